@@ -1,0 +1,124 @@
+//! A container.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::ImageReference;
+
+/// A Docker container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// What it is made of.
+    pub image: ImageReference,
+    /// Replaces the image's entrypoint unless empty.
+    pub entrypoint: Vec<String>,
+    /// Replaces the image's command unless empty.
+    pub command: Vec<String>,
+    /// Added to the image's environment.
+    pub env: BTreeMap<String, String>,
+    /// Replaces the image's working directory unless empty.
+    pub working_dir: String,
+    /// Replaces the image's user unless empty: `user`, `uid`, `user:group` or `uid:gid`.
+    pub user: String,
+    /// What is mounted where.
+    pub mounts: Vec<Mount>,
+    /// What is published.
+    pub ports: Vec<Port>,
+    /// Memory file systems.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Kernel capabilities added to the engine's default set.
+    pub cap_add: Vec<Capability>,
+    /// Kernel capabilities taken from the engine's default set.
+    pub cap_drop: Vec<Capability>,
+    /// Whether the root file system is read-only.
+    pub read_only: bool,
+    /// Limits of the kernel's own.
+    pub ulimits: Vec<Ulimit>,
+    /// When the image is pulled.
+    pub pull_policy: PullPolicy,
+}
+
+/// A kernel capability's name without `CAP_`, such as `NET_ADMIN`, or `ALL`.
+pub type Capability = String;
+
+/// Something mounted into the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// What.
+    pub source: MountSource,
+    /// Absolute path inside the container.
+    pub target: String,
+    /// Whether writing is refused.
+    pub read_only: bool,
+}
+
+/// Where a mount comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSource {
+    /// An absolute path on the node.
+    Bind(String),
+    /// A named volume of the node's engine; made when it is not there.
+    Volume(String),
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// The port inside the container.
+    pub container_port: u16,
+    /// tcp or udp.
+    pub protocol: PortProtocol,
+    /// The port on the node; `None` lets the engine choose a free one.
+    pub host_port: Option<u16>,
+}
+
+/// tcp or udp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum PortProtocol {
+    /// `tcp`
+    #[default]
+    Tcp,
+    /// `udp`
+    Udp,
+}
+
+impl fmt::Display for PortProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A memory file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Absolute path inside the container.
+    pub target: String,
+    /// Size in bytes; 0 leaves it to the kernel (half of the memory).
+    pub size_bytes: u64,
+}
+
+/// A limit of the kernel's own, such as `nofile`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ulimit {
+    /// `nofile`, `nproc`, …
+    pub name: String,
+    /// What applies at first.
+    pub soft: u64,
+    /// How far the process may raise it.
+    pub hard: u64,
+}
+
+/// When the image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// When it is not on the node.
+    #[default]
+    Missing,
+    /// Before every start.
+    Always,
+    /// Never: a missing image is an error.
+    Never,
+}

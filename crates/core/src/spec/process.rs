@@ -1,0 +1,14 @@
+//! A plain process.
+
+use std::collections::BTreeMap;
+
+/// A plain process, in a process group of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// The program, then its arguments. Not passed through a shell. Never empty.
+    pub command: Vec<String>,
+    /// Added to a minimal environment (`PATH`, `HOME`).
+    pub env: BTreeMap<String, String>,
+    /// Where it runs. Empty: a directory of the task's own.
+    pub working_dir: String,
+}

@@ -1,0 +1,211 @@
+//! Tasks, what is observed of them, and the one rule by which observations merge.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::id::{Attempt, AttemptKey, NodeId, Revision, TaskId};
+use crate::spec::{PortProtocol, TaskSpec};
+use crate::state::TaskState;
+
+/// How many ended attempts a task remembers.
+pub const KEPT_ATTEMPTS: usize = 5;
+
+/// What the user or manager wants of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DesiredState {
+    /// It is to run (and to run again, as its restart policy says).
+    Running,
+    /// It is to stop and stay stopped.
+    Stopped,
+    /// It is to stop and then be deleted.
+    Removed,
+}
+
+/// A published port, as given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PortBinding {
+    /// The port inside the container.
+    pub container_port: u16,
+    /// tcp or udp.
+    pub protocol: PortProtocol,
+    /// The port on the node.
+    pub host_port: u16,
+}
+
+/// How far an image pull is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct PullProgress {
+    /// Bytes that arrived.
+    pub downloaded_bytes: u64,
+    /// Bytes of all layers that are known so far.
+    pub total_bytes: u64,
+    /// Layers that are ready.
+    pub layers_done: u32,
+    /// Layers that are known so far.
+    pub layers_total: u32,
+}
+
+/// What is known of one attempt. Also what a worker reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptStatus {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// Its state.
+    pub state: TaskState,
+    /// Orders refinements within one state (pull progress, readiness). Raised by the worker.
+    pub sequence: u64,
+    /// The node that has it; `None` while no node is chosen.
+    pub node_id: Option<NodeId>,
+    /// Whether it serves: true from the start on where there is no health check.
+    pub ready: bool,
+    /// Why it is in this state, for people. Empty where there is nothing to say.
+    pub reason: String,
+    /// What the process returned, once it ended. 128 + N if signal N ended it.
+    pub exit_code: Option<i32>,
+    /// Whether the kernel killed it for its memory.
+    pub oom_killed: bool,
+    /// Published ports, as given.
+    pub ports: Vec<PortBinding>,
+    /// How far its image pull is.
+    pub pull: Option<PullProgress>,
+    /// When it started, by the node's clock.
+    pub started_at: Option<Timestamp>,
+    /// When it ended, by the node's clock; for LOST by the manager's.
+    pub finished_at: Option<Timestamp>,
+}
+
+impl AttemptStatus {
+    /// An attempt that waits for a node.
+    #[must_use]
+    pub fn pending(attempt: Attempt, reason: impl Into<String>) -> Self {
+        Self {
+            attempt,
+            state: TaskState::Pending,
+            sequence: 0,
+            node_id: None,
+            ready: false,
+            reason: reason.into(),
+            exit_code: None,
+            oom_killed: false,
+            ports: Vec::new(),
+            pull: None,
+            started_at: None,
+            finished_at: None,
+        }
+    }
+
+    /// What orders observations of one task: the attempt, then the state's rank, then refinements within one state.
+    #[must_use]
+    pub fn order(&self) -> (Attempt, u8, u64) {
+        (self.attempt, self.state.rank(), self.sequence)
+    }
+
+    /// Merges two observations of one task: the greater one wins. There is no other rule.
+    ///
+    /// Commutative, associative and idempotent, since one writer makes each (attempt, rank, sequence) only once.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        if other.order() > self.order() { other } else { self }
+    }
+}
+
+/// The smallest unit of work: one container (or process) that a user wants run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Stable for the task's life.
+    pub task_id: TaskId,
+    /// The user's; never altered. Tasks of one batch share it.
+    pub spec: Arc<TaskSpec>,
+    /// Written by users through Stop, Restart and Delete.
+    pub desired_state: DesiredState,
+    /// The user wants an attempt of at least this number; raised by Restart.
+    pub wanted_attempt: Attempt,
+    /// The current attempt. Written by the manager (PENDING, SCHEDULED, LOST) and, for the rest, merged from the worker.
+    pub status: AttemptStatus,
+    /// While PENDING: not placed before this time.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Restarts in a row without a healthy stretch; sets the next back-off.
+    pub restarts_in_row: u32,
+    /// The last ended attempts, oldest first; at most [`KEPT_ATTEMPTS`].
+    pub past_attempts: VecDeque<AttemptStatus>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+    /// The cluster's revision at that change.
+    pub revision: Revision,
+}
+
+impl Task {
+    /// The current attempt's key.
+    #[must_use]
+    pub fn key(&self) -> AttemptKey {
+        AttemptKey { task_id: self.task_id, attempt: self.status.attempt }
+    }
+
+    /// Whether the current attempt is to run: the task is wanted and no restart asked for a later attempt.
+    #[must_use]
+    pub fn wants_current_attempt(&self) -> bool {
+        self.desired_state == DesiredState::Running && self.wanted_attempt <= self.status.attempt
+    }
+
+    /// Whether nothing further will happen to it unless a user asks.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.status.state.is_terminal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Observations as one system makes them: the details follow from attempt, state and sequence.
+    fn observation() -> impl Strategy<Value = AttemptStatus> {
+        (1u32..4, prop::sample::select(TaskState::ALL.to_vec()), 0u64..4).prop_map(|(attempt, state, sequence)| {
+            AttemptStatus {
+                state,
+                sequence,
+                ..AttemptStatus::pending(Attempt(attempt), format!("{attempt} {state} {sequence}"))
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative(a in observation(), b in observation()) {
+            prop_assert_eq!(a.clone().merge(b.clone()), b.merge(a));
+        }
+
+        #[test]
+        fn merging_is_associative(a in observation(), b in observation(), c in observation()) {
+            prop_assert_eq!(a.clone().merge(b.clone()).merge(c.clone()), a.merge(b.merge(c)));
+        }
+
+        #[test]
+        fn merging_is_idempotent(a in observation(), b in observation()) {
+            prop_assert_eq!(a.clone().merge(a.clone()), a.clone());
+            let merged = a.merge(b.clone());
+            prop_assert_eq!(merged.clone().merge(b), merged);
+        }
+
+        #[test]
+        fn any_order_of_arrival_ends_the_same(
+            (ordered, shuffled) in prop::collection::vec(observation(), 1..12)
+                .prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
+        ) {
+            let fold = |all: Vec<AttemptStatus>| all.into_iter().reduce(AttemptStatus::merge);
+            prop_assert_eq!(fold(ordered), fold(shuffled));
+        }
+
+        #[test]
+        fn a_higher_attempt_always_wins(a in observation(), b in observation()) {
+            prop_assume!(a.attempt < b.attempt);
+            prop_assert_eq!(a.merge(b.clone()), b);
+        }
+    }
+}
