@@ -1,1 +1,18 @@
-//! placeholder
+//! Davit's protobuf messages and services, and their conversion to and from domain types.
+//!
+//! Generated types are used at the edge only: [`convert`] turns requests into domain types and reports every violation with
+//! its field path, and turns domain types into responses. Nothing behind the edge sees a protobuf message.
+
+pub mod convert;
+
+/// Messages, clients and servers of package `davit.v1`; documented in the `.proto` files.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::disallowed_methods, unused_qualifications)]
+pub mod v1 {
+    tonic::include_proto!("davit.v1");
+}
+
+/// All messages and services of `davit.v1`, for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/davit.v1.bin"));
+
+/// The package's name, as clients see it.
+pub const PACKAGE: &str = "davit.v1";

@@ -69,6 +69,7 @@ impl TaskSpec {
 
 /// What is run: a container or a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a spec lives behind one Arc, and most are containers")]
 pub enum RuntimeSpec {
     /// A Docker container.
     Container(ContainerSpec),
