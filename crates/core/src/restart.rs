@@ -86,12 +86,12 @@ pub enum Decision {
 /// `initial_delay × 2^restarts_in_row`, at most `max_delay`.
 #[must_use]
 pub fn decide(policy: &RestartPolicy, ended: &Ended, jitter: f64, now: Timestamp) -> Decision {
-    let may_retry = match (ended.state, policy.mode) {
-        (TaskState::Lost, _) => true,
-        (TaskState::Failed, RestartMode::OnFailure | RestartMode::Always)
-        | (TaskState::Completed, RestartMode::Always) => true,
-        _ => false,
-    };
+    let may_retry = matches!(
+        (ended.state, policy.mode),
+        (TaskState::Lost, _)
+            | (TaskState::Failed, RestartMode::OnFailure | RestartMode::Always)
+            | (TaskState::Completed, RestartMode::Always)
+    );
     if !may_retry {
         return Decision::Stay { why: "its restart policy asks for no further attempt".to_owned() };
     }
