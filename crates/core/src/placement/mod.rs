@@ -1,8 +1,16 @@
-//! What manager and scheduler tell each other about nodes and tasks.
+//! What manager and scheduler tell each other about nodes and tasks, and the filters that both apply: the scheduler
+//! over all nodes, the manager again over the one that was picked, so that a stale scheduler can never over-commit it.
+
+mod filter;
+mod summary;
+#[cfg(test)]
+pub(crate) mod test_support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use self::filter::{Filter, Misfit, fits, misfits};
+pub use self::summary::Summary;
 use crate::constraint::{Constraint, NodeAttributes};
 use crate::id::NodeId;
 use crate::node::{NodeState, NodeStats};
