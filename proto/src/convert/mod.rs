@@ -1,1 +1,53 @@
-//! placeholder
+//! Between protobuf messages and domain types; the only place where both are seen.
+//!
+//! Inwards, `X_from_proto(message, path, violations)` gives the domain value, or `None` after it noted **everything** that is
+//! wrong, each with its field path from the request's root as protobuf names it (`spec.container.ports[1].host_port`).
+//! `path` is where the message stands in the request; empty for the request itself. Outwards, `x_to_proto` can't fail.
+//! Nothing here panics, whatever comes in.
+
+mod common;
+mod container;
+mod enums;
+mod node;
+mod placement;
+mod policy;
+mod resources;
+mod session;
+mod task;
+mod task_spec;
+mod text;
+
+pub use self::common::{
+    MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, etag, labels_from_proto, parse_node_id,
+    parse_session_id, parse_task_id, required, timestamp_from_proto, timestamp_to_proto,
+};
+pub use self::enums::{
+    desired_state_from_proto, desired_state_to_proto, node_state_from_proto, node_state_to_proto,
+    node_states_from_proto, port_protocol_from_proto, port_protocol_to_proto, pull_policy_from_proto,
+    pull_policy_to_proto, restart_mode_from_proto, restart_mode_to_proto, runtime_kind_from_proto,
+    runtime_kind_to_proto, runtime_kinds_from_proto, task_state_from_proto, task_state_to_proto,
+    task_states_from_proto,
+};
+pub use self::node::{NodeUsage, node_stats_from_proto, node_stats_to_proto, node_to_proto};
+pub use self::placement::{
+    NodeCost, PlacementGroup, host_port_to_proto, node_scores_from_proto, node_view_from_proto, node_view_to_proto,
+    node_views_from_proto, placement_group_from_proto, placement_group_to_proto, placement_groups_from_proto,
+    requirements_from_proto, requirements_to_proto,
+};
+pub use self::policy::{
+    on_node_loss_from_proto, on_node_loss_to_proto, restart_policy_from_proto, restart_policy_to_proto,
+    stop_policy_from_proto, stop_policy_to_proto,
+};
+pub use self::resources::{
+    MAX_BYTES, MAX_TASK_CPU_MILLIS, node_resources_from_proto, resource_requirements_to_proto, resources_to_proto,
+    task_resources_from_proto,
+};
+pub use self::session::{
+    Assignment, Registration, Welcome, assignment_from_proto, assignment_to_proto, attempt_ref_from_proto,
+    attempt_ref_to_proto, attempt_report_from_proto, attempt_report_to_proto, register_from_proto, register_to_proto,
+    status_report_from_proto, welcome_from_proto, welcome_to_proto,
+};
+pub use self::task::{MAX_BATCH_TASKS, TaskGroup, attempt_status_to_proto, task_groups_from_proto, task_to_proto};
+pub use self::task_spec::{
+    MAX_CONSTRAINTS, MAX_SPEC_BYTES, constraints_from_proto, task_spec_from_proto, task_spec_to_proto,
+};

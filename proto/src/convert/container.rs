@@ -1,0 +1,303 @@
+//! Containers, and the one check that only plain processes need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use davit_core::spec::{Capability, ContainerSpec, Mount, MountSource, Port, PortProtocol, ProcessSpec, Tmpfs, Ulimit};
+use davit_core::validate::Violations;
+
+use super::common::{field, item};
+use super::enums::{port_protocol_from_proto, port_protocol_to_proto, pull_policy_from_proto, pull_policy_to_proto};
+use super::resources::MAX_BYTES;
+use super::text::{check_absolute_path, check_arguments, check_env, check_user, check_volume_name, check_working_dir};
+use crate::v1;
+
+/// Every kernel capability up to Linux 6, and `ALL`.
+const CAPABILITIES: [&str; 42] = [
+    "ALL",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
+
+/// What `docker run --ulimit` knows.
+const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// Reads a container.
+pub(super) fn container_from_proto(
+    container: v1::ContainerSpec,
+    path: &str,
+    violations: &mut Violations,
+) -> Option<ContainerSpec> {
+    let before = violations.0.len();
+    let image = violations.check(field(path, "image"), container.image.parse());
+    check_arguments(&container.entrypoint, &field(path, "entrypoint"), violations);
+    check_arguments(&container.command, &field(path, "command"), violations);
+    check_env(&container.env, &field(path, "env"), violations);
+    check_working_dir(&container.working_dir, &field(path, "working_dir"), violations);
+    check_user(&container.user, &field(path, "user"), violations);
+    let mut targets = BTreeMap::new();
+    let mounts = mounts_from_proto(container.mounts, &field(path, "mounts"), &mut targets, violations);
+    let ports = ports_from_proto(&container.ports, &field(path, "ports"), violations);
+    let tmpfs = tmpfs_from_proto(container.tmpfs, &field(path, "tmpfs"), &mut targets, violations);
+    let cap_add = capabilities_from_proto(&container.cap_add, &field(path, "cap_add"), violations);
+    let cap_drop = capabilities_from_proto(&container.cap_drop, &field(path, "cap_drop"), violations);
+    let ulimits = ulimits_from_proto(container.ulimits, &field(path, "ulimits"), violations);
+    let pull_policy = pull_policy_from_proto(container.pull_policy, &field(path, "pull_policy"), violations);
+    let (image, pull_policy) = (image?, pull_policy?);
+    (violations.0.len() == before).then_some(ContainerSpec {
+        image,
+        entrypoint: container.entrypoint,
+        command: container.command,
+        env: container.env,
+        working_dir: container.working_dir,
+        user: container.user,
+        mounts,
+        ports,
+        tmpfs,
+        cap_add,
+        cap_drop,
+        read_only: container.read_only,
+        ulimits,
+        pull_policy,
+    })
+}
+
+/// Checks where something is mounted, and that nothing else is mounted there.
+fn check_target(target: &str, path: String, targets: &mut BTreeMap<String, String>, violations: &mut Violations) {
+    let Some(normal) = check_absolute_path(target, &path, violations) else { return };
+    if normal == "/" {
+        violations.add(path, "nothing can be mounted over the root directory");
+    } else if let Some(first) = targets.get(&normal) {
+        violations.add(path, format!("is the same place as {first}"));
+    } else {
+        targets.insert(normal, path);
+    }
+}
+
+fn mounts_from_proto(
+    mounts: Vec<v1::Mount>,
+    path: &str,
+    targets: &mut BTreeMap<String, String>,
+    violations: &mut Violations,
+) -> Vec<Mount> {
+    let read = |(index, mount): (usize, v1::Mount)| {
+        let path = item(path, index);
+        check_target(&mount.target, field(&path, "target"), targets, violations);
+        let source = match mount.source {
+            Some(v1::mount::Source::BindPath(bind)) => {
+                check_absolute_path(&bind, &field(&path, "bind_path"), violations);
+                MountSource::Bind(bind)
+            }
+            Some(v1::mount::Source::VolumeName(name)) => {
+                check_volume_name(&name, &field(&path, "volume_name"), violations);
+                MountSource::Volume(name)
+            }
+            None => {
+                violations.add(path, "needs bind_path or volume_name");
+                return None;
+            }
+        };
+        Some(Mount { source, target: mount.target, read_only: mount.read_only })
+    };
+    mounts.into_iter().enumerate().filter_map(read).collect()
+}
+
+fn tmpfs_from_proto(
+    tmpfs: Vec<v1::Tmpfs>,
+    path: &str,
+    targets: &mut BTreeMap<String, String>,
+    violations: &mut Violations,
+) -> Vec<Tmpfs> {
+    let read = |(index, tmpfs): (usize, v1::Tmpfs)| {
+        let path = item(path, index);
+        check_target(&tmpfs.target, field(&path, "target"), targets, violations);
+        if tmpfs.size_bytes > MAX_BYTES {
+            violations.add(field(&path, "size_bytes"), "is at most 1 PiB");
+        }
+        Tmpfs { target: tmpfs.target, size_bytes: tmpfs.size_bytes }
+    };
+    tmpfs.into_iter().enumerate().map(read).collect()
+}
+
+/// A port's number, 1 to 65535.
+pub(super) fn port_number(number: u32, path: &str, violations: &mut Violations) -> Option<u16> {
+    let port = u16::try_from(number).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        violations.add(path, format!("{number} is not a port; use 1 to 65535"));
+    }
+    port
+}
+
+fn ports_from_proto(ports: &[v1::Port], path: &str, violations: &mut Violations) -> Vec<Port> {
+    let mut published: BTreeSet<(u16, PortProtocol, Option<u16>)> = BTreeSet::new();
+    let mut on_host: BTreeSet<(PortProtocol, u16)> = BTreeSet::new();
+    let mut read_ports = Vec::with_capacity(ports.len());
+    for (index, port) in ports.iter().enumerate() {
+        let path = item(path, index);
+        let host_path = field(&path, "host_port");
+        let container_port = port_number(port.container_port, &field(&path, "container_port"), violations);
+        let protocol = port_protocol_from_proto(port.protocol, &field(&path, "protocol"), violations);
+        let host_port = match port.host_port {
+            0 => Some(None),
+            number => port_number(number, &host_path, violations).map(Some),
+        };
+        let (Some(container_port), Some(protocol), Some(host_port)) = (container_port, protocol, host_port) else {
+            continue;
+        };
+        if !published.insert((container_port, protocol, host_port)) {
+            violations.add(path, format!("port {container_port}/{protocol} is published twice in the same way"));
+        } else if let Some(number) = host_port
+            && !on_host.insert((protocol, number))
+        {
+            violations.add(host_path, format!("port {number}/{protocol} of the node is taken twice"));
+        }
+        read_ports.push(Port { container_port, protocol, host_port });
+    }
+    read_ports
+}
+
+fn capabilities_from_proto(names: &[String], path: &str, violations: &mut Violations) -> Vec<Capability> {
+    let read = |(index, given): (usize, &String)| {
+        let upper = given.to_ascii_uppercase();
+        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        let known = CAPABILITIES.contains(&name) && upper != "CAP_ALL";
+        if !known {
+            let shown: String = given.chars().take(64).collect();
+            let shown = shown.escape_debug();
+            violations
+                .add(item(path, index), format!("`{shown}` is not a kernel capability such as NET_ADMIN, or ALL"));
+        }
+        known.then(|| name.to_owned())
+    };
+    names.iter().enumerate().filter_map(read).collect()
+}
+
+fn ulimits_from_proto(ulimits: Vec<v1::Ulimit>, path: &str, violations: &mut Violations) -> Vec<Ulimit> {
+    const MAX: u64 = i64::MAX.unsigned_abs();
+    let mut names = BTreeSet::new();
+    let mut read = |(index, ulimit): (usize, v1::Ulimit)| {
+        let path = item(path, index);
+        if !ULIMITS.contains(&ulimit.name.as_str()) {
+            violations.add(field(&path, "name"), format!("is not a ulimit; use one of {}", ULIMITS.join(", ")));
+        } else if !names.insert(ulimit.name.clone()) {
+            violations.add(field(&path, "name"), format!("{} is limited twice", ulimit.name));
+        }
+        if ulimit.hard > MAX {
+            violations.add(field(&path, "hard"), format!("is at most {MAX}"));
+        }
+        if ulimit.soft > ulimit.hard {
+            violations.add(field(&path, "soft"), format!("{} is above the hard limit {}", ulimit.soft, ulimit.hard));
+        }
+        Ulimit { name: ulimit.name, soft: ulimit.soft, hard: ulimit.hard }
+    };
+    ulimits.into_iter().enumerate().map(&mut read).collect()
+}
+
+/// Reads a plain process.
+pub(super) fn process_from_proto(
+    process: v1::ProcessSpec,
+    path: &str,
+    violations: &mut Violations,
+) -> Option<ProcessSpec> {
+    let before = violations.0.len();
+    let command_path = field(path, "command");
+    match process.command.first() {
+        None => violations.add(&*command_path, "needs at least the program"),
+        Some(program) if program.is_empty() => violations.add(item(&command_path, 0), "the program must not be empty"),
+        Some(_) => {}
+    }
+    check_arguments(&process.command, &command_path, violations);
+    check_env(&process.env, &field(path, "env"), violations);
+    check_working_dir(&process.working_dir, &field(path, "working_dir"), violations);
+    let v1::ProcessSpec { command, env, working_dir } = process;
+    (violations.0.len() == before).then_some(ProcessSpec { command, env, working_dir })
+}
+
+/// Writes a container.
+pub(super) fn container_to_proto(container: &ContainerSpec) -> v1::ContainerSpec {
+    let mount = |mount: &Mount| v1::Mount {
+        source: Some(match &mount.source {
+            MountSource::Bind(path) => v1::mount::Source::BindPath(path.clone()),
+            MountSource::Volume(name) => v1::mount::Source::VolumeName(name.clone()),
+        }),
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+    };
+    let port = |port: &Port| v1::Port {
+        container_port: port.container_port.into(),
+        protocol: port_protocol_to_proto(port.protocol).into(),
+        host_port: port.host_port.unwrap_or(0).into(),
+    };
+    let ulimit = |ulimit: &Ulimit| v1::Ulimit { name: ulimit.name.clone(), soft: ulimit.soft, hard: ulimit.hard };
+    let tmpfs = |tmpfs: &Tmpfs| v1::Tmpfs { target: tmpfs.target.clone(), size_bytes: tmpfs.size_bytes };
+    v1::ContainerSpec {
+        image: container.image.as_str().to_owned(),
+        entrypoint: container.entrypoint.clone(),
+        command: container.command.clone(),
+        env: container.env.clone(),
+        working_dir: container.working_dir.clone(),
+        user: container.user.clone(),
+        mounts: container.mounts.iter().map(mount).collect(),
+        ports: container.ports.iter().map(port).collect(),
+        tmpfs: container.tmpfs.iter().map(tmpfs).collect(),
+        cap_add: container.cap_add.clone(),
+        cap_drop: container.cap_drop.clone(),
+        read_only: container.read_only,
+        ulimits: container.ulimits.iter().map(ulimit).collect(),
+        pull_policy: pull_policy_to_proto(container.pull_policy).into(),
+    }
+}

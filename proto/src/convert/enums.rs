@@ -1,0 +1,237 @@
+//! Enums. An unknown number is answered with the names that are known.
+
+use davit_core::node::NodeState;
+use davit_core::placement::RuntimeKind;
+use davit_core::restart::RestartMode;
+use davit_core::spec::{PortProtocol, PullPolicy};
+use davit_core::state::TaskState;
+use davit_core::task::DesiredState;
+use davit_core::validate::Violations;
+
+use super::common::item;
+use crate::v1;
+
+/// A protobuf enum that can name its choices.
+pub(super) trait Choices: TryFrom<i32> + Copy + 'static {
+    /// The enum's name.
+    const NAME: &'static str;
+    /// Every value that may be given, so without `UNSPECIFIED`.
+    const ALL: &'static [Self];
+    /// A value's name in protobuf.
+    fn name(self) -> &'static str;
+}
+
+macro_rules! choices {
+    ($enum:ident { $($value:ident),+ $(,)? }) => {
+        impl Choices for v1::$enum {
+            const NAME: &'static str = stringify!($enum);
+            const ALL: &'static [Self] = &[$(Self::$value),+];
+            fn name(self) -> &'static str {
+                self.as_str_name()
+            }
+        }
+    };
+}
+
+choices!(RuntimeKind { Docker, Process });
+choices!(NodeState { Ready, Suspect, Down });
+choices!(DesiredState { Running, Stopped, Removed });
+choices!(PullPolicy { Missing, Always, Never });
+choices!(PortProtocol { Tcp, Udp });
+choices!(RestartMode { Never, OnFailure, Always });
+choices!(NodeLossAction { Replace, Wait });
+choices!(TaskState { Pending, Scheduled, Preparing, Running, Stopping, Completed, Failed, Stopped, Lost });
+
+fn names<E: Choices>() -> String {
+    E::ALL.iter().map(|choice| choice.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// The value of that number, or a violation that names all values.
+pub(super) fn known<E: Choices>(number: i32, path: &str, violations: &mut Violations) -> Option<E> {
+    let value = E::try_from(number).ok();
+    if value.is_none() {
+        violations.add(path, format!("{number} is not a {}; use one of {}", E::NAME, names::<E>()));
+    }
+    value
+}
+
+/// Notes that a value is needed where none was given.
+fn needed<E: Choices, T>(path: &str, violations: &mut Violations) -> Option<T> {
+    violations.add(path, format!("is needed; use one of {}", names::<E>()));
+    None
+}
+
+/// Reads each number of a repeated enum.
+fn each<T>(
+    numbers: &[i32],
+    path: &str,
+    violations: &mut Violations,
+    read: impl Fn(i32, &str, &mut Violations) -> Option<T>,
+) -> Vec<T> {
+    let read = |(index, number): (usize, &i32)| read(*number, &item(path, index), violations);
+    numbers.iter().enumerate().filter_map(read).collect()
+}
+
+/// Reads what can run a task; it must be given.
+pub fn runtime_kind_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<RuntimeKind> {
+    match known(number, path, violations)? {
+        v1::RuntimeKind::Unspecified => needed::<v1::RuntimeKind, _>(path, violations),
+        v1::RuntimeKind::Docker => Some(RuntimeKind::Docker),
+        v1::RuntimeKind::Process => Some(RuntimeKind::Process),
+    }
+}
+
+/// Reads all runtimes; those that can't be read are left out and noted.
+pub fn runtime_kinds_from_proto<C: FromIterator<RuntimeKind>>(
+    numbers: &[i32],
+    path: &str,
+    violations: &mut Violations,
+) -> C {
+    each(numbers, path, violations, runtime_kind_from_proto).into_iter().collect()
+}
+
+/// Writes what can run a task.
+#[must_use]
+pub fn runtime_kind_to_proto(kind: RuntimeKind) -> v1::RuntimeKind {
+    match kind {
+        RuntimeKind::Docker => v1::RuntimeKind::Docker,
+        RuntimeKind::Process => v1::RuntimeKind::Process,
+    }
+}
+
+/// Reads a node's state; it must be given.
+pub fn node_state_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<NodeState> {
+    match known(number, path, violations)? {
+        v1::NodeState::Unspecified => needed::<v1::NodeState, _>(path, violations),
+        v1::NodeState::Ready => Some(NodeState::Ready),
+        v1::NodeState::Suspect => Some(NodeState::Suspect),
+        v1::NodeState::Down => Some(NodeState::Down),
+    }
+}
+
+/// Reads the states of a filter; those that can't be read are left out and noted.
+pub fn node_states_from_proto(numbers: &[i32], path: &str, violations: &mut Violations) -> Vec<NodeState> {
+    each(numbers, path, violations, node_state_from_proto)
+}
+
+/// Writes a node's state.
+#[must_use]
+pub fn node_state_to_proto(state: NodeState) -> v1::NodeState {
+    match state {
+        NodeState::Ready => v1::NodeState::Ready,
+        NodeState::Suspect => v1::NodeState::Suspect,
+        NodeState::Down => v1::NodeState::Down,
+    }
+}
+
+/// Reads what is wanted of a task; it must be given.
+pub fn desired_state_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<DesiredState> {
+    match known(number, path, violations)? {
+        v1::DesiredState::Unspecified => needed::<v1::DesiredState, _>(path, violations),
+        v1::DesiredState::Running => Some(DesiredState::Running),
+        v1::DesiredState::Stopped => Some(DesiredState::Stopped),
+        v1::DesiredState::Removed => Some(DesiredState::Removed),
+    }
+}
+
+/// Writes what is wanted of a task.
+#[must_use]
+pub fn desired_state_to_proto(state: DesiredState) -> v1::DesiredState {
+    match state {
+        DesiredState::Running => v1::DesiredState::Running,
+        DesiredState::Stopped => v1::DesiredState::Stopped,
+        DesiredState::Removed => v1::DesiredState::Removed,
+    }
+}
+
+/// Reads a task's state; it must be given.
+pub fn task_state_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<TaskState> {
+    match known(number, path, violations)? {
+        v1::TaskState::Unspecified => needed::<v1::TaskState, _>(path, violations),
+        v1::TaskState::Pending => Some(TaskState::Pending),
+        v1::TaskState::Scheduled => Some(TaskState::Scheduled),
+        v1::TaskState::Preparing => Some(TaskState::Preparing),
+        v1::TaskState::Running => Some(TaskState::Running),
+        v1::TaskState::Stopping => Some(TaskState::Stopping),
+        v1::TaskState::Completed => Some(TaskState::Completed),
+        v1::TaskState::Failed => Some(TaskState::Failed),
+        v1::TaskState::Stopped => Some(TaskState::Stopped),
+        v1::TaskState::Lost => Some(TaskState::Lost),
+    }
+}
+
+/// Reads the states of a filter; those that can't be read are left out and noted.
+pub fn task_states_from_proto(numbers: &[i32], path: &str, violations: &mut Violations) -> Vec<TaskState> {
+    each(numbers, path, violations, task_state_from_proto)
+}
+
+/// Writes a task's state.
+#[must_use]
+pub fn task_state_to_proto(state: TaskState) -> v1::TaskState {
+    match state {
+        TaskState::Pending => v1::TaskState::Pending,
+        TaskState::Scheduled => v1::TaskState::Scheduled,
+        TaskState::Preparing => v1::TaskState::Preparing,
+        TaskState::Running => v1::TaskState::Running,
+        TaskState::Stopping => v1::TaskState::Stopping,
+        TaskState::Completed => v1::TaskState::Completed,
+        TaskState::Failed => v1::TaskState::Failed,
+        TaskState::Stopped => v1::TaskState::Stopped,
+        TaskState::Lost => v1::TaskState::Lost,
+    }
+}
+
+/// Reads a port's protocol; tcp unless given.
+pub fn port_protocol_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<PortProtocol> {
+    Some(match known(number, path, violations)? {
+        v1::PortProtocol::Unspecified | v1::PortProtocol::Tcp => PortProtocol::Tcp,
+        v1::PortProtocol::Udp => PortProtocol::Udp,
+    })
+}
+
+/// Writes a port's protocol.
+#[must_use]
+pub fn port_protocol_to_proto(protocol: PortProtocol) -> v1::PortProtocol {
+    match protocol {
+        PortProtocol::Tcp => v1::PortProtocol::Tcp,
+        PortProtocol::Udp => v1::PortProtocol::Udp,
+    }
+}
+
+/// Reads when an image is pulled; when it is missing, unless given.
+pub fn pull_policy_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<PullPolicy> {
+    Some(match known(number, path, violations)? {
+        v1::PullPolicy::Unspecified | v1::PullPolicy::Missing => PullPolicy::Missing,
+        v1::PullPolicy::Always => PullPolicy::Always,
+        v1::PullPolicy::Never => PullPolicy::Never,
+    })
+}
+
+/// Writes when an image is pulled.
+#[must_use]
+pub fn pull_policy_to_proto(policy: PullPolicy) -> v1::PullPolicy {
+    match policy {
+        PullPolicy::Missing => v1::PullPolicy::Missing,
+        PullPolicy::Always => v1::PullPolicy::Always,
+        PullPolicy::Never => v1::PullPolicy::Never,
+    }
+}
+
+/// Reads when a task runs again; never, unless given.
+pub fn restart_mode_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<RestartMode> {
+    Some(match known(number, path, violations)? {
+        v1::RestartMode::Unspecified | v1::RestartMode::Never => RestartMode::Never,
+        v1::RestartMode::OnFailure => RestartMode::OnFailure,
+        v1::RestartMode::Always => RestartMode::Always,
+    })
+}
+
+/// Writes when a task runs again.
+#[must_use]
+pub fn restart_mode_to_proto(mode: RestartMode) -> v1::RestartMode {
+    match mode {
+        RestartMode::Never => v1::RestartMode::Never,
+        RestartMode::OnFailure => v1::RestartMode::OnFailure,
+        RestartMode::Always => v1::RestartMode::Always,
+    }
+}
