@@ -1,1 +1,3 @@
-//! placeholder
+//! The Davit worker: runs the tasks that the manager assigns to one node and reports what becomes of them.
+
+pub mod runtime;

@@ -1,0 +1,413 @@
+//! Containers of a Docker engine, over its socket.
+//!
+//! A container is named `davit-<task id>-<attempt>` and labelled with cluster, node, task and attempt. Before anything
+//! is done to a container its labels are compared with the owner's, so several workers may share one engine. The
+//! engine's own restart policy is never used: an attempt runs once.
+//!
+//! The connection is made at the first call, so that a worker can start before its engine.
+
+mod error;
+mod labels;
+mod observe;
+mod pull;
+mod spec;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::container::LogOutput;
+use bollard::errors::Error as EngineError;
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    WaitContainerOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use davit_core::id::AttemptKey;
+use davit_core::spec::{PullPolicy, StopPolicy};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use self::error::{refused, status, unavailable};
+use self::pull::PullTracker;
+use super::{
+    AttemptSpec, Error, Exit, Instance, InstanceState, LogLine, LogOptions, LogSource, LogStream, Now, Owner,
+    ProgressSender, Runtime, RuntimeInfo, RuntimeKind, Started,
+};
+
+/// How many containers are looked at side by side when all are listed.
+const INSPECTS_AT_ONCE: usize = 8;
+
+/// How the engine is reached and used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerConfig {
+    /// The engine's socket.
+    pub socket: PathBuf,
+    /// How long the engine may take until it begins to answer. Waits and streams may then take as long as they like.
+    pub request_timeout: Duration,
+    /// A pull that makes no progress for so long is given up.
+    pub pull_stall_timeout: Duration,
+    /// The engine starts a new log file of a container at this size.
+    pub log_max_bytes: u64,
+    /// How many log files the engine keeps of a container.
+    pub log_max_files: u32,
+}
+
+impl Default for DockerConfig {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/var/run/docker.sock"),
+            request_timeout: Duration::from_secs(120),
+            pull_stall_timeout: Duration::from_secs(120),
+            log_max_bytes: 10 * 1024 * 1024,
+            log_max_files: 3,
+        }
+    }
+}
+
+/// Runs attempts as containers of a Docker engine.
+pub struct DockerRuntime {
+    owner: Owner,
+    config: DockerConfig,
+    now: Now,
+    engine: OnceCell<Docker>,
+    /// Containers that this process created and has not started: their start needs no look at them first.
+    fresh: Mutex<HashMap<AttemptKey, String>>,
+}
+
+impl std::fmt::Debug for DockerRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DockerRuntime").field("owner", &self.owner).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A container that is known to be the owner's.
+struct Own {
+    id: String,
+    state: InstanceState,
+    inspected: ContainerInspectResponse,
+}
+
+impl DockerRuntime {
+    /// A runtime over the engine behind `config.socket`. Does not connect yet.
+    #[must_use]
+    pub fn new(owner: Owner, config: DockerConfig, now: Now) -> Self {
+        Self { owner, config, now, engine: OnceCell::new(), fresh: Mutex::default() }
+    }
+
+    async fn engine(&self) -> Result<&Docker, Error> {
+        let connect = || async {
+            let socket = self.config.socket.to_string_lossy();
+            Docker::connect_with_unix(&socket, self.config.request_timeout.as_secs().max(1), API_DEFAULT_VERSION)?
+                .negotiate_version()
+                .await
+        };
+        self.engine.get_or_try_init(connect).await.map_err(|error| unavailable("connect", &error))
+    }
+
+    /// Looks at the attempt's container. One that is another's counts as not found.
+    async fn own(&self, key: AttemptKey) -> Result<Own, Error> {
+        let engine = self.engine().await?;
+        self.inspect(engine, key, &key.container_name()).await?.ok_or(Error::NotFound { key })
+    }
+
+    /// `None`: there is none, or it is another's.
+    async fn inspect(&self, engine: &Docker, key: AttemptKey, name: &str) -> Result<Option<Own>, Error> {
+        let inspected = match engine.inspect_container(name, None::<InspectContainerOptions>).await {
+            Ok(inspected) => inspected,
+            Err(error) if status(&error) == Some(404) => return Ok(None),
+            Err(error) => return Err(unavailable("inspect", &error)),
+        };
+        let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
+        if labels.and_then(|labels| labels::key(&self.owner, labels)) != Some(key) {
+            return Ok(None);
+        }
+        let id = inspected.id.clone().unwrap_or_else(|| name.to_owned());
+        Ok(Some(Own { id, state: observe::state(&inspected, (self.now)()), inspected }))
+    }
+
+    async fn has_image(&self, engine: &Docker, image: &str) -> Result<bool, Error> {
+        match engine.inspect_image(image).await {
+            Ok(_) => Ok(true),
+            Err(error) if status(&error) == Some(404) => Ok(false),
+            Err(error) => Err(refused("inspect image", &error)),
+        }
+    }
+
+    async fn pull(
+        &self,
+        engine: &Docker,
+        image: &davit_core::spec::ImageReference,
+        progress: &ProgressSender,
+    ) -> Result<(), Error> {
+        let options = CreateImageOptionsBuilder::new().from_image(image.name()).tag(image.version()).build();
+        // The stream owns the request: dropping it makes the engine give up the pull.
+        let mut messages = engine.create_image(Some(options), None, None);
+        let mut tracker = PullTracker::default();
+        let stall_timeout = self.config.pull_stall_timeout;
+        let mut deadline = tokio::time::Instant::now() + stall_timeout;
+        loop {
+            match tokio::time::timeout_at(deadline, messages.next()).await {
+                Err(_) => {
+                    return Err(Error::PullStalled { image: image.to_string(), stalled_for: stall_timeout });
+                }
+                Ok(None) => return Ok(()),
+                Ok(Some(Err(error))) => return Err(error::pull(image.as_str(), &error)),
+                Ok(Some(Ok(message))) => {
+                    if tracker.apply(&message) {
+                        deadline = tokio::time::Instant::now() + stall_timeout;
+                        progress.send_replace(Some(tracker.progress()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns when the container does not run any more.
+    async fn until_ended(&self, engine: &Docker, key: AttemptKey, id: &str) -> Result<(), Error> {
+        // Not `next-exit`: asked just after the exit it would wait for ever.
+        let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+        match std::pin::pin!(engine.wait_container(id, Some(options))).next().await {
+            // bollard makes an error of a non-zero exit code.
+            Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Err(error)) if status(&error) == Some(404) => Err(Error::NotFound { key }),
+            Some(Err(error)) => Err(unavailable("wait", &error)),
+            None => Err(Error::Unavailable { action: "wait", reason: "the engine closed the connection".to_owned() }),
+        }
+    }
+
+    async fn kill(&self, engine: &Docker, id: &str, signal: &str) -> Result<(), Error> {
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        match engine.kill_container(id, Some(options)).await {
+            Ok(()) => Ok(()),
+            // It is gone or does not run: nothing is left to kill.
+            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+            Err(error) if matches!(status(&error), Some(400)) => Err(refused("stop", &error)),
+            Err(error) => Err(unavailable("stop", &error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Docker
+    }
+
+    async fn check(&self) -> Result<RuntimeInfo, Error> {
+        let version = self.engine().await?.version().await.map_err(|error| unavailable("check", &error))?;
+        Ok(RuntimeInfo { version: format!("Docker {}", version.version.unwrap_or_default()) })
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>, Error> {
+        let engine = self.engine().await?;
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&labels::filter(&self.owner)).build();
+        let found = engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error))?;
+        let keyed = found.into_iter().filter_map(|summary| {
+            let key = labels::key(&self.owner, summary.labels.as_ref()?)?;
+            Some((key, summary.id?))
+        });
+        // The list tells neither exit codes nor times.
+        let mut instances: Vec<Instance> = stream::iter(keyed)
+            .map(|(key, id)| async move { Ok(self.inspect(engine, key, &id).await?.map(|own| (key, own))) })
+            .buffer_unordered(INSPECTS_AT_ONCE)
+            .try_filter_map(|own: Option<(AttemptKey, Own)>| async move {
+                Ok::<_, Error>(own.map(|(key, own)| Instance { key, state: own.state }))
+            })
+            .try_collect()
+            .await?;
+        instances.sort_unstable_by_key(|instance| instance.key);
+        Ok(instances)
+    }
+
+    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error> {
+        let container = spec::container(&attempt.spec)?;
+        let engine = self.engine().await?;
+        match container.pull_policy {
+            PullPolicy::Always => self.pull(engine, &container.image, progress).await,
+            PullPolicy::Missing | PullPolicy::Never if self.has_image(engine, container.image.as_str()).await? => {
+                Ok(())
+            }
+            PullPolicy::Missing => self.pull(engine, &container.image, progress).await,
+            PullPolicy::Never => Err(Error::ImageMissing { image: container.image.to_string() }),
+        }
+    }
+
+    async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
+        let body = spec::create_body(&self.owner, &self.config, attempt)?;
+        let engine = self.engine().await?;
+        let name = attempt.key.container_name();
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        match engine.create_container(Some(options), body).await {
+            Ok(created) => {
+                for warning in &created.warnings {
+                    tracing::debug!(attempt = %attempt.key, warning, "the engine warned about a container");
+                }
+                self.fresh.lock().insert(attempt.key, created.id);
+                Ok(())
+            }
+            // The name is taken: by an earlier try of ours, or by someone else.
+            Err(error) if status(&error) == Some(409) => match self.inspect(engine, attempt.key, &name).await? {
+                Some(_) => Ok(()),
+                None => Err(refused("create", &error)),
+            },
+            Err(error) => Err(refused("create", &error)),
+        }
+    }
+
+    async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
+        let engine = self.engine().await?;
+        // Bound first: the guard must not live across an await.
+        let fresh = self.fresh.lock().remove(&key);
+        let id = match fresh {
+            Some(id) => id,
+            None => {
+                let own = self.own(key).await?;
+                match own.state {
+                    InstanceState::Created => own.id,
+                    InstanceState::Running(started) => return Ok(started),
+                    InstanceState::Exited(_) => return Err(Error::AlreadyExited { key }),
+                }
+            }
+        };
+        match engine.start_container(&id, None::<StartContainerOptions>).await {
+            Ok(()) => {}
+            Err(error) if status(&error) == Some(404) && self.inspect(engine, key, &id).await?.is_none() => {
+                return Err(Error::NotFound { key });
+            }
+            Err(error) => return Err(refused("start", &error)),
+        }
+        let own = self.inspect(engine, key, &id).await?.ok_or(Error::NotFound { key })?;
+        match own.state {
+            InstanceState::Running(started) => Ok(started),
+            // So short that it has ended already.
+            InstanceState::Exited(exit) => {
+                Ok(Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports: Vec::new() })
+            }
+            InstanceState::Created => Err(Error::Rejected {
+                action: "start",
+                message: own.inspected.state.and_then(|state| state.error).unwrap_or_default(),
+            }),
+        }
+    }
+
+    async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
+        let engine = self.engine().await?;
+        let own = self.own(key).await?;
+        match own.state {
+            InstanceState::Exited(exit) => return Ok(exit),
+            InstanceState::Created => return Err(Error::NotStarted { key }),
+            InstanceState::Running(_) => {}
+        }
+        self.until_ended(engine, key, &own.id).await?;
+        // Only the container itself tells of memory, times and the engine's words.
+        match self.inspect(engine, key, &own.id).await?.ok_or(Error::NotFound { key })?.state {
+            InstanceState::Exited(exit) => Ok(exit),
+            InstanceState::Created | InstanceState::Running(_) => Err(Error::Unavailable {
+                action: "wait",
+                reason: "the engine announced an end that it does not show".to_owned(),
+            }),
+        }
+    }
+
+    /// Signals, waits and kills in steps of its own: the engine's stop call would have to stay open for the whole
+    /// grace period, which the client's timeout cuts, and takes a signal only since API 1.42.
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
+        let engine = self.engine().await?;
+        let own = self.own(key).await?;
+        if !matches!(own.state, InstanceState::Running(_)) {
+            return Ok(());
+        }
+        if own.inspected.state.as_ref().and_then(|state| state.status) == Some(ContainerStateStatusEnum::PAUSED) {
+            // Signals don't reach a paused container. That it is not paused any more is as good.
+            if let Err(error) = engine.unpause_container(&own.id).await {
+                tracing::debug!(attempt = %key, %error, "could not unpause a container before its stop");
+            }
+        }
+        let from_image = own.inspected.config.as_ref().and_then(|config| config.stop_signal.as_deref());
+        let signal = match how.signal.as_str() {
+            "" => from_image.filter(|signal| !signal.is_empty()).unwrap_or("SIGTERM"),
+            signal => signal,
+        };
+        self.kill(engine, &own.id, signal).await?;
+        let ended = match tokio::time::timeout(how.grace, self.until_ended(engine, key, &own.id)).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.kill(engine, &own.id, "SIGKILL").await?;
+                self.until_ended(engine, key, &own.id).await
+            }
+        };
+        match ended {
+            // Someone removed it meanwhile.
+            Err(Error::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
+        let engine = self.engine().await?;
+        self.fresh.lock().remove(&key);
+        let own = match self.own(key).await {
+            Ok(own) => own,
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // Takes anonymous volumes along; named ones stay.
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match engine.remove_container(&own.id, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) if status(&error) == Some(404) => Ok(()),
+            Err(error) => Err(unavailable("remove", &error)),
+        }
+    }
+
+    async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {
+        let engine = self.engine().await?;
+        let own = self.own(key).await?;
+        let tail = options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+        let since = options.since.and_then(|since| i32::try_from(since.as_second()).ok()).unwrap_or(0).max(0);
+        let query = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .follow(options.follow)
+            .tail(&tail)
+            .since(since)
+            .build();
+        let lines = engine.logs(&own.id, Some(query)).filter_map(move |output| async move {
+            match output {
+                Ok(output) => log_line(output, options.since).map(Ok),
+                Err(error) => Some(Err(unavailable("logs", &error))),
+            }
+        });
+        Ok(lines.boxed())
+    }
+}
+
+/// One frame of the engine's log: a timestamp, a space, and a line or a part of one. The engine's `since` knows only
+/// whole seconds, so the rest is done here.
+fn log_line(output: LogOutput, since: Option<Timestamp>) -> Option<LogLine> {
+    let (source, message) = match output {
+        LogOutput::StdErr { message } => (LogSource::Stderr, message),
+        LogOutput::StdOut { message } | LogOutput::Console { message } => (LogSource::Stdout, message),
+        LogOutput::StdIn { .. } => return None,
+    };
+    let stamped = message.iter().position(|byte| *byte == b' ').and_then(|space| {
+        let timestamp = std::str::from_utf8(&message[..space]).ok()?.parse::<Timestamp>().ok()?;
+        Some((timestamp, &message[space + 1..]))
+    });
+    let line = match stamped {
+        Some((timestamp, bytes)) => LogLine { source, timestamp: Some(timestamp), bytes: bytes.to_vec() },
+        None => LogLine { source, timestamp: None, bytes: message.to_vec() },
+    };
+    let wanted = match (line.timestamp, since) {
+        (Some(timestamp), Some(since)) => timestamp >= since,
+        _ => true,
+    };
+    wanted.then_some(line)
+}

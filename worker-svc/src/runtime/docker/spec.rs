@@ -1,0 +1,136 @@
+//! From a task's spec to what the engine takes. Pure.
+//!
+//! `disk_bytes` of the limit is not enforced: the engine can limit a container's disk only on a few storage drivers
+//! (overlay2 over xfs with project quotas), and refuses the option elsewhere. It counts for placement alone.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding, ResourcesUlimits,
+};
+use davit_core::spec::{ContainerSpec, MountSource, RuntimeSpec, TaskSpec};
+
+use super::{DockerConfig, labels};
+use crate::runtime::{AttemptSpec, Error, Owner};
+
+/// The container in a task's spec.
+pub(super) fn container(spec: &TaskSpec) -> Result<&ContainerSpec, Error> {
+    match &spec.runtime {
+        RuntimeSpec::Container(container) => Ok(container),
+        RuntimeSpec::Process(_) => {
+            Err(Error::Unsupported { what: "the docker runtime runs containers, not processes".to_owned() })
+        }
+    }
+}
+
+/// What is sent to the engine to create the attempt's container.
+pub(super) fn create_body(
+    owner: &Owner,
+    config: &DockerConfig,
+    attempt: &AttemptSpec,
+) -> Result<ContainerCreateBody, Error> {
+    let task = &attempt.spec;
+    let container = container(task)?;
+    let exposed: Vec<_> = container.ports.iter().map(|port| format!("{}/{}", port.container_port, port.protocol)).collect();
+    Ok(ContainerCreateBody {
+        image: Some(container.image.as_str().to_owned()),
+        entrypoint: unless_empty(&container.entrypoint),
+        cmd: unless_empty(&container.command),
+        env: Some(container.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        working_dir: text_unless_empty(&container.working_dir),
+        user: text_unless_empty(&container.user),
+        labels: Some(labels::all(owner, attempt.key, &task.labels)),
+        exposed_ports: unless_empty(&exposed),
+        // Kept by the engine so that a `docker stop` by hand, and a stop of the engine, do the same as ours.
+        stop_signal: text_unless_empty(&task.stop.signal),
+        stop_timeout: Some(i64::try_from(task.stop.grace.as_secs()).unwrap_or(i64::MAX)),
+        host_config: Some(host_config(config, task, container)),
+        ..ContainerCreateBody::default()
+    })
+}
+
+fn host_config(config: &DockerConfig, task: &TaskSpec, container: &ContainerSpec) -> HostConfig {
+    let limit = task.resources.limit;
+    let memory = (limit.memory_bytes > 0).then(|| signed(limit.memory_bytes));
+    HostConfig {
+        nano_cpus: (limit.cpu_millis > 0).then(|| signed(limit.cpu_millis.saturating_mul(1_000_000))),
+        memory,
+        // Memory and swap together: the same number means no swap.
+        memory_swap: memory,
+        mounts: Some(mounts(container)),
+        tmpfs: Some(tmpfs(container)),
+        port_bindings: Some(port_bindings(container)),
+        cap_add: Some(container.cap_add.clone()),
+        cap_drop: Some(container.cap_drop.clone()),
+        readonly_rootfs: Some(container.read_only),
+        ulimits: Some(
+            container
+                .ulimits
+                .iter()
+                .map(|ulimit| ResourcesUlimits {
+                    name: Some(ulimit.name.clone()),
+                    soft: Some(signed(ulimit.soft)),
+                    hard: Some(signed(ulimit.hard)),
+                })
+                .collect(),
+        ),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), config.log_max_bytes.max(1).to_string()),
+                ("max-file".to_owned(), config.log_max_files.max(1).to_string()),
+            ])),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+fn mounts(container: &ContainerSpec) -> Vec<Mount> {
+    let mount = |mount: &davit_core::spec::Mount| {
+        let (typ, source) = match &mount.source {
+            MountSource::Bind(path) => (MountType::BIND, path),
+            MountSource::Volume(name) => (MountType::VOLUME, name),
+        };
+        Mount {
+            typ: Some(typ),
+            source: Some(source.clone()),
+            target: Some(mount.target.clone()),
+            read_only: Some(mount.read_only),
+            ..Mount::default()
+        }
+    };
+    container.mounts.iter().map(mount).collect()
+}
+
+fn tmpfs(container: &ContainerSpec) -> HashMap<String, String> {
+    let options = |size_bytes: u64| if size_bytes == 0 { String::new() } else { format!("size={size_bytes}") };
+    container.tmpfs.iter().map(|tmpfs| (tmpfs.target.clone(), options(tmpfs.size_bytes))).collect()
+}
+
+/// Several host ports for one container port become one entry, as the engine wants it.
+fn port_bindings(container: &ContainerSpec) -> HashMap<String, Option<Vec<PortBinding>>> {
+    let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for port in &container.ports {
+        // No host port: the engine chooses.
+        let binding = PortBinding { host_ip: None, host_port: Some(port.host_port.map(|number| number.to_string()).unwrap_or_default()) };
+        bindings
+            .entry(format!("{}/{}", port.container_port, port.protocol))
+            .or_default()
+            .get_or_insert_default()
+            .push(binding);
+    }
+    bindings
+}
+
+fn unless_empty(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+fn text_unless_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Also turns the largest number, which stands for "unlimited" in ulimits, into the engine's -1.
+fn signed(value: u64) -> i64 {
+    if value == u64::MAX { -1 } else { i64::try_from(value).unwrap_or(i64::MAX) }
+}

@@ -1,0 +1,230 @@
+//! The engine behind fake runtimes: what it holds, and the handle by which tests steer it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use davit_core::id::AttemptKey;
+use davit_core::spec::TaskSpec;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::FakeRuntime;
+use super::orders::Orders;
+use crate::runtime::{Error, Exit, Instance, InstanceState, LogLine, LogSource, Now, Owner, RuntimeKind, Started};
+
+/// How many calls are remembered: the newest.
+const KEPT_CALLS: usize = 10_000;
+
+/// A step that was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the methods of the Runtime trait")]
+pub enum Step {
+    Check,
+    List,
+    Prepare,
+    Create,
+    Start,
+    Wait,
+    Stop,
+    Remove,
+    Logs,
+}
+
+/// A call that reached the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// Which step.
+    pub step: Step,
+    /// Of which attempt, where the step has one.
+    pub key: Option<AttemptKey>,
+}
+
+/// The handle of a fake engine. Clones are the same engine.
+#[derive(Clone)]
+pub struct FakeEngine {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for FakeEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FakeEngine").finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    now: Now,
+    next_port: AtomicU16,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    instances: HashMap<Owner, BTreeMap<AttemptKey, Arc<FakeInstance>>>,
+    calls: VecDeque<Call>,
+    down: Option<String>,
+    failing: HashMap<Step, String>,
+}
+
+impl FakeEngine {
+    /// An engine without instances.
+    #[must_use]
+    pub fn new(now: Now) -> Self {
+        Self { shared: Arc::new(Shared { now, next_port: AtomicU16::new(32768), held: Mutex::default() }) }
+    }
+
+    /// A worker's view of it, which passes for a runtime of `kind`. It runs specs of both kinds.
+    #[must_use]
+    pub fn runtime(&self, owner: Owner, kind: RuntimeKind) -> FakeRuntime {
+        FakeRuntime { owner, kind, engine: self.clone() }
+    }
+
+    /// From now on every step fails with `Unavailable` and this reason; `None` ends that.
+    pub fn set_down(&self, reason: Option<&str>) {
+        self.shared.held.lock().down = reason.map(str::to_owned);
+    }
+
+    /// From now on this step fails with `Unavailable` and this reason; `None` ends that.
+    pub fn set_failing(&self, step: Step, reason: Option<&str>) {
+        let failing = &mut self.shared.held.lock().failing;
+        match reason {
+            Some(reason) => failing.insert(step, reason.to_owned()),
+            None => failing.remove(&step),
+        };
+    }
+
+    /// The newest calls, oldest first; calls that failed because the engine was down are among them.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.shared.held.lock().calls.iter().copied().collect()
+    }
+
+    /// The attempts of this owner that run now.
+    #[must_use]
+    pub fn running(&self, owner: &Owner) -> Vec<AttemptKey> {
+        let running = |instance: &Instance| matches!(instance.state, InstanceState::Running(_));
+        self.instances(owner).into_iter().filter(running).map(|instance| instance.key).collect()
+    }
+
+    /// Ends a running attempt now, as if it had ended by itself. False if it does not run.
+    pub fn end(&self, owner: &Owner, key: AttemptKey, exit_code: i32) -> bool {
+        self.find(owner, key).is_some_and(|instance| instance.end(exit_code, false, self.now()))
+    }
+
+    /// Makes an attempt write a line to stdout. False if there is no such attempt.
+    pub fn print(&self, owner: &Owner, key: AttemptKey, line: &str) -> bool {
+        let found = self.find(owner, key);
+        found.inspect(|instance| instance.print(line, self.now())).is_some()
+    }
+
+    /// Notes a call, and fails it if it is to fail.
+    pub(super) fn enter(&self, step: Step, key: Option<AttemptKey>) -> Result<(), Error> {
+        let mut held = self.shared.held.lock();
+        if held.calls.len() == KEPT_CALLS {
+            held.calls.pop_front();
+        }
+        held.calls.push_back(Call { step, key });
+        match held.down.as_ref().or_else(|| held.failing.get(&step)) {
+            Some(reason) => Err(Error::Unavailable { action: "fake", reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        (self.shared.now)()
+    }
+
+    pub(super) fn next_port(&self) -> u16 {
+        // Wraps to numbers that a real engine would not give; no test gets that far.
+        self.shared.next_port.fetch_add(1, Ordering::Relaxed).max(1024)
+    }
+
+    pub(super) fn instances(&self, owner: &Owner) -> Vec<Instance> {
+        let held = self.shared.held.lock();
+        let of_owner = held.instances.get(owner).into_iter().flatten();
+        of_owner.map(|(key, instance)| Instance { key: *key, state: instance.state() }).collect()
+    }
+
+    pub(super) fn find(&self, owner: &Owner, key: AttemptKey) -> Option<Arc<FakeInstance>> {
+        self.shared.held.lock().instances.get(owner)?.get(&key).cloned()
+    }
+
+    /// Keeps the one that is there already.
+    pub(super) fn insert(&self, owner: &Owner, key: AttemptKey, instance: FakeInstance) {
+        let mut held = self.shared.held.lock();
+        held.instances.entry(owner.clone()).or_default().entry(key).or_insert_with(|| Arc::new(instance));
+    }
+
+    pub(super) fn remove(&self, owner: &Owner, key: AttemptKey) -> Option<Arc<FakeInstance>> {
+        self.shared.held.lock().instances.get_mut(owner)?.remove(&key)
+    }
+}
+
+/// All that changes in an instance.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) state: InstanceState,
+    pub(super) log: Vec<LogLine>,
+}
+
+/// An attempt that only pretends.
+#[derive(Debug)]
+pub(super) struct FakeInstance {
+    pub(super) spec: Arc<TaskSpec>,
+    pub(super) orders: Orders,
+    life: watch::Sender<Life>,
+}
+
+impl FakeInstance {
+    pub(super) fn new(spec: Arc<TaskSpec>, orders: Orders) -> Self {
+        Self { spec, orders, life: watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new() }) }
+    }
+
+    pub(super) fn state(&self) -> InstanceState {
+        self.life.borrow().state.clone()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Life> {
+        self.life.subscribe()
+    }
+
+    /// True if this call started it.
+    pub(super) fn begin(&self, started: &Started) -> bool {
+        self.life.send_if_modified(|life| {
+            let begins = life.state == InstanceState::Created;
+            if begins {
+                life.state = InstanceState::Running(started.clone());
+            }
+            begins
+        })
+    }
+
+    /// True if this call ended it.
+    pub(super) fn end(&self, exit_code: i32, oom_killed: bool, now: Timestamp) -> bool {
+        self.life.send_if_modified(|life| {
+            let InstanceState::Running(started) = &life.state else { return false };
+            let started_at = Some(started.started_at);
+            life.state =
+                InstanceState::Exited(Exit { exit_code, oom_killed, error: String::new(), started_at, finished_at: now });
+            true
+        })
+    }
+
+    pub(super) fn print(&self, line: &str, now: Timestamp) {
+        let bytes = format!("{line}\n").into_bytes();
+        self.life.send_modify(|life| {
+            life.log.push(LogLine { source: LogSource::Stdout, timestamp: Some(now), bytes });
+        });
+    }
+
+    /// `None` if it was dropped before its end.
+    pub(super) async fn ended(&self) -> Option<Exit> {
+        let mut life = self.life.subscribe();
+        let life = life.wait_for(|life| matches!(life.state, InstanceState::Exited(_))).await.ok()?;
+        match &life.state {
+            InstanceState::Exited(exit) => Some(exit.clone()),
+            InstanceState::Created | InstanceState::Running(_) => None,
+        }
+    }
+}

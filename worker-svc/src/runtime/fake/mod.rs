@@ -1,0 +1,209 @@
+//! A runtime that takes orders, for tests and hollow nodes: nothing is run, everything is told.
+//!
+//! Orders are labels of the task's spec:
+//!
+//! | label | what the attempt does |
+//! | --- | --- |
+//! | `fake.run_for_ms` | ends by itself after so long; without it, runs until it is stopped |
+//! | `fake.exit_code` | with this exit code (0) |
+//! | `fake.oom` | `true`: its end counts as an out-of-memory kill |
+//! | `fake.ignores_stop` | `true`: ignores the stop signal, so that it is killed after the grace |
+//! | `fake.pull_ms` | its pull takes so long, with four reports of progress |
+//! | `fake.pull_fails`, `fake.create_fails`, `fake.start_fails` | that step fails for good with this text |
+//! | `fake.log` | writes these lines (split at `|`) to stdout when it starts |
+//!
+//! [`FakeEngine`] is the handle: it outlives the runtimes made from it, as an engine outlives its workers.
+//! All waits are tokio's, so paused time works.
+
+mod engine;
+mod orders;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use davit_core::id::AttemptKey;
+use davit_core::spec::{Port, PullPolicy, RuntimeSpec, StopPolicy};
+use davit_core::task::{PortBinding, PullProgress};
+use futures::{StreamExt, stream};
+use tokio::sync::watch;
+
+use self::engine::{FakeInstance, Life};
+pub use self::engine::{Call, FakeEngine, Step};
+use self::orders::Orders;
+use super::{
+    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, Runtime,
+    RuntimeInfo, RuntimeKind, Started,
+};
+
+/// How many bytes a fake image has, in one layer.
+const PULL_BYTES: u64 = 4096;
+
+/// One worker's view of a [`FakeEngine`].
+#[derive(Debug)]
+pub struct FakeRuntime {
+    owner: Owner,
+    kind: RuntimeKind,
+    engine: FakeEngine,
+}
+
+impl FakeRuntime {
+    fn find(&self, key: AttemptKey) -> Result<Arc<FakeInstance>, Error> {
+        self.engine.find(&self.owner, key).ok_or(Error::NotFound { key })
+    }
+
+    fn end(&self, instance: &FakeInstance, exit_code: i32, oom_killed: bool) {
+        instance.end(exit_code, oom_killed, self.engine.now());
+    }
+}
+
+#[async_trait]
+impl Runtime for FakeRuntime {
+    fn kind(&self) -> RuntimeKind {
+        self.kind
+    }
+
+    async fn check(&self) -> Result<RuntimeInfo, Error> {
+        self.engine.enter(Step::Check, None)?;
+        Ok(RuntimeInfo { version: "fake".to_owned() })
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>, Error> {
+        self.engine.enter(Step::List, None)?;
+        Ok(self.engine.instances(&self.owner))
+    }
+
+    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error> {
+        self.engine.enter(Step::Prepare, Some(attempt.key))?;
+        let orders = Orders::parse(&attempt.spec)?;
+        let RuntimeSpec::Container(container) = &attempt.spec.runtime else { return Ok(()) };
+        if let Some(message) = orders.pull_fails {
+            let image = container.image.to_string();
+            return Err(match container.pull_policy {
+                PullPolicy::Never => Error::ImageMissing { image },
+                PullPolicy::Missing | PullPolicy::Always => Error::PullRejected { image, message },
+            });
+        }
+        if !orders.pull_for.is_zero() {
+            for quarter in 1..=4 {
+                tokio::time::sleep(orders.pull_for / 4).await;
+                progress.send_replace(Some(PullProgress {
+                    downloaded_bytes: PULL_BYTES / 4 * quarter,
+                    total_bytes: PULL_BYTES,
+                    layers_done: u32::from(quarter == 4),
+                    layers_total: 1,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
+        self.engine.enter(Step::Create, Some(attempt.key))?;
+        let orders = Orders::parse(&attempt.spec)?;
+        if let Some(message) = orders.create_fails {
+            return Err(Error::Rejected { action: "create", message });
+        }
+        self.engine.insert(&self.owner, attempt.key, FakeInstance::new(Arc::clone(&attempt.spec), orders));
+        Ok(())
+    }
+
+    async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
+        self.engine.enter(Step::Start, Some(key))?;
+        let instance = self.find(key)?;
+        match instance.state() {
+            InstanceState::Running(started) => return Ok(started),
+            InstanceState::Exited(_) => return Err(Error::AlreadyExited { key }),
+            InstanceState::Created => {}
+        }
+        if let Some(message) = &instance.orders.start_fails {
+            return Err(Error::Rejected { action: "start", message: message.clone() });
+        }
+        let started = Started { started_at: self.engine.now(), ports: self.ports(&instance) };
+        if instance.begin(&started) {
+            for line in instance.orders.log.iter().flat_map(|log| log.split('|')) {
+                instance.print(line, self.engine.now());
+            }
+            if let Some(run_for) = instance.orders.run_for {
+                let engine = self.engine.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(run_for).await;
+                    instance.end(instance.orders.exit_code, instance.orders.oom_killed, engine.now());
+                });
+            }
+        }
+        Ok(started)
+    }
+
+    async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
+        self.engine.enter(Step::Wait, Some(key))?;
+        let instance = self.find(key)?;
+        if instance.state() == InstanceState::Created {
+            return Err(Error::NotStarted { key });
+        }
+        instance.ended().await.ok_or(Error::NotFound { key })
+    }
+
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
+        self.engine.enter(Step::Stop, Some(key))?;
+        let instance = self.find(key)?;
+        if !matches!(instance.state(), InstanceState::Running(_)) {
+            return Ok(());
+        }
+        let signal = super::process::signal(&how.signal)?;
+        if signal == nix::sys::signal::Signal::SIGKILL || !instance.orders.ignores_stop {
+            self.end(&instance, 128 + signal as i32, false);
+        } else if tokio::time::timeout(how.grace, instance.ended()).await.is_err() {
+            self.end(&instance, 137, false);
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
+        self.engine.enter(Step::Remove, Some(key))?;
+        if let Some(instance) = self.engine.remove(&self.owner, key) {
+            self.end(&instance, 137, false);
+        }
+        Ok(())
+    }
+
+    async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {
+        self.engine.enter(Step::Logs, Some(key))?;
+        let mut life = self.find(key)?.subscribe();
+        let there = life.borrow_and_update().log.len();
+        let tail = options.tail.and_then(|lines| usize::try_from(lines).ok()).unwrap_or(there);
+        let next = there.saturating_sub(tail);
+        let lines = stream::unfold((life, next), move |(mut life, next)| async move {
+            loop {
+                let (line, ended) = peek(&mut life, next);
+                if let Some(line) = line {
+                    return Some((line, (life, next + 1)));
+                }
+                if !options.follow || ended || life.changed().await.is_err() {
+                    return None;
+                }
+            }
+        });
+        let wanted = move |line: &super::LogLine| options.since.is_none_or(|since| line.timestamp >= Some(since));
+        Ok(lines.filter(move |line| futures::future::ready(wanted(line))).map(Ok).boxed())
+    }
+}
+
+/// The line at `next`, if it is there, and whether the instance has ended.
+fn peek(life: &mut watch::Receiver<Life>, next: usize) -> (Option<super::LogLine>, bool) {
+    let life = life.borrow_and_update();
+    (life.log.get(next).cloned(), matches!(life.state, InstanceState::Exited(_)))
+}
+
+impl FakeRuntime {
+    fn ports(&self, instance: &FakeInstance) -> Vec<PortBinding> {
+        let RuntimeSpec::Container(container) = &instance.spec.runtime else { return Vec::new() };
+        let bind = |port: &Port| PortBinding {
+            container_port: port.container_port,
+            protocol: port.protocol,
+            host_port: port.host_port.unwrap_or_else(|| self.engine.next_port()),
+        };
+        let mut ports: Vec<_> = container.ports.iter().map(bind).collect();
+        ports.sort_unstable_by_key(|port| (port.container_port, port.protocol, port.host_port));
+        ports
+    }
+}

@@ -1,0 +1,174 @@
+//! What runs attempts: a Docker engine, plain processes, or a fake that takes orders.
+//!
+//! A [`Runtime`] performs single steps and observes; it decides nothing. Every call may be repeated: creating what
+//! exists, starting what runs, stopping what stopped and removing what is gone all succeed. A runtime belongs to one
+//! [`Owner`] and neither sees nor touches what belongs to another, also where several workers share one engine.
+//!
+//! Left to others: which step comes next, retries and back-off, removal of leftovers, stopping everything at shutdown.
+
+pub mod docker;
+mod error;
+pub mod fake;
+pub mod process;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use davit_core::id::{AttemptKey, NodeId};
+pub use davit_core::placement::RuntimeKind;
+use davit_core::spec::{StopPolicy, TaskSpec};
+use davit_core::task::{PortBinding, PullProgress};
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+pub use self::docker::{DockerConfig, DockerRuntime};
+pub use self::error::{Error, ErrorKind};
+pub use self::fake::{FakeEngine, FakeRuntime};
+pub use self::process::{ProcessConfig, ProcessRuntime};
+
+/// Whose instances a runtime runs and sees.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The worker's node.
+    pub node_id: NodeId,
+}
+
+/// Tells the time of the node. The runtimes stamp what no engine stamps for them.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Tells how far a pull is; `None` until the first report. Only the newest value counts, so a slow reader costs nothing.
+pub type ProgressSender = watch::Sender<Option<PullProgress>>;
+
+/// One attempt that is to run.
+#[derive(Debug, Clone)]
+pub struct AttemptSpec {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// What is run.
+    pub spec: Arc<TaskSpec>,
+}
+
+/// What answers behind a runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeInfo {
+    /// Its version, for people.
+    pub version: String,
+}
+
+/// An attempt that a runtime has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// Where it is in its life.
+    pub state: InstanceState,
+}
+
+/// Where an instance is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Created; it never started, or its start failed.
+    Created,
+    /// Started and not ended.
+    Running(Started),
+    /// Ended.
+    Exited(Exit),
+}
+
+/// How an instance started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// When, by the node's clock.
+    pub started_at: Timestamp,
+    /// Published ports as given, sorted, each once.
+    pub ports: Vec<PortBinding>,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// What it returned; 128 + N if signal N ended it.
+    pub exit_code: i32,
+    /// Whether the kernel killed it for its memory.
+    pub oom_killed: bool,
+    /// The engine's own words, where it has some. Else empty.
+    pub error: String,
+    /// When it started, by the node's clock, where that is known.
+    pub started_at: Option<Timestamp>,
+    /// When it ended, by the node's clock.
+    pub finished_at: Timestamp,
+}
+
+/// Which log lines are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogOptions {
+    /// Only the last so many lines of what is there; `None`: all that is kept.
+    pub tail: Option<u64>,
+    /// Go on with new lines until the instance ends.
+    pub follow: bool,
+    /// Only lines that were written at this time or later.
+    pub since: Option<Timestamp>,
+}
+
+/// Where a line was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogSource {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line of output, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// Where it was written to.
+    pub source: LogSource,
+    /// When it was read from the instance.
+    pub timestamp: Option<Timestamp>,
+    /// What was written. Ends with a line feed unless the line goes on in the next part or was never finished.
+    pub bytes: Vec<u8>,
+}
+
+/// Log lines as they come. Ends when nothing more will come; dropping it ends the reading.
+pub type LogStream = BoxStream<'static, Result<LogLine, Error>>;
+
+/// Runs attempts. See the module for what all implementations promise; one contract suite holds them to it.
+#[async_trait]
+pub trait Runtime: fmt::Debug + Send + Sync {
+    /// Which specs it runs.
+    fn kind(&self) -> RuntimeKind;
+
+    /// Asks whether it works at all.
+    async fn check(&self) -> Result<RuntimeInfo, Error>;
+
+    /// All instances of its owner, whatever their state, ordered by key. A restarted worker finds its attempts this way.
+    async fn list(&self) -> Result<Vec<Instance>, Error>;
+
+    /// Gets what the attempt needs before it can be created: its image, as its pull policy says.
+    /// Has no total time limit, only one without progress. Dropping the future ends the pull.
+    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error>;
+
+    /// Creates the attempt's instance without starting it.
+    async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error>;
+
+    /// Starts the instance. If it already runs, tells how it was started; if it ended, fails with
+    /// [`Error::AlreadyExited`], since an attempt runs only once.
+    async fn start(&self, key: AttemptKey) -> Result<Started, Error>;
+
+    /// Waits for the end of a started instance. Answers at once when it has ended.
+    async fn wait(&self, key: AttemptKey) -> Result<Exit, Error>;
+
+    /// Sends the stop signal, and kills what still runs after the grace period. Returns when the instance has ended.
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error>;
+
+    /// Removes the instance with all it left (its logs too), killing it first if it runs.
+    async fn remove(&self, key: AttemptKey) -> Result<(), Error>;
+
+    /// What the instance wrote, oldest first; also after its end.
+    async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error>;
+}
