@@ -1,0 +1,26 @@
+//! Which node runs a task. Pure: every answer follows from the nodes, the tasks and the seed.
+//!
+//! Three steps, each callable alone: [`select_candidates`] applies the filters of `davit-core`, [`score`] gives every
+//! node a cost by one [`Algorithm`], [`pick`] takes the lowest cost. [`place`] runs all three for whole groups of like
+//! tasks over a [`Mirror`] of the nodes, and deducts what it places.
+//!
+//! What holds, and is tested:
+//! - nothing is over-committed: neither cpu, memory, disk nor a host port;
+//! - a task stays unplaced only when no node can take it, and then the answer says why;
+//! - the order in which nodes are given does not matter; equal input and seed give the equal answer;
+//! - a node that is not ready, or of which something is not known, never wins by that.
+
+pub mod algorithms;
+mod mirror;
+mod pick;
+mod pipeline;
+mod score;
+mod steps;
+#[cfg(test)]
+pub(crate) mod test_support;
+
+pub use self::mirror::Mirror;
+pub use self::pick::pick;
+pub use self::pipeline::{Group, GroupPlacement, place};
+pub use self::score::{Algorithm, Candidate, ClusterFacts, Score};
+pub use self::steps::{NodeScore, Selection, Verdict, score, select_candidates};
