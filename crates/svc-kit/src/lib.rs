@@ -1,1 +1,12 @@
-//! placeholder
+//! What every Davit service needs around its core: configuration, telemetry, shutdown, clock, ids, back-off, the gRPC
+//! server with health and reflection, the HTTP side port, and the one table from kinds of error to gRPC codes.
+//!
+//! It knows nothing of the API: the services bring their own descriptors and handlers. Clocks and randomness are read
+//! here and nowhere else, so that everything beyond can be replayed.
+
+pub mod backoff;
+pub mod clock;
+pub mod grpc;
+pub mod ids;
+pub mod shutdown;
+pub mod telemetry;
