@@ -1,80 +1,17 @@
 //! Containers, and the one check that only plain processes need.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use davit_core::spec::{Capability, ContainerSpec, Mount, MountSource, Port, PortProtocol, ProcessSpec, Tmpfs, Ulimit};
+use davit_core::spec::{ContainerSpec, Mount, MountSource, Port, ProcessSpec, Tmpfs, Ulimit};
 use davit_core::validate::Violations;
 
 use super::common::{field, item};
-use super::enums::{port_protocol_from_proto, port_protocol_to_proto, pull_policy_from_proto, pull_policy_to_proto};
+use super::enums::{port_protocol_to_proto, pull_policy_from_proto, pull_policy_to_proto};
+use super::kernel::{capabilities_from_proto, ulimits_from_proto};
+use super::port::ports_from_proto;
 use super::resources::MAX_BYTES;
 use super::text::{check_absolute_path, check_arguments, check_env, check_user, check_volume_name, check_working_dir};
 use crate::v1;
-
-/// Every kernel capability up to Linux 6, and `ALL`.
-const CAPABILITIES: [&str; 42] = [
-    "ALL",
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "KILL",
-    "LEASE",
-    "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
-    "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "WAKE_ALARM",
-];
-
-/// What `docker run --ulimit` knows.
-const ULIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 /// Reads a container.
 pub(super) fn container_from_proto(
@@ -171,80 +108,6 @@ fn tmpfs_from_proto(
         Tmpfs { target: tmpfs.target, size_bytes: tmpfs.size_bytes }
     };
     tmpfs.into_iter().enumerate().map(read).collect()
-}
-
-/// A port's number, 1 to 65535.
-pub(super) fn port_number(number: u32, path: &str, violations: &mut Violations) -> Option<u16> {
-    let port = u16::try_from(number).ok().filter(|port| *port > 0);
-    if port.is_none() {
-        violations.add(path, format!("{number} is not a port; use 1 to 65535"));
-    }
-    port
-}
-
-fn ports_from_proto(ports: &[v1::Port], path: &str, violations: &mut Violations) -> Vec<Port> {
-    let mut published: BTreeSet<(u16, PortProtocol, Option<u16>)> = BTreeSet::new();
-    let mut on_host: BTreeSet<(PortProtocol, u16)> = BTreeSet::new();
-    let mut read_ports = Vec::with_capacity(ports.len());
-    for (index, port) in ports.iter().enumerate() {
-        let path = item(path, index);
-        let host_path = field(&path, "host_port");
-        let container_port = port_number(port.container_port, &field(&path, "container_port"), violations);
-        let protocol = port_protocol_from_proto(port.protocol, &field(&path, "protocol"), violations);
-        let host_port = match port.host_port {
-            0 => Some(None),
-            number => port_number(number, &host_path, violations).map(Some),
-        };
-        let (Some(container_port), Some(protocol), Some(host_port)) = (container_port, protocol, host_port) else {
-            continue;
-        };
-        if !published.insert((container_port, protocol, host_port)) {
-            violations.add(path, format!("port {container_port}/{protocol} is published twice in the same way"));
-        } else if let Some(number) = host_port
-            && !on_host.insert((protocol, number))
-        {
-            violations.add(host_path, format!("port {number}/{protocol} of the node is taken twice"));
-        }
-        read_ports.push(Port { container_port, protocol, host_port });
-    }
-    read_ports
-}
-
-fn capabilities_from_proto(names: &[String], path: &str, violations: &mut Violations) -> Vec<Capability> {
-    let read = |(index, given): (usize, &String)| {
-        let upper = given.to_ascii_uppercase();
-        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        let known = CAPABILITIES.contains(&name) && upper != "CAP_ALL";
-        if !known {
-            let shown: String = given.chars().take(64).collect();
-            let shown = shown.escape_debug();
-            violations
-                .add(item(path, index), format!("`{shown}` is not a kernel capability such as NET_ADMIN, or ALL"));
-        }
-        known.then(|| name.to_owned())
-    };
-    names.iter().enumerate().filter_map(read).collect()
-}
-
-fn ulimits_from_proto(ulimits: Vec<v1::Ulimit>, path: &str, violations: &mut Violations) -> Vec<Ulimit> {
-    const MAX: u64 = i64::MAX.unsigned_abs();
-    let mut names = BTreeSet::new();
-    let mut read = |(index, ulimit): (usize, v1::Ulimit)| {
-        let path = item(path, index);
-        if !ULIMITS.contains(&ulimit.name.as_str()) {
-            violations.add(field(&path, "name"), format!("is not a ulimit; use one of {}", ULIMITS.join(", ")));
-        } else if !names.insert(ulimit.name.clone()) {
-            violations.add(field(&path, "name"), format!("{} is limited twice", ulimit.name));
-        }
-        if ulimit.hard > MAX {
-            violations.add(field(&path, "hard"), format!("is at most {MAX}"));
-        }
-        if ulimit.soft > ulimit.hard {
-            violations.add(field(&path, "soft"), format!("{} is above the hard limit {}", ulimit.soft, ulimit.hard));
-        }
-        Ulimit { name: ulimit.name, soft: ulimit.soft, hard: ulimit.hard }
-    };
-    ulimits.into_iter().enumerate().map(&mut read).collect()
 }
 
 /// Reads a plain process.

@@ -8,14 +8,19 @@
 mod common;
 mod container;
 mod enums;
+mod kernel;
 mod node;
 mod placement;
 mod policy;
+mod port;
 mod resources;
 mod session;
 mod task;
 mod task_spec;
 mod text;
+
+#[cfg(test)]
+mod tests;
 
 pub use self::common::{
     MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, etag, labels_from_proto, parse_node_id,

@@ -8,12 +8,12 @@ use davit_core::spec::check_name;
 use davit_core::validate::Violations;
 
 use super::common::{MAX_LABELS, field, item, labels_from_proto, parse_node_id, required};
-use super::container::port_number;
 use super::enums::{
     node_state_from_proto, node_state_to_proto, port_protocol_from_proto, port_protocol_to_proto,
     runtime_kind_from_proto, runtime_kind_to_proto, runtime_kinds_from_proto,
 };
 use super::node::{node_stats_from_proto, node_stats_to_proto};
+use super::port::port_number;
 use super::resources::{node_resources_from_proto, resources_to_proto, task_amounts_from_proto};
 use super::task_spec::constraints_from_proto;
 use crate::v1;

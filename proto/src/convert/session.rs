@@ -13,11 +13,11 @@ use super::common::{
     MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, field, item, labels_from_proto,
     parse_node_id, parse_session_id, parse_task_id, required, timestamp_from_proto,
 };
-use super::container::port_number;
 use super::enums::{
     desired_state_from_proto, desired_state_to_proto, port_protocol_from_proto, runtime_kind_to_proto,
     runtime_kinds_from_proto, task_state_from_proto,
 };
+use super::port::port_number;
 use super::resources::{dimensions, node_resources_from_proto, resources_to_proto};
 use super::task::attempt_status_to_proto;
 use super::task_spec::{task_spec_from_proto, task_spec_to_proto};

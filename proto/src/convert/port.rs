@@ -1,0 +1,48 @@
+//! Published ports and the numbers of ports.
+
+use std::collections::BTreeSet;
+
+use davit_core::spec::{Port, PortProtocol};
+use davit_core::validate::Violations;
+
+use super::common::{field, item};
+use super::enums::port_protocol_from_proto;
+use crate::v1;
+
+/// A port's number, 1 to 65535.
+pub(super) fn port_number(number: u32, path: &str, violations: &mut Violations) -> Option<u16> {
+    let port = u16::try_from(number).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        violations.add(path, format!("{number} is not a port; use 1 to 65535"));
+    }
+    port
+}
+
+/// Reads published ports, of which no two may be the same or want the same port of the node.
+pub(super) fn ports_from_proto(ports: &[v1::Port], path: &str, violations: &mut Violations) -> Vec<Port> {
+    let mut published: BTreeSet<(u16, PortProtocol, Option<u16>)> = BTreeSet::new();
+    let mut on_host: BTreeSet<(PortProtocol, u16)> = BTreeSet::new();
+    let mut read_ports = Vec::with_capacity(ports.len());
+    for (index, port) in ports.iter().enumerate() {
+        let path = item(path, index);
+        let host_path = field(&path, "host_port");
+        let container_port = port_number(port.container_port, &field(&path, "container_port"), violations);
+        let protocol = port_protocol_from_proto(port.protocol, &field(&path, "protocol"), violations);
+        let host_port = match port.host_port {
+            0 => Some(None),
+            number => port_number(number, &host_path, violations).map(Some),
+        };
+        let (Some(container_port), Some(protocol), Some(host_port)) = (container_port, protocol, host_port) else {
+            continue;
+        };
+        if !published.insert((container_port, protocol, host_port)) {
+            violations.add(path, format!("port {container_port}/{protocol} is published twice in the same way"));
+        } else if let Some(number) = host_port
+            && !on_host.insert((protocol, number))
+        {
+            violations.add(host_path, format!("port {number}/{protocol} of the node is taken twice"));
+        }
+        read_ports.push(Port { container_port, protocol, host_port });
+    }
+    read_ports
+}

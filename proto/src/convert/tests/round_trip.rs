@@ -1,0 +1,213 @@
+//! Nodes, requirements, statuses and registrations survive being written and read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use davit_core::constraint::Constraint;
+use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, SessionId, TaskId};
+use davit_core::node::{NodeDescription, NodeState, NodeStats};
+use davit_core::placement::{HostPort, NodeView, Requirements, RuntimeKind};
+use davit_core::resources::Resources;
+use davit_core::spec::PortProtocol;
+use davit_core::state::TaskState;
+use davit_core::task::{AttemptStatus, DesiredState, PortBinding, PullProgress};
+use jiff::Timestamp;
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use uuid::Uuid;
+
+use super::{container_spec, read};
+use crate::convert::{
+    Assignment, PlacementGroup, Registration, Welcome, assignment_from_proto, assignment_to_proto,
+    attempt_ref_from_proto, attempt_ref_to_proto, attempt_report_from_proto, attempt_report_to_proto,
+    node_view_from_proto, node_view_to_proto, placement_group_from_proto, placement_group_to_proto,
+    register_from_proto, register_to_proto, task_spec_from_proto, welcome_from_proto, welcome_to_proto,
+};
+
+fn id() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+fn resources(max: u64) -> impl Strategy<Value = Resources> {
+    (0..=max, 0..=max, 0..=max).prop_map(|(cpu_millis, memory_bytes, disk_bytes)| Resources {
+        cpu_millis,
+        memory_bytes,
+        disk_bytes,
+    })
+}
+
+fn protocol() -> impl Strategy<Value = PortProtocol> {
+    select(vec![PortProtocol::Tcp, PortProtocol::Udp])
+}
+
+fn host_ports() -> impl Strategy<Value = BTreeSet<HostPort>> {
+    btree_set((protocol(), 1..=u16::MAX), 0..5)
+}
+
+fn runtimes() -> impl Strategy<Value = BTreeSet<RuntimeKind>> {
+    btree_set(select(vec![RuntimeKind::Docker, RuntimeKind::Process]), 0..3)
+}
+
+fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map("[a-z0-9][a-zA-Z0-9_./-]{0,20}", "[ -~é]{0,20}", 0..5)
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    (-60_000_000_000_i64..250_000_000_000, 0..1_000_000_000_i32)
+        .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+fn stats() -> impl Strategy<Value = NodeStats> {
+    (time(), any::<[u64; 3]>(), 0.0..1e300_f64, any::<u32>()).prop_map(|(measured_at, used, load_1m, running_tasks)| {
+        let [cpu_used_millis, memory_used_bytes, disk_used_bytes] = used;
+        NodeStats { measured_at, cpu_used_millis, memory_used_bytes, disk_used_bytes, load_1m, running_tasks }
+    })
+}
+
+fn requirements() -> impl Strategy<Value = Requirements> {
+    let runtime = select(vec![RuntimeKind::Docker, RuntimeKind::Process]);
+    let constraint =
+        "[a-z]{1,8} (==|!=|<|>=) [0-9]{1,3}|[a-z]{1,8} (exists|!exists)|[a-z]{1,8} (not )?in \\([a-z], [a-z]\\)";
+    let constraint = constraint.prop_map(|text| text.parse::<Constraint>().expect("the pattern gives constraints"));
+    (runtime, resources(1_000_000), btree_set(constraint, 0..5), host_ports()).prop_map(
+        |(runtime, reservation, constraints, host_ports)| Requirements {
+            runtime,
+            reservation,
+            constraints: constraints.into_iter().collect(),
+            host_ports: host_ports.into_iter().collect(),
+        },
+    )
+}
+
+fn node_view() -> impl Strategy<Value = NodeView> {
+    let state = select(vec![NodeState::Ready, NodeState::Suspect, NodeState::Down]);
+    let about = (id(), "[a-z][a-z0-9._-]{0,62}", any::<String>(), any::<String>(), labels());
+    let amounts = (resources(1 << 62), resources(1 << 62), host_ports(), any::<u32>(), option::of(stats()));
+    (about, state, any::<bool>(), runtimes(), amounts).prop_map(|(about, state, cordoned, runtimes, amounts)| {
+        let (node_id, name, os, arch, labels) = about;
+        let (allocatable, reserved, host_ports, task_count, stats) = amounts;
+        NodeView {
+            node_id: NodeId(node_id),
+            name,
+            os,
+            arch,
+            labels,
+            state,
+            cordoned,
+            runtimes,
+            allocatable,
+            reserved,
+            host_ports,
+            task_count,
+            stats,
+        }
+    })
+}
+
+fn status() -> impl Strategy<Value = AttemptStatus> {
+    let reported = TaskState::ALL.into_iter().filter(|state| state.reported_by().is_some()).collect::<Vec<_>>();
+    let port = (1..=u16::MAX, protocol(), 1..=u16::MAX).prop_map(|(container_port, protocol, host_port)| PortBinding {
+        container_port,
+        protocol,
+        host_port,
+    });
+    let pull = any::<(u64, u64, u32, u32)>().prop_map(|(downloaded_bytes, total_bytes, layers_done, layers_total)| {
+        PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total }
+    });
+    let first = (1..=u32::MAX, select(reported), any::<u64>(), any::<bool>(), any::<String>());
+    let second = (
+        any::<Option<i32>>(),
+        any::<bool>(),
+        vec(port, 0..4),
+        option::of(pull),
+        option::of(time()),
+        option::of(time()),
+    );
+    (first, second).prop_map(|(first, second)| {
+        let (attempt, state, sequence, ready, reason) = first;
+        let (exit_code, oom_killed, ports, pull, started_at, finished_at) = second;
+        AttemptStatus {
+            attempt: Attempt(attempt),
+            state,
+            sequence,
+            node_id: None,
+            ready,
+            reason,
+            exit_code,
+            oom_killed,
+            ports,
+            pull,
+            started_at,
+            finished_at,
+        }
+    })
+}
+
+fn registration() -> impl Strategy<Value = Registration> {
+    let attempts = btree_map(id().prop_map(TaskId), status(), 0..4);
+    (node_view(), resources(1 << 40), attempts).prop_map(|(view, allocatable, attempts)| Registration {
+        node_id: view.node_id,
+        description: NodeDescription {
+            name: view.name,
+            address: "10.0.0.1".to_owned(),
+            os: "linux".to_owned(),
+            arch: "aarch64".to_owned(),
+            labels: view.labels,
+            allocatable,
+            capacity: allocatable.saturating_add(view.reserved),
+            runtimes: view.runtimes,
+            worker_version: "0.1.0".to_owned(),
+        },
+        attempts: attempts.into_iter().collect(),
+    })
+}
+
+proptest! {
+    #[test]
+    fn node_views_survive(node in node_view()) {
+        let (again, violations) = read(node_view_to_proto(&node), |node, found| node_view_from_proto(node, "n", found));
+        prop_assert_eq!(again, Some(node), "{}", violations);
+    }
+
+    #[test]
+    fn placement_groups_survive(requirements in requirements(), count in 1..=u32::MAX) {
+        let group = PlacementGroup { group_id: "g".to_owned(), requirements, count, algorithm: "epvm".to_owned() };
+        let written = placement_group_to_proto(&group);
+        let (again, violations) = read(written, |group, found| placement_group_from_proto(group, "g", found));
+        prop_assert_eq!(again, Some(group), "{}", violations);
+    }
+
+    #[test]
+    fn attempt_reports_survive(task_id in id(), status in status()) {
+        let written = attempt_report_to_proto(TaskId(task_id), &status);
+        let (again, violations) = read(written, |report, found| attempt_report_from_proto(report, "r", found));
+        prop_assert_eq!(again, Some((TaskId(task_id), status)), "{}", violations);
+    }
+
+    #[test]
+    fn registrations_survive(registration in registration()) {
+        let written = register_to_proto(&registration);
+        let (again, violations) = read(written, |register, found| register_from_proto(register, "register", found));
+        prop_assert_eq!(again, Some(registration), "{}", violations);
+    }
+
+    #[test]
+    fn what_the_manager_sends_survives(task_id in id(), attempt in 1..=u32::MAX, revision in any::<u64>()) {
+        let key = AttemptKey { task_id: TaskId(task_id), attempt: Attempt(attempt) };
+        let (again, _) = read(attempt_ref_to_proto(key), |key, found| attempt_ref_from_proto(&key, "k", found));
+        prop_assert_eq!(again, Some(key));
+
+        let (spec, _) = read(container_spec(), |spec, found| task_spec_from_proto(spec, "spec", found));
+        let spec = spec.ok_or_else(|| TestCaseError::fail("the builder makes valid specs"))?;
+        let (revision, desired_state) = (Revision(revision), DesiredState::Running);
+        let written = assignment_to_proto(key, revision, desired_state, &spec);
+        let (again, violations) = read(written, |assignment, found| assignment_from_proto(assignment, "a", found));
+        prop_assert_eq!(again, Some(Assignment { key, revision, desired_state, spec }), "{}", violations);
+
+        let heartbeat_period = std::time::Duration::from_millis(u64::from(attempt));
+        let welcome = Welcome { cluster: "c".to_owned(), heartbeat_period, session_id: SessionId(task_id) };
+        let (again, violations) = read(welcome_to_proto(&welcome), |w, found| welcome_from_proto(w, "welcome", found));
+        prop_assert_eq!(again, Some(welcome), "{}", violations);
+    }
+}

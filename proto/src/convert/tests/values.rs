@@ -1,0 +1,179 @@
+//! What is read from single values, and what is written.
+
+use std::time::Duration;
+
+use davit_core::constraint::Operator;
+use davit_core::id::{Attempt, NodeId, Revision, TaskId};
+use davit_core::node::{Node, NodeDescription, NodeState, NodeStats};
+use davit_core::resources::Resources;
+use davit_core::spec::{RuntimeSpec, TaskSpec};
+use davit_core::task::{AttemptStatus, DesiredState, Task};
+use davit_core::validate::Violations;
+use jiff::Timestamp;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{container_spec, read};
+use crate::convert::{
+    NodeUsage, assignment_to_proto, duration_from_proto, duration_to_proto, etag, node_stats_to_proto, node_to_proto,
+    task_spec_from_proto, task_to_proto, timestamp_from_proto, timestamp_to_proto,
+};
+use crate::v1;
+
+fn accepted(spec: v1::TaskSpec) -> TaskSpec {
+    let (spec, violations) = read(spec, |spec, violations| task_spec_from_proto(spec, "spec", violations));
+    spec.unwrap_or_else(|| panic!("{violations}"))
+}
+
+#[test]
+fn what_is_unset_gets_the_documented_default() {
+    let spec = accepted(container_spec());
+    assert_eq!(spec.restart, davit_core::restart::RestartPolicy::default());
+    assert_eq!(spec.stop.grace, Duration::from_secs(10));
+    assert_eq!(spec.resources.reservation, Resources::ZERO);
+    assert_eq!(spec.on_node_loss, davit_core::spec::OnNodeLoss::Replace);
+}
+
+#[test]
+fn capabilities_are_kept_without_their_prefix() {
+    let container = v1::ContainerSpec {
+        image: "busybox".to_owned(),
+        cap_add: ["CAP_NET_ADMIN", "sys_time", "ALL"].map(str::to_owned).to_vec(),
+        ..Default::default()
+    };
+    let runtime = Some(v1::task_spec::Runtime::Container(container));
+    let RuntimeSpec::Container(container) = accepted(v1::TaskSpec { runtime, ..container_spec() }).runtime else {
+        panic!("it was a container")
+    };
+    assert_eq!(container.cap_add, ["NET_ADMIN", "SYS_TIME", "ALL"]);
+}
+
+#[test]
+fn users_and_ports_as_docker_takes_them_are_accepted() {
+    let port = |container_port, protocol, host_port| v1::Port { container_port, protocol, host_port };
+    for user in ["root", "1000", "1000:1000", "app:www-data", "_apt", "0"] {
+        let container = v1::ContainerSpec {
+            image: "ghcr.io/org/app:1.2".to_owned(),
+            user: user.to_owned(),
+            // One port may be published in several ways, and one number in both protocols.
+            ports: vec![port(53, 1, 53), port(53, 2, 53), port(53, 1, 0), port(53, 1, 1053)],
+            ..Default::default()
+        };
+        accepted(v1::TaskSpec { runtime: Some(v1::task_spec::Runtime::Container(container)), ..container_spec() });
+    }
+}
+
+#[test]
+fn constraints_are_read_in_order() {
+    let constraints = vec!["disk == ssd".to_owned(), "gpu exists".to_owned()];
+    let spec = accepted(v1::TaskSpec { constraints, ..container_spec() });
+    assert_eq!(spec.constraints[1].operator, Operator::Exists);
+}
+
+#[test]
+fn loads_that_are_no_numbers_are_written_as_zero() {
+    let stats = |load_1m| NodeStats {
+        measured_at: Timestamp::UNIX_EPOCH,
+        cpu_used_millis: 0,
+        memory_used_bytes: 0,
+        disk_used_bytes: 0,
+        load_1m,
+        running_tasks: 0,
+    };
+    for load in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
+        assert_eq!(node_stats_to_proto(stats(load)).load_1m.to_bits(), 0.0_f64.to_bits());
+    }
+}
+
+#[test]
+fn a_task_is_written_with_its_status_and_past() {
+    let now = Timestamp::UNIX_EPOCH;
+    let task = Task {
+        task_id: TaskId(Uuid::from_u128(7)),
+        spec: std::sync::Arc::new(accepted(container_spec())),
+        desired_state: DesiredState::Running,
+        wanted_attempt: Attempt(2),
+        status: AttemptStatus::pending(Attempt(2), "waits"),
+        next_attempt_at: Some(now),
+        restarts_in_row: 1,
+        past_attempts: [AttemptStatus { exit_code: Some(3), ..AttemptStatus::pending(Attempt(1), "") }].into(),
+        created_at: now,
+        updated_at: now,
+        revision: Revision(11),
+    };
+    let written = task_to_proto(&task);
+    assert_eq!(written.attempt, 2);
+    assert_eq!(written.etag, etag(Revision(11)));
+    let status = written.status.expect("a task has a status");
+    assert_eq!((status.state(), status.node_id.as_str()), (v1::TaskState::Pending, ""));
+    assert!(status.next_attempt_time.is_some());
+    assert_eq!(written.past_attempts[0].status.as_ref().and_then(|status| status.exit_code), Some(3));
+
+    let removed = assignment_to_proto(task.key(), task.revision, DesiredState::Removed, &task.spec);
+    assert_eq!(removed.desired_state(), v1::DesiredState::Stopped);
+}
+
+#[test]
+fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
+    let now = Timestamp::UNIX_EPOCH;
+    let label = |value: &str| [("zone".to_owned(), value.to_owned())].into();
+    let node = Node {
+        node_id: NodeId(Uuid::from_u128(7)),
+        description: NodeDescription {
+            name: "a".to_owned(),
+            address: "10.0.0.1".to_owned(),
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            labels: label("worker"),
+            allocatable: Resources::ZERO,
+            capacity: Resources::ZERO,
+            runtimes: [davit_core::placement::RuntimeKind::Process].into(),
+            worker_version: "0.1.0".to_owned(),
+        },
+        user_labels: label("user"),
+        state: NodeState::Suspect,
+        state_reason: "its session broke".to_owned(),
+        state_since: now,
+        cordoned: true,
+        joined_at: now,
+        updated_at: now,
+        revision: Revision(3),
+    };
+    let usage = NodeUsage { task_count: 4, ..NodeUsage::default() };
+    let written = node_to_proto(&node, &usage);
+    assert_eq!(written.labels["zone"], "user");
+    assert_eq!((written.state(), written.task_count, written.stats), (v1::NodeState::Suspect, 4, None));
+}
+
+proptest! {
+    #[test]
+    fn times_survive_the_round_trip(seconds in -62_135_596_800_i64..=253_402_207_200, nanos in 0..1_000_000_000_i32) {
+        let given = prost_types::Timestamp { seconds, nanos };
+        let (time, _) = read(given, |given, violations| timestamp_from_proto(given, "t", violations));
+        if let Some(time) = time {
+            prop_assert_eq!(timestamp_to_proto(time), given);
+        } else {
+            // The last second of the range has no further nanoseconds.
+            prop_assert!(seconds >= 253_402_207_200);
+        }
+    }
+
+    #[test]
+    fn no_time_or_duration_panics(seconds in any::<i64>(), nanos in any::<i32>()) {
+        let mut violations = Violations::new();
+        if let Some(time) = timestamp_from_proto(prost_types::Timestamp { seconds, nanos }, "t", &mut violations) {
+            prop_assert_eq!(timestamp_to_proto(time), prost_types::Timestamp { seconds, nanos });
+        }
+        if let Some(span) = duration_from_proto(prost_types::Duration { seconds, nanos }, "d", &mut violations) {
+            prop_assert_eq!(duration_to_proto(span), prost_types::Duration { seconds, nanos });
+        }
+    }
+
+    #[test]
+    fn every_duration_can_be_written(seconds in any::<u64>(), nanos in 0..1_000_000_000_u32) {
+        let written = duration_to_proto(Duration::new(seconds, nanos));
+        prop_assert!(written.seconds >= 0 && written.nanos >= 0);
+        let (read_again, violations) = read(written, |written, violations| duration_from_proto(written, "d", violations));
+        prop_assert!(read_again.is_some(), "{}", violations);
+    }
+}
