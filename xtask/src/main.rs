@@ -1,1 +1,57 @@
-fn main() {}
+//! Davit's recipes: `cargo xtask test` and `cargo xtask images`.
+//!
+//! A recipe runs named steps one after the other, shows every command before it runs and how long each step took, and
+//! stops at the first failure with what to do about it. Nothing is skipped without a line that says so.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a recipe talks to the person who runs it")]
+#![allow(clippy::disallowed_methods, reason = "a recipe measures wall-clock time; it decides nothing")]
+
+mod cleanup;
+mod failure;
+mod images;
+mod machine;
+mod proto;
+mod rust;
+mod shell;
+mod steps;
+mod workspace;
+
+use std::process::ExitCode;
+
+use crate::{failure::Failure, steps::TestOptions};
+
+const USAGE: &str = "\
+Davit's recipes.
+
+    cargo xtask test [--no-install] [--only STEP]...
+        Everything that has to hold: formatting, lints, the API's compatibility, dependency rules, and every test, those
+        with real containers included. As root on Debian it installs and starts what is missing; elsewhere, or with
+        --no-install, it names what is missing and fails.
+
+    cargo xtask images [ARGUMENT]...
+        Builds the images without pulling any; the arguments are those of deploy/build-images.sh.
+
+Steps of `test`, in their order:
+";
+
+fn main() -> ExitCode {
+    match recipe(std::env::args().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nxtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
+    if arguments.is_empty() || arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{USAGE}{}", steps::list());
+        return Ok(());
+    }
+    let rest = arguments.split_off(1);
+    match arguments[0].as_str() {
+        "test" => steps::test(&TestOptions::parse(rest)?),
+        "images" => images::build(&rest),
+        other => Err(Failure::new(format!("there is no recipe `{other}`"), "see `cargo xtask --help`")),
+    }
+}
