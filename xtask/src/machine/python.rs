@@ -65,15 +65,7 @@ fn install(folder: &Path) -> Result<Tools, Failure> {
     let python = folder.join("bin/python3");
     run(command("python3").args(["-m", "venv"]).arg(folder))?;
     run(command(&python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            "--requirement",
-        ])
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary", "--requirement"])
         .arg(REQUIREMENTS))
     .map_err(|failure| failure.advise("see what pip says above; a package registry must be in reach"))?;
 
