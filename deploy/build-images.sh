@@ -79,7 +79,8 @@ image() {
     fi
     docker tag "$reference" "$1:latest"
     for old in $(docker images --format '{{.Repository}}:{{.Tag}}' "$1"); do
-        case $old in "$reference" | "$1:latest") ;; *) docker rmi "$old" >/dev/null 2>&1 || true ;; esac
+        # Only tags that this function made: those of others are not ours to remove.
+        if [[ $old != "$reference" && $old =~ :[0-9a-f]{12}$ ]]; then docker rmi "$old" >/dev/null 2>&1 || true; fi
     done
     rm "$work/image.tar"
     echo "$reference"
@@ -121,3 +122,5 @@ for image in scheduler manager worker cli; do
         { cat "$work/log" >&2; fail "docker build of davit-$image failed"; }
     say "davit-$image:$tag"
 done
+# What these builds replaced, and nothing else.
+docker image prune --force --filter label=dev.davit.image >/dev/null
