@@ -5,8 +5,12 @@
 //! here and nowhere else, so that everything beyond can be replayed.
 
 pub mod backoff;
+pub mod client;
 pub mod clock;
+pub mod config;
 pub mod grpc;
+pub mod http;
 pub mod ids;
+pub mod readiness;
 pub mod shutdown;
 pub mod telemetry;

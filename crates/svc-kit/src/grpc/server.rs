@@ -1,0 +1,239 @@
+//! The gRPC server around a service's handlers: reflection, health, keepalive, limits, errors with details, and a stop
+//! that ends.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use http::Request;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::Service;
+
+use super::cut_off::CutOffStream;
+use super::error_layer::ErrorInfoLayer;
+use crate::readiness::{Readiness, ReadyState};
+use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
+
+/// The largest request that the user API takes. Services set it with `max_decoding_message_size`.
+pub const MAX_REQUEST_BYTES: usize = 4 << 20;
+
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls of one connection that are worked on at once; the others wait.
+const CONCURRENT_CALLS: usize = 256;
+/// Streams that one connection may have open.
+const CONCURRENT_STREAMS: u32 = 1024;
+const MAX_HEADER_LIST_BYTES: u32 = 64 << 10;
+/// Requests of up to 4 MiB would crawl through the default window of 64 KiB.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Pause after an accept that failed, as when no file descriptors are left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A server could not be put together, or broke.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A descriptor set is unreadable or incomplete.
+    #[error("the descriptors can't be reflected")]
+    Reflection {
+        /// What is wrong with them.
+        #[from]
+        source: tonic_reflection::server::Error,
+    },
+    /// Serving failed.
+    #[error("the gRPC server broke")]
+    Transport {
+        /// Why.
+        #[from]
+        source: tonic::transport::Error,
+    },
+}
+
+/// A gRPC server that is being put together.
+#[derive(Debug)]
+pub struct GrpcServer {
+    routes: RoutesBuilder,
+    service_names: Vec<&'static str>,
+    descriptor_sets: Vec<&'static [u8]>,
+    readiness: Option<Readiness>,
+    drain_deadline: Duration,
+}
+
+impl GrpcServer {
+    /// A server with health and reflection alone.
+    #[must_use]
+    pub fn builder() -> Self {
+        Self {
+            routes: Routes::builder(),
+            service_names: Vec::new(),
+            descriptor_sets: Vec::new(),
+            readiness: None,
+            drain_deadline: DRAIN_DEADLINE,
+        }
+    }
+
+    /// Reflects what an encoded `FileDescriptorSet` describes.
+    #[must_use]
+    pub fn descriptor_set(mut self, encoded: &'static [u8]) -> Self {
+        self.descriptor_sets.push(encoded);
+        self
+    }
+
+    /// What health tells. Without it the server says SERVING until it stops.
+    #[must_use]
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.readiness = Some(readiness);
+        self
+    }
+
+    /// Serves a generated service, and tells its health by its name.
+    #[must_use]
+    pub fn service<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.routes.add_service(service);
+        self.service_names.push(S::NAME);
+        self
+    }
+
+    /// How long a stop waits for open calls; [`DRAIN_DEADLINE`] when not set.
+    #[must_use]
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.drain_deadline = deadline;
+        self
+    }
+
+    /// Serves until the shutdown. Then it says NOT_SERVING, takes no new connections, waits for open calls, and cuts
+    /// what is still open after the drain deadline. Services with endless streams should end them by themselves.
+    ///
+    /// # Errors
+    /// When the descriptors can't be reflected, or serving breaks.
+    pub async fn serve(mut self, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
+        let readiness = self.readiness.take().unwrap_or_else(|| {
+            let readiness = Readiness::new();
+            readiness.set_ready();
+            readiness
+        });
+        self.add_reflection()?;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        self.routes.add_service(health_service);
+        let names: Vec<&'static str> = [""].into_iter().chain(self.service_names).collect();
+        tell(&health, &names, &readiness.get()).await;
+
+        let cut = CancellationToken::new();
+        // Also cuts when this future is dropped, so that no connection outlives its server.
+        let _cut_on_drop = cut.clone().drop_guard();
+        let server = Server::builder()
+            .trace_fn(|request| tracing::info_span!("grpc", method = request.uri().path()))
+            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .concurrency_limit_per_connection(CONCURRENT_CALLS)
+            .max_concurrent_streams(CONCURRENT_STREAMS)
+            .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .layer(ErrorInfoLayer)
+            .add_routes(self.routes.routes().prepare())
+            .serve_with_incoming_shutdown(accept(listener, cut), shutdown.triggered());
+        let follow = follow_readiness(health, &names, readiness, &shutdown);
+        let work = Box::pin(async {
+            let follow = async {
+                follow.await;
+                Ok(())
+            };
+            tokio::try_join!(server, follow)
+        });
+        match shutdown.drain(self.drain_deadline, work).await {
+            Ok(served) => Ok(served.map(drop)?),
+            Err(late) => {
+                tracing::info!(error = %late, "open calls were cut");
+                Ok(())
+            }
+        }
+    }
+
+    fn add_reflection(&mut self) -> Result<(), ServeError> {
+        let configure = || {
+            let own = [
+                tonic_types::pb::FILE_DESCRIPTOR_SET,
+                tonic_health::pb::FILE_DESCRIPTOR_SET,
+                tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+                tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+            ];
+            own.iter().chain(&self.descriptor_sets).fold(
+                tonic_reflection::server::Builder::configure().include_reflection_service(false),
+                |builder, set| builder.register_encoded_file_descriptor_set(set),
+            )
+        };
+        let (v1, v1alpha) = (configure().build_v1()?, configure().build_v1alpha()?);
+        self.routes.add_service(v1).add_service(v1alpha);
+        Ok(())
+    }
+}
+
+/// Connections as they come. It never ends on an error: running out of file descriptors is passing.
+fn accept(
+    listener: TcpListener,
+    cut: CancellationToken,
+) -> impl futures::Stream<Item = Result<CutOffStream, io::Error>> {
+    futures::stream::unfold((listener, cut), |(listener, cut)| async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "can't set TCP_NODELAY");
+                    }
+                    let stream = CutOffStream::new(stream, cut.clone());
+                    return Some((Ok(stream), (listener, cut)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "can't accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+/// Keeps gRPC health in step with readiness until the shutdown; then ends the watches, which would hold up the stop.
+async fn follow_readiness(mut health: HealthReporter, names: &[&str], readiness: Readiness, shutdown: &Shutdown) {
+    let mut changes = readiness.watch();
+    let follow = async {
+        loop {
+            let state = changes.borrow_and_update().clone();
+            tell(&health, names, &state).await;
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    shutdown.or_stop(follow).await;
+    shutdown.triggered().await;
+    readiness.set_not_ready("stopping");
+    tell(&health, names, &readiness.get()).await;
+    for name in names {
+        health.clear_service_status(name).await;
+    }
+}
+
+async fn tell(health: &HealthReporter, names: &[&str], state: &ReadyState) {
+    let status = match state {
+        ReadyState::Ready => ServingStatus::Serving,
+        ReadyState::NotReady { .. } => ServingStatus::NotServing,
+    };
+    for name in names {
+        health.set_service_status(name, status).await;
+    }
+}

@@ -1,0 +1,214 @@
+//! A real server on a free port: what every Davit service promises without writing a line for it.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use davit_svc_kit::client;
+use davit_svc_kit::grpc::GrpcServer;
+use davit_svc_kit::grpc::server::ServeError;
+use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::shutdown::Shutdown;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_types::StatusExt;
+
+/// Long enough for any machine; only a hang reaches it.
+const HANG: Duration = Duration::from_secs(60);
+
+/// A service that never answers.
+#[derive(Clone)]
+struct Never;
+
+impl NamedService for Never {
+    const NAME: &'static str = "test.Never";
+}
+
+impl tower::Service<http::Request<Body>> for Never {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Pending<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        std::future::pending()
+    }
+}
+
+struct Running {
+    channel: Channel,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    server: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Running {
+    async fn start(drain_deadline: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+        let server = GrpcServer::builder().service(Never).readiness(readiness.clone()).drain_deadline(drain_deadline);
+        let server = tokio::spawn(server.serve(listener, shutdown.clone()));
+        let channel = client::endpoint(&address).unwrap().connect().await.unwrap();
+        Self { channel, readiness, shutdown, server }
+    }
+
+    fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel.clone())
+    }
+
+    async fn stops(self) {
+        self.shutdown.trigger();
+        tokio::time::timeout(HANG, self.server).await.expect("the server hangs").unwrap().unwrap();
+    }
+}
+
+fn overall() -> HealthCheckRequest {
+    HealthCheckRequest { service: String::new() }
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().expect("no ErrorInfo").reason.clone()
+}
+
+#[tokio::test]
+async fn health_follows_readiness_and_watches_do_not_hold_up_the_stop() {
+    let running = Running::start(HANG * 10).await;
+    let mut health = running.health();
+    let first = health.check(overall()).await.unwrap().into_inner();
+    assert_eq!(first.status(), ServingStatus::NotServing);
+
+    let mut watch = health.watch(overall()).await.unwrap().into_inner();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    running.readiness.set_ready();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    running.readiness.set_not_ready("the store can't be written");
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+
+    let readiness = running.readiness.clone();
+    running.stops().await;
+    assert!(!readiness.is_ready());
+}
+
+#[tokio::test]
+async fn a_stream_that_never_ends_is_cut_after_the_deadline() {
+    let running = Running::start(Duration::from_millis(50)).await;
+    let (requests, stream) = tokio::sync::mpsc::channel(1);
+    let mut reflection = ServerReflectionClient::new(running.channel.clone());
+    let open = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let mut answers = reflection.server_reflection_info(open).await.unwrap().into_inner();
+
+    let list = MessageRequest::ListServices(String::new());
+    requests.send(ServerReflectionRequest { host: String::new(), message_request: Some(list) }).await.unwrap();
+    let Some(MessageResponse::ListServicesResponse(listed)) = answers.next().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list of services")
+    };
+    let names: Vec<_> = listed.service.into_iter().map(|service| service.name).collect();
+    for name in
+        ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
+    {
+        assert!(names.iter().any(|listed| listed == name), "{name} is not in {names:?}");
+    }
+
+    running.stops().await;
+    let end = tokio::time::timeout(HANG, answers.next()).await.expect("the connection was not cut");
+    assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    drop(requests);
+}
+
+#[tokio::test]
+async fn the_error_types_can_be_looked_up() {
+    let running = Running::start(HANG).await;
+    let mut reflection = ServerReflectionClient::new(running.channel.clone());
+    let symbol = MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned());
+    let ask = ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
+    let mut answers = reflection.server_reflection_info(tokio_stream::once(ask)).await.unwrap().into_inner();
+    let answer = answers.next().await.unwrap().unwrap().message_response;
+    assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_method_is_named() {
+    let running = Running::start(HANG).await;
+    let mut client = tonic::client::Grpc::new(running.channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+    let path = http::uri::PathAndQuery::from_static("/no.such.Service/Method");
+    let status = client.unary(Request::new(overall()), path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert_eq!(reason(&status), "UNKNOWN_METHOD");
+    assert!(status.message().contains("/no.such.Service/Method"), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_answered_each_time() {
+    let running = Running::start(HANG).await;
+    let mut health = running.health();
+    for megabytes in [5, 12, 5, 5, 12, 5] {
+        let request = HealthCheckRequest { service: "x".repeat(megabytes << 20) };
+        let status = health.check(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert_eq!(reason(&status), "MESSAGE_TOO_LARGE");
+    }
+}
+
+#[tokio::test]
+async fn an_unreadable_message_is_the_callers_mistake() {
+    let running = Running::start(HANG).await;
+    let mut client = tonic::client::Grpc::new(running.channel.clone());
+    client.ready().await.unwrap();
+    // Field 1 of the health request is text; a number in its place is unreadable.
+    let codec = tonic_prost::ProstCodec::<tonic_types::pb::Status, HealthCheckRequest>::default();
+    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let bad = tonic_types::pb::Status { code: 1, message: String::new(), details: Vec::new() };
+    let status = client.unary(Request::new(bad), path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert_eq!(reason(&status), "MALFORMED_MESSAGE");
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_not_found_with_a_reason() {
+    let running = Running::start(HANG).await;
+    let status = running.health().check(HealthCheckRequest { service: "x".to_owned() }).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_is_called_so() {
+    let running = Running::start(HANG).await;
+    let mut client = tonic::client::Grpc::new(running.channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+    let path = http::uri::PathAndQuery::from_static("/test.Never/Wait");
+    let mut request = Request::new(overall());
+    // Set by hand: `set_timeout` would also start a timer in this client, which could be first.
+    request.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
+    let status = client.unary(request, path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
+}
+
+#[tokio::test]
+async fn health_is_told_by_service_name() {
+    let running = Running::start(HANG).await;
+    running.readiness.set_ready();
+    let request = HealthCheckRequest { service: Never::NAME.to_owned() };
+    let mut watch = running.health().watch(request).await.unwrap().into_inner();
+    while watch.next().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+}
