@@ -19,6 +19,7 @@ use davit_core::id::{AttemptKey, NodeId};
 pub use davit_core::placement::RuntimeKind;
 use davit_core::spec::{StopPolicy, TaskSpec};
 use davit_core::task::{PortBinding, PullProgress};
+use davit_svc_kit::clock::Clock;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -38,7 +39,7 @@ pub struct Owner {
 }
 
 /// Tells the time of the node. The runtimes stamp what no engine stamps for them.
-pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub type SharedClock = Arc<dyn Clock>;
 
 /// Tells how far a pull is; `None` until the first report. Only the newest value counts, so a slow reader costs nothing.
 pub type ProgressSender = watch::Sender<Option<PullProgress>>;

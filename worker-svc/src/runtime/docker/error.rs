@@ -61,12 +61,8 @@ fn is_final_for_pulls(message: &str) -> bool {
 
 /// Answers that blame the engine or its machine rather than the spec.
 fn is_about_the_engine(status: u16, message: &str) -> bool {
-    const TEXTS: [&str; 4] = [
-        "connection refused",
-        "context deadline exceeded",
-        "no space left on device",
-        "shutting down",
-    ];
+    const TEXTS: [&str; 4] =
+        ["connection refused", "context deadline exceeded", "no space left on device", "shutting down"];
     matches!(status, 429 | 502 | 503 | 504) || (status >= 500 && TEXTS.iter().any(|text| message.contains(text)))
 }
 

@@ -8,6 +8,7 @@
 
 mod error;
 mod labels;
+mod logs;
 mod observe;
 mod pull;
 mod spec;
@@ -17,27 +18,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::container::LogOutput;
 use bollard::errors::Error as EngineError;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
-    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-    WaitContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use davit_core::id::AttemptKey;
 use davit_core::spec::{PullPolicy, StopPolicy};
 use futures::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use self::error::{refused, status, unavailable};
-use self::pull::PullTracker;
 use super::{
-    AttemptSpec, Error, Exit, Instance, InstanceState, LogLine, LogOptions, LogSource, LogStream, Now, Owner,
-    ProgressSender, Runtime, RuntimeInfo, RuntimeKind, Started,
+    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, Runtime,
+    RuntimeInfo, RuntimeKind, SharedClock, Started,
 };
 
 /// How many containers are looked at side by side when all are listed.
@@ -74,7 +71,7 @@ impl Default for DockerConfig {
 pub struct DockerRuntime {
     owner: Owner,
     config: DockerConfig,
-    now: Now,
+    clock: SharedClock,
     engine: OnceCell<Docker>,
     /// Containers that this process created and has not started: their start needs no look at them first.
     fresh: Mutex<HashMap<AttemptKey, String>>,
@@ -82,7 +79,10 @@ pub struct DockerRuntime {
 
 impl std::fmt::Debug for DockerRuntime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DockerRuntime").field("owner", &self.owner).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("DockerRuntime")
+            .field("owner", &self.owner)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,8 +96,8 @@ struct Own {
 impl DockerRuntime {
     /// A runtime over the engine behind `config.socket`. Does not connect yet.
     #[must_use]
-    pub fn new(owner: Owner, config: DockerConfig, now: Now) -> Self {
-        Self { owner, config, now, engine: OnceCell::new(), fresh: Mutex::default() }
+    pub fn new(owner: Owner, config: DockerConfig, clock: SharedClock) -> Self {
+        Self { owner, config, clock, engine: OnceCell::new(), fresh: Mutex::default() }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -128,7 +128,7 @@ impl DockerRuntime {
             return Ok(None);
         }
         let id = inspected.id.clone().unwrap_or_else(|| name.to_owned());
-        Ok(Some(Own { id, state: observe::state(&inspected, (self.now)()), inspected }))
+        Ok(Some(Own { id, state: observe::state(&inspected, self.clock.now()), inspected }))
     }
 
     async fn has_image(&self, engine: &Docker, image: &str) -> Result<bool, Error> {
@@ -136,35 +136,6 @@ impl DockerRuntime {
             Ok(_) => Ok(true),
             Err(error) if status(&error) == Some(404) => Ok(false),
             Err(error) => Err(refused("inspect image", &error)),
-        }
-    }
-
-    async fn pull(
-        &self,
-        engine: &Docker,
-        image: &davit_core::spec::ImageReference,
-        progress: &ProgressSender,
-    ) -> Result<(), Error> {
-        let options = CreateImageOptionsBuilder::new().from_image(image.name()).tag(image.version()).build();
-        // The stream owns the request: dropping it makes the engine give up the pull.
-        let mut messages = engine.create_image(Some(options), None, None);
-        let mut tracker = PullTracker::default();
-        let stall_timeout = self.config.pull_stall_timeout;
-        let mut deadline = tokio::time::Instant::now() + stall_timeout;
-        loop {
-            match tokio::time::timeout_at(deadline, messages.next()).await {
-                Err(_) => {
-                    return Err(Error::PullStalled { image: image.to_string(), stalled_for: stall_timeout });
-                }
-                Ok(None) => return Ok(()),
-                Ok(Some(Err(error))) => return Err(error::pull(image.as_str(), &error)),
-                Ok(Some(Ok(message))) => {
-                    if tracker.apply(&message) {
-                        deadline = tokio::time::Instant::now() + stall_timeout;
-                        progress.send_replace(Some(tracker.progress()));
-                    }
-                }
-            }
         }
     }
 
@@ -229,11 +200,11 @@ impl Runtime for DockerRuntime {
         let container = spec::container(&attempt.spec)?;
         let engine = self.engine().await?;
         match container.pull_policy {
-            PullPolicy::Always => self.pull(engine, &container.image, progress).await,
+            PullPolicy::Always => pull::run(engine, &container.image, self.config.pull_stall_timeout, progress).await,
             PullPolicy::Missing | PullPolicy::Never if self.has_image(engine, container.image.as_str()).await? => {
                 Ok(())
             }
-            PullPolicy::Missing => self.pull(engine, &container.image, progress).await,
+            PullPolicy::Missing => pull::run(engine, &container.image, self.config.pull_stall_timeout, progress).await,
             PullPolicy::Never => Err(Error::ImageMissing { image: container.image.to_string() }),
         }
     }
@@ -381,33 +352,10 @@ impl Runtime for DockerRuntime {
             .build();
         let lines = engine.logs(&own.id, Some(query)).filter_map(move |output| async move {
             match output {
-                Ok(output) => log_line(output, options.since).map(Ok),
+                Ok(output) => logs::line(output, options.since).map(Ok),
                 Err(error) => Some(Err(unavailable("logs", &error))),
             }
         });
         Ok(lines.boxed())
     }
-}
-
-/// One frame of the engine's log: a timestamp, a space, and a line or a part of one. The engine's `since` knows only
-/// whole seconds, so the rest is done here.
-fn log_line(output: LogOutput, since: Option<Timestamp>) -> Option<LogLine> {
-    let (source, message) = match output {
-        LogOutput::StdErr { message } => (LogSource::Stderr, message),
-        LogOutput::StdOut { message } | LogOutput::Console { message } => (LogSource::Stdout, message),
-        LogOutput::StdIn { .. } => return None,
-    };
-    let stamped = message.iter().position(|byte| *byte == b' ').and_then(|space| {
-        let timestamp = std::str::from_utf8(&message[..space]).ok()?.parse::<Timestamp>().ok()?;
-        Some((timestamp, &message[space + 1..]))
-    });
-    let line = match stamped {
-        Some((timestamp, bytes)) => LogLine { source, timestamp: Some(timestamp), bytes: bytes.to_vec() },
-        None => LogLine { source, timestamp: None, bytes: message.to_vec() },
-    };
-    let wanted = match (line.timestamp, since) {
-        (Some(timestamp), Some(since)) => timestamp >= since,
-        _ => true,
-    };
-    wanted.then_some(line)
 }

@@ -38,7 +38,8 @@ fn exit(state: &ContainerState, started_at: Option<Timestamp>, now: Timestamp) -
         oom_killed: state.oom_killed.unwrap_or(false),
         error: state.error.clone().unwrap_or_default(),
         started_at,
-        finished_at: time(state.finished_at.as_deref()).unwrap_or(now),
+        // Of a very short run the engine may note the end before the start.
+        finished_at: time(state.finished_at.as_deref()).unwrap_or(now).max(started_at.unwrap_or(Timestamp::MIN)),
     }
 }
 
@@ -116,11 +117,16 @@ mod tests {
     }
 
     #[test]
+    fn no_run_ends_before_it_starts() {
+        let odd = inspected(ContainerStateStatusEnum::EXITED, "2026-01-02T03:04:06Z");
+        let InstanceState::Exited(exit) = state(&odd, Timestamp::UNIX_EPOCH) else { panic!("not exited") };
+        assert_eq!(Some(exit.finished_at), exit.started_at);
+    }
+
+    #[test]
     fn ports_for_both_kinds_of_address_are_told_once() {
-        let binding = |ip: &str, number: &str| EnginePort {
-            host_ip: Some(ip.to_owned()),
-            host_port: Some(number.to_owned()),
-        };
+        let binding =
+            |ip: &str, number: &str| EnginePort { host_ip: Some(ip.to_owned()), host_port: Some(number.to_owned()) };
         let ports_map = HashMap::from([
             ("80/tcp".to_owned(), Some(vec![binding("0.0.0.0", "49153"), binding("::", "49153")])),
             ("53/udp".to_owned(), Some(vec![binding("0.0.0.0", "5353")])),

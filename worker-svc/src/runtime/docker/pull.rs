@@ -1,13 +1,49 @@
-//! Folds the engine's stream of pull messages into one progress.
+//! Pulls an image, and folds the engine's stream of messages into one progress.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use bollard::Docker;
 use bollard::models::CreateImageInfo;
+use bollard::query_parameters::CreateImageOptionsBuilder;
+use davit_core::spec::ImageReference;
 use davit_core::task::PullProgress;
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use super::error;
+use crate::runtime::{Error, ProgressSender};
+
+/// Pulls until the engine is done or makes no progress for `stall_timeout`.
+pub(super) async fn run(
+    engine: &Docker,
+    image: &ImageReference,
+    stall_timeout: Duration,
+    progress: &ProgressSender,
+) -> Result<(), Error> {
+    let options = CreateImageOptionsBuilder::new().from_image(image.name()).tag(image.version()).build();
+    // The stream owns the request: dropping it makes the engine give up the pull.
+    let mut messages = engine.create_image(Some(options), None, None);
+    let mut tracker = PullTracker::default();
+    let mut deadline = Instant::now() + stall_timeout;
+    loop {
+        match tokio::time::timeout_at(deadline, messages.next()).await {
+            Err(_) => return Err(Error::PullStalled { image: image.to_string(), stalled_for: stall_timeout }),
+            Ok(None) => return Ok(()),
+            Ok(Some(Err(error))) => return Err(error::pull(image.as_str(), &error)),
+            Ok(Some(Ok(message))) => {
+                if tracker.apply(&message) {
+                    deadline = Instant::now() + stall_timeout;
+                    progress.send_replace(Some(tracker.progress()));
+                }
+            }
+        }
+    }
+}
 
 /// What is known of the layers of one pull.
 #[derive(Debug, Default)]
-pub(super) struct PullTracker {
+struct PullTracker {
     layers: BTreeMap<String, Layer>,
 }
 
@@ -23,7 +59,7 @@ struct Layer {
 
 impl PullTracker {
     /// Takes one message. True if it says anything new: a pull whose messages only repeat themselves is stalled.
-    pub(super) fn apply(&mut self, message: &CreateImageInfo) -> bool {
+    fn apply(&mut self, message: &CreateImageInfo) -> bool {
         let status = message.status.as_deref().unwrap_or_default();
         let Some(id) = message.id.as_deref().filter(|_| is_layer_status(status)) else {
             // "Pulling from …", "Digest: …", "Status: …": each comes once.
@@ -59,7 +95,7 @@ impl PullTracker {
     }
 
     /// How far the pull is.
-    pub(super) fn progress(&self) -> PullProgress {
+    fn progress(&self) -> PullProgress {
         let count = |layers: usize| u32::try_from(layers).unwrap_or(u32::MAX);
         PullProgress {
             downloaded_bytes: self.layers.values().map(|layer| layer.downloaded).sum(),

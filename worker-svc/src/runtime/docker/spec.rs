@@ -31,7 +31,8 @@ pub(super) fn create_body(
 ) -> Result<ContainerCreateBody, Error> {
     let task = &attempt.spec;
     let container = container(task)?;
-    let exposed: Vec<_> = container.ports.iter().map(|port| format!("{}/{}", port.container_port, port.protocol)).collect();
+    let exposed: Vec<_> =
+        container.ports.iter().map(|port| format!("{}/{}", port.container_port, port.protocol)).collect();
     Ok(ContainerCreateBody {
         image: Some(container.image.as_str().to_owned()),
         entrypoint: unless_empty(&container.entrypoint),
@@ -112,7 +113,10 @@ fn port_bindings(container: &ContainerSpec) -> HashMap<String, Option<Vec<PortBi
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
     for port in &container.ports {
         // No host port: the engine chooses.
-        let binding = PortBinding { host_ip: None, host_port: Some(port.host_port.map(|number| number.to_string()).unwrap_or_default()) };
+        let binding = PortBinding {
+            host_ip: None,
+            host_port: Some(port.host_port.map(|number| number.to_string()).unwrap_or_default()),
+        };
         bindings
             .entry(format!("{}/{}", port.container_port, port.protocol))
             .or_default()
@@ -130,7 +134,53 @@ fn text_unless_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Also turns the largest number, which stands for "unlimited" in ulimits, into the engine's -1.
+/// The largest number, which stands for "unlimited" in ulimits, becomes the engine's -1.
 fn signed(value: u64) -> i64 {
     if value == u64::MAX { -1 } else { i64::try_from(value).unwrap_or(i64::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::spec::{Port, PortProtocol, PullPolicy};
+
+    use super::*;
+
+    fn container() -> ContainerSpec {
+        ContainerSpec {
+            image: "busybox".parse().unwrap(),
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            env: Default::default(),
+            working_dir: String::new(),
+            user: String::new(),
+            mounts: Vec::new(),
+            ports: Vec::new(),
+            tmpfs: Vec::new(),
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+            read_only: false,
+            ulimits: Vec::new(),
+            pull_policy: PullPolicy::Missing,
+        }
+    }
+
+    #[test]
+    fn one_container_port_may_have_several_host_ports() {
+        let port = |host_port| Port { container_port: 80, protocol: PortProtocol::Tcp, host_port };
+        let bindings = port_bindings(&ContainerSpec { ports: vec![port(Some(8080)), port(None)], ..container() });
+        let host_ports: Vec<_> =
+            bindings["80/tcp"].iter().flatten().filter_map(|binding| binding.host_port.as_deref()).collect();
+        assert_eq!(host_ports, ["8080", ""]);
+    }
+
+    #[test]
+    fn what_is_empty_is_left_to_the_image() {
+        assert_eq!(unless_empty(&container().command), None);
+        assert_eq!(text_unless_empty(&container().user), None);
+    }
+
+    #[test]
+    fn the_largest_number_means_unlimited() {
+        assert_eq!((signed(u64::MAX), signed(u64::MAX - 1), signed(7)), (-1, i64::MAX, 7));
+    }
 }

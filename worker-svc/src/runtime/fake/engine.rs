@@ -12,7 +12,9 @@ use tokio::sync::watch;
 
 use super::FakeRuntime;
 use super::orders::Orders;
-use crate::runtime::{Error, Exit, Instance, InstanceState, LogLine, LogSource, Now, Owner, RuntimeKind, Started};
+use crate::runtime::{
+    Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Started,
+};
 
 /// How many calls are remembered: the newest.
 const KEPT_CALLS: usize = 10_000;
@@ -54,7 +56,7 @@ impl std::fmt::Debug for FakeEngine {
 }
 
 struct Shared {
-    now: Now,
+    clock: SharedClock,
     next_port: AtomicU16,
     held: Mutex<Held>,
 }
@@ -70,8 +72,8 @@ struct Held {
 impl FakeEngine {
     /// An engine without instances.
     #[must_use]
-    pub fn new(now: Now) -> Self {
-        Self { shared: Arc::new(Shared { now, next_port: AtomicU16::new(32768), held: Mutex::default() }) }
+    pub fn new(clock: SharedClock) -> Self {
+        Self { shared: Arc::new(Shared { clock, next_port: AtomicU16::new(32768), held: Mutex::default() }) }
     }
 
     /// A worker's view of it, which passes for a runtime of `kind`. It runs specs of both kinds.
@@ -132,7 +134,7 @@ impl FakeEngine {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        (self.shared.now)()
+        self.shared.clock.now()
     }
 
     pub(super) fn next_port(&self) -> u16 {
@@ -205,8 +207,13 @@ impl FakeInstance {
         self.life.send_if_modified(|life| {
             let InstanceState::Running(started) = &life.state else { return false };
             let started_at = Some(started.started_at);
-            life.state =
-                InstanceState::Exited(Exit { exit_code, oom_killed, error: String::new(), started_at, finished_at: now });
+            life.state = InstanceState::Exited(Exit {
+                exit_code,
+                oom_killed,
+                error: String::new(),
+                started_at,
+                finished_at: now,
+            });
             true
         })
     }

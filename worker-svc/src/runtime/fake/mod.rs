@@ -27,8 +27,8 @@ use davit_core::task::{PortBinding, PullProgress};
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
 
-use self::engine::{FakeInstance, Life};
 pub use self::engine::{Call, FakeEngine, Step};
+use self::engine::{FakeInstance, Life};
 use self::orders::Orders;
 use super::{
     AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, Runtime,

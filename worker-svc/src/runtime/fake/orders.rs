@@ -46,3 +46,37 @@ impl Orders {
 fn number<T: std::str::FromStr>(label: &str, value: &str) -> Result<T, Error> {
     value.parse().map_err(|_| Error::Unsupported { what: format!("the fake runtime can't read {label}={value}") })
 }
+
+#[cfg(test)]
+mod tests {
+    use davit_core::resources::ResourceRequirements;
+    use davit_core::restart::RestartPolicy;
+    use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy};
+
+    use super::*;
+
+    fn spec(label: &str, value: &str) -> TaskSpec {
+        TaskSpec {
+            name: "fake".to_owned(),
+            labels: [(label.to_owned(), value.to_owned())].into(),
+            runtime: RuntimeSpec::Process(ProcessSpec {
+                command: Vec::new(),
+                env: Default::default(),
+                working_dir: String::new(),
+            }),
+            resources: ResourceRequirements::default(),
+            constraints: Vec::new(),
+            restart: RestartPolicy::default(),
+            stop: StopPolicy::default(),
+            on_node_loss: OnNodeLoss::default(),
+        }
+    }
+
+    #[test]
+    fn a_misspelt_order_is_refused_and_other_labels_are_not() {
+        assert!(Orders::parse(&spec("fake.exit_cod", "3")).is_err());
+        assert!(Orders::parse(&spec("fake.exit_code", "three")).is_err());
+        assert_eq!(Orders::parse(&spec("fake.exit_code", "3")).unwrap().exit_code, 3);
+        assert_eq!(Orders::parse(&spec("tier", "web")).unwrap(), Orders::default());
+    }
+}

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::log_format::Splitter;
-use crate::runtime::{LogSource, Now};
+use crate::runtime::{LogSource, SharedClock};
 
 /// How far the writer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub(super) async fn pump(
     mut writer: LogWriter,
     mut stdout: impl AsyncRead + Unpin,
     mut stderr: impl AsyncRead + Unpin,
-    now: Now,
+    clock: SharedClock,
     stop: CancellationToken,
 ) {
     let mut outputs = [Output::new(LogSource::Stdout), Output::new(LogSource::Stderr)];
@@ -120,16 +120,16 @@ pub(super) async fn pump(
             () = stop.cancelled() => break,
         };
         match read {
-            Ok(len) if len > 0 => output.splitter.push(&mut entries, now(), &output.buffer[..len]),
+            Ok(len) if len > 0 => output.splitter.push(&mut entries, clock.now(), &output.buffer[..len]),
             _ => {
                 output.open = false;
-                output.splitter.finish(&mut entries, now());
+                output.splitter.finish(&mut entries, clock.now());
             }
         }
         flush(&mut writer, &mut entries, &mut failed).await;
     }
     for output in &mut outputs {
-        output.splitter.finish(&mut entries, now());
+        output.splitter.finish(&mut entries, clock.now());
     }
     flush(&mut writer, &mut entries, &mut failed).await;
 }
@@ -166,6 +166,7 @@ impl Output {
 mod tests {
     use std::sync::Arc;
 
+    use davit_svc_kit::clock::ManualClock;
     use futures::TryStreamExt;
     use jiff::Timestamp;
 
@@ -208,8 +209,8 @@ mod tests {
         let head = watch::Sender::new(LogHead { generation: 0, len: 0, closed: false });
         let bounds = Bounds { max_bytes: 1000, max_files: 3 };
         let writer = LogWriter::open(dir.clone(), bounds, head.clone()).await.unwrap();
-        let now: Now = Arc::new(|| Timestamp::UNIX_EPOCH);
-        pump(writer, &b"one\ntwo"[..], &b""[..], now, CancellationToken::new()).await;
+        let clock: SharedClock = Arc::new(ManualClock::default());
+        pump(writer, &b"one\ntwo"[..], &b""[..], clock, CancellationToken::new()).await;
         let all = log_read::stream(dir.clone(), head.subscribe(), LogOptions::default()).await.unwrap();
         let lines: Vec<_> = all.map_ok(|line| line.bytes).try_collect().await.unwrap();
         assert_eq!(lines, [b"one\n".to_vec(), b"two".to_vec()]);

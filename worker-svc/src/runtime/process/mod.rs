@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use self::log_write::{Bounds, LogHead};
 use self::supervise::Entry;
 use super::{
-    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Now, Owner, ProgressSender, Runtime,
-    RuntimeInfo, RuntimeKind, Started,
+    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, Runtime,
+    RuntimeInfo, RuntimeKind, SharedClock, Started,
 };
 
 /// Where and how processes are kept.
@@ -57,7 +57,7 @@ pub struct ProcessRuntime {
     /// The owner's part of the data directory.
     dir: PathBuf,
     bounds: Bounds,
-    now: Now,
+    clock: SharedClock,
     entries: Mutex<BTreeMap<AttemptKey, Arc<Entry>>>,
 }
 
@@ -70,11 +70,11 @@ impl std::fmt::Debug for ProcessRuntime {
 impl ProcessRuntime {
     /// A runtime without processes.
     #[must_use]
-    pub fn new(owner: &Owner, config: &ProcessConfig, now: Now) -> Self {
+    pub fn new(owner: &Owner, config: &ProcessConfig, clock: SharedClock) -> Self {
         Self {
             dir: config.data_dir.join(owner.node_id.to_string()),
             bounds: Bounds { max_bytes: config.log_max_bytes, max_files: config.log_max_files },
-            now,
+            clock,
             entries: Mutex::default(),
         }
     }
@@ -119,7 +119,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
-        self.find(key)?.start(key, self.bounds, &self.now).await
+        self.find(key)?.start(key, self.bounds, &self.clock).await
     }
 
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
@@ -162,7 +162,8 @@ impl Runtime for ProcessRuntime {
             Ok(entry) => entry.log_head(),
             // Of an earlier worker: what is there is all there will be.
             Err(missing) => {
-                let found = log_write::generations(&dir).await.map_err(|source| Error::Io { action: "logs", source })?;
+                let found =
+                    log_write::generations(&dir).await.map_err(|source| Error::Io { action: "logs", source })?;
                 let generation = found.last().copied().ok_or(missing)?;
                 watch::Sender::new(LogHead { generation, len: 0, closed: true }).subscribe()
             }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::log_write::{Bounds, LogHead, LogWriter, pump};
-use crate::runtime::{Error, Exit, InstanceState, Now, Started};
+use crate::runtime::{Error, Exit, InstanceState, SharedClock, Started};
 
 /// How long output may still come after the end. Only a process that left the group can keep it open for longer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ impl Entry {
         self: std::sync::Arc<Self>,
         key: AttemptKey,
         bounds: Bounds,
-        now: &Now,
+        clock: &SharedClock,
     ) -> Result<Started, Error> {
         let retired = self.retired.lock().await;
         if *retired {
@@ -86,19 +86,19 @@ impl Entry {
             .await
             .map_err(|source| Error::Io { action: "start", source })?;
         let mut child = self.spawn()?;
-        let started = Started { started_at: now(), ports: Vec::new() };
+        let started = Started { started_at: clock.now(), ports: Vec::new() };
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         *self.group.lock() = group;
         self.state.send_replace(InstanceState::Running(started.clone()));
         let stop = CancellationToken::new();
         let output = match (child.stdout.take(), child.stderr.take()) {
             (Some(stdout), Some(stderr)) => {
-                Some(tokio::spawn(pump(writer, stdout, stderr, now.clone(), stop.clone())))
+                Some(tokio::spawn(pump(writer, stdout, stderr, clock.clone(), stop.clone())))
             }
             _ => None,
         };
-        let (entry, now, started_at) = (std::sync::Arc::clone(&self), now.clone(), started.started_at);
-        tokio::spawn(async move { entry.watch(child, output, stop, started_at, &now).await });
+        let (entry, clock, started_at) = (std::sync::Arc::clone(&self), clock.clone(), started.started_at);
+        tokio::spawn(async move { entry.watch(child, output, stop, started_at, &clock).await });
         Ok(started)
     }
 
@@ -143,10 +143,10 @@ impl Entry {
         output: Option<JoinHandle<()>>,
         stop: CancellationToken,
         started_at: jiff::Timestamp,
-        now: &Now,
+        clock: &SharedClock,
     ) {
         let status = child.wait().await;
-        let finished_at = now();
+        let finished_at = clock.now();
         if let Some(group) = self.group.lock().take() {
             // The number stays taken as long as the group has a member; without one this finds nothing.
             let _ = killpg(group, Signal::SIGKILL);

@@ -1,0 +1,278 @@
+//! The contract on a real Docker engine, and what only containers promise.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker as Engine;
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::InspectContainerOptions;
+use davit_core::id::AttemptKey;
+use davit_core::spec::{
+    ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec, Tmpfs, Ulimit,
+};
+use worker_svc::runtime::{
+    AttemptSpec, DockerConfig, DockerRuntime, Error, ErrorKind, LogOptions, LogSource, Owner, ProgressSender, Runtime,
+};
+
+use crate::harness::{Kind, Script, check, clock, new_key, task};
+use crate::image;
+use crate::suite::runtime_contract;
+
+pub(crate) struct Docker {
+    pub(crate) config: DockerConfig,
+}
+
+impl Docker {
+    /// With the test image in place.
+    pub(crate) async fn new() -> Self {
+        image::ensure().await;
+        Self { config: DockerConfig::default() }
+    }
+}
+
+impl Kind for Docker {
+    fn runtime(&self, owner: Owner) -> Arc<dyn Runtime> {
+        Arc::new(DockerRuntime::new(owner, self.config.clone(), clock()))
+    }
+
+    fn spec(&self, script: Script) -> TaskSpec {
+        task(RuntimeSpec::Container(script.shell().map_or_else(|| program(&["no-such-program"]), |text| shell(&text))))
+    }
+}
+
+pub(crate) fn program(command: &[&str]) -> ContainerSpec {
+    ContainerSpec {
+        image: image::REFERENCE.parse().unwrap(),
+        entrypoint: Vec::new(),
+        command: command.iter().map(|&word| word.to_owned()).collect(),
+        env: Default::default(),
+        working_dir: String::new(),
+        user: String::new(),
+        mounts: Vec::new(),
+        ports: Vec::new(),
+        tmpfs: Vec::new(),
+        cap_add: Vec::new(),
+        cap_drop: Vec::new(),
+        read_only: false,
+        ulimits: Vec::new(),
+        pull_policy: PullPolicy::Never,
+    }
+}
+
+fn shell(script: &str) -> ContainerSpec {
+    program(&["busybox", "sh", "-c", script])
+}
+
+fn container(spec: ContainerSpec) -> TaskSpec {
+    task(RuntimeSpec::Container(spec))
+}
+
+/// What the engine itself says of the attempt's container.
+async fn inspect(key: AttemptKey) -> ContainerInspectResponse {
+    let engine = Engine::connect_with_unix_defaults().unwrap().negotiate_version().await.unwrap();
+    engine.inspect_container(&key.container_name(), None::<InspectContainerOptions>).await.unwrap()
+}
+
+runtime_contract!(Docker::new().await);
+
+#[tokio::test]
+async fn a_worker_that_is_started_again_finds_its_containers() {
+    check(Docker::new().await, |bench| async move {
+        let key = bench.start_ready(Script::Run).await;
+        let restarted = bench.kind.runtime(bench.owner.clone());
+        assert_eq!(restarted.list().await.unwrap(), bench.runtime.list().await.unwrap());
+        restarted.stop(key, &StopPolicy::default()).await.unwrap();
+        assert_eq!(restarted.wait(key).await.unwrap().exit_code, 143);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn env_entrypoint_working_directory_user_and_stderr_are_as_given() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = program(&["-c", "echo $GREETING; pwd; busybox id -u; busybox id -g; echo bad >&2"]);
+        spec.entrypoint = vec!["busybox".to_owned(), "sh".to_owned()];
+        spec.env.insert("GREETING".to_owned(), "hello davit".to_owned());
+        spec.working_dir = "/tmp".to_owned();
+        spec.user = "1000:2000".to_owned();
+        let (key, exit) = bench.run(container(spec)).await;
+        let lines = bench.lines(key, LogOptions::default()).await;
+        assert_eq!(exit.exit_code, 0, "{lines:?}");
+        let (out, err): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.source == LogSource::Stdout);
+        let out: Vec<u8> = out.into_iter().flat_map(|line| line.bytes).collect();
+        assert_eq!(String::from_utf8(out).unwrap(), "hello davit\n/tmp\n1000\n2000\n");
+        assert_eq!(err[0].bytes, b"bad\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn limits_labels_and_logs_are_bounded_as_asked() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = container(shell("exit 0"));
+        spec.resources.limit.cpu_millis = 500;
+        spec.resources.limit.memory_bytes = 32 << 20;
+        spec.labels.insert("tier".to_owned(), "web".to_owned());
+        spec.labels.insert("dev.davit.node".to_owned(), "other".to_owned());
+        let (key, _) = bench.run(spec).await;
+        let inspected = inspect(key).await;
+        let host = inspected.host_config.unwrap();
+        assert_eq!((host.nano_cpus, host.memory), (Some(500_000_000), Some(32 << 20)));
+        assert_eq!(host.log_config.unwrap().config.unwrap()["max-file"], "3");
+        let restart = host.restart_policy.and_then(|policy| policy.name).map(|name| name.to_string());
+        assert!(matches!(restart.as_deref(), None | Some("" | "no")), "{restart:?}");
+        let labels = inspected.config.unwrap().labels.unwrap();
+        assert_eq!(labels["tier"], "web");
+        assert_eq!(labels["dev.davit.node"], bench.owner.node_id.to_string());
+        assert_eq!(labels["dev.davit.cluster"], bench.owner.cluster);
+        assert_eq!(labels["dev.davit.task"], key.task_id.to_string());
+        assert_eq!(labels["dev.davit.attempt"], "1");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_over_its_memory_limit_is_reported_as_such() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = container(program(&["busybox", "tail", "/dev/zero"]));
+        spec.resources.limit.memory_bytes = 16 << 20;
+        let (_, exit) = bench.run(spec).await;
+        assert_eq!((exit.exit_code, exit.oom_killed), (137, true));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fixed_and_dynamic_ports_are_reported_once_each() {
+    check(Docker::new().await, |bench| async move {
+        // A port that was free a moment ago.
+        let fixed = std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let port = |container_port, protocol, host_port| Port { container_port, protocol, host_port };
+        let mut spec = shell("echo ready; while :; do busybox sleep 0.05; done");
+        spec.ports = vec![
+            port(80, PortProtocol::Tcp, Some(fixed)),
+            port(53, PortProtocol::Udp, None),
+            port(8080, PortProtocol::Tcp, None),
+        ];
+        let (key, started) = bench.start(container(spec.clone())).await;
+        let given: Vec<_> = started.ports.iter().map(|port| (port.container_port, port.protocol)).collect();
+        assert_eq!(given, [(53, PortProtocol::Udp), (80, PortProtocol::Tcp), (8080, PortProtocol::Tcp)]);
+        assert_eq!(started.ports[1].host_port, fixed);
+        assert!(started.ports.iter().all(|port| port.host_port != 0));
+        assert_eq!(bench.runtime.start(key).await.unwrap(), started);
+
+        // A second one can't have the fixed port, and learns so in the engine's words.
+        let second = bench.create(container(spec)).await;
+        let error = bench.runtime.start(second.key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert!(error.to_string().contains("port"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_only_root_takes_nothing_but_its_tmpfs_does() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = shell("busybox touch /file 2> /dev/null && echo root; echo a > /scratch/file && echo scratch");
+        spec.read_only = true;
+        spec.tmpfs = vec![Tmpfs { target: "/scratch".to_owned(), size_bytes: 1 << 20 }];
+        let (key, _) = bench.run(container(spec)).await;
+        assert_eq!(bench.output(key).await, "scratch\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn capabilities_and_ulimits_are_as_given() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = shell("busybox grep CapEff /proc/self/status; ulimit -n");
+        spec.cap_drop = vec!["ALL".to_owned()];
+        spec.cap_add = vec!["CHOWN".to_owned()];
+        spec.ulimits = vec![Ulimit { name: "nofile".to_owned(), soft: 99, hard: 100 }];
+        let (key, _) = bench.run(container(spec)).await;
+        let output = bench.output(key).await;
+        // CHOWN is capability 0.
+        assert_eq!(output, "CapEff:\t0000000000000001\n99\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn directories_of_the_node_are_mounted_and_a_missing_one_is_named() {
+    check(Docker::new().await, |bench| async move {
+        let mount = |path: &str| Mount {
+            source: MountSource::Bind(path.to_owned()),
+            target: "/mnt".to_owned(),
+            read_only: true,
+        };
+        let mut spec = shell("busybox test -e /mnt/passwd && ! busybox touch /mnt/davit-test 2> /dev/null");
+        spec.mounts = vec![mount("/etc")];
+        let (_, exit) = bench.run(container(spec.clone())).await;
+        assert_eq!(exit.exit_code, 0);
+        spec.mounts = vec![mount("/no/such/dir")];
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)) };
+        let error = bench.runtime.create(&attempt).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert!(error.to_string().contains("/no/such/dir"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_specs_stop_signal_is_sent_and_kept_in_the_engine() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = container(shell("trap 'exit 5' USR1; echo ready; while :; do busybox sleep 0.05; done"));
+        spec.stop = StopPolicy { signal: "SIGUSR1".to_owned(), grace: Duration::from_secs(30) };
+        let stop = spec.stop.clone();
+        let (key, _) = bench.start(spec).await;
+        bench.until_printed(key, "ready").await;
+        assert_eq!(inspect(key).await.config.unwrap().stop_signal.as_deref(), Some("SIGUSR1"));
+        bench.runtime.stop(key, &stop).await.unwrap();
+        assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_grace_may_be_longer_than_the_clients_timeout() {
+    let mut docker = Docker::new().await;
+    docker.config.request_timeout = Duration::from_secs(1);
+    check(docker, |bench| async move {
+        let key = bench.start_ready(Script::IgnoreStop).await;
+        let grace = Duration::from_millis(2500);
+        let before = tokio::time::Instant::now();
+        bench.runtime.stop(key, &StopPolicy { grace, ..StopPolicy::default() }).await.unwrap();
+        assert!(before.elapsed() >= grace);
+        assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 137);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_missing_and_may_not_be_pulled_is_a_permanent_error() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = shell("exit 0");
+        spec.image = "davit-test/no-such-image:1".parse().unwrap();
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)) };
+        let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
+        assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
+        assert!(error.to_string().contains("davit-test/no-such-image:1"), "{error}");
+        let error = bench.runtime.create(&attempt).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert!(error.to_string().contains("No such image"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_answer_is_unavailable() {
+    let docker =
+        Docker { config: DockerConfig { socket: PathBuf::from("/no/such/docker.sock"), ..DockerConfig::default() } };
+    check(docker, |bench| async move {
+        assert_eq!(bench.runtime.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(bench.runtime.list().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(bench.runtime.remove(new_key()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    })
+    .await;
+}

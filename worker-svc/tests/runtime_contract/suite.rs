@@ -1,0 +1,253 @@
+//! The facts that hold for every runtime.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::{Attempt, AttemptKey};
+use davit_core::spec::StopPolicy;
+use futures::TryStreamExt;
+use tokio::time::Instant;
+use worker_svc::runtime::{AttemptSpec, Error, ErrorKind, InstanceState, LogOptions, LogSource, RuntimeInfo};
+
+use crate::harness::{Bench, Script, new_key};
+
+/// Makes a test of each fact for one kind of runtime.
+macro_rules! runtime_contract {
+    ($kind:expr) => {
+        crate::suite::facts! { $kind;
+            it_tells_its_version,
+            a_task_that_returns_ends_with_code_0,
+            a_task_that_fails_tells_its_code,
+            a_stop_signal_ends_a_task_before_the_grace_is_over,
+            a_task_that_ignores_the_signal_is_killed_after_the_grace,
+            a_kill_signal_needs_no_grace,
+            output_is_readable_after_the_end,
+            a_tail_is_the_end_of_what_is_there,
+            output_before_a_given_time_is_left_out,
+            a_follower_sees_output_as_it_comes_and_ends_with_the_task,
+            the_list_tells_created_running_and_exited,
+            every_step_may_be_repeated,
+            what_is_removed_is_gone_and_may_be_removed_again,
+            removal_ends_a_running_task_and_its_waiters,
+            a_failed_start_is_permanent_and_says_why,
+            nodes_on_one_engine_do_not_see_or_touch_each_others_tasks,
+            what_is_not_there_is_not_found,
+            a_task_that_was_not_started_cannot_be_waited_for,
+            attempts_of_one_task_are_apart,
+            all_who_wait_learn_the_end,
+        }
+    };
+}
+
+macro_rules! facts {
+    ($kind:expr; $($fact:ident,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                crate::harness::check($kind, |bench| async move { crate::suite::$fact(&bench).await }).await;
+            }
+        )+
+    };
+}
+
+pub(crate) use {facts, runtime_contract};
+
+fn stop_within(grace: Duration) -> StopPolicy {
+    StopPolicy { grace, ..StopPolicy::default() }
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+pub(crate) async fn it_tells_its_version(bench: &Bench) {
+    let RuntimeInfo { version } = bench.runtime.check().await.unwrap();
+    assert!(!version.is_empty());
+}
+
+pub(crate) async fn a_task_that_returns_ends_with_code_0(bench: &Bench) {
+    let (key, started) = bench.start(bench.kind.spec(Script::Exit(0))).await;
+    let exit = bench.runtime.wait(key).await.unwrap();
+    assert_eq!((exit.exit_code, exit.oom_killed, exit.error.as_str()), (0, false, ""));
+    assert_eq!(exit.started_at, Some(started.started_at));
+    assert!(exit.finished_at >= started.started_at);
+}
+
+pub(crate) async fn a_task_that_fails_tells_its_code(bench: &Bench) {
+    let (key, exit) = bench.run(bench.kind.spec(Script::Exit(7))).await;
+    assert_eq!(exit.exit_code, 7);
+    assert_eq!(bench.runtime.wait(key).await.unwrap(), exit, "a second look tells the same");
+}
+
+pub(crate) async fn a_stop_signal_ends_a_task_before_the_grace_is_over(bench: &Bench) {
+    let key = bench.start_ready(Script::Run).await;
+    let before = Instant::now();
+    bench.runtime.stop(key, &stop_within(LONG)).await.unwrap();
+    assert!(before.elapsed() < LONG / 2);
+    assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 143);
+}
+
+pub(crate) async fn a_task_that_ignores_the_signal_is_killed_after_the_grace(bench: &Bench) {
+    let key = bench.start_ready(Script::IgnoreStop).await;
+    let grace = Duration::from_millis(400);
+    let before = Instant::now();
+    bench.runtime.stop(key, &stop_within(grace)).await.unwrap();
+    assert!(before.elapsed() >= grace);
+    assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 137);
+}
+
+pub(crate) async fn a_kill_signal_needs_no_grace(bench: &Bench) {
+    let key = bench.start_ready(Script::IgnoreStop).await;
+    let before = Instant::now();
+    let kill = StopPolicy { signal: "SIGKILL".to_owned(), grace: LONG };
+    bench.runtime.stop(key, &kill).await.unwrap();
+    assert!(before.elapsed() < LONG / 2);
+    assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 137);
+}
+
+pub(crate) async fn output_is_readable_after_the_end(bench: &Bench) {
+    let (key, _) = bench.run(bench.kind.spec(Script::Print(&["one", "two", "three"]))).await;
+    for follow in [false, true] {
+        let lines = bench.lines(key, LogOptions { follow, ..LogOptions::default() }).await;
+        assert!(lines.iter().all(|line| line.timestamp.is_some() && line.source == LogSource::Stdout));
+        let text: Vec<_> = lines.iter().map(|line| line.bytes.as_slice()).collect();
+        assert_eq!(text, [b"one\n".as_slice(), b"two\n", b"three\n"], "follow: {follow}");
+    }
+}
+
+pub(crate) async fn a_tail_is_the_end_of_what_is_there(bench: &Bench) {
+    let (key, _) = bench.run(bench.kind.spec(Script::Print(&["one", "two", "three"]))).await;
+    for (tail, expected) in [(0, 0), (2, 2), (3, 3), (100, 3)] {
+        let lines = bench.lines(key, LogOptions { tail: Some(tail), ..LogOptions::default() }).await;
+        assert_eq!(lines.len(), expected, "tail {tail}");
+        assert!(lines.last().is_none_or(|line| line.bytes == b"three\n"));
+    }
+}
+
+pub(crate) async fn output_before_a_given_time_is_left_out(bench: &Bench) {
+    let (key, _) = bench.run(bench.kind.spec(Script::Print(&["one"]))).await;
+    let at = bench.lines(key, LogOptions::default()).await[0].timestamp.unwrap();
+    let since = |since| LogOptions { since: Some(since), ..LogOptions::default() };
+    assert_eq!(bench.lines(key, since(at)).await.len(), 1);
+    assert_eq!(bench.lines(key, since(at + Duration::from_nanos(1))).await.len(), 0);
+}
+
+pub(crate) async fn a_follower_sees_output_as_it_comes_and_ends_with_the_task(bench: &Bench) {
+    let attempt = bench.create(bench.kind.spec(Script::Run)).await;
+    bench.runtime.start(attempt.key).await.unwrap();
+    let follow = LogOptions { follow: true, ..LogOptions::default() };
+    let mut lines = bench.runtime.logs(attempt.key, follow).await.unwrap();
+    assert_eq!(lines.try_next().await.unwrap().unwrap().bytes, b"ready\n");
+    assert!(matches!(bench.state(attempt.key).await, Some(InstanceState::Running(_))));
+    bench.runtime.stop(attempt.key, &stop_within(LONG)).await.unwrap();
+    assert_eq!(lines.try_next().await.unwrap(), None);
+}
+
+pub(crate) async fn the_list_tells_created_running_and_exited(bench: &Bench) {
+    let created = bench.create(bench.kind.spec(Script::Exit(0))).await.key;
+    let (running, started) = bench.start(bench.kind.spec(Script::Run)).await;
+    let (exited, exit) = bench.run(bench.kind.spec(Script::Exit(7))).await;
+    assert_eq!(bench.state(created).await, Some(InstanceState::Created));
+    assert_eq!(bench.state(running).await, Some(InstanceState::Running(started)));
+    assert_eq!(bench.state(exited).await, Some(InstanceState::Exited(exit)));
+    let keys: Vec<_> = bench.runtime.list().await.unwrap().iter().map(|instance| instance.key).collect();
+    let mut expected = [created, running, exited];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+}
+
+pub(crate) async fn every_step_may_be_repeated(bench: &Bench) {
+    let attempt = bench.create(bench.kind.spec(Script::Run)).await;
+    bench.runtime.create(&attempt).await.unwrap();
+    bench.runtime.stop(attempt.key, &stop_within(LONG)).await.unwrap();
+    let started = bench.runtime.start(attempt.key).await.unwrap();
+    assert_eq!(bench.runtime.start(attempt.key).await.unwrap(), started);
+    bench.runtime.create(&attempt).await.unwrap();
+    bench.until_printed(attempt.key, "ready").await;
+    bench.runtime.stop(attempt.key, &stop_within(LONG)).await.unwrap();
+    bench.runtime.stop(attempt.key, &stop_within(LONG)).await.unwrap();
+    let again = bench.runtime.start(attempt.key).await.unwrap_err();
+    assert!(matches!(again, Error::AlreadyExited { .. }), "an attempt runs only once: {again}");
+    assert_eq!(bench.runtime.wait(attempt.key).await.unwrap().exit_code, 143);
+}
+
+pub(crate) async fn what_is_removed_is_gone_and_may_be_removed_again(bench: &Bench) {
+    let (key, _) = bench.run(bench.kind.spec(Script::Print(&["one"]))).await;
+    bench.runtime.remove(key).await.unwrap();
+    assert_eq!(bench.runtime.list().await.unwrap(), []);
+    assert_eq!(bench.runtime.logs(key, LogOptions::default()).await.err().unwrap().kind(), ErrorKind::NotFound);
+    bench.runtime.remove(key).await.unwrap();
+    bench.runtime.remove(new_key()).await.unwrap();
+}
+
+pub(crate) async fn removal_ends_a_running_task_and_its_waiters(bench: &Bench) {
+    let key = bench.start_ready(Script::IgnoreStop).await;
+    let runtime = Arc::clone(&bench.runtime);
+    let waiter = tokio::spawn(async move { runtime.wait(key).await });
+    bench.runtime.remove(key).await.unwrap();
+    assert_eq!(bench.state(key).await, None);
+    // Whether it still learns the code is a matter of luck; that it ends is not.
+    match waiter.await.unwrap() {
+        Ok(exit) => assert_eq!(exit.exit_code, 137),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+    }
+}
+
+pub(crate) async fn a_failed_start_is_permanent_and_says_why(bench: &Bench) {
+    let attempt = bench.create(bench.kind.spec(Script::FailStart)).await;
+    for _ in 0..2 {
+        let error = bench.runtime.start(attempt.key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{error:?}");
+        assert!(error.to_string().contains("no-such-program"), "{error}");
+    }
+    assert_eq!(bench.state(attempt.key).await, Some(InstanceState::Created));
+    bench.runtime.remove(attempt.key).await.unwrap();
+    assert_eq!(bench.state(attempt.key).await, None);
+}
+
+pub(crate) async fn nodes_on_one_engine_do_not_see_or_touch_each_others_tasks(bench: &Bench) {
+    let key = bench.start_ready(Script::Run).await;
+    assert_eq!(bench.other.list().await.unwrap(), []);
+    assert_eq!(bench.other.start(key).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.other.stop(key, &stop_within(LONG)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.other.wait(key).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.other.logs(key, LogOptions::default()).await.err().unwrap().kind(), ErrorKind::NotFound);
+    bench.other.remove(key).await.unwrap();
+    assert!(matches!(bench.state(key).await, Some(InstanceState::Running(_))));
+}
+
+pub(crate) async fn what_is_not_there_is_not_found(bench: &Bench) {
+    let key = new_key();
+    assert_eq!(bench.runtime.start(key).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.runtime.wait(key).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.runtime.stop(key, &stop_within(LONG)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.runtime.logs(key, LogOptions::default()).await.err().unwrap().kind(), ErrorKind::NotFound);
+}
+
+pub(crate) async fn a_task_that_was_not_started_cannot_be_waited_for(bench: &Bench) {
+    let attempt = bench.create(bench.kind.spec(Script::Exit(0))).await;
+    let error = bench.runtime.wait(attempt.key).await.unwrap_err();
+    assert!(matches!(error, Error::NotStarted { .. }), "{error}");
+}
+
+pub(crate) async fn attempts_of_one_task_are_apart(bench: &Bench) {
+    let first = bench.create(bench.kind.spec(Script::Exit(7))).await;
+    let key = AttemptKey { attempt: Attempt(2), ..first.key };
+    let second = AttemptSpec { key, spec: Arc::new(bench.kind.spec(Script::Exit(0))) };
+    bench.runtime.create(&second).await.unwrap();
+    bench.runtime.start(first.key).await.unwrap();
+    bench.runtime.start(second.key).await.unwrap();
+    assert_eq!(bench.runtime.wait(first.key).await.unwrap().exit_code, 7);
+    assert_eq!(bench.runtime.wait(second.key).await.unwrap().exit_code, 0);
+    bench.runtime.remove(first.key).await.unwrap();
+    assert!(matches!(bench.state(second.key).await, Some(InstanceState::Exited(_))));
+}
+
+pub(crate) async fn all_who_wait_learn_the_end(bench: &Bench) {
+    let key = bench.start_ready(Script::Run).await;
+    let wait = || bench.runtime.wait(key);
+    let policy = stop_within(LONG);
+    let stop = bench.runtime.stop(key, &policy);
+    let (one, two, stopped) = tokio::join!(wait(), wait(), stop);
+    stopped.unwrap();
+    assert_eq!(one.unwrap().exit_code, 143);
+    assert_eq!(two.unwrap().exit_code, 143);
+}
