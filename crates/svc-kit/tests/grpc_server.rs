@@ -1,5 +1,7 @@
 //! A real server on a free port: what every Davit service promises without writing a line for it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 use std::time::Duration;
