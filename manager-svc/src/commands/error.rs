@@ -1,0 +1,110 @@
+//! Why a command was refused.
+
+use davit_core::id::{NodeId, TaskId};
+use davit_core::state::TaskState;
+
+/// Why a command was refused. Nothing changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No such task.
+    #[error("there is no task {task_id}")]
+    TaskNotFound {
+        /// Its id.
+        task_id: TaskId,
+    },
+    /// The task has ended.
+    #[error("task {task_id} has ended already: it is {state}")]
+    TaskHasEnded {
+        /// Its id.
+        task_id: TaskId,
+        /// How.
+        state: TaskState,
+    },
+    /// The task has not ended.
+    #[error("task {task_id} has not ended: it is {state}; stop it first, or delete it with `force`")]
+    TaskHasNotEnded {
+        /// Its id.
+        task_id: TaskId,
+        /// Its state.
+        state: TaskState,
+    },
+    /// The task is being deleted.
+    #[error("task {task_id} is being deleted")]
+    TaskIsBeingDeleted {
+        /// Its id.
+        task_id: TaskId,
+    },
+    /// The request id was used for something else.
+    #[error("request id `{request_id}` was used before for a request with other content")]
+    RequestIdReused {
+        /// The id.
+        request_id: String,
+    },
+    /// No such node.
+    #[error("there is no node `{node}`")]
+    NodeNotFound {
+        /// Its id or name.
+        node: String,
+    },
+    /// Another node that is in touch has this name.
+    #[error("node {holder} has the name `{name}` and is in touch; give this worker another name")]
+    NodeNameInUse {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        holder: NodeId,
+    },
+    /// The node changed since the caller looked.
+    #[error("node `{node}` has changed: its etag is {actual} now, not {expected}; look again and decide anew")]
+    NodeHasChanged {
+        /// Its name.
+        node: String,
+        /// The caller's etag.
+        expected: String,
+        /// The etag now.
+        actual: String,
+    },
+}
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It does not exist.
+    NotFound,
+    /// It exists already.
+    AlreadyExists,
+    /// It is not in a state that allows this.
+    FailedPrecondition,
+    /// Someone else was faster.
+    Aborted,
+}
+
+impl Error {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::TaskNotFound { .. } | Self::NodeNotFound { .. } => Kind::NotFound,
+            Self::RequestIdReused { .. } | Self::NodeNameInUse { .. } => Kind::AlreadyExists,
+            Self::TaskHasEnded { .. } | Self::TaskHasNotEnded { .. } | Self::TaskIsBeingDeleted { .. } => {
+                Kind::FailedPrecondition
+            }
+            Self::NodeHasChanged { .. } => Kind::Aborted,
+        }
+    }
+
+    /// A stable name for programs.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TaskNotFound { .. } => "TASK_NOT_FOUND",
+            Self::TaskHasEnded { .. } => "TASK_HAS_ENDED",
+            Self::TaskHasNotEnded { .. } => "TASK_HAS_NOT_ENDED",
+            Self::TaskIsBeingDeleted { .. } => "TASK_IS_BEING_DELETED",
+            Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
+            Self::NodeNotFound { .. } => "NODE_NOT_FOUND",
+            Self::NodeNameInUse { .. } => "NODE_NAME_IN_USE",
+            Self::NodeHasChanged { .. } => "NODE_HAS_CHANGED",
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Nodes: joining, health, and what users ask of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use davit_core::id::{AttemptKey, NodeId, Revision, TaskId};
+use davit_core::node::{Node, NodeDescription, NodeState};
+use davit_core::state::TaskState;
+use davit_core::task::{AttemptStatus, Task};
+
+use super::Error;
+use super::reports::{apply_reports, lose_attempts};
+use crate::state::{Draft, EventType};
+
+/// What a worker says when it opens a session.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// The node's id.
+    pub node_id: NodeId,
+    /// What the worker says of its machine.
+    pub description: NodeDescription,
+    /// Every attempt that it holds, with the newest status.
+    pub attempts: Vec<(TaskId, AttemptStatus)>,
+}
+
+/// Makes a node READY: a new one joins, a known one is back. Its report of held attempts is applied, and attempts that it
+/// should hold but does not are LOST.
+///
+/// # Errors
+/// When another node that is in touch has this name.
+pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Arc<Node>, Error> {
+    let Registration { node_id, description, attempts } = registration;
+    let name = description.name.clone();
+    let rival = draft.state().node_by_name(&name).filter(|rival| rival.node_id != node_id).cloned();
+    if let Some(rival) = rival {
+        if rival.state != NodeState::Down {
+            return Err(Error::NodeNameInUse { name, holder: rival.node_id });
+        }
+        let orphans: Vec<_> = draft.state().tasks_on(rival.node_id).cloned().collect();
+        lose_attempts(draft, &orphans, "another worker took over the name of its node");
+        draft.remove_node(rival.node_id, format!("node {name} was replaced by {node_id} of the same name"));
+    }
+    let now = draft.now();
+    let node = match draft.state().node(node_id).cloned() {
+        None => {
+            let node = Node {
+                node_id,
+                description,
+                user_labels: BTreeMap::new(),
+                state: NodeState::Ready,
+                state_reason: "registered".to_owned(),
+                state_since: now,
+                cordoned: false,
+                joined_at: now,
+                updated_at: now,
+                revision: Revision::default(),
+            };
+            draft.put_node(node, EventType::NodeJoined, format!("node {name} joined"))
+        }
+        Some(known) => {
+            let mut node = Node::clone(&known);
+            node.description = description;
+            if known.state == NodeState::Ready {
+                if node == *known { known } else { draft.put_node(node, EventType::NodeUpdated, "registered anew") }
+            } else {
+                node.state = NodeState::Ready;
+                node.state_reason = "registered anew".to_owned();
+                node.state_since = now;
+                draft.put_node(node, EventType::NodeStateChanged, format!("node {name} is back: READY"))
+            }
+        }
+    };
+    let held: BTreeSet<AttemptKey> =
+        attempts.iter().map(|(task_id, status)| AttemptKey { task_id: *task_id, attempt: status.attempt }).collect();
+    apply_reports(draft, node_id, attempts);
+    // SCHEDULED ones may never have reached the worker: they are assigned again.
+    let missing: Vec<Arc<Task>> = draft
+        .state()
+        .tasks_on(node_id)
+        .filter(|task| task.status.state != TaskState::Scheduled && !held.contains(&task.key()))
+        .cloned()
+        .collect();
+    lose_attempts(draft, &missing, "its worker was restarted and no longer has it");
+    Ok(node)
+}
+
+/// Notes whether a node's worker is in touch. A node that is not known, or is in that state, is left alone.
+pub fn set_node_state(draft: &mut Draft, node_id: NodeId, state: NodeState, reason: &str) {
+    let Some(known) = draft.state().node(node_id).cloned() else { return };
+    if known.state == state {
+        return;
+    }
+    let mut node = Node::clone(&known);
+    node.state = state;
+    node.state_reason = reason.to_owned();
+    node.state_since = draft.now();
+    let message = format!("node {} is {state}: {reason}", node.description.name);
+    draft.put_node(node, EventType::NodeStateChanged, message);
+}
+
+/// Makes a node take no new tasks, or take them again.
+///
+/// # Errors
+/// When there is no such node.
+pub fn set_cordon(draft: &mut Draft, id_or_name: &str, cordoned: bool) -> Result<Arc<Node>, Error> {
+    let known = find_node(draft, id_or_name)?;
+    if known.cordoned == cordoned {
+        return Ok(known);
+    }
+    let node = Node { cordoned, ..Node::clone(&known) };
+    let what = if cordoned { "cordoned: takes no new tasks" } else { "uncordoned: takes new tasks" };
+    let message = format!("node {} is {what}", node.description.name);
+    Ok(draft.put_node(node, EventType::NodeUpdated, message))
+}
+
+/// Replaces the labels that users set on a node.
+///
+/// # Errors
+/// When there is no such node, or `etag` is given and is not the node's.
+pub fn set_user_labels(
+    draft: &mut Draft,
+    id_or_name: &str,
+    labels: BTreeMap<String, String>,
+    etag: Option<&str>,
+) -> Result<Arc<Node>, Error> {
+    let known = find_node(draft, id_or_name)?;
+    let actual = davit_proto::convert::etag(known.revision);
+    if let Some(expected) = etag
+        && expected != actual
+    {
+        let node = known.description.name.clone();
+        return Err(Error::NodeHasChanged { node, expected: expected.to_owned(), actual });
+    }
+    if known.user_labels == labels {
+        return Ok(known);
+    }
+    let node = Node { user_labels: labels, ..Node::clone(&known) };
+    let message = format!("labels of node {} were set", node.description.name);
+    Ok(draft.put_node(node, EventType::NodeUpdated, message))
+}
+
+fn find_node(draft: &Draft, id_or_name: &str) -> Result<Arc<Node>, Error> {
+    let found = draft.state().find_node(id_or_name).cloned();
+    found.ok_or_else(|| Error::NodeNotFound { node: id_or_name.to_owned() })
+}

@@ -1,0 +1,90 @@
+//! What workers report of attempts.
+
+use std::sync::Arc;
+
+use davit_core::id::{NodeId, TaskId};
+use davit_core::state::transition;
+use davit_core::task::{AttemptStatus, Task};
+
+use super::attempts::settle;
+use crate::state::{Draft, EventType};
+
+/// What became of some reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReportCounts {
+    /// Told something new.
+    pub applied: u64,
+    /// Known already, or overtaken by something newer.
+    pub stale: u64,
+}
+
+/// Applies a worker's reports. A report that is not newer by (attempt, rank), or comes from a node that does not have the
+/// attempt, is stale and dropped.
+pub fn apply_reports(draft: &mut Draft, node_id: NodeId, reports: Vec<(TaskId, AttemptStatus)>) -> ReportCounts {
+    let mut counts = ReportCounts::default();
+    for (task_id, status) in reports {
+        if apply_report(draft, node_id, task_id, status) {
+            counts.applied += 1;
+        } else {
+            counts.stale += 1;
+        }
+    }
+    counts
+}
+
+fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: AttemptStatus) -> bool {
+    let Some(task) = draft.state().task(task_id).cloned() else { return false };
+    let current = &task.status;
+    // The fence: only the node that has the current attempt speaks for it.
+    if reported.attempt != current.attempt || current.node_id != Some(node_id) {
+        return false;
+    }
+    let state_changes = reported.state != current.state;
+    if state_changes {
+        let legal = reported.state.reported_by().is_some_and(|event| transition(current.state, event).is_ok());
+        if !legal {
+            return false;
+        }
+    } else if reported.state.is_terminal() || reported.sequence <= current.sequence {
+        return false;
+    }
+    let message = describe(&reported);
+    let merged = current.clone().merge(AttemptStatus { node_id: Some(node_id), ..reported });
+    let next = Task { status: merged, ..Task::clone(&task) };
+    let event_type = if state_changes { EventType::TaskStateChanged } else { EventType::TaskUpdated };
+    let put = draft.put_task(next, event_type, message);
+    if state_changes && put.status.state.is_terminal() {
+        settle(draft, &put);
+    }
+    true
+}
+
+fn describe(status: &AttemptStatus) -> String {
+    let mut text = format!("attempt {}: {}", status.attempt, status.state);
+    if let Some(code) = status.exit_code {
+        text.push_str(&format!(", exit code {code}"));
+    }
+    if status.oom_killed {
+        text.push_str(", out of memory");
+    }
+    if !status.reason.is_empty() {
+        text.push_str(": ");
+        text.push_str(&status.reason);
+    }
+    text
+}
+
+/// Ends attempts that the manager believes on a node but its worker no longer has.
+pub(super) fn lose_attempts(draft: &mut Draft, tasks: &[Arc<Task>], reason: &str) {
+    for task in tasks {
+        let Ok(row) = transition(task.status.state, davit_core::state::TaskEvent::Lose) else { continue };
+        let mut next = Task::clone(task);
+        next.status.state = row.to;
+        next.status.ready = false;
+        next.status.reason = reason.to_owned();
+        next.status.finished_at = Some(draft.now());
+        let message = format!("attempt {}: LOST: {reason}", next.status.attempt);
+        let put = draft.put_task(next, EventType::TaskStateChanged, message);
+        settle(draft, &put);
+    }
+}

@@ -1,0 +1,150 @@
+//! What users ask of tasks.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use davit_core::id::{Attempt, Revision, TaskId};
+use davit_core::spec::TaskSpec;
+use davit_core::state::{TaskEvent, TaskState, transition};
+use davit_core::task::{AttemptStatus, DesiredState, Task};
+
+use super::Error;
+use super::attempts::{begin_attempt, get_task, settle};
+use crate::state::{Draft, EventType, RequestRecord};
+
+/// Why a task that was just created waits.
+pub(crate) const WAITING_FOR_SCHEDULER: &str = "waiting to be placed";
+
+/// Tasks of one shape to create.
+#[derive(Debug, Clone)]
+pub struct NewTasks {
+    /// What each of them runs.
+    pub spec: Arc<TaskSpec>,
+    /// Their ids, in order of creation.
+    pub task_ids: Vec<TaskId>,
+}
+
+/// What a create did, now or when it was first called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Creation {
+    /// The tasks' ids, in the order of the request.
+    pub task_ids: Arc<[TaskId]>,
+    /// The revision after it.
+    pub revision: Revision,
+}
+
+/// Creates tasks, all or none. `request` is the caller's request id with a hash of the request's content.
+///
+/// # Errors
+/// When the request id was used for something else.
+pub fn create_tasks(draft: &mut Draft, groups: &[NewTasks], request: Option<(String, u64)>) -> Result<Creation, Error> {
+    if let Some((request_id, fingerprint)) = &request
+        && let Some(known) = draft.state().requests().get(request_id)
+    {
+        if known.fingerprint != *fingerprint {
+            return Err(Error::RequestIdReused { request_id: request_id.clone() });
+        }
+        return Ok(Creation { task_ids: Arc::clone(&known.task_ids), revision: known.revision });
+    }
+    for group in groups {
+        for task_id in &group.task_ids {
+            draft.put_task(new_task(*task_id, &group.spec, draft.now()), EventType::TaskCreated, "created");
+        }
+    }
+    let task_ids: Arc<[TaskId]> = groups.iter().flat_map(|group| group.task_ids.iter().copied()).collect();
+    let revision = draft.state().revision();
+    if let Some((request_id, fingerprint)) = request {
+        draft.put_request(RequestRecord { request_id, fingerprint, task_ids: Arc::clone(&task_ids), revision });
+    }
+    Ok(Creation { task_ids, revision })
+}
+
+/// A task that was just created. Its revision is stamped when it is put.
+#[must_use]
+pub fn new_task(task_id: TaskId, spec: &Arc<TaskSpec>, now: jiff::Timestamp) -> Task {
+    Task {
+        task_id,
+        spec: Arc::clone(spec),
+        desired_state: DesiredState::Running,
+        wanted_attempt: Attempt::FIRST,
+        status: AttemptStatus::pending(Attempt::FIRST, WAITING_FOR_SCHEDULER),
+        next_attempt_at: None,
+        restarts_in_row: 0,
+        past_attempts: VecDeque::new(),
+        created_at: now,
+        updated_at: now,
+        revision: Revision::default(),
+    }
+}
+
+/// Asks a task to stop. One that no worker has ends at once.
+///
+/// # Errors
+/// When it does not exist, has ended, or is being deleted.
+pub fn stop_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Error> {
+    let task = get_task(draft, task_id)?;
+    match task.desired_state {
+        DesiredState::Removed => return Err(Error::TaskIsBeingDeleted { task_id }),
+        _ if task.is_finished() => return Err(Error::TaskHasEnded { task_id, state: task.status.state }),
+        // Asked for before: nothing further to do.
+        DesiredState::Stopped => return Ok(task),
+        DesiredState::Running => {}
+    }
+    Ok(want_stopped(draft, &task, DesiredState::Stopped, "asked to stop").unwrap_or(task))
+}
+
+/// Asks for a new attempt: one that runs is stopped first, one that waits is tried at once, one that ended starts again.
+///
+/// # Errors
+/// When it does not exist or is being deleted.
+pub fn restart_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Error> {
+    let task = get_task(draft, task_id)?;
+    if task.desired_state == DesiredState::Removed {
+        return Err(Error::TaskIsBeingDeleted { task_id });
+    }
+    let mut next = Task::clone(&task);
+    next.desired_state = DesiredState::Running;
+    if task.status.state == TaskState::Pending {
+        next.next_attempt_at = None;
+        next.restarts_in_row = 0;
+        next.status.reason = WAITING_FOR_SCHEDULER.to_owned();
+        return Ok(draft.put_task(next, EventType::TaskUpdated, "asked to be tried at once"));
+    }
+    next.wanted_attempt = task.status.attempt.next();
+    if task.is_finished() {
+        next.restarts_in_row = 0;
+        return Ok(begin_attempt(draft, &next, None, "asked to restart"));
+    }
+    Ok(draft.put_task(next, EventType::TaskUpdated, "asked to restart"))
+}
+
+/// Deletes a task; with `force` one that has not ended is stopped first and vanishes when it has ended.
+///
+/// # Errors
+/// When it does not exist, or has not ended and `force` is not set.
+pub fn delete_task(draft: &mut Draft, task_id: TaskId, force: bool) -> Result<Revision, Error> {
+    let task = get_task(draft, task_id)?;
+    if task.is_finished() {
+        draft.remove_task(task_id, "deleted");
+    } else if !force {
+        return Err(Error::TaskHasNotEnded { task_id, state: task.status.state });
+    } else if task.desired_state != DesiredState::Removed {
+        want_stopped(draft, &task, DesiredState::Removed, "asked to stop and be deleted");
+    }
+    Ok(draft.state().revision())
+}
+
+/// Sets a desired state that means stopping. `None` when the task is gone after it.
+fn want_stopped(draft: &mut Draft, task: &Task, desired: DesiredState, message: &str) -> Option<Arc<Task>> {
+    let mut next = task.clone();
+    next.desired_state = desired;
+    let Ok(row) = transition(task.status.state, TaskEvent::Cancel) else {
+        return Some(draft.put_task(next, EventType::TaskUpdated, message));
+    };
+    next.next_attempt_at = None;
+    next.status.state = row.to;
+    next.status.reason = "stopped before it was placed".to_owned();
+    next.status.finished_at = Some(draft.now());
+    let put = draft.put_task(next, EventType::TaskStateChanged, format!("{message}; no worker has it"));
+    settle(draft, &put)
+}

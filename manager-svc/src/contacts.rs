@@ -1,0 +1,164 @@
+//! The contact with each node's worker: when it was heard, its open session, what it measured last. Lives in memory only and
+//! is never durable; after a restart workers register anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::{NodeId, SessionId};
+use davit_core::node::NodeStats;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::dispatch::Outbox;
+use crate::reconcile::Contact;
+
+/// The contacts of all nodes. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Contacts {
+    nodes: Arc<Mutex<BTreeMap<NodeId, Entry>>>,
+    measured: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: Option<Arc<Outbox>>,
+    said_goodbye: bool,
+    last_heard: Instant,
+    stats: Option<NodeStats>,
+    /// Grows with every measurement of any node, so that watchers find what is new.
+    measurement: u64,
+}
+
+impl Contacts {
+    /// No contact yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { nodes: Arc::default(), measured: watch::Sender::new(0) }
+    }
+
+    /// A session opened.
+    pub fn opened(&self, node_id: NodeId, session: Arc<Outbox>) {
+        let mut nodes = self.nodes.lock();
+        let entry = nodes.entry(node_id).or_insert_with(Entry::new);
+        entry.session = Some(session);
+        entry.said_goodbye = false;
+        entry.last_heard = Instant::now();
+    }
+
+    /// Something was heard on a session.
+    pub fn heard(&self, node_id: NodeId, session_id: SessionId) {
+        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
+            && entry.is_of(session_id)
+        {
+            entry.last_heard = Instant::now();
+        }
+    }
+
+    /// A worker measured its node.
+    pub fn measured(&self, node_id: NodeId, session_id: SessionId, stats: NodeStats) {
+        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
+            && entry.is_of(session_id)
+        {
+            self.measured.send_modify(|count| {
+                *count += 1;
+                entry.measurement = *count;
+            });
+            entry.stats = Some(stats);
+        }
+    }
+
+    /// A session ended, on purpose or not. Nothing happens when a newer one had taken over before.
+    pub fn closed(&self, node_id: NodeId, session_id: SessionId, said_goodbye: bool) {
+        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
+            && entry.is_of(session_id)
+        {
+            entry.session = None;
+            entry.said_goodbye = said_goodbye;
+        }
+    }
+
+    /// A node of the durable state that has not been heard since this manager started: it has from now on to be heard.
+    pub fn expect(&self, node_id: NodeId) {
+        self.nodes.lock().entry(node_id).or_insert_with(Entry::new);
+    }
+
+    /// A node is gone.
+    pub fn forget(&self, node_id: NodeId) {
+        self.nodes.lock().remove(&node_id);
+    }
+
+    /// The manager itself did not run for a while, and could hear nobody: nobody's silence grows by that time.
+    pub fn forgive(&self, pause: Duration) {
+        for entry in self.nodes.lock().values_mut() {
+            entry.last_heard += pause;
+        }
+    }
+
+    /// What the judgement of a node's health needs.
+    #[must_use]
+    pub fn contact(&self, node_id: NodeId) -> Option<Contact> {
+        self.nodes.lock().get(&node_id).map(|entry| Contact {
+            connected: entry.session.is_some(),
+            said_goodbye: entry.said_goodbye,
+            silent_for: entry.last_heard.elapsed(),
+        })
+    }
+
+    /// The open session of a node.
+    #[must_use]
+    pub fn session(&self, node_id: NodeId) -> Option<Arc<Outbox>> {
+        self.nodes.lock().get(&node_id).and_then(|entry| entry.session.clone())
+    }
+
+    /// What was measured last on a node.
+    #[must_use]
+    pub fn stats(&self, node_id: NodeId) -> Option<NodeStats> {
+        self.nodes.lock().get(&node_id).and_then(|entry| entry.stats)
+    }
+
+    /// A receiver that wakes with every measurement.
+    #[must_use]
+    pub fn watch_measurements(&self) -> watch::Receiver<u64> {
+        self.measured.subscribe()
+    }
+
+    /// Newest measurements of nodes that came after the `after`th, oldest first.
+    #[must_use]
+    pub fn measurements_after(&self, after: u64) -> Vec<(u64, NodeId, NodeStats)> {
+        let nodes = self.nodes.lock();
+        let mut found: Vec<_> = nodes
+            .iter()
+            .filter(|(_, entry)| entry.measurement > after)
+            .filter_map(|(node_id, entry)| entry.stats.map(|stats| (entry.measurement, *node_id, stats)))
+            .collect();
+        found.sort_by_key(|(measurement, ..)| *measurement);
+        found
+    }
+
+    /// Ends all sessions; workers dial again after a while.
+    pub fn close_all(&self, reason: &str) {
+        for entry in self.nodes.lock().values() {
+            if let Some(session) = &entry.session {
+                session.close(reason);
+            }
+        }
+    }
+}
+
+impl Default for Contacts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self { session: None, said_goodbye: false, last_heard: Instant::now(), stats: None, measurement: 0 }
+    }
+
+    fn is_of(&self, session_id: SessionId) -> bool {
+        self.session.as_ref().is_some_and(|session| session.session_id() == session_id)
+    }
+}

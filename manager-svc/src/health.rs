@@ -1,0 +1,95 @@
+//! The loop that looks after nodes and time: judges every node's contact, ends attempts on nodes that are down, forgets tasks
+//! that ended long ago.
+
+use std::time::Duration;
+
+use davit_core::id::NodeId;
+use davit_svc_kit::shutdown::Shutdown;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::commands;
+use crate::contacts::Contacts;
+use crate::reconcile::{Verdict, judge};
+use crate::state::{ClusterState, Draft};
+use crate::writer::{Handle, WriteError};
+
+/// How often within a heartbeat period nodes are looked at.
+const LOOKS_PER_PERIOD: u32 = 10;
+/// How many ended tasks one look deletes at most.
+const MAX_DELETIONS_PER_LOOK: usize = 1_000;
+
+/// What the loop goes by.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How often workers send heartbeats.
+    pub heartbeat_period: Duration,
+    /// How many ended tasks are kept.
+    pub kept_finished_tasks: usize,
+    /// How long ended tasks are kept.
+    pub finished_task_retention: Duration,
+}
+
+/// Runs until shutdown.
+pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdown: Shutdown) {
+    let look_period = settings.heartbeat_period / LOOKS_PER_PERIOD;
+    let mut ticks = tokio::time::interval(look_period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last_look = Instant::now();
+    while shutdown.or_stop(ticks.tick()).await.is_some() {
+        // A manager that was stopped or starved heard nobody meanwhile; that is no one's silence but its own.
+        let pause = last_look.elapsed().saturating_sub(look_period);
+        if pause >= settings.heartbeat_period {
+            warn!(pause_ms = pause.as_millis(), "this manager did not run for a while; nodes get that time");
+            contacts.forgive(pause);
+        }
+        last_look = Instant::now();
+        let state = writer.state();
+        let verdicts = verdicts(&state, &contacts, settings.heartbeat_period);
+        if verdicts.is_empty() && !has_work(&state) {
+            continue;
+        }
+        let outcome = writer
+            .write(move |draft| {
+                look(draft, &verdicts, settings);
+                Ok::<(), std::convert::Infallible>(())
+            })
+            .await;
+        if let Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded)) = outcome {
+            warn!(%problem, "node health could not be written; trying again");
+        }
+    }
+}
+
+fn verdicts(state: &ClusterState, contacts: &Contacts, period: Duration) -> Vec<(NodeId, Verdict)> {
+    state
+        .nodes()
+        .filter_map(|node| {
+            let Some(contact) = contacts.contact(node.node_id) else {
+                contacts.expect(node.node_id);
+                return None;
+            };
+            judge(node.state, contact, period).map(|verdict| (node.node_id, verdict))
+        })
+        .collect()
+}
+
+fn look(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], settings: Settings) {
+    for (node_id, verdict) in verdicts {
+        commands::set_node_state(draft, *node_id, verdict.state, &verdict.reason);
+    }
+    commands::lose_tasks_of_down_nodes(draft);
+    commands::remove_finished(
+        draft,
+        settings.kept_finished_tasks,
+        settings.finished_task_retention,
+        MAX_DELETIONS_PER_LOOK,
+    );
+}
+
+/// Whether time alone may have made something due.
+fn has_work(state: &ClusterState) -> bool {
+    use davit_core::node::NodeState::Down;
+    let down_with_tasks = state.nodes().any(|node| node.state == Down && state.usage(node.node_id).task_count() > 0);
+    down_with_tasks || state.finished_count() > 0
+}

@@ -1,0 +1,5 @@
+//! Decisions that compare what is with what should be. Pure: a snapshot and the time go in, what to do comes out.
+
+mod node_health;
+
+pub use self::node_health::{Contact, Verdict, judge};

@@ -1,0 +1,110 @@
+//! Whether a node is in touch, judged by when its worker was last heard.
+
+use std::time::Duration;
+
+use davit_core::node::NodeState;
+
+/// A node is DOWN when nothing was heard from it for this many heartbeat periods.
+pub const PERIODS_UNTIL_DOWN: u32 = 3;
+
+/// What is known of the contact with a node's worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contact {
+    /// Whether its session is open.
+    pub connected: bool,
+    /// Whether it said goodbye.
+    pub said_goodbye: bool,
+    /// Time since anything was heard from it.
+    pub silent_for: Duration,
+}
+
+/// What a node's state should be, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The state.
+    pub state: NodeState,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Judges a node. `None` when its state is right as it is. A node becomes READY only by registering, or when a late
+/// heartbeat arrives on a session that is still open.
+#[must_use]
+pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<Verdict> {
+    let wanted = if contact.said_goodbye || contact.silent_for >= period * PERIODS_UNTIL_DOWN {
+        NodeState::Down
+    } else if !contact.connected || contact.silent_for >= period * 2 {
+        // DOWN stays DOWN until the worker registers anew: its tasks were given away.
+        if current == NodeState::Down { NodeState::Down } else { NodeState::Suspect }
+    } else if current == NodeState::Suspect {
+        NodeState::Ready
+    } else {
+        current
+    };
+    if wanted == current {
+        return None;
+    }
+    let silence = contact.silent_for.as_secs_f64();
+    let reason = match wanted {
+        NodeState::Down if contact.said_goodbye => "its worker said goodbye".to_owned(),
+        NodeState::Down => format!("nothing was heard from its worker for {silence:.1} s"),
+        NodeState::Suspect if !contact.connected => "its session broke".to_owned(),
+        NodeState::Suspect => format!("its heartbeat is late: silent for {silence:.1} s"),
+        NodeState::Ready => "its heartbeats arrive again".to_owned(),
+    };
+    Some(Verdict { state: wanted, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(1);
+
+    fn contact(connected: bool, silent_ms: u64) -> Contact {
+        Contact { connected, said_goodbye: false, silent_for: Duration::from_millis(silent_ms) }
+    }
+
+    fn state_after(current: NodeState, contact: Contact) -> NodeState {
+        judge(current, contact, PERIOD).map_or(current, |verdict| verdict.state)
+    }
+
+    #[test]
+    fn a_node_is_suspect_when_its_stream_breaks_and_down_after_three_periods() {
+        use NodeState::{Down, Ready, Suspect};
+        assert_eq!(state_after(Ready, contact(true, 900)), Ready);
+        assert_eq!(state_after(Ready, contact(false, 10)), Suspect);
+        assert_eq!(state_after(Ready, contact(true, 2100)), Suspect);
+        assert_eq!(state_after(Suspect, contact(true, 10)), Ready);
+        assert_eq!(state_after(Suspect, contact(false, 2999)), Suspect);
+        assert_eq!(state_after(Suspect, contact(false, 3000)), Down);
+        assert_eq!(state_after(Ready, contact(true, 3000)), Down);
+    }
+
+    #[test]
+    fn goodbye_is_down_at_once() {
+        let contact = Contact { said_goodbye: true, ..contact(false, 0) };
+        assert_eq!(state_after(NodeState::Ready, contact), NodeState::Down);
+    }
+
+    #[test]
+    fn a_down_node_comes_back_only_by_registering() {
+        for (connected, silent_ms) in [(true, 0), (false, 0), (true, 2500), (false, 9000)] {
+            assert_eq!(state_after(NodeState::Down, contact(connected, silent_ms)), NodeState::Down);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn judging_twice_changes_nothing_more(
+            current in prop::sample::select(vec![NodeState::Ready, NodeState::Suspect, NodeState::Down]),
+            connected: bool, said_goodbye: bool, silent_ms in 0u64..10_000,
+        ) {
+            let contact = Contact { said_goodbye, ..contact(connected, silent_ms) };
+            let once = state_after(current, contact);
+            prop_assert_eq!(judge(once, contact, PERIOD), None);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The next version of the cluster, while it is being made.
+
+use std::sync::Arc;
+
+use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::node::Node;
+use davit_core::task::Task;
+use jiff::Timestamp;
+
+use super::{ClusterState, Event, EventType, Object, RequestRecord};
+
+/// An object before and after a change; `None` where it did not or does not exist.
+#[derive(Debug, Clone)]
+pub enum Versions {
+    /// A task.
+    Task {
+        /// As it was.
+        before: Option<Arc<Task>>,
+        /// As it is.
+        after: Option<Arc<Task>>,
+    },
+    /// A node.
+    Node {
+        /// As it was.
+        before: Option<Arc<Node>>,
+        /// As it is.
+        after: Option<Arc<Node>>,
+    },
+}
+
+/// One change of the cluster, with the event that tells of it.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// What changed.
+    pub versions: Versions,
+    /// The event of this change; its revision is the change's.
+    pub event: Arc<Event>,
+}
+
+/// Changes that are committed together.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// In order of revision, without a gap.
+    pub changes: Vec<Change>,
+    /// Creates with a request id that these changes hold.
+    pub requests: Vec<Arc<RequestRecord>>,
+}
+
+impl Batch {
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.requests.is_empty()
+    }
+}
+
+/// The next version of the cluster. Commands change it one after the other; it replaces the current version once its
+/// changes are durable, or is forgotten.
+#[derive(Debug)]
+pub struct Draft {
+    state: ClusterState,
+    batch: Batch,
+    now: Timestamp,
+}
+
+impl Draft {
+    /// A draft without a change.
+    #[must_use]
+    pub fn new(state: ClusterState, now: Timestamp) -> Self {
+        Self { state, batch: Batch::default(), now }
+    }
+
+    /// The cluster with all changes so far.
+    #[must_use]
+    pub fn state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    /// The time that stamps these changes.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The new version and what is to be committed for it.
+    #[must_use]
+    pub fn finish(self) -> (ClusterState, Batch) {
+        (self.state, self.batch)
+    }
+
+    /// Creates or replaces a task; stamps its revision and time.
+    pub fn put_task(&mut self, mut task: Task, event_type: EventType, message: impl Into<String>) -> Arc<Task> {
+        task.revision = self.next_revision();
+        task.updated_at = self.now;
+        let task = Arc::new(task);
+        let before = self.state.tasks.insert(task.task_id, Arc::clone(&task));
+        self.state.reindex(before.as_deref(), Some(&task));
+        let versions = Versions::Task { before, after: Some(Arc::clone(&task)) };
+        self.record(versions, event_type, message.into(), Object::Task(Arc::clone(&task)));
+        task
+    }
+
+    /// Deletes a task.
+    pub fn remove_task(&mut self, task_id: TaskId, message: impl Into<String>) {
+        let Some(before) = self.state.tasks.remove(&task_id) else { return };
+        self.next_revision();
+        self.state.reindex(Some(&before), None);
+        let versions = Versions::Task { before: Some(Arc::clone(&before)), after: None };
+        self.record(versions, EventType::TaskDeleted, message.into(), Object::Task(before));
+    }
+
+    /// Creates or replaces a node; stamps its revision and time.
+    pub fn put_node(&mut self, mut node: Node, event_type: EventType, message: impl Into<String>) -> Arc<Node> {
+        node.revision = self.next_revision();
+        node.updated_at = self.now;
+        let node = Arc::new(node);
+        let before = self.state.nodes.insert(node.node_id, Arc::clone(&node));
+        if let Some(before) = &before {
+            self.forget_name(before);
+        }
+        self.state.node_names.insert(node.description.name.clone(), node.node_id);
+        let versions = Versions::Node { before, after: Some(Arc::clone(&node)) };
+        self.record(versions, event_type, message.into(), Object::Node(Arc::clone(&node)));
+        node
+    }
+
+    /// Removes a node. Its tasks must have been lost before.
+    pub fn remove_node(&mut self, node_id: NodeId, message: impl Into<String>) {
+        let Some(before) = self.state.nodes.remove(&node_id) else { return };
+        self.next_revision();
+        self.forget_name(&before);
+        self.state.usage.remove(&node_id);
+        let versions = Versions::Node { before: Some(Arc::clone(&before)), after: None };
+        self.record(versions, EventType::NodeRemoved, message.into(), Object::Node(before));
+    }
+
+    /// Remembers what a create with a request id did.
+    pub fn put_request(&mut self, record: RequestRecord) {
+        let record = Arc::new(record);
+        self.state.requests.push(Arc::clone(&record));
+        self.batch.requests.push(record);
+    }
+
+    fn next_revision(&mut self) -> Revision {
+        self.state.revision = self.state.revision.next();
+        self.state.revision
+    }
+
+    fn forget_name(&mut self, node: &Node) {
+        if self.state.node_names.get(&node.description.name) == Some(&node.node_id) {
+            self.state.node_names.remove(&node.description.name);
+        }
+    }
+
+    fn record(&mut self, versions: Versions, event_type: EventType, message: String, object: Object) {
+        let event = Arc::new(Event { revision: self.state.revision, time: self.now, event_type, message, object });
+        self.state.events.push(Arc::clone(&event));
+        self.batch.changes.push(Change { versions, event });
+    }
+}

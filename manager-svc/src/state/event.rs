@@ -1,0 +1,127 @@
+//! Events, one for each committed change, and the bounded log that keeps the last of them.
+
+use std::sync::Arc;
+
+use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::node::Node;
+use davit_core::task::Task;
+use imbl::Vector;
+use jiff::Timestamp;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// A task was created.
+    TaskCreated,
+    /// A task's attempt moved to another state, or a new attempt began.
+    TaskStateChanged,
+    /// Something else of a task changed.
+    TaskUpdated,
+    /// A task was deleted.
+    TaskDeleted,
+    /// A node joined.
+    NodeJoined,
+    /// A node's state changed.
+    NodeStateChanged,
+    /// Something else of a node changed.
+    NodeUpdated,
+    /// A node is gone.
+    NodeRemoved,
+}
+
+/// What it happened to, right after the change; of a deleted object right before.
+#[derive(Debug, Clone)]
+pub enum Object {
+    /// A task.
+    Task(Arc<Task>),
+    /// A node.
+    Node(Arc<Node>),
+}
+
+/// One committed change.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The revision that it made.
+    pub revision: Revision,
+    /// When, by the manager's clock.
+    pub time: Timestamp,
+    /// What happened.
+    pub event_type: EventType,
+    /// One sentence for people.
+    pub message: String,
+    /// What it happened to.
+    pub object: Object,
+}
+
+impl Event {
+    /// The task that this is about, if it is about one.
+    #[must_use]
+    pub fn task_id(&self) -> Option<TaskId> {
+        match &self.object {
+            Object::Task(task) => Some(task.task_id),
+            Object::Node(_) => None,
+        }
+    }
+
+    /// The node that this is about: itself, or the one that has the task.
+    #[must_use]
+    pub fn node_id(&self) -> Option<NodeId> {
+        match &self.object {
+            Object::Task(task) => task.status.node_id,
+            Object::Node(node) => Some(node.node_id),
+        }
+    }
+}
+
+/// The last events, oldest first, without a gap: every revision has exactly one.
+#[derive(Debug, Clone)]
+pub struct EventLog {
+    events: Vector<Arc<Event>>,
+    capacity: usize,
+}
+
+/// The log no longer reaches back far enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("events up to revision {asked} are compacted; the oldest kept is {oldest}")]
+pub struct Compacted {
+    /// Events after this revision were asked for.
+    pub asked: Revision,
+    /// The oldest revision whose event is kept.
+    pub oldest: Revision,
+}
+
+impl EventLog {
+    /// An empty log that keeps at most `capacity` events.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { events: Vector::new(), capacity: capacity.max(1) }
+    }
+
+    /// Appends the next event and drops the oldest beyond the capacity.
+    pub fn push(&mut self, event: Arc<Event>) {
+        self.events.push_back(event);
+        while self.events.len() > self.capacity {
+            self.events.pop_front();
+        }
+    }
+
+    /// The oldest revision whose event is kept; `None` while there is none.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Revision> {
+        self.events.front().map(|event| event.revision)
+    }
+
+    /// Events after a revision, oldest first.
+    ///
+    /// # Errors
+    /// When some of them are no longer kept.
+    pub fn after(&self, asked: Revision) -> Result<impl Iterator<Item = &Arc<Event>>, Compacted> {
+        let skip = match self.oldest() {
+            Some(oldest) if asked.next() < oldest => return Err(Compacted { asked, oldest }),
+            Some(oldest) => usize::try_from(asked.next().0 - oldest.0).unwrap_or(usize::MAX),
+            None => 0,
+        };
+        let skip = skip.min(self.events.len());
+        Ok(self.events.focus().narrow(skip..).into_iter())
+    }
+}

@@ -1,0 +1,85 @@
+//! A store that lives as long as the process: for tests, for `davit dev`, and as the model for the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::node::Node;
+use davit_core::task::Task;
+use parking_lot::Mutex;
+
+use super::{Error, Snapshot, Store};
+use crate::state::{Batch, KEPT_REQUESTS, RequestRecord, Versions};
+
+/// Keeps tasks and nodes in memory. Events are not kept apart: they would only be needed after a restart, which ends it.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    stored: Mutex<Stored>,
+}
+
+#[derive(Debug, Default)]
+struct Stored {
+    revision: Revision,
+    tasks: BTreeMap<TaskId, Arc<Task>>,
+    nodes: BTreeMap<NodeId, Arc<Node>>,
+    requests: std::collections::VecDeque<Arc<RequestRecord>>,
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn load(&self) -> Result<Snapshot, Error> {
+        let stored = self.stored.lock();
+        Ok(Snapshot {
+            revision: stored.revision,
+            tasks: stored.tasks.values().cloned().collect(),
+            nodes: stored.nodes.values().cloned().collect(),
+            events: Vec::new(),
+            requests: stored.requests.iter().cloned().collect(),
+        })
+    }
+
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Revision, Error> {
+        let mut stored = self.stored.lock();
+        let mut last = stored.revision;
+        for change in &batch.changes {
+            if change.event.revision != last.next() {
+                return Err(Error::Gap { stored: last, got: change.event.revision });
+            }
+            last = change.event.revision;
+        }
+        for change in &batch.changes {
+            stored.apply(&change.versions);
+        }
+        stored.requests.extend(batch.requests.iter().cloned());
+        while stored.requests.len() > KEPT_REQUESTS {
+            stored.requests.pop_front();
+        }
+        stored.revision = last;
+        Ok(last)
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Stored {
+    fn apply(&mut self, versions: &Versions) {
+        match versions {
+            Versions::Task { after: Some(task), .. } => {
+                self.tasks.insert(task.task_id, Arc::clone(task));
+            }
+            Versions::Task { before: Some(task), after: None } => {
+                self.tasks.remove(&task.task_id);
+            }
+            Versions::Node { after: Some(node), .. } => {
+                self.nodes.insert(node.node_id, Arc::clone(node));
+            }
+            Versions::Node { before: Some(node), after: None } => {
+                self.nodes.remove(&node.node_id);
+            }
+            Versions::Task { before: None, after: None } | Versions::Node { before: None, after: None } => {}
+        }
+    }
+}
