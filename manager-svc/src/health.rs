@@ -1,6 +1,7 @@
 //! The loop that looks after nodes and time: judges every node's contact, ends attempts on nodes that are down, forgets tasks
 //! that ended long ago.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use davit_core::id::NodeId;
@@ -45,14 +46,16 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
         }
         last_look = Instant::now();
         let state = writer.state();
-        let verdicts = verdicts(&state, &contacts, settings.heartbeat_period);
-        if verdicts.is_empty() && !has_work(&state) {
+        if verdicts(&state, &contacts, settings.heartbeat_period).is_empty() && !has_work(&state) {
             continue;
         }
+        // Judged once more in the writer's turn: a node that registers meanwhile must not be called down.
+        let contacts = contacts.clone();
         let outcome = writer
             .write(move |draft| {
+                let verdicts = verdicts(draft.state(), &contacts, settings.heartbeat_period);
                 look(draft, &verdicts, settings);
-                Ok::<(), std::convert::Infallible>(())
+                Ok::<(), Infallible>(())
             })
             .await;
         if let Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded)) = outcome {

@@ -1,11 +1,116 @@
 //! The manager: owns the truth about tasks and nodes, reconciles it, and talks to users, workers and the scheduler.
+//!
+//! [`run`] starts everything on ports that are bound already, so that a process may host several services.
 
 pub mod commands;
+pub mod config;
 mod contacts;
 pub mod dispatch;
+pub mod grpc;
 mod health;
 mod logs;
+mod placer;
 pub mod reconcile;
 pub mod state;
 pub mod store;
 pub mod writer;
+
+use std::sync::Arc;
+
+use davit_svc_kit::clock::{Clock, SystemClock};
+use davit_svc_kit::grpc::GrpcServer;
+use davit_svc_kit::grpc::server::ServeError;
+use davit_svc_kit::ids::{IdSource, UuidV7Source};
+use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::shutdown::Shutdown;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use self::config::Config;
+use self::contacts::Contacts;
+use self::dispatch::Router;
+use self::grpc::{Api, ClusterFacts};
+use self::logs::LogRelay;
+use self::placer::{Placer, SchedulerStatus};
+use self::store::Store;
+use self::writer::Writer;
+
+/// Why the manager ended other than by shutdown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store can't be read.
+    #[error("the state can't be loaded: {0}")]
+    Store(#[from] store::Error),
+    /// The API can't be served.
+    #[error("the API can't be served: {0}")]
+    Grpc(#[from] ServeError),
+    /// The HTTP side port can't be served.
+    #[error("metrics and health can't be served: {0}")]
+    Http(#[source] std::io::Error),
+}
+
+/// Runs a manager until shutdown.
+///
+/// # Errors
+/// When the store can't be read or a port can't be served.
+pub async fn run(
+    config: Config,
+    store: Arc<dyn Store>,
+    listener: TcpListener,
+    http_listener: Option<TcpListener>,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn IdSource> = Arc::new(UuidV7Source);
+    let readiness = Readiness::new();
+    let contacts = Contacts::new();
+    let (writer, handle) =
+        Writer::load(store, Router::default(), Arc::clone(&clock), readiness.clone(), config.kept_events).await?;
+    let status = watch::Sender::new(SchedulerStatus {
+        address: config.scheduler.clone(),
+        connected: false,
+        reason: "not dialled yet".to_owned(),
+        default_algorithm: config.algorithm.clone(),
+    });
+    let api = Api {
+        writer: handle.clone(),
+        contacts: contacts.clone(),
+        logs: LogRelay::default(),
+        ids,
+        clock: Arc::clone(&clock),
+        cluster: ClusterFacts {
+            name: config.cluster.clone(),
+            heartbeat_period: config.heartbeat_period,
+            scheduler: status.subscribe(),
+        },
+        shutdown: shutdown.clone(),
+    };
+    let health_settings = health::Settings {
+        heartbeat_period: config.heartbeat_period,
+        kept_finished_tasks: config.kept_finished_tasks,
+        finished_task_retention: config.finished_task_retention,
+    };
+    // The writer outlives the servers, so that calls under way at shutdown still get their answer.
+    let writer_shutdown = Shutdown::new();
+    let writer_task = tokio::spawn(writer.run(writer_shutdown.clone()));
+    let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), clock, status };
+    let placer_task = tokio::spawn(placer.run(shutdown.clone()));
+    let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));
+    let side_port = async {
+        match http_listener {
+            Some(listener) => davit_svc_kit::http::serve(listener, readiness.clone(), shutdown.clone()).await,
+            None => Ok(()),
+        }
+    };
+    let server: GrpcServer = grpc::server(&api, readiness.clone());
+    let (served, side_served) = tokio::join!(server.serve(listener, shutdown.clone()), side_port);
+    shutdown.trigger();
+    writer_shutdown.trigger();
+    for task in [writer_task, placer_task, health_task] {
+        if let Err(problem) = task.await {
+            tracing::error!(%problem, "a part of the manager broke");
+        }
+    }
+    served?;
+    side_served.map_err(Error::Http)
+}

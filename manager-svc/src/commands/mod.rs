@@ -14,7 +14,7 @@ pub(crate) mod test_support;
 
 pub use self::error::{Error, Kind};
 pub use self::housekeeping::{lose_tasks_of_down_nodes, remove_finished};
-pub use self::nodes::{Registration, register_node, set_cordon, set_node_state, set_user_labels};
+pub use self::nodes::{register_node, set_cordon, set_node_state, set_user_labels};
 pub use self::placements::{Placement, PlacementReport, Rejected, commit_placements, note_unplaced};
 pub use self::reports::{ReportCounts, apply_reports};
 pub use self::tasks::{Creation, NewTasks, create_tasks, delete_task, restart_task, stop_task};

@@ -3,25 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use davit_core::id::{AttemptKey, NodeId, Revision, TaskId};
-use davit_core::node::{Node, NodeDescription, NodeState};
+use davit_core::id::{AttemptKey, NodeId, Revision};
+use davit_core::node::{Node, NodeState};
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, Task};
+use davit_core::task::Task;
+use davit_proto::convert::Registration;
 
 use super::Error;
 use super::reports::{apply_reports, lose_attempts};
 use crate::state::{Draft, EventType};
-
-/// What a worker says when it opens a session.
-#[derive(Debug, Clone)]
-pub struct Registration {
-    /// The node's id.
-    pub node_id: NodeId,
-    /// What the worker says of its machine.
-    pub description: NodeDescription,
-    /// Every attempt that it holds, with the newest status.
-    pub attempts: Vec<(TaskId, AttemptStatus)>,
-}
 
 /// Makes a node READY: a new one joins, a known one is back. Its report of held attempts is applied, and attempts that it
 /// should hold but does not are LOST.

@@ -1,0 +1,205 @@
+//! The manager's settings: by flag, environment and file; checked whole before a port is bound.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use davit_core::spec::check_name;
+use davit_svc_kit::config::{ConfigError, HumanDuration, Merge, from_file};
+use davit_svc_kit::telemetry::{LogFormat, check_filter};
+
+/// Settings as given. Unset ones have defaults.
+#[derive(Debug, Clone, Default, clap::Args, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// A TOML file with any of these settings, by the same names
+    #[arg(long, env = "DAVIT_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where the API and the workers' sessions are served [default: 127.0.0.1:7400]
+    #[arg(long, env = "DAVIT_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Where /metrics, /healthz and /readyz are served [default: 127.0.0.1:7401]
+    #[arg(long, env = "DAVIT_HTTP_LISTEN", value_name = "ADDRESS")]
+    pub http_listen: Option<SocketAddr>,
+    /// The scheduler's address [default: http://127.0.0.1:7410]
+    #[arg(long, env = "DAVIT_SCHEDULER", value_name = "URL")]
+    pub scheduler: Option<String>,
+    /// The cluster's name; containers are labelled with it [default: davit]
+    #[arg(long, env = "DAVIT_CLUSTER", value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// How nodes are scored: spread, round-robin or epvm [default: spread]
+    #[arg(long, env = "DAVIT_ALGORITHM", value_name = "NAME")]
+    pub algorithm: Option<String>,
+    /// How often workers send heartbeats; a node is down after three are missing [default: 1s]
+    #[arg(long, env = "DAVIT_HEARTBEAT_PERIOD", value_name = "DURATION")]
+    pub heartbeat_period: Option<HumanDuration>,
+    /// How many events are kept for watchers that resume [default: 100000]
+    #[arg(long, env = "DAVIT_KEPT_EVENTS", value_name = "COUNT")]
+    pub kept_events: Option<usize>,
+    /// How many ended tasks are kept [default: 100000]
+    #[arg(long, env = "DAVIT_KEPT_FINISHED_TASKS", value_name = "COUNT")]
+    pub kept_finished_tasks: Option<usize>,
+    /// How long ended tasks are kept [default: 24h]
+    #[arg(long, env = "DAVIT_FINISHED_TASK_RETENTION", value_name = "DURATION")]
+    pub finished_task_retention: Option<HumanDuration>,
+    /// How logs are written [default: pretty]
+    #[arg(long, env = "DAVIT_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged, such as info or debug,h2=warn [default: info]
+    #[arg(long, env = "DAVIT_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+impl Merge for Settings {
+    fn merge(self, file: Self) -> Self {
+        Self {
+            config: self.config,
+            listen: self.listen.or(file.listen),
+            http_listen: self.http_listen.or(file.http_listen),
+            scheduler: self.scheduler.or(file.scheduler),
+            cluster: self.cluster.or(file.cluster),
+            algorithm: self.algorithm.or(file.algorithm),
+            heartbeat_period: self.heartbeat_period.or(file.heartbeat_period),
+            kept_events: self.kept_events.or(file.kept_events),
+            kept_finished_tasks: self.kept_finished_tasks.or(file.kept_finished_tasks),
+            finished_task_retention: self.finished_task_retention.or(file.finished_task_retention),
+            log_format: self.log_format.or(file.log_format),
+            log: self.log.or(file.log),
+        }
+    }
+}
+
+/// What the manager goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// Where metrics and health are served over HTTP.
+    pub http_listen: SocketAddr,
+    /// Where the scheduler is dialled.
+    pub scheduler: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The algorithm that nodes are scored by.
+    pub algorithm: String,
+    /// How often workers send heartbeats.
+    pub heartbeat_period: Duration,
+    /// How many events are kept.
+    pub kept_events: usize,
+    /// How many ended tasks are kept.
+    pub kept_finished_tasks: usize,
+    /// How long ended tasks are kept.
+    pub finished_task_retention: Duration,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// What is logged; `None` is the default.
+    pub log: Option<String>,
+}
+
+/// The algorithms that this version's scheduler has.
+const ALGORITHMS: [&str; 3] = ["epvm", "round-robin", "spread"];
+
+impl Config {
+    /// Completes and checks settings.
+    ///
+    /// # Errors
+    /// Names the key that is wrong.
+    pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        let path = settings.config.clone();
+        let settings = from_file(settings, path.as_deref())?;
+        let defaults = Self::default();
+        let config = Self {
+            listen: settings.listen.unwrap_or(defaults.listen),
+            http_listen: settings.http_listen.unwrap_or(defaults.http_listen),
+            scheduler: settings.scheduler.unwrap_or(defaults.scheduler),
+            cluster: settings.cluster.unwrap_or(defaults.cluster),
+            algorithm: settings.algorithm.unwrap_or(defaults.algorithm),
+            heartbeat_period: settings.heartbeat_period.map_or(defaults.heartbeat_period, |period| period.0),
+            kept_events: settings.kept_events.unwrap_or(defaults.kept_events),
+            kept_finished_tasks: settings.kept_finished_tasks.unwrap_or(defaults.kept_finished_tasks),
+            finished_task_retention: settings
+                .finished_task_retention
+                .map_or(defaults.finished_task_retention, |retention| retention.0),
+            log_format: settings.log_format.unwrap_or(defaults.log_format),
+            log: settings.log,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        check_name(&self.cluster).map_err(|problem| ConfigError::invalid("cluster", &self.cluster, problem))?;
+        davit_svc_kit::client::endpoint(&self.scheduler)
+            .map_err(|problem| ConfigError::invalid("scheduler", &self.scheduler, problem))?;
+        if !ALGORITHMS.contains(&self.algorithm.as_str()) {
+            let problem = format!("use one of {}", ALGORITHMS.join(", "));
+            return Err(ConfigError::invalid("algorithm", &self.algorithm, problem));
+        }
+        let allowed = Duration::from_millis(100)..=Duration::from_secs(60);
+        if !allowed.contains(&self.heartbeat_period) {
+            let value = HumanDuration(self.heartbeat_period).to_string();
+            return Err(ConfigError::invalid("heartbeat-period", &value, "use 100ms to 1m"));
+        }
+        if self.kept_events == 0 {
+            return Err(ConfigError::invalid("kept-events", "0", "at least one event must be kept"));
+        }
+        if self.listen == self.http_listen && self.listen.port() != 0 {
+            let value = self.http_listen.to_string();
+            return Err(ConfigError::invalid("http-listen", &value, "is the same as `listen`; each needs a port of its own"));
+        }
+        if let Some(filter) = &self.log {
+            check_filter(filter).map_err(|problem| ConfigError::invalid("log", filter, problem))?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            http_listen: SocketAddr::from(([127, 0, 0, 1], 7401)),
+            scheduler: "http://127.0.0.1:7410".to_owned(),
+            cluster: "davit".to_owned(),
+            algorithm: "spread".to_owned(),
+            heartbeat_period: Duration::from_secs(1),
+            kept_events: crate::state::DEFAULT_KEPT_EVENTS,
+            kept_finished_tasks: 100_000,
+            finished_task_retention: Duration::from_secs(24 * 60 * 60),
+            log_format: LogFormat::Pretty,
+            log: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem_of(settings: Settings) -> String {
+        Config::from_settings(settings).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_settings_are_the_defaults() {
+        assert_eq!(Config::from_settings(Settings::default()).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        let base = Settings::default;
+        for (key, settings) in [
+            ("cluster", Settings { cluster: Some("no spaces".to_owned()), ..base() }),
+            ("algorithm", Settings { algorithm: Some("best".to_owned()), ..base() }),
+            ("heartbeat-period", Settings { heartbeat_period: Some(HumanDuration(Duration::ZERO)), ..base() }),
+            ("kept-events", Settings { kept_events: Some(0), ..base() }),
+            ("scheduler", Settings { scheduler: Some("::::".to_owned()), ..base() }),
+            ("http-listen", Settings { http_listen: Some(Config::default().listen), ..base() }),
+            ("log", Settings { log: Some("a=b=c".to_owned()), ..base() }),
+        ] {
+            let problem = problem_of(settings);
+            assert!(problem.contains(key), "{key}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The manager's gRPC services. Each turns a request into domain types, hands a command to the writer or looks at the newest
+//! version of the cluster, and turns the outcome into a response or an error with details.
+
+mod cluster_service;
+mod errors;
+mod event_service;
+mod node_service;
+mod paging;
+mod session_out;
+mod task_service;
+mod worker_session_service;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_proto::v1::cluster_service_server::ClusterServiceServer;
+use davit_proto::v1::event_service_server::EventServiceServer;
+use davit_proto::v1::node_service_server::NodeServiceServer;
+use davit_proto::v1::task_service_server::TaskServiceServer;
+use davit_proto::v1::worker_session_service_server::WorkerSessionServiceServer;
+use davit_svc_kit::clock::Clock;
+use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES};
+use davit_svc_kit::ids::IdSource;
+use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::shutdown::Shutdown;
+use tokio::sync::watch;
+
+pub use self::cluster_service::ClusterApi;
+pub use self::event_service::EventApi;
+pub use self::node_service::NodeApi;
+pub use self::task_service::TaskApi;
+pub use self::worker_session_service::WorkerSessions;
+use crate::contacts::Contacts;
+use crate::logs::LogRelay;
+use crate::placer::SchedulerStatus;
+use crate::writer::Handle;
+
+/// The largest message of a worker: its registration names every attempt that it holds.
+const MAX_WORKER_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
+
+/// What all services share.
+#[derive(Clone)]
+pub struct Api {
+    pub(crate) writer: Handle,
+    pub(crate) contacts: Contacts,
+    pub(crate) logs: LogRelay,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cluster: ClusterFacts,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// What the configuration and the placer say of the cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterFacts {
+    pub(crate) name: String,
+    pub(crate) heartbeat_period: Duration,
+    pub(crate) scheduler: watch::Receiver<SchedulerStatus>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// The server with all services of the manager.
+pub(crate) fn server(api: &Api, readiness: Readiness) -> GrpcServer {
+    let sessions = WorkerSessionServiceServer::new(WorkerSessions::new(api.clone()));
+    GrpcServer::builder()
+        .descriptor_set(davit_proto::FILE_DESCRIPTOR_SET)
+        .readiness(readiness)
+        .service(TaskServiceServer::new(TaskApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .service(NodeServiceServer::new(NodeApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .service(EventServiceServer::new(EventApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .service(ClusterServiceServer::new(ClusterApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .service(sessions.max_decoding_message_size(MAX_WORKER_MESSAGE_BYTES))
+}

@@ -1,0 +1,150 @@
+//! What goes down a session: the welcome, assignments, acknowledgements, orders to bring output, and the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_proto::convert;
+use davit_proto::v1;
+use davit_proto::v1::session_response::Message;
+use davit_svc_kit::shutdown::Shutdown;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::dispatch::{Delivery, LogOrder, Order, Outbox};
+
+/// Assignments are cut into messages of about this size.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// When a worker may dial again after the manager ended its session.
+const REDIAL_AFTER: Duration = Duration::from_millis(500);
+
+type Out = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+
+/// Writes one session's stream.
+pub(super) struct SessionWriter {
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) acks: mpsc::Receiver<u64>,
+    pub(super) out: Out,
+    pub(super) shutdown: Shutdown,
+}
+
+impl SessionWriter {
+    /// Writes until the session ends; a worker that is gone ends it.
+    pub(super) async fn run(mut self, welcome: v1::SessionResponse) {
+        if self.out.send(Ok(welcome)).await.is_err() {
+            return;
+        }
+        loop {
+            let messages = tokio::select! {
+                biased;
+                () = self.shutdown.triggered() => {
+                    self.end("the manager is stopping").await;
+                    return;
+                }
+                Some(report_id) = self.acks.recv() => vec![Message::StatusAck(v1::StatusAck { report_id })],
+                delivery = self.outbox.next() => match delivery {
+                    Delivery::FullSet(orders, revision) => assignments(orders, revision.0, true),
+                    Delivery::Changes(orders, revision) => assignments(orders, revision.0, false),
+                    Delivery::Logs(order) => vec![Message::StartLogs(start_logs(&order))],
+                    Delivery::Close(reason) => {
+                        self.end(&reason).await;
+                        return;
+                    }
+                },
+            };
+            for message in messages {
+                if self.out.send(Ok(v1::SessionResponse { message: Some(message) })).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn end(&self, reason: &str) {
+        let retry_after = Some(convert::duration_to_proto(REDIAL_AFTER));
+        let message = Message::Disconnect(v1::Disconnect { reason: reason.to_owned(), retry_after });
+        // A worker that does not read is cut off without a word.
+        let _ = tokio::time::timeout(
+            REDIAL_AFTER,
+            self.out.send(Ok(v1::SessionResponse { message: Some(message) })),
+        )
+        .await;
+    }
+}
+
+/// Cuts orders into messages that no receiver refuses for their size.
+fn assignments(orders: Vec<Order>, revision: u64, full: bool) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut current = v1::Assignments { full, revision, ..Default::default() };
+    let mut bytes = 0;
+    for order in orders {
+        if bytes >= MAX_MESSAGE_BYTES {
+            let next = v1::Assignments { full, revision, ..Default::default() };
+            messages.push(Message::Assignments(std::mem::replace(&mut current, next)));
+            bytes = 0;
+        }
+        match order {
+            Order::Assign { key, desired_state, spec, revision } => {
+                let assignment = convert::assignment_to_proto(key, revision, desired_state, &spec);
+                bytes += assignment.encoded_len();
+                current.assignments.push(assignment);
+            }
+            Order::Remove(key) => {
+                let removed = convert::attempt_ref_to_proto(key);
+                bytes += removed.encoded_len();
+                current.removed.push(removed);
+            }
+        }
+    }
+    current.last = full;
+    messages.push(Message::Assignments(current));
+    messages
+}
+
+fn start_logs(order: &LogOrder) -> v1::StartLogs {
+    v1::StartLogs {
+        log_id: order.log_id.to_string(),
+        task_id: order.key.task_id.to_string(),
+        attempt: order.key.attempt.0,
+        tail_lines: order.tail_lines,
+        follow: order.follow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::id::{Attempt, AttemptKey, TaskId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn removals(count: u128) -> Vec<Order> {
+        let key = |number| AttemptKey { task_id: TaskId(Uuid::from_u128(number)), attempt: Attempt::FIRST };
+        (0..count).map(|number| Order::Remove(key(number))).collect()
+    }
+
+    fn unpack(messages: Vec<Message>) -> Vec<v1::Assignments> {
+        let assignments = |message| match message {
+            Message::Assignments(assignments) => assignments,
+            other => panic!("{other:?}"),
+        };
+        messages.into_iter().map(assignments).collect()
+    }
+
+    #[test]
+    fn an_empty_full_set_is_still_one_message() {
+        let messages = unpack(assignments(Vec::new(), 7, true));
+        assert_eq!(messages.len(), 1);
+        assert!(messages[0].full && messages[0].last && messages[0].revision == 7);
+    }
+
+    #[test]
+    fn a_large_full_set_is_cut_and_only_its_last_message_says_so() {
+        let messages = unpack(assignments(removals(60_000), 7, true));
+        assert!(messages.len() > 1);
+        assert!(messages.iter().all(|message| message.encoded_len() < 2 * MAX_MESSAGE_BYTES));
+        assert_eq!(messages.iter().map(|message| message.removed.len()).sum::<usize>(), 60_000);
+        assert_eq!(messages.iter().filter(|message| message.last).count(), 1);
+        assert!(messages[messages.len() - 1].last);
+    }
+}

@@ -1,0 +1,268 @@
+//! The workers' side of the manager: sessions, and the output that workers bring.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::{NodeId, SessionId, TaskId};
+use davit_core::task::AttemptStatus;
+use davit_core::validate::Violations;
+use davit_proto::convert;
+use davit_proto::v1;
+use davit_proto::v1::session_request::Message as FromWorker;
+use davit_proto::v1::session_response::Message as ToWorker;
+use davit_proto::v1::worker_session_service_server::WorkerSessionService;
+use davit_svc_kit::backoff::Backoff;
+use davit_svc_kit::grpc::ApiError;
+use davit_svc_kit::shutdown::Shutdown;
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument as _, debug, info, warn};
+
+use super::Api;
+use super::errors::to_api_error;
+use super::session_out::SessionWriter;
+use crate::commands::{apply_reports, register_node};
+use crate::dispatch::Outbox;
+
+/// How long a worker has to say who it is.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages on their way to one worker.
+const OUT_BUFFER: usize = 16;
+/// Status reports of one worker that wait for the writer; beyond it the worker waits.
+const REPORT_BUFFER: usize = 16;
+
+type Reports = (u64, Vec<(TaskId, AttemptStatus)>);
+
+/// Serves workers.
+#[derive(Debug, Clone)]
+pub struct WorkerSessions {
+    api: Api,
+}
+
+impl WorkerSessions {
+    /// On top of what all services share.
+    #[must_use]
+    pub fn new(api: Api) -> Self {
+        Self { api }
+    }
+}
+
+#[tonic::async_trait]
+impl WorkerSessionService for WorkerSessions {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (out, outgoing) = mpsc::channel(OUT_BUFFER);
+        let api = self.api.clone();
+        let incoming = request.into_inner();
+        let span = tracing::info_span!("session", node_id = tracing::field::Empty, session_id = tracing::field::Empty);
+        tokio::spawn(
+            async move {
+                if let Err(problem) = serve(&api, incoming, &out).await {
+                    debug!(%problem, "session refused or broken");
+                    // A worker that is gone needs no answer.
+                    let _ = out.send(Err(problem.into())).await;
+                }
+            }
+            .instrument(span),
+        );
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+
+    async fn publish_logs(
+        &self,
+        request: Request<Streaming<v1::PublishLogsRequest>>,
+    ) -> Result<Response<v1::PublishLogsResponse>, Status> {
+        let mut incoming = request.into_inner();
+        let first = tokio::time::timeout(REGISTER_TIMEOUT, incoming.message()).await;
+        let first = first.map_err(|_| ApiError::invalid_field("log_id", "no message came within 10 s"))??;
+        let first = first.ok_or_else(|| ApiError::invalid_field("log_id", "is needed in the first message"))?;
+        let log_id = uuid::Uuid::try_parse(&first.log_id)
+            .map_err(|_| ApiError::invalid_field("log_id", "is the id that `start_logs` gave"))?;
+        // Nobody reads any more: the call just ends.
+        let Some(reader) = self.api.logs.take(log_id) else { return Ok(Response::new(v1::PublishLogsResponse {})) };
+        let mut next = Some(first);
+        while let Some(message) = next {
+            tokio::select! {
+                () = reader.closed() => break,
+                () = self.api.shutdown.triggered() => break,
+                sent = reader.send(message) => if sent.is_err() { break },
+            }
+            next = tokio::select! {
+                () = reader.closed() => break,
+                () = self.api.shutdown.triggered() => break,
+                message = incoming.message() => match message {
+                    Ok(message) => message,
+                    Err(status) => {
+                        let error = format!("the worker's connection broke: {}", status.message());
+                        let last = v1::PublishLogsRequest { error, ..Default::default() };
+                        let _ = reader.send(last).await;
+                        break;
+                    }
+                },
+            };
+        }
+        Ok(Response::new(v1::PublishLogsResponse {}))
+    }
+}
+
+/// One session, from the registration to its end.
+async fn serve(
+    api: &Api,
+    mut incoming: Streaming<v1::SessionRequest>,
+    out: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
+) -> Result<(), ApiError> {
+    let registration = read_registration(&mut incoming).await?;
+    let node_id = registration.node_id;
+    let name = registration.description.name.clone();
+    let session_id = api.ids.session_id();
+    tracing::Span::current().record("node_id", node_id.to_string()).record("session_id", session_id.to_string());
+    let outbox = Arc::new(Outbox::new(session_id));
+    let welcome = convert::welcome_to_proto(&convert::Welcome {
+        cluster: api.cluster.name.clone(),
+        heartbeat_period: api.cluster.heartbeat_period,
+        session_id,
+    });
+    let welcome = v1::SessionResponse { message: Some(ToWorker::Welcome(welcome)) };
+    let (contacts, attached) = (api.contacts.clone(), Arc::clone(&outbox));
+    api.writer
+        .write_with_effects(move |draft, effects| {
+            register_node(draft, registration)?;
+            effects.push(Box::new(move |router, state| {
+                contacts.opened(node_id, Arc::clone(&attached));
+                router.attach(node_id, attached, state);
+            }));
+            Ok::<(), crate::commands::Error>(())
+        })
+        .await
+        .map_err(to_api_error)?;
+    info!(name, "worker registered");
+    metrics::counter!("davit_manager_sessions_total").increment(1);
+    metrics::gauge!("davit_manager_sessions").increment(1.0);
+    let ended = Shutdown::new();
+    let (reports_to, reports) = mpsc::channel(REPORT_BUFFER);
+    let (acks_to, acks) = mpsc::channel(REPORT_BUFFER);
+    let sender = SessionWriter { outbox: Arc::clone(&outbox), acks, out: out.clone(), shutdown: api.shutdown.clone() };
+    let said_goodbye = tokio::select! {
+        goodbye = read(api, node_id, session_id, &mut incoming, reports_to) => goodbye,
+        () = write_reports(api, node_id, reports, acks_to, &ended) => false,
+        () = sender.run(welcome) => false,
+    };
+    ended.trigger();
+    info!(name, said_goodbye, "session ended");
+    metrics::gauge!("davit_manager_sessions").decrement(1.0);
+    api.contacts.closed(node_id, session_id, said_goodbye);
+    let detached = api
+        .writer
+        .write_with_effects(move |_, effects| {
+            effects.push(Box::new(move |router, _| router.detach(node_id, session_id)));
+            Ok::<(), Infallible>(())
+        })
+        .await;
+    if let Err(problem) = detached {
+        debug!(%problem, "the session stays attached until the node's next one");
+    }
+    Ok(())
+}
+
+async fn read_registration(incoming: &mut Streaming<v1::SessionRequest>) -> Result<convert::Registration, ApiError> {
+    let needed = || ApiError::invalid_field("register", "is needed as the first message");
+    let first = tokio::time::timeout(REGISTER_TIMEOUT, incoming.message()).await.map_err(|_| needed())?;
+    let first = first.map_err(|status| ApiError::invalid_field("register", status.message()))?;
+    let Some(FromWorker::Register(register)) = first.and_then(|request| request.message) else {
+        return Err(needed());
+    };
+    let mut violations = Violations::new();
+    let registration = convert::register_from_proto(register, "register", &mut violations);
+    Ok(violations.finish(registration)?)
+}
+
+/// Reads what the worker says until the stream ends. True when it said goodbye.
+async fn read(
+    api: &Api,
+    node_id: NodeId,
+    session_id: SessionId,
+    incoming: &mut Streaming<v1::SessionRequest>,
+    reports: mpsc::Sender<Reports>,
+) -> bool {
+    loop {
+        let message = match incoming.message().await {
+            Ok(Some(request)) => request.message,
+            Ok(None) => return false,
+            Err(status) => {
+                debug!(%status, "the worker's stream broke");
+                return false;
+            }
+        };
+        api.contacts.heard(node_id, session_id);
+        let mut violations = Violations::new();
+        match message {
+            Some(FromWorker::Heartbeat(heartbeat)) => {
+                let stats = heartbeat
+                    .stats
+                    .and_then(|stats| convert::node_stats_from_proto(stats, "heartbeat.stats", &mut violations));
+                if let Some(stats) = stats {
+                    api.contacts.measured(node_id, session_id, stats);
+                }
+            }
+            Some(FromWorker::StatusReport(report)) => {
+                let report = convert::status_report_from_proto(report, "status_report", &mut violations);
+                if let Some(report) = report
+                    && reports.send(report).await.is_err()
+                {
+                    return false;
+                }
+            }
+            Some(FromWorker::Goodbye(goodbye)) => {
+                info!(reason = goodbye.reason, "the worker says goodbye");
+                return true;
+            }
+            Some(FromWorker::Register(_)) => violations.add("register", "comes once, as the first message"),
+            None => violations.add("message", "is needed"),
+        }
+        if !violations.is_empty() {
+            warn!(%violations, "the worker sent something wrong; it is ignored");
+        }
+    }
+}
+
+/// Makes reports durable, one after the other, and acknowledges each. A report that can't be committed is tried again.
+async fn write_reports(
+    api: &Api,
+    node_id: NodeId,
+    mut reports: mpsc::Receiver<Reports>,
+    acks: mpsc::Sender<u64>,
+    ended: &Shutdown,
+) {
+    while let Some((report_id, statuses)) = reports.recv().await {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        loop {
+            let statuses = statuses.clone();
+            let applied = api
+                .writer
+                .write(move |draft| Ok::<_, Infallible>(apply_reports(draft, node_id, statuses)))
+                .await;
+            match applied {
+                Ok(counts) => {
+                    metrics::counter!("davit_manager_reports_stale_total").increment(counts.stale);
+                    metrics::counter!("davit_manager_reports_applied_total").increment(counts.applied);
+                    break;
+                }
+                Err(problem) => debug!(%problem, "a status report waits for the store"),
+            }
+            if ended.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
+                return;
+            }
+        }
+        if acks.send(report_id).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The stream to the scheduler, in domain types.
+
+use std::time::Duration;
+
+use davit_core::placement::NodeView;
+use davit_core::validate::Violations;
+use davit_proto::convert;
+use davit_proto::v1;
+use davit_proto::v1::place_request::Message;
+use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::batch::{Answer, Delta, Group};
+
+/// Longest wait for the answer to one batch; a scheduler that takes longer is taken for dead.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages on the way to the scheduler.
+const BUFFER: usize = 4;
+/// The largest answer that is read.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why the stream can't be used any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    /// The address is wrong.
+    #[error("{0}")]
+    Address(#[from] davit_svc_kit::client::AddressError),
+    /// Nobody there.
+    #[error("{address} can't be reached: {}", root_cause(.source))]
+    Unreachable {
+        address: String,
+        source: tonic::transport::Error,
+    },
+    /// The scheduler ended the stream with an error.
+    #[error("{} ({:?})", .0.message(), .0.code())]
+    Status(Box<tonic::Status>),
+    /// The stream ended.
+    #[error("the placement stream ended")]
+    Closed,
+    /// No answer in time.
+    #[error("no answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    Timeout,
+    /// An answer that makes no sense.
+    #[error("its answer makes no sense: {problem}")]
+    Nonsense { problem: String },
+}
+
+impl From<tonic::Status> for StreamError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+pub(super) struct PlaceStream {
+    requests: mpsc::Sender<v1::PlaceRequest>,
+    answers: Streaming<v1::PlaceResponse>,
+    batch_id: u64,
+}
+
+impl PlaceStream {
+    /// Dials the scheduler and sends it all nodes.
+    pub(super) async fn open(address: &str, nodes: Vec<NodeView>) -> Result<Self, StreamError> {
+        let endpoint = davit_svc_kit::client::endpoint(address)?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|source| StreamError::Unreachable { address: address.to_owned(), source })?;
+        let (requests, outgoing) = mpsc::channel(BUFFER);
+        let snapshot = v1::PlaceSnapshot { nodes: nodes.iter().map(convert::node_view_to_proto).collect() };
+        send(&requests, Message::Snapshot(snapshot)).await?;
+        let mut client = SchedulerServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let answers = client.place(ReceiverStream::new(outgoing)).await?.into_inner();
+        Ok(Self { requests, answers, batch_id: 0 })
+    }
+
+    /// Tells of nodes that changed.
+    pub(super) async fn send_delta(&self, delta: &Delta) -> Result<(), StreamError> {
+        let delta = v1::PlaceDelta {
+            upserted: delta.upserted.iter().map(convert::node_view_to_proto).collect(),
+            removed_node_ids: delta.removed.iter().map(ToString::to_string).collect(),
+        };
+        send(&self.requests, Message::Delta(delta)).await
+    }
+
+    /// Has groups placed; one answer for each, in order.
+    pub(super) async fn place(&mut self, groups: &[Group], algorithm: &str, seed: u64) -> Result<Vec<Answer>, StreamError> {
+        self.batch_id += 1;
+        let to_proto = |(index, group): (usize, &Group)| v1::PlacementGroup {
+            group_id: index.to_string(),
+            requirements: Some(convert::requirements_to_proto(&group.requirements)),
+            count: u32::try_from(group.keys.len()).unwrap_or(u32::MAX),
+            algorithm: algorithm.to_owned(),
+        };
+        let groups_to_send = groups.iter().enumerate().map(to_proto).collect();
+        let batch = v1::PlaceBatch { batch_id: self.batch_id, groups: groups_to_send, seed };
+        send(&self.requests, Message::Batch(batch)).await?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.answers.message()).await;
+        let answer = answer.map_err(|_| StreamError::Timeout)??.ok_or(StreamError::Closed)?;
+        if answer.batch_id != self.batch_id || answer.placements.len() != groups.len() {
+            let problem = format!(
+                "batch {} with {} groups was asked for, batch {} with {} groups came",
+                self.batch_id,
+                groups.len(),
+                answer.batch_id,
+                answer.placements.len()
+            );
+            return Err(StreamError::Nonsense { problem });
+        }
+        answer.placements.into_iter().map(answer_from_proto).collect()
+    }
+
+    /// Waits until the stream breaks.
+    pub(super) async fn broken(&mut self) -> StreamError {
+        match self.answers.message().await {
+            Ok(None) => StreamError::Closed,
+            Ok(Some(_)) => StreamError::Nonsense { problem: "it answers what was not asked".to_owned() },
+            Err(status) => status.into(),
+        }
+    }
+}
+
+async fn send(requests: &mpsc::Sender<v1::PlaceRequest>, message: Message) -> Result<(), StreamError> {
+    let request = v1::PlaceRequest { message: Some(message) };
+    match tokio::time::timeout(ANSWER_TIMEOUT, requests.send(request)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(StreamError::Closed),
+        Err(_) => Err(StreamError::Timeout),
+    }
+}
+
+fn answer_from_proto(placement: v1::GroupPlacement) -> Result<Answer, StreamError> {
+    let mut violations = Violations::new();
+    let mut runs = Vec::with_capacity(placement.runs.len());
+    for (index, run) in placement.runs.iter().enumerate() {
+        let path = format!("runs[{index}].node_id");
+        if let Some(node_id) = convert::parse_node_id(&run.node_id, &path, &mut violations) {
+            runs.push((node_id, run.count));
+        }
+    }
+    let answer = Answer { runs, unplaced_reason: placement.unplaced_reason };
+    violations.finish(Some(answer)).map_err(|violations| StreamError::Nonsense { problem: violations.to_string() })
+}
