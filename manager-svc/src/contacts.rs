@@ -84,9 +84,9 @@ impl Contacts {
         self.nodes.lock().entry(node_id).or_insert_with(Entry::new);
     }
 
-    /// A node is gone.
-    pub fn forget(&self, node_id: NodeId) {
-        self.nodes.lock().remove(&node_id);
+    /// Forgets nodes that are gone.
+    pub fn retain(&self, exists: impl Fn(NodeId) -> bool) {
+        self.nodes.lock().retain(|node_id, _| exists(*node_id));
     }
 
     /// The manager itself did not run for a while, and could hear nobody: nobody's silence grows by that time.
@@ -135,15 +135,6 @@ impl Contacts {
             .collect();
         found.sort_by_key(|(measurement, ..)| *measurement);
         found
-    }
-
-    /// Ends all sessions; workers dial again after a while.
-    pub fn close_all(&self, reason: &str) {
-        for entry in self.nodes.lock().values() {
-            if let Some(session) = &entry.session {
-                session.close(reason);
-            }
-        }
     }
 }
 

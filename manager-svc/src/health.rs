@@ -65,6 +65,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
 }
 
 fn verdicts(state: &ClusterState, contacts: &Contacts, period: Duration) -> Vec<(NodeId, Verdict)> {
+    contacts.retain(|node_id| state.node(node_id).is_some());
     state
         .nodes()
         .filter_map(|node| {

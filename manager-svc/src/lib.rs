@@ -4,12 +4,12 @@
 
 pub mod commands;
 pub mod config;
-mod contacts;
+pub mod contacts;
 pub mod dispatch;
 pub mod grpc;
-mod health;
-mod logs;
-mod placer;
+pub mod health;
+pub mod logs;
+pub mod placer;
 pub mod reconcile;
 pub mod state;
 pub mod store;

@@ -12,6 +12,8 @@ mod tasks;
 #[cfg(test)]
 pub(crate) mod test_support;
 
+pub use davit_proto::convert::Registration;
+
 pub use self::error::{Error, Kind};
 pub use self::housekeeping::{lose_tasks_of_down_nodes, remove_finished};
 pub use self::nodes::{register_node, set_cordon, set_node_state, set_user_labels};

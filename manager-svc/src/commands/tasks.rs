@@ -61,7 +61,7 @@ pub fn create_tasks(draft: &mut Draft, groups: &[NewTasks], request: Option<(Str
 
 /// A task that was just created. Its revision is stamped when it is put.
 #[must_use]
-pub fn new_task(task_id: TaskId, spec: &Arc<TaskSpec>, now: jiff::Timestamp) -> Task {
+pub(crate) fn new_task(task_id: TaskId, spec: &Arc<TaskSpec>, now: jiff::Timestamp) -> Task {
     Task {
         task_id,
         spec: Arc::clone(spec),
