@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 
 use crate::readiness::{Readiness, ReadyState};
+pub use crate::ready_probe::{NotReady, check_ready};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 
 /// Buckets of every histogram whose name ends in `_seconds`.

@@ -12,5 +12,6 @@ pub mod grpc;
 pub mod http;
 pub mod ids;
 pub mod readiness;
+mod ready_probe;
 pub mod shutdown;
 pub mod telemetry;
