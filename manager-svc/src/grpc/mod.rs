@@ -3,14 +3,23 @@
 
 mod cluster_service;
 mod errors;
+mod event_convert;
 mod event_service;
+mod event_watch;
 mod node_service;
+mod node_stats;
 mod paging;
 mod session_out;
+mod stable_hash;
+mod task_filter;
+mod task_logs;
 mod task_service;
+#[cfg(test)]
+mod tests;
 mod worker_session_service;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +33,9 @@ use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES};
 use davit_svc_kit::ids::IdSource;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
+use futures::Stream;
 use tokio::sync::watch;
+use tonic::Status;
 
 pub use self::cluster_service::ClusterApi;
 pub use self::event_service::EventApi;
@@ -34,10 +45,14 @@ pub use self::worker_session_service::WorkerSessions;
 use crate::contacts::Contacts;
 use crate::logs::LogRelay;
 use crate::placer::SchedulerStatus;
+use crate::state::Draft;
 use crate::writer::Handle;
 
 /// The largest message of a worker: its registration names every attempt that it holds.
 const MAX_WORKER_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
+
+/// A stream of answers. It is pulled by its reader: one that does not read holds nothing but its place.
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What all services share.
 #[derive(Clone)]
@@ -57,6 +72,13 @@ pub struct ClusterFacts {
     pub(crate) name: String,
     pub(crate) heartbeat_period: Duration,
     pub(crate) scheduler: watch::Receiver<SchedulerStatus>,
+}
+
+impl Api {
+    /// A draft of the state as last committed, to try a command on and then forget.
+    fn trial(&self) -> Draft {
+        Draft::new((*self.writer.state()).clone(), self.clock.now())
+    }
 }
 
 impl fmt::Debug for Api {

@@ -64,11 +64,8 @@ impl SessionWriter {
         let retry_after = Some(convert::duration_to_proto(REDIAL_AFTER));
         let message = Message::Disconnect(v1::Disconnect { reason: reason.to_owned(), retry_after });
         // A worker that does not read is cut off without a word.
-        let _ = tokio::time::timeout(
-            REDIAL_AFTER,
-            self.out.send(Ok(v1::SessionResponse { message: Some(message) })),
-        )
-        .await;
+        let _ =
+            tokio::time::timeout(REDIAL_AFTER, self.out.send(Ok(v1::SessionResponse { message: Some(message) }))).await;
     }
 }
 

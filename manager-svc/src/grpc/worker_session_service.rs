@@ -245,10 +245,8 @@ async fn write_reports(
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             let statuses = statuses.clone();
-            let applied = api
-                .writer
-                .write(move |draft| Ok::<_, Infallible>(apply_reports(draft, node_id, statuses)))
-                .await;
+            let applied =
+                api.writer.write(move |draft| Ok::<_, Infallible>(apply_reports(draft, node_id, statuses))).await;
             match applied {
                 Ok(counts) => {
                     metrics::counter!("davit_manager_reports_stale_total").increment(counts.stale);

@@ -1,0 +1,78 @@
+//! The cluster as a whole, for users.
+
+use davit_core::node::NodeState;
+use davit_core::resources::Resources;
+use davit_core::state::TaskState;
+use davit_proto::v1::cluster_service_server::ClusterService;
+use davit_proto::{convert, v1};
+use tonic::{Request, Response, Status};
+
+use super::Api;
+
+const NODE_STATES: [NodeState; 3] = [NodeState::Ready, NodeState::Suspect, NodeState::Down];
+
+/// Serves the look at the whole.
+#[derive(Debug, Clone)]
+pub struct ClusterApi {
+    api: Api,
+}
+
+impl ClusterApi {
+    /// On top of what all services share.
+    #[must_use]
+    pub fn new(api: Api) -> Self {
+        Self { api }
+    }
+
+    fn get(&self) -> v1::Cluster {
+        let state = self.api.writer.state();
+        let mut node_counts = [0u64; NODE_STATES.len()];
+        let (mut allocatable, mut allocated) = (Resources::ZERO, Resources::ZERO);
+        for node in state.nodes() {
+            for (known, count) in NODE_STATES.iter().zip(&mut node_counts) {
+                *count += u64::from(node.state == *known);
+            }
+            if node.state == NodeState::Ready {
+                allocatable = allocatable.saturating_add(node.description.allocatable);
+                allocated = allocated.saturating_add(state.usage(node.node_id).reserved);
+            }
+        }
+        let task_count = |known: &TaskState| v1::TaskStateCount {
+            state: convert::task_state_to_proto(*known).into(),
+            count: state.task_count(*known),
+        };
+        let node_count = |(known, count): (&NodeState, u64)| v1::NodeStateCount {
+            state: convert::node_state_to_proto(*known).into(),
+            count,
+        };
+        let facts = &self.api.cluster;
+        let scheduler = facts.scheduler.borrow().clone();
+        v1::Cluster {
+            name: facts.name.clone(),
+            manager_version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: state.revision().0,
+            oldest_event_revision: state.events().oldest().unwrap_or_default().0,
+            tasks: TaskState::ALL.iter().map(task_count).filter(|row| row.count > 0).collect(),
+            nodes: NODE_STATES.iter().zip(node_counts).map(node_count).filter(|row| row.count > 0).collect(),
+            allocatable: Some(convert::resources_to_proto(allocatable)),
+            allocated: Some(convert::resources_to_proto(allocated)),
+            scheduler: Some(v1::SchedulerConnection {
+                address: scheduler.address,
+                connected: scheduler.connected,
+                reason: scheduler.reason,
+                default_algorithm: scheduler.default_algorithm,
+            }),
+            heartbeat_period: Some(convert::duration_to_proto(facts.heartbeat_period)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for ClusterApi {
+    async fn get_cluster(
+        &self,
+        _request: Request<v1::GetClusterRequest>,
+    ) -> Result<Response<v1::GetClusterResponse>, Status> {
+        Ok(Response::new(v1::GetClusterResponse { cluster: Some(self.get()) }))
+    }
+}

@@ -1,0 +1,114 @@
+//! Events and their filters, from and to protobuf.
+
+use davit_core::id::{NodeId, TaskId};
+use davit_core::validate::Violations;
+use davit_proto::{convert, v1};
+
+use crate::state::{Event, EventType, Object};
+
+/// Selects events.
+#[derive(Debug, Clone, Default)]
+pub(super) struct EventFilter {
+    types: Vec<EventType>,
+    task_id: Option<TaskId>,
+    node_id: Option<NodeId>,
+}
+
+impl EventFilter {
+    /// Reads a filter; what is wrong is noted.
+    pub(super) fn from_proto(filter: Option<v1::EventFilter>, violations: &mut Violations) -> Self {
+        let filter = filter.unwrap_or_default();
+        let mut types = Vec::new();
+        for (index, number) in filter.types.iter().enumerate() {
+            match v1::EventType::try_from(*number).ok().and_then(event_type_from_proto) {
+                Some(event_type) => types.push(event_type),
+                None => violations.add(format!("filter.types[{index}]"), format!("{number} is not a type of event")),
+            }
+        }
+        let (mut task_id, mut node_id) = (None, None);
+        if !filter.task_id.is_empty() {
+            task_id = convert::parse_task_id(&filter.task_id, "filter.task_id", violations);
+        }
+        if !filter.node_id.is_empty() {
+            node_id = convert::parse_node_id(&filter.node_id, "filter.node_id", violations);
+        }
+        Self { types, task_id, node_id }
+    }
+
+    /// Whether an event satisfies every field that is set.
+    pub(super) fn matches(&self, event: &Event) -> bool {
+        (self.types.is_empty() || self.types.contains(&event.event_type))
+            && self.task_id.is_none_or(|task_id| event.task_id() == Some(task_id))
+            && self.node_id.is_none_or(|node_id| event.node_id() == Some(node_id))
+    }
+}
+
+fn event_type_from_proto(event_type: v1::EventType) -> Option<EventType> {
+    Some(match event_type {
+        v1::EventType::Unspecified => return None,
+        v1::EventType::TaskCreated => EventType::TaskCreated,
+        v1::EventType::TaskStateChanged => EventType::TaskStateChanged,
+        v1::EventType::TaskUpdated => EventType::TaskUpdated,
+        v1::EventType::TaskDeleted => EventType::TaskDeleted,
+        v1::EventType::NodeJoined => EventType::NodeJoined,
+        v1::EventType::NodeStateChanged => EventType::NodeStateChanged,
+        v1::EventType::NodeUpdated => EventType::NodeUpdated,
+        v1::EventType::NodeRemoved => EventType::NodeRemoved,
+    })
+}
+
+fn event_type_to_proto(event_type: EventType) -> v1::EventType {
+    match event_type {
+        EventType::TaskCreated => v1::EventType::TaskCreated,
+        EventType::TaskStateChanged => v1::EventType::TaskStateChanged,
+        EventType::TaskUpdated => v1::EventType::TaskUpdated,
+        EventType::TaskDeleted => v1::EventType::TaskDeleted,
+        EventType::NodeJoined => v1::EventType::NodeJoined,
+        EventType::NodeStateChanged => v1::EventType::NodeStateChanged,
+        EventType::NodeUpdated => v1::EventType::NodeUpdated,
+        EventType::NodeRemoved => v1::EventType::NodeRemoved,
+    }
+}
+
+/// Writes an event. A node in it has neither stats nor allocation: these are not part of the change.
+pub(super) fn event_to_proto(event: &Event) -> v1::Event {
+    let object = match &event.object {
+        Object::Task(task) => v1::event::Object::Task(convert::task_to_proto(task)),
+        Object::Node(node) => {
+            let node = convert::node_to_proto(node, &convert::NodeUsage::default());
+            v1::event::Object::Node(v1::Node { allocated: None, ..node })
+        }
+    };
+    v1::Event {
+        revision: event.revision.0,
+        time: Some(convert::timestamp_to_proto(event.time)),
+        r#type: event_type_to_proto(event.event_type).into(),
+        message: event.message.clone(),
+        object: Some(object),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_survives_the_way_there_and_back() {
+        let known = (1..).map_while(|number| v1::EventType::try_from(number).ok());
+        let mut count = 0;
+        for event_type in known {
+            assert_eq!(event_type_from_proto(event_type).map(event_type_to_proto), Some(event_type));
+            count += 1;
+        }
+        assert_eq!(count, 8);
+    }
+
+    #[test]
+    fn everything_wrong_in_a_filter_is_noted() {
+        let filter = v1::EventFilter { types: vec![1, 0, 99], task_id: "x".into(), node_id: "y".into() };
+        let mut violations = Violations::new();
+        EventFilter::from_proto(Some(filter), &mut violations);
+        let fields: Vec<_> = violations.0.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["filter.types[1]", "filter.types[2]", "filter.task_id", "filter.node_id"]);
+    }
+}

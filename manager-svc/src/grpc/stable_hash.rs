@@ -1,0 +1,29 @@
+//! A hash of messages that stays the same over restarts and versions: it is stored with request ids and given out in tokens.
+
+use prost::Message;
+
+/// FNV-1a over a label and an encoded message. Equal messages encode equally, since maps are ordered.
+pub(super) fn stable_hash(label: &str, message: &impl Message) -> u64 {
+    let encoded = message.encode_to_vec();
+    let bytes = label.bytes().chain([0]).chain(encoded);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_proto::v1;
+
+    use super::*;
+
+    #[test]
+    fn the_hash_never_changes() {
+        assert_eq!(stable_hash("a", &v1::GetTaskRequest { task_id: "b".to_owned() }), 0x6e7e_a0a8_57dd_5f6c);
+    }
+
+    #[test]
+    fn label_and_content_both_count() {
+        let (one, other) = (v1::GetTaskRequest { task_id: "1".into() }, v1::GetTaskRequest { task_id: "2".into() });
+        assert_ne!(stable_hash("a", &one), stable_hash("b", &one));
+        assert_ne!(stable_hash("a", &one), stable_hash("a", &other));
+    }
+}

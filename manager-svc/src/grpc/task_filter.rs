@@ -1,0 +1,68 @@
+//! Which tasks a list shows.
+
+use std::collections::BTreeMap;
+
+use davit_core::id::NodeId;
+use davit_core::spec::check_name;
+use davit_core::state::TaskState;
+use davit_core::task::Task;
+use davit_core::validate::Violations;
+use davit_proto::{convert, v1};
+use davit_svc_kit::grpc::ApiError;
+
+use super::errors::no_node;
+use crate::state::ClusterState;
+
+/// How long an id is, as text.
+const ID_CHARS: usize = 36;
+
+/// Selects tasks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TaskFilter {
+    states: Vec<TaskState>,
+    node: String,
+    labels: BTreeMap<String, String>,
+    name: String,
+    id_prefix: String,
+}
+
+impl TaskFilter {
+    /// Reads a filter; what is wrong is noted.
+    pub(super) fn from_proto(filter: v1::TaskFilter, violations: &mut Violations) -> Option<Self> {
+        let states = convert::task_states_from_proto(&filter.states, "filter.states", violations);
+        let labels = convert::labels_from_proto(filter.labels, convert::MAX_LABELS, "filter.labels", violations);
+        if !filter.name.is_empty() {
+            violations.check("filter.name", check_name(&filter.name));
+        }
+        let id_prefix = filter.id_prefix.to_ascii_lowercase();
+        let of_an_id = |character: char| character.is_ascii_hexdigit() || character == '-';
+        if id_prefix.len() > ID_CHARS || !id_prefix.chars().all(of_an_id) {
+            violations.add("filter.id_prefix", "is the beginning of an id: up to 36 hexadecimal digits and `-`");
+        }
+        Some(Self { states, node: filter.node, labels: labels?, name: filter.name, id_prefix })
+    }
+
+    /// What decides for each task, in one version of the cluster.
+    ///
+    /// # Errors
+    /// When there is no such node: an empty answer would hide a mistyped name.
+    pub(super) fn resolve(self, state: &ClusterState) -> Result<impl Fn(&Task) -> bool, ApiError> {
+        let mut node_id: Option<NodeId> = None;
+        if !self.node.is_empty() {
+            node_id = Some(state.find_node(&self.node).ok_or_else(|| no_node(&self.node))?.node_id);
+        }
+        Ok(move |task: &Task| {
+            (self.states.is_empty() || self.states.contains(&task.status.state))
+                && node_id.is_none_or(|node_id| task.status.node_id == Some(node_id))
+                && (self.name.is_empty() || task.spec.name == self.name)
+                && self.labels.iter().all(|(key, value)| task.spec.labels.get(key) == Some(value))
+                && self.id_matches(task)
+        })
+    }
+
+    fn id_matches(&self, task: &Task) -> bool {
+        let mut text = [0; ID_CHARS];
+        self.id_prefix.is_empty()
+            || task.task_id.0.hyphenated().encode_lower(&mut text).starts_with(self.id_prefix.as_str())
+    }
+}

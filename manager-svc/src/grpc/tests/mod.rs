@@ -1,0 +1,1 @@
+//! Calls of the users' services, without a network.
