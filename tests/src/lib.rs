@@ -1,1 +1,8 @@
-//! placeholder
+//! The harness of Davit's tests: clusters of real services in one process on free ports, links that can be cut, grpcurl.
+
+#![allow(clippy::expect_used, reason = "a harness that can't work fails the test")]
+
+pub mod cluster;
+pub mod grpcurl;
+pub mod proxy;
+pub mod wait;
