@@ -1,0 +1,222 @@
+//! Decides the next step of one attempt. Pure: it neither waits nor asks, and says why.
+//!
+//! What is wanted may change at any time, what is known only grows: an attempt's phase never goes back to one in which
+//! it could start again after it has ended, and an attempt that was asked to stop is never started.
+
+use std::time::Duration;
+
+use davit_core::state::TaskState;
+
+use crate::runtime::{Error, ErrorKind, Exit};
+
+/// A pull that keeps breaking is given up after so many tries.
+const MAX_PULL_TRIES: u32 = 5;
+/// Or after so long, whichever is first.
+const MAX_PULL_TIME: Duration = Duration::from_secs(120);
+/// An instance that vanishes again and again before its start is given up after so many tries.
+const MAX_VANISHED_TRIES: u32 = 5;
+
+/// What is wanted of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Want {
+    /// It was found at the worker's start; the manager has not said yet what becomes of it.
+    Undecided,
+    /// It is to run.
+    Run,
+    /// It is to stop; what is left of it stays to be looked at.
+    Stop,
+    /// It is to stop, and nothing of it is to stay.
+    Remove,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// It has an instance or had one, but its runtime could not be asked yet.
+    Unknown,
+    /// Nothing was done.
+    New,
+    /// What it needs is on the node.
+    Prepared,
+    /// It has an instance that never started.
+    Created,
+    /// It was started, and its end was not seen.
+    Started,
+    /// Its end was seen and not reported.
+    Exited,
+    /// Its end is reported. An instance may be left.
+    Ended,
+    /// Nothing is left of it.
+    Gone,
+}
+
+/// What is wanted and what is known of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct View {
+    /// What is wanted.
+    pub want: Want,
+    /// How far it is.
+    pub phase: Phase,
+    /// Whether it was ever asked to stop. Never forgotten, also by a worker that is restarted.
+    pub asked_to_stop: bool,
+    /// Whether an earlier attempt of the task still runs here.
+    pub earlier_runs: bool,
+}
+
+/// The one thing to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Ask the runtime what became of it.
+    Look,
+    /// Get what it needs, such as its image.
+    Prepare,
+    /// Create its instance.
+    Create,
+    /// Start its instance.
+    Start,
+    /// Wait for its end.
+    Watch,
+    /// Stop it.
+    Stop,
+    /// Report its end.
+    ReportEnd,
+    /// Remove its instance.
+    Remove,
+    /// Wait until something changes.
+    Wait,
+    /// Forget it.
+    Done,
+}
+
+/// A step, and why it is the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub step: Step,
+    /// For people.
+    pub why: &'static str,
+}
+
+/// Decides what is next.
+#[must_use]
+pub fn next_step(view: &View) -> Decision {
+    let decide = |step, why| Decision { step, why };
+    match (view.want, view.phase) {
+        (_, Phase::Gone) => decide(Step::Done, "nothing is left of it"),
+        (_, Phase::Unknown) => decide(Step::Look, "its runtime has not told yet what became of it"),
+
+        (Want::Remove, Phase::New | Phase::Prepared | Phase::Created | Phase::Exited | Phase::Ended) => {
+            decide(Step::Remove, "it does not run and nothing of it is wanted")
+        }
+        (Want::Remove | Want::Stop, Phase::Started) => decide(Step::Stop, "it runs and is not to run"),
+        (Want::Stop, Phase::New | Phase::Prepared | Phase::Created) => {
+            decide(Step::ReportEnd, "it was stopped before its start")
+        }
+
+        (Want::Run, Phase::New | Phase::Prepared | Phase::Created) if view.asked_to_stop => {
+            decide(Step::ReportEnd, "it was asked to stop once, so it never starts")
+        }
+        (Want::Run, Phase::New) => decide(Step::Prepare, "it is wanted and not prepared"),
+        (Want::Run, Phase::Prepared) => decide(Step::Create, "it is prepared and has no instance"),
+        (Want::Run, Phase::Created) if view.earlier_runs => {
+            decide(Step::Wait, "an earlier attempt of its task still runs here")
+        }
+        (Want::Run, Phase::Created) => decide(Step::Start, "it has an instance that never started"),
+        (Want::Run, Phase::Started) if view.asked_to_stop => decide(Step::Stop, "its stop was begun and not finished"),
+        (Want::Run, Phase::Started) => decide(Step::Watch, "it runs as it is to"),
+
+        (Want::Undecided, Phase::New | Phase::Prepared | Phase::Created) => {
+            decide(Step::Wait, "the manager has not said whether it is to run")
+        }
+        (Want::Undecided, Phase::Started) => decide(Step::Watch, "it runs, and nobody asked for another thing"),
+
+        (Want::Undecided | Want::Run | Want::Stop, Phase::Exited) => decide(Step::ReportEnd, "its end was seen"),
+        (Want::Undecided | Want::Run | Want::Stop, Phase::Ended) => {
+            decide(Step::Wait, "it ended; what is left stays until its retention passes")
+        }
+    }
+}
+
+/// How an attempt ended, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// COMPLETED, FAILED or STOPPED.
+    pub state: TaskState,
+    /// For people.
+    pub reason: String,
+}
+
+/// What an exit means. One that was asked to stop is STOPPED, whatever it returned.
+#[must_use]
+pub fn ending(exit: &Exit, asked_to_stop: bool) -> Ending {
+    if asked_to_stop {
+        return Ending { state: TaskState::Stopped, reason: exit.error.clone() };
+    }
+    if exit.exit_code == 0 && !exit.oom_killed {
+        return Ending { state: TaskState::Completed, reason: String::new() };
+    }
+    let reason = match (exit.oom_killed, exit.error.as_str()) {
+        (true, "") => "was killed because it was out of memory".to_owned(),
+        (true, error) => format!("was killed because it was out of memory: {error}"),
+        (false, "") => format!("exited with code {}", exit.exit_code),
+        (false, error) => format!("exited with code {}: {error}", exit.exit_code),
+    };
+    Ending { state: TaskState::Failed, reason }
+}
+
+/// The end of an attempt that has no exit: it never started, or its instance is gone.
+#[must_use]
+pub fn ending_without_exit(started: bool, asked_to_stop: bool) -> Ending {
+    match (asked_to_stop, started) {
+        (true, true) => Ending { state: TaskState::Stopped, reason: String::new() },
+        (true, false) => {
+            Ending { state: TaskState::Stopped, reason: "was stopped before it was started".to_owned() }
+        }
+        (false, _) => Ending {
+            state: TaskState::Failed,
+            reason: "its container or process is gone: someone else removed it, or the machine was restarted".to_owned(),
+        },
+    }
+}
+
+/// What follows a step that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// Try again after a while.
+    Retry,
+    /// The attempt failed.
+    Fail,
+    /// Go on from this phase.
+    Continue(Phase),
+}
+
+/// Decides what follows a step that failed. `tries` counts this step's failures in a row, this one among them.
+#[must_use]
+pub fn after_failure(step: Step, error: &Error, tries: u32, since_first: Duration) -> AfterFailure {
+    let pull_broke = matches!(error, Error::PullFailed { .. } | Error::PullStalled { .. });
+    match (step, error.kind()) {
+        (Step::Remove, ErrorKind::NotFound) => AfterFailure::Continue(Phase::Gone),
+        (Step::Watch | Step::Stop, ErrorKind::NotFound) if matches!(error, Error::NotStarted { .. }) => {
+            AfterFailure::Continue(Phase::Created)
+        }
+        (Step::Watch | Step::Stop, ErrorKind::NotFound) => AfterFailure::Continue(Phase::Exited),
+        (Step::Start, ErrorKind::NotFound) if matches!(error, Error::AlreadyExited { .. }) => {
+            AfterFailure::Continue(Phase::Started)
+        }
+        (Step::Start, ErrorKind::NotFound) if tries < MAX_VANISHED_TRIES => AfterFailure::Continue(Phase::Prepared),
+        (Step::Prepare, ErrorKind::Unavailable)
+            if pull_broke && (tries >= MAX_PULL_TRIES || since_first >= MAX_PULL_TIME) =>
+        {
+            AfterFailure::Fail
+        }
+        // What runs or lies about can't be left alone, whatever the engine says.
+        (Step::Watch | Step::Stop | Step::Remove | Step::Look, ErrorKind::Permanent | ErrorKind::NotFound) => {
+            AfterFailure::Retry
+        }
+        (_, ErrorKind::Unavailable) => AfterFailure::Retry,
+        (_, ErrorKind::Permanent | ErrorKind::NotFound) => AfterFailure::Fail,
+    }
+}
+
+#[cfg(test)]
+mod tests;

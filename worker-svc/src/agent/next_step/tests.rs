@@ -1,0 +1,159 @@
+use davit_core::id::{Attempt, AttemptKey, TaskId};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+const WANTS: [Want; 4] = [Want::Undecided, Want::Run, Want::Stop, Want::Remove];
+const PHASES: [Phase; 8] = [
+    Phase::Unknown,
+    Phase::New,
+    Phase::Prepared,
+    Phase::Created,
+    Phase::Started,
+    Phase::Exited,
+    Phase::Ended,
+    Phase::Gone,
+];
+
+fn view(want: Want, phase: Phase) -> View {
+    View { want, phase, asked_to_stop: false, earlier_runs: false }
+}
+
+fn key() -> AttemptKey {
+    AttemptKey { task_id: TaskId(Uuid::nil()), attempt: Attempt::FIRST }
+}
+
+fn exit(exit_code: i32) -> Exit {
+    Exit {
+        exit_code,
+        oom_killed: false,
+        error: String::new(),
+        started_at: None,
+        finished_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// What a world in which every step works makes of a view.
+fn perform(view: View, step: Step) -> View {
+    let phase = match step {
+        Step::Prepare => Phase::Prepared,
+        Step::Create => Phase::Created,
+        Step::Start | Step::Look => Phase::Started,
+        Step::Watch => Phase::Exited,
+        Step::Stop => return View { phase: Phase::Exited, asked_to_stop: true, ..view },
+        Step::ReportEnd => Phase::Ended,
+        Step::Remove => Phase::Gone,
+        Step::Wait | Step::Done => view.phase,
+    };
+    View { phase, ..view }
+}
+
+#[test]
+fn a_wanted_attempt_takes_the_whole_way() {
+    let mut now = view(Want::Run, Phase::New);
+    let mut steps = Vec::new();
+    while !matches!(next_step(&now).step, Step::Wait | Step::Done) {
+        let step = next_step(&now).step;
+        steps.push(step);
+        now = perform(now, step);
+    }
+    assert_eq!(steps, [Step::Prepare, Step::Create, Step::Start, Step::Watch, Step::ReportEnd]);
+}
+
+#[test]
+fn every_case_in_one_table() {
+    use Step as S;
+    #[rustfmt::skip]
+    let table = [
+        // Unknown, New, Prepared, Created, Started, Exited, Ended, Gone
+        (Want::Undecided, [S::Look, S::Wait, S::Wait, S::Wait, S::Watch, S::ReportEnd, S::Wait, S::Done]),
+        (Want::Run, [S::Look, S::Prepare, S::Create, S::Start, S::Watch, S::ReportEnd, S::Wait, S::Done]),
+        (Want::Stop, [S::Look, S::ReportEnd, S::ReportEnd, S::ReportEnd, S::Stop, S::ReportEnd, S::Wait, S::Done]),
+        (Want::Remove, [S::Look, S::Remove, S::Remove, S::Remove, S::Stop, S::Remove, S::Remove, S::Done]),
+    ];
+    for (want, steps) in table {
+        let decided = PHASES.map(|phase| next_step(&view(want, phase)).step);
+        assert_eq!(decided, steps, "{want:?}");
+    }
+}
+
+#[test]
+fn an_attempt_waits_for_the_earlier_one_to_end() {
+    let waiting = View { earlier_runs: true, ..view(Want::Run, Phase::Created) };
+    assert_eq!(next_step(&waiting).step, Step::Wait);
+    assert_eq!(next_step(&View { earlier_runs: false, ..waiting }).step, Step::Start);
+}
+
+#[test]
+fn only_who_ends_alone_completes_or_fails() {
+    assert_eq!(ending(&exit(0), false).state, TaskState::Completed);
+    assert_eq!(ending(&exit(3), false).state, TaskState::Failed);
+    assert_eq!(ending(&exit(0), true).state, TaskState::Stopped);
+    assert_eq!(ending(&exit(143), true).state, TaskState::Stopped);
+    let killed = Exit { oom_killed: true, ..exit(137) };
+    assert!(ending(&killed, false).reason.contains("out of memory"));
+}
+
+#[test]
+fn a_broken_pull_is_tried_again_but_not_for_ever() {
+    let broken = Error::PullFailed { image: "a".to_owned(), message: "reset".to_owned() };
+    let step = Step::Prepare;
+    assert_eq!(after_failure(step, &broken, 1, Duration::ZERO), AfterFailure::Retry);
+    assert_eq!(after_failure(step, &broken, MAX_PULL_TRIES, Duration::ZERO), AfterFailure::Fail);
+    assert_eq!(after_failure(step, &broken, 2, MAX_PULL_TIME), AfterFailure::Fail);
+    let down = Error::Unavailable { action: "pull", reason: "refused".to_owned() };
+    assert_eq!(after_failure(step, &down, 1000, MAX_PULL_TIME * 10), AfterFailure::Retry);
+}
+
+#[test]
+fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
+    let gone = Error::NotFound { key: key() };
+    assert_eq!(after_failure(Step::Watch, &gone, 1, Duration::ZERO), AfterFailure::Continue(Phase::Exited));
+    assert_eq!(after_failure(Step::Start, &gone, 1, Duration::ZERO), AfterFailure::Continue(Phase::Prepared));
+    let ran = Error::AlreadyExited { key: key() };
+    assert_eq!(after_failure(Step::Start, &ran, 1, Duration::ZERO), AfterFailure::Continue(Phase::Started));
+}
+
+fn any_view() -> impl Strategy<Value = View> {
+    let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
+    (want, phase, any::<bool>(), any::<bool>())
+        .prop_map(|(want, phase, asked_to_stop, earlier_runs)| View { want, phase, asked_to_stop, earlier_runs })
+}
+
+proptest! {
+    #[test]
+    fn it_comes_to_rest(start in any_view()) {
+        let mut now = start;
+        for _ in 0..PHASES.len() {
+            now = perform(now, next_step(&now).step);
+        }
+        prop_assert!(matches!(next_step(&now).step, Step::Wait | Step::Done), "{now:?}");
+    }
+
+    #[test]
+    fn what_was_asked_to_stop_is_never_started(start in any_view()) {
+        let asked = View { asked_to_stop: true, ..start };
+        prop_assert!(!matches!(next_step(&asked).step, Step::Prepare | Step::Create | Step::Start));
+    }
+
+    /// Whatever is wanted in which order: one start at most, and none after a stop.
+    #[test]
+    fn it_starts_at_most_once(wants in prop::collection::vec(prop::sample::select(WANTS.to_vec()), 1..40)) {
+        let mut now = view(Want::Undecided, Phase::New);
+        let (mut starts, mut stopped) = (0, false);
+        for want in wants {
+            now.want = want;
+            now.asked_to_stop |= want == Want::Stop;
+            stopped |= now.asked_to_stop;
+            let step = next_step(&now).step;
+            if step == Step::Start {
+                prop_assert!(!stopped);
+                starts += 1;
+            }
+            now = perform(now, step);
+        }
+        prop_assert!(starts <= 1);
+    }
+}

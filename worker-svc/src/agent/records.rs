@@ -1,0 +1,121 @@
+//! The worker's own small record of each attempt that it began, one file each, written before the engine is asked.
+//!
+//! It tells a restarted worker what an engine can't: that an attempt whose instance is gone did run and must not run
+//! again, and that one was asked to stop. Without fsync: a killed worker loses nothing, and after a failure of the whole
+//! machine the engine's own list still tells of containers, while processes are gone and reported as such.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use davit_core::id::{Attempt, AttemptKey};
+use davit_core::placement::RuntimeKind;
+use tokio::fs;
+
+/// What is kept of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    /// What runs it.
+    pub(super) kind: RuntimeKind,
+    /// Whether it was asked to stop.
+    pub(super) asked_to_stop: bool,
+}
+
+/// The records of one cluster's attempts.
+#[derive(Debug)]
+pub(super) struct Records {
+    directory: PathBuf,
+}
+
+impl Records {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// All records. What can't be read is left alone and told.
+    pub(super) async fn load(&self) -> io::Result<BTreeMap<AttemptKey, Record>> {
+        fs::create_dir_all(&self.directory).await?;
+        let mut records = BTreeMap::new();
+        let mut entries = fs::read_dir(&self.directory).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let path = entry.path();
+            let Some(key) = key_of(&path) else { continue };
+            match fs::read_to_string(&path).await {
+                Ok(text) => match parse(&text) {
+                    Some(record) => {
+                        records.insert(key, record);
+                    }
+                    None => tracing::warn!(path = %path.display(), "unreadable record of an attempt"),
+                },
+                Err(error) => tracing::warn!(path = %path.display(), %error, "unreadable record of an attempt"),
+            }
+        }
+        Ok(records)
+    }
+
+    pub(super) async fn write(&self, key: AttemptKey, record: Record) -> io::Result<()> {
+        let path = self.path(key);
+        let unfinished = path.with_extension("new");
+        let stop = if record.asked_to_stop { " stop" } else { "" };
+        fs::write(&unfinished, format!("{}{stop}\n", record.kind)).await?;
+        fs::rename(&unfinished, &path).await
+    }
+
+    pub(super) async fn remove(&self, key: AttemptKey) -> io::Result<()> {
+        match fs::remove_file(self.path(key)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, key: AttemptKey) -> PathBuf {
+        self.directory.join(format!("{}_{}", key.task_id, key.attempt))
+    }
+}
+
+fn key_of(path: &Path) -> Option<AttemptKey> {
+    let (task_id, attempt) = path.file_name()?.to_str()?.split_once('_')?;
+    Some(AttemptKey { task_id: task_id.parse().ok()?, attempt: Attempt(attempt.parse().ok()?) })
+}
+
+fn parse(text: &str) -> Option<Record> {
+    let mut words = text.split_whitespace();
+    let kind = match words.next()? {
+        "docker" => RuntimeKind::Docker,
+        "process" => RuntimeKind::Process,
+        _ => return None,
+    };
+    match (words.next(), words.next()) {
+        (None, _) => Some(Record { kind, asked_to_stop: false }),
+        (Some("stop"), None) => Some(Record { kind, asked_to_stop: true }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::id::TaskId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn records_survive_and_unreadable_ones_do_no_harm() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = |attempt| AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(attempt) };
+        let records = Records::new(directory.path().to_owned());
+        records.load().await.unwrap();
+        let runs = Record { kind: RuntimeKind::Docker, asked_to_stop: false };
+        let stops = Record { kind: RuntimeKind::Process, asked_to_stop: true };
+        records.write(key(1), runs).await.unwrap();
+        records.write(key(2), runs).await.unwrap();
+        records.write(key(2), stops).await.unwrap();
+        records.write(key(3), runs).await.unwrap();
+        records.remove(key(3)).await.unwrap();
+        records.remove(key(3)).await.unwrap();
+        std::fs::write(directory.path().join("junk"), "x").unwrap();
+        std::fs::write(directory.path().join(format!("{}_4", key(4).task_id)), "half a wo").unwrap();
+        let loaded = Records::new(directory.path().to_owned()).load().await.unwrap();
+        assert_eq!(loaded, BTreeMap::from([(key(1), runs), (key(2), stops)]));
+    }
+}

@@ -1,0 +1,350 @@
+//! Performs the steps of one attempt, one after the other, and tells the agent what it sees.
+//!
+//! A runner may be dropped at any await: what it began is found again by its record and by the runtime's list.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::{Attempt, AttemptKey};
+use davit_core::placement::RuntimeKind;
+use davit_core::spec::StopPolicy;
+use davit_core::state::TaskState;
+use davit_core::task::AttemptStatus;
+use davit_svc_kit::backoff::Backoff;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::held::Wanted;
+use super::next_step::{
+    AfterFailure, Ending, Phase, Step, View, Want, after_failure, ending, ending_without_exit, next_step,
+};
+use super::records::Record;
+use super::{Agent, started};
+use crate::runtime::{
+    AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started,
+};
+
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// How a runner comes to its attempt.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// Assigned just now.
+    New,
+    /// Found at the worker's start, in this state.
+    Found(InstanceState),
+    /// It has a record, and its runtime has no instance of it.
+    Missing,
+    /// It has a record, and its runtime does not answer.
+    Unknown,
+}
+
+/// The status of an attempt at the moment the worker begins to hold it.
+pub(super) fn first_status(attempt: Attempt, start: &Start, asked_to_stop: bool, now: Timestamp) -> AttemptStatus {
+    let mut status = AttemptStatus { state: TaskState::Preparing, ..AttemptStatus::pending(attempt, "") };
+    match start {
+        Start::New | Start::Found(InstanceState::Created) => {}
+        Start::Found(InstanceState::Running(started)) => {
+            set_started(&mut status, started);
+            if asked_to_stop {
+                (status.state, status.ready) = (TaskState::Stopping, false);
+            }
+        }
+        Start::Found(InstanceState::Exited(exit)) => {
+            set_ended(&mut status, ending(exit, asked_to_stop), Some(exit), now);
+        }
+        Start::Missing => set_ended(&mut status, ending_without_exit(true, asked_to_stop), None, now),
+        Start::Unknown => "its runtime has not told yet what became of it".clone_into(&mut status.reason),
+    }
+    status
+}
+
+fn set_started(status: &mut AttemptStatus, started: &Started) {
+    status.state = TaskState::Running;
+    status.ready = true;
+    status.reason.clear();
+    status.pull = None;
+    status.ports.clone_from(&started.ports);
+    status.started_at = Some(started.started_at);
+}
+
+fn set_ended(status: &mut AttemptStatus, ending: Ending, exit: Option<&Exit>, now: Timestamp) {
+    status.state = ending.state;
+    status.reason = ending.reason;
+    status.ready = false;
+    status.pull = None;
+    status.exit_code = exit.map(|exit| exit.exit_code);
+    status.oom_killed = exit.is_some_and(|exit| exit.oom_killed);
+    status.started_at = status.started_at.or(exit.and_then(|exit| exit.started_at));
+    status.finished_at = Some(exit.map_or(now, |exit| exit.finished_at));
+}
+
+/// Failures of one step in a row.
+struct Failures {
+    step: Option<Step>,
+    tries: u32,
+    first: Instant,
+    backoff: Backoff,
+}
+
+pub(super) struct Runner {
+    agent: Arc<Agent>,
+    key: AttemptKey,
+    kind: RuntimeKind,
+    orders: watch::Receiver<Wanted>,
+    /// Ticks when any attempt changes.
+    ticks: watch::Receiver<()>,
+    phase: Phase,
+    asked_to_stop: bool,
+    exit: Option<Exit>,
+    failures: Failures,
+}
+
+impl Runner {
+    pub(super) fn new(
+        agent: Arc<Agent>,
+        key: AttemptKey,
+        kind: RuntimeKind,
+        orders: watch::Receiver<Wanted>,
+        asked_to_stop: bool,
+        start: Start,
+    ) -> Self {
+        let phase = match &start {
+            Start::New => Phase::New,
+            Start::Unknown => Phase::Unknown,
+            // Their end is in their first status.
+            Start::Missing | Start::Found(InstanceState::Exited(_)) => Phase::Ended,
+            Start::Found(state) => started(state),
+        };
+        let ticks = agent.changed.subscribe();
+        let backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        let failures = Failures { step: None, tries: 0, first: Instant::now(), backoff };
+        Self { agent, key, kind, orders, ticks, phase, asked_to_stop, exit: None, failures }
+    }
+
+    /// Takes step after step until nothing is left of the attempt.
+    pub(super) async fn run(mut self) {
+        loop {
+            let wanted = self.orders.borrow_and_update().clone();
+            self.ticks.borrow_and_update();
+            self.asked_to_stop |= wanted.want == Want::Stop;
+            let view = View {
+                want: wanted.want,
+                phase: self.phase,
+                asked_to_stop: self.asked_to_stop,
+                earlier_runs: self.agent.earlier_runs(self.key),
+            };
+            let decision = next_step(&view);
+            tracing::trace!(key = %self.key, step = ?decision.step, why = decision.why, "next step");
+            let done = match decision.step {
+                Step::Look => self.look().await,
+                Step::Prepare => self.prepare(&wanted).await,
+                Step::Create => self.create(&wanted).await,
+                Step::Start => self.start().await,
+                Step::Watch => self.watch().await,
+                Step::Stop => self.stop(&wanted).await,
+                Step::ReportEnd => Ok(self.report_end()),
+                Step::Remove => self.remove().await,
+                Step::Wait => self.wait(view.earlier_runs).await,
+                Step::Done => return self.agent.forget(self.key),
+            };
+            match done {
+                Ok(phase) => {
+                    self.phase = phase;
+                    self.failures.step = None;
+                }
+                Err(error) => self.fail(decision.step, &error).await,
+            }
+        }
+    }
+
+    fn runtime(&self) -> Result<Arc<dyn Runtime>, Error> {
+        let missing = || Error::Unsupported { what: format!("this worker has no {} runtime", self.kind) };
+        self.agent.runtime(self.kind).ok_or_else(missing)
+    }
+
+    fn attempt(&self, wanted: &Wanted) -> Result<AttemptSpec, Error> {
+        let missing = || Error::Unsupported { what: "the manager sent no spec".to_owned() };
+        let spec = wanted.spec.clone().ok_or_else(missing)?;
+        Ok(AttemptSpec { key: self.key, spec })
+    }
+
+    async fn look(&mut self) -> Result<Phase, Error> {
+        let listed = self.runtime()?.list().await?;
+        let found = listed.into_iter().find(|instance| instance.key == self.key);
+        Ok(match found {
+            None => Phase::Exited,
+            Some(Instance { state, .. }) => {
+                let phase = started(&state);
+                match state {
+                    InstanceState::Created => {}
+                    InstanceState::Running(started) => self.observe(|status| set_started(status, &started)),
+                    InstanceState::Exited(exit) => self.exit = Some(exit),
+                }
+                phase
+            }
+        })
+    }
+
+    async fn prepare(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
+        let (runtime, attempt) = (self.runtime()?, self.attempt(wanted)?);
+        let progress = ProgressSender::new(None);
+        let mut seen = progress.subscribe();
+        let mut work = runtime.prepare(&attempt, &progress);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done.map(|()| Phase::Prepared),
+                // Dropping the work ends a pull that nobody wants any more.
+                () = changed(&mut self.orders) => return Ok(self.phase),
+                Ok(()) = seen.changed() => {
+                    let pull = *seen.borrow_and_update();
+                    self.observe(|status| status.pull = pull);
+                }
+            }
+        }
+    }
+
+    async fn create(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
+        let (runtime, attempt) = (self.runtime()?, self.attempt(wanted)?);
+        let agent = Arc::clone(&self.agent);
+        let Some(_permit) = self.turn(&agent).await else { return Ok(self.phase) };
+        let record = Record { kind: self.kind, asked_to_stop: false };
+        self.agent.records.write(self.key, record).await.map_err(|source| Error::Io { action: "record", source })?;
+        runtime.create(&attempt).await?;
+        Ok(Phase::Created)
+    }
+
+    async fn start(&mut self) -> Result<Phase, Error> {
+        let runtime = self.runtime()?;
+        let agent = Arc::clone(&self.agent);
+        let Some(_permit) = self.turn(&agent).await else { return Ok(self.phase) };
+        let started = runtime.start(self.key).await?;
+        self.observe(|status| set_started(status, &started));
+        Ok(Phase::Started)
+    }
+
+    /// Waits for its turn at the engine; `None` when another thing is wanted meanwhile.
+    async fn turn<'a>(&mut self, agent: &'a Agent) -> Option<tokio::sync::SemaphorePermit<'a>> {
+        tokio::select! {
+            biased;
+            permit = agent.starts.acquire() => permit.ok(),
+            () = changed(&mut self.orders) => None,
+        }
+    }
+
+    async fn watch(&mut self) -> Result<Phase, Error> {
+        let runtime = self.runtime()?;
+        tokio::select! {
+            biased;
+            exit = runtime.wait(self.key) => {
+                self.exit = Some(exit?);
+                Ok(Phase::Exited)
+            }
+            () = changed(&mut self.orders) => Ok(self.phase),
+        }
+    }
+
+    async fn stop(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
+        let runtime = self.runtime()?;
+        self.asked_to_stop = true;
+        let record = Record { kind: self.kind, asked_to_stop: true };
+        if let Err(error) = self.agent.records.write(self.key, record).await {
+            tracing::warn!(key = %self.key, %error, "can't record that an attempt is asked to stop");
+        }
+        self.observe(|status| {
+            (status.state, status.ready) = (TaskState::Stopping, false);
+            status.reason.clear();
+        });
+        let how = wanted.spec.as_ref().map_or_else(StopPolicy::default, |spec| spec.stop.clone());
+        match runtime.stop(self.key, &how).await {
+            Err(error) if error.kind() == ErrorKind::Permanent => {
+                tracing::warn!(key = %self.key, %error, "can't stop an attempt as asked; killing it");
+                let kill = StopPolicy { signal: "SIGKILL".to_owned(), grace: how.grace };
+                runtime.stop(self.key, &kill).await?;
+            }
+            done => done?,
+        }
+        self.exit = Some(runtime.wait(self.key).await?);
+        Ok(Phase::Exited)
+    }
+
+    fn report_end(&mut self) -> Phase {
+        let exit = self.exit.take();
+        let ending = match &exit {
+            Some(exit) => ending(exit, self.asked_to_stop),
+            None => ending_without_exit(self.phase == Phase::Exited, self.asked_to_stop),
+        };
+        let now = self.agent.now();
+        self.observe(|status| set_ended(status, ending, exit.as_ref(), now));
+        Phase::Ended
+    }
+
+    async fn remove(&mut self) -> Result<Phase, Error> {
+        if let Some(runtime) = self.agent.runtime(self.kind) {
+            runtime.remove(self.key).await?;
+        }
+        self.agent.records.remove(self.key).await.map_err(|source| Error::Io { action: "record", source })?;
+        Ok(Phase::Gone)
+    }
+
+    async fn wait(&mut self, for_others: bool) -> Result<Phase, Error> {
+        tokio::select! {
+            () = changed(&mut self.orders) => {}
+            _ = self.ticks.changed(), if for_others => {}
+        }
+        Ok(self.phase)
+    }
+
+    /// Takes in that a step failed: waits before it is tried again, or goes another way.
+    async fn fail(&mut self, step: Step, error: &Error) {
+        if self.failures.step != Some(step) {
+            self.failures.step = Some(step);
+            self.failures.tries = 0;
+            self.failures.first = Instant::now();
+            self.failures.backoff.reset();
+        }
+        self.failures.tries += 1;
+        let tries = self.failures.tries;
+        let (first, key) = (tries == 1, self.key);
+        match after_failure(step, error, tries, self.failures.first.elapsed()) {
+            AfterFailure::Continue(phase) => self.phase = phase,
+            AfterFailure::Fail => {
+                let ending = Ending { state: TaskState::Failed, reason: error.to_string() };
+                let now = self.agent.now();
+                self.observe(|status| set_ended(status, ending, None, now));
+                self.phase = Phase::Ended;
+            }
+            AfterFailure::Retry => {
+                if first {
+                    tracing::warn!(%key, ?step, %error, "a step failed; it is tried again");
+                } else {
+                    tracing::debug!(%key, ?step, %error, tries, "a step failed again");
+                }
+                if matches!(step, Step::Prepare | Step::Create | Step::Start) {
+                    let reason = error.to_string();
+                    self.observe(|status| status.reason = reason);
+                }
+                metrics::counter!("davit_worker_step_failures_total").increment(1);
+                let delay = self.failures.backoff.next_delay();
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = changed(&mut self.orders) => {}
+                }
+            }
+        }
+    }
+
+    fn observe(&self, change: impl FnOnce(&mut AttemptStatus)) {
+        self.agent.observe(self.key, change);
+    }
+}
+
+/// Waits for other orders; for ever when nobody can give any.
+async fn changed(orders: &mut watch::Receiver<Wanted>) {
+    if orders.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

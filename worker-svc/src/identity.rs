@@ -1,0 +1,183 @@
+//! What a worker keeps to be the same node after a restart: its id and its cluster's name, in its data directory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use davit_core::id::NodeId;
+use davit_core::spec::check_name;
+use davit_svc_kit::ids::IdSource;
+use nix::fcntl::{Flock, FlockArg};
+
+const LOCK: &str = "lock";
+const NODE_ID: &str = "node-id";
+const CLUSTER: &str = "cluster";
+const ATTEMPTS: &str = "attempts";
+
+/// The data directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It can't be read or written.
+    #[error("can't use the data directory: {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another worker uses it.
+    #[error("another worker runs with the data directory {}; give each its own with --data-dir", path.display())]
+    InUse {
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// A file in it does not hold what it should.
+    #[error(
+        "{} holds `{content}`, which is no {expected}; restore it, or remove it to begin as a new node",
+        path.display()
+    )]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What it holds.
+        content: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+}
+
+/// A worker's data directory. No other worker can open it while this lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    node_id: NodeId,
+    /// Held for its lock; the kernel frees it also when the process is killed.
+    _lock: Flock<File>,
+}
+
+impl DataDir {
+    /// Opens the directory, makes it if it is not there, and the node's id with it.
+    ///
+    /// # Errors
+    /// When another worker has it open, or it can't be used.
+    pub fn open(path: &Path, ids: &dyn IdSource) -> Result<Self, Error> {
+        fs::create_dir_all(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let lock_path = path.join(LOCK);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let file = file.map_err(|source| Error::Io { path: lock_path.clone(), source })?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+            nix::errno::Errno::EWOULDBLOCK => Error::InUse { path: path.to_owned() },
+            error => Error::Io { path: lock_path, source: error.into() },
+        })?;
+        let id_path = path.join(NODE_ID);
+        let node_id = match read(&id_path)? {
+            Some(text) => text.parse().map_err(|_| Error::Corrupt {
+                path: id_path,
+                content: text,
+                expected: "node id (a UUID)",
+            })?,
+            None => {
+                let node_id = ids.node_id();
+                write(&id_path, &node_id.to_string())?;
+                node_id
+            }
+        };
+        Ok(Self { path: path.to_owned(), node_id, _lock: lock })
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The cluster that welcomed this worker last; `None` if none ever did.
+    ///
+    /// # Errors
+    /// When it can't be read, or is no cluster's name.
+    pub fn cluster(&self) -> Result<Option<String>, Error> {
+        let path = self.path.join(CLUSTER);
+        let Some(name) = read(&path)? else { return Ok(None) };
+        match check_name(&name) {
+            Ok(()) => Ok(Some(name)),
+            Err(_) => Err(Error::Corrupt { path, content: name, expected: "name of a cluster" }),
+        }
+    }
+
+    /// Notes the cluster that welcomed this worker.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn set_cluster(&self, name: &str) -> Result<(), Error> {
+        write(&self.path.join(CLUSTER), name)
+    }
+
+    /// Where the records of a cluster's attempts are. The name must be a valid one.
+    #[must_use]
+    pub fn records_path(&self, cluster: &str) -> PathBuf {
+        self.path.join(ATTEMPTS).join(cluster)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// The whole text or none of it, also if the machine fails meanwhile.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let unfinished = path.with_extension("new");
+    let write = || {
+        let mut file = File::create(&unfinished)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    write().map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_svc_kit::ids::SeededSource;
+
+    use super::*;
+
+    #[test]
+    fn a_restarted_worker_is_the_same_node() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = DataDir::open(directory.path(), &SeededSource::new(1)).unwrap();
+        let node_id = first.node_id();
+        assert_eq!(first.cluster().unwrap(), None);
+        first.set_cluster("prod").unwrap();
+        drop(first);
+        let second = DataDir::open(directory.path(), &SeededSource::new(2)).unwrap();
+        assert_eq!(second.node_id(), node_id);
+        assert_eq!(second.cluster().unwrap().as_deref(), Some("prod"));
+    }
+
+    #[test]
+    fn two_workers_cannot_share_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let _first = DataDir::open(directory.path(), &SeededSource::new(1)).unwrap();
+        let error = DataDir::open(directory.path(), &SeededSource::new(2)).unwrap_err();
+        assert!(matches!(error, Error::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_broken_id_is_not_replaced_in_silence() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(NODE_ID), "half an i").unwrap();
+        let error = DataDir::open(directory.path(), &SeededSource::new(1)).unwrap_err();
+        assert!(error.to_string().contains("half an i"), "{error}");
+    }
+}
