@@ -142,7 +142,7 @@ async fn bad_input_is_answered_with_what_is_wrong_and_where() {
             problems.push(format!("{method} {shown}: code {} instead of {code:?}: {}", answer.code, answer.text));
         } else if !answer.text.contains("google.rpc.ErrorInfo") {
             problems.push(format!("{method} {shown}: no ErrorInfo: {}", answer.text));
-        } else if code == Code::InvalidArgument && !answer.text.contains(&format!("\"field\": \"{holds}")) {
+        } else if code == Code::InvalidArgument && !answer.text.contains(&format!("\"field\":\"{holds}")) {
             problems.push(format!("{method} {shown}: `{holds}` is not named: {}", answer.text));
         } else if !answer.text.contains(holds) {
             problems.push(format!("{method} {shown}: `{holds}` is not in: {}", answer.text));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use davit_core::node::NodeState;
 
 /// A node is DOWN when nothing was heard from it for this many heartbeat periods.
-pub const PERIODS_UNTIL_DOWN: u32 = 3;
+pub(super) const PERIODS_UNTIL_DOWN: u32 = 3;
 
 /// What is known of the contact with a node's worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

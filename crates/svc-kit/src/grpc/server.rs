@@ -172,10 +172,17 @@ impl GrpcServer {
                 tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
                 tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
             ];
-            own.iter().chain(&self.descriptor_sets).fold(
+            let builder = own.iter().chain(&self.descriptor_sets).fold(
                 tonic_reflection::server::Builder::configure().include_reflection_service(false),
                 |builder, set| builder.register_encoded_file_descriptor_set(set),
-            )
+            );
+            // Only what is served here is listed, not every service of the descriptor sets.
+            let always = [
+                "grpc.health.v1.Health",
+                "grpc.reflection.v1.ServerReflection",
+                "grpc.reflection.v1alpha.ServerReflection",
+            ];
+            always.iter().chain(&self.service_names).fold(builder, |builder, name| builder.with_service_name(*name))
         };
         let (v1, v1alpha) = (configure().build_v1()?, configure().build_v1alpha()?);
         self.routes.add_service(v1).add_service(v1alpha);
