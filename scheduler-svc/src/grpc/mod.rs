@@ -1,0 +1,130 @@
+//! The gRPC shell around [`crate::placement`]: reads requests, has the core decide, writes answers.
+
+mod answers;
+mod place_session;
+mod place_stream;
+
+use std::pin::Pin;
+
+use davit_core::validate::Violations;
+use davit_proto::v1::scheduler_service_server::{SchedulerService, SchedulerServiceServer};
+use davit_proto::{convert, v1};
+use davit_svc_kit::grpc::{ApiError, GrpcServer};
+use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::shutdown::Shutdown;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::placement::{self, algorithms};
+
+/// The largest message: a snapshot of many thousand nodes, and the answer to a batch over them.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// Work beyond this, in nodes looked at and tasks placed, is done off the threads that serve connections: about a
+/// millisecond in a release build.
+const INLINE_WORK: u64 = 2000;
+
+/// Handlers of `SchedulerService`.
+#[derive(Debug, Clone)]
+pub struct SchedulerApi {
+    shutdown: Shutdown,
+}
+
+impl SchedulerApi {
+    /// Handlers whose streams end with the shutdown.
+    #[must_use]
+    pub fn new(shutdown: Shutdown) -> Self {
+        Self { shutdown }
+    }
+}
+
+/// The server with the scheduler's one service.
+pub(crate) fn server(api: SchedulerApi, readiness: Readiness) -> GrpcServer {
+    let service = SchedulerServiceServer::new(api)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    GrpcServer::builder().descriptor_set(davit_proto::FILE_DESCRIPTOR_SET).readiness(readiness).service(service)
+}
+
+/// Runs a computation, on a thread of its own when it is long.
+async fn compute<T: Send + 'static>(work: u64, run: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    if work <= INLINE_WORK {
+        return Ok(run());
+    }
+    let task = tokio::task::spawn_blocking(run);
+    task.await.map_err(|problem| ApiError::internal(format!("the computation broke: {problem}")))
+}
+
+fn select(request: v1::SelectCandidateNodesRequest) -> Result<v1::SelectCandidateNodesResponse, Violations> {
+    let mut violations = Violations::new();
+    let requirements = convert::required(request.requirements, "requirements", &mut violations)
+        .and_then(|given| convert::requirements_from_proto(&given, "requirements", &mut violations));
+    let nodes = convert::node_views_from_proto(request.nodes, "nodes", &mut violations);
+    let (requirements, nodes) = violations.finish(requirements.zip(nodes))?;
+    Ok(answers::selection(placement::select_candidates(&requirements, &nodes)))
+}
+
+fn score(request: v1::ScoreRequest) -> Result<v1::ScoreResponse, Violations> {
+    let mut violations = Violations::new();
+    let requirements = convert::required(request.requirements, "requirements", &mut violations)
+        .and_then(|given| convert::requirements_from_proto(&given, "requirements", &mut violations));
+    let nodes = convert::node_views_from_proto(request.nodes, "nodes", &mut violations);
+    let algorithm = violations.check("algorithm", algorithms::find(&request.algorithm));
+    let ((requirements, nodes), algorithm) = violations.finish(requirements.zip(nodes).zip(algorithm))?;
+    Ok(answers::scores(&placement::score(algorithm, &requirements, &nodes)))
+}
+
+fn pick(request: &v1::PickRequest) -> Result<v1::PickResponse, Violations> {
+    let mut violations = Violations::new();
+    let costs = convert::node_scores_from_proto(&request.scores, "scores", &mut violations);
+    let costs = violations.finish(costs)?;
+    let picked = placement::pick(costs.iter().map(|one| (one.node_id, one.cost)), request.seed);
+    let mut violations = Violations::new();
+    let node_id = convert::required(picked, "scores", &mut violations);
+    let node_id = violations.finish(node_id)?;
+    Ok(v1::PickResponse { node_id: node_id.to_string() })
+}
+
+#[tonic::async_trait]
+impl SchedulerService for SchedulerApi {
+    async fn select_candidate_nodes(
+        &self,
+        request: Request<v1::SelectCandidateNodesRequest>,
+    ) -> Result<Response<v1::SelectCandidateNodesResponse>, Status> {
+        let request = request.into_inner();
+        let work = request.nodes.len() as u64;
+        let response = compute(work, || select(request)).await?.map_err(ApiError::invalid)?;
+        Ok(Response::new(response))
+    }
+
+    async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
+        let request = request.into_inner();
+        let work = request.nodes.len() as u64;
+        let response = compute(work, || score(request)).await?.map_err(ApiError::invalid)?;
+        Ok(Response::new(response))
+    }
+
+    async fn pick(&self, request: Request<v1::PickRequest>) -> Result<Response<v1::PickResponse>, Status> {
+        let request = request.into_inner();
+        let work = request.scores.len() as u64;
+        let response = compute(work, move || pick(&request)).await?.map_err(ApiError::invalid)?;
+        Ok(Response::new(response))
+    }
+
+    type PlaceStream = Pin<Box<dyn Stream<Item = Result<v1::PlaceResponse, Status>> + Send>>;
+
+    async fn place(
+        &self,
+        request: Request<Streaming<v1::PlaceRequest>>,
+    ) -> Result<Response<Self::PlaceStream>, Status> {
+        let answers = place_stream::start(request.into_inner(), self.shutdown.clone());
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn list_algorithms(
+        &self,
+        _: Request<v1::ListAlgorithmsRequest>,
+    ) -> Result<Response<v1::ListAlgorithmsResponse>, Status> {
+        Ok(Response::new(answers::algorithms()))
+    }
+}

@@ -1,0 +1,277 @@
+//! What one placement stream remembers, and what each of its messages does. Synchronous: [`super::place_stream`] decides
+//! on which thread it runs.
+
+use std::collections::BTreeSet;
+
+use davit_core::validate::Violations;
+use davit_proto::v1::place_request::Message;
+use davit_proto::{convert, v1};
+
+use super::answers;
+use crate::placement::{Group, GroupPlacement, Mirror, algorithms, place};
+
+/// The most tasks of one batch. It bounds how long the batches behind it wait.
+pub(super) const MAX_BATCH_TASKS: u64 = 10_000_000;
+/// The most groups of one batch.
+pub(super) const MAX_BATCH_GROUPS: usize = 100_000;
+/// How much is done between two looks at whether anybody still wants the answer.
+const WORK_BETWEEN_LOOKS: u64 = 500_000;
+
+/// The state of one stream.
+#[derive(Debug, Default)]
+pub(super) struct PlaceSession {
+    /// `None` until the snapshot came.
+    mirror: Option<Mirror>,
+}
+
+/// What a message led to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The nodes are as it said.
+    Noted,
+    /// A batch was placed.
+    Answered(Answer),
+    /// Nobody waits for the answer any more; the mirror is of no use from here on.
+    Abandoned,
+}
+
+/// The answer to a batch.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: v1::PlaceResponse,
+    pub(super) placed: u64,
+    pub(super) unplaced: u64,
+}
+
+impl PlaceSession {
+    /// About how much it is to do, in nodes looked at and tasks placed.
+    pub(super) fn work(&self, request: &v1::PlaceRequest) -> u64 {
+        match &request.message {
+            Some(Message::Snapshot(snapshot)) => snapshot.nodes.len() as u64,
+            Some(Message::Delta(delta)) => (delta.upserted.len() + delta.removed_node_ids.len()) as u64,
+            Some(Message::Batch(batch)) => {
+                let nodes = self.mirror.as_ref().map_or(0, |mirror| mirror.nodes().len() as u64);
+                batch.groups.iter().map(|group| nodes + u64::from(group.count)).sum()
+            }
+            None => 0,
+        }
+    }
+
+    /// Does what a message says. Nothing is changed by a message that is wrong. `abandoned` is asked now and then.
+    pub(super) fn handle(
+        &mut self,
+        request: v1::PlaceRequest,
+        abandoned: impl Fn() -> bool,
+    ) -> Result<Outcome, Violations> {
+        match (&mut self.mirror, request.message) {
+            (None, Some(Message::Snapshot(snapshot))) => {
+                let mut violations = Violations::new();
+                let nodes = convert::node_views_from_proto(snapshot.nodes, "snapshot.nodes", &mut violations);
+                self.mirror = Some(Mirror::new(violations.finish(nodes)?));
+                Ok(Outcome::Noted)
+            }
+            (None, _) => Err(violation("snapshot", "is needed: the first message of a stream tells all nodes")),
+            (Some(_), Some(Message::Snapshot(_))) => {
+                Err(violation("snapshot", "only the first message is one; send a delta, or open a new stream"))
+            }
+            (Some(mirror), Some(Message::Delta(delta))) => {
+                apply_delta(mirror, delta)?;
+                Ok(Outcome::Noted)
+            }
+            (Some(mirror), Some(Message::Batch(batch))) => {
+                let (batch_id, seed) = (batch.batch_id, batch.seed);
+                let groups = groups_from_proto(batch.groups)?;
+                let placed = place_unless_abandoned(mirror, &groups, seed, abandoned);
+                Ok(placed
+                    .map_or(Outcome::Abandoned, |placements| Outcome::Answered(answer(batch_id, &groups, placements))))
+            }
+            (Some(_), None) => Err(violation("message", "is needed: a delta or a batch")),
+        }
+    }
+}
+
+fn violation(field: &str, description: &str) -> Violations {
+    let mut violations = Violations::new();
+    violations.add(field, description);
+    violations
+}
+
+fn apply_delta(mirror: &mut Mirror, delta: v1::PlaceDelta) -> Result<(), Violations> {
+    let mut violations = Violations::new();
+    let upserted = convert::node_views_from_proto(delta.upserted, "delta.upserted", &mut violations);
+    let upserted_ids: BTreeSet<_> = upserted.iter().flatten().map(|node| node.node_id).collect();
+    let mut removed = Vec::with_capacity(delta.removed_node_ids.len());
+    for (index, text) in delta.removed_node_ids.iter().enumerate() {
+        let path = format!("delta.removed_node_ids[{index}]");
+        let Some(node_id) = convert::parse_node_id(text, &path, &mut violations) else { continue };
+        if upserted_ids.contains(&node_id) {
+            violations.add(path, format!("{node_id} is also upserted"));
+        }
+        removed.push(node_id);
+    }
+    for node in violations.finish(upserted)? {
+        mirror.upsert(node);
+    }
+    for node_id in removed {
+        mirror.remove(node_id);
+    }
+    Ok(())
+}
+
+fn groups_from_proto(groups: Vec<v1::PlacementGroup>) -> Result<Vec<Group>, Violations> {
+    let mut violations = Violations::new();
+    if groups.len() > MAX_BATCH_GROUPS {
+        return Err(violation("batch.groups", &format!("{} are more than {MAX_BATCH_GROUPS}", groups.len())));
+    }
+    let tasks: u64 = groups.iter().map(|group| u64::from(group.count)).sum();
+    if tasks > MAX_BATCH_TASKS {
+        violations.add("batch.groups", format!("{tasks} tasks are more than {MAX_BATCH_TASKS}"));
+    }
+    let algorithms: Vec<_> = groups
+        .iter()
+        .enumerate()
+        .filter_map(|(index, group)| {
+            violations.check(format!("batch.groups[{index}].algorithm"), algorithms::find(&group.algorithm))
+        })
+        .collect();
+    let groups = convert::placement_groups_from_proto(groups, "batch.groups", &mut violations);
+    let groups = violations.finish(groups)?;
+    let group = |(group, algorithm): (convert::PlacementGroup, _)| Group {
+        group_id: group.group_id,
+        requirements: group.requirements,
+        count: group.count,
+        algorithm,
+    };
+    // Without violations there is one algorithm for each group.
+    Ok(groups.into_iter().zip(algorithms).map(group).collect())
+}
+
+/// Places in portions, which gives what one go would give. `None` when nobody waits any more.
+fn place_unless_abandoned(
+    mirror: &mut Mirror,
+    groups: &[Group],
+    seed: u64,
+    abandoned: impl Fn() -> bool,
+) -> Option<Vec<GroupPlacement>> {
+    let mut placements = Vec::with_capacity(groups.len());
+    let mut rest = groups;
+    while !rest.is_empty() {
+        if abandoned() {
+            return None;
+        }
+        let (portion, behind) = rest.split_at(portion_len(rest, mirror.nodes().len() as u64));
+        placements.extend(place(mirror, portion, seed));
+        rest = behind;
+    }
+    Some(placements)
+}
+
+/// How many groups come before the next look: at least one, and then as long as they are not too much.
+fn portion_len(groups: &[Group], nodes: u64) -> usize {
+    let mut work = 0;
+    let within = |group: &&Group| {
+        let has_room = work < WORK_BETWEEN_LOOKS;
+        work += nodes + u64::from(group.count);
+        has_room
+    };
+    groups.iter().take_while(within).count()
+}
+
+fn answer(batch_id: u64, groups: &[Group], placements: Vec<GroupPlacement>) -> Answer {
+    let asked: u64 = groups.iter().map(|group| u64::from(group.count)).sum();
+    let unplaced: u64 = placements.iter().map(|placement| u64::from(placement.unplaced)).sum();
+    let placements = placements.into_iter().map(answers::placement).collect();
+    let response = v1::PlaceResponse { batch_id, placements };
+    Answer { response, placed: asked.saturating_sub(unplaced), unplaced }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::placement::test_support::{node, requirements};
+
+    fn group(number: u32, count: u32) -> Group {
+        let mut requirements = requirements();
+        requirements.reservation.cpu_millis = 10 * u64::from(number + 1);
+        Group { group_id: number.to_string(), requirements, count, algorithm: algorithms::DEFAULT }
+    }
+
+    fn to_proto(group: &Group) -> v1::PlacementGroup {
+        v1::PlacementGroup {
+            group_id: group.group_id.clone(),
+            requirements: Some(convert::requirements_to_proto(&group.requirements)),
+            count: group.count,
+            algorithm: String::new(),
+        }
+    }
+
+    fn batch(groups: &[Group]) -> v1::PlaceRequest {
+        let batch = v1::PlaceBatch { batch_id: 1, groups: groups.iter().map(to_proto).collect(), seed: 7 };
+        v1::PlaceRequest { message: Some(Message::Batch(batch)) }
+    }
+
+    fn mirror() -> Mirror {
+        Mirror::new((0..3).map(node).collect())
+    }
+
+    #[test]
+    fn portions_give_what_one_go_gives() {
+        // Each of the large ones fills a portion.
+        let groups: Vec<_> = (0..6).map(|n| group(n, if n % 2 == 0 { 600_000 } else { 3 })).collect();
+        assert_eq!(portion_len(&groups, 3), 1);
+        assert_eq!(portion_len(&groups[1..], 3), 2);
+        let (mut whole, mut portions) = (mirror(), mirror());
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            false
+        };
+        let placements = place_unless_abandoned(&mut portions, &groups, 7, look).unwrap();
+        assert_eq!(placements, place(&mut whole, &groups, 7));
+        assert_eq!(portions.nodes(), whole.nodes());
+        assert!(looks.get() > 2);
+    }
+
+    #[test]
+    fn work_that_nobody_waits_for_is_not_done() {
+        let mut session = PlaceSession { mirror: Some(mirror()) };
+        let outcome = session.handle(batch(&[group(0, 5)]), || true).unwrap();
+        assert!(matches!(outcome, Outcome::Abandoned));
+        assert_eq!(session.mirror.unwrap().nodes(), mirror().nodes());
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_is_refused_before_anything_is_placed() {
+        for groups in [vec![group(0, 6_000_000), group(1, 6_000_000)], vec![group(0, 1); MAX_BATCH_GROUPS + 1]] {
+            let mut session = PlaceSession { mirror: Some(mirror()) };
+            let violations = session.handle(batch(&groups), || false).unwrap_err();
+            assert_eq!(violations.0[0].field, "batch.groups");
+            assert!(violations.0[0].description.contains("more than"), "{violations}");
+            assert_eq!(session.mirror.unwrap().nodes(), mirror().nodes());
+        }
+    }
+
+    #[test]
+    fn a_wrong_delta_changes_nothing() {
+        let mut session = PlaceSession { mirror: Some(mirror()) };
+        let mut changed = node(1);
+        changed.cordoned = true;
+        let delta = v1::PlaceDelta {
+            upserted: vec![convert::node_view_to_proto(&changed)],
+            removed_node_ids: vec![node(0).node_id.to_string(), changed.node_id.to_string(), "x".to_owned()],
+        };
+        let request = v1::PlaceRequest { message: Some(Message::Delta(delta)) };
+        let violations = session.handle(request, || false).unwrap_err();
+        let fields: Vec<_> = violations.0.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["delta.removed_node_ids[1]", "delta.removed_node_ids[2]"]);
+        assert_eq!(session.mirror.unwrap().nodes(), mirror().nodes());
+    }
+
+    #[test]
+    fn work_counts_nodes_for_every_group() {
+        let session = PlaceSession { mirror: Some(mirror()) };
+        assert_eq!(session.work(&batch(&[group(0, 5), group(1, 6)])), 3 + 5 + 3 + 6);
+    }
+}

@@ -1,0 +1,91 @@
+//! The life of one placement stream: reads a message, has it done, sends the answer, until one of the two is gone.
+
+use davit_proto::v1;
+use davit_svc_kit::grpc::{ApiError, ErrorKind};
+use davit_svc_kit::shutdown::Shutdown;
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use tracing::Instrument;
+
+use super::compute;
+use super::place_session::{Outcome, PlaceSession};
+use crate::metrics;
+
+/// Answers that wait for the client to read them; beyond, no further message is read.
+const WAITING_ANSWERS: usize = 4;
+/// How long a client that does not read is given to take the reason why the stream ends.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Answers = mpsc::Sender<Result<v1::PlaceResponse, Status>>;
+
+/// Starts a stream; gives its answers.
+pub(super) fn start(
+    requests: Streaming<v1::PlaceRequest>,
+    shutdown: Shutdown,
+) -> impl Stream<Item = Result<v1::PlaceResponse, Status>> {
+    let (answers, receiver) = mpsc::channel(WAITING_ANSWERS);
+    let stream = async move {
+        let _open = metrics::OpenStream::count();
+        tracing::debug!("placement stream opened");
+        match serve(requests, &answers, &shutdown).await {
+            Ok(()) => tracing::debug!("placement stream closed"),
+            Err(status) => {
+                tracing::debug!(code = ?status.code(), reason = status.message(), "placement stream ended");
+                // When nobody takes it, nobody is left to tell.
+                let _ = tokio::time::timeout(LAST_WORD_TIMEOUT, answers.send(Err(status))).await;
+            }
+        }
+    };
+    tokio::spawn(stream.in_current_span());
+    ReceiverStream::new(receiver)
+}
+
+/// Ends with `Ok` when the client is done or gone.
+async fn serve(
+    mut requests: Streaming<v1::PlaceRequest>,
+    answers: &Answers,
+    shutdown: &Shutdown,
+) -> Result<(), Status> {
+    let mut session = PlaceSession::default();
+    loop {
+        let request = tokio::select! {
+            biased;
+            () = shutdown.triggered() => return Err(stopping()),
+            () = answers.closed() => return Ok(()),
+            request = requests.message() => request?,
+        };
+        let Some(request) = request else { return Ok(()) };
+        let started = Instant::now();
+        let work = session.work(&request);
+        let abandoned = {
+            let (answers, shutdown) = (answers.clone(), shutdown.clone());
+            move || answers.is_closed() || shutdown.is_triggered()
+        };
+        let handle = move || {
+            let outcome = session.handle(request, abandoned);
+            (session, outcome)
+        };
+        let outcome;
+        (session, outcome) = compute(work, handle).await?;
+        match outcome.map_err(ApiError::invalid)? {
+            Outcome::Noted => {}
+            Outcome::Abandoned if shutdown.is_triggered() => return Err(stopping()),
+            Outcome::Abandoned => return Ok(()),
+            Outcome::Answered(answer) => {
+                metrics::batch(answer.placed, answer.unplaced, started.elapsed());
+                match shutdown.or_stop(answers.send(Ok(answer.response))).await {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => return Ok(()),
+                    None => return Err(stopping()),
+                }
+            }
+        }
+    }
+}
+
+fn stopping() -> Status {
+    ApiError::new(ErrorKind::Unavailable, "SCHEDULER_STOPPING", "the scheduler is stopping; ask another one").into()
+}
