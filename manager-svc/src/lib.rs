@@ -20,6 +20,7 @@ use std::sync::Arc;
 use davit_svc_kit::clock::{Clock, SystemClock};
 use davit_svc_kit::grpc::GrpcServer;
 use davit_svc_kit::grpc::server::ServeError;
+use davit_svc_kit::http::MetricsError;
 use davit_svc_kit::ids::{IdSource, UuidV7Source};
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
@@ -44,6 +45,9 @@ pub enum Error {
     /// The API can't be served.
     #[error("the API can't be served: {0}")]
     Grpc(#[from] ServeError),
+    /// Metrics can't be collected.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The HTTP side port can't be served.
     #[error("metrics and health can't be served: {0}")]
     Http(#[source] std::io::Error),
@@ -60,6 +64,12 @@ pub async fn run(
     http_listener: Option<TcpListener>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
+    // Recorded metrics pile up unless the side port is there to take care of them.
+    if http_listener.is_some() {
+        davit_svc_kit::http::install_metrics()?;
+    }
+    // Set off alone when one of the two ports breaks; the caller's other services go on.
+    let shutdown = shutdown.child();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(UuidV7Source);
     let readiness = Readiness::new();
@@ -96,15 +106,19 @@ pub async fn run(
     let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), clock, status };
     let placer_task = tokio::spawn(placer.run(shutdown.clone()));
     let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));
-    let side_port = async {
-        match http_listener {
-            Some(listener) => davit_svc_kit::http::serve(listener, readiness.clone(), shutdown.clone()).await,
-            None => Ok(()),
-        }
-    };
     let server: GrpcServer = grpc::server(&api, readiness.clone());
-    let (served, side_served) = tokio::join!(server.serve(listener, shutdown.clone()), side_port);
-    shutdown.trigger();
+    let api = async {
+        let served = server.serve(listener, shutdown.clone()).await;
+        shutdown.trigger();
+        served
+    };
+    let side_port = async {
+        let Some(listener) = http_listener else { return Ok(()) };
+        let served = davit_svc_kit::http::serve(listener, readiness.clone(), shutdown.clone()).await;
+        shutdown.trigger();
+        served
+    };
+    let (served, side_served) = tokio::join!(api, side_port);
     writer_shutdown.trigger();
     for task in [writer_task, placer_task, health_task] {
         if let Err(problem) = task.await {
