@@ -1,1 +1,160 @@
-//! Calls of the users' services, without a network.
+//! Calls of the users' services, without a network: a writer on a store in memory, and the services' own methods.
+
+mod events;
+mod faults;
+mod logs;
+mod nodes;
+mod task_lists;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::NodeId;
+use davit_core::node::NodeDescription;
+use davit_core::placement::RuntimeKind;
+use davit_core::resources::Resources;
+use davit_core::task::AttemptStatus;
+use davit_proto::v1::task_service_server::TaskService as _;
+use davit_proto::{convert, v1};
+use davit_svc_kit::clock::SystemClock;
+use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::shutdown::Shutdown;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+use tonic_types::StatusExt as _;
+
+use super::{Api, ClusterApi, ClusterFacts, EventApi, NodeApi, TaskApi};
+use crate::commands::{self, Placement, apply_reports, commit_placements, register_node};
+use crate::contacts::Contacts;
+use crate::dispatch::{Outbox, Router};
+use crate::logs::LogRelay;
+use crate::placer::SchedulerStatus;
+use crate::store::{Fault, FaultyStore, MemoryStore};
+use crate::writer::Writer;
+
+const KEPT_EVENTS: usize = 10_000;
+
+/// The services on a cluster of their own.
+struct Rig {
+    api: Api,
+    tasks: TaskApi,
+    nodes: NodeApi,
+    events: EventApi,
+    cluster: ClusterApi,
+    fault: Fault,
+    shutdown: Shutdown,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        Self::with_kept_events(KEPT_EVENTS).await
+    }
+
+    async fn with_kept_events(kept: usize) -> Self {
+        let (fault, shutdown) = (Fault::default(), Shutdown::new());
+        let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
+        let clock = Arc::new(SystemClock);
+        let (writer, handle) =
+            Writer::load(store, Router::default(), clock.clone(), Readiness::new(), kept).await.unwrap();
+        tokio::spawn(writer.run(shutdown.clone()));
+        let status = SchedulerStatus {
+            address: "http://127.0.0.1:7410".to_owned(),
+            connected: false,
+            reason: "connection refused".to_owned(),
+            default_algorithm: "spread".to_owned(),
+        };
+        let cluster = ClusterFacts {
+            name: "test".to_owned(),
+            heartbeat_period: Duration::from_secs(1),
+            scheduler: watch::Sender::new(status).subscribe(),
+        };
+        let api = Api {
+            writer: handle,
+            contacts: Contacts::new(),
+            logs: LogRelay::default(),
+            ids: Arc::new(UuidV7Source),
+            clock,
+            cluster,
+            shutdown: shutdown.clone(),
+        };
+        Self {
+            tasks: TaskApi::new(api.clone()),
+            nodes: NodeApi::new(api.clone()),
+            events: EventApi::new(api.clone()),
+            cluster: ClusterApi::new(api.clone()),
+            api,
+            fault,
+            shutdown,
+        }
+    }
+
+    async fn create(&self, spec: v1::TaskSpec) -> v1::Task {
+        let request = v1::CreateTaskRequest { spec: Some(spec), ..Default::default() };
+        self.tasks.create_task(Request::new(request)).await.unwrap().into_inner().task.unwrap()
+    }
+
+    /// A node joins, with a session.
+    async fn join(&self, name: &str) -> (NodeId, Arc<Outbox>) {
+        let node_id = UuidV7Source.node_id();
+        let description = NodeDescription {
+            name: name.to_owned(),
+            address: "10.0.0.1".to_owned(),
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            labels: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+            allocatable: Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 },
+            capacity: Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 },
+            runtimes: BTreeSet::from([RuntimeKind::Docker]),
+            worker_version: "0.1.0".to_owned(),
+        };
+        let registration = convert::Registration { node_id, description, attempts: Vec::new() };
+        self.api.writer.write(move |draft| register_node(draft, registration)).await.unwrap();
+        let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
+        self.api.contacts.opened(node_id, Arc::clone(&session));
+        (node_id, session)
+    }
+
+    /// A task is placed, and its worker reports what follows of these states.
+    async fn run_on(&self, task_id: &str, node_id: NodeId, states: &[davit_core::state::TaskState]) {
+        let task_id = task_id.parse().unwrap();
+        let states = states.to_vec();
+        let command = move |draft: &mut crate::state::Draft| {
+            let key = draft.state().task(task_id).unwrap().key();
+            assert_eq!(commit_placements(draft, &[Placement { key, node_id }]).committed, 1);
+            for state in states {
+                let status = AttemptStatus { state, node_id: Some(node_id), ..AttemptStatus::pending(key.attempt, "") };
+                apply_reports(draft, node_id, vec![(task_id, status)]);
+            }
+            Ok::<(), commands::Error>(())
+        };
+        self.api.writer.write(command).await.unwrap();
+    }
+}
+
+fn spec(name: &str) -> v1::TaskSpec {
+    let container = v1::ContainerSpec { image: "busybox".to_owned(), ..Default::default() };
+    v1::TaskSpec {
+        name: name.to_owned(),
+        runtime: Some(v1::task_spec::Runtime::Container(container)),
+        ..Default::default()
+    }
+}
+
+fn refused<T>(result: Result<Response<T>, Status>) -> Status {
+    match result {
+        Ok(_) => panic!("was not refused"),
+        Err(status) => status,
+    }
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+fn fields(status: &Status) -> Vec<String> {
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
+}
