@@ -93,13 +93,14 @@ impl Handle {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let (answer_to, answer) = oneshot::channel();
+        let (answer_to, mut answer) = oneshot::channel();
         let boxed: Command = Box::new(move |draft, effects| {
             let outcome = command(draft, effects);
             Box::new(move |committed| {
                 let outcome = match (outcome, committed) {
-                    (Err(refused), _) => Err(WriteError::Refused(refused)),
-                    (Ok(_), Err(failed)) => Err(WriteError::NotCommitted(failed)),
+                    // Also a refusal: what it went by may be a change of the same batch that never was.
+                    (_, Err(failed)) => Err(WriteError::NotCommitted(failed)),
+                    (Err(refused), Ok(())) => Err(WriteError::Refused(refused)),
                     (Ok(value), Ok(())) => Ok(value),
                 };
                 // The caller may have gone; the change stands all the same.
@@ -111,7 +112,12 @@ impl Handle {
             Ok(Err(_)) => return Err(WriteError::Stopping),
             Err(_) => return Err(WriteError::Overloaded),
         }
-        answer.await.unwrap_or(Err(WriteError::Stopping))
+        tokio::select! {
+            biased;
+            outcome = &mut answer => outcome.unwrap_or(Err(WriteError::Stopping)),
+            // A command that got into the queue just as the writer ended is never run nor dropped: don't wait for it.
+            () = self.commands.closed() => answer.try_recv().unwrap_or(Err(WriteError::Stopping)),
+        }
     }
 }
 

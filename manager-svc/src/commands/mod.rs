@@ -11,6 +11,8 @@ mod reports;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod test_support;
+#[cfg(test)]
+mod tests;
 
 pub use davit_proto::convert::Registration;
 

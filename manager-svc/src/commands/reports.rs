@@ -39,10 +39,11 @@ fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: A
     if reported.attempt != current.attempt || current.node_id != Some(node_id) {
         return false;
     }
+    // PENDING, SCHEDULED and LOST are the manager's own; a worker has nothing to say on them.
+    let Some(event) = reported.state.reported_by() else { return false };
     let state_changes = reported.state != current.state;
     if state_changes {
-        let legal = reported.state.reported_by().is_some_and(|event| transition(current.state, event).is_ok());
-        if !legal {
+        if transition(current.state, event).is_err() {
             return false;
         }
     } else if reported.state.is_terminal() || reported.sequence <= current.sequence {

@@ -104,15 +104,14 @@ pub fn restart_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Err
     }
     let mut next = Task::clone(&task);
     next.desired_state = DesiredState::Running;
+    next.restarts_in_row = 0;
     if task.status.state == TaskState::Pending {
         next.next_attempt_at = None;
-        next.restarts_in_row = 0;
         next.status.reason = WAITING_FOR_SCHEDULER.to_owned();
         return Ok(draft.put_task(next, EventType::TaskUpdated, "asked to be tried at once"));
     }
     next.wanted_attempt = task.status.attempt.next();
     if task.is_finished() {
-        next.restarts_in_row = 0;
         return Ok(begin_attempt(draft, &next, None, "asked to restart"));
     }
     Ok(draft.put_task(next, EventType::TaskUpdated, "asked to restart"))

@@ -1,1 +1,192 @@
+//! Builders of valid specs, nodes and reports, to bend one thing of, and a cluster to run commands on.
 
+pub(crate) mod random;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::{Attempt, AttemptKey, NodeId, TaskId};
+use davit_core::node::NodeDescription;
+use davit_core::placement::RuntimeKind;
+use davit_core::resources::{ResourceRequirements, Resources};
+use davit_core::restart::{RestartMode, RestartPolicy};
+use davit_core::spec::{ContainerSpec, OnNodeLoss, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::state::TaskState;
+use davit_core::task::{AttemptStatus, Task};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    NewTasks, Placement, PlacementReport, Registration, ReportCounts, apply_reports, commit_placements, create_tasks,
+    register_node,
+};
+use crate::state::{Batch, ClusterState, Draft};
+
+/// How many of [`spec`] fit on one of [`registration`]'s nodes.
+pub(crate) const TASKS_PER_NODE: u64 = 3;
+
+pub(crate) fn task_id(number: u64) -> TaskId {
+    TaskId(Uuid::from_u64_pair(2, number))
+}
+
+pub(crate) fn node_id(number: u64) -> NodeId {
+    NodeId(Uuid::from_u64_pair(1, number))
+}
+
+/// A container that takes a third of a node's cpu, never restarted.
+pub(crate) fn spec() -> TaskSpec {
+    TaskSpec {
+        name: "web".to_owned(),
+        labels: BTreeMap::new(),
+        runtime: RuntimeSpec::Container(ContainerSpec {
+            image: "busybox:1.36".parse().unwrap(),
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            working_dir: String::new(),
+            user: String::new(),
+            mounts: Vec::new(),
+            ports: Vec::new(),
+            tmpfs: Vec::new(),
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+            read_only: false,
+            ulimits: Vec::new(),
+            pull_policy: PullPolicy::Missing,
+        }),
+        resources: ResourceRequirements {
+            reservation: Resources { cpu_millis: 100, memory_bytes: 10, disk_bytes: 1 },
+            limit: Resources::ZERO,
+        },
+        constraints: Vec::new(),
+        restart: RestartPolicy::default(),
+        stop: StopPolicy::default(),
+        on_node_loss: OnNodeLoss::Replace,
+    }
+}
+
+/// [`spec`] with a restart mode.
+pub(crate) fn restarting(mode: RestartMode) -> TaskSpec {
+    TaskSpec { restart: RestartPolicy { mode, ..RestartPolicy::default() }, ..spec() }
+}
+
+/// [`spec`] that publishes a fixed port.
+pub(crate) fn publishing(host_port: u16) -> TaskSpec {
+    let mut spec = spec();
+    if let RuntimeSpec::Container(container) = &mut spec.runtime {
+        container.ports = vec![Port { container_port: 80, protocol: PortProtocol::Tcp, host_port: Some(host_port) }];
+    }
+    spec
+}
+
+/// A worker `node-N` that holds nothing and has room for [`TASKS_PER_NODE`].
+pub(crate) fn registration(number: u64) -> Registration {
+    let allocatable = Resources { cpu_millis: 100 * TASKS_PER_NODE, memory_bytes: 1000, disk_bytes: 1000 };
+    Registration {
+        node_id: node_id(number),
+        description: NodeDescription {
+            name: format!("node-{number}"),
+            address: "127.0.0.1".to_owned(),
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            labels: BTreeMap::new(),
+            allocatable,
+            capacity: allocatable,
+            runtimes: BTreeSet::from([RuntimeKind::Docker]),
+            worker_version: "0.1.0".to_owned(),
+        },
+        attempts: Vec::new(),
+    }
+}
+
+/// What a worker reports of an attempt.
+pub(crate) fn status(attempt: Attempt, state: TaskState) -> AttemptStatus {
+    AttemptStatus { state, ..AttemptStatus::pending(attempt, "") }
+}
+
+/// A cluster to run commands on. Every command must keep revisions contiguous, with one event each.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster {
+    pub(crate) state: ClusterState,
+    pub(crate) now: Timestamp,
+    pub(crate) created: u64,
+    pub(crate) last_batch: Arc<Batch>,
+}
+
+impl Cluster {
+    /// With READY nodes 1 to `nodes`.
+    pub(crate) fn new(nodes: u64) -> Self {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let mut cluster =
+            Self { state: ClusterState::new(10_000), now, created: 0, last_batch: Arc::new(Batch::default()) };
+        for number in 1..=nodes {
+            cluster.run(|draft| register_node(draft, registration(number))).unwrap();
+        }
+        cluster
+    }
+
+    pub(crate) fn run<T>(&mut self, command: impl FnOnce(&mut Draft) -> T) -> T {
+        let mut draft = Draft::new(self.state.clone(), self.now);
+        let outcome = command(&mut draft);
+        let (state, batch) = draft.finish();
+        let mut revision = self.state.revision();
+        for change in &batch.changes {
+            revision = revision.next();
+            assert_eq!(change.event.revision, revision, "revisions have a gap");
+        }
+        assert_eq!(state.revision(), revision, "a revision without an event");
+        self.state = state;
+        self.last_batch = Arc::new(batch);
+        outcome
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.now += by;
+    }
+
+    pub(crate) fn create(&mut self, spec: TaskSpec) -> TaskId {
+        self.created += 1;
+        let task_id = task_id(self.created);
+        let tasks = NewTasks { spec: Arc::new(spec), task_ids: vec![task_id] };
+        self.run(|draft| create_tasks(draft, &[tasks], None)).unwrap();
+        task_id
+    }
+
+    pub(crate) fn task(&self, task_id: TaskId) -> &Task {
+        self.state.task(task_id).unwrap()
+    }
+
+    pub(crate) fn key(&self, task_id: TaskId) -> AttemptKey {
+        self.task(task_id).key()
+    }
+
+    pub(crate) fn task_state(&self, task_id: TaskId) -> (u32, TaskState) {
+        let status = &self.task(task_id).status;
+        (status.attempt.0, status.state)
+    }
+
+    /// Proposes to place a task's current attempt.
+    pub(crate) fn place(&mut self, task_id: TaskId, node: u64) -> PlacementReport {
+        let placement = Placement { key: self.key(task_id), node_id: node_id(node) };
+        self.run(|draft| commit_placements(draft, &[placement]))
+    }
+
+    /// Lets a node report a state of a task's current attempt.
+    pub(crate) fn report(&mut self, node: u64, task_id: TaskId, state: TaskState) -> ReportCounts {
+        let status = status(self.task(task_id).status.attempt, state);
+        self.report_status(node, task_id, status)
+    }
+
+    pub(crate) fn report_status(&mut self, node: u64, task_id: TaskId, status: AttemptStatus) -> ReportCounts {
+        self.run(|draft| apply_reports(draft, node_id(node), vec![(task_id, status)]))
+    }
+
+    /// Creates a task and brings it to RUNNING on a node.
+    pub(crate) fn running(&mut self, spec: TaskSpec, node: u64) -> TaskId {
+        let task_id = self.create(spec);
+        assert_eq!(self.place(task_id, node).committed, 1);
+        assert_eq!(self.report(node, task_id, TaskState::Running).applied, 1);
+        task_id
+    }
+}

@@ -78,6 +78,8 @@ impl Event {
 pub struct EventLog {
     events: Vector<Arc<Event>>,
     capacity: usize,
+    /// The last revision whose event is not kept.
+    compacted: Revision,
 }
 
 /// The log no longer reaches back far enough.
@@ -91,17 +93,19 @@ pub struct Compacted {
 }
 
 impl EventLog {
-    /// An empty log that keeps at most `capacity` events.
+    /// An empty log of a cluster at revision `compacted`; it keeps at most `capacity` events.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self { events: Vector::new(), capacity: capacity.max(1) }
+    pub fn new(capacity: usize, compacted: Revision) -> Self {
+        Self { events: Vector::new(), capacity: capacity.max(1), compacted }
     }
 
     /// Appends the next event and drops the oldest beyond the capacity.
     pub fn push(&mut self, event: Arc<Event>) {
         self.events.push_back(event);
         while self.events.len() > self.capacity {
-            self.events.pop_front();
+            if let Some(dropped) = self.events.pop_front() {
+                self.compacted = dropped.revision;
+            }
         }
     }
 
@@ -111,17 +115,16 @@ impl EventLog {
         self.events.front().map(|event| event.revision)
     }
 
-    /// Events after a revision, oldest first.
+    /// Events after a revision, oldest first. None for a revision that is still to come.
     ///
     /// # Errors
     /// When some of them are no longer kept.
     pub fn after(&self, asked: Revision) -> Result<impl Iterator<Item = &Arc<Event>>, Compacted> {
-        let skip = match self.oldest() {
-            Some(oldest) if asked.next() < oldest => return Err(Compacted { asked, oldest }),
-            Some(oldest) => usize::try_from(asked.next().0 - oldest.0).unwrap_or(usize::MAX),
-            None => 0,
+        // Revisions have no gap, so the distance is the position.
+        let Some(distance) = asked.0.checked_sub(self.compacted.0) else {
+            return Err(Compacted { asked, oldest: self.compacted.next() });
         };
-        let skip = skip.min(self.events.len());
+        let skip = usize::try_from(distance).unwrap_or(usize::MAX).min(self.events.len());
         Ok(self.events.focus().narrow(skip..).into_iter())
     }
 }

@@ -1,0 +1,223 @@
+//! Random commands, among them stale, foreign, duplicate and over-committing ones.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::{Attempt, AttemptKey, TaskId};
+use davit_core::node::NodeState;
+use davit_core::restart::{RestartMode, RestartPolicy};
+use davit_core::spec::{OnNodeLoss, TaskSpec};
+use davit_core::state::TaskState;
+use davit_core::task::{AttemptStatus, Task};
+use proptest::prelude::*;
+
+use super::{Cluster, node_id, publishing, registration, restarting, spec, status, task_id};
+use crate::commands::{
+    NewTasks, Placement, apply_reports, commit_placements, create_tasks, delete_task, lose_tasks_of_down_nodes,
+    note_unplaced, register_node, remove_finished, restart_task, set_cordon, set_node_state, set_user_labels,
+    stop_task,
+};
+
+/// Nodes that random commands are about; not all of them have joined.
+pub(crate) const NODES: u64 = 4;
+
+/// An attempt of one of the tasks that were ever created: the current one if `off` is 0, else an earlier or later one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pick {
+    task: prop::sample::Index,
+    off: i32,
+}
+
+/// One random command.
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    Create {
+        shape: usize,
+        count: u64,
+    },
+    Stop(Pick),
+    Restart(Pick),
+    Delete(Pick, bool),
+    /// `keeps`: what the worker says of each attempt that the manager believes there; `None` drops it.
+    Register {
+        node: u64,
+        name: u64,
+        keeps: Vec<Option<TaskState>>,
+    },
+    NodeState(u64, NodeState),
+    LoseTasks,
+    Cordon(u64, bool),
+    Label(u64, u8),
+    Place(Vec<(Pick, u64)>),
+    /// All that waits, onto one node: more than fits.
+    PlaceAll(u64),
+    NoteUnplaced(Pick, u8),
+    Report {
+        node: Option<u64>,
+        pick: Pick,
+        state: TaskState,
+        sequence: u64,
+    },
+    RemoveFinished(usize, u64),
+    Wait(u64),
+}
+
+fn pick() -> impl Strategy<Value = Pick> {
+    let off = prop_oneof![8 => Just(0), 1 => Just(-1), 1 => Just(1)];
+    (any::<prop::sample::Index>(), off).prop_map(|(task, off)| Pick { task, off })
+}
+
+fn any_state() -> impl Strategy<Value = TaskState> {
+    prop::sample::select(TaskState::ALL.to_vec())
+}
+
+pub(crate) fn op() -> impl Strategy<Value = Op> {
+    let node = || 1..=NODES;
+    let node_state = prop::sample::select(vec![NodeState::Ready, NodeState::Suspect, NodeState::Down]);
+    prop_oneof![
+        3 => (0usize..7, 1u64..4).prop_map(|(shape, count)| Op::Create { shape, count }),
+        1 => pick().prop_map(Op::Stop),
+        1 => pick().prop_map(Op::Restart),
+        1 => (pick(), any::<bool>()).prop_map(|(pick, force)| Op::Delete(pick, force)),
+        2 => (node(), prop_oneof![9 => Just(0), 1 => node()], prop::collection::vec(prop::option::of(any_state()), 4))
+            .prop_map(|(node, other, keeps)| Op::Register { node, name: if other == 0 { node } else { other }, keeps }),
+        1 => (node(), node_state).prop_map(|(node, state)| Op::NodeState(node, state)),
+        1 => Just(Op::LoseTasks),
+        1 => (node(), any::<bool>()).prop_map(|(node, cordoned)| Op::Cordon(node, cordoned)),
+        1 => (node(), 0u8..3).prop_map(|(node, label)| Op::Label(node, label)),
+        3 => prop::collection::vec((pick(), node()), 1..6).prop_map(Op::Place),
+        2 => node().prop_map(Op::PlaceAll),
+        1 => (pick(), 0u8..3).prop_map(|(pick, reason)| Op::NoteUnplaced(pick, reason)),
+        8 => (prop_oneof![6 => Just(None), 1 => node().prop_map(Some)], pick(), any_state(), 0u64..3)
+            .prop_map(|(node, pick, state, sequence)| Op::Report { node, pick, state, sequence }),
+        1 => (0usize..6, 0u64..100).prop_map(|(count, age)| Op::RemoveFinished(count, age)),
+        1 => (1u64..400).prop_map(Op::Wait),
+    ]
+}
+
+pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
+    prop::collection::vec(op(), 1..80)
+}
+
+fn shape(number: usize) -> TaskSpec {
+    match number {
+        0 => spec(),
+        1 => publishing(80),
+        2 => publishing(81),
+        3 => restarting(RestartMode::OnFailure),
+        4 => restarting(RestartMode::Always),
+        5 => TaskSpec { on_node_loss: OnNodeLoss::Wait(Duration::from_secs(60)), ..spec() },
+        _ => TaskSpec {
+            restart: RestartPolicy { mode: RestartMode::Always, max_attempts: 2, ..RestartPolicy::default() },
+            ..spec()
+        },
+    }
+}
+
+/// What is known of a command that ran.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) refused: bool,
+    /// What a report said, and of which task as it was then.
+    pub(crate) report: Option<(u64, AttemptStatus, Option<Arc<Task>>)>,
+}
+
+impl Cluster {
+    fn picked(&self, pick: Pick) -> AttemptKey {
+        let task_id: TaskId = task_id(1 + pick.task.index(self.created.max(1) as usize) as u64);
+        let current = self.state.task(task_id).map_or(1, |task| task.status.attempt.0);
+        AttemptKey { task_id, attempt: Attempt(current.saturating_add_signed(pick.off)) }
+    }
+
+    /// Runs a random command.
+    pub(crate) fn apply(&mut self, op: &Op) -> Ran {
+        let mut report = None;
+        let refused = match op.clone() {
+            Op::Create { shape: number, count } => {
+                let task_ids = (0..count).map(|nth| task_id(self.created + 1 + nth)).collect();
+                self.created += count;
+                let tasks = NewTasks { spec: Arc::new(shape(number)), task_ids };
+                let request = Some((format!("request {}", self.created), number as u64));
+                self.run(|draft| create_tasks(draft, &[tasks], request)).is_err()
+            }
+            Op::Stop(pick) => {
+                let key = self.picked(pick);
+                self.run(|draft| stop_task(draft, key.task_id)).is_err()
+            }
+            Op::Restart(pick) => {
+                let key = self.picked(pick);
+                self.run(|draft| restart_task(draft, key.task_id)).is_err()
+            }
+            Op::Delete(pick, force) => {
+                let key = self.picked(pick);
+                self.run(|draft| delete_task(draft, key.task_id, force)).is_err()
+            }
+            Op::Register { node, name, keeps } => {
+                let mut register = registration(node);
+                register.description.name = format!("node-{name}");
+                let believed = self.state.tasks_on(node_id(node)).zip(keeps.iter().cycle());
+                let held = believed.filter_map(|(task, keep)| keep.map(|state| (task, state)));
+                register.attempts =
+                    held.map(|(task, state)| (task.task_id, status(task.status.attempt, state))).collect();
+                self.run(|draft| register_node(draft, register)).is_err()
+            }
+            Op::NodeState(node, state) => {
+                self.run(|draft| set_node_state(draft, node_id(node), state, "so it was said"));
+                false
+            }
+            Op::LoseTasks => {
+                self.run(lose_tasks_of_down_nodes);
+                false
+            }
+            Op::Cordon(node, cordoned) => {
+                self.run(|draft| set_cordon(draft, &node_id(node).to_string(), cordoned)).is_err()
+            }
+            Op::Label(node, label) => {
+                let labels = BTreeMap::from([("label".to_owned(), label.to_string())]);
+                // An etag that is right only by chance.
+                let etag = (label == 2).then_some("2");
+                self.run(|draft| set_user_labels(draft, &format!("node-{node}"), labels, etag)).is_err()
+            }
+            Op::Place(picks) => {
+                let placements: Vec<Placement> = picks
+                    .into_iter()
+                    .map(|(pick, node)| Placement { key: self.picked(pick), node_id: node_id(node) })
+                    .collect();
+                self.run(|draft| commit_placements(draft, &placements)).committed == 0
+            }
+            Op::PlaceAll(node) => {
+                let waiting = self.state.placeable(self.now);
+                let placements: Vec<_> =
+                    waiting.map(|task| Placement { key: task.key(), node_id: node_id(node) }).collect();
+                self.run(|draft| commit_placements(draft, &placements)).committed == 0
+            }
+            Op::NoteUnplaced(pick, reason) => {
+                let key = self.picked(pick);
+                self.run(|draft| note_unplaced(draft, &[(key, format!("reason {reason}"))]));
+                false
+            }
+            Op::Report { node, pick, state, sequence } => {
+                let key = self.picked(pick);
+                let task = self.state.task(key.task_id).cloned();
+                let holder = task.as_ref().and_then(|task| task.status.node_id);
+                let holder = (1..=NODES).find(|number| Some(node_id(*number)) == holder);
+                let node = node.or(holder).unwrap_or(1);
+                let said = AttemptStatus { sequence, finished_at: Some(self.now), ..status(key.attempt, state) };
+                report = Some((node, said.clone(), task));
+                let reports = vec![(key.task_id, said)];
+                self.run(|draft| apply_reports(draft, node_id(node), reports)).applied == 0
+            }
+            Op::RemoveFinished(count, age) => {
+                self.run(|draft| remove_finished(draft, count, Duration::from_secs(age), 2));
+                false
+            }
+            Op::Wait(seconds) => {
+                self.advance(Duration::from_secs(seconds));
+                self.last_batch = Arc::default();
+                false
+            }
+        };
+        Ran { refused, report }
+    }
+}

@@ -1,0 +1,110 @@
+//! What happens because time passed.
+
+use std::time::Duration;
+
+use davit_core::node::NodeState;
+use davit_core::restart::RestartPolicy;
+use davit_core::spec::{OnNodeLoss, TaskSpec};
+use davit_core::state::TaskState::{Completed, Lost, Pending, Running};
+
+use crate::commands::test_support::{Cluster, node_id, spec};
+use crate::commands::{delete_task, lose_tasks_of_down_nodes, remove_finished, set_node_state, stop_task};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn down(cluster: &mut Cluster) {
+    cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Down, "nothing was heard"));
+}
+
+#[test]
+fn tasks_of_a_suspect_node_stay_and_those_of_a_down_node_are_replaced_at_once() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Suspect, "its session broke"));
+    cluster.run(lose_tasks_of_down_nodes);
+    assert_eq!(cluster.task_state(task_id), (1, Running));
+    down(&mut cluster);
+    cluster.run(lose_tasks_of_down_nodes);
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 1, "without a back-off");
+    let lost = &cluster.task(task_id).past_attempts[0];
+    assert_eq!((lost.state, lost.node_id), (Lost, Some(node_id(1))));
+    assert!(lost.reason.contains("node-1") && lost.reason.contains("nothing was heard"), "{}", lost.reason);
+}
+
+#[test]
+fn a_task_that_waits_for_its_node_is_replaced_only_after_that_time() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(TaskSpec { on_node_loss: OnNodeLoss::Wait(Duration::from_secs(60)), ..spec() }, 1);
+    down(&mut cluster);
+    cluster.advance(Duration::from_secs(59));
+    cluster.run(lose_tasks_of_down_nodes);
+    assert_eq!(cluster.task_state(task_id), (1, Running));
+    cluster.advance(Duration::from_secs(1));
+    cluster.run(lose_tasks_of_down_nodes);
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+}
+
+#[test]
+fn nobody_waits_for_a_task_that_was_to_stop_anyway() {
+    let mut cluster = Cluster::new(1);
+    let waiting = TaskSpec { on_node_loss: OnNodeLoss::Wait(DAY), ..spec() };
+    let (stopped, deleted) = (cluster.running(waiting.clone(), 1), cluster.running(waiting, 1));
+    cluster.run(|draft| stop_task(draft, stopped)).unwrap();
+    cluster.run(|draft| delete_task(draft, deleted, true)).unwrap();
+    down(&mut cluster);
+    cluster.run(lose_tasks_of_down_nodes);
+    assert_eq!(cluster.task_state(stopped), (1, Lost));
+    assert!(cluster.state.task(deleted).is_none());
+}
+
+#[test]
+fn a_lost_attempt_counts_towards_max_attempts() {
+    let mut cluster = Cluster::new(1);
+    let restart = RestartPolicy { max_attempts: 1, ..RestartPolicy::default() };
+    let task_id = cluster.running(TaskSpec { restart, ..spec() }, 1);
+    down(&mut cluster);
+    cluster.run(lose_tasks_of_down_nodes);
+    assert_eq!(cluster.task_state(task_id), (1, Lost));
+}
+
+/// A cluster whose tasks 1 to `count` completed, each ten seconds after the one before.
+fn completed(count: usize) -> (Cluster, Vec<davit_core::id::TaskId>) {
+    let mut cluster = Cluster::new(1);
+    let ids = (0..count).map(|_| {
+        let task_id = cluster.running(spec(), 1);
+        cluster.report(1, task_id, Completed);
+        cluster.advance(Duration::from_secs(10));
+        task_id
+    });
+    let ids = ids.collect();
+    (cluster, ids)
+}
+
+fn left(cluster: &Cluster) -> Vec<davit_core::id::TaskId> {
+    cluster.state.tasks().map(|task| task.task_id).collect()
+}
+
+#[test]
+fn ended_tasks_are_deleted_when_they_are_old() {
+    let (mut cluster, ids) = completed(4);
+    cluster.run(|draft| remove_finished(draft, 100, Duration::from_secs(30), 100));
+    assert_eq!(left(&cluster), ids[2..]);
+}
+
+#[test]
+fn the_oldest_ended_tasks_beyond_the_count_are_deleted() {
+    let (mut cluster, ids) = completed(5);
+    let running = cluster.running(spec(), 1);
+    cluster.run(|draft| remove_finished(draft, 2, DAY, 100));
+    assert_eq!(left(&cluster), [ids[3], ids[4], running], "what runs is never deleted");
+}
+
+#[test]
+fn one_look_deletes_no_more_than_its_limit() {
+    let (mut cluster, ids) = completed(5);
+    cluster.run(|draft| remove_finished(draft, 0, DAY, 3));
+    assert_eq!(left(&cluster), ids[3..]);
+    cluster.run(|draft| remove_finished(draft, 0, DAY, 3));
+    assert!(left(&cluster).is_empty());
+}

@@ -1,0 +1,9 @@
+//! What commands do, as facts; `properties` holds what no sequence of them may break.
+
+mod housekeeping;
+mod nodes;
+mod placements;
+mod properties;
+mod reports;
+mod restarts;
+mod tasks;

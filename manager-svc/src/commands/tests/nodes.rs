@@ -1,0 +1,134 @@
+//! Joining, coming back, and taking over a name.
+
+use std::collections::BTreeMap;
+
+use davit_core::id::Attempt;
+use davit_core::node::NodeState::{Down, Ready, Suspect};
+use davit_core::spec::{OnNodeLoss, TaskSpec};
+use davit_core::state::TaskState::{Completed, Lost, Pending, Running, Scheduled};
+
+use crate::commands::test_support::{Cluster, node_id, registration, spec, status};
+use crate::commands::{Error, Registration, register_node, set_cordon, set_node_state, set_user_labels, stop_task};
+
+fn down(cluster: &mut Cluster, node: u64) {
+    cluster.run(|draft| set_node_state(draft, node_id(node), Down, "nothing was heard"));
+}
+
+#[test]
+fn attempts_that_the_worker_no_longer_has_are_lost_and_those_it_never_got_are_assigned_again() {
+    let mut cluster = Cluster::new(1);
+    let held = cluster.running(spec(), 1);
+    let forgotten = cluster.running(spec(), 1);
+    let never_got = cluster.create(spec());
+    cluster.place(never_got, 1);
+
+    let attempts = vec![(held, status(Attempt::FIRST, Running))];
+    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    assert_eq!(cluster.task_state(held), (1, Running));
+    assert_eq!(cluster.task_state(forgotten), (2, Pending));
+    assert_eq!(cluster.task(forgotten).past_attempts[0].state, Lost);
+    assert_eq!(cluster.task_state(never_got), (1, Scheduled));
+    let assigned: Vec<_> = cluster.state.tasks_on(node_id(1)).map(|task| task.task_id).collect();
+    assert_eq!(assigned, [held, never_got], "what the next full set holds");
+}
+
+#[test]
+fn what_happened_while_a_worker_was_away_is_believed_when_it_registers() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    let attempts = vec![(task_id, status(Attempt::FIRST, Completed))];
+    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    assert_eq!(cluster.task_state(task_id), (1, Completed));
+}
+
+#[test]
+fn an_attempt_that_was_replaced_does_not_come_back_with_its_node() {
+    let mut cluster = Cluster::new(2);
+    let task_id = cluster.running(spec(), 1);
+    down(&mut cluster, 1);
+    cluster.run(crate::commands::lose_tasks_of_down_nodes);
+    cluster.place(task_id, 2);
+    let attempts = vec![(task_id, status(Attempt::FIRST, Running))];
+    let node = cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    assert_eq!(node.state, Ready);
+    assert_eq!(cluster.task_state(task_id), (2, Scheduled));
+    assert_eq!(cluster.state.tasks_on(node_id(1)).count(), 0);
+}
+
+#[test]
+fn registering_again_without_news_changes_nothing() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    assert!(cluster.last_batch.is_empty());
+}
+
+#[test]
+fn the_name_of_a_node_that_is_in_touch_can_not_be_taken() {
+    let mut cluster = Cluster::new(1);
+    let mut rival = registration(2);
+    rival.description.name = "node-1".to_owned();
+    for state in [Ready, Suspect] {
+        cluster.run(|draft| set_node_state(draft, node_id(1), state, "test"));
+        let refused = cluster.run(|draft| register_node(draft, rival.clone())).unwrap_err();
+        assert_eq!(refused, Error::NodeNameInUse { name: "node-1".to_owned(), holder: node_id(1) });
+        assert!(cluster.last_batch.is_empty());
+    }
+}
+
+#[test]
+fn the_name_of_a_down_node_is_taken_over_and_its_attempts_are_lost() {
+    let mut cluster = Cluster::new(1);
+    let waiting = TaskSpec { on_node_loss: OnNodeLoss::Wait(std::time::Duration::from_secs(3600)), ..spec() };
+    let task_id = cluster.running(waiting, 1);
+    let stopping = cluster.running(spec(), 1);
+    cluster.run(|draft| stop_task(draft, stopping)).unwrap();
+    down(&mut cluster, 1);
+    let mut heir = registration(2);
+    heir.description.name = "node-1".to_owned();
+    cluster.run(|draft| register_node(draft, heir)).unwrap();
+    assert!(cluster.state.node(node_id(1)).is_none());
+    assert_eq!(cluster.state.node_by_name("node-1").unwrap().node_id, node_id(2));
+    assert_eq!(cluster.state.nodes().count(), 1);
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+    assert_eq!(cluster.task_state(stopping), (1, Lost));
+}
+
+#[test]
+fn a_node_that_comes_back_under_another_name_is_found_by_that_only() {
+    let mut cluster = Cluster::new(1);
+    let mut renamed = registration(1);
+    renamed.description.name = "other".to_owned();
+    cluster.run(|draft| register_node(draft, renamed)).unwrap();
+    assert!(cluster.state.node_by_name("node-1").is_none());
+    assert_eq!(cluster.state.find_node("other").unwrap().node_id, node_id(1));
+}
+
+#[test]
+fn what_users_set_on_a_node_survives_its_registrations() {
+    let mut cluster = Cluster::new(1);
+    let labels = BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]);
+    cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
+    cluster.run(|draft| set_user_labels(draft, "node-1", labels.clone(), None)).unwrap();
+    down(&mut cluster, 1);
+    let node = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    assert!(node.cordoned);
+    assert_eq!(node.user_labels, labels);
+}
+
+#[test]
+fn labels_are_not_set_on_a_node_that_changed_since_the_caller_looked() {
+    let mut cluster = Cluster::new(1);
+    let etag = davit_proto::convert::etag(cluster.state.node_by_name("node-1").unwrap().revision);
+    cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
+    let refused = cluster.run(|draft| set_user_labels(draft, "node-1", BTreeMap::new(), Some(&etag))).unwrap_err();
+    assert!(matches!(refused, Error::NodeHasChanged { expected, .. } if expected == etag));
+}
+
+#[test]
+fn an_unknown_node_is_refused_by_its_name() {
+    let mut cluster = Cluster::new(1);
+    let refused = cluster.run(|draft| set_cordon(draft, "nowhere", true)).unwrap_err();
+    assert_eq!(refused, Error::NodeNotFound { node: "nowhere".to_owned() });
+    cluster.run(|draft| set_node_state(draft, node_id(9), Down, "unknown"));
+    assert!(cluster.last_batch.is_empty());
+}

@@ -1,0 +1,176 @@
+//! What follows the end of an attempt: by the restart policy, or because a user asked.
+
+use std::time::Duration;
+
+use davit_core::restart::{RestartMode, RestartPolicy};
+use davit_core::spec::TaskSpec;
+use davit_core::state::TaskState::{Completed, Failed, Pending, Running, Scheduled, Stopped};
+use davit_core::task::{AttemptStatus, KEPT_ATTEMPTS};
+
+use crate::commands::test_support::{Cluster, restarting, spec, status};
+use crate::commands::{Rejected, restart_task, stop_task};
+
+/// Lets a task's attempt fail and tells the wait before the next.
+fn fail(cluster: &mut Cluster, task_id: davit_core::id::TaskId) -> Duration {
+    cluster.report(1, task_id, Failed);
+    let at = cluster.task(task_id).next_attempt_at.expect("a back-off");
+    Duration::try_from(at.duration_since(cluster.now)).unwrap()
+}
+
+fn run_again(cluster: &mut Cluster, task_id: davit_core::id::TaskId, wait: Duration) {
+    cluster.advance(wait);
+    assert_eq!(cluster.place(task_id, 1).committed, 1);
+    assert_eq!(cluster.report(1, task_id, Running).applied, 1);
+}
+
+#[test]
+fn a_failed_task_is_not_placed_before_its_back_off_has_passed() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(restarting(RestartMode::OnFailure), 1);
+    let wait = fail(&mut cluster, task_id);
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+    assert!(cluster.task(task_id).status.reason.contains("attempt 2"), "the user sees why it waits");
+
+    let due = cluster.task(task_id).next_attempt_at;
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 0);
+    assert_eq!(cluster.state.next_due(cluster.now), due);
+    let report = cluster.place(task_id, 1);
+    assert_eq!(report.rejected[0].1, Rejected::TaskChanged);
+
+    cluster.advance(wait);
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 1);
+    assert_eq!(cluster.state.next_due(cluster.now), None);
+    assert_eq!(cluster.place(task_id, 1).committed, 1);
+    assert_eq!(cluster.task(task_id).next_attempt_at, None);
+}
+
+#[test]
+fn the_back_off_grows_with_every_failure_in_a_row_and_only_the_last_attempts_are_remembered() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(restarting(RestartMode::OnFailure), 1);
+    for row in 0..8_u32 {
+        let wait = fail(&mut cluster, task_id);
+        let nominal = Duration::from_secs(1 << row);
+        assert!(wait >= nominal / 2 && wait <= nominal, "{wait:?} after {row} failures");
+        run_again(&mut cluster, task_id, wait);
+    }
+    let kept: Vec<u32> = cluster.task(task_id).past_attempts.iter().map(|past| past.attempt.0).collect();
+    assert_eq!(kept, [4, 5, 6, 7, 8]);
+    assert_eq!(kept.len(), KEPT_ATTEMPTS);
+}
+
+#[test]
+fn a_healthy_stretch_starts_the_back_off_anew() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(restarting(RestartMode::OnFailure), 1);
+    for _ in 0..5 {
+        let wait = fail(&mut cluster, task_id);
+        run_again(&mut cluster, task_id, wait);
+    }
+    let started_at = Some(cluster.now);
+    cluster.advance(RestartPolicy::default().reset_after);
+    let attempt = cluster.task(task_id).status.attempt;
+    let failed = AttemptStatus { started_at, finished_at: Some(cluster.now), ..status(attempt, Failed) };
+    cluster.report_status(1, task_id, failed);
+    let at = cluster.task(task_id).next_attempt_at.unwrap();
+    assert!(at <= cluster.now + Duration::from_secs(1));
+}
+
+#[test]
+fn no_more_than_max_attempts_are_made() {
+    let mut cluster = Cluster::new(1);
+    let restart = RestartPolicy { mode: RestartMode::Always, max_attempts: 3, ..RestartPolicy::default() };
+    let task_id = cluster.running(TaskSpec { restart, ..spec() }, 1);
+    for _ in 0..2 {
+        let wait = fail(&mut cluster, task_id);
+        run_again(&mut cluster, task_id, wait);
+    }
+    cluster.report(1, task_id, Failed);
+    assert_eq!(cluster.task_state(task_id), (3, Failed));
+}
+
+#[test]
+fn the_mode_says_which_ends_are_followed_by_another_attempt() {
+    for (mode, end, expected) in [
+        (RestartMode::Never, Completed, (1, Completed)),
+        (RestartMode::Never, Failed, (1, Failed)),
+        (RestartMode::OnFailure, Completed, (1, Completed)),
+        (RestartMode::OnFailure, Failed, (2, Pending)),
+        (RestartMode::Always, Completed, (2, Pending)),
+        (RestartMode::Always, Failed, (2, Pending)),
+    ] {
+        let mut cluster = Cluster::new(1);
+        let task_id = cluster.running(restarting(mode), 1);
+        cluster.report(1, task_id, end);
+        assert_eq!(cluster.task_state(task_id), expected, "{mode:?} {end}");
+    }
+}
+
+#[test]
+fn a_stopped_task_is_not_restarted_by_its_policy() {
+    for end in [Stopped, Failed, Completed] {
+        let mut cluster = Cluster::new(1);
+        let task_id = cluster.running(restarting(RestartMode::Always), 1);
+        cluster.run(|draft| stop_task(draft, task_id)).unwrap();
+        cluster.report(1, task_id, end);
+        assert_eq!(cluster.task_state(task_id), (1, end));
+    }
+}
+
+#[test]
+fn a_task_that_its_worker_stopped_unasked_is_placed_anew() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    cluster.report(1, task_id, Stopped);
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+}
+
+#[test]
+fn a_restart_stops_what_runs_first() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    cluster.run(|draft| restart_task(draft, task_id)).unwrap();
+    assert_eq!(cluster.task_state(task_id), (1, Running));
+    assert!(!cluster.task(task_id).wants_current_attempt());
+    cluster.report(1, task_id, Stopped);
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+    assert!(cluster.task(task_id).wants_current_attempt());
+}
+
+#[test]
+fn a_restart_of_what_ended_begins_at_once() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    cluster.report(1, task_id, Completed);
+    cluster.run(|draft| restart_task(draft, task_id)).unwrap();
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+    assert_eq!(cluster.place(task_id, 1).committed, 1);
+    assert_eq!(cluster.task_state(task_id), (2, Scheduled));
+}
+
+#[test]
+fn a_restart_ends_a_back_off() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(restarting(RestartMode::OnFailure), 1);
+    fail(&mut cluster, task_id);
+    cluster.run(|draft| restart_task(draft, task_id)).unwrap();
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+    assert_eq!(cluster.place(task_id, 1).committed, 1);
+}
+
+#[test]
+fn any_restart_by_a_user_starts_the_row_of_failures_anew() {
+    for ended_before in [true, false] {
+        let mut cluster = Cluster::new(1);
+        let task_id = cluster.running(restarting(RestartMode::OnFailure), 1);
+        let wait = fail(&mut cluster, task_id);
+        run_again(&mut cluster, task_id, wait);
+        if ended_before {
+            cluster.report(1, task_id, Completed);
+        }
+        cluster.run(|draft| restart_task(draft, task_id)).unwrap();
+        cluster.report(1, task_id, Stopped);
+        assert_eq!(cluster.task_state(task_id), (3, Pending));
+        assert_eq!(cluster.task(task_id).restarts_in_row, 0);
+    }
+}
