@@ -23,7 +23,7 @@ pub(super) struct TaskFilter {
     node: String,
     labels: BTreeMap<String, String>,
     name: String,
-    id_prefix: String,
+    id_part: String,
 }
 
 impl TaskFilter {
@@ -34,12 +34,12 @@ impl TaskFilter {
         if !filter.name.is_empty() {
             violations.check("filter.name", check_name(&filter.name));
         }
-        let id_prefix = filter.id_prefix.to_ascii_lowercase();
+        let id_part = filter.id_part.to_ascii_lowercase();
         let of_an_id = |character: char| character.is_ascii_hexdigit() || character == '-';
-        if id_prefix.len() > ID_CHARS || !id_prefix.chars().all(of_an_id) {
-            violations.add("filter.id_prefix", "is the beginning of an id: up to 36 hexadecimal digits and `-`");
+        if id_part.len() > ID_CHARS || !id_part.chars().all(of_an_id) {
+            violations.add("filter.id_part", "is the beginning or the end of an id: up to 36 hexadecimal digits and `-`");
         }
-        Some(Self { states, node: filter.node, labels: labels?, name: filter.name, id_prefix })
+        Some(Self { states, node: filter.node, labels: labels?, name: filter.name, id_part })
     }
 
     /// What decides for each task, in one version of the cluster.
@@ -56,13 +56,13 @@ impl TaskFilter {
                 && node_id.is_none_or(|node_id| task.status.node_id == Some(node_id))
                 && (self.name.is_empty() || task.spec.name == self.name)
                 && self.labels.iter().all(|(key, value)| task.spec.labels.get(key) == Some(value))
-                && (self.id_prefix.is_empty() || self.id_matches(task))
+                && (self.id_part.is_empty() || self.id_matches(task))
         })
     }
 
     fn id_matches(&self, task: &Task) -> bool {
         let mut text = [0; ID_CHARS];
         let text = task.task_id.0.hyphenated().encode_lower(&mut text);
-        text.starts_with(&self.id_prefix)
+        text.starts_with(&self.id_part) || text.ends_with(&self.id_part)
     }
 }

@@ -39,19 +39,20 @@ async fn every_field_of_the_filter_counts() {
 }
 
 #[tokio::test]
-async fn the_beginning_of_an_id_selects_its_task() {
+async fn the_beginning_or_the_end_of_an_id_selects_its_task() {
     let rig = Rig::new().await;
     let id = rig.create(spec("web")).await.task_id;
     rig.create(spec("db")).await;
-    let of_prefix =
-        async |id_prefix: &str| list(&rig, v1::TaskFilter { id_prefix: id_prefix.into(), ..Default::default() }).await;
-    assert_eq!(of_prefix(&id).await.unwrap(), ["web"]);
-    assert_eq!(of_prefix(&id.to_uppercase()).await.unwrap(), ["web"]);
-    // Both were made within one second.
-    assert_eq!(of_prefix(&id[..6]).await.unwrap(), ["web", "db"]);
-    assert!(of_prefix(&id[24..]).await.unwrap().is_empty());
+    let of_part =
+        async |id_part: &str| list(&rig, v1::TaskFilter { id_part: id_part.into(), ..Default::default() }).await;
+    assert_eq!(of_part(&id).await.unwrap(), ["web"]);
+    assert_eq!(of_part(&id.to_uppercase()).await.unwrap(), ["web"]);
+    // The first digits are the time: those of one hour share them.
+    assert_eq!(of_part(&id[..6]).await.unwrap(), ["web", "db"]);
+    assert_eq!(of_part(&id[24..]).await.unwrap(), ["web"]);
+    assert!(of_part(&id[1..23]).await.unwrap().is_empty());
     for wrong in ["web", &format!("{id}0")] {
-        assert_eq!(fields(&of_prefix(wrong).await.unwrap_err()), ["filter.id_prefix"]);
+        assert_eq!(fields(&of_part(wrong).await.unwrap_err()), ["filter.id_part"]);
     }
 }
 
