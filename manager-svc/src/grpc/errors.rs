@@ -65,3 +65,54 @@ pub(super) fn no_node(id_or_name: &str) -> ApiError {
 pub(super) fn stopping() -> ApiError {
     ApiError::new(ErrorKind::Unavailable, "STOPPING", "the manager is stopping").with_retry_after(RETRY_AFTER)
 }
+
+#[cfg(test)]
+mod tests {
+    use davit_core::id::NodeId;
+    use davit_core::state::TaskState;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::commands::Error;
+
+    #[test]
+    fn what_passes_by_itself_says_when_to_come_back() {
+        let problem = crate::store::Error::Unavailable { problem: "full".to_owned() };
+        let table = [
+            (WriteError::Overloaded, ErrorKind::ResourceExhausted),
+            (WriteError::NotCommitted(problem), ErrorKind::Unavailable),
+            (WriteError::Stopping, ErrorKind::Unavailable),
+        ];
+        for (error, kind) in table {
+            let error = to_api_error(error);
+            assert_eq!((error.kind, error.retry_after), (kind, Some(RETRY_AFTER)), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_says_what_it_is_about() {
+        let (task_id, state) = (TaskId(Uuid::nil()), TaskState::Running);
+        let (node, name) = ("one".to_owned(), "one".to_owned());
+        let holder = NodeId(Uuid::nil());
+        let table = [
+            (Error::TaskNotFound { task_id }, ErrorKind::NotFound),
+            (Error::TaskHasEnded { task_id, state }, ErrorKind::FailedPrecondition),
+            (Error::TaskHasNotEnded { task_id, state }, ErrorKind::FailedPrecondition),
+            (Error::TaskIsBeingDeleted { task_id }, ErrorKind::FailedPrecondition),
+            (Error::RequestIdReused { request_id: "a".to_owned() }, ErrorKind::AlreadyExists),
+            (Error::NodeNotFound { node: node.clone() }, ErrorKind::NotFound),
+            (Error::NodeNameInUse { name, holder }, ErrorKind::AlreadyExists),
+            (Error::NodeHasChanged { node, expected: "r1".to_owned(), actual: "r2".to_owned() }, ErrorKind::Aborted),
+        ];
+        for (error, kind) in table {
+            let api_error = to_api_error(WriteError::Refused(error.clone()));
+            assert_eq!((api_error.kind, api_error.reason), (kind, error.reason()));
+            assert!(api_error.resource.is_some() || api_error.precondition.is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_huge_name_is_not_repeated_whole() {
+        assert!(no_node(&"x".repeat(5_000_000)).message.len() < 200);
+    }
+}

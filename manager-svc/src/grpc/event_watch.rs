@@ -74,6 +74,10 @@ impl EventWatch {
             return Ok(self.bookmark());
         }
         loop {
+            // A reader that is far behind does not hold up the manager's end.
+            if self.shutdown.is_triggered() {
+                return Err(stopping());
+            }
             if let Some(event) = self.found.pop_front() {
                 return Ok(Message::Event(event_to_proto(&event)));
             }

@@ -143,6 +143,20 @@ async fn a_watch_ends_with_the_manager() {
 }
 
 #[tokio::test]
+async fn a_watch_that_is_far_behind_ends_with_the_manager_too() {
+    let rig = Rig::new().await;
+    for _ in 0..300 {
+        rig.create(spec("a")).await;
+    }
+    let mut stream = watch(&rig, Some(0), None).await.unwrap();
+    assert_eq!(bookmark(&mut stream).await, 0);
+    assert_eq!(event(&mut stream).await.revision, 1);
+    rig.shutdown.trigger();
+    assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Unavailable);
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
 async fn past_events_are_listed_in_pages_from_the_oldest_kept() {
     let rig = Rig::with_kept_events(25).await;
     for _ in 0..30 {
