@@ -37,7 +37,8 @@ impl TaskFilter {
         let id_part = filter.id_part.to_ascii_lowercase();
         let of_an_id = |character: char| character.is_ascii_hexdigit() || character == '-';
         if id_part.len() > ID_CHARS || !id_part.chars().all(of_an_id) {
-            violations.add("filter.id_part", "is the beginning or the end of an id: up to 36 hexadecimal digits and `-`");
+            violations
+                .add("filter.id_part", "is the beginning or the end of an id: up to 36 hexadecimal digits and `-`");
         }
         Some(Self { states, node: filter.node, labels: labels?, name: filter.name, id_part })
     }
