@@ -6,6 +6,8 @@
 mod draft;
 mod event;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::sync::Arc;

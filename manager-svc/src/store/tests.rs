@@ -1,1 +1,174 @@
+//! One contract for every store. A new store joins the list at the end.
 
+use std::sync::Arc;
+
+use davit_core::id::Revision;
+use davit_core::state::TaskState;
+use proptest::prelude::*;
+
+use super::{Error, Fault, FaultyStore, MemoryStore, Snapshot, Store};
+use crate::commands::test_support::random::ops;
+use crate::commands::test_support::{Cluster, spec, task_id};
+use crate::commands::{NewTasks, create_tasks, delete_task};
+use crate::state::{Batch, ClusterState};
+
+/// What a store must answer, in an order that does not depend on it.
+fn sorted(mut snapshot: Snapshot) -> (Revision, Vec<String>, Vec<String>, Vec<String>) {
+    snapshot.tasks.sort_by_key(|task| task.task_id);
+    snapshot.nodes.sort_by_key(|node| node.node_id);
+    (
+        snapshot.revision,
+        snapshot.tasks.iter().map(|task| format!("{task:?}")).collect(),
+        snapshot.nodes.iter().map(|node| format!("{node:?}")).collect(),
+        snapshot.requests.iter().map(|request| format!("{request:?}")).collect(),
+    )
+}
+
+/// What a store should hold when all changes of a cluster were committed.
+fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot {
+    Snapshot {
+        revision: state.revision(),
+        tasks: state.tasks().cloned().collect(),
+        nodes: state.nodes().cloned().collect(),
+        events: Vec::new(),
+        requests: batches.iter().flat_map(|batch| batch.requests.iter().cloned()).collect(),
+    }
+}
+
+/// A cluster and the batches that made it.
+fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
+    let mut cluster = Cluster::new(0);
+    let mut batches = Vec::new();
+    let create = |cluster: &mut Cluster, from: u64, request: &str| {
+        let tasks = NewTasks { spec: Arc::new(spec()), task_ids: (from..from + 3).map(task_id).collect() };
+        cluster.run(|draft| create_tasks(draft, &[tasks], Some((request.to_owned(), from)))).unwrap();
+        cluster.last_batch.clone()
+    };
+    batches.push(create(&mut cluster, 1, "first"));
+    batches.push(create(&mut cluster, 11, "second"));
+    cluster.run(|draft| delete_task(draft, task_id(2), true)).unwrap();
+    batches.push(cluster.last_batch.clone());
+    (cluster, batches)
+}
+
+async fn a_new_store_is_empty(store: &dyn Store) {
+    assert_eq!(sorted(store.load().await.unwrap()), sorted(Snapshot::default()));
+    store.check().await.unwrap();
+}
+
+async fn what_was_committed_is_loaded(store: &dyn Store) {
+    let (cluster, batches) = some_history();
+    for batch in &batches {
+        let last = batch.changes.last().unwrap().event.revision;
+        assert_eq!(store.commit(Arc::clone(batch)).await, Ok(last));
+    }
+    let loaded = store.load().await.unwrap();
+    assert_eq!(loaded.tasks.len(), 5, "the deleted one is gone");
+    let requests: Vec<&str> = loaded.requests.iter().map(|request| request.request_id.as_str()).collect();
+    assert_eq!(requests, ["first", "second"]);
+    assert_eq!(sorted(loaded), sorted(expected(&cluster.state, &batches)));
+}
+
+async fn a_loaded_cluster_goes_on_where_it_was(store: &dyn Store) {
+    let (mut cluster, batches) = some_history();
+    for batch in &batches {
+        store.commit(Arc::clone(batch)).await.unwrap();
+    }
+    cluster.state = ClusterState::from_snapshot(store.load().await.unwrap(), 100);
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 5);
+    assert_eq!(cluster.state.task_count(TaskState::Pending), 5);
+    assert!(cluster.state.requests().get("second").is_some());
+    cluster.run(|draft| delete_task(draft, task_id(1), true)).unwrap();
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    assert_eq!(store.load().await.unwrap().revision, cluster.state.revision());
+}
+
+async fn a_batch_that_does_not_follow_is_refused_and_nothing_of_it_is_stored(store: &dyn Store) {
+    let (_, batches) = some_history();
+    store.commit(Arc::clone(&batches[0])).await.unwrap();
+    let before = sorted(store.load().await.unwrap());
+    let skipped = store.commit(Arc::clone(&batches[2])).await;
+    assert!(matches!(skipped, Err(Error::Gap { stored: Revision(3), got: Revision(7) })), "{skipped:?}");
+    let repeated = store.commit(Arc::clone(&batches[0])).await;
+    assert!(matches!(repeated, Err(Error::Gap { stored: Revision(3), got: Revision(1) })), "{repeated:?}");
+    // A gap in the middle: what comes before it is not stored either.
+    let mut torn = Batch::clone(&batches[1]);
+    torn.changes.remove(1);
+    assert!(matches!(store.commit(Arc::new(torn)).await, Err(Error::Gap { stored: Revision(4), got: Revision(6) })));
+    assert_eq!(sorted(store.load().await.unwrap()), before);
+    store.commit(Arc::clone(&batches[1])).await.unwrap();
+}
+
+async fn a_batch_of_requests_alone_keeps_the_revision(store: &dyn Store) {
+    let (_, batches) = some_history();
+    store.commit(Arc::clone(&batches[0])).await.unwrap();
+    let requests = batches[1].requests.clone();
+    let revision = store.commit(Arc::new(Batch { changes: Vec::new(), requests })).await.unwrap();
+    assert_eq!(revision, Revision(3));
+    let loaded = store.load().await.unwrap();
+    assert_eq!((loaded.revision, loaded.requests.len()), (Revision(3), 2));
+}
+
+/// Makes the contract's tests for one store; `$new` is an expression that makes an empty one.
+macro_rules! store_contract {
+    ($module:ident, $new:expr) => {
+        mod $module {
+            use super::*;
+
+            store_contract!(@facts $new,
+                a_new_store_is_empty,
+                what_was_committed_is_loaded,
+                a_loaded_cluster_goes_on_where_it_was,
+                a_batch_that_does_not_follow_is_refused_and_nothing_of_it_is_stored,
+                a_batch_of_requests_alone_keeps_the_revision,
+            );
+
+            proptest! {
+                #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+                #[test]
+                fn after_any_history_it_holds_what_the_cluster_is(ops in ops()) {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    let store = $new;
+                    let mut cluster = Cluster::new(0);
+                    let mut batches = Vec::new();
+                    for op in &ops {
+                        cluster.apply(op);
+                        if !cluster.last_batch.is_empty() {
+                            runtime.block_on(store.commit(Arc::clone(&cluster.last_batch))).unwrap();
+                            batches.push(Arc::clone(&cluster.last_batch));
+                        }
+                    }
+                    let loaded = runtime.block_on(store.load()).unwrap();
+                    prop_assert_eq!(sorted(loaded), sorted(expected(&cluster.state, &batches)));
+                }
+            }
+        }
+    };
+    (@facts $new:expr, $($fact:ident,)+) => {
+        $(
+            #[tokio::test]
+            async fn $fact() {
+                super::$fact(&$new).await;
+            }
+        )+
+    };
+}
+
+store_contract!(memory, MemoryStore::default());
+store_contract!(faulty_while_it_works, FaultyStore::new(MemoryStore::default(), Fault::default()));
+
+#[tokio::test]
+async fn a_faulty_store_refuses_to_write_until_it_is_mended_and_stores_nothing_meanwhile() {
+    let fault = Fault::default();
+    let store = FaultyStore::new(MemoryStore::default(), fault.clone());
+    let (_, batches) = some_history();
+    fault.set("the disk is full");
+    let refused = Err(Error::Unavailable { problem: "the disk is full".to_owned() });
+    assert_eq!(store.commit(Arc::clone(&batches[0])).await, refused);
+    assert_eq!(store.check().await, refused.map(|_| ()));
+    assert_eq!(store.load().await.unwrap().revision, Revision(0));
+    fault.clear();
+    assert_eq!(store.check().await, Ok(()));
+    assert_eq!(store.commit(Arc::clone(&batches[0])).await, Ok(Revision(3)));
+}

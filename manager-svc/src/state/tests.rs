@@ -1,0 +1,184 @@
+//! Indexes follow from tasks and nodes; the event log has no gap.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::state::TaskState;
+use davit_core::task::DesiredState;
+use jiff::Timestamp;
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::{ClusterState, Compacted, Draft, EventLog, NodeUsage};
+use crate::commands::test_support::random::ops;
+use crate::commands::test_support::{Cluster, spec};
+use crate::store::Snapshot;
+
+/// What is set aside on every node that holds anything, counted from scratch.
+fn usage_from_scratch(state: &ClusterState) -> BTreeMap<NodeId, NodeUsage> {
+    let mut usage: BTreeMap<NodeId, NodeUsage> = BTreeMap::new();
+    for task in state.tasks.values().filter(|task| task.status.state.is_on_node()) {
+        let needs = task.spec.requirements();
+        let of_node = usage.entry(task.status.node_id.expect("a node")).or_default();
+        of_node.reserved = of_node.reserved.saturating_add(needs.reservation);
+        of_node.host_ports.extend(needs.host_ports);
+        of_node.tasks.insert(task.task_id);
+    }
+    usage
+}
+
+fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestCaseError> {
+    let tasks = || state.tasks.values();
+    let held = |usage: &&NodeUsage| !usage.tasks.is_empty();
+    let usage: BTreeMap<NodeId, NodeUsage> =
+        state.usage.iter().filter(|(_, usage)| held(&&***usage)).map(|(id, usage)| (*id, (**usage).clone())).collect();
+    prop_assert_eq!(usage, usage_from_scratch(state));
+    for (node_id, usage) in &state.usage {
+        prop_assert!(!usage.tasks.is_empty() || **usage == NodeUsage::default(), "{node_id} holds something of nobody");
+    }
+
+    let pending: BTreeSet<(Timestamp, TaskId)> = tasks()
+        .filter(|task| task.status.state == TaskState::Pending && task.desired_state == DesiredState::Running)
+        .map(|task| (task.next_attempt_at.unwrap_or(Timestamp::UNIX_EPOCH), task.task_id))
+        .collect();
+    prop_assert_eq!(state.pending.iter().copied().collect::<BTreeSet<_>>(), pending);
+    let finished: BTreeSet<(Timestamp, TaskId)> =
+        tasks().filter(|task| task.status.state.is_terminal()).map(|task| (task.updated_at, task.task_id)).collect();
+    prop_assert_eq!(state.finished.iter().copied().collect::<BTreeSet<_>>(), finished);
+
+    for task_state in TaskState::ALL {
+        let count = tasks().filter(|task| task.status.state == task_state).count() as u64;
+        prop_assert_eq!(state.task_count(task_state), count, "{}", task_state);
+    }
+    let names: BTreeMap<String, NodeId> =
+        state.nodes.values().map(|node| (node.description.name.clone(), node.node_id)).collect();
+    prop_assert_eq!(names.len(), state.nodes.len(), "two nodes of one name");
+    prop_assert_eq!(state.node_names.iter().map(|(name, id)| (name.clone(), *id)).collect::<BTreeMap<_, _>>(), names);
+    Ok(())
+}
+
+fn reloaded(state: &ClusterState) -> ClusterState {
+    let snapshot = Snapshot {
+        revision: state.revision,
+        tasks: state.tasks().cloned().collect(),
+        nodes: state.nodes().cloned().collect(),
+        events: state.events.after(Revision(0)).unwrap().cloned().collect(),
+        requests: Vec::new(),
+    };
+    ClusterState::from_snapshot(snapshot, 10_000)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn indexes_equal_a_recomputation_from_scratch(ops in ops()) {
+        let mut cluster = Cluster::new(2);
+        for op in &ops {
+            cluster.apply(op);
+            indexes_follow_from_tasks_and_nodes(&cluster.state)?;
+        }
+        let loaded = reloaded(&cluster.state);
+        indexes_follow_from_tasks_and_nodes(&loaded)?;
+        prop_assert_eq!(loaded.revision, cluster.state.revision);
+    }
+
+    #[test]
+    fn the_log_answers_exactly_the_events_after_a_revision_or_that_they_are_compacted(
+        capacity in 1usize..20, events in 0u64..40, asked in prop_oneof![0u64..50, Just(u64::MAX)],
+    ) {
+        let log = log_of(capacity, events);
+        let kept_from = events.saturating_sub(capacity as u64) + 1;
+        prop_assert_eq!(log.oldest(), (events > 0).then_some(Revision(kept_from)));
+        let after = log.after(Revision(asked)).map(|found| found.map(|event| event.revision.0).collect::<Vec<_>>());
+        if asked + u64::from(asked < u64::MAX) < kept_from {
+            prop_assert_eq!(after, Err(Compacted { asked: Revision(asked), oldest: Revision(kept_from) }));
+        } else {
+            prop_assert_eq!(after, Ok((1..=events).filter(|revision| *revision > asked).collect()));
+        }
+    }
+}
+
+/// A log of the events of that many creates.
+fn log_of(capacity: usize, events: u64) -> EventLog {
+    let mut cluster = Cluster::new(0);
+    cluster.state = ClusterState::new(capacity);
+    for _ in 0..events {
+        cluster.create(spec());
+    }
+    cluster.state.events
+}
+
+#[test]
+fn events_from_before_a_restart_that_kept_none_are_compacted() {
+    let mut cluster = Cluster::new(2);
+    cluster.create(spec());
+    let events = Vec::new();
+    let tasks = cluster.state.tasks().cloned().collect();
+    let snapshot = Snapshot { revision: cluster.state.revision(), tasks, events, ..Snapshot::default() };
+    let state = ClusterState::from_snapshot(snapshot, 100);
+    assert_eq!(
+        state.events().after(Revision(2)).err(),
+        Some(Compacted { asked: Revision(2), oldest: Revision(4) }),
+        "silence would hide what happened"
+    );
+    assert_eq!(state.events().after(Revision(3)).map(Iterator::count), Ok(0));
+}
+
+#[test]
+fn what_may_be_placed_comes_in_the_order_of_waiting() {
+    let mut cluster = Cluster::new(1);
+    let ids: Vec<TaskId> = (0..3).map(|_| cluster.create(spec())).collect();
+    let mut delayed = cluster.task(ids[0]).clone();
+    delayed.next_attempt_at = Some(cluster.now + Duration::from_secs(5));
+    cluster.run(|draft| draft.put_task(delayed, super::EventType::TaskUpdated, "delayed"));
+    let placeable =
+        |cluster: &Cluster| -> Vec<TaskId> { cluster.state.placeable(cluster.now).map(|task| task.task_id).collect() };
+    assert_eq!(placeable(&cluster), ids[1..]);
+    assert_eq!(cluster.state.next_due(cluster.now), Some(cluster.now + Duration::from_secs(5)));
+    cluster.advance(Duration::from_secs(5));
+    assert_eq!(placeable(&cluster), [ids[1], ids[2], ids[0]]);
+    assert_eq!(cluster.state.next_due(cluster.now), None);
+}
+
+#[test]
+fn a_draft_that_is_forgotten_leaves_the_cluster_as_it_was() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    let mut draft = Draft::new(cluster.state.clone(), cluster.now);
+    draft.remove_task(task_id, "test");
+    let node_id = crate::commands::test_support::node_id(1);
+    draft.remove_node(node_id, "test");
+    drop(draft);
+    assert!(cluster.state.task(task_id).is_some());
+    assert_eq!(cluster.state.usage(node_id).task_count(), 1);
+    assert_eq!(
+        cluster.state.events().after(Revision(0)).map(|events| Iterator::count(events) as u64),
+        Ok(cluster.state.revision().0)
+    );
+}
+
+#[test]
+fn pages_of_tasks_and_nodes_go_on_after_the_last_one() {
+    let mut cluster = Cluster::new(3);
+    let ids: Vec<TaskId> = (0..4).map(|_| cluster.create(spec())).collect();
+    let after: Vec<TaskId> = cluster.state.tasks_after(Some(ids[1])).map(|task| task.task_id).collect();
+    assert_eq!(after, ids[2..]);
+    assert_eq!(cluster.state.tasks_after(None).count(), 4);
+    let names: Vec<&str> = cluster.state.nodes_after(Some("node-1")).map(|node| &*node.description.name).collect();
+    assert_eq!(names, ["node-2", "node-3"]);
+}
+
+#[test]
+fn the_oldest_request_ids_are_forgotten() {
+    let mut log = super::RequestLog::default();
+    for number in 0..=super::KEPT_REQUESTS {
+        let request_id = number.to_string();
+        let task_ids = Arc::default();
+        log.push(Arc::new(super::RequestRecord { request_id, fingerprint: 0, task_ids, revision: Revision(0) }));
+    }
+    assert!(log.get("0").is_none());
+    assert!(log.get("1").is_some());
+}
