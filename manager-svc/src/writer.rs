@@ -1,6 +1,9 @@
 //! The single writer: runs commands one after the other on a draft, commits what they changed in one batch, then answers and
 //! publishes. While a batch is being committed the next commands gather, so one commit carries many of them (group commit).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,6 +4,8 @@
 //! outbox keeps only the newest word on each task, so a slow worker costs no more memory than it has tasks.
 
 mod outbox;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,0 +1,248 @@
+//! The writer on a store that works, fails, hangs and recovers.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use davit_core::id::{Revision, TaskId};
+use davit_svc_kit::clock::ManualClock;
+use davit_svc_kit::readiness::ReadyState;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::commands::test_support::{node_id, registration, spec, task_id};
+use crate::commands::{self, Creation, NewTasks, create_tasks, delete_task, register_node, stop_task};
+use crate::store::{Error, Fault, FaultyStore, MemoryStore, Snapshot};
+
+struct Running {
+    handle: Handle,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    task: JoinHandle<()>,
+}
+
+async fn start(store: Arc<dyn Store>) -> Running {
+    let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+    let clock = Arc::new(ManualClock::default());
+    let (writer, handle) = Writer::load(store, Router::default(), clock, readiness.clone(), 1000).await.unwrap();
+    let task = tokio::spawn(writer.run(shutdown.clone()));
+    readiness.wait_ready().await;
+    Running { handle, readiness, shutdown, task }
+}
+
+/// A store whose commits wait for leave.
+#[derive(Debug, Default)]
+struct GatedStore {
+    inner: MemoryStore,
+    gate: Option<Arc<Semaphore>>,
+    commits: Arc<AtomicUsize>,
+    fault: Fault,
+}
+
+#[async_trait]
+impl Store for GatedStore {
+    async fn load(&self) -> Result<Snapshot, Error> {
+        self.inner.load().await
+    }
+
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Revision, Error> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        FaultyStore::new(MemoryStore::default(), self.fault.clone()).check().await?;
+        self.inner.commit(batch).await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        FaultyStore::new(MemoryStore::default(), self.fault.clone()).check().await
+    }
+}
+
+async fn create(handle: Handle, number: u64) -> Result<Creation, WriteError<commands::Error>> {
+    let tasks = NewTasks { spec: Arc::new(spec()), task_ids: vec![task_id(number)] };
+    handle.write(move |draft| create_tasks(draft, &[tasks], None)).await
+}
+
+fn ids(handle: &Handle) -> Vec<TaskId> {
+    handle.state().tasks().map(|task| task.task_id).collect()
+}
+
+/// Waits for a condition that another task brings about.
+async fn until(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the condition never came about");
+}
+
+/// A writer that holds its first commit at the gate, and waits for the commands of `numbers` to queue behind it.
+async fn held(numbers: std::ops::RangeInclusive<u64>) -> (Running, Gate, Vec<JoinHandle<CreateOutcome>>) {
+    let gate = Gate { permits: Arc::new(Semaphore::new(0)), commits: Arc::default(), fault: Fault::default() };
+    let store = GatedStore {
+        gate: Some(Arc::clone(&gate.permits)),
+        commits: Arc::clone(&gate.commits),
+        fault: gate.fault.clone(),
+        ..GatedStore::default()
+    };
+    let running = start(Arc::new(store)).await;
+    let mut callers = Vec::new();
+    for number in numbers {
+        callers.push(tokio::spawn(create(running.handle.clone(), number)));
+        let commits = Arc::clone(&gate.commits);
+        until(|| commits.load(Ordering::SeqCst) == 1).await;
+    }
+    let queued = callers.len() - 1;
+    let commands = running.handle.commands.clone();
+    until(|| commands.max_capacity() - commands.capacity() == queued).await;
+    (running, gate, callers)
+}
+
+type CreateOutcome = Result<Creation, WriteError<commands::Error>>;
+
+struct Gate {
+    permits: Arc<Semaphore>,
+    commits: Arc<AtomicUsize>,
+    fault: Fault,
+}
+
+#[tokio::test]
+async fn a_write_is_answered_when_it_is_stored_and_published() {
+    let store = Arc::new(MemoryStore::default());
+    let running = start(Arc::clone(&store) as Arc<dyn Store>).await;
+    let creation = create(running.handle.clone(), 1).await.unwrap();
+    assert_eq!(running.handle.state().revision(), creation.revision);
+    assert_eq!(store.load().await.unwrap().revision, creation.revision);
+    assert_eq!(ids(&running.handle), [task_id(1)]);
+}
+
+#[tokio::test]
+async fn commands_that_come_during_a_commit_share_the_next_one() {
+    let (running, gate, callers) = held(1..=20).await;
+    assert!(callers.iter().all(|caller| !caller.is_finished()), "nobody is answered before the commit");
+    assert!(ids(&running.handle).is_empty(), "nothing is published before the commit");
+    gate.permits.add_permits(2);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(gate.commits.load(Ordering::SeqCst), 2);
+    assert_eq!(ids(&running.handle).len(), 20);
+}
+
+#[tokio::test]
+async fn a_refused_command_does_not_keep_others_of_its_batch_from_being_committed() {
+    let (running, gate, callers) = held(1..=1).await;
+    let handle = running.handle.clone();
+    let refused = tokio::spawn(async move { handle.write(|draft| stop_task(draft, task_id(99))).await });
+    let created = tokio::spawn(create(running.handle.clone(), 2));
+    gate.permits.add_permits(10);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    let not_found = commands::Error::TaskNotFound { task_id: task_id(99) };
+    assert_eq!(refused.await.unwrap().unwrap_err(), WriteError::Refused(not_found));
+    created.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_failing_store_changes_nothing_and_the_manager_says_why_until_it_recovers() {
+    let fault = Fault::default();
+    let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
+    let running = start(Arc::clone(&store) as Arc<dyn Store>).await;
+    create(running.handle.clone(), 1).await.unwrap();
+    let before = running.handle.state();
+
+    fault.set("the disk is full");
+    let unavailable = Error::Unavailable { problem: "the disk is full".to_owned() };
+    let failed = create(running.handle.clone(), 2).await;
+    assert_eq!(failed, Err(WriteError::NotCommitted(unavailable.clone())));
+    assert!(Arc::ptr_eq(&before, &running.handle.state()), "nothing was published");
+    assert_eq!(store.load().await.unwrap().revision, before.revision());
+    let mut readiness = running.readiness.watch();
+    let told = readiness.wait_for(|state| *state != ReadyState::Ready).await.unwrap().clone();
+    assert_eq!(told, ReadyState::NotReady { reason: unavailable.to_string() });
+
+    fault.clear();
+    tokio::time::timeout(Duration::from_secs(10), running.readiness.wait_ready()).await.expect("it looks by itself");
+    let creation = create(running.handle.clone(), 3).await.unwrap();
+    assert_eq!(creation.revision, before.revision().next(), "the failed write left no gap");
+    assert_eq!(ids(&running.handle), [task_id(1), task_id(3)]);
+}
+
+#[tokio::test]
+async fn nobody_is_answered_by_a_change_that_was_not_committed() {
+    let (running, gate, callers) = held(1..=1).await;
+    let handles = [running.handle.clone(), running.handle.clone()];
+    let [deleting, stopping] = handles;
+    // Both in one batch: the second finds nothing, because of a deletion that then is not committed.
+    let deleted = tokio::spawn(async move { deleting.write(|draft| delete_task(draft, task_id(1), true)).await });
+    let commands = running.handle.commands.clone();
+    until(|| commands.max_capacity() - commands.capacity() == 1).await;
+    let stopped = tokio::spawn(async move { stopping.write(|draft| stop_task(draft, task_id(1))).await });
+    until(|| commands.max_capacity() - commands.capacity() == 2).await;
+    gate.permits.add_permits(1);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    gate.fault.set("the disk is full");
+    gate.permits.add_permits(1);
+    assert!(matches!(deleted.await.unwrap(), Err(WriteError::NotCommitted(_))));
+    assert!(matches!(stopped.await.unwrap(), Err(WriteError::NotCommitted(_))));
+    assert_eq!(ids(&running.handle), [task_id(1)]);
+}
+
+#[tokio::test]
+async fn effects_happen_after_the_commit_and_only_if_it_worked() {
+    let fault = Fault::default();
+    let running = start(Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()))).await;
+    let seen = Arc::new(AtomicUsize::new(0));
+    let join = |number: u64| {
+        let (seen, handle) = (Arc::clone(&seen), running.handle.clone());
+        async move {
+            let joined = handle.write_with_effects(move |draft, effects| {
+                let node = register_node(draft, registration(number));
+                effects.push(Box::new(move |_, state| {
+                    assert!(state.node(node_id(number)).is_some(), "an effect sees the new state");
+                    seen.fetch_add(1, Ordering::SeqCst);
+                }));
+                node
+            });
+            joined.await
+        }
+    };
+    join(1).await.unwrap();
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+    fault.set("the disk is full");
+    join(2).await.unwrap_err();
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn after_shutdown_nothing_is_written_and_callers_are_told() {
+    let (running, gate, mut callers) = held(1..=3).await;
+    running.shutdown.trigger();
+    gate.permits.add_permits(1);
+    running.task.await.unwrap();
+    let waiting = callers.split_off(1);
+    callers.remove(0).await.unwrap().expect("what was being committed is answered");
+    for caller in waiting {
+        assert_eq!(caller.await.unwrap(), Err(WriteError::Stopping));
+    }
+    assert_eq!(create(running.handle.clone(), 9).await, Err(WriteError::Stopping));
+    assert_eq!(ids(&running.handle), [task_id(1)]);
+}
+
+#[tokio::test]
+async fn a_command_without_a_change_commits_nothing() {
+    let (running, gate, callers) = held(1..=1).await;
+    gate.permits.add_permits(1);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    let revision = running.handle.write(|draft| Ok::<_, Infallible>(draft.state().revision())).await;
+    assert_eq!(revision, Ok(Revision(1)));
+    assert_eq!(gate.commits.load(Ordering::SeqCst), 1);
+}
