@@ -92,6 +92,7 @@ async fn the_first_message_is_the_snapshot_and_only_the_first() {
     let mut place = Place::open(&mut client).await;
     place.requests.send(v1::PlaceRequest { message: None }).await.unwrap();
     assert_eq!(wrong_fields(&place.answer().await.unwrap_err()), ["snapshot"]);
+    drop(place);
     scheduler.stops().await;
 }
 
@@ -125,6 +126,7 @@ async fn a_wrong_message_ends_the_stream_with_the_path_of_what_is_wrong() {
     }
     let mut place = Place::with_nodes(&mut client, vec![node(1), node(1)]).await;
     assert_eq!(wrong_fields(&place.answer().await.unwrap_err()), ["snapshot.nodes[1].node_id"]);
+    drop(place);
     scheduler.stops().await;
 }
 
@@ -165,10 +167,12 @@ async fn open_streams_are_told_of_the_stop_and_do_not_hold_it_up() {
     let mut client = scheduler.client().await;
     let mut idle = Place::with_nodes(&mut client, vec![node(1)]).await;
     idle.batch(1, vec![group("g", 1)]).await;
-    scheduler.stops().await;
+    scheduler.shutdown.trigger();
     let status = idle.answer().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert_eq!(status.get_error_details().error_info().unwrap().reason, "SCHEDULER_STOPPING");
+    drop(idle);
+    scheduler.stops().await;
 }
 
 #[tokio::test]
