@@ -1,5 +1,161 @@
 //! The Davit worker: runs the tasks that the manager assigns to one node and reports what becomes of them.
+//!
+//! [`run`] is a whole worker, also beside others in one process. The session with the manager feeds the [`agent`], the
+//! agent drives the [`runtime`]s; each may fail without the next noticing more than silence.
 
 pub mod agent;
+pub mod config;
+mod grpc;
+pub mod healthcheck;
 pub mod identity;
+mod node;
 pub mod runtime;
+mod session;
+pub mod stats;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::placement::RuntimeKind;
+use davit_proto::v1::worker_service_server::WorkerServiceServer;
+use davit_svc_kit::clock::SystemClock;
+use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES, server::ServeError};
+use davit_svc_kit::http;
+use davit_svc_kit::ids::UuidV7Source;
+use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::shutdown::Shutdown;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use self::config::Config;
+use self::identity::DataDir;
+use self::node::Node;
+use self::runtime::{Owner, Runtime, SharedClock};
+
+/// The worker's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Makes the runtimes of an owner, at most one of a kind. Called anew when the worker joins a cluster for the first time;
+/// before that the owner's cluster is empty, and the runtimes are only asked whether they work.
+pub type RuntimeFactory = Arc<dyn Fn(&Owner) -> Vec<Arc<dyn Runtime>> + Send + Sync>;
+
+/// How long tasks may take to stop when the worker is told to stop them. Their own grace periods end them earlier.
+const STOP_TASKS_TIME: Duration = Duration::from_secs(30);
+/// The same for processes when containers are left running.
+const STOP_PROCESSES_TIME: Duration = Duration::from_secs(5);
+/// For killing what did not stop.
+const KILL_TIME: Duration = Duration::from_secs(1);
+/// For telling the manager the last statuses.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
+/// For the goodbye.
+const SESSION_END_TIME: Duration = Duration::from_secs(2);
+
+/// A worker could not start, or broke.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its data directory can't be used.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// What an earlier worker left can't be taken up.
+    #[error("can't take up what an earlier worker left: {problem}")]
+    TakeUp {
+        /// Why.
+        problem: String,
+    },
+    /// Its gRPC server failed.
+    #[error("the gRPC server failed")]
+    Serve(#[from] ServeError),
+    /// Its side port failed.
+    #[error("the side port failed")]
+    SidePort(#[source] io::Error),
+}
+
+/// Runs a worker until the shutdown. Containers are left running then, unless the configuration says otherwise; processes
+/// are stopped, since nothing would watch them.
+///
+/// # Errors
+/// When it can't start or one of its servers breaks.
+pub async fn run(
+    config: Config,
+    runtimes: RuntimeFactory,
+    listener: TcpListener,
+    http_listener: Option<TcpListener>,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let data_dir = DataDir::open(&config.data_dir, &UuidV7Source)?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let node = Node::open(config, runtimes, data_dir, clock).await;
+    let node = Arc::new(node.map_err(|error| Error::TakeUp { problem: error.to_string() })?);
+    tracing::info!(
+        node_id = %node.node_id(), name = node.config.name, manager = node.config.manager,
+        capacity = ?node.capacity(), allocatable = ?node.allocatable(), "worker"
+    );
+    let session_stop = CancellationToken::new();
+    let session = tokio::spawn(session::run(Arc::clone(&node), session_stop.clone()));
+    let served = serve(&node, listener, http_listener, &shutdown);
+    // A server that breaks stops the worker in good order too.
+    let stopping = async {
+        shutdown.triggered().await;
+        close(&node).await;
+        session_stop.cancel();
+        if tokio::time::timeout(SESSION_END_TIME, session).await.is_err() {
+            tracing::info!("the session did not end in time and was dropped");
+        }
+        if let Some(agent) = node.agent() {
+            agent.shut_down().await;
+        }
+    };
+    let (served, ()) = tokio::join!(
+        async {
+            let served = served.await;
+            shutdown.trigger();
+            served
+        },
+        stopping
+    );
+    served
+}
+
+async fn serve(
+    node: &Arc<Node>,
+    listener: TcpListener,
+    http_listener: Option<TcpListener>,
+    shutdown: &Shutdown,
+) -> Result<(), Error> {
+    // The gRPC server says "stopping" on its readiness; the session goes on speaking for the node's own until its end.
+    let readiness: Readiness = node.readiness.clone();
+    let service = WorkerServiceServer::new(grpc::Worker::new(Arc::clone(node)));
+    let grpc = GrpcServer::builder()
+        .descriptor_set(davit_proto::FILE_DESCRIPTOR_SET)
+        .service(service.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .readiness(readiness.clone())
+        .serve(listener, shutdown.clone());
+    let side_port = async {
+        match http_listener {
+            Some(listener) => http::serve(listener, readiness, shutdown.clone()).await.map_err(Error::SidePort),
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(async { grpc.await.map_err(Error::from) }, side_port).map(drop)
+}
+
+/// Stops what is to stop with the worker, and tells the manager.
+async fn close(node: &Node) {
+    let Some(agent) = node.agent() else { return };
+    let all = node.config.stop_tasks_on_shutdown;
+    let which = |kind| all || kind == RuntimeKind::Process;
+    let time = if all { STOP_TASKS_TIME } else { STOP_PROCESSES_TIME };
+    if tokio::time::timeout(time, agent.close(which)).await.is_err() {
+        let killed = async {
+            agent.kill(which).await;
+            agent.close(which).await;
+        };
+        if tokio::time::timeout(KILL_TIME, killed).await.is_err() {
+            tracing::warn!("some tasks could not be stopped");
+        }
+    }
+    if node.link().connected && tokio::time::timeout(FLUSH_TIME, agent.flushed()).await.is_err() {
+        tracing::info!("the manager did not take the last statuses in time");
+    }
+}

@@ -1,1 +1,107 @@
-fn main() {}
+//! `davit-worker`: settings, logs, ports, and then [`worker_svc::run`].
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use davit_svc_kit::clock::SystemClock;
+use davit_svc_kit::http;
+use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::telemetry;
+use tokio::net::TcpListener;
+use worker_svc::config::{DockerMode, ProgramConfig, Settings};
+use worker_svc::runtime::{DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock};
+use worker_svc::{RuntimeFactory, healthcheck};
+
+/// Runs the tasks that a Davit manager assigns to this node.
+#[derive(Debug, Parser)]
+#[command(name = "davit-worker", version)]
+struct Arguments {
+    /// A TOML file with the same keys as the flags. Flags and environment win over it.
+    #[arg(long, env = "DAVIT_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask a worker on this machine, with these settings, whether it is ready. Exit code 0: it is.
+    Healthcheck,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.settings.resolve(arguments.config.as_deref()) {
+        Ok(config) => match arguments.command {
+            Some(Command::Healthcheck) => block_on(async move { Ok(healthcheck::check(config.http_listen).await?) }),
+            None => {
+                telemetry::init(config.log_format, config.log.as_deref());
+                block_on(serve(config))
+            }
+        },
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do if even this can't be written.
+            let _ = writeln!(std::io::stderr(), "davit-worker: {}", with_causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+async fn serve(config: ProgramConfig) -> Outcome {
+    http::install_metrics()?;
+    let shutdown = Shutdown::signal()?;
+    let bind = |key: &'static str, address| async move {
+        let bound = TcpListener::bind(address).await;
+        bound.map_err(|error| format!("{key} = `{address}`: can't listen: {error}"))
+    };
+    let listener = bind("listen", config.listen).await?;
+    let http_listener = bind("http-listen", config.http_listen).await?;
+    tracing::info!(grpc = %listener.local_addr()?, http = %http_listener.local_addr()?, "listening");
+    let runtimes = runtimes(&config);
+    worker_svc::run(config.worker, runtimes, listener, Some(http_listener), shutdown).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn runtimes(config: &ProgramConfig) -> RuntimeFactory {
+    let docker = (config.docker != DockerMode::Off)
+        .then(|| DockerConfig { socket: config.docker_socket.clone(), ..DockerConfig::default() });
+    let process = config.process_runtime.then(|| ProcessConfig::new(config.worker.data_dir.join("processes")));
+    Arc::new(move |owner: &Owner| {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let mut runtimes: Vec<Arc<dyn Runtime>> = Vec::new();
+        if let Some(docker) = &docker {
+            runtimes.push(Arc::new(DockerRuntime::new(owner.clone(), docker.clone(), Arc::clone(&clock))));
+        }
+        if let Some(process) = &process {
+            runtimes.push(Arc::new(ProcessRuntime::new(owner, process, clock)));
+        }
+        runtimes
+    })
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

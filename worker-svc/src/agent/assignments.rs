@@ -26,7 +26,7 @@ pub struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Run it or stop it.
-    Assign(Assignment),
+    Assign(Box<Assignment>),
     /// Stop it, if it runs, and remove it.
     Remove {
         /// Which.
@@ -75,7 +75,7 @@ impl Follower {
                 continue;
             }
             orders.extend(lower(held, key).map(|key| Order::Remove { key, why: "a later attempt is assigned" }));
-            orders.push(Order::Assign(assignment));
+            orders.push(Order::Assign(Box::new(assignment)));
         }
         orders.extend(batch.removed.into_iter().map(|key| Order::Remove { key, why: "the manager has removed it" }));
         if batch.full && batch.last && !self.complete {
@@ -167,7 +167,7 @@ mod tests {
         let batch = Batch { assignments: vec![assignment(key(1, 3))], ..Batch::default() };
         let orders = Follower::new().follow(batch, &held);
         assert_eq!(orders[0], Order::Remove { key: key(1, 2), why: "a later attempt is assigned" });
-        assert_eq!(orders[1], Order::Assign(assignment(key(1, 3))));
+        assert_eq!(orders[1], Order::Assign(Box::new(assignment(key(1, 3)))));
         assert_eq!(orders.len(), 2);
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use davit_core::id::AttemptKey;
 use davit_core::placement::RuntimeKind;
-use davit_core::spec::{RuntimeSpec, TaskSpec};
+use davit_core::spec::StopPolicy;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState};
 use davit_proto::convert::Assignment;
@@ -56,6 +56,17 @@ pub struct LocalAttempt {
     pub status: AttemptStatus,
     /// Whether the manager has that status durably.
     pub acknowledged: bool,
+}
+
+/// Where an attempt's output is.
+#[derive(Debug)]
+pub enum Output {
+    /// This worker does not hold the attempt.
+    NotHeld,
+    /// It has not started.
+    NoneYet,
+    /// This runtime has it.
+    From(Arc<dyn Runtime>),
 }
 
 /// Holds the attempts of one owner.
@@ -162,22 +173,26 @@ impl Agent {
             for Instance { key, state } in listed {
                 unheard.remove(&key);
                 let asked_to_stop = records.get(&key).is_some_and(|record| record.asked_to_stop);
-                self.take_up(key, kind, asked_to_stop, Start::Found(state));
+                self.take_up(key, kind, asked_to_stop, &Start::Found(state));
             }
-            for (key, record) in unheard.extract_if(.., |_, record| record.kind == kind) {
-                self.take_up(key, kind, record.asked_to_stop, Start::Missing);
-            }
+            unheard.retain(|key, record| {
+                let missing = record.kind == kind;
+                if missing {
+                    self.take_up(*key, kind, record.asked_to_stop, &Start::Missing);
+                }
+                !missing
+            });
             if count > 0 {
                 tracing::info!(%kind, count, "found attempts of an earlier worker");
             }
         }
         for (key, record) in unheard {
-            self.take_up(key, record.kind, record.asked_to_stop, Start::Unknown);
+            self.take_up(key, record.kind, record.asked_to_stop, &Start::Unknown);
         }
         Ok(())
     }
 
-    fn take_up(self: &Arc<Self>, key: AttemptKey, kind: RuntimeKind, asked_to_stop: bool, start: Start) {
+    fn take_up(self: &Arc<Self>, key: AttemptKey, kind: RuntimeKind, asked_to_stop: bool, start: &Start) {
         let wanted = Wanted { want: Want::Undecided, spec: None };
         self.hold(&mut self.state.lock(), key, kind, wanted, asked_to_stop, start);
     }
@@ -190,10 +205,10 @@ impl Agent {
         kind: RuntimeKind,
         wanted: Wanted,
         asked_to_stop: bool,
-        start: Start,
+        start: &Start,
     ) {
         let now = self.clock.now();
-        let status = task_runner::first_status(key.attempt, &start, asked_to_stop, now);
+        let status = task_runner::first_status(key.attempt, start, asked_to_stop, now);
         let (orders, receiver) = watch::channel(wanted);
         let status = held::renew(None, status, now);
         state.reporter.put(key, status.clone());
@@ -230,7 +245,7 @@ impl Agent {
         };
         for order in state.follower.follow(batch, &held) {
             match order {
-                Order::Assign(assignment) => self.order(state, assignment),
+                Order::Assign(assignment) => self.order(state, *assignment),
                 Order::Remove { key, why } => {
                     if let Some(held) = state.held.get(&key) {
                         tracing::debug!(%key, why, "removing an attempt");
@@ -254,8 +269,8 @@ impl Agent {
             Some(held) => held.want(want, Some(spec)),
             None if state.closing => {}
             None => {
-                let kind = kind_of(&spec);
-                self.hold(state, key, kind, Wanted { want, spec: Some(spec) }, false, Start::New);
+                let kind = spec.runtime.kind();
+                self.hold(state, key, kind, Wanted { want, spec: Some(spec) }, false, &Start::New);
             }
         }
     }
@@ -322,24 +337,24 @@ impl Agent {
         state.held.range((after, std::ops::Bound::Unbounded)).take(limit).map(of).collect()
     }
 
-    /// What runs this attempt, once it has output: waits until it has started or ended. `None`: it is not held.
-    pub async fn output_of(&self, key: AttemptKey) -> Option<Arc<dyn Runtime>> {
+    /// What runs this attempt. With `wait`, waits until it has started or ended.
+    pub async fn output_of(&self, key: AttemptKey, wait: bool) -> Output {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
             let held = self.state.lock().held.get(&key).map(|held| (held.kind, held.status.state));
-            let (kind, state) = held?;
+            let Some((kind, state)) = held else { return Output::NotHeld };
             if state >= TaskState::Running {
-                return self.runtime(kind);
+                return self.runtime(kind).map_or(Output::NotHeld, Output::From);
             }
-            changed.changed().await.ok()?;
+            if !wait || changed.changed().await.is_err() {
+                return Output::NoneYet;
+            }
         }
     }
 
-    /// Stops attempts because the worker goes away, and begins no more. Waits until they have ended and, if `flush`
-    /// says so, until the manager knows.
-    pub async fn close(&self, which: impl Fn(RuntimeKind) -> bool, flush: bool) {
-        let mut changed = self.changed.subscribe();
+    /// Stops attempts because the worker goes away, and begins no more. Waits until they have ended.
+    pub async fn close(&self, which: impl Fn(RuntimeKind) -> bool) {
         {
             let mut state = self.state.lock();
             state.closing = true;
@@ -347,14 +362,42 @@ impl Agent {
                 held.want(Want::Stop, None);
             }
         }
+        let ended = |held: &Held| !which(held.kind) || held.ended_at.is_some();
+        self.until(|state| state.held.values().all(ended)).await;
+    }
+
+    /// Kills what [`Agent::close`] could not stop in time.
+    pub async fn kill(&self, which: impl Fn(RuntimeKind) -> bool) {
+        let left: Vec<_> = {
+            let state = self.state.lock();
+            let left = state.held.iter().filter(|(_, held)| which(held.kind) && held.ended_at.is_none());
+            left.map(|(key, held)| (*key, held.kind)).collect()
+        };
+        let how = StopPolicy { signal: "SIGKILL".to_owned(), grace: Duration::ZERO };
+        let kills = left.into_iter().map(|(key, kind)| {
+            let (runtime, how) = (self.runtime(kind), &how);
+            async move {
+                tracing::warn!(%key, "killing an attempt that did not stop in time");
+                if let Some(runtime) = runtime
+                    && let Err(error) = runtime.stop(key, how).await
+                {
+                    tracing::warn!(%key, %error, "can't kill it");
+                }
+            }
+        });
+        futures::future::join_all(kills).await;
+    }
+
+    /// Waits until the manager knows everything.
+    pub async fn flushed(&self) {
+        self.until(|state| state.reporter.is_empty()).await;
+    }
+
+    async fn until(&self, done: impl Fn(&State) -> bool) {
+        let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            let done = {
-                let state = self.state.lock();
-                let ended = |held: &Held| !which(held.kind) || held.ended_at.is_some();
-                state.held.values().all(ended) && (!flush || state.reporter.is_empty())
-            };
-            if done || changed.changed().await.is_err() {
+            if done(&self.state.lock()) || changed.changed().await.is_err() {
                 return;
             }
         }
@@ -434,16 +477,12 @@ impl Agent {
     }
 }
 
-fn kind_of(spec: &TaskSpec) -> RuntimeKind {
-    match &spec.runtime {
-        RuntimeSpec::Container(_) => RuntimeKind::Docker,
-        RuntimeSpec::Process(_) => RuntimeKind::Process,
-    }
-}
-
 fn truncate(reason: &mut String) {
     if reason.len() > MAX_REASON_BYTES {
-        let end = reason.floor_char_boundary(MAX_REASON_BYTES - '…'.len_utf8());
+        let mut end = MAX_REASON_BYTES - '…'.len_utf8();
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
         reason.truncate(end);
         reason.push('…');
     }

@@ -169,12 +169,11 @@ pub fn ending(exit: &Exit, asked_to_stop: bool) -> Ending {
 pub fn ending_without_exit(started: bool, asked_to_stop: bool) -> Ending {
     match (asked_to_stop, started) {
         (true, true) => Ending { state: TaskState::Stopped, reason: String::new() },
-        (true, false) => {
-            Ending { state: TaskState::Stopped, reason: "was stopped before it was started".to_owned() }
-        }
+        (true, false) => Ending { state: TaskState::Stopped, reason: "was stopped before it was started".to_owned() },
         (false, _) => Ending {
             state: TaskState::Failed,
-            reason: "its container or process is gone: someone else removed it, or the machine was restarted".to_owned(),
+            reason: "its container or process is gone: someone else removed it, or the machine was restarted"
+                .to_owned(),
         },
     }
 }

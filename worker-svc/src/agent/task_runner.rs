@@ -21,9 +21,7 @@ use super::next_step::{
 };
 use super::records::Record;
 use super::{Agent, started};
-use crate::runtime::{
-    AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started,
-};
+use crate::runtime::{AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started};
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
@@ -109,9 +107,9 @@ impl Runner {
         kind: RuntimeKind,
         orders: watch::Receiver<Wanted>,
         asked_to_stop: bool,
-        start: Start,
+        start: &Start,
     ) -> Self {
-        let phase = match &start {
+        let phase = match start {
             Start::New => Phase::New,
             Start::Unknown => Phase::Unknown,
             // Their end is in their first status.

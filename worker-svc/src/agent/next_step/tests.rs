@@ -26,13 +26,7 @@ fn key() -> AttemptKey {
 }
 
 fn exit(exit_code: i32) -> Exit {
-    Exit {
-        exit_code,
-        oom_killed: false,
-        error: String::new(),
-        started_at: None,
-        finished_at: Timestamp::UNIX_EPOCH,
-    }
+    Exit { exit_code, oom_killed: false, error: String::new(), started_at: None, finished_at: Timestamp::UNIX_EPOCH }
 }
 
 /// What a world in which every step works makes of a view.
@@ -118,8 +112,12 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
-    (want, phase, any::<bool>(), any::<bool>())
-        .prop_map(|(want, phase, asked_to_stop, earlier_runs)| View { want, phase, asked_to_stop, earlier_runs })
+    (want, phase, any::<bool>(), any::<bool>()).prop_map(|(want, phase, asked_to_stop, earlier_runs)| View {
+        want,
+        phase,
+        asked_to_stop,
+        earlier_runs,
+    })
 }
 
 proptest! {

@@ -1,0 +1,247 @@
+//! The node that this worker reports for: who it is, what it has, what runs its attempts, whether it is connected.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::NodeId;
+use davit_core::node::{NodeDescription, NodeStats};
+use davit_core::placement::RuntimeKind;
+use davit_core::resources::Resources;
+use davit_core::spec::check_name;
+use davit_proto::convert::{Registration, register_to_proto};
+use davit_proto::v1;
+use davit_svc_kit::readiness::Readiness;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use prost::Message;
+
+use crate::agent::{Agent, Parts};
+use crate::config::Config;
+use crate::identity::{self, DataDir};
+use crate::runtime::{Owner, Runtime, SharedClock};
+use crate::stats::Meter;
+use crate::{RuntimeFactory, VERSION};
+
+/// How long a runtime may take to say that it works.
+const CHECK_TIME: Duration = Duration::from_secs(5);
+/// How much of a registration may be about ended attempts: the manager takes messages of up to 4 MiB.
+const MAX_ENDED_BYTES: usize = 2 << 20;
+
+/// A cluster can't be joined.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoinError {
+    /// Its name can't stand in labels and paths.
+    #[error("the manager's cluster has the name `{name}`, which {problem}")]
+    Name { name: String, problem: String },
+    /// It can't be noted.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The records of its attempts can't be read.
+    #[error("can't read the records of attempts: {source}")]
+    Records {
+        #[from]
+        source: std::io::Error,
+    },
+}
+
+/// Whether the session is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) connected: bool,
+    pub(crate) since: Timestamp,
+    /// Why it is not open.
+    pub(crate) reason: String,
+}
+
+/// What a runtime says of itself: its version, or what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) kind: RuntimeKind,
+    pub(crate) result: Result<String, String>,
+}
+
+#[derive(Debug)]
+struct Hosted {
+    /// The cluster's name is empty until a cluster has been joined for the first time.
+    owner: Owner,
+    runtimes: Vec<Arc<dyn Runtime>>,
+    agent: Option<Arc<Agent>>,
+}
+
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) clock: SharedClock,
+    pub(crate) readiness: Readiness,
+    data_dir: DataDir,
+    meter: Meter,
+    capacity: Resources,
+    allocatable: Resources,
+    factory: RuntimeFactory,
+    hosted: Mutex<Hosted>,
+    link: Mutex<Link>,
+}
+
+impl Node {
+    /// The node of a data directory, with what an earlier worker left there.
+    pub(crate) async fn open(
+        config: Config,
+        factory: RuntimeFactory,
+        data_dir: DataDir,
+        clock: SharedClock,
+    ) -> Result<Self, JoinError> {
+        let meter = Meter::new(data_dir.path());
+        let (capacity, allocatable) = config.offer.of(meter.capacity());
+        let cluster = data_dir.cluster()?;
+        let owner = Owner { cluster: cluster.clone().unwrap_or_default(), node_id: data_dir.node_id() };
+        let runtimes = factory(&owner);
+        let link = Link { connected: false, since: clock.now(), reason: "not dialled yet".to_owned() };
+        let node = Self {
+            readiness: Readiness::new(),
+            hosted: Mutex::new(Hosted { owner, runtimes, agent: None }),
+            link: Mutex::new(link),
+            config,
+            clock,
+            data_dir,
+            meter,
+            capacity,
+            allocatable,
+            factory,
+        };
+        if let Some(cluster) = cluster {
+            node.join(&cluster).await?;
+        }
+        Ok(node)
+    }
+
+    pub(crate) fn node_id(&self) -> NodeId {
+        self.data_dir.node_id()
+    }
+
+    pub(crate) fn capacity(&self) -> Resources {
+        self.capacity
+    }
+
+    pub(crate) fn allocatable(&self) -> Resources {
+        self.allocatable
+    }
+
+    /// Empty until a cluster has been joined for the first time.
+    pub(crate) fn cluster(&self) -> String {
+        self.hosted.lock().owner.cluster.clone()
+    }
+
+    /// `None` until a cluster has been joined for the first time.
+    pub(crate) fn agent(&self) -> Option<Arc<Agent>> {
+        self.hosted.lock().agent.clone()
+    }
+
+    pub(crate) fn link(&self) -> Link {
+        self.link.lock().clone()
+    }
+
+    pub(crate) fn set_connected(&self) {
+        *self.link.lock() = Link { connected: true, since: self.clock.now(), reason: String::new() };
+        self.readiness.set_ready();
+        metrics::gauge!("davit_worker_connected", "node" => self.config.name.clone()).set(1.0);
+    }
+
+    pub(crate) fn set_disconnected(&self, reason: &str) {
+        let mut link = self.link.lock();
+        if link.connected {
+            link.since = self.clock.now();
+        }
+        link.connected = false;
+        reason.clone_into(&mut link.reason);
+        drop(link);
+        self.readiness.set_not_ready(format!("no session with the manager: {reason}"));
+        metrics::gauge!("davit_worker_connected", "node" => self.config.name.clone()).set(0.0);
+    }
+
+    /// The agent of this cluster: the one that there is, or a new one, where the cluster is another than before.
+    pub(crate) async fn join(&self, cluster: &str) -> Result<Arc<Agent>, JoinError> {
+        let (known, old) = {
+            let hosted = self.hosted.lock();
+            (hosted.owner.cluster.clone(), hosted.agent.clone())
+        };
+        if let Some(agent) = &old
+            && known == cluster
+        {
+            return Ok(Arc::clone(agent));
+        }
+        check_name(cluster)
+            .map_err(|problem| JoinError::Name { name: cluster.to_owned(), problem: problem.to_string() })?;
+        let owner = Owner { cluster: cluster.to_owned(), node_id: self.node_id() };
+        let runtimes = (self.factory)(&owner);
+        let parts = Parts {
+            owner: owner.clone(),
+            runtimes: runtimes.clone(),
+            records: self.data_dir.records_path(cluster),
+            retention: self.config.retention,
+        };
+        let agent = Agent::start(parts, Arc::clone(&self.clock)).await?;
+        self.data_dir.set_cluster(cluster)?;
+        *self.hosted.lock() = Hosted { owner, runtimes, agent: Some(Arc::clone(&agent)) };
+        if let Some(old) = old {
+            tracing::warn!(
+                before = known,
+                now = cluster,
+                attempts = old.statuses().len(),
+                "the manager's cluster is another than before; what runs for the one before is left alone"
+            );
+            // Nothing would watch its processes.
+            tokio::spawn(async move {
+                old.close(|kind| kind == RuntimeKind::Process).await;
+                old.shut_down().await;
+            });
+        }
+        Ok(agent)
+    }
+
+    /// Asks every runtime whether it works.
+    pub(crate) async fn check(&self) -> Vec<Checked> {
+        let runtimes = self.hosted.lock().runtimes.clone();
+        let checks = runtimes.into_iter().map(|runtime| async move {
+            let result = match tokio::time::timeout(CHECK_TIME, runtime.check()).await {
+                Ok(checked) => checked.map(|info| info.version).map_err(|error| error.to_string()),
+                Err(_) => Err(format!("it does not answer within {} s", CHECK_TIME.as_secs())),
+            };
+            Checked { kind: runtime.kind(), result }
+        });
+        futures::future::join_all(checks).await
+    }
+
+    /// What the manager is told at the begin of a session.
+    pub(crate) fn registration(&self, runtimes: &BTreeSet<RuntimeKind>) -> v1::Register {
+        let description = NodeDescription {
+            name: self.config.name.clone(),
+            address: self.config.address.clone(),
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            labels: self.config.labels.clone(),
+            allocatable: self.allocatable,
+            capacity: self.capacity,
+            runtimes: runtimes.clone(),
+            worker_version: VERSION.to_owned(),
+        };
+        let statuses = self.agent().map(|agent| agent.statuses()).unwrap_or_default();
+        let attempts = statuses.into_iter().map(|(key, status)| (key.task_id, status)).collect();
+        let mut register = register_to_proto(&Registration { node_id: self.node_id(), description, attempts });
+        // Live ones come first and are all told: what is left out counts as lost.
+        let mut left = MAX_ENDED_BYTES;
+        register.attempts.retain(|report| {
+            let ended = report.status.as_ref().is_some_and(|status| status.finish_time.is_some());
+            let bytes = if ended { report.encoded_len() + 8 } else { 0 };
+            let fits = bytes <= left;
+            left = left.saturating_sub(bytes);
+            fits
+        });
+        register
+    }
+
+    /// Measures the machine.
+    pub(crate) async fn measure(&self) -> NodeStats {
+        let running = self.agent().map_or(0, |agent| agent.running());
+        self.meter.measure(self.clock.now(), running).await
+    }
+}

@@ -1,0 +1,199 @@
+//! The session with the manager: dials, registers, feeds the agent, and brings up what it reports. A session may break at
+//! any time; the next one begins with a registration and sends anew what was not acknowledged.
+
+mod active;
+mod logs;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::placement::RuntimeKind;
+use davit_core::validate::Violations;
+use davit_proto::convert::{Welcome, welcome_from_proto};
+use davit_proto::v1;
+use davit_proto::v1::session_request::Message as Request;
+use davit_proto::v1::session_response::Message as Response;
+use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
+use davit_svc_kit::backoff::Backoff;
+use davit_svc_kit::client;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use self::active::Active;
+use crate::node::{JoinError, Node};
+
+const FIRST_REDIAL: Duration = Duration::from_millis(100);
+const LONGEST_REDIAL: Duration = Duration::from_secs(5);
+/// Before another try of what is not mended by trying again at once, such as a name in use.
+const REFUSED_REDIAL: Duration = Duration::from_secs(15);
+/// How long the manager may take to answer a registration.
+const WELCOME_TIME: Duration = Duration::from_secs(10);
+/// Messages that wait to be sent.
+const REQUEST_QUEUE: usize = 16;
+/// Assignments come in parts of the manager's choice, each with whole specs.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// Why a session ended or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EndReason {
+    #[error("the worker stops")]
+    Stopped,
+    #[error("the manager's address can't be used: {0}")]
+    Address(#[from] client::AddressError),
+    #[error("can't reach the manager: {0}")]
+    Connect(String),
+    #[error("the manager refused the registration: {0}")]
+    Refused(String),
+    #[error("the manager did not answer the registration in time")]
+    NoWelcome,
+    #[error("the manager's answer can't be understood: {0}")]
+    Unreadable(String),
+    #[error("can't join the cluster: {0}")]
+    Join(#[from] JoinError),
+    #[error("the {kind} runtime does not answer: {problem}")]
+    RuntimeMissing { kind: RuntimeKind, problem: String },
+    #[error("the session broke: {0}")]
+    Broken(String),
+    #[error("the manager ended the session")]
+    Closed,
+    #[error("the manager ended the session: {reason}")]
+    Disconnected { reason: String, retry_after: Duration },
+    #[error("nothing can be sent to the manager")]
+    Stuck,
+    #[error("what this worker can run has changed")]
+    RuntimesChanged,
+}
+
+/// An open session.
+struct Opened {
+    client: WorkerSessionServiceClient<Channel>,
+    requests: mpsc::Sender<v1::SessionRequest>,
+    responses: Streaming<v1::SessionResponse>,
+    welcome: Welcome,
+    offered: BTreeSet<RuntimeKind>,
+}
+
+/// Keeps a session open until the stop; then says goodbye.
+pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {
+    let mut backoff = Backoff::new(FIRST_REDIAL, LONGEST_REDIAL);
+    let mut refused = Backoff::new(REFUSED_REDIAL, REFUSED_REDIAL * 2);
+    loop {
+        let Some(opened) = stop.run_until_cancelled(open(&node)).await else { return };
+        let ended = match opened {
+            Ok(opened) => {
+                backoff.reset();
+                active(&node, opened, &stop).await
+            }
+            Err(reason) => reason,
+        };
+        node.set_disconnected(&ended.to_string());
+        let delay = match &ended {
+            EndReason::Stopped => return,
+            EndReason::Refused(_) | EndReason::Address(_) | EndReason::Join(_) => {
+                tracing::error!(reason = %ended, "this worker can't join");
+                refused.next_delay()
+            }
+            EndReason::Disconnected { retry_after, .. } => {
+                tracing::info!(reason = %ended, "session ended");
+                *retry_after + backoff.next_delay()
+            }
+            EndReason::RuntimesChanged => {
+                tracing::info!(reason = %ended, "session ended");
+                Duration::ZERO
+            }
+            _ => {
+                tracing::warn!(reason = %ended, "no session with the manager");
+                backoff.next_delay()
+            }
+        };
+        if stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Dials and registers.
+async fn open(node: &Node) -> Result<Opened, EndReason> {
+    let offered = offered(node).await?;
+    let channel = client::endpoint(&node.config.manager)?.connect().await;
+    let channel = channel.map_err(|error| EndReason::Connect(causes(&error)))?;
+    let mut client = WorkerSessionServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let (requests, stream) = mpsc::channel(REQUEST_QUEUE);
+    let register = Request::Register(node.registration(&offered));
+    requests.send(v1::SessionRequest { message: Some(register) }).await.map_err(|_| EndReason::Stuck)?;
+    let welcomed = async {
+        let mut responses =
+            client.session(ReceiverStream::new(stream)).await.map_err(|status| refusal(&status))?.into_inner();
+        let first = responses.message().await.map_err(|status| refusal(&status))?.ok_or(EndReason::Closed)?;
+        Ok::<_, EndReason>((responses, first))
+    };
+    let answer = tokio::time::timeout(WELCOME_TIME, welcomed).await.map_err(|_| EndReason::NoWelcome)?;
+    let (responses, first) = answer?;
+    let welcome = match first.message {
+        Some(Response::Welcome(welcome)) => {
+            let mut violations = Violations::new();
+            welcome_from_proto(welcome, "welcome", &mut violations)
+                .ok_or_else(|| EndReason::Unreadable(violations.to_string()))?
+        }
+        Some(Response::Disconnect(disconnect)) => return Err(active::disconnected(disconnect)),
+        _ => return Err(EndReason::Unreadable("its first message is no welcome".to_owned())),
+    };
+    Ok(Opened { client, requests, responses, welcome, offered })
+}
+
+/// What this worker can run now.
+async fn offered(node: &Node) -> Result<BTreeSet<RuntimeKind>, EndReason> {
+    let mut offered = BTreeSet::new();
+    for checked in node.check().await {
+        match checked.result {
+            Ok(_) => {
+                offered.insert(checked.kind);
+            }
+            Err(problem) if node.config.require_runtimes => {
+                return Err(EndReason::RuntimeMissing { kind: checked.kind, problem });
+            }
+            Err(problem) => {
+                tracing::info!(kind = %checked.kind, problem, "a runtime does not answer and is not offered");
+            }
+        }
+    }
+    Ok(offered)
+}
+
+async fn active(node: &Arc<Node>, opened: Opened, stop: &CancellationToken) -> EndReason {
+    let agent = match node.join(&opened.welcome.cluster).await {
+        Ok(agent) => agent,
+        Err(error) => return error.into(),
+    };
+    tracing::info!(
+        cluster = opened.welcome.cluster, session_id = %opened.welcome.session_id, runtimes = ?opened.offered,
+        "session with the manager is open"
+    );
+    metrics::counter!("davit_worker_sessions_total", "node" => node.config.name.clone()).increment(1);
+    Active::new(Arc::clone(node), agent, opened).run(stop).await
+}
+
+fn refusal(status: &Status) -> EndReason {
+    match status.code() {
+        Code::AlreadyExists | Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated => {
+            EndReason::Refused(status.message().to_owned())
+        }
+        code => EndReason::Broken(format!("{code:?}: {}", status.message())),
+    }
+}
+
+/// The error and what lies beneath: transport errors say little by themselves.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

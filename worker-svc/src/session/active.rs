@@ -1,0 +1,241 @@
+//! An open session: waits for the next thing to do, then does it without waiting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::node::NodeStats;
+use davit_core::validate::Violations;
+use davit_proto::convert::{
+    assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto, duration_from_proto, node_stats_to_proto,
+};
+use davit_proto::v1;
+use davit_proto::v1::session_request::Message as Request;
+use davit_proto::v1::session_response::Message as Response;
+use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use super::{EndReason, Opened, logs};
+use crate::agent::Agent;
+use crate::agent::assignments::Batch;
+use crate::node::Node;
+
+/// A session through which no heartbeat went for so long is given up.
+const STUCK_TIME: Duration = Duration::from_secs(10);
+/// How long the manager may take to end the stream after a goodbye.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+/// How often runtimes that did not answer are asked again.
+const RECHECK_PERIOD: Duration = Duration::from_secs(10);
+/// The machine is measured no more often than this.
+const MIN_MEASURE_PERIOD: Duration = Duration::from_secs(1);
+/// Outputs that are read side by side; more are refused.
+const MAX_LOG_READINGS: usize = 32;
+
+pub(super) struct Active {
+    node: Arc<Node>,
+    agent: Arc<Agent>,
+    client: WorkerSessionServiceClient<Channel>,
+    requests: mpsc::Sender<v1::SessionRequest>,
+    responses: Streaming<v1::SessionResponse>,
+    ticks: Interval,
+    stats: watch::Receiver<Option<NodeStats>>,
+    last_sent: Instant,
+    readings: JoinSet<()>,
+    _measuring: AbortOnDropHandle<()>,
+    runtimes_changed: AbortOnDropHandle<()>,
+}
+
+/// The next thing to do.
+enum Action {
+    Heartbeat,
+    Report,
+    Take(Box<Response>),
+    End(EndReason),
+    Nothing,
+}
+
+impl Active {
+    pub(super) fn new(node: Arc<Node>, agent: Arc<Agent>, opened: Opened) -> Self {
+        let Opened { client, requests, responses, welcome, offered } = opened;
+        let mut ticks = tokio::time::interval(welcome.heartbeat_period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (measured, stats) = watch::channel(None);
+        let measuring = tokio::spawn({
+            let node = Arc::clone(&node);
+            let period = welcome.heartbeat_period.max(MIN_MEASURE_PERIOD);
+            async move {
+                while measured.send(Some(node.measure().await)).is_ok() {
+                    tokio::time::sleep(period).await;
+                }
+            }
+        });
+        let runtimes_changed = tokio::spawn({
+            let node = Arc::clone(&node);
+            async move {
+                loop {
+                    tokio::time::sleep(RECHECK_PERIOD).await;
+                    // Only more than before: what stops answering may answer again before anyone needs it.
+                    if super::offered(&node).await.is_ok_and(|now| !now.is_subset(&offered)) {
+                        return;
+                    }
+                }
+            }
+        });
+        Self {
+            node,
+            agent,
+            client,
+            requests,
+            responses,
+            ticks,
+            stats,
+            last_sent: Instant::now(),
+            readings: JoinSet::new(),
+            _measuring: AbortOnDropHandle::new(measuring),
+            runtimes_changed: AbortOnDropHandle::new(runtimes_changed),
+        }
+    }
+
+    pub(super) async fn run(mut self, stop: &CancellationToken) -> EndReason {
+        self.agent.begin_session();
+        self.node.set_connected();
+        loop {
+            let action = self.select(stop).await;
+            if let Some(reason) = self.apply(action) {
+                if matches!(reason, EndReason::Stopped) {
+                    self.say_goodbye().await;
+                }
+                return reason;
+            }
+        }
+    }
+
+    /// Waits for the next thing to do. May be dropped without losing anything.
+    async fn select(&mut self, stop: &CancellationToken) -> Action {
+        tokio::select! {
+            () = stop.cancelled() => Action::End(EndReason::Stopped),
+            _ = self.ticks.tick() => Action::Heartbeat,
+            () = self.agent.report_ready() => Action::Report,
+            response = self.responses.message() => match response {
+                Ok(Some(v1::SessionResponse { message: Some(message) })) => Action::Take(Box::new(message)),
+                // Of a newer manager: something this worker does not know.
+                Ok(Some(v1::SessionResponse { message: None })) => Action::Nothing,
+                Ok(None) => Action::End(EndReason::Closed),
+                Err(status) => Action::End(broken(&status)),
+            },
+            Some(_) = self.readings.join_next() => Action::Nothing,
+            _ = &mut self.runtimes_changed => Action::End(EndReason::RuntimesChanged),
+        }
+    }
+
+    fn apply(&mut self, action: Action) -> Option<EndReason> {
+        match action {
+            Action::Heartbeat => {
+                // A report that found the queue full goes now.
+                self.send_report();
+                self.count();
+                return self.send_heartbeat();
+            }
+            Action::Report => self.send_report(),
+            Action::Take(response) => return self.take(*response),
+            Action::End(reason) => return Some(reason),
+            Action::Nothing => {}
+        }
+        None
+    }
+
+    fn send_heartbeat(&mut self) -> Option<EndReason> {
+        let fresh = self.stats.has_changed().unwrap_or(false);
+        let stats = if fresh { *self.stats.borrow_and_update() } else { None };
+        let heartbeat = Request::Heartbeat(v1::Heartbeat { stats: stats.map(node_stats_to_proto) });
+        if self.requests.try_send(v1::SessionRequest { message: Some(heartbeat) }).is_ok() {
+            self.last_sent = Instant::now();
+            return None;
+        }
+        (self.last_sent.elapsed() >= STUCK_TIME).then_some(EndReason::Stuck)
+    }
+
+    fn send_report(&mut self) {
+        // First a place in the queue: a report that is taken counts as under way.
+        let Ok(place) = self.requests.try_reserve() else { return };
+        let Some(report) = self.agent.next_report() else { return };
+        let reports =
+            report.statuses.iter().map(|(key, status)| attempt_report_to_proto(key.task_id, status)).collect();
+        let report = v1::StatusReport { report_id: report.report_id, reports };
+        place.send(v1::SessionRequest { message: Some(Request::StatusReport(report)) });
+        metrics::counter!("davit_worker_reports_total", "node" => self.node.config.name.clone()).increment(1);
+    }
+
+    fn take(&mut self, response: Response) -> Option<EndReason> {
+        match response {
+            Response::Assignments(assignments) => self.agent.assign(batch(assignments)),
+            Response::StatusAck(ack) => self.agent.acknowledge(ack.report_id),
+            Response::StartLogs(order) => {
+                let (client, agent) = (self.client.clone(), Arc::clone(&self.agent));
+                let refused = self.readings.len() >= MAX_LOG_READINGS;
+                self.readings.spawn(logs::publish(client, agent, order, refused));
+            }
+            Response::Disconnect(disconnect) => return Some(disconnected(disconnect)),
+            Response::Welcome(_) => return Some(EndReason::Unreadable("it welcomes a second time".to_owned())),
+        }
+        None
+    }
+
+    /// Says how many attempts are in each state.
+    fn count(&self) {
+        for (state, count) in self.agent.count_by_state() {
+            let labels = [("node", self.node.config.name.clone()), ("state", state.to_string())];
+            metrics::gauge!("davit_worker_attempts", &labels).set(count as f64);
+        }
+    }
+
+    async fn say_goodbye(mut self) {
+        let goodbye = Request::Goodbye(v1::Goodbye { reason: "the worker was stopped".to_owned() });
+        let end = async {
+            if self.requests.send(v1::SessionRequest { message: Some(goodbye) }).await.is_err() {
+                return;
+            }
+            // Ends this direction; the manager ends the other when it has read everything.
+            drop(self.requests);
+            while let Ok(Some(_)) = self.responses.message().await {}
+        };
+        if tokio::time::timeout(GOODBYE_TIME, end).await.is_err() {
+            tracing::debug!("the manager did not end the session after the goodbye");
+        }
+    }
+}
+
+fn broken(status: &Status) -> EndReason {
+    EndReason::Broken(format!("{:?}: {}", status.code(), status.message()))
+}
+
+pub(super) fn disconnected(disconnect: v1::Disconnect) -> EndReason {
+    let after = disconnect.retry_after;
+    let retry_after = after.and_then(|after| duration_from_proto(after, "retry_after", &mut Violations::new()));
+    EndReason::Disconnected { reason: disconnect.reason, retry_after: retry_after.unwrap_or_default() }
+}
+
+/// Reads assignments. One that can't be read is told and left out; the others are as good as without it.
+fn batch(message: v1::Assignments) -> Batch {
+    let mut batch = Batch { full: message.full, last: message.last, ..Batch::default() };
+    for (index, assignment) in message.assignments.into_iter().enumerate() {
+        let mut violations = Violations::new();
+        match assignment_from_proto(assignment, &format!("assignments[{index}]"), &mut violations) {
+            Some(assignment) => batch.assignments.push(assignment),
+            None => tracing::error!(%violations, "an assignment can't be understood; is the manager newer?"),
+        }
+    }
+    for (index, removed) in message.removed.iter().enumerate() {
+        let mut violations = Violations::new();
+        match attempt_ref_from_proto(removed, &format!("removed[{index}]"), &mut violations) {
+            Some(key) => batch.removed.push(key),
+            None => tracing::error!(%violations, "a removal can't be understood; is the manager newer?"),
+        }
+    }
+    batch
+}
