@@ -48,7 +48,9 @@ fn wrong_specs() -> Vec<Row> {
         wrong(container(r#", "ports": [{"containerPort": 70000}]"#), "spec.container.ports[0].container_port"),
         wrong(container(r#", "ports": [{"containerPort": 80, "protocol": 9}]"#), "spec.container.ports[0].protocol"),
         wrong(
-            container(r#", "ports": [{"containerPort": 80, "hostPort": 8080}, {"containerPort": 81, "hostPort": 8080}]"#),
+            container(
+                r#", "ports": [{"containerPort": 80, "hostPort": 8080}, {"containerPort": 81, "hostPort": 8080}]"#,
+            ),
             "spec.container.ports[1]",
         ),
         wrong(container(r#", "mounts": [{"target": "/x"}]"#), "spec.container.mounts[0]"),
@@ -73,16 +75,16 @@ fn wrong_specs() -> Vec<Row> {
         wrong(spec(r#", "resources": {"limit": {"diskBytes": 1}}"#), "spec.resources.limit.disk_bytes"),
         wrong(spec(r#", "restartPolicy": {"mode": 44}"#), "spec.restart_policy.mode"),
         wrong(spec(r#", "restartPolicy": {"initialDelay": "-5s"}"#), "spec.restart_policy.initial_delay"),
-        wrong(
-            spec(r#", "restartPolicy": {"initialDelay": "10s", "maxDelay": "1s"}"#),
-            "spec.restart_policy.max_delay",
-        ),
+        wrong(spec(r#", "restartPolicy": {"initialDelay": "10s", "maxDelay": "1s"}"#), "spec.restart_policy.max_delay"),
         wrong(spec(r#", "stopPolicy": {"signal": "SIGFOO"}"#), "spec.stop_policy.signal"),
         wrong(spec(r#", "stopPolicy": {"grace": "7200s"}"#), "spec.stop_policy.grace"),
         wrong(spec(r#", "onNodeLoss": {"action": 2}"#), "spec.on_node_loss.wait"),
         wrong(spec(r#", "onNodeLoss": {"action": 1, "wait": "5s"}"#), "spec.on_node_loss.wait"),
         // Everything at once, each with its path.
-        wrong(r#"{"spec": {"name": "", "container": {"image": "B", "ports": [{}]}}}"#.into(), "spec.container.ports[0]"),
+        wrong(
+            r#"{"spec": {"name": "", "container": {"image": "B", "ports": [{}]}}}"#.into(),
+            "spec.container.ports[0]",
+        ),
     ]
 }
 
@@ -119,12 +121,7 @@ fn wrong_calls() -> Vec<Row> {
         row("NodeService/GetNode", "{}", invalid, "node"),
         row("NodeService/CordonNode", r#"{"node": "nobody"}"#, Code::NotFound, "NODE_NOT_FOUND"),
         row("NodeService/ListNodes", r#"{"pageToken": "garbage"}"#, invalid, "page_token"),
-        row(
-            "NodeService/UpdateNode",
-            r#"{"node": "nobody", "userLabels": {"bad key": "x"}}"#,
-            invalid,
-            "user_labels",
-        ),
+        row("NodeService/UpdateNode", r#"{"node": "nobody", "userLabels": {"bad key": "x"}}"#, invalid, "user_labels"),
         row("EventService/ListEvents", r#"{"pageSize": 5000}"#, invalid, "page_size"),
         row("EventService/WatchEvents", r#"{"filter": {"types": [99]}}"#, invalid, "filter.types[0]"),
         row("EventService/WatchEvents", r#"{"filter": {"taskId": "x"}}"#, invalid, "filter.task_id"),
@@ -158,7 +155,8 @@ async fn bad_input_is_answered_with_what_is_wrong_and_where() {
 async fn a_request_of_5_mb_is_refused_and_the_manager_goes_on() {
     let cluster = Cluster::builder().workers(0).start().await;
     let value = "x".repeat(5 * 1024 * 1024);
-    let request = format!(r#"{{"spec": {{"name": "t", "labels": {{"a": "{value}"}}, "container": {{"image": "b"}}}}}}"#);
+    let request =
+        format!(r#"{{"spec": {{"name": "t", "labels": {{"a": "{value}"}}, "container": {{"image": "b"}}}}}}"#);
     let answer = grpcurl::call(cluster.manager_address(), "TaskService/CreateTask", &request).await;
     assert_eq!(answer.code, Code::ResourceExhausted as i32, "{}", answer.text);
     assert!(answer.text.contains("google.rpc.ErrorInfo"), "{}", answer.text);

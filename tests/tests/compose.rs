@@ -1,6 +1,8 @@
 //! The compose cluster, from outside: real images, a real engine, grpcurl and a Python client that is generated on the spot.
 //! `cargo xtask test` builds the images and names the tools.
 
+#![allow(clippy::expect_used, clippy::print_stderr, reason = "a test's own helpers may fail the test and say why")]
+
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -107,8 +109,9 @@ async fn a_stranger_runs_containers_on_three_nodes_with_grpcurl_and_python() {
         r#"{{"name": "sleeper", "container": {{"image": "{IMAGE}", "command": ["sleep", "600"], "pullPolicy": 3}},
             "stopPolicy": {{"signal": "SIGKILL"}}}}"#
     );
-    let created =
-        project.call("TaskService/BatchCreateTasks", &format!(r#"{{"groups": [{{"spec": {spec}, "count": 30}}]}}"#)).await;
+    let created = project
+        .call("TaskService/BatchCreateTasks", &format!(r#"{{"groups": [{{"spec": {spec}, "count": 30}}]}}"#))
+        .await;
     project.wait_for_tasks(30, "TASK_STATE_RUNNING").await;
     assert_eq!(project.task_containers().len(), 30);
     let listed = project.call("TaskService/ListTasks", r#"{"pageSize": 1000}"#).await;
@@ -182,21 +185,26 @@ fn values_of(json: &str, field: &str) -> BTreeSet<String> {
 }
 
 fn containers(filter: &str) -> BTreeSet<String> {
-    lines(run(Command::new("docker").args(["ps", "-q", "--filter", filter])))
+    lines(&run(Command::new("docker").args(["ps", "-q", "--filter", filter])))
 }
 
 fn all_containers(filter: &str) -> BTreeSet<String> {
-    lines(run(Command::new("docker").args(["ps", "-a", "-q", "--filter", filter])))
+    lines(&run(Command::new("docker").args(["ps", "-a", "-q", "--filter", filter])))
 }
 
-fn lines(output: Output) -> BTreeSet<String> {
+fn lines(output: &Output) -> BTreeSet<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|problem| panic!("{command:?}: {problem}"));
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{told}\n{}", output.status, String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{told}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout)
+    );
     output
 }
 
