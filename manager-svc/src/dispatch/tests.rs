@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use davit_core::id::{Attempt, TaskId};
+use davit_core::id::{Attempt, Revision, TaskId};
 use davit_core::node::NodeState;
 use davit_core::restart::RestartMode;
 use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Running, Stopped};
@@ -138,6 +138,18 @@ fn an_outbox_keeps_only_the_newest_word_on_an_attempt() {
 }
 
 #[test]
+fn a_full_set_takes_the_place_of_changes_that_wait() {
+    let session = outbox(1);
+    let removed = Order::Remove(key(crate::commands::test_support::task_id(1), 1));
+    session.put(removed.clone(), Revision(1));
+    session.put_full_set(Vec::new(), Revision(2));
+    session.put(removed.clone(), Revision(3));
+    assert_eq!(delivery(&session), Some(Delivery::FullSet(Vec::new(), Revision(2))));
+    assert_eq!(delivery(&session), Some(Delivery::Changes(vec![removed], Revision(3))));
+    assert_eq!(delivery(&session), None);
+}
+
+#[test]
 fn a_newer_session_closes_the_older_and_survives_its_end() {
     let cluster = Cluster::new(1);
     let (mut router, older, newer) = (Router::default(), outbox(1), outbox(2));
@@ -161,7 +173,7 @@ fn log_orders_wait_behind_assignments_and_are_bounded() {
     };
     let accepted = (0..1000).take_while(|number| session.order_logs(order(*number))).count();
     assert_eq!(accepted, 64);
-    session.put(Order::Remove(order(0).key), davit_core::id::Revision(1));
+    session.put(Order::Remove(order(0).key), Revision(1));
     assert!(matches!(delivery(&session), Some(Delivery::Changes(..))));
     assert_eq!(delivery(&session), Some(Delivery::Logs(order(0))));
     session.close("test");
