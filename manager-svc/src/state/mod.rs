@@ -78,7 +78,8 @@ impl ClusterState {
             state.reindex(None, Some(&task));
             state.tasks.insert(task.task_id, task);
         }
-        let before_events = snapshot.events.first().map_or(snapshot.revision.0, |first| first.revision.0.saturating_sub(1));
+        let before_events =
+            snapshot.events.first().map_or(snapshot.revision.0, |first| first.revision.0.saturating_sub(1));
         state.events = EventLog::new(kept_events, Revision(before_events));
         for event in snapshot.events {
             state.events.push(event);
