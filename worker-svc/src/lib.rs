@@ -27,6 +27,7 @@ use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::config::Config;
 use self::identity::DataDir;
@@ -92,7 +93,8 @@ pub async fn run(
         capacity = ?node.capacity(), allocatable = ?node.allocatable(), "worker"
     );
     let session_stop = CancellationToken::new();
-    let session = tokio::spawn(session::run(Arc::clone(&node), session_stop.clone()));
+    // Also ends when this future is dropped: then the worker is gone at once, as if it had been killed.
+    let session = AbortOnDropHandle::new(tokio::spawn(session::run(Arc::clone(&node), session_stop.clone())));
     let served = serve(&node, listener, http_listener, &shutdown);
     // A server that breaks stops the worker in good order too.
     let stopping = async {

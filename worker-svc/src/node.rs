@@ -245,3 +245,12 @@ impl Node {
         self.meter.measure(self.clock.now(), running).await
     }
 }
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A worker that was dropped leaves nothing that acts in its name.
+        if let Some(agent) = self.agent() {
+            agent.abandon();
+        }
+    }
+}

@@ -403,9 +403,14 @@ impl Agent {
         }
     }
 
-    /// Ends all runners; what runs goes on without them.
-    pub async fn shut_down(&self) {
+    /// Ends all runners, whatever they are doing; what runs goes on without them.
+    pub fn abandon(&self) {
         self.stopped.cancel();
+    }
+
+    /// The same, and waits until they have ended.
+    pub async fn shut_down(&self) {
+        self.abandon();
         self.runners.close();
         self.runners.wait().await;
     }

@@ -1,0 +1,74 @@
+//! A worker that is told to stop.
+
+use davit_core::state::TaskState;
+use davit_core::task::DesiredState::Running;
+use davit_proto::v1::session_request::Message as Request;
+use worker_svc::runtime::RuntimeKind;
+
+use crate::CLUSTER;
+use crate::manager::{Manager, Session};
+use crate::worker::{Machine, container, new_key, process};
+
+/// Reads on until the worker says goodbye and ends the stream.
+async fn goodbye(session: &mut Session) {
+    loop {
+        match session.next().await {
+            Some(Request::Goodbye(goodbye)) => {
+                assert!(!goodbye.reason.is_empty());
+                break;
+            }
+            Some(_) => {}
+            None => panic!("it ended without a goodbye"),
+        }
+    }
+    assert!(session.next().await.is_none());
+}
+
+#[tokio::test]
+async fn containers_outlive_the_worker_and_processes_do_not() {
+    let (mut manager, mut machine) = (Manager::start().await, Machine::new());
+    machine.kinds = vec![RuntimeKind::Docker, RuntimeKind::Process];
+    let worker = machine.worker(&manager).await;
+    let (stays, stops) = (new_key(), new_key());
+    let all = [(stays, Running, &container(&[])), (stops, Running, &process(&[]))];
+    let mut session = manager.session_with(CLUSTER, &all).await;
+    session.until(stays, TaskState::Running).await;
+    session.until(stops, TaskState::Running).await;
+    worker.shutdown.trigger();
+    goodbye(&mut session).await;
+    drop(session);
+    worker.ended().await.unwrap();
+    assert_eq!(machine.engine.running(&machine.owner()), [stays]);
+}
+
+#[tokio::test]
+async fn a_worker_that_takes_its_tasks_along_tells_of_it_before_its_goodbye() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let mut config = machine.config(&manager);
+    config.stop_tasks_on_shutdown = true;
+    let worker = machine.worker_with(config).await;
+    let (key, ignores) = (new_key(), new_key());
+    let all = [(key, Running, &container(&[])), (ignores, Running, &container(&[("ignores_stop", "true")]))];
+    let mut session = manager.session_with(CLUSTER, &all).await;
+    session.until(key, TaskState::Running).await;
+    session.until(ignores, TaskState::Running).await;
+    worker.shutdown.trigger();
+    session.until(key, TaskState::Stopped).await;
+    // It begins nothing new on its way out.
+    session.change(new_key(), Running, &container(&[])).await;
+    session.until(ignores, TaskState::Stopped).await;
+    goodbye(&mut session).await;
+    drop(session);
+    worker.ended().await.unwrap();
+    assert_eq!(machine.engine.running(&machine.owner()), []);
+}
+
+#[tokio::test]
+async fn a_worker_without_a_manager_stops_at_once() {
+    let (manager, machine) = (Manager::start().await, Machine::new());
+    let config = machine.config(&manager);
+    drop(manager);
+    let worker = machine.worker_with(config).await;
+    worker.shutdown.trigger();
+    worker.ended().await.unwrap();
+}

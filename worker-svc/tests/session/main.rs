@@ -1,0 +1,36 @@
+//! A whole worker over a fake engine, with a manager that does what the test says, over real connections.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+mod ends;
+mod life;
+mod manager;
+mod output;
+mod restarts;
+mod worker;
+
+use std::future::Future;
+use std::time::Duration;
+
+const CLUSTER: &str = "test";
+const HEARTBEAT: Duration = Duration::from_millis(50);
+/// Only a hang reaches it.
+const HANG: Duration = Duration::from_secs(30);
+
+/// Waits for what must come, and names it if it does not.
+async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(HANG, wait).await {
+        Ok(value) => value,
+        Err(_) => panic!("still no {what}"),
+    }
+}
+
+/// Waits until a condition that nothing announces holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let polled = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    in_time(what, polled).await;
+}

@@ -1,0 +1,217 @@
+//! Streams that break, workers that die, managers that change.
+
+use davit_core::id::AttemptKey;
+use davit_core::state::TaskState;
+use davit_core::task::DesiredState::Running;
+use davit_proto::v1::session_response::Message as Response;
+use davit_proto::{convert, v1};
+use tonic::Status;
+use worker_svc::runtime::RuntimeKind;
+use worker_svc::runtime::fake::Step;
+
+use crate::manager::Manager;
+use crate::worker::{Machine, container, new_key, process};
+use crate::{CLUSTER, until};
+
+#[tokio::test]
+async fn a_cut_stream_loses_no_status() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.acknowledges = false;
+    session.until(key, TaskState::Preparing).await;
+    drop(session);
+    until("its start", || machine.engine.running(&machine.owner()) == [key]).await;
+    machine.engine.end(&machine.owner(), key, 5);
+
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    let registered = session.register.attempts.clone();
+    assert_eq!(registered.len(), 1);
+    let failed = session.until(key, TaskState::Failed).await;
+    assert_eq!(failed.exit_code, Some(5));
+    // Told durably: not told again.
+    drop(session);
+    let mut session = manager.session_with(CLUSTER, &[]).await;
+    let other = new_key();
+    session.change(other, Running, &spec).await;
+    session.until(other, TaskState::Running).await;
+    assert!(session.statuses.iter().all(|(of, _)| *of == other), "{:?}", session.statuses);
+}
+
+#[tokio::test]
+async fn a_stream_cut_twenty_times_runs_everything_once() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (mut all, spec) = (Vec::new(), container(&[]));
+    for _ in 0..20 {
+        all.push(new_key());
+        let assigned: Vec<_> = all.iter().map(|key| (*key, Running, &spec)).collect();
+        drop(manager.session_with(CLUSTER, &assigned).await);
+    }
+    let assigned: Vec<_> = all.iter().map(|key| (*key, Running, &spec)).collect();
+    let mut session = manager.session_with(CLUSTER, &assigned).await;
+    for key in &all {
+        session.until(*key, TaskState::Running).await;
+    }
+    assert_eq!(machine.engine.running(&machine.owner()), all);
+    let starts = machine.engine.calls().into_iter().filter(|call| call.step == Step::Start).count();
+    assert_eq!(starts, all.len());
+}
+
+#[tokio::test]
+async fn a_killed_worker_finds_its_attempts_and_disturbs_none() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (runs, ends, unwanted) = (new_key(), new_key(), new_key());
+    let spec = container(&[]);
+    let all = [(runs, Running, &spec), (ends, Running, &spec), (unwanted, Running, &spec)];
+    let mut session = manager.session_with(CLUSTER, &all).await;
+    for (key, _, _) in all {
+        session.until(key, TaskState::Running).await;
+    }
+    let before = session.until(runs, TaskState::Running).await;
+    worker.kill().await;
+    drop(session);
+    machine.engine.end(&machine.owner(), ends, 0);
+    let calls = machine.engine.calls().len();
+
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session(CLUSTER).await;
+    let mut states: Vec<_> =
+        session.register.attempts.iter().map(|report| report.status.clone().unwrap().state()).collect();
+    states.sort_unstable();
+    assert_eq!(states, [v1::TaskState::Running, v1::TaskState::Running, v1::TaskState::Completed]);
+    session.assign(true, false, &[(runs, Running, &spec)], &[]).await;
+    session.assign(true, true, &[], &[]).await;
+    let after = session.until(runs, TaskState::Running).await;
+    assert!(after.sequence > before.sequence);
+    assert_eq!((after.started_at, after.ports), (before.started_at, before.ports));
+    session.until(ends, TaskState::Completed).await;
+    until("the end of what is not assigned", || machine.engine.running(&machine.owner()) == [runs]).await;
+    let disturbed = machine.engine.calls().into_iter().skip(calls).any(|call| {
+        call.key == Some(runs) && matches!(call.step, Step::Create | Step::Start | Step::Stop | Step::Remove)
+    });
+    assert!(!disturbed);
+}
+
+#[tokio::test]
+async fn what_ran_and_is_gone_fails_and_is_not_run_again() {
+    let (mut manager, mut machine) = (Manager::start().await, Machine::new());
+    machine.kinds = vec![RuntimeKind::Process];
+    let worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), process(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.kill().await;
+    drop(session);
+    // The machine is restarted, say: no process is left.
+    machine.engine = worker_svc::runtime::FakeEngine::new(std::sync::Arc::new(davit_svc_kit::clock::SystemClock));
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    assert!(session.until(key, TaskState::Failed).await.reason.contains("gone"));
+    assert!(!machine.engine.calls().iter().any(|call| call.step == Step::Start));
+}
+
+#[tokio::test]
+async fn attempts_of_an_engine_that_is_down_are_still_held() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.kill().await;
+    drop(session);
+    machine.engine.set_down(Some("restarting"));
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    assert!(session.register.runtimes.is_empty());
+    assert_eq!(session.register.attempts.len(), 1, "the manager must not take it for lost");
+    machine.engine.set_down(None);
+    session.until(key, TaskState::Running).await;
+    assert_eq!(machine.engine.running(&machine.owner()), [key]);
+}
+
+#[tokio::test]
+async fn another_cluster_is_joined_anew_and_the_old_ones_containers_stay() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    drop(session);
+    let other = new_key();
+    let mut session = manager.session_with("other", &[(other, Running, &spec)]).await;
+    session.until(other, TaskState::Running).await;
+    assert_eq!(machine.engine.running(&machine.owner()), [key]);
+    let cluster = std::fs::read_to_string(machine.data_dir().join("cluster")).unwrap();
+    assert_eq!(cluster.trim(), "other");
+}
+
+#[tokio::test]
+async fn an_answer_that_names_no_cluster_is_not_taken() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let session = manager.session("../etc").await;
+    let mut client = worker.client().await;
+    let told = async {
+        loop {
+            let told = client.get_worker(v1::GetWorkerRequest {}).await.unwrap().into_inner();
+            if told.disconnect_reason.contains("../etc") {
+                return;
+            }
+        }
+    };
+    crate::in_time("the reason", told).await;
+    drop(session);
+}
+
+#[tokio::test]
+async fn a_disconnect_is_obeyed_and_a_refusal_is_told() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let session = manager.session_with(CLUSTER, &[]).await;
+    let wait = std::time::Duration::from_millis(300);
+    let disconnect =
+        v1::Disconnect { reason: "moving".to_owned(), retry_after: Some(convert::duration_to_proto(wait)) };
+    session.send(Response::Disconnect(disconnect)).await;
+    let since = tokio::time::Instant::now();
+    let dialled = manager.dialled().await;
+    assert!(since.elapsed() >= wait);
+
+    dialled.refuse(Status::already_exists("the name node-1 is in use"));
+    let mut client = worker.client().await;
+    let told = async {
+        loop {
+            let told = client.get_worker(v1::GetWorkerRequest {}).await.unwrap().into_inner();
+            if told.disconnect_reason.contains("the name node-1 is in use") {
+                assert!(!told.connected);
+                return;
+            }
+        }
+    };
+    crate::in_time("the refusal", told).await;
+}
+
+#[tokio::test]
+async fn two_workers_do_not_share_a_data_directory() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _first = machine.worker(&manager).await;
+    let _session = manager.session(CLUSTER).await;
+    let error = machine.worker(&manager).await.ended().await.unwrap_err();
+    assert!(error.contains("another worker"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stale_attempt_is_removed_by_the_full_set() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (old, spec) = (new_key(), container(&[]));
+    let new = AttemptKey { attempt: old.attempt.next(), ..old };
+    let mut session = manager.session_with(CLUSTER, &[(old, Running, &spec)]).await;
+    session.until(old, TaskState::Running).await;
+    drop(session);
+    let mut session = manager.session_with(CLUSTER, &[(new, Running, &spec)]).await;
+    session.until(new, TaskState::Running).await;
+    until("the end of the old attempt", || machine.engine.running(&machine.owner()) == [new]).await;
+}
