@@ -146,7 +146,11 @@ impl Config {
         }
         if self.listen == self.http_listen && self.listen.port() != 0 {
             let value = self.http_listen.to_string();
-            return Err(ConfigError::invalid("http-listen", &value, "is the same as `listen`; each needs a port of its own"));
+            return Err(ConfigError::invalid(
+                "http-listen",
+                &value,
+                "is the same as `listen`; each needs a port of its own",
+            ));
         }
         if let Some(filter) = &self.log {
             check_filter(filter).map_err(|problem| ConfigError::invalid("log", filter, problem))?;

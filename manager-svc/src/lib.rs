@@ -45,6 +45,14 @@ pub enum Error {
     /// The API can't be served.
     #[error("the API can't be served: {0}")]
     Grpc(#[from] ServeError),
+    /// One of its loops broke.
+    #[error("its {part} broke: {source}")]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// How.
+        source: tokio::task::JoinError,
+    },
     /// Metrics can't be collected.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -102,7 +110,14 @@ pub async fn run(
     };
     // The writer outlives the servers, so that calls under way at shutdown still get their answer.
     let writer_shutdown = Shutdown::new();
-    let writer_task = tokio::spawn(writer.run(writer_shutdown.clone()));
+    let writer_task = tokio::spawn({
+        let (stop, all) = (writer_shutdown.clone(), shutdown.clone());
+        async move {
+            // Without its writer a manager is of no use: whatever ends the writer, even a panic, ends the rest.
+            let _ends_the_rest = all.token().clone().drop_guard();
+            writer.run(stop).await;
+        }
+    });
     let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), clock, status };
     let placer_task = tokio::spawn(placer.run(shutdown.clone()));
     let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));
@@ -120,10 +135,8 @@ pub async fn run(
     };
     let (served, side_served) = tokio::join!(api, side_port);
     writer_shutdown.trigger();
-    for task in [writer_task, placer_task, health_task] {
-        if let Err(problem) = task.await {
-            tracing::error!(%problem, "a part of the manager broke");
-        }
+    for (part, task) in [("writer", writer_task), ("placer", placer_task), ("health", health_task)] {
+        task.await.map_err(|source| Error::Part { part, source })?;
     }
     served?;
     side_served.map_err(Error::Http)

@@ -33,7 +33,7 @@ fn wrong_specs() -> Vec<Row> {
     vec![
         wrong("{}".into(), "spec"),
         wrong(r#"{"spec": {}}"#.into(), "spec.name"),
-        wrong(r#"{"spec": {"name": "t"}}"#.into(), "spec.runtime"),
+        wrong(r#"{"spec": {"name": "t"}}"#.into(), "spec\""),
         wrong(r#"{"spec": {"name": "no spaces", "container": {"image": "busybox"}}}"#.into(), "spec.name"),
         wrong(format!(r#"{{"spec": {{"name": "{}", "container": {{"image": "b"}}}}}}"#, "a".repeat(64)), "spec.name"),
         wrong(r#"{"spec": {"name": "t", "container": {}}}"#.into(), "spec.container.image"),

@@ -36,7 +36,8 @@ pub(super) fn gather(state: &ClusterState, now: Timestamp, blocked: &BTreeSet<Re
     let mut groups: Vec<Group> = Vec::new();
     let mut index_of: BTreeMap<Requirements, usize> = BTreeMap::new();
     let wanted = state.placeable(now).map(|task| (task.key(), task.spec.requirements()));
-    for (key, requirements) in wanted.filter(|(_, requirements)| !blocked.contains(requirements)).take(MAX_TASKS_PER_BATCH)
+    for (key, requirements) in
+        wanted.filter(|(_, requirements)| !blocked.contains(requirements)).take(MAX_TASKS_PER_BATCH)
     {
         match index_of.get(&requirements) {
             Some(index) => groups[*index].keys.push(key),
@@ -146,13 +147,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_spread_over_the_tasks_and_the_rest_gets_the_reason() {
-        let answer = Answer { runs: vec![(node(1).node_id, 2), (node(2).node_id, 1)], unplaced_reason: "full".to_owned() };
+        let answer =
+            Answer { runs: vec![(node(1).node_id, 2), (node(2).node_id, 1)], unplaced_reason: "full".to_owned() };
         let (placements, unplaced) = resolve(&group(5), &answer);
-        assert_eq!(placements.iter().map(|p| p.node_id).collect::<Vec<_>>(), vec![
-            node(1).node_id,
-            node(1).node_id,
-            node(2).node_id
-        ]);
+        assert_eq!(
+            placements.iter().map(|p| p.node_id).collect::<Vec<_>>(),
+            vec![node(1).node_id, node(1).node_id, node(2).node_id]
+        );
         assert_eq!(unplaced.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>(), vec!["full", "full"]);
     }
 
@@ -169,7 +170,10 @@ mod tests {
         assert_eq!(known.update([node(1), node(2)]), Delta::default());
         let cordoned = NodeView { cordoned: true, ..node(1) };
         let delta = known.update([cordoned.clone()]);
-        assert_eq!((delta.upserted, delta.removed, delta.is_substantial), (vec![cordoned], vec![node(2).node_id], true));
+        assert_eq!(
+            (delta.upserted, delta.removed, delta.is_substantial),
+            (vec![cordoned], vec![node(2).node_id], true)
+        );
     }
 
     #[test]

@@ -29,10 +29,7 @@ pub(super) enum StreamError {
     Address(#[from] davit_svc_kit::client::AddressError),
     /// Nobody there.
     #[error("{address} can't be reached: {}", root_cause(.source))]
-    Unreachable {
-        address: String,
-        source: tonic::transport::Error,
-    },
+    Unreachable { address: String, source: tonic::transport::Error },
     /// The scheduler ended the stream with an error.
     #[error("{} ({:?})", .0.message(), .0.code())]
     Status(Box<tonic::Status>),
@@ -93,7 +90,12 @@ impl PlaceStream {
     }
 
     /// Has groups placed; one answer for each, in order.
-    pub(super) async fn place(&mut self, groups: &[Group], algorithm: &str, seed: u64) -> Result<Vec<Answer>, StreamError> {
+    pub(super) async fn place(
+        &mut self,
+        groups: &[Group],
+        algorithm: &str,
+        seed: u64,
+    ) -> Result<Vec<Answer>, StreamError> {
         self.batch_id += 1;
         let to_proto = |(index, group): (usize, &Group)| v1::PlacementGroup {
             group_id: index.to_string(),
