@@ -81,11 +81,13 @@ struct Opened {
 pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut backoff = Backoff::new(FIRST_REDIAL, LONGEST_REDIAL);
     let mut refused = Backoff::new(REFUSED_REDIAL, REFUSED_REDIAL * 2);
+    let mut said = None;
     loop {
         let Some(opened) = stop.run_until_cancelled(open(&node)).await else { return };
         let ended = match opened {
             Ok(opened) => {
                 backoff.reset();
+                said = None;
                 active(&node, opened, &stop).await
             }
             Err(reason) => reason,
@@ -106,13 +108,19 @@ pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {
                 Duration::ZERO
             }
             _ => {
-                tracing::warn!(reason = %ended, "no session with the manager");
+                // The same reason over and over is said once.
+                if said.as_ref() == Some(&ended.to_string()) {
+                    tracing::debug!(reason = %ended, "still no session with the manager");
+                } else {
+                    tracing::warn!(reason = %ended, "no session with the manager");
+                }
                 backoff.next_delay()
             }
         };
         if stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
             return;
         }
+        said = Some(ended.to_string());
     }
 }
 
@@ -174,7 +182,7 @@ async fn active(node: &Arc<Node>, opened: Opened, stop: &CancellationToken) -> E
         "session with the manager is open"
     );
     metrics::counter!("davit_worker_sessions_total", "node" => node.config.name.clone()).increment(1);
-    Active::new(Arc::clone(node), agent, opened).run(stop).await
+    Active::new(Arc::clone(node), agent, opened).await.run(stop).await
 }
 
 fn refusal(status: &Status) -> EndReason {

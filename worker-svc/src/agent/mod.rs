@@ -4,8 +4,11 @@
 //! - A task runner per attempt performs the steps; nothing else touches an attempt's instance.
 //! - The agent knows no network: a session feeds it assignments and takes reports from it, and may break at any time.
 
+mod adopt;
 pub mod assignments;
+mod closing;
 mod held;
+mod look;
 pub mod next_step;
 mod records;
 pub mod reporter;
@@ -18,8 +21,6 @@ use std::time::Duration;
 
 use davit_core::id::AttemptKey;
 use davit_core::placement::RuntimeKind;
-use davit_core::spec::StopPolicy;
-use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState};
 use davit_proto::convert::Assignment;
 use jiff::Timestamp;
@@ -30,44 +31,17 @@ use tokio_util::task::TaskTracker;
 
 use self::assignments::{Batch, Follower, Order};
 use self::held::{Held, Wanted};
+pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
 use self::records::Records;
 use self::reporter::{Report, Reporter};
 use self::task_runner::{Runner, Start};
-use crate::runtime::{Instance, InstanceState, Owner, Runtime, SharedClock};
+use crate::runtime::{InstanceState, Owner, Runtime, SharedClock};
 
 /// How many instances are created and started side by side: engines become slower with more.
 const STARTS_AT_ONCE: usize = 8;
-/// How long a runtime may take to list what it has, at the worker's start.
-const LIST_TIME: Duration = Duration::from_secs(10);
 /// Reasons are cut here: engines can be long-winded, and every status is kept and sent.
 const MAX_REASON_BYTES: usize = 2048;
-
-/// An attempt that this worker holds, for people.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LocalAttempt {
-    /// Which.
-    pub key: AttemptKey,
-    /// The task's name; empty while it is not known.
-    pub name: String,
-    /// Whether the manager wants it to run; `None` while it has not said.
-    pub wanted: Option<DesiredState>,
-    /// What is known of it.
-    pub status: AttemptStatus,
-    /// Whether the manager has that status durably.
-    pub acknowledged: bool,
-}
-
-/// Where an attempt's output is.
-#[derive(Debug)]
-pub enum Output {
-    /// This worker does not hold the attempt.
-    NotHeld,
-    /// It has not started.
-    NoneYet,
-    /// This runtime has it.
-    From(Arc<dyn Runtime>),
-}
 
 /// Holds the attempts of one owner.
 pub struct Agent {
@@ -152,51 +126,6 @@ impl Agent {
         self.runtimes.iter().find(|runtime| runtime.kind() == kind).cloned()
     }
 
-    /// Finds what earlier workers left: what the runtimes list, and what only the records tell.
-    async fn adopt(self: &Arc<Self>) -> std::io::Result<()> {
-        let records = self.records.load().await?;
-        let mut unheard = records.clone();
-        for runtime in &self.runtimes {
-            let kind = runtime.kind();
-            let listed = match tokio::time::timeout(LIST_TIME, runtime.list()).await {
-                Ok(Ok(listed)) => listed,
-                Ok(Err(error)) => {
-                    tracing::warn!(%kind, %error, "can't list what runs here; it is looked for later");
-                    continue;
-                }
-                Err(_) => {
-                    tracing::warn!(%kind, "can't list what runs here in time; it is looked for later");
-                    continue;
-                }
-            };
-            let count = listed.len();
-            for Instance { key, state } in listed {
-                unheard.remove(&key);
-                let asked_to_stop = records.get(&key).is_some_and(|record| record.asked_to_stop);
-                self.take_up(key, kind, asked_to_stop, &Start::Found(state));
-            }
-            unheard.retain(|key, record| {
-                let missing = record.kind == kind;
-                if missing {
-                    self.take_up(*key, kind, record.asked_to_stop, &Start::Missing);
-                }
-                !missing
-            });
-            if count > 0 {
-                tracing::info!(%kind, count, "found attempts of an earlier worker");
-            }
-        }
-        for (key, record) in unheard {
-            self.take_up(key, record.kind, record.asked_to_stop, &Start::Unknown);
-        }
-        Ok(())
-    }
-
-    fn take_up(self: &Arc<Self>, key: AttemptKey, kind: RuntimeKind, asked_to_stop: bool, start: &Start) {
-        let wanted = Wanted { want: Want::Undecided, spec: None };
-        self.hold(&mut self.state.lock(), key, kind, wanted, asked_to_stop, start);
-    }
-
     /// Begins to hold an attempt, with a runner of its own.
     fn hold(
         self: &Arc<Self>,
@@ -275,15 +204,6 @@ impl Agent {
         }
     }
 
-    /// All attempts with their newest status, for a registration; those that the manager needs to hear of come first.
-    #[must_use]
-    pub fn statuses(&self) -> Vec<(AttemptKey, AttemptStatus)> {
-        let state = self.state.lock();
-        let mut statuses: Vec<_> = state.held.iter().map(|(key, held)| (*key, held.status.clone())).collect();
-        statuses.sort_by_key(|(key, status)| (status.state.is_terminal(), state.reporter.is_acknowledged(*key)));
-        statuses
-    }
-
     /// The report to send now, if there is one.
     #[must_use]
     pub fn next_report(&self) -> Option<Report> {
@@ -302,117 +222,6 @@ impl Agent {
     /// Waits until there may be a report to send.
     pub async fn report_ready(&self) {
         self.report_ready.notified().await;
-    }
-
-    /// How many attempts run.
-    #[must_use]
-    pub fn running(&self) -> u32 {
-        let state = self.state.lock();
-        let runs = |held: &&Held| matches!(held.status.state, TaskState::Running | TaskState::Stopping);
-        u32::try_from(state.held.values().filter(runs).count()).unwrap_or(u32::MAX)
-    }
-
-    /// How many attempts are in each state.
-    #[must_use]
-    pub fn count_by_state(&self) -> BTreeMap<TaskState, usize> {
-        let mut counts = BTreeMap::new();
-        for held in self.state.lock().held.values() {
-            *counts.entry(held.status.state).or_default() += 1;
-        }
-        counts
-    }
-
-    /// What it holds, from the first key after `after`.
-    #[must_use]
-    pub fn local_attempts(&self, after: Option<AttemptKey>, limit: usize) -> Vec<LocalAttempt> {
-        let state = self.state.lock();
-        let after = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let of = |(key, held): (&AttemptKey, &Held)| LocalAttempt {
-            key: *key,
-            name: held.name(),
-            wanted: held.desired_state(),
-            status: held.status.clone(),
-            acknowledged: state.reporter.is_acknowledged(*key),
-        };
-        state.held.range((after, std::ops::Bound::Unbounded)).take(limit).map(of).collect()
-    }
-
-    /// What runs this attempt. With `wait`, waits until it has started or ended.
-    pub async fn output_of(&self, key: AttemptKey, wait: bool) -> Output {
-        let mut changed = self.changed.subscribe();
-        loop {
-            changed.borrow_and_update();
-            let held = self.state.lock().held.get(&key).map(|held| (held.kind, held.status.state));
-            let Some((kind, state)) = held else { return Output::NotHeld };
-            if state >= TaskState::Running {
-                return self.runtime(kind).map_or(Output::NotHeld, Output::From);
-            }
-            if !wait || changed.changed().await.is_err() {
-                return Output::NoneYet;
-            }
-        }
-    }
-
-    /// Stops attempts because the worker goes away, and begins no more. Waits until they have ended.
-    pub async fn close(&self, which: impl Fn(RuntimeKind) -> bool) {
-        {
-            let mut state = self.state.lock();
-            state.closing = true;
-            for held in state.held.values().filter(|held| which(held.kind) && held.ended_at.is_none()) {
-                held.want(Want::Stop, None);
-            }
-        }
-        let ended = |held: &Held| !which(held.kind) || held.ended_at.is_some();
-        self.until(|state| state.held.values().all(ended)).await;
-    }
-
-    /// Kills what [`Agent::close`] could not stop in time.
-    pub async fn kill(&self, which: impl Fn(RuntimeKind) -> bool) {
-        let left: Vec<_> = {
-            let state = self.state.lock();
-            let left = state.held.iter().filter(|(_, held)| which(held.kind) && held.ended_at.is_none());
-            left.map(|(key, held)| (*key, held.kind)).collect()
-        };
-        let how = StopPolicy { signal: "SIGKILL".to_owned(), grace: Duration::ZERO };
-        let kills = left.into_iter().map(|(key, kind)| {
-            let (runtime, how) = (self.runtime(kind), &how);
-            async move {
-                tracing::warn!(%key, "killing an attempt that did not stop in time");
-                if let Some(runtime) = runtime
-                    && let Err(error) = runtime.stop(key, how).await
-                {
-                    tracing::warn!(%key, %error, "can't kill it");
-                }
-            }
-        });
-        futures::future::join_all(kills).await;
-    }
-
-    /// Waits until the manager knows everything.
-    pub async fn flushed(&self) {
-        self.until(|state| state.reporter.is_empty()).await;
-    }
-
-    async fn until(&self, done: impl Fn(&State) -> bool) {
-        let mut changed = self.changed.subscribe();
-        loop {
-            changed.borrow_and_update();
-            if done(&self.state.lock()) || changed.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Ends all runners, whatever they are doing; what runs goes on without them.
-    pub fn abandon(&self) {
-        self.stopped.cancel();
-    }
-
-    /// The same, and waits until they have ended.
-    pub async fn shut_down(&self) {
-        self.abandon();
-        self.runners.close();
-        self.runners.wait().await;
     }
 
     /// Removes ended attempts whose retention has passed.

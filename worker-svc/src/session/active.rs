@@ -43,7 +43,7 @@ pub(super) struct Active {
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
     ticks: Interval,
-    stats: watch::Receiver<Option<NodeStats>>,
+    stats: watch::Receiver<NodeStats>,
     last_sent: Instant,
     readings: JoinSet<()>,
     _measuring: AbortOnDropHandle<()>,
@@ -60,17 +60,20 @@ enum Action {
 }
 
 impl Active {
-    pub(super) fn new(node: Arc<Node>, agent: Arc<Agent>, opened: Opened) -> Self {
+    pub(super) async fn new(node: Arc<Node>, agent: Arc<Agent>, opened: Opened) -> Self {
         let Opened { client, requests, responses, welcome, offered } = opened;
         let mut ticks = tokio::time::interval(welcome.heartbeat_period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (measured, stats) = watch::channel(None);
+        // The first heartbeat brings stats already.
+        let (measured, mut stats) = watch::channel(node.measure().await);
+        stats.mark_changed();
         let measuring = tokio::spawn({
             let node = Arc::clone(&node);
             let period = welcome.heartbeat_period.max(MIN_MEASURE_PERIOD);
             async move {
-                while measured.send(Some(node.measure().await)).is_ok() {
+                while !measured.is_closed() {
                     tokio::time::sleep(period).await;
+                    measured.send_replace(node.measure().await);
                 }
             }
         });
@@ -151,7 +154,7 @@ impl Active {
 
     fn send_heartbeat(&mut self) -> Option<EndReason> {
         let fresh = self.stats.has_changed().unwrap_or(false);
-        let stats = if fresh { *self.stats.borrow_and_update() } else { None };
+        let stats = fresh.then(|| *self.stats.borrow_and_update());
         let heartbeat = Request::Heartbeat(v1::Heartbeat { stats: stats.map(node_stats_to_proto) });
         if self.requests.try_send(v1::SessionRequest { message: Some(heartbeat) }).is_ok() {
             self.last_sent = Instant::now();

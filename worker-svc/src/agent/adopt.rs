@@ -1,0 +1,63 @@
+//! Taking up what an earlier worker of the same owner left: what the runtimes list, and what only the records tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::AttemptKey;
+use davit_core::placement::RuntimeKind;
+
+use super::Agent;
+use super::held::Wanted;
+use super::next_step::Want;
+use super::task_runner::Start;
+use crate::runtime::Instance;
+
+/// How long a runtime may take to list what it has, at the worker's start.
+const LIST_TIME: Duration = Duration::from_secs(10);
+
+impl Agent {
+    /// Finds what earlier workers left: what the runtimes list, and what only the records tell.
+    pub(super) async fn adopt(self: &Arc<Self>) -> std::io::Result<()> {
+        let records = self.records.load().await?;
+        let mut unheard = records.clone();
+        for runtime in &self.runtimes {
+            let kind = runtime.kind();
+            let listed = match tokio::time::timeout(LIST_TIME, runtime.list()).await {
+                Ok(Ok(listed)) => listed,
+                Ok(Err(error)) => {
+                    tracing::warn!(%kind, %error, "can't list what runs here; it is looked for later");
+                    continue;
+                }
+                Err(_) => {
+                    tracing::warn!(%kind, "can't list what runs here in time; it is looked for later");
+                    continue;
+                }
+            };
+            let count = listed.len();
+            for Instance { key, state } in listed {
+                unheard.remove(&key);
+                let asked_to_stop = records.get(&key).is_some_and(|record| record.asked_to_stop);
+                self.take_up(key, kind, asked_to_stop, &Start::Found(state));
+            }
+            unheard.retain(|key, record| {
+                let missing = record.kind == kind;
+                if missing {
+                    self.take_up(*key, kind, record.asked_to_stop, &Start::Missing);
+                }
+                !missing
+            });
+            if count > 0 {
+                tracing::info!(%kind, count, "found attempts of an earlier worker");
+            }
+        }
+        for (key, record) in unheard {
+            self.take_up(key, record.kind, record.asked_to_stop, &Start::Unknown);
+        }
+        Ok(())
+    }
+
+    fn take_up(self: &Arc<Self>, key: AttemptKey, kind: RuntimeKind, asked_to_stop: bool, start: &Start) {
+        let wanted = Wanted { want: Want::Undecided, spec: None };
+        self.hold(&mut self.state.lock(), key, kind, wanted, asked_to_stop, start);
+    }
+}

@@ -1,0 +1,74 @@
+//! The end of an agent: stopping what is to stop with the worker, and leaving the rest.
+
+use std::time::Duration;
+
+use davit_core::placement::RuntimeKind;
+use davit_core::spec::StopPolicy;
+
+use super::held::Held;
+use super::next_step::Want;
+use super::{Agent, State};
+
+impl Agent {
+    /// Stops attempts because the worker goes away, and begins no more. Waits until they have ended.
+    pub async fn close(&self, which: impl Fn(RuntimeKind) -> bool) {
+        {
+            let mut state = self.state.lock();
+            state.closing = true;
+            for held in state.held.values().filter(|held| which(held.kind) && held.ended_at.is_none()) {
+                held.want(Want::Stop, None);
+            }
+        }
+        let ended = |held: &Held| !which(held.kind) || held.ended_at.is_some();
+        self.until(|state| state.held.values().all(ended)).await;
+    }
+
+    /// Kills what [`Agent::close`] could not stop in time.
+    pub async fn kill(&self, which: impl Fn(RuntimeKind) -> bool) {
+        let left: Vec<_> = {
+            let state = self.state.lock();
+            let left = state.held.iter().filter(|(_, held)| which(held.kind) && held.ended_at.is_none());
+            left.map(|(key, held)| (*key, held.kind)).collect()
+        };
+        let how = StopPolicy { signal: "SIGKILL".to_owned(), grace: Duration::ZERO };
+        let kills = left.into_iter().map(|(key, kind)| {
+            let (runtime, how) = (self.runtime(kind), &how);
+            async move {
+                tracing::warn!(%key, "killing an attempt that did not stop in time");
+                if let Some(runtime) = runtime
+                    && let Err(error) = runtime.stop(key, how).await
+                {
+                    tracing::warn!(%key, %error, "can't kill it");
+                }
+            }
+        });
+        futures::future::join_all(kills).await;
+    }
+
+    /// Waits until the manager knows everything.
+    pub async fn flushed(&self) {
+        self.until(|state| state.reporter.is_empty()).await;
+    }
+
+    async fn until(&self, done: impl Fn(&State) -> bool) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            if done(&self.state.lock()) || changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends all runners, whatever they are doing; what runs goes on without them.
+    pub fn abandon(&self) {
+        self.stopped.cancel();
+    }
+
+    /// The same, and waits until they have ended.
+    pub async fn shut_down(&self) {
+        self.abandon();
+        self.runners.close();
+        self.runners.wait().await;
+    }
+}
