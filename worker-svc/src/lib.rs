@@ -6,7 +6,6 @@
 pub mod agent;
 pub mod config;
 mod grpc;
-pub mod healthcheck;
 pub mod identity;
 mod node;
 pub mod runtime;

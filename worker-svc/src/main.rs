@@ -11,9 +11,9 @@ use davit_svc_kit::http;
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
 use tokio::net::TcpListener;
+use worker_svc::RuntimeFactory;
 use worker_svc::config::{DockerMode, ProgramConfig, Settings};
 use worker_svc::runtime::{DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock};
-use worker_svc::{RuntimeFactory, healthcheck};
 
 /// Runs the tasks that a Davit manager assigns to this node.
 #[derive(Debug, Parser)]
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.settings.resolve(arguments.config.as_deref()) {
         Ok(config) => match arguments.command {
-            Some(Command::Healthcheck) => block_on(async move { Ok(healthcheck::check(config.http_listen).await?) }),
+            Some(Command::Healthcheck) => block_on(async move { Ok(http::check_ready(config.http_listen).await?) }),
             None => {
                 telemetry::init(config.log_format, config.log.as_deref());
                 block_on(serve(config))

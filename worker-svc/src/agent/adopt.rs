@@ -9,6 +9,7 @@ use davit_core::placement::RuntimeKind;
 use super::Agent;
 use super::held::Wanted;
 use super::next_step::Want;
+use super::records::Mark;
 use super::task_runner::Start;
 use crate::runtime::Instance;
 
@@ -36,13 +37,14 @@ impl Agent {
             let count = listed.len();
             for Instance { key, state } in listed {
                 unheard.remove(&key);
-                let asked_to_stop = records.get(&key).is_some_and(|record| record.asked_to_stop);
-                self.take_up(key, kind, asked_to_stop, &Start::Found(state));
+                // Whatever the record says of its start: an instance tells that itself.
+                let mark = records.get(&key).map_or(Mark::Create, |record| record.mark);
+                self.take_up(key, kind, mark, &Start::Found(state));
             }
             unheard.retain(|key, record| {
                 let missing = record.kind == kind;
                 if missing {
-                    self.take_up(*key, kind, record.asked_to_stop, &Start::Missing);
+                    self.take_up(*key, kind, record.mark, &Start::Missing);
                 }
                 !missing
             });
@@ -51,13 +53,13 @@ impl Agent {
             }
         }
         for (key, record) in unheard {
-            self.take_up(key, record.kind, record.asked_to_stop, &Start::Unknown);
+            self.take_up(key, record.kind, record.mark, &Start::Unknown);
         }
         Ok(())
     }
 
-    fn take_up(self: &Arc<Self>, key: AttemptKey, kind: RuntimeKind, asked_to_stop: bool, start: &Start) {
+    fn take_up(self: &Arc<Self>, key: AttemptKey, kind: RuntimeKind, mark: Mark, start: &Start) {
         let wanted = Wanted { want: Want::Undecided, spec: None };
-        self.hold(&mut self.state.lock(), key, kind, wanted, asked_to_stop, start);
+        self.hold(&mut self.state.lock(), key, kind, wanted, mark, start);
     }
 }

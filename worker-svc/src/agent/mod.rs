@@ -33,7 +33,7 @@ use self::assignments::{Batch, Follower, Order};
 use self::held::{Held, Wanted};
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
-use self::records::Records;
+use self::records::{Mark, Records};
 use self::reporter::{Report, Reporter};
 use self::task_runner::{Runner, Start};
 use crate::runtime::{InstanceState, Owner, Runtime, SharedClock};
@@ -133,17 +133,17 @@ impl Agent {
         key: AttemptKey,
         kind: RuntimeKind,
         wanted: Wanted,
-        asked_to_stop: bool,
+        mark: Mark,
         start: &Start,
     ) {
         let now = self.clock.now();
-        let status = task_runner::first_status(key.attempt, start, asked_to_stop, now);
+        let status = task_runner::first_status(key.attempt, start, mark, now);
         let (orders, receiver) = watch::channel(wanted);
         let status = held::renew(None, status, now);
         state.reporter.put(key, status.clone());
         let ended_at = status.state.is_terminal().then_some(now);
         state.held.insert(key, Held { orders, kind, status, ended_at });
-        let runner = Runner::new(Arc::clone(self), key, kind, receiver, asked_to_stop, start);
+        let runner = Runner::new(Arc::clone(self), key, kind, receiver, mark, start);
         let stopped = self.stopped.clone();
         self.runners.spawn(async move { stopped.run_until_cancelled(runner.run()).await });
         self.report_ready.notify_one();
@@ -199,7 +199,7 @@ impl Agent {
             None if state.closing => {}
             None => {
                 let kind = spec.runtime.kind();
-                self.hold(state, key, kind, Wanted { want, spec: Some(spec) }, false, &Start::New);
+                self.hold(state, key, kind, Wanted { want, spec: Some(spec) }, Mark::Create, &Start::New);
             }
         }
     }

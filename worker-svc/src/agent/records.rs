@@ -1,6 +1,6 @@
 //! The worker's own small record of each attempt that it began, one file each, written before the engine is asked.
 //!
-//! It tells a restarted worker what an engine can't: that an attempt whose instance is gone did run and must not run
+//! It tells a restarted worker what an engine can't: that an attempt whose instance is gone may have run and must not run
 //! again, and that one was asked to stop. Without fsync: a killed worker loses nothing, and after a failure of the whole
 //! machine the engine's own list still tells of containers, while processes are gone and reported as such.
 
@@ -12,13 +12,24 @@ use davit_core::id::{Attempt, AttemptKey};
 use davit_core::placement::RuntimeKind;
 use tokio::fs;
 
+/// How far an attempt was when its record was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mark {
+    /// Its instance was about to be created.
+    Create,
+    /// It was about to be started: it may have run.
+    Start,
+    /// It was asked to stop.
+    Stop,
+}
+
 /// What is kept of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     /// What runs it.
     pub(super) kind: RuntimeKind,
-    /// Whether it was asked to stop.
-    pub(super) asked_to_stop: bool,
+    /// How far it was.
+    pub(super) mark: Mark,
 }
 
 /// The records of one cluster's attempts.
@@ -56,8 +67,12 @@ impl Records {
     pub(super) async fn write(&self, key: AttemptKey, record: Record) -> io::Result<()> {
         let path = self.path(key);
         let unfinished = path.with_extension("new");
-        let stop = if record.asked_to_stop { " stop" } else { "" };
-        fs::write(&unfinished, format!("{}{stop}\n", record.kind)).await?;
+        let mark = match record.mark {
+            Mark::Create => "create",
+            Mark::Start => "start",
+            Mark::Stop => "stop",
+        };
+        fs::write(&unfinished, format!("{} {mark}\n", record.kind)).await?;
         fs::rename(&unfinished, &path).await
     }
 
@@ -85,11 +100,13 @@ fn parse(text: &str) -> Option<Record> {
         "process" => RuntimeKind::Process,
         _ => return None,
     };
-    match (words.next(), words.next()) {
-        (None, _) => Some(Record { kind, asked_to_stop: false }),
-        (Some("stop"), None) => Some(Record { kind, asked_to_stop: true }),
-        _ => None,
-    }
+    let mark = match words.next()? {
+        "create" => Mark::Create,
+        "start" => Mark::Start,
+        "stop" => Mark::Stop,
+        _ => return None,
+    };
+    words.next().is_none().then_some(Record { kind, mark })
 }
 
 #[cfg(test)]
@@ -105,8 +122,8 @@ mod tests {
         let key = |attempt| AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(attempt) };
         let records = Records::new(directory.path().to_owned());
         records.load().await.unwrap();
-        let runs = Record { kind: RuntimeKind::Docker, asked_to_stop: false };
-        let stops = Record { kind: RuntimeKind::Process, asked_to_stop: true };
+        let runs = Record { kind: RuntimeKind::Docker, mark: Mark::Start };
+        let stops = Record { kind: RuntimeKind::Process, mark: Mark::Stop };
         records.write(key(1), runs).await.unwrap();
         records.write(key(2), runs).await.unwrap();
         records.write(key(2), stops).await.unwrap();

@@ -19,7 +19,7 @@ use super::held::Wanted;
 use super::next_step::{
     AfterFailure, Ending, Phase, Step, View, Want, after_failure, ending, ending_without_exit, next_step,
 };
-use super::records::Record;
+use super::records::{Mark, Record};
 use super::{Agent, started};
 use crate::runtime::{AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started};
 
@@ -40,10 +40,12 @@ pub(super) enum Start {
 }
 
 /// The status of an attempt at the moment the worker begins to hold it.
-pub(super) fn first_status(attempt: Attempt, start: &Start, asked_to_stop: bool, now: Timestamp) -> AttemptStatus {
+pub(super) fn first_status(attempt: Attempt, start: &Start, mark: Mark, now: Timestamp) -> AttemptStatus {
+    let asked_to_stop = mark == Mark::Stop;
     let mut status = AttemptStatus { state: TaskState::Preparing, ..AttemptStatus::pending(attempt, "") };
     match start {
         Start::New | Start::Found(InstanceState::Created) => {}
+        Start::Missing if mark == Mark::Create => {}
         Start::Found(InstanceState::Running(started)) => {
             set_started(&mut status, started);
             if asked_to_stop {
@@ -95,7 +97,8 @@ pub(super) struct Runner {
     /// Ticks when any attempt changes.
     ticks: watch::Receiver<()>,
     phase: Phase,
-    asked_to_stop: bool,
+    /// What its record says, or will say.
+    mark: Mark,
     exit: Option<Exit>,
     failures: Failures,
 }
@@ -106,11 +109,13 @@ impl Runner {
         key: AttemptKey,
         kind: RuntimeKind,
         orders: watch::Receiver<Wanted>,
-        asked_to_stop: bool,
+        mark: Mark,
         start: &Start,
     ) -> Self {
         let phase = match start {
             Start::New => Phase::New,
+            // It never ran: its creation was as far as it came.
+            Start::Missing if mark == Mark::Create => Phase::New,
             Start::Unknown => Phase::Unknown,
             // Their end is in their first status.
             Start::Missing | Start::Found(InstanceState::Exited(_)) => Phase::Ended,
@@ -119,7 +124,7 @@ impl Runner {
         let ticks = agent.changed.subscribe();
         let backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         let failures = Failures { step: None, tries: 0, first: Instant::now(), backoff };
-        Self { agent, key, kind, orders, ticks, phase, asked_to_stop, exit: None, failures }
+        Self { agent, key, kind, orders, ticks, phase, mark, exit: None, failures }
     }
 
     /// Takes step after step until nothing is left of the attempt.
@@ -127,11 +132,13 @@ impl Runner {
         loop {
             let wanted = self.orders.borrow_and_update().clone();
             self.ticks.borrow_and_update();
-            self.asked_to_stop |= wanted.want == Want::Stop;
+            if wanted.want == Want::Stop {
+                self.mark = Mark::Stop;
+            }
             let view = View {
                 want: wanted.want,
                 phase: self.phase,
-                asked_to_stop: self.asked_to_stop,
+                asked_to_stop: self.asked_to_stop(),
                 earlier_runs: self.agent.earlier_runs(self.key),
             };
             let decision = next_step(&view);
@@ -169,10 +176,20 @@ impl Runner {
         Ok(AttemptSpec { key: self.key, spec })
     }
 
+    fn asked_to_stop(&self) -> bool {
+        self.mark == Mark::Stop
+    }
+
+    async fn record(&mut self, mark: Mark) -> Result<(), Error> {
+        let written = self.agent.records.write(self.key, Record { kind: self.kind, mark }).await;
+        written.map_err(|source| Error::Io { action: "record an attempt", source })
+    }
+
     async fn look(&mut self) -> Result<Phase, Error> {
         let listed = self.runtime()?.list().await?;
         let found = listed.into_iter().find(|instance| instance.key == self.key);
         Ok(match found {
+            None if self.mark == Mark::Create => Phase::New,
             None => Phase::Exited,
             Some(Instance { state, .. }) => {
                 let phase = started(&state);
@@ -209,8 +226,7 @@ impl Runner {
         let (runtime, attempt) = (self.runtime()?, self.attempt(wanted)?);
         let agent = Arc::clone(&self.agent);
         let Some(_permit) = self.turn(&agent).await else { return Ok(self.phase) };
-        let record = Record { kind: self.kind, asked_to_stop: false };
-        self.agent.records.write(self.key, record).await.map_err(|source| Error::Io { action: "record", source })?;
+        self.record(self.mark).await?;
         runtime.create(&attempt).await?;
         Ok(Phase::Created)
     }
@@ -219,6 +235,8 @@ impl Runner {
         let runtime = self.runtime()?;
         let agent = Arc::clone(&self.agent);
         let Some(_permit) = self.turn(&agent).await else { return Ok(self.phase) };
+        self.record(Mark::Start).await?;
+        self.mark = Mark::Start;
         let started = runtime.start(self.key).await?;
         self.observe(|status| set_started(status, &started));
         Ok(Phase::Started)
@@ -247,9 +265,8 @@ impl Runner {
 
     async fn stop(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let runtime = self.runtime()?;
-        self.asked_to_stop = true;
-        let record = Record { kind: self.kind, asked_to_stop: true };
-        if let Err(error) = self.agent.records.write(self.key, record).await {
+        self.mark = Mark::Stop;
+        if let Err(error) = self.record(Mark::Stop).await {
             tracing::warn!(key = %self.key, %error, "can't record that an attempt is asked to stop");
         }
         self.observe(|status| {
@@ -272,8 +289,8 @@ impl Runner {
     fn report_end(&mut self) -> Phase {
         let exit = self.exit.take();
         let ending = match &exit {
-            Some(exit) => ending(exit, self.asked_to_stop),
-            None => ending_without_exit(self.phase == Phase::Exited, self.asked_to_stop),
+            Some(exit) => ending(exit, self.asked_to_stop()),
+            None => ending_without_exit(self.phase == Phase::Exited, self.asked_to_stop()),
         };
         let now = self.agent.now();
         self.observe(|status| set_ended(status, ending, exit.as_ref(), now));
@@ -284,7 +301,11 @@ impl Runner {
         if let Some(runtime) = self.agent.runtime(self.kind) {
             runtime.remove(self.key).await?;
         }
-        self.agent.records.remove(self.key).await.map_err(|source| Error::Io { action: "record", source })?;
+        self.agent
+            .records
+            .remove(self.key)
+            .await
+            .map_err(|source| Error::Io { action: "remove the record of an attempt", source })?;
         Ok(Phase::Gone)
     }
 

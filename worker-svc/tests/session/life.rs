@@ -165,12 +165,7 @@ async fn an_engine_that_is_down_for_a_while_fails_no_attempt() {
     machine.engine.set_down(Some("restarting"));
     let key = new_key();
     session.change(key, Running, &container(&[])).await;
-    let told = async {
-        while !session.statuses.iter().any(|(_, status)| status.reason.contains("restarting")) {
-            session.next().await.unwrap();
-        }
-    };
-    in_time("a reason", told).await;
+    session.until_reason(key, "restarting").await;
     machine.engine.set_down(None);
     assert_eq!(session.until(key, TaskState::Running).await.reason, "");
 }

@@ -212,4 +212,14 @@ impl Session {
         };
         in_time(&format!("{key} {state}"), reads).await
     }
+
+    /// Reads on until an attempt is reported with a reason that holds this.
+    pub(crate) async fn until_reason(&mut self, key: AttemptKey, part: &str) {
+        let reads = async {
+            while !self.statuses.iter().any(|(of, status)| *of == key && status.reason.contains(part)) {
+                assert!(self.next().await.is_some(), "the worker ended the session before it said {part}");
+            }
+        };
+        in_time(&format!("{key}: {part}"), reads).await;
+    }
 }

@@ -215,3 +215,27 @@ async fn a_stale_attempt_is_removed_by_the_full_set() {
     session.until(new, TaskState::Running).await;
     until("the end of the old attempt", || machine.engine.running(&machine.owner()) == [new]).await;
 }
+
+#[tokio::test]
+async fn what_was_created_and_never_started_runs_after_a_restart() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (lost, created, spec) = (new_key(), new_key(), container(&[]));
+    machine.engine.set_failing(Step::Create, Some("busy"));
+    let mut session = manager.session_with(CLUSTER, &[(lost, Running, &spec)]).await;
+    session.until_reason(lost, "busy").await;
+    machine.engine.set_failing(Step::Create, None);
+    machine.engine.set_failing(Step::Start, Some("jammed"));
+    session.change(created, Running, &spec).await;
+    session.until_reason(created, "jammed").await;
+    worker.kill().await;
+    drop(session);
+    machine.engine.set_failing(Step::Start, None);
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session(CLUSTER).await;
+    assert_eq!(session.register.attempts.len(), 2);
+    session.assign(true, true, &[(lost, Running, &spec), (created, Running, &spec)], &[]).await;
+    session.until(lost, TaskState::Running).await;
+    // The start was tried before: whether it ran can't be known, its instance tells that it did not.
+    session.until(created, TaskState::Running).await;
+}
