@@ -43,7 +43,7 @@ pub struct Settings {
     #[arg(long, env = "DAVIT_LISTEN")]
     pub listen: Option<SocketAddr>,
     /// Where metrics and health listen [default: 127.0.0.1:7421].
-    #[arg(long, env = "DAVIT_HTTP_LISTEN")]
+    #[arg(long, env = "DAVIT_HTTP_LISTEN", global = true)]
     pub http_listen: Option<SocketAddr>,
     /// The manager's address [default: http://127.0.0.1:7400].
     #[arg(long, env = "DAVIT_MANAGER")]

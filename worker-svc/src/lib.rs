@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::placement::RuntimeKind;
+use davit_core::resources::{HumanBytes, HumanCpus};
 use davit_proto::v1::worker_service_server::WorkerServiceServer;
 use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES, server::ServeError};
@@ -43,7 +44,7 @@ pub type RuntimeFactory = Arc<dyn Fn(&Owner) -> Vec<Arc<dyn Runtime>> + Send + S
 /// How long tasks may take to stop when the worker is told to stop them. Their own grace periods end them earlier.
 const STOP_TASKS_TIME: Duration = Duration::from_secs(30);
 /// The same for processes when containers are left running.
-const STOP_PROCESSES_TIME: Duration = Duration::from_secs(5);
+const STOP_PROCESSES_TIME: Duration = Duration::from_secs(4);
 /// For killing what did not stop.
 const KILL_TIME: Duration = Duration::from_secs(1);
 /// For telling the manager the last statuses.
@@ -87,9 +88,11 @@ pub async fn run(
     let clock: SharedClock = Arc::new(SystemClock);
     let node = Node::open(config, runtimes, data_dir, clock).await;
     let node = Arc::new(node.map_err(|error| Error::TakeUp { problem: error.to_string() })?);
+    let allocatable = node.allocatable();
     tracing::info!(
         node_id = %node.node_id(), name = node.config.name, manager = node.config.manager,
-        capacity = ?node.capacity(), allocatable = ?node.allocatable(), "worker"
+        cpus = %HumanCpus(allocatable.cpu_millis), memory = %HumanBytes(allocatable.memory_bytes),
+        disk = %HumanBytes(allocatable.disk_bytes), "worker"
     );
     let session_stop = CancellationToken::new();
     // Also ends when this future is dropped: then the worker is gone at once, as if it had been killed.
@@ -124,7 +127,6 @@ async fn serve(
     http_listener: Option<TcpListener>,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
-    // The gRPC server says "stopping" on its readiness; the session goes on speaking for the node's own until its end.
     let readiness: Readiness = node.readiness.clone();
     let service = WorkerServiceServer::new(grpc::Worker::new(Arc::clone(node)));
     let grpc = GrpcServer::builder()

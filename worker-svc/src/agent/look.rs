@@ -59,7 +59,9 @@ impl Agent {
     /// How many attempts are in each state.
     #[must_use]
     pub fn count_by_state(&self) -> BTreeMap<TaskState, usize> {
-        let mut counts = BTreeMap::new();
+        // Also those that nothing is in: a gauge that is not set keeps what it showed.
+        let reported = TaskState::ALL.into_iter().filter(|state| state.reported_by().is_some());
+        let mut counts: BTreeMap<_, _> = reported.map(|state| (state, 0)).collect();
         for held in self.state.lock().held.values() {
             *counts.entry(held.status.state).or_default() += 1;
         }

@@ -172,7 +172,7 @@ pub fn ending_without_exit(started: bool, asked_to_stop: bool) -> Ending {
         (true, false) => Ending { state: TaskState::Stopped, reason: "was stopped before it was started".to_owned() },
         (false, _) => Ending {
             state: TaskState::Failed,
-            reason: "its container or process is gone: someone else removed it, or the machine was restarted"
+            reason: "its container or process is gone: it was removed from outside, or the worker or machine restarted"
                 .to_owned(),
         },
     }

@@ -1,8 +1,11 @@
 //! A worker that is told to stop.
 
+use std::time::Duration;
+
 use davit_core::state::TaskState;
 use davit_core::task::DesiredState::Running;
 use davit_proto::v1::session_request::Message as Request;
+use tokio::time::Instant;
 use worker_svc::runtime::RuntimeKind;
 
 use crate::CLUSTER;
@@ -71,4 +74,23 @@ async fn a_worker_without_a_manager_stops_at_once() {
     let worker = machine.worker_with(config).await;
     worker.shutdown.trigger();
     worker.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_ignores_its_stop_does_not_hold_up_the_worker() {
+    let (mut manager, mut machine) = (Manager::start().await, Machine::new());
+    machine.kinds = vec![RuntimeKind::Process];
+    let worker = machine.worker(&manager).await;
+    let (key, mut spec) = (new_key(), process(&[("ignores_stop", "true")]));
+    spec.stop.grace = Duration::from_secs(3600);
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    let since = Instant::now();
+    worker.shutdown.trigger();
+    session.until(key, TaskState::Stopped).await;
+    goodbye(&mut session).await;
+    drop(session);
+    worker.ended().await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(10));
+    assert_eq!(machine.engine.running(&machine.owner()), []);
 }
