@@ -50,7 +50,7 @@ pub struct Agent {
     clock: SharedClock,
     records: Records,
     retention: Duration,
-    starts: Semaphore,
+    starts: Arc<Semaphore>,
     state: Mutex<State>,
     report_ready: Notify,
     /// Ticks with every status.
@@ -99,7 +99,7 @@ impl Agent {
             clock,
             records: Records::new(parts.records),
             retention: parts.retention,
-            starts: Semaphore::new(STARTS_AT_ONCE),
+            starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
             state: Mutex::default(),
             report_ready: Notify::new(),
             changed: watch::Sender::new(()),

@@ -12,7 +12,7 @@ use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
 use davit_svc_kit::backoff::Backoff;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::held::Wanted;
@@ -101,6 +101,7 @@ pub(super) struct Runner {
     mark: Mark,
     exit: Option<Exit>,
     failures: Failures,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Runner {
@@ -124,7 +125,7 @@ impl Runner {
         let ticks = agent.changed.subscribe();
         let backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         let failures = Failures { step: None, tries: 0, first: Instant::now(), backoff };
-        Self { agent, key, kind, orders, ticks, phase, mark, exit: None, failures }
+        Self { agent, key, kind, orders, ticks, phase, mark, exit: None, failures, turn: None }
     }
 
     /// Takes step after step until nothing is left of the attempt.
@@ -143,6 +144,9 @@ impl Runner {
             };
             let decision = next_step(&view);
             tracing::trace!(key = %self.key, step = ?decision.step, why = decision.why, "next step");
+            if !matches!(decision.step, Step::Create | Step::Start) {
+                self.turn = None;
+            }
             let done = match decision.step {
                 Step::Look => self.look().await,
                 Step::Prepare => self.prepare(&wanted).await,
@@ -224,8 +228,9 @@ impl Runner {
 
     async fn create(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let (runtime, attempt) = (self.runtime()?, self.attempt(wanted)?);
-        let agent = Arc::clone(&self.agent);
-        let Some(_permit) = self.turn(&agent).await else { return Ok(self.phase) };
+        if !self.has_turn().await {
+            return Ok(self.phase);
+        }
         self.record(self.mark).await?;
         runtime.create(&attempt).await?;
         Ok(Phase::Created)
@@ -233,8 +238,9 @@ impl Runner {
 
     async fn start(&mut self) -> Result<Phase, Error> {
         let runtime = self.runtime()?;
-        let agent = Arc::clone(&self.agent);
-        let Some(_permit) = self.turn(&agent).await else { return Ok(self.phase) };
+        if !self.has_turn().await {
+            return Ok(self.phase);
+        }
         self.record(Mark::Start).await?;
         self.mark = Mark::Start;
         let started = runtime.start(self.key).await?;
@@ -242,13 +248,17 @@ impl Runner {
         Ok(Phase::Started)
     }
 
-    /// Waits for its turn at the engine; `None` when another thing is wanted meanwhile.
-    async fn turn<'a>(&mut self, agent: &'a Agent) -> Option<tokio::sync::SemaphorePermit<'a>> {
-        tokio::select! {
-            biased;
-            permit = agent.starts.acquire() => permit.ok(),
-            () = changed(&mut self.orders) => None,
+    /// Waits for its turn at the engine; false when another thing is wanted meanwhile. The turn lasts from the creation
+    /// to the start, so that of many attempts the first run before the last are created.
+    async fn has_turn(&mut self) -> bool {
+        if self.turn.is_none() {
+            self.turn = tokio::select! {
+                biased;
+                turn = Arc::clone(&self.agent.starts).acquire_owned() => turn.ok(),
+                () = changed(&mut self.orders) => None,
+            };
         }
+        self.turn.is_some()
     }
 
     async fn watch(&mut self) -> Result<Phase, Error> {
@@ -328,6 +338,7 @@ impl Runner {
         self.failures.tries += 1;
         let tries = self.failures.tries;
         let (first, key) = (tries == 1, self.key);
+        self.turn = None;
         match after_failure(step, error, tries, self.failures.first.elapsed()) {
             AfterFailure::Continue(phase) => self.phase = phase,
             AfterFailure::Fail => {
