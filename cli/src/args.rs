@@ -1,0 +1,213 @@
+//! The command line's shape, and the small texts in it that are more than words.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{
+    completion::CompletionArgs, events::EventsArgs, inspect::InspectArgs, logs::LogsArgs, node::NodeCommand,
+    ps::PsArgs, restart::RestartArgs, rm::RmArgs, run::RunArgs, stop::StopArgs,
+};
+
+/// Where a manager listens unless told otherwise.
+pub const DEFAULT_MANAGER: &str = "127.0.0.1:7400";
+
+const AFTER_HELP: &str = "\
+Tasks are named by id, by the beginning or the end of an id, or by name; nodes by name or id.
+
+Exit codes:
+  0    done
+  1    failed
+  2    the command line is wrong
+  3    no manager could be reached
+  130  interrupted
+  `davit run` without --detach ends with the exit code of its task, or with 1 if any of several did not complete.";
+
+/// Runs containers on a cluster of machines.
+#[derive(Debug, Parser)]
+#[command(name = "davit", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// Address of the manager
+    #[arg(long, global = true, env = "DAVIT_MANAGER", value_name = "HOST:PORT", default_value = DEFAULT_MANAGER)]
+    pub manager: String,
+    /// How results are written; json is the canonical JSON of the API's messages
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For programs.
+    Yaml,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a task: a container, or with --process a plain process
+    Run(Box<RunArgs>),
+    /// List tasks
+    Ps(PsArgs),
+    /// Show what a task wrote
+    Logs(LogsArgs),
+    /// Show all that is known of tasks or nodes
+    Inspect(InspectArgs),
+    /// Stop tasks and wait until they ended
+    Stop(StopArgs),
+    /// Start tasks anew, as another attempt
+    Restart(RestartArgs),
+    /// Delete tasks that have ended
+    Rm(RmArgs),
+    /// Show what happened in the cluster
+    Events(EventsArgs),
+    /// Look at nodes and direct them
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Show the cluster as a whole
+    Cluster,
+    /// Write a completion script for a shell
+    Completion(CompletionArgs),
+}
+
+/// Reads `KEY=VALUE`.
+///
+/// # Errors
+/// When there is no `=`, or nothing before it.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+/// Reads an amount of bytes as Docker does: `512m`, `1.5g`, `64MiB`, `1048576`. All units are powers of 1024.
+///
+/// # Errors
+/// When it is no such amount.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not an amount of bytes such as 512m, 1.5g or 64MiB");
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = lower[digits.len()..].trim_end_matches('b').trim_end_matches('i');
+    let power = match unit {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(wrong()),
+    };
+    let amount: f64 = digits.trim().parse().map_err(|_| wrong())?;
+    let total = amount * 1024f64.powi(power);
+    // Beyond 2^53 a float no longer holds every whole number; no machine has that much.
+    if !(1.0..=9_007_199_254_740_992.0).contains(&total) {
+        return Err(wrong());
+    }
+    Ok(total.round() as u64)
+}
+
+/// Reads a number of cores, such as `0.5`, as thousandths.
+///
+/// # Errors
+/// When it is no positive number.
+pub fn cpus(text: &str) -> Result<u64, String> {
+    let cores: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of cores such as 2 or 0.5"))?;
+    let millis = (cores * 1000.0).round();
+    if !(1.0..=1e9).contains(&millis) {
+        return Err(format!("`{text}` is not a number of cores from 0.001 to 1000000"));
+    }
+    Ok(millis as u64)
+}
+
+/// Reads a span of time: `10s`, `1m30s`, `500ms`, or a bare number of seconds.
+///
+/// # Errors
+/// When it is none, or negative.
+pub fn duration(text: &str) -> Result<prost_types::Duration, String> {
+    let wrong = || format!("`{text}` is not a time such as 10s, 1m30s or 500ms");
+    let span = match text.parse::<u32>() {
+        Ok(seconds) => jiff::SignedDuration::from_secs(i64::from(seconds)),
+        Err(_) => text.parse().map_err(|_| wrong())?,
+    };
+    if span.is_negative() {
+        return Err(wrong());
+    }
+    Ok(prost_types::Duration { seconds: span.as_secs(), nanos: span.subsec_nanos() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_output_format_may_follow_the_command() {
+        let cli = Cli::try_parse_from(["davit", "ps", "-o", "json", "--manager", "m:1"]).unwrap();
+        assert_eq!((cli.global.output, cli.global.manager.as_str()), (Format::Json, "m:1"));
+    }
+
+    #[test]
+    fn bytes_are_read_as_docker_does() {
+        for (text, expected) in [
+            ("1", 1),
+            ("64k", 65_536),
+            ("512m", 512 << 20),
+            ("512MB", 512 << 20),
+            ("64MiB", 64 << 20),
+            ("1.5g", 3 << 29),
+            ("1 gib", 1 << 30),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "m", "-1m", "0", "1x", "nan", "inf", "1e40", "12mm"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cores_become_thousandths() {
+        assert_eq!(cpus("1.5"), Ok(1500));
+        assert_eq!(cpus("0.001"), Ok(1));
+        for text in ["", "0", "-1", "nan", "inf", "two"] {
+            assert!(cpus(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_come_with_or_without_a_unit() {
+        let seconds = |seconds| Ok(prost_types::Duration { seconds, nanos: 0 });
+        assert_eq!(duration("10"), seconds(10));
+        assert_eq!(duration("1m30s"), seconds(90));
+        assert_eq!(duration("500ms"), Ok(prost_types::Duration { seconds: 0, nanos: 500_000_000 }));
+        for text in ["", "-1s", "soon", "99999999999"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs_need_a_key() {
+        assert_eq!(key_value("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(key_value("a="), Ok(("a".to_owned(), String::new())));
+        assert!(key_value("a").is_err() && key_value("=b").is_err());
+    }
+}

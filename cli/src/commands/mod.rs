@@ -1,0 +1,70 @@
+//! What the command line can do, one file a command.
+
+pub mod cluster;
+pub mod completion;
+pub mod events;
+pub mod inspect;
+pub mod logs;
+pub mod node;
+pub mod ps;
+pub mod restart;
+pub mod rm;
+pub mod run;
+pub mod stop;
+
+use davit_proto::v1;
+use davit_svc_kit::clock::{Clock as _, SystemClock};
+use jiff::Timestamp;
+
+use crate::args::{Cli, Command, Format};
+use crate::client::Manager;
+use crate::error::Error;
+use crate::output::Output;
+
+/// The exit code of a command that was interrupted, as shells have it: 128 + SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+/// Runs a command and tells the exit code.
+///
+/// # Errors
+/// When it can't be done.
+pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
+    let connect = async || Manager::connect(&cli.global.manager).await;
+    let done = |()| 0;
+    match cli.command {
+        // What needs no manager.
+        Command::Completion(args) => completion::run(&args, output).map(done),
+        Command::Run(args) => run::run(&connect().await?, *args, output).await,
+        Command::Ps(args) => ps::run(&connect().await?, &args, output).await.map(done),
+        Command::Logs(args) => logs::run(&connect().await?, &args, output).await.map(done),
+        Command::Inspect(args) => inspect::run(&connect().await?, &args, output).await.map(done),
+        Command::Stop(args) => stop::run(&connect().await?, &args, output).await,
+        Command::Restart(args) => restart::run(&connect().await?, &args, output).await.map(done),
+        Command::Rm(args) => rm::run(&connect().await?, &args, output).await.map(done),
+        Command::Events(args) => events::run(&connect().await?, args, output).await.map(done),
+        Command::Node(command) => node::run(&connect().await?, command, output).await.map(done),
+        Command::Cluster => cluster::run(&connect().await?, output).await.map(done),
+    }
+}
+
+/// The time now, against which ages are told.
+fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// Ids, one a line, for the next command of a script.
+fn id_lines(tasks: &[v1::Task]) -> String {
+    tasks.iter().map(|task| format!("{}\n", task.task_id)).collect()
+}
+
+/// The ids of tasks for people, the tasks as they are now for programs.
+async fn print_tasks(manager: &Manager, tasks: &[v1::Task], output: &Output) -> Result<(), Error> {
+    if output.format == Format::Table {
+        return output.print(&id_lines(tasks));
+    }
+    let mut current = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        current.push(manager.get_task(&task.task_id).await?);
+    }
+    output.list(&current, |_| String::new())
+}

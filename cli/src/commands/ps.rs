@@ -1,0 +1,107 @@
+//! `davit ps`: which tasks there are.
+
+use clap::Args;
+use davit_proto::v1;
+
+use super::{id_lines, now};
+use crate::args::{Format, key_value};
+use crate::client::Manager;
+use crate::error::Error;
+use crate::output::{NodeNames, Output, has_ended, state_short_name, tasks_table};
+
+/// Arguments of `davit ps`.
+#[derive(Debug, Args)]
+pub struct PsArgs {
+    /// Show ended tasks too
+    #[arg(short, long)]
+    all: bool,
+    /// Only tasks in this state; may be repeated
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Vec<v1::TaskState>,
+    /// Only tasks on this node, by name or id
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// Only tasks with this label; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    label: Vec<(String, String)>,
+    /// Only tasks with exactly this name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Show whole details
+    #[arg(long)]
+    no_trunc: bool,
+    /// Show only ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl PsArgs {
+    fn filter(&self) -> v1::TaskFilter {
+        let mut states = self.state.clone();
+        if states.is_empty() && !self.all {
+            states = all_states().filter(|state| !has_ended(*state)).collect();
+        }
+        v1::TaskFilter {
+            states: states.into_iter().map(i32::from).collect(),
+            node: self.node.clone().unwrap_or_default(),
+            labels: self.label.iter().cloned().collect(),
+            name: self.name.clone().unwrap_or_default(),
+            id_part: String::new(),
+        }
+    }
+}
+
+pub(super) async fn run(manager: &Manager, args: &PsArgs, output: &Output) -> Result<(), Error> {
+    let (tasks, _) = manager.list_tasks(args.filter()).await?;
+    if args.quiet {
+        return output.print(&id_lines(&tasks));
+    }
+    let mut nodes = NodeNames::default();
+    if output.format == Format::Table && !tasks.is_empty() {
+        nodes = manager.list_nodes().await?.iter().collect();
+    }
+    output.list(&tasks, |palette| tasks_table(&tasks, &nodes, now(), args.no_trunc, palette))
+}
+
+fn all_states() -> impl Iterator<Item = v1::TaskState> {
+    (1..).map_while(|number| v1::TaskState::try_from(number).ok())
+}
+
+fn state(text: &str) -> Result<v1::TaskState, String> {
+    all_states().find(|state| state_short_name(*state).eq_ignore_ascii_case(text)).ok_or_else(|| {
+        let names: Vec<_> = all_states().map(|state| state_short_name(state).to_lowercase()).collect();
+        format!("use one of {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn filter(line: &[&str]) -> v1::TaskFilter {
+        let cli = Cli::try_parse_from(["davit", "ps"].iter().chain(line)).unwrap();
+        let Command::Ps(args) = cli.command else { panic!("{line:?}") };
+        args.filter()
+    }
+
+    #[test]
+    fn ended_tasks_are_shown_only_when_asked_for() {
+        assert_eq!(filter(&[]).states, [1, 2, 3, 4, 5]);
+        assert_eq!(filter(&["-a"]).states, [0i32; 0]);
+        assert_eq!(filter(&["--state", "Failed", "--state", "lost"]).states, [7, 9]);
+    }
+
+    #[test]
+    fn every_filter_arrives() {
+        let filter = filter(&["--node", "one", "--label", "a=b", "--label", "c=d", "--name", "web"]);
+        assert_eq!((filter.node.as_str(), filter.name.as_str(), filter.labels.len()), ("one", "web", 2));
+    }
+
+    #[test]
+    fn an_unknown_state_is_answered_with_those_there_are() {
+        assert!(state("up").unwrap_err().starts_with("use one of pending, scheduled,"));
+    }
+}

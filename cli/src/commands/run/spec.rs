@@ -1,0 +1,236 @@
+//! From the command line to a task's spec. What the manager checks is not checked here a second time.
+
+use std::collections::BTreeMap;
+
+use davit_proto::v1;
+
+use super::{Pull, RunArgs};
+use crate::error::Error;
+
+const FALLBACK_NAME: &str = "task";
+const MAX_NAME_CHARS: usize = 63;
+
+/// The spec that the arguments describe. `here` tells variables of this process.
+pub(super) fn task_spec(args: RunArgs, here: impl Fn(&str) -> Option<String>) -> Result<v1::TaskSpec, Error> {
+    let name = match (args.name, args.words.first()) {
+        (Some(name), _) => name,
+        (None, first) => default_name(first.map_or("", String::as_str)),
+    };
+    let env = environment(&args.env, here)?;
+    let working_dir = args.workdir.unwrap_or_default();
+    let mut words = args.words.into_iter();
+    let runtime = if args.process {
+        v1::task_spec::Runtime::Process(v1::ProcessSpec { command: words.collect(), env, working_dir })
+    } else {
+        v1::task_spec::Runtime::Container(v1::ContainerSpec {
+            image: words.next().unwrap_or_default(),
+            entrypoint: args.entrypoint.into_iter().collect(),
+            command: words.collect(),
+            env,
+            working_dir,
+            user: args.user.unwrap_or_default(),
+            mounts: args.mount,
+            ports: args.publish,
+            pull_policy: pull_policy(args.pull).into(),
+            ..Default::default()
+        })
+    };
+    let stop_policy = if args.stop_signal.is_some() || args.stop_grace.is_some() {
+        Some(v1::StopPolicy { signal: args.stop_signal.unwrap_or_default(), grace: args.stop_grace })
+    } else {
+        None
+    };
+    Ok(v1::TaskSpec {
+        name,
+        labels: args.label.into_iter().collect(),
+        runtime: Some(runtime),
+        resources: resources(args.cpus, args.memory, args.process),
+        constraints: args.constraint,
+        restart_policy: Some(args.restart),
+        stop_policy,
+        on_node_loss: None,
+    })
+}
+
+/// What is given is set aside and enforced. Nothing is enforced on plain processes.
+fn resources(cpus: Option<u64>, memory: Option<u64>, process: bool) -> Option<v1::ResourceRequirements> {
+    if cpus.is_none() && memory.is_none() {
+        return None;
+    }
+    let amounts =
+        v1::Resources { cpu_millis: cpus.unwrap_or_default(), memory_bytes: memory.unwrap_or_default(), disk_bytes: 0 };
+    let limit = if process { None } else { Some(amounts) };
+    Some(v1::ResourceRequirements { reservation: Some(amounts), limit })
+}
+
+fn environment(pairs: &[String], here: impl Fn(&str) -> Option<String>) -> Result<BTreeMap<String, String>, Error> {
+    let mut env = BTreeMap::new();
+    for pair in pairs {
+        let (key, value) = match pair.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (pair.as_str(), here(pair)),
+        };
+        let value = value.ok_or_else(|| {
+            Error::usage(format!("--env {key}: there is no such variable here; write --env {key}=VALUE to set one"))
+        })?;
+        env.insert(key.to_owned(), value);
+    }
+    Ok(env)
+}
+
+/// `ghcr.io/org/web:1.2` becomes `web`, `/bin/sleep` becomes `sleep`.
+fn default_name(first_word: &str) -> String {
+    let image = first_word.split_once('@').map_or(first_word, |(image, _)| image);
+    let last = image.rsplit('/').next().unwrap_or_default();
+    let bare = last.split_once(':').map_or(last, |(bare, _)| bare);
+    let allowed = bare.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c));
+    let name: String = allowed.skip_while(|c| !c.is_ascii_alphanumeric()).take(MAX_NAME_CHARS).collect();
+    if name.is_empty() { FALLBACK_NAME.to_owned() } else { name }
+}
+
+fn pull_policy(pull: Pull) -> v1::PullPolicy {
+    match pull {
+        Pull::Missing => v1::PullPolicy::Missing,
+        Pull::Always => v1::PullPolicy::Always,
+        Pull::Never => v1::PullPolicy::Never,
+    }
+}
+
+/// Reads `[HOST:]CONTAINER[/tcp|/udp]`.
+pub(super) fn port(text: &str) -> Result<v1::Port, String> {
+    let wrong = || "write it as [HOST:]CONTAINER[/udp] with ports from 1 to 65535, such as 8080:80".to_owned();
+    let number = |text: &str| match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(u32::from(port)),
+        _ => Err(wrong()),
+    };
+    let (ports, protocol) = match text.split_once('/') {
+        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), v1::PortProtocol::Tcp),
+        Some((ports, "udp")) => (ports, v1::PortProtocol::Udp),
+        Some(_) => return Err(wrong()),
+    };
+    let (host_port, container_port) = match ports.split_once(':') {
+        Some((host, container)) => (number(host)?, number(container)?),
+        None => (0, number(ports)?),
+    };
+    Ok(v1::Port { container_port, protocol: protocol.into(), host_port })
+}
+
+/// Reads `SRC:DST[:ro]`.
+pub(super) fn mount(text: &str) -> Result<v1::Mount, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, read_only) = match parts[..] {
+        [source, target] | [source, target, "rw"] => (source, target, false),
+        [source, target, "ro"] => (source, target, true),
+        _ => return Err("write it as SRC:DST or SRC:DST:ro".to_owned()),
+    };
+    if source.starts_with('.') || source.starts_with('~') {
+        return Err(format!("`{source}` is relative, but the node may be another machine; give an absolute path"));
+    }
+    if source.is_empty() || !target.starts_with('/') {
+        return Err("it needs a source, and an absolute path inside the container".to_owned());
+    }
+    let source = if source.starts_with('/') {
+        v1::mount::Source::BindPath(source.to_owned())
+    } else {
+        v1::mount::Source::VolumeName(source.to_owned())
+    };
+    Ok(v1::Mount { source: Some(source), target: target.to_owned(), read_only })
+}
+
+/// Reads `never`, `on-failure`, `on-failure:MAX` or `always`.
+pub(super) fn restart(text: &str) -> Result<v1::RestartPolicy, String> {
+    let (mode, max_attempts) = match text.split_once(':') {
+        None => (text, 0),
+        Some(("on-failure", max)) => match max.parse::<u32>() {
+            Ok(max) if max > 0 => ("on-failure", max),
+            _ => return Err(format!("`{max}` is not a number of attempts from 1")),
+        },
+        Some(_) => return Err("only on-failure takes a number of attempts".to_owned()),
+    };
+    let mode = match mode {
+        "never" => v1::RestartMode::Never,
+        "on-failure" => v1::RestartMode::OnFailure,
+        "always" => v1::RestartMode::Always,
+        _ => return Err("use one of never, on-failure, on-failure:MAX, always".to_owned()),
+    };
+    Ok(v1::RestartPolicy { mode: mode.into(), max_attempts, ..Default::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+    use crate::output::json_object;
+
+    fn parse(line: &str) -> Result<v1::TaskSpec, String> {
+        let words = ["davit", "run"].into_iter().chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Command::Run(args) = cli.command else { return Err("not run".to_owned()) };
+        task_spec(*args, |key| (key == "HOME").then(|| "/root".to_owned())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_option_arrives_in_the_spec() {
+        let spec = parse(
+            "--name web -e A=1 -e B=x=y -e HOME -p 8080:80 -p 53/udp --cpus 0.5 --memory 64m --constraint disk==ssd \
+             --constraint gpu --restart on-failure:3 --label app=web -v /data:/srv:ro -v cache:/cache --user 1:1 \
+             --workdir /srv --entrypoint /run.sh --pull never --stop-signal SIGINT --stop-grace 1m nginx:1.27 -g x",
+        );
+        let task = v1::Task { spec: Some(spec.unwrap()), ..Default::default() };
+        insta::assert_snapshot!(json_object(&task).unwrap());
+    }
+
+    #[test]
+    fn options_after_the_image_belong_to_the_command() {
+        let spec = parse("busybox ls -l --name x -- y").unwrap();
+        let Some(v1::task_spec::Runtime::Container(container)) = spec.runtime else { panic!("no container") };
+        assert_eq!((spec.name.as_str(), container.image.as_str()), ("busybox", "busybox"));
+        assert_eq!(container.command, ["ls", "-l", "--name", "x", "--", "y"]);
+        assert!(parse("--nmae x busybox").unwrap_err().contains("--name"));
+    }
+
+    #[test]
+    fn a_process_has_all_words_as_its_command() {
+        let spec = parse("--process --memory 1g /bin/sh -c true").unwrap();
+        assert_eq!(spec.name, "sh");
+        assert_eq!(spec.resources.unwrap().limit, None);
+        let Some(v1::task_spec::Runtime::Process(process)) = spec.runtime else { panic!("no process") };
+        assert_eq!(process.command, ["/bin/sh", "-c", "true"]);
+        assert!(parse("--process -p 80 /bin/sh").is_err());
+    }
+
+    #[test]
+    fn a_variable_that_is_not_here_is_named() {
+        assert!(parse("-e GONE busybox").unwrap_err().contains("--env GONE"));
+    }
+
+    #[test]
+    fn names_come_from_what_is_run() {
+        for (word, name) in [
+            ("ghcr.io/org/web:1.2", "web"),
+            ("localhost:5000/app@sha256:abc", "app"),
+            ("/bin/sleep", "sleep"),
+            ("busybox", "busybox"),
+            ("ü", "task"),
+            ("", "task"),
+        ] {
+            assert_eq!(default_name(word), name, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for text in ["", "0", "80/sctp", "65536", "a:80", "1:2:3", "80:"] {
+            assert!(port(text).is_err(), "{text}");
+        }
+        for text in ["", "/a", "./a:/b", "~/a:/b", ":/b", "/a:b", "/a:/b:rx", "/a:/b:ro:z"] {
+            assert!(mount(text).is_err(), "{text}");
+        }
+        for text in ["", "sometimes", "on-failure:0", "on-failure:x", "always:3"] {
+            assert!(restart(text).is_err(), "{text}");
+        }
+        assert!(parse("").is_err() && parse("--count 0 busybox").is_err());
+    }
+}

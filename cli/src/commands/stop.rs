@@ -1,0 +1,53 @@
+//! `davit stop`: stops tasks and waits for their end.
+
+use clap::Args;
+use davit_proto::v1;
+use tonic::Code;
+
+use super::INTERRUPTED;
+use super::run::progress::Progress;
+use crate::client::{Manager, call};
+use crate::error::Error;
+use crate::output::{NodeNames, Output, has_ended, state_of};
+use crate::{resolve, watch};
+
+/// Arguments of `davit stop`.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// Do not wait until they ended
+    #[arg(short, long)]
+    detach: bool,
+    /// The tasks
+    #[arg(required = true, value_name = "TASK")]
+    tasks: Vec<String>,
+}
+
+pub(super) async fn run(manager: &Manager, args: &StopArgs, output: &Output) -> Result<u8, Error> {
+    let tasks = resolve::tasks(manager, &args.tasks).await?;
+    let mut stopping = Vec::new();
+    for task in &tasks {
+        let request = v1::StopTaskRequest { task_id: task.task_id.clone() };
+        match manager.tasks().stop_task(call(request)).await {
+            Ok(_) => stopping.push(task.task_id.clone()),
+            // It ended by itself in between, which is what was asked for. What had ended before is an error of the user.
+            Err(status) if status.code() == Code::FailedPrecondition && !has_ended(state_of(task)) => {}
+            Err(status) => return Err(manager.error(status)),
+        }
+    }
+    if !args.detach && !stopping.is_empty() {
+        let nodes: NodeNames = manager.list_nodes().await?.iter().collect();
+        let mut progress = Progress::new(stopping.len(), nodes, output);
+        let waited = watch::until_ended(manager, stopping, |task| progress.show(task));
+        tokio::select! {
+            watched = waited => watched?,
+            _ = tokio::signal::ctrl_c() => {
+                progress.clear();
+                output.note("The tasks go on stopping; `davit ps` shows how far they are.");
+                return Ok(INTERRUPTED);
+            }
+        };
+        progress.clear();
+    }
+    super::print_tasks(manager, &tasks, output).await?;
+    Ok(0)
+}

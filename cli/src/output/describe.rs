@@ -1,0 +1,292 @@
+//! All that is known of one thing, for people.
+
+use davit_proto::v1;
+use jiff::Timestamp;
+
+use super::style::{Palette, Tone, task_tone};
+use super::table::{NodeNames, cores, runtimes, used};
+use super::text::{
+    age, detail, from_proto_time, human_bytes, node_state, ports, state_of, state_short_name, task_name,
+};
+
+/// Lines of `key: value`, with the values in one column. Lines without a value are left out.
+#[derive(Default)]
+struct Lines(Vec<(String, String)>);
+
+impl Lines {
+    fn add(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        let value = value.into();
+        if !value.is_empty() {
+            self.0.push((key.into(), value));
+        }
+    }
+
+    fn add_time(&mut self, key: &str, time: Option<&prost_types::Timestamp>, now: Timestamp) {
+        if let Some(time) = from_proto_time(time) {
+            let distance =
+                if time > now { format!("in {}", age(now, time)) } else { format!("{} ago", age(time, now)) };
+            self.add(key, format!("{time:.0} ({distance})"));
+        }
+    }
+
+    fn add_pairs<'a>(&mut self, key: &str, pairs: impl IntoIterator<Item = (&'a String, &'a String)>) {
+        self.add(key, pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "));
+    }
+
+    fn finish(self) -> String {
+        let width = self.0.iter().map(|(key, _)| key.chars().count()).max().unwrap_or_default() + 1;
+        let line = |(key, value): &(String, String)| {
+            let value = value.replace('\n', &format!("\n{:width$}  ", ""));
+            let key = format!("{key}:");
+            format!("{key:width$}  {value}\n")
+        };
+        self.0.iter().map(line).collect()
+    }
+}
+
+/// A task.
+#[must_use]
+pub fn task(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette) -> String {
+    let mut lines = Lines::default();
+    let status = task.status.clone().unwrap_or_default();
+    let state = state_of(task);
+    lines.add("Task", &task.task_id);
+    lines.add("Name", task_name(task));
+    lines.add("State", palette.paint(task_tone(state), state_short_name(state)));
+    lines.add("Detail", detail(&status, now));
+    let desired = task.desired_state().as_str_name();
+    lines.add("Desired", desired.strip_prefix("DESIRED_STATE_").unwrap_or(desired));
+    lines.add("Attempt", task.attempt.to_string());
+    lines.add("Node", node_of(&status, nodes));
+    lines.add("Ports", ports(&status));
+    lines.add("Exit code", status.exit_code.map(|code| code.to_string()).unwrap_or_default());
+    lines.add_time("Created", task.create_time.as_ref(), now);
+    lines.add_time("Started", status.start_time.as_ref(), now);
+    lines.add_time("Finished", status.finish_time.as_ref(), now);
+    lines.add_time("Next attempt", status.next_attempt_time.as_ref(), now);
+    if let Some(spec) = &task.spec {
+        add_spec(&mut lines, spec);
+    }
+    for past in &task.past_attempts {
+        let status = past.status.clone().unwrap_or_default();
+        let mut text = state_short_name(status.state()).to_owned();
+        for (before, part) in [(" on ", node_of(&status, nodes)), (": ", detail(&status, now))] {
+            if !part.is_empty() {
+                text.push_str(before);
+                text.push_str(&part);
+            }
+        }
+        if let Some(time) = from_proto_time(status.finish_time.as_ref()) {
+            text.push_str(&palette.paint(Tone::Faint, &format!(" ({} ago)", age(time, now))));
+        }
+        lines.add(format!("Attempt {}", past.attempt), text);
+    }
+    lines.finish()
+}
+
+fn node_of(status: &v1::TaskStatus, nodes: &NodeNames) -> String {
+    nodes.of(&status.node_id).to_owned()
+}
+
+fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
+    lines.add_pairs("Labels", &spec.labels);
+    match &spec.runtime {
+        Some(v1::task_spec::Runtime::Container(container)) => {
+            lines.add("Image", &container.image);
+            lines.add("Entrypoint", words(&container.entrypoint));
+            lines.add("Command", words(&container.command));
+            lines.add_pairs("Environment", &container.env);
+            lines.add("Directory", &container.working_dir);
+            lines.add("User", &container.user);
+            lines.add("Mounts", container.mounts.iter().map(mount).collect::<Vec<_>>().join("\n"));
+        }
+        Some(v1::task_spec::Runtime::Process(process)) => {
+            lines.add("Process", words(&process.command));
+            lines.add_pairs("Environment", &process.env);
+            lines.add("Directory", &process.working_dir);
+        }
+        None => {}
+    }
+    let resources = spec.resources.unwrap_or_default();
+    lines.add("Reservation", amounts(resources.reservation));
+    lines.add("Limit", amounts(resources.limit));
+    lines.add("Constraints", spec.constraints.join("\n"));
+    if let Some(policy) = &spec.restart_policy {
+        let mode = policy.mode().as_str_name();
+        let mode = mode.strip_prefix("RESTART_MODE_").unwrap_or(mode);
+        let limit = match policy.max_attempts {
+            0 => String::new(),
+            most => format!(", at most {most} attempts"),
+        };
+        lines.add("Restart", format!("{mode}{limit}"));
+    }
+}
+
+fn mount(mount: &v1::Mount) -> String {
+    let source = match &mount.source {
+        Some(v1::mount::Source::BindPath(path)) => path,
+        Some(v1::mount::Source::VolumeName(name)) => name,
+        None => "?",
+    };
+    let access = if mount.read_only { ":ro" } else { "" };
+    format!("{source}:{}{access}", mount.target)
+}
+
+/// Words so that a shell would read the same ones.
+fn words(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    let quoted = |word: &String| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+fn amounts(resources: Option<v1::Resources>) -> String {
+    let resources = resources.unwrap_or_default();
+    let mut parts = Vec::new();
+    if resources.cpu_millis > 0 {
+        parts.push(format!("{} cores", cores(resources.cpu_millis)));
+    }
+    if resources.memory_bytes > 0 {
+        parts.push(format!("{} memory", human_bytes(resources.memory_bytes)));
+    }
+    if resources.disk_bytes > 0 {
+        parts.push(format!("{} disk", human_bytes(resources.disk_bytes)));
+    }
+    parts.join(", ")
+}
+
+/// A node.
+#[must_use]
+pub fn node(node: &v1::Node, now: Timestamp, palette: Palette) -> String {
+    let mut lines = Lines::default();
+    let allocated = node.allocated.unwrap_or_default();
+    let allocatable = node.allocatable.unwrap_or_default();
+    let tone = if node.state() == v1::NodeState::Ready { Tone::Good } else { Tone::Bad };
+    lines.add("Node", &node.node_id);
+    lines.add("Name", &node.name);
+    lines.add("State", palette.paint(tone, &node_state(node)));
+    lines.add("Reason", &node.state_reason);
+    lines.add_time("Since", node.state_time.as_ref(), now);
+    lines.add("Address", &node.address);
+    lines.add("Platform", format!("{}/{}", node.os, node.arch));
+    lines.add("Runtimes", runtimes(node));
+    lines.add_pairs("Labels", &node.labels);
+    lines.add_pairs("Set by users", &node.user_labels);
+    lines.add("Tasks", node.task_count.to_string());
+    lines.add("CPU", format!("{} / {} cores set aside", cores(allocated.cpu_millis), cores(allocatable.cpu_millis)));
+    lines.add("Memory", format!("{} set aside", used(allocated.memory_bytes, allocatable.memory_bytes)));
+    lines.add("Disk", format!("{} set aside", used(allocated.disk_bytes, allocatable.disk_bytes)));
+    lines.add("Machine", amounts(node.capacity));
+    if let Some(stats) = &node.stats {
+        let measured = format!(
+            "{} cores, {} memory, {} disk, load {:.2}",
+            cores(stats.cpu_used_millis),
+            human_bytes(stats.memory_used_bytes),
+            human_bytes(stats.disk_used_bytes),
+            stats.load_1m
+        );
+        lines.add("In use", measured);
+    }
+    lines.add("Worker", &node.worker_version);
+    lines.add_time("Joined", node.create_time.as_ref(), now);
+    lines.finish()
+}
+
+/// The cluster.
+#[must_use]
+pub fn cluster(cluster: &v1::Cluster, palette: Palette) -> String {
+    let mut lines = Lines::default();
+    let short = |name: &'static str, prefix: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+    lines.add("Cluster", &cluster.name);
+    lines.add("Manager", &cluster.manager_version);
+    lines.add("Revision", format!("{} (events kept from {})", cluster.revision, cluster.oldest_event_revision));
+    let nodes = cluster.nodes.iter().map(|each| (each.count, short(each.state().as_str_name(), "NODE_STATE_")));
+    lines.add("Nodes", counts(nodes));
+    let tasks = cluster.tasks.iter().map(|each| (each.count, short(each.state().as_str_name(), "TASK_STATE_")));
+    lines.add("Tasks", counts(tasks));
+    let allocated = cluster.allocated.unwrap_or_default();
+    let allocatable = cluster.allocatable.unwrap_or_default();
+    lines.add("CPU", format!("{} / {} cores set aside", cores(allocated.cpu_millis), cores(allocatable.cpu_millis)));
+    lines.add("Memory", format!("{} set aside", used(allocated.memory_bytes, allocatable.memory_bytes)));
+    lines.add("Disk", format!("{} set aside", used(allocated.disk_bytes, allocatable.disk_bytes)));
+    if let Some(scheduler) = &cluster.scheduler {
+        let (tone, state) = if scheduler.connected { (Tone::Good, "connected") } else { (Tone::Bad, "not connected") };
+        let why = if scheduler.reason.is_empty() { String::new() } else { format!(": {}", scheduler.reason) };
+        lines.add("Scheduler", format!("{}, {}{why}", scheduler.address, palette.paint(tone, state)));
+        lines.add("Algorithm", &scheduler.default_algorithm);
+    }
+    if let Some(period) = &cluster.heartbeat_period {
+        lines.add("Heartbeat", format!("every {} s", period.seconds as f64 + f64::from(period.nanos) / 1e9));
+    }
+    lines.finish()
+}
+
+fn counts(counts: impl Iterator<Item = (u64, String)>) -> String {
+    let text = counts.map(|(count, state)| format!("{count} {state}")).collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::test_support::{NOW, failed_task, node as a_node};
+
+    #[test]
+    fn a_task_is_described_with_its_past() {
+        let nodes = [a_node(1, "one"), a_node(2, "two")].iter().collect();
+        let mut shown = failed_task();
+        let spec = shown.spec.get_or_insert_default();
+        spec.constraints = vec!["disk == ssd".into(), "cores >= 2".into()];
+        let reservation = Some(v1::Resources { cpu_millis: 1500, memory_bytes: 256 << 20, disk_bytes: 0 });
+        spec.resources = Some(v1::ResourceRequirements { reservation, limit: None });
+        insta::assert_snapshot!(task(&shown, &nodes, NOW, Palette::new(false)));
+    }
+
+    #[test]
+    fn a_node_is_described() {
+        let mut shown = a_node(1, "one");
+        shown.stats = Some(v1::NodeStats {
+            cpu_used_millis: 250,
+            memory_used_bytes: 3 << 30,
+            disk_used_bytes: 20 << 30,
+            load_1m: 0.5,
+            ..Default::default()
+        });
+        insta::assert_snapshot!(node(&shown, NOW, Palette::new(false)));
+    }
+
+    #[test]
+    fn the_cluster_is_described() {
+        let shown = v1::Cluster {
+            name: "davit".into(),
+            manager_version: "0.1.0".into(),
+            revision: 1234,
+            oldest_event_revision: 1,
+            tasks: vec![v1::TaskStateCount { state: v1::TaskState::Running.into(), count: 30 }],
+            nodes: vec![
+                v1::NodeStateCount { state: v1::NodeState::Ready.into(), count: 2 },
+                v1::NodeStateCount { state: v1::NodeState::Down.into(), count: 1 },
+            ],
+            scheduler: Some(v1::SchedulerConnection {
+                address: "127.0.0.1:7410".into(),
+                connected: false,
+                reason: "connection refused".into(),
+                default_algorithm: "spread".into(),
+            }),
+            heartbeat_period: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            ..Default::default()
+        };
+        insta::assert_snapshot!(cluster(&shown, Palette::new(false)));
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        let given = ["sh", "-c", "echo 'a b'", ""].map(str::to_owned);
+        assert_eq!(words(&given), r"sh -c 'echo '\''a b'\''' ''");
+    }
+}

@@ -1,0 +1,146 @@
+//! What people and programs get to see. Everything is rendered to text by pure functions and written here.
+
+mod describe;
+mod proto_json;
+mod style;
+mod table;
+mod text;
+
+#[cfg(test)]
+pub(crate) mod test_support;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+pub use self::describe::{cluster, node, task};
+pub use self::proto_json::{Described, json_line, json_list, json_object, yaml_document, yaml_list};
+pub use self::style::{Palette, Tone, task_tone};
+pub use self::table::{NodeNames, nodes_table, tasks_table};
+pub use self::text::{
+    age, detail, event_line, from_proto_time, has_ended, human_bytes, node_state, ports, short_id, state_of,
+    state_short_name, task_name, task_state,
+};
+
+use crate::args::Format;
+use crate::error::Error;
+
+/// Where results and messages go.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// How results are written.
+    pub format: Format,
+    /// Colors on standard output.
+    pub palette: Palette,
+    /// Colors on standard error.
+    pub message_palette: Palette,
+}
+
+impl Output {
+    /// Colors only where a terminal shows them and nobody objects.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        // https://no-color.org: any value but an empty one objects.
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            format,
+            palette: Palette::new(wanted && io::stdout().is_terminal()),
+            message_palette: Palette::new(wanted && io::stderr().is_terminal()),
+        }
+    }
+
+    /// Writes a result, with a line end unless it has one.
+    ///
+    /// # Errors
+    /// [`Error::OutputClosed`] when nobody reads any more.
+    pub fn print(&self, text: &str) -> Result<(), Error> {
+        let line_end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let mut stdout = io::stdout().lock();
+        written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(line_end.as_bytes())))?;
+        written(stdout.flush())
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// [`Error::OutputClosed`] when nobody reads any more.
+    pub fn print_bytes(&self, bytes: &[u8]) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+    }
+
+    /// Writes bytes as they are to standard error.
+    ///
+    /// # Errors
+    /// [`Error::OutputClosed`] when nobody reads any more.
+    pub fn print_error_bytes(&self, bytes: &[u8]) -> Result<(), Error> {
+        written(io::stderr().lock().write_all(bytes))
+    }
+
+    /// Tells a person something that is no result.
+    pub fn note(&self, text: &str) {
+        // There is no better place to tell that this one is closed.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Tells a person what went wrong.
+    pub fn complain(&self, text: &str) {
+        self.note(&format!("{} {text}", self.message_palette.paint(Tone::Bad, "error:")));
+    }
+
+    /// Writes messages for programs in the format asked for, or what `table` makes of them for people.
+    ///
+    /// # Errors
+    /// When the messages can't be written.
+    pub fn list<M: Described>(&self, messages: &[M], table: impl FnOnce(Palette) -> String) -> Result<(), Error> {
+        let text = match self.format {
+            Format::Table => table(self.palette),
+            Format::Json => json_list(messages)?,
+            Format::Yaml => yaml_list(messages)?,
+        };
+        self.print(&text)
+    }
+
+    /// Writes the one message that is the answer.
+    ///
+    /// # Errors
+    /// When the message can't be written.
+    pub fn object<M: Described>(&self, message: &M, text: impl FnOnce(Palette) -> String) -> Result<(), Error> {
+        let text = match self.format {
+            Format::Table => text(self.palette),
+            Format::Json => json_object(message)?,
+            Format::Yaml => yaml_document(message)?,
+        };
+        self.print(&text)
+    }
+
+    /// Writes one message of a stream: JSON as one line, YAML as a document.
+    ///
+    /// # Errors
+    /// When the message can't be written.
+    pub fn item<M: Described>(&self, message: &M, line: impl FnOnce(Palette) -> String) -> Result<(), Error> {
+        let text = match self.format {
+            Format::Table => line(self.palette),
+            Format::Json => json_line(message)?,
+            Format::Yaml => yaml_document(message)?,
+        };
+        self.print(&text)
+    }
+}
+
+fn written(result: io::Result<()>) -> Result<(), Error> {
+    result.map_err(|source| match source.kind() {
+        io::ErrorKind::BrokenPipe => Error::OutputClosed,
+        _ => Error::Io { action: "write the output", source },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let error = written(Err(io::ErrorKind::BrokenPipe.into())).unwrap_err();
+        assert_eq!(error.exit_code(), 0);
+        assert_eq!(written(Err(io::ErrorKind::StorageFull.into())).unwrap_err().exit_code(), 1);
+    }
+}

@@ -1,0 +1,211 @@
+//! Tables for people, without borders.
+
+use std::collections::HashMap;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Attribute, Cell, Color, Table};
+use davit_proto::v1;
+use jiff::Timestamp;
+
+use super::style::{Palette, Tone, task_tone};
+use super::text::{
+    age, detail, from_proto_time, human_bytes, node_state, ports, short_id, state_of, task_name, task_state,
+};
+
+const COLUMN_GAP: u16 = 3;
+/// What goes beyond is cut unless asked for.
+const DETAIL_CHARS: usize = 80;
+
+/// Names of nodes by id.
+#[derive(Debug, Clone, Default)]
+pub struct NodeNames(HashMap<String, String>);
+
+impl NodeNames {
+    /// The name of a node. One that is gone is named by its id; no id gives no name.
+    #[must_use]
+    pub fn of<'a>(&'a self, node_id: &'a str) -> &'a str {
+        self.0.get(node_id).map_or_else(|| short_id(node_id), String::as_str)
+    }
+}
+
+impl<'a> FromIterator<&'a v1::Node> for NodeNames {
+    fn from_iter<I: IntoIterator<Item = &'a v1::Node>>(nodes: I) -> Self {
+        Self(nodes.into_iter().map(|node| (node.node_id.clone(), node.name.clone())).collect())
+    }
+}
+
+/// Tasks, one a line.
+#[must_use]
+pub fn tasks_table(
+    tasks: &[v1::Task],
+    nodes: &NodeNames,
+    now: Timestamp,
+    whole_details: bool,
+    palette: Palette,
+) -> String {
+    let rows = tasks.iter().map(|task| {
+        let status = task.status.clone().unwrap_or_default();
+        let mut detail = detail(&status, now).replace(['\n', '\r', '\t'], " ");
+        if !whole_details {
+            detail = cut(detail, DETAIL_CHARS);
+        }
+        vec![
+            Cell::new(short_id(&task.task_id)),
+            Cell::new(task_name(task)),
+            toned(task_state(task), task_tone(state_of(task))),
+            Cell::new(task.attempt),
+            Cell::new(nodes.of(&status.node_id)),
+            Cell::new(ports(&status)),
+            Cell::new(since(task.create_time.as_ref(), now)),
+            Cell::new(detail),
+        ]
+    });
+    render(&["TASK ID", "NAME", "STATE", "ATTEMPT", "NODE", "PORTS", "AGE", "DETAIL"], rows, palette)
+}
+
+/// Nodes, one a line.
+#[must_use]
+pub fn nodes_table(nodes: &[v1::Node], now: Timestamp, palette: Palette) -> String {
+    let rows = nodes.iter().map(|node| {
+        let allocated = node.allocated.unwrap_or_default();
+        let allocatable = node.allocatable.unwrap_or_default();
+        let tone = match node.state() {
+            v1::NodeState::Down => Tone::Bad,
+            v1::NodeState::Ready if !node.cordoned => Tone::Good,
+            v1::NodeState::Ready | v1::NodeState::Suspect | v1::NodeState::Unspecified => Tone::Waiting,
+        };
+        vec![
+            Cell::new(short_id(&node.node_id)),
+            Cell::new(&node.name),
+            toned(&node_state(node), tone),
+            Cell::new(&node.address),
+            Cell::new(node.task_count),
+            Cell::new(format!("{} / {}", cores(allocated.cpu_millis), cores(allocatable.cpu_millis))),
+            Cell::new(used(allocated.memory_bytes, allocatable.memory_bytes)),
+            Cell::new(used(allocated.disk_bytes, allocatable.disk_bytes)),
+            Cell::new(runtimes(node)),
+            Cell::new(since(node.create_time.as_ref(), now)),
+        ]
+    });
+    let header = ["NODE ID", "NAME", "STATE", "ADDRESS", "TASKS", "CPU", "MEMORY", "DISK", "RUNTIMES", "AGE"];
+    render(&header, rows, palette)
+}
+
+/// Thousandths of cores as cores.
+pub(super) fn cores(millis: u64) -> String {
+    format!("{}", millis as f64 / 1000.0)
+}
+
+/// How much is set aside of how much.
+pub(super) fn used(allocated: u64, allocatable: u64) -> String {
+    format!("{} / {}", human_bytes(allocated), human_bytes(allocatable))
+}
+
+/// What a node can run.
+pub(super) fn runtimes(node: &v1::Node) -> String {
+    let one = |kind: v1::RuntimeKind| match kind {
+        v1::RuntimeKind::Docker => "docker",
+        v1::RuntimeKind::Process => "process",
+        v1::RuntimeKind::Unspecified => "unknown",
+    };
+    node.runtimes().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn since(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
+    from_proto_time(time).map_or_else(String::new, |time| age(time, now))
+}
+
+fn toned(text: &str, tone: Tone) -> Cell {
+    let cell = Cell::new(text);
+    match tone {
+        Tone::Plain => cell,
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Waiting => cell.fg(Color::DarkYellow),
+        Tone::Bad => cell.fg(Color::DarkRed),
+        Tone::Faint => cell.add_attribute(Attribute::Dim),
+    }
+}
+
+fn cut(text: String, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
+        None => text,
+        Some(_) => text.chars().take(max_chars - 1).chain(['…']).collect(),
+    }
+}
+
+fn render(header: &[&str], rows: impl Iterator<Item = Vec<Cell>>, palette: Palette) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    if palette.is_colored() {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(header.to_vec());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, COLUMN_GAP));
+    }
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::test_support::{NOW, failed_task, node, running_task, task};
+
+    fn plain() -> Palette {
+        Palette::new(false)
+    }
+
+    fn names() -> NodeNames {
+        [node(1, "one"), node(2, "two")].iter().collect()
+    }
+
+    fn some_tasks() -> Vec<v1::Task> {
+        let mut pending = task(3, "big", v1::TaskState::Pending);
+        pending.status.get_or_insert_default().reason = "no node fits: of 3 nodes 2 lack memory (512 MiB more needed \
+                                                         on the best),\n1 does not satisfy `disk == ssd`"
+            .to_owned();
+        let mut gone = running_task();
+        gone.status.get_or_insert_default().node_id = "0193a5c0-0000-7d3a-9a53-00000000dead".to_owned();
+        vec![running_task(), failed_task(), pending, gone]
+    }
+
+    #[test]
+    fn tasks_are_listed_one_a_line() {
+        insta::assert_snapshot!(tasks_table(&some_tasks(), &names(), NOW, false, plain()));
+    }
+
+    #[test]
+    fn details_are_whole_when_asked_for() {
+        let text = tasks_table(&some_tasks(), &names(), NOW, true, plain());
+        assert!(text.contains("on the best), 1 does not satisfy `disk == ssd`"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_list_has_its_header() {
+        assert!(tasks_table(&[], &names(), NOW, false, plain()).starts_with("TASK ID   NAME"));
+    }
+
+    #[test]
+    fn states_have_colors_that_do_not_move_the_columns() {
+        let colored = tasks_table(&some_tasks(), &names(), NOW, false, Palette::new(true));
+        assert!(colored.contains("\u{1b}["), "{colored}");
+        let parts = colored.split('\u{1b}');
+        let bare: String = parts
+            .enumerate()
+            .map(|(index, part)| if index == 0 { part } else { part.split_once('m').map_or("", |(_, rest)| rest) })
+            .collect();
+        let trimmed: Vec<_> = bare.lines().map(str::trim_end).collect();
+        assert_eq!(trimmed.join("\n"), tasks_table(&some_tasks(), &names(), NOW, false, plain()));
+    }
+
+    #[test]
+    fn nodes_are_listed_one_a_line() {
+        let mut down = node(2, "two");
+        down.state = v1::NodeState::Down.into();
+        down.cordoned = true;
+        insta::assert_snapshot!(nodes_table(&[node(1, "one"), down], NOW, plain()));
+    }
+}
