@@ -65,7 +65,11 @@ pub async fn first_steps(data_dir: &Path) -> Result<Vec<String>, Box<dyn Error>>
     // The manager re-checks the choice against its own state and commits it.
     let placement = Placement { key: task.key(), node_id: chosen };
     let report = commit_placements(&mut manager, &[placement]);
-    story.push(format!("manager committed {} placement: {}", report.committed, task_of(&manager, task_id)?.status.state));
+    story.push(format!(
+        "manager committed {} placement: {}",
+        report.committed,
+        task_of(&manager, task_id)?.status.state
+    ));
 
     // A worker runs the attempt, one step at a time.
     let owner = Owner { cluster: "first-steps".to_owned(), node_id };
@@ -90,12 +94,8 @@ pub async fn first_steps(data_dir: &Path) -> Result<Vec<String>, Box<dyn Error>>
 
     // The worker reports the end, and the manager knows.
     let state = if exit.exit_code == 0 { TaskState::Completed } else { TaskState::Failed };
-    let ended = AttemptStatus {
-        state,
-        exit_code: Some(exit.exit_code),
-        finished_at: Some(exit.finished_at),
-        ..running
-    };
+    let ended =
+        AttemptStatus { state, exit_code: Some(exit.exit_code), finished_at: Some(exit.finished_at), ..running };
     apply_reports(&mut manager, node_id, vec![(task_id, ended)]);
     worker.remove(attempt.key).await?;
     let task = task_of(&manager, task_id)?;
