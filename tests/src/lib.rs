@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a harness that can't work fails the test")]
 
+pub mod binaries;
 pub mod cluster;
 pub mod grpcurl;
 pub mod proxy;

@@ -4,11 +4,12 @@
 #![allow(clippy::expect_used, clippy::print_stderr, reason = "a test's own helpers may fail the test and say why")]
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use davit_tests::binaries::free_address;
 use davit_tests::grpcurl;
 use davit_tests::wait::eventually;
 
@@ -214,9 +215,4 @@ fn required(variable: &str) -> String {
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// An address that is free now.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }

@@ -1,0 +1,83 @@
+//! The services as programs: started as an operator starts them, stopped by signals.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+use crate::wait::eventually;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The path of one of this build's programs.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn path_of(name: &str) -> PathBuf {
+    // Test programs are in target/<profile>/deps, programs in target/<profile>.
+    let tests = std::env::current_exe().expect("this program has a path");
+    let path = tests.ancestors().nth(2).expect("a folder above").join(name);
+    assert!(path.exists(), "{} was not built; run `cargo build --workspace`", path.display());
+    path
+}
+
+/// An address that is free now.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    bound.expect("a free port")
+}
+
+/// A program that runs. Killed when dropped.
+#[derive(Debug)]
+pub struct Service {
+    name: &'static str,
+    child: Child,
+    /// Where its gRPC services are.
+    pub address: SocketAddr,
+    /// Where its metrics and health are.
+    pub http: SocketAddr,
+}
+
+impl Service {
+    /// Starts a program on free ports, with further arguments.
+    pub fn start(name: &'static str, arguments: &[String]) -> Self {
+        let (address, http) = (free_address(), free_address());
+        let child = Command::new(path_of(name))
+            .args(["--listen", &address.to_string(), "--http-listen", &http.to_string()])
+            .args(arguments)
+            .env_remove("DAVIT_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        Self { name, child, address, http }
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&self) {
+        eventually(&format!("{} is ready", self.name), LIMIT, async || {
+            davit_svc_kit::http::check_ready(self.http).await.map_err(|problem| problem.to_string())
+        })
+        .await;
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Panics
+    /// When it does not end within ten seconds, which is what operators are promised.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("it runs");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the signal is sent");
+        let ended = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{} did not stop within 10 s", self.name));
+        ended.expect("its exit status")
+    }
+}
