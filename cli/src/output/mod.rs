@@ -1,6 +1,7 @@
 //! What people and programs get to see. Everything is rendered to text by pure functions and written here.
 
 mod describe;
+mod ordered;
 mod proto_json;
 mod style;
 mod table;

@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 
 use davit_proto::{FILE_DESCRIPTOR_SET, v1};
 use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde::Serialize;
+
+use super::ordered::Ordered;
 
 use crate::error::Error;
 
@@ -42,8 +45,12 @@ fn with_descriptor(name: &str, message: &impl prost::Message) -> Result<DynamicM
     Ok(dynamic)
 }
 
-fn all<M: Described>(messages: &[M]) -> Result<Vec<DynamicMessage>, Error> {
-    messages.iter().map(Described::dynamic).collect()
+fn one<M: Described>(message: &M) -> Result<Ordered, Error> {
+    Ordered::new(&message.dynamic()?).map_err(|error| json_error(&error))
+}
+
+fn all<M: Described>(messages: &[M]) -> Result<Vec<Ordered>, Error> {
+    messages.iter().map(one).collect()
 }
 
 fn json_error(error: &serde_json::Error) -> Error {
@@ -63,7 +70,7 @@ pub fn json_list<M: Described>(messages: &[M]) -> Result<String, Error> {
 /// # Errors
 /// When the message is not described.
 pub fn json_line<M: Described>(message: &M) -> Result<String, Error> {
-    serde_json::to_string(&message.dynamic()?).map_err(|error| json_error(&error))
+    serde_json::to_string(&one(message)?).map_err(|error| json_error(&error))
 }
 
 /// A message as a JSON object over several lines.
@@ -71,7 +78,7 @@ pub fn json_line<M: Described>(message: &M) -> Result<String, Error> {
 /// # Errors
 /// When the message is not described.
 pub fn json_object<M: Described>(message: &M) -> Result<String, Error> {
-    serde_json::to_string_pretty(&message.dynamic()?).map_err(|error| json_error(&error))
+    serde_json::to_string_pretty(&one(message)?).map_err(|error| json_error(&error))
 }
 
 /// Messages as a YAML list.
@@ -87,10 +94,10 @@ pub fn yaml_list<M: Described>(messages: &[M]) -> Result<String, Error> {
 /// # Errors
 /// When the message is not described.
 pub fn yaml_document<M: Described>(message: &M) -> Result<String, Error> {
-    Ok(format!("---\n{}", yaml(&message.dynamic()?)?))
+    Ok(format!("---\n{}", yaml(&one(message)?)?))
 }
 
-fn yaml<T: serde::Serialize>(value: &T) -> Result<String, Error> {
+fn yaml<T: Serialize>(value: &T) -> Result<String, Error> {
     serde_saphyr::to_string(value).map_err(|error| Error::failed(format!("can't write YAML: {error}")))
 }
 
@@ -108,8 +115,7 @@ mod tests {
     fn yaml_says_the_same() {
         insta::assert_snapshot!(yaml_list(&[failed_task()]).unwrap());
         let json: serde_json::Value = serde_json::from_str(&json_line(&failed_task()).unwrap()).unwrap();
-        let yaml: serde_json::Value =
-            serde_saphyr::from_str(&yaml(&failed_task().dynamic().unwrap()).unwrap()).unwrap();
+        let yaml: serde_json::Value = serde_saphyr::from_str(&yaml(&one(&failed_task()).unwrap()).unwrap()).unwrap();
         assert_eq!(json, yaml);
     }
 

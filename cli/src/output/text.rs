@@ -115,9 +115,8 @@ pub fn detail(status: &v1::TaskStatus, now: Timestamp) -> String {
     let mut parts = Vec::new();
     if let Some(code) = status.exit_code.filter(|code| *code != 0) {
         // Often the reason says so already.
-        let said = format!("exit code {code}");
-        if !status.reason.contains(&said) {
-            parts.push(said);
+        if !status.reason.contains(&format!("code {code}")) {
+            parts.push(format!("exit code {code}"));
         }
     }
     if status.oom_killed && !status.reason.contains("memory") {
@@ -131,7 +130,9 @@ pub fn detail(status: &v1::TaskStatus, now: Timestamp) -> String {
         parts.push(reason.to_owned());
     }
     let next = from_proto_time(status.next_attempt_time.as_ref());
-    if let Some(next) = next.filter(|next| status.state() == v1::TaskState::Pending && *next > now) {
+    // What is due within a second is under way for people.
+    let due_later = |next: &Timestamp| next.duration_since(now).as_secs() > 0;
+    if let Some(next) = next.filter(|next| status.state() == v1::TaskState::Pending && due_later(next)) {
         parts.push(format!("due in {}", age(now, next)));
     }
     parts.join("; ")

@@ -2,7 +2,7 @@
 
 use davit_proto::v1;
 
-use crate::output::{short_id, state_of, task_name, task_state};
+use crate::output::{has_ended, short_id, state_of, task_name, task_state};
 
 const NAMED_TASKS: usize = 5;
 
@@ -25,13 +25,19 @@ pub(super) fn summary(tasks: &[v1::Task]) -> String {
     let mut text = match (tasks, failed.len()) {
         ([task], 0) => format!("{} completed", task_name(task)),
         (all, 0) => format!("all {} tasks completed", all.len()),
+        ([task], _) if is_gone(task) => format!("{} was deleted before it ended", task_name(task)),
         ([task], _) => format!("{} ended {}", task_name(task), task_state(task)),
         (all, count) => format!("{count} of {} tasks did not complete", all.len()),
     };
-    for task in failed.iter().take(NAMED_TASKS) {
+    for task in failed.iter().filter(|task| !is_gone(task)).take(NAMED_TASKS) {
         text.push_str(&format!("\n  what it wrote: davit logs {}", short_id(&task.task_id)));
     }
     text
+}
+
+/// Nothing is waited for any more, though it was not seen to end.
+fn is_gone(task: &v1::Task) -> bool {
+    !has_ended(state_of(task))
 }
 
 #[cfg(test)]
@@ -64,6 +70,13 @@ mod tests {
     fn of_several_any_that_did_not_complete_counts() {
         assert_eq!(exit_code(&[completed(), completed()]), 0);
         assert_eq!(exit_code(&[completed(), failed_task()]), 1);
+    }
+
+    #[test]
+    fn a_task_that_was_deleted_did_not_complete() {
+        let gone = task(1, "web", v1::TaskState::Running);
+        assert_eq!(exit_code(std::slice::from_ref(&gone)), 1);
+        assert_eq!(summary(&[gone]), "web was deleted before it ended");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use davit_proto::v1;
 use indicatif::{MultiProgress, ProgressBar};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::commands::now;
 use crate::output::{
@@ -16,6 +17,8 @@ use crate::output::{
 /// As many tasks have a line each; more are counted.
 const LINES: usize = 8;
 const TICK: Duration = Duration::from_millis(100);
+/// How often counts are told where there is no terminal.
+const LINE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Where tasks are.
 pub(in crate::commands) struct Progress {
@@ -27,6 +30,8 @@ pub(in crate::commands) struct Progress {
     /// The line of each task, or the one line of all under the empty id.
     lines: HashMap<String, ProgressBar>,
     states: HashMap<String, v1::TaskState>,
+    counts: Counts,
+    last_line: Option<Instant>,
     said: HashMap<String, String>,
 }
 
@@ -41,6 +46,8 @@ impl Progress {
             on_terminal: io::stderr().is_terminal(),
             lines: HashMap::new(),
             states: HashMap::new(),
+            counts: Counts::default(),
+            last_line: None,
             said: HashMap::new(),
         }
     }
@@ -49,14 +56,24 @@ impl Progress {
     pub(in crate::commands) fn show(&mut self, task: &v1::Task) {
         let state = state_of(task);
         let before = self.states.insert(task.task_id.clone(), state);
+        self.counts.moved(before, state);
         if self.total > LINES {
-            let text = counts_line(self.states.values().copied(), self.total);
-            return self.say(String::new(), text, true);
+            return self.show_counts();
         }
         let text = task_line(task, &self.nodes, now(), self.output.message_palette);
         // Pull progress comes often: it moves on a terminal and is not worth a line elsewhere.
         let moved = before != Some(state) || state == v1::TaskState::Pending;
         self.say(task.task_id.clone(), text, moved);
+    }
+
+    fn show_counts(&mut self) {
+        let now = Instant::now();
+        let all_ended = self.counts.ended() == self.total;
+        let period = if self.on_terminal { TICK } else { LINE_PERIOD };
+        if all_ended || self.last_line.is_none_or(|last| now.duration_since(last) >= period) {
+            self.last_line = Some(now);
+            self.say(String::new(), self.counts.line(self.total), true);
+        }
     }
 
     /// Takes the spinners away; what was said stays.
@@ -114,15 +131,27 @@ fn task_line(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palett
     text
 }
 
-/// Where many tasks are.
-fn counts_line(states: impl Iterator<Item = v1::TaskState>, total: usize) -> String {
-    let mut counts: BTreeMap<v1::TaskState, usize> = BTreeMap::new();
-    for state in states {
-        *counts.entry(state).or_default() += 1;
+/// How many tasks are in each state.
+#[derive(Debug, Default)]
+struct Counts(BTreeMap<v1::TaskState, usize>);
+
+impl Counts {
+    fn moved(&mut self, before: Option<v1::TaskState>, after: v1::TaskState) {
+        if let Some(count) = before.and_then(|before| self.0.get_mut(&before)) {
+            *count = count.saturating_sub(1);
+        }
+        *self.0.entry(after).or_default() += 1;
     }
-    let ended: usize = counts.iter().filter(|(state, _)| has_ended(**state)).map(|(_, count)| count).sum();
-    let parts = counts.iter().map(|(state, count)| format!("{count} {}", state_short_name(*state)));
-    format!("{ended} of {total} tasks ended: {}", parts.collect::<Vec<_>>().join(", "))
+
+    fn ended(&self) -> usize {
+        self.0.iter().filter(|(state, _)| has_ended(**state)).map(|(_, count)| count).sum()
+    }
+
+    fn line(&self, total: usize) -> String {
+        let parts = self.0.iter().filter(|(_, count)| **count > 0);
+        let parts = parts.map(|(state, count)| format!("{count} {}", state_short_name(*state)));
+        format!("{} of {total} tasks ended: {}", self.ended(), parts.collect::<Vec<_>>().join(", "))
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +167,7 @@ mod tests {
     #[test]
     fn a_line_says_where_a_task_is_and_why() {
         assert_eq!(line(&running_task()), "000000000001 web  RUNNING on one");
-        assert_eq!(line(&failed_task()), "000000000002 batch  FAILED (attempt 2): exit code 3; exited with code 3");
+        assert_eq!(line(&failed_task()), "000000000002 batch  FAILED (attempt 2): exited with code 3");
         let mut pending = task(3, "big", v1::TaskState::Pending);
         pending.status.get_or_insert_default().reason = "no node has 8 GiB".to_owned();
         assert_eq!(line(&pending), "000000000003 big  PENDING: no node has 8 GiB");
@@ -146,7 +175,17 @@ mod tests {
 
     #[test]
     fn many_tasks_are_counted() {
-        let states = [v1::TaskState::Completed, v1::TaskState::Running, v1::TaskState::Running];
-        assert_eq!(counts_line(states.into_iter(), 12), "1 of 12 tasks ended: 2 RUNNING, 1 COMPLETED");
+        use v1::TaskState::{Completed, Running, Scheduled};
+        let mut counts = Counts::default();
+        for (before, after) in [
+            (None, Scheduled),
+            (None, Running),
+            (None, Running),
+            (Some(Scheduled), Running),
+            (Some(Running), Completed),
+        ] {
+            counts.moved(before, after);
+        }
+        assert_eq!(counts.line(12), "1 of 12 tasks ended: 2 RUNNING, 1 COMPLETED");
     }
 }
