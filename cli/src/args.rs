@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completion::CompletionArgs, events::EventsArgs, inspect::InspectArgs, logs::LogsArgs, node::NodeCommand,
-    ps::PsArgs, restart::RestartArgs, rm::RmArgs, run::RunArgs, stop::StopArgs,
+    completion::CompletionArgs, demo::DemoArgs, dev::DevArgs, events::EventsArgs, inspect::InspectArgs, logs::LogsArgs,
+    node::NodeCommand, ps::PsArgs, restart::RestartArgs, rm::RmArgs, run::RunArgs, stop::StopArgs,
 };
 
 /// Where a manager listens unless told otherwise.
@@ -58,6 +58,10 @@ pub enum Format {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start a cluster in this process, at the default addresses, until Ctrl-C
+    Dev(DevArgs),
+    /// Show what Davit does: a three-node cluster in this process does some work, and cleans up
+    Demo(DemoArgs),
     /// Run a task: a container, or with --process a plain process
     Run(Box<RunArgs>),
     /// List tasks

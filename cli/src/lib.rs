@@ -7,6 +7,7 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod error;
+pub mod local;
 pub mod output;
 pub mod resolve;
 mod watch;

@@ -2,6 +2,8 @@
 
 pub mod cluster;
 pub mod completion;
+pub mod demo;
+pub mod dev;
 pub mod events;
 pub mod inspect;
 pub mod logs;
@@ -34,6 +36,8 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
     match cli.command {
         // What needs no manager.
         Command::Completion(args) => completion::run(&args, output).map(done),
+        Command::Dev(args) => dev::run(args, output).await,
+        Command::Demo(args) => demo::run(args, output).await,
         Command::Run(args) => run::run(&connect().await?, *args, output).await,
         Command::Ps(args) => ps::run(&connect().await?, &args, output).await.map(done),
         Command::Logs(args) => logs::run(&connect().await?, &args, output).await.map(done),
