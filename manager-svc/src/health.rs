@@ -2,15 +2,18 @@
 //! that ended long ago.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::NodeId;
+use davit_core::node::NodeState;
 use davit_svc_kit::shutdown::Shutdown;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::commands;
 use crate::contacts::Contacts;
+use crate::dispatch::Outbox;
 use crate::reconcile::{Verdict, judge};
 use crate::state::{ClusterState, Draft};
 use crate::writer::{Handle, WriteError};
@@ -52,9 +55,12 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
         // Judged once more in the writer's turn: a node that registers meanwhile must not be called down.
         let contacts = contacts.clone();
         let outcome = writer
-            .write(move |draft| {
+            .write_with_effects(move |draft, effects| {
                 let verdicts = verdicts(draft.state(), &contacts, settings.heartbeat_period);
                 look(draft, &verdicts, settings);
+                for session in sessions_of_down_nodes(&verdicts, &contacts) {
+                    effects.push(Box::new(move |_, _| session.close("the node is down: register anew")));
+                }
                 Ok::<(), Infallible>(())
             })
             .await;
@@ -78,6 +84,13 @@ fn verdicts(state: &ClusterState, contacts: &Contacts, period: Duration) -> Vec<
         .collect()
 }
 
+/// Sessions that are still open although nothing came through them. They have to end: a worker that was only paused, or cut
+/// off for a while, would otherwise go on in a session of a node that stays down.
+fn sessions_of_down_nodes(verdicts: &[(NodeId, Verdict)], contacts: &Contacts) -> Vec<Arc<Outbox>> {
+    let down = verdicts.iter().filter(|(_, verdict)| verdict.state == NodeState::Down);
+    down.filter_map(|(node_id, _)| contacts.session(*node_id)).collect()
+}
+
 fn look(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], settings: Settings) {
     for (node_id, verdict) in verdicts {
         commands::set_node_state(draft, *node_id, verdict.state, &verdict.reason);
@@ -93,7 +106,7 @@ fn look(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], settings: Settings) {
 
 /// Whether time alone may have made something due.
 fn has_work(state: &ClusterState) -> bool {
-    use davit_core::node::NodeState::Down;
-    let down_with_tasks = state.nodes().any(|node| node.state == Down && state.usage(node.node_id).task_count() > 0);
+    let down_with_tasks =
+        state.nodes().any(|node| node.state == NodeState::Down && state.usage(node.node_id).task_count() > 0);
     down_with_tasks || state.finished_count() > 0
 }

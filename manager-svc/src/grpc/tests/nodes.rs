@@ -1,6 +1,7 @@
 //! Nodes and the cluster as a whole.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use davit_core::node::NodeStats;
 use davit_core::state::TaskState;
@@ -11,6 +12,8 @@ use futures::StreamExt as _;
 use tonic::{Code, Request};
 
 use super::{Rig, fields, reason, refused, spec};
+use crate::dispatch::Delivery;
+use crate::health;
 
 fn labels(value: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("zone".to_owned(), value.to_owned())])
@@ -157,6 +160,20 @@ async fn measurements_are_streamed_from_the_last_known_on_and_the_newest_is_neve
     assert_eq!(stream.next().await.unwrap().unwrap().stats.unwrap().cpu_used_millis, 49);
     rig.shutdown.trigger();
     assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_session_of_a_node_that_fell_silent_is_ended_so_that_its_worker_registers_anew() {
+    let rig = Rig::new().await;
+    let (_, session) = rig.join("silent").await;
+    let settings = health::Settings {
+        heartbeat_period: Duration::from_secs(1),
+        kept_finished_tasks: 10,
+        finished_task_retention: Duration::from_secs(10),
+    };
+    tokio::spawn(health::run(rig.api.writer.clone(), rig.api.contacts.clone(), settings, rig.shutdown.clone()));
+    assert_eq!(session.next().await, Delivery::Close("the node is down: register anew".to_owned()));
+    assert_eq!(get(&rig, "silent").await.state(), v1::NodeState::Down);
 }
 
 #[tokio::test]
