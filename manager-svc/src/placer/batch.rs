@@ -95,13 +95,11 @@ impl Known {
         delta
     }
 
-    /// The scheduler reserved what it placed.
-    pub(super) fn placed(&mut self, requirements: &Requirements, answer: &Answer) {
-        for (node_id, count) in &answer.runs {
-            if let Some(view) = self.nodes.get_mut(node_id) {
-                for _ in 0..*count {
-                    view.reserve(requirements);
-                }
+    /// The scheduler reserved what it placed: what [`resolve`] made of its answer, which is never more than was asked for.
+    pub(super) fn placed(&mut self, requirements: &Requirements, placements: &[Placement]) {
+        for placement in placements {
+            if let Some(view) = self.nodes.get_mut(&placement.node_id) {
+                view.reserve(requirements);
             }
         }
     }
@@ -197,7 +195,7 @@ mod tests {
         let mut known = Known::default();
         known.update([node(1), node(2)]);
         let answer = Answer { runs: vec![(node(1).node_id, 1), (node(2).node_id, 1)], unplaced_reason: String::new() };
-        known.placed(&requirements(), &answer);
+        known.placed(&requirements(), &resolve(&group(2), &answer).0);
         let mut committed = node(1);
         committed.reserve(&requirements());
         let delta = known.update([committed, node(2)]);

@@ -135,8 +135,8 @@ impl Placer {
         let mut placements = Vec::new();
         let mut unplaced = Vec::new();
         for (group, answer) in groups.iter().zip(&answers) {
-            known.placed(&group.requirements, answer);
             let (placed, rest) = resolve(group, answer);
+            known.placed(&group.requirements, &placed);
             if !rest.is_empty() {
                 blocked.insert(group.requirements.clone());
             }
