@@ -1,7 +1,7 @@
 //! The same message as the same text, each time: fields in the order of the `.proto` file, map keys in their own. Else
 //! maps would come in another order with every run, and two outputs could not be compared.
 
-use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _};
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ impl Serialize for Part<'_> {
             Value::Object(object) => {
                 let mut map = serializer.serialize_map(Some(object.len()))?;
                 let mut fields: Vec<_> = self.descriptor.fields().collect();
-                fields.sort_by_key(|field| field.number());
+                fields.sort_by_key(FieldDescriptor::number);
                 for field in fields {
                     let Some(value) = object.get(field.json_name()) else { continue };
                     match field.kind() {
