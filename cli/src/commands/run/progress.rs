@@ -67,10 +67,10 @@ impl Progress {
     }
 
     fn show_counts(&mut self) {
+        // A spinner draws at its own pace. Lines would flood a log: they come once a second, and at the end.
         let now = Instant::now();
-        let all_ended = self.counts.ended() == self.total;
-        let period = if self.on_terminal { TICK } else { LINE_PERIOD };
-        if all_ended || self.last_line.is_none_or(|last| now.duration_since(last) >= period) {
+        let is_due = self.last_line.is_none_or(|last| now.duration_since(last) >= LINE_PERIOD);
+        if self.on_terminal || is_due || self.counts.ended() == self.total {
             self.last_line = Some(now);
             self.say(String::new(), self.counts.line(self.total), true);
         }
@@ -78,8 +78,11 @@ impl Progress {
 
     /// Takes the spinners away; what was said stays.
     pub(in crate::commands) fn clear(&mut self) {
-        for (_, bar) in self.lines.drain() {
+        for (line, bar) in self.lines.drain() {
             bar.finish_and_clear();
+            if let Some(text) = self.said.get(&line).filter(|_| self.total == 1) {
+                self.output.note(text);
+            }
         }
     }
 
@@ -95,9 +98,10 @@ impl Progress {
                 bar
             });
             bar.set_message(text.clone());
-            // With few tasks each state stays on the screen, as it would in a log.
-            if worth_a_line && !line.is_empty() && self.total == 1 {
-                let _ = bars.println(&text);
+            // The states of a single task stay on the screen, above the one it is in.
+            let past = self.said.get(&line).filter(|_| worth_a_line && self.total == 1);
+            if let Some(past) = past {
+                let _ = bars.println(past);
             }
         } else if worth_a_line {
             self.output.note(&text);
