@@ -87,7 +87,8 @@ pub struct Settings {
     /// Run plain processes too: whoever may create tasks may then run programs here [default: false].
     #[arg(long, env = "DAVIT_PROCESS_RUNTIME", num_args = 0..=1, default_missing_value = "true")]
     pub process_runtime: Option<bool>,
-    /// Stop all tasks when the worker is stopped, instead of letting containers run [default: false].
+    /// Stop all tasks when the worker is stopped and remove what they left, instead of letting containers run
+    /// [default: false].
     #[arg(long, env = "DAVIT_STOP_TASKS_ON_SHUTDOWN", num_args = 0..=1, default_missing_value = "true")]
     pub stop_tasks_on_shutdown: Option<bool>,
     /// How long ended attempts and their output stay [default: 10m].
@@ -184,7 +185,7 @@ pub struct Config {
     pub offer: Offer,
     /// Join only when every runtime answers; else with those that do.
     pub require_runtimes: bool,
-    /// Stop all tasks when the worker stops.
+    /// Stop all tasks when the worker stops, and remove what they left.
     pub stop_tasks_on_shutdown: bool,
     /// How long ended attempts stay.
     pub retention: Duration,

@@ -49,6 +49,8 @@ const STOP_PROCESSES_TIME: Duration = Duration::from_secs(4);
 const KILL_TIME: Duration = Duration::from_secs(1);
 /// For telling the manager the last statuses.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
+/// For removing what ended attempts left, when the worker was told to stop its tasks.
+const REMOVE_TIME: Duration = Duration::from_secs(5);
 /// For the goodbye.
 const SESSION_END_TIME: Duration = Duration::from_secs(2);
 
@@ -108,6 +110,10 @@ pub async fn run(
         }
         if let Some(agent) = node.agent() {
             agent.shut_down().await;
+            let leaves = node.config.stop_tasks_on_shutdown;
+            if leaves && tokio::time::timeout(REMOVE_TIME, agent.remove_ended()).await.is_err() {
+                tracing::warn!("not all that ended attempts left could be removed in time");
+            }
         }
     };
     let (served, ()) = tokio::join!(

@@ -60,7 +60,7 @@ pub async fn run(args: DevArgs, output: &Output) -> Result<u8, Error> {
 fn banner(cluster: &LocalCluster, docker: &Result<Docker, String>) -> String {
     let nodes = cluster.workers.len();
     let runtimes = match docker {
-        Ok(docker) => format!("containers (Docker {}) and plain processes", docker.version),
+        Ok(docker) => format!("containers ({}) and plain processes", docker.version),
         Err(problem) => format!("plain processes; no Docker engine: {problem}"),
     };
     let workers: Vec<String> = cluster.workers.iter().map(ToString::to_string).collect();

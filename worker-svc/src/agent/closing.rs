@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::StopPolicy;
+use futures::StreamExt as _;
 
 use super::held::Held;
 use super::next_step::Want;
 use super::{Agent, State};
+
+/// How many ended attempts are removed at once.
+const REMOVALS_AT_ONCE: usize = 8;
 
 impl Agent {
     /// Stops attempts because the worker goes away, and begins no more. Waits until they have ended.
@@ -43,6 +47,28 @@ impl Agent {
             }
         });
         futures::future::join_all(kills).await;
+    }
+
+    /// Removes all that this worker has left of ended attempts, for a worker that will not be back. What can't be removed is
+    /// told in the log.
+    pub async fn remove_ended(&self) {
+        let ended: Vec<_> = {
+            let state = self.state.lock();
+            let ended = state.held.iter().filter(|(_, held)| held.ended_at.is_some());
+            ended.map(|(key, held)| (*key, held.kind)).collect()
+        };
+        futures::stream::iter(ended)
+            .for_each_concurrent(REMOVALS_AT_ONCE, |(key, kind)| async move {
+                let Some(runtime) = self.runtime(kind) else { return };
+                let removed = match runtime.remove(key).await {
+                    Ok(()) => self.records.remove(key).await.map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                if let Err(error) = removed {
+                    tracing::warn!(%key, %error, "can't remove what an attempt left");
+                }
+            })
+            .await;
     }
 
     /// Waits until the manager knows everything.

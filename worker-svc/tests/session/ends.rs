@@ -63,7 +63,12 @@ async fn a_worker_that_takes_its_tasks_along_tells_of_it_before_its_goodbye() {
     goodbye(&mut session).await;
     drop(session);
     worker.ended().await.unwrap();
-    assert_eq!(machine.engine.running(&machine.owner()), []);
+    // Nothing is left of them, since nobody would remove it later.
+    for left in [key, ignores] {
+        assert!(!machine.engine.print(&machine.owner(), left, ""), "{left} is still there");
+    }
+    let records = machine.data_dir().join("attempts").join(CLUSTER);
+    assert!(std::fs::read_dir(&records).unwrap().next().is_none());
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn choose(args: &DemoArgs, output: &Output) -> Result<(Kind, Option<local:
     };
     match local::get_image(&docker, args.image.clone(), IMAGE_TIMEOUT).await {
         Ok(()) => {
-            output.print(&format!("Tasks are containers of {} on Docker {}.\n", args.image, docker.version))?;
+            output.print(&format!("Tasks are containers of {} on {}.\n", args.image, docker.version))?;
             Ok((Kind::Container(args.image.clone()), Some(docker)))
         }
         Err(problem) => {
