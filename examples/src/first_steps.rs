@@ -14,7 +14,7 @@ use davit_core::restart::RestartPolicy;
 use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
-use davit_svc_kit::clock::{Clock, SystemClock};
+use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource, UuidV7Source};
 use futures::StreamExt as _;
 use manager_svc::commands::{

@@ -69,13 +69,21 @@ impl Contacts {
         }
     }
 
+    /// A worker is about to go; its session is open until it has.
+    pub fn said_goodbye(&self, node_id: NodeId, session_id: SessionId) {
+        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
+            && entry.is_of(session_id)
+        {
+            entry.said_goodbye = true;
+        }
+    }
+
     /// A session ended, on purpose or not. Nothing happens when a newer one had taken over before.
-    pub fn closed(&self, node_id: NodeId, session_id: SessionId, said_goodbye: bool) {
+    pub fn closed(&self, node_id: NodeId, session_id: SessionId) {
         if let Some(entry) = self.nodes.lock().get_mut(&node_id)
             && entry.is_of(session_id)
         {
             entry.session = None;
-            entry.said_goodbye = said_goodbye;
         }
     }
 

@@ -158,7 +158,7 @@ async fn serve(
     ended.trigger();
     info!(name, said_goodbye, "session ended");
     metrics::gauge!("davit_manager_sessions").decrement(1.0);
-    api.contacts.closed(node_id, session_id, said_goodbye);
+    api.contacts.closed(node_id, session_id);
     let detached = api
         .writer
         .write_with_effects(move |_, effects| {
@@ -184,7 +184,8 @@ async fn read_registration(incoming: &mut Streaming<v1::SessionRequest>) -> Resu
     Ok(violations.finish(registration)?)
 }
 
-/// Reads what the worker says until the stream ends. True when it said goodbye.
+/// Reads what the worker says until the stream ends, also after its goodbye: a worker may have attempts to stop before it
+/// goes. True when it said goodbye.
 async fn read(
     api: &Api,
     node_id: NodeId,
@@ -192,13 +193,14 @@ async fn read(
     incoming: &mut Streaming<v1::SessionRequest>,
     reports: mpsc::Sender<Reports>,
 ) -> bool {
+    let mut said_goodbye = false;
     loop {
         let message = match incoming.message().await {
             Ok(Some(request)) => request.message,
-            Ok(None) => return false,
+            Ok(None) => return said_goodbye,
             Err(status) => {
                 debug!(%status, "the worker's stream broke");
-                return false;
+                return said_goodbye;
             }
         };
         api.contacts.heard(node_id, session_id);
@@ -217,12 +219,13 @@ async fn read(
                 if let Some(report) = report
                     && reports.send(report).await.is_err()
                 {
-                    return false;
+                    return said_goodbye;
                 }
             }
             Some(FromWorker::Goodbye(goodbye)) => {
                 info!(reason = goodbye.reason, "the worker says goodbye");
-                return true;
+                said_goodbye = true;
+                api.contacts.said_goodbye(node_id, session_id);
             }
             Some(FromWorker::Register(_)) => violations.add("register", "comes once, as the first message"),
             None => violations.add("message", "is needed"),

@@ -12,7 +12,7 @@ pub(super) const PERIODS_UNTIL_DOWN: u32 = 3;
 pub struct Contact {
     /// Whether its session is open.
     pub connected: bool,
-    /// Whether it said goodbye.
+    /// Whether it said goodbye. While its session is open it has not gone yet.
     pub said_goodbye: bool,
     /// Time since anything was heard from it.
     pub silent_for: Duration,
@@ -31,9 +31,10 @@ pub struct Verdict {
 /// heartbeat arrives on a session that is still open.
 #[must_use]
 pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<Verdict> {
-    let wanted = if contact.said_goodbye || contact.silent_for >= period * PERIODS_UNTIL_DOWN {
+    let gone = contact.said_goodbye && !contact.connected;
+    let wanted = if gone || contact.silent_for >= period * PERIODS_UNTIL_DOWN {
         NodeState::Down
-    } else if !contact.connected || contact.silent_for >= period * 2 {
+    } else if !contact.connected || contact.said_goodbye || contact.silent_for >= period * 2 {
         // DOWN stays DOWN until the worker registers anew: its tasks were given away.
         if current == NodeState::Down { NodeState::Down } else { NodeState::Suspect }
     } else if current == NodeState::Suspect {
@@ -46,8 +47,9 @@ pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<V
     }
     let silence = contact.silent_for.as_secs_f64();
     let reason = match wanted {
-        NodeState::Down if contact.said_goodbye => "its worker said goodbye".to_owned(),
+        NodeState::Down if gone => "its worker said goodbye".to_owned(),
         NodeState::Down => format!("nothing was heard from its worker for {silence:.1} s"),
+        NodeState::Suspect if contact.said_goodbye => "its worker is about to go".to_owned(),
         NodeState::Suspect if !contact.connected => "its session broke".to_owned(),
         NodeState::Suspect => format!("its heartbeat is late: silent for {silence:.1} s"),
         NodeState::Ready => "its heartbeats arrive again".to_owned(),
@@ -87,6 +89,13 @@ mod tests {
     fn goodbye_is_down_at_once() {
         let contact = Contact { said_goodbye: true, ..contact(false, 0) };
         assert_eq!(state_after(NodeState::Ready, contact), NodeState::Down);
+    }
+
+    #[test]
+    fn a_node_whose_worker_is_about_to_go_takes_no_new_tasks() {
+        let contact = Contact { said_goodbye: true, ..contact(true, 0) };
+        assert_eq!(state_after(NodeState::Ready, contact), NodeState::Suspect);
+        assert_eq!(state_after(NodeState::Suspect, Contact { connected: false, ..contact }), NodeState::Down);
     }
 
     #[test]

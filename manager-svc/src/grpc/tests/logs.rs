@@ -116,7 +116,7 @@ async fn there_must_be_an_attempt_a_node_and_a_session() {
     assert_eq!(fields(&refusal(&rig, "x", 0).await), ["task_id"]);
 
     let (task_id, node_id, session) = running_task(&rig).await;
-    rig.api.contacts.closed(node_id, session.session_id(), false);
+    rig.api.contacts.closed(node_id, session.session_id());
     let status = refusal(&rig, &task_id, 0).await;
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "NODE_UNREACHABLE"));
 }

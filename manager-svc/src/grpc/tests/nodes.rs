@@ -45,7 +45,7 @@ async fn a_node_tells_what_is_set_aside_and_measured_on_it() {
     rig.run_on(&task_id, node_id, &[TaskState::Preparing]).await;
     rig.api.contacts.measured(node_id, session.session_id(), stats(7));
     // What was measured stays visible without a session.
-    rig.api.contacts.closed(node_id, session.session_id(), true);
+    rig.api.contacts.closed(node_id, session.session_id());
     let node = get(&rig, "one").await;
     assert_eq!(node, get(&rig, &node_id.to_string()).await);
     assert_eq!((node.allocated, node.task_count), (Some(reservation), 1));
