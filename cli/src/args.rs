@@ -23,7 +23,7 @@ Exit codes:
 
 /// Runs containers on a cluster of machines.
 #[derive(Debug, Parser)]
-#[command(name = "davit", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "davit", version, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]

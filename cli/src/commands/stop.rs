@@ -8,7 +8,7 @@ use super::INTERRUPTED;
 use super::run::progress::Progress;
 use crate::client::{Manager, call};
 use crate::error::Error;
-use crate::output::{NodeNames, Output, has_ended, state_of};
+use crate::output::{NodeNames, Output, has_ended, state_of, task_name, task_state};
 use crate::{resolve, watch};
 
 /// Arguments of `davit stop`.
@@ -24,13 +24,18 @@ pub struct StopArgs {
 
 pub(super) async fn run(manager: &Manager, args: &StopArgs, output: &Output) -> Result<u8, Error> {
     let tasks = resolve::tasks(manager, &args.tasks).await?;
+    if let Some(task) = tasks.iter().find(|task| has_ended(state_of(task))) {
+        // Before anything is stopped: all or none.
+        let (name, state) = (task_name(task), task_state(task));
+        return Err(Error::failed(format!("task `{name}` ({}) has ended already: it is {state}", task.task_id)));
+    }
     let mut stopping = Vec::new();
     for task in &tasks {
         let request = v1::StopTaskRequest { task_id: task.task_id.clone() };
         match manager.tasks().stop_task(call(request)).await {
             Ok(_) => stopping.push(task.task_id.clone()),
-            // It ended by itself in between, which is what was asked for. What had ended before is an error of the user.
-            Err(status) if status.code() == Code::FailedPrecondition && !has_ended(state_of(task)) => {}
+            // It ended by itself in between, which is what was asked for.
+            Err(status) if status.code() == Code::FailedPrecondition => {}
             Err(status) => return Err(manager.error(status)),
         }
     }

@@ -1,0 +1,156 @@
+//! The binary as scripts see it: what it writes, where, and the code it ends with; against a real cluster of processes.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::process::{Output, Stdio};
+
+use davit_cli::local::{LocalCluster, Options, Ports};
+use serde_json::Value;
+use tokio::process::Command;
+
+async fn davit(manager: &str, line: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_davit"))
+        .args(line)
+        .env("DAVIT_MANAGER", manager)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// `name` keeps clusters of one process apart.
+async fn start(name: &str) -> (LocalCluster, String) {
+    let options =
+        Options { cluster: format!("cli-test-{name}"), workers: 2, data_dir: None, ports: Ports::Free, docker: None };
+    let cluster = LocalCluster::start(options).await.unwrap();
+    let manager = cluster.manager.to_string();
+    (cluster, manager)
+}
+
+#[tokio::test]
+async fn without_a_manager_the_code_is_3_and_the_error_says_what_to_do() {
+    let output = davit("127.0.0.1:1", &["ps"]).await;
+    assert_eq!(code(&output), Some(3));
+    assert_eq!(stdout(&output), "");
+    assert!(stderr(&output).starts_with("error: can't reach a manager at 127.0.0.1:1 ("), "{}", stderr(&output));
+    assert!(stderr(&output).contains("davit dev"), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_ends_with_2() {
+    for line in [&["fly"][..], &["run"], &["ps", "--state", "up"], &["--manager", "nowhere", "ps"]] {
+        assert_eq!(code(&davit("127.0.0.1:1", line).await), Some(2), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn completion_needs_no_manager() {
+    let output = davit("127.0.0.1:1", &["completion", "bash"]).await;
+    assert_eq!(code(&output), Some(0));
+    assert!(stdout(&output).contains("_davit()"));
+}
+
+#[tokio::test]
+async fn run_ends_as_its_task_does() {
+    let (cluster, manager) = start("run").await;
+    let output = davit(&manager, &["run", "--process", "sh", "-c", "echo out; echo err >&2; exit 7"]).await;
+    assert_eq!(code(&output), Some(7));
+    assert_eq!(stdout(&output), "");
+    assert!(stderr(&output).contains("RUNNING") && stderr(&output).contains("FAILED"), "{}", stderr(&output));
+    let output = davit(&manager, &["logs", "sh"]).await;
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("out\n", "err\n"));
+
+    let line = ["run", "--process", "--count", "3", "--name", "batch", "-o", "json", "true"];
+    let output = davit(&manager, &line).await;
+    assert_eq!(code(&output), Some(0));
+    let tasks: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let states: Vec<_> = tasks.as_array().unwrap().iter().map(|task| &task["status"]["state"]).collect();
+    assert_eq!(states, ["TASK_STATE_COMPLETED"; 3]);
+
+    let output = davit(&manager, &["inspect", "batch"]).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("`batch` may be 3 tasks"), "{}", stderr(&output));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_lives_through_all_commands() {
+    let (cluster, manager) = start("life").await;
+    let output =
+        davit(&manager, &["run", "-d", "--process", "--name", "web", "--label", "app=web", "sleep", "600"]).await;
+    let task_id = stdout(&output).trim().to_owned();
+    assert_eq!(task_id.len(), 36, "{task_id}");
+
+    assert_eq!(stdout(&davit(&manager, &["ps", "-q", "--label", "app=web"]).await).trim(), task_id);
+    for reference in [&task_id, &task_id[24..], &task_id[..9], "web"] {
+        let shown = stdout(&davit(&manager, &["inspect", "-o", "json", reference]).await);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown[0]["taskId"], task_id.as_str(), "{reference}");
+    }
+    let output = davit(&manager, &["rm", "web"]).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("--force"), "{}", stderr(&output));
+
+    assert_eq!(code(&davit(&manager, &["stop", "web"]).await), Some(0));
+    let output = davit(&manager, &["stop", "web"]).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("has ended already: it is STOPPED"), "{}", stderr(&output));
+    assert_eq!(stdout(&davit(&manager, &["ps", "-q"]).await), "");
+    assert!(stdout(&davit(&manager, &["ps", "-a"]).await).contains("STOPPED"));
+    let events = stdout(&davit(&manager, &["events", "--task", "web"]).await);
+    assert!(events.lines().next().unwrap().contains("TASK_CREATED"), "{events}");
+    assert_eq!(code(&davit(&manager, &["rm", "web"]).await), Some(0));
+    assert_eq!(code(&davit(&manager, &["inspect", "web"]).await), Some(1));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads_is_no_failure() {
+    let (cluster, manager) = start("pipe").await;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_davit"))
+        .args(["events"])
+        .env("DAVIT_MANAGER", &manager)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As `head` does when it has seen enough.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!((code(&output), stderr(&output).as_str()), (Some(0), ""));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn nodes_are_labelled_and_cordoned() {
+    let (cluster, manager) = start("nodes").await;
+    let nodes: Value = serde_json::from_str(&stdout(&davit(&manager, &["node", "ls", "-o", "json"]).await)).unwrap();
+    let name = nodes[0]["name"].as_str().unwrap();
+    assert_eq!(code(&davit(&manager, &["node", "label", name, "rack=a"]).await), Some(0));
+    assert_eq!(code(&davit(&manager, &["node", "cordon", name]).await), Some(0));
+    let shown = stdout(&davit(&manager, &["node", "inspect", name]).await);
+    assert!(shown.contains("READY, cordoned") && shown.contains("rack=a"), "{shown}");
+    assert_eq!(code(&davit(&manager, &["node", "label", name, "rack-"]).await), Some(0));
+    assert_eq!(code(&davit(&manager, &["node", "uncordon", name]).await), Some(0));
+    let shown = stdout(&davit(&manager, &["node", "inspect", name]).await);
+    assert!(!shown.contains("cordoned") && !shown.contains("rack"), "{shown}");
+
+    let constraint = ["run", "--process", "--name", "bad name", "--constraint", "zone ~ a", "true"];
+    let output = davit(&manager, &constraint).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("\n  spec.name: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("\n  spec.constraints[0]: "), "{}", stderr(&output));
+    cluster.stop().await.unwrap();
+}
