@@ -29,10 +29,15 @@ pub(super) fn summary(tasks: &[v1::Task]) -> String {
         ([task], _) => format!("{} ended {}", task_name(task), task_state(task)),
         (all, count) => format!("{count} of {} tasks did not complete", all.len()),
     };
-    for task in failed.iter().filter(|task| !is_gone(task)).take(NAMED_TASKS) {
+    for task in failed.iter().filter(|task| !is_gone(task) && has_started(task)).take(NAMED_TASKS) {
         text.push_str(&format!("\n  what it wrote: davit logs {}", short_id(&task.task_id)));
     }
     text
+}
+
+/// What never started wrote nothing.
+fn has_started(task: &v1::Task) -> bool {
+    task.status.as_ref().is_some_and(|status| status.start_time.is_some())
 }
 
 /// Nothing is waited for any more, though it was not seen to end.
@@ -70,6 +75,11 @@ mod tests {
     fn of_several_any_that_did_not_complete_counts() {
         assert_eq!(exit_code(&[completed(), completed()]), 0);
         assert_eq!(exit_code(&[completed(), failed_task()]), 1);
+    }
+
+    #[test]
+    fn a_task_that_never_started_has_no_logs_to_look_at() {
+        assert_eq!(summary(&[with_code(v1::TaskState::Failed, None)]), "batch ended FAILED");
     }
 
     #[test]
