@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::commands;
 use crate::contacts::Contacts;
 use crate::dispatch::Outbox;
+use crate::metrics;
 use crate::reconcile::{Verdict, judge};
 use crate::state::{ClusterState, Draft};
 use crate::writer::{Handle, WriteError};
@@ -49,6 +50,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
         }
         last_look = Instant::now();
         let state = writer.state();
+        metrics::cluster(&state);
         if verdicts(&state, &contacts, settings.heartbeat_period).is_empty() && !has_work(&state) {
             continue;
         }

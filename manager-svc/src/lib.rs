@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod grpc;
 pub mod health;
 pub mod logs;
+mod metrics;
 pub mod placer;
 pub mod reconcile;
 pub mod state;
@@ -75,6 +76,7 @@ pub async fn run(
     // Recorded metrics pile up unless the side port is there to take care of them.
     if http_listener.is_some() {
         davit_svc_kit::http::install_metrics()?;
+        metrics::describe();
     }
     // Set off alone when one of the two ports breaks; the caller's other services go on.
     let shutdown = shutdown.child();

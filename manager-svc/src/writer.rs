@@ -11,6 +11,7 @@ use davit_svc_kit::clock::Clock;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::dispatch::Router;
@@ -203,10 +204,11 @@ impl Writer {
         if batch.is_empty() {
             return Ok(());
         }
-        metrics::counter!("davit_manager_changes_total").increment(batch.changes.len() as u64);
-        metrics::counter!("davit_manager_commits_total").increment(1);
         let batch = Arc::new(batch);
-        self.store.commit(Arc::clone(&batch)).await?;
+        let began = Instant::now();
+        let committed = self.store.commit(Arc::clone(&batch)).await;
+        crate::metrics::commit(batch.changes.len(), began.elapsed(), committed.is_ok());
+        committed?;
         self.state = state.clone();
         self.router.route(&batch.changes);
         self.published.send_replace(Arc::new(state.clone()));

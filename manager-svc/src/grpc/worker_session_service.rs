@@ -144,8 +144,7 @@ async fn serve(
         .await
         .map_err(to_api_error)?;
     info!(name, "worker registered");
-    metrics::counter!("davit_manager_sessions_total").increment(1);
-    metrics::gauge!("davit_manager_sessions").increment(1.0);
+    let _counted = crate::metrics::OpenSession::count();
     let ended = Shutdown::new();
     let (reports_to, reports) = mpsc::channel(REPORT_BUFFER);
     let (acks_to, acks) = mpsc::channel(REPORT_BUFFER);
@@ -157,7 +156,6 @@ async fn serve(
     };
     ended.trigger();
     info!(name, said_goodbye, "session ended");
-    metrics::gauge!("davit_manager_sessions").decrement(1.0);
     api.contacts.closed(node_id, session_id);
     let detached = api
         .writer
@@ -252,8 +250,7 @@ async fn write_reports(
                 api.writer.write(move |draft| Ok::<_, Infallible>(apply_reports(draft, node_id, statuses))).await;
             match applied {
                 Ok(counts) => {
-                    metrics::counter!("davit_manager_reports_stale_total").increment(counts.stale);
-                    metrics::counter!("davit_manager_reports_applied_total").increment(counts.applied);
+                    crate::metrics::reports(counts);
                     break;
                 }
                 Err(problem) => debug!(%problem, "a status report waits for the store"),

@@ -24,6 +24,7 @@ pub use self::status::SchedulerStatus;
 use self::stream::{PlaceStream, StreamError};
 use crate::commands::{self, PlacementReport};
 use crate::contacts::Contacts;
+use crate::metrics;
 use crate::state::ClusterState;
 use crate::writer::Handle;
 
@@ -57,7 +58,7 @@ impl Placer {
                 status.connected = false;
                 status.reason = problem.to_string();
             });
-            metrics::gauge!("davit_manager_scheduler_connected").set(0.0);
+            metrics::scheduler_connected(false);
             self.tell_waiting_tasks(&problem).await;
             if shutdown.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
                 return;
@@ -78,7 +79,7 @@ impl Placer {
             status.connected = true;
             status.reason.clear();
         });
-        metrics::gauge!("davit_manager_scheduler_connected").set(1.0);
+        metrics::scheduler_connected(true);
         let mut blocked: BTreeSet<Requirements> = BTreeSet::new();
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         loop {
@@ -152,8 +153,7 @@ impl Placer {
             .await;
         match outcome {
             Ok(report) => {
-                metrics::counter!("davit_manager_placements_total").increment(report.committed as u64);
-                metrics::counter!("davit_manager_placements_rejected_total").increment(report.rejected.len() as u64);
+                metrics::placements(&report);
                 for (placement, why) in &report.rejected {
                     debug!(task_id = %placement.key.task_id, node_id = %placement.node_id, ?why, "placement rejected");
                 }
