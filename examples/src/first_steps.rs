@@ -10,8 +10,7 @@ use davit_core::id::TaskId;
 use davit_core::node::NodeDescription;
 use davit_core::placement::RuntimeKind;
 use davit_core::resources::{ResourceRequirements, Resources};
-use davit_core::restart::RestartPolicy;
-use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
 use davit_svc_kit::clock::SystemClock;
@@ -125,19 +124,10 @@ fn describe_node() -> NodeDescription {
 
 fn describe_task() -> TaskSpec {
     let reservation = Resources { cpu_millis: 500, memory_bytes: 64 << 20, ..Resources::ZERO };
+    let command = ["sh", "-c", "echo hello from a davit task"].map(str::to_owned).to_vec();
     TaskSpec {
-        name: "hello".to_owned(),
-        labels: BTreeMap::new(),
-        runtime: RuntimeSpec::Process(ProcessSpec {
-            command: ["sh", "-c", "echo hello from a davit task"].map(str::to_owned).to_vec(),
-            env: BTreeMap::new(),
-            working_dir: String::new(),
-        }),
         resources: ResourceRequirements { reservation, limit: Resources::ZERO },
-        constraints: Vec::new(),
-        restart: RestartPolicy::default(),
-        stop: StopPolicy::default(),
-        on_node_loss: OnNodeLoss::default(),
+        ..TaskSpec::new("hello", RuntimeSpec::Process(ProcessSpec::new(command)))
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey};
-use davit_core::resources::ResourceRequirements;
-use davit_core::restart::RestartPolicy;
-use davit_core::spec::{ContainerSpec, ImageReference, OnNodeLoss, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{ContainerSpec, ImageReference, RuntimeSpec, TaskSpec};
 use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource, UuidV7Source};
 use tokio::sync::watch;
@@ -82,30 +80,5 @@ fn nobody() -> Owner {
 
 /// A task of which only the image matters.
 fn spec_of(image: ImageReference) -> TaskSpec {
-    let container = ContainerSpec {
-        image,
-        entrypoint: Vec::new(),
-        command: Vec::new(),
-        env: Default::default(),
-        working_dir: String::new(),
-        user: String::new(),
-        mounts: Vec::new(),
-        ports: Vec::new(),
-        tmpfs: Vec::new(),
-        cap_add: Vec::new(),
-        cap_drop: Vec::new(),
-        read_only: false,
-        ulimits: Vec::new(),
-        pull_policy: PullPolicy::Missing,
-    };
-    TaskSpec {
-        name: "image".to_owned(),
-        labels: Default::default(),
-        runtime: RuntimeSpec::Container(container),
-        resources: ResourceRequirements::default(),
-        constraints: Vec::new(),
-        restart: RestartPolicy::default(),
-        stop: StopPolicy::default(),
-        on_node_loss: OnNodeLoss::default(),
-    }
+    TaskSpec::new("image", RuntimeSpec::Container(ContainerSpec::new(image)))
 }

@@ -11,7 +11,7 @@ use davit_core::node::NodeDescription;
 use davit_core::placement::RuntimeKind;
 use davit_core::resources::{ResourceRequirements, Resources};
 use davit_core::restart::{RestartMode, RestartPolicy};
-use davit_core::spec::{ContainerSpec, OnNodeLoss, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{ContainerSpec, Port, PortProtocol, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
 use jiff::Timestamp;
@@ -37,32 +37,11 @@ pub(crate) fn node_id(number: u64) -> NodeId {
 /// A container that takes a third of a node's cpu, never restarted.
 pub(crate) fn spec() -> TaskSpec {
     TaskSpec {
-        name: "web".to_owned(),
-        labels: BTreeMap::new(),
-        runtime: RuntimeSpec::Container(ContainerSpec {
-            image: "busybox:1.36".parse().unwrap(),
-            entrypoint: Vec::new(),
-            command: Vec::new(),
-            env: BTreeMap::new(),
-            working_dir: String::new(),
-            user: String::new(),
-            mounts: Vec::new(),
-            ports: Vec::new(),
-            tmpfs: Vec::new(),
-            cap_add: Vec::new(),
-            cap_drop: Vec::new(),
-            read_only: false,
-            ulimits: Vec::new(),
-            pull_policy: PullPolicy::Missing,
-        }),
         resources: ResourceRequirements {
             reservation: Resources { cpu_millis: 100, memory_bytes: 10, disk_bytes: 1 },
             limit: Resources::ZERO,
         },
-        constraints: Vec::new(),
-        restart: RestartPolicy::default(),
-        stop: StopPolicy::default(),
-        on_node_loss: OnNodeLoss::Replace,
+        ..TaskSpec::new("web", RuntimeSpec::Container(ContainerSpec::new("busybox:1.36".parse().unwrap())))
     }
 }
 

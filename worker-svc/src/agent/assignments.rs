@@ -101,9 +101,8 @@ pub(super) fn first_of(task_id: TaskId) -> AttemptKey {
 #[cfg(test)]
 mod tests {
     use davit_core::id::Revision;
-    use davit_core::resources::ResourceRequirements;
-    use davit_core::restart::RestartPolicy;
-    use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
+
+    use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
     use uuid::Uuid;
 
     use super::*;
@@ -114,16 +113,7 @@ mod tests {
 
     fn assignment(key: AttemptKey) -> Assignment {
         let process = ProcessSpec { command: Vec::new(), env: BTreeMap::new(), working_dir: String::new() };
-        let spec = TaskSpec {
-            name: "a".to_owned(),
-            labels: BTreeMap::new(),
-            runtime: RuntimeSpec::Process(process),
-            resources: ResourceRequirements::default(),
-            constraints: Vec::new(),
-            restart: RestartPolicy::default(),
-            stop: StopPolicy::default(),
-            on_node_loss: OnNodeLoss::default(),
-        };
+        let spec = TaskSpec::new("a", RuntimeSpec::Process(process));
         Assignment { key, revision: Revision(1), desired_state: DesiredState::Running, spec }
     }
 

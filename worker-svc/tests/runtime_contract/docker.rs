@@ -43,20 +43,9 @@ impl Kind for Docker {
 
 pub(crate) fn program(command: &[&str]) -> ContainerSpec {
     ContainerSpec {
-        image: image::REFERENCE.parse().unwrap(),
-        entrypoint: Vec::new(),
         command: command.iter().map(|&word| word.to_owned()).collect(),
-        env: Default::default(),
-        working_dir: String::new(),
-        user: String::new(),
-        mounts: Vec::new(),
-        ports: Vec::new(),
-        tmpfs: Vec::new(),
-        cap_add: Vec::new(),
-        cap_drop: Vec::new(),
-        read_only: false,
-        ulimits: Vec::new(),
         pull_policy: PullPolicy::Never,
+        ..ContainerSpec::new(image::REFERENCE.parse().unwrap())
     }
 }
 

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, NodeId, TaskId};
-use davit_core::resources::ResourceRequirements;
-use davit_core::restart::RestartPolicy;
-use davit_core::spec::{OnNodeLoss, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{RuntimeSpec, TaskSpec};
 use davit_svc_kit::clock::SystemClock;
 use futures::TryStreamExt;
 use uuid::Uuid;
@@ -163,14 +161,5 @@ pub(crate) fn new_key() -> AttemptKey {
 
 /// A spec that only says what is run.
 pub(crate) fn task(runtime: RuntimeSpec) -> TaskSpec {
-    TaskSpec {
-        name: "contract".to_owned(),
-        labels: Default::default(),
-        runtime,
-        resources: ResourceRequirements::default(),
-        constraints: Vec::new(),
-        restart: RestartPolicy::default(),
-        stop: StopPolicy::default(),
-        on_node_loss: OnNodeLoss::default(),
-    }
+    TaskSpec::new("contract", runtime)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::spec::{ContainerSpec, ProcessSpec, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{ContainerSpec, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
 use worker_svc::runtime::{
     AttemptSpec, ErrorKind, LogOptions, LogSource, Owner, ProcessConfig, ProcessRuntime, ProgressSender, Runtime,
 };
@@ -140,22 +140,7 @@ fn ended(process: &str) -> bool {
 #[tokio::test]
 async fn a_container_is_not_for_this_runtime() {
     check(Process::new(), |bench| async move {
-        let container = ContainerSpec {
-            image: "busybox".parse().unwrap(),
-            entrypoint: Vec::new(),
-            command: Vec::new(),
-            env: Default::default(),
-            working_dir: String::new(),
-            user: String::new(),
-            mounts: Vec::new(),
-            ports: Vec::new(),
-            tmpfs: Vec::new(),
-            cap_add: Vec::new(),
-            cap_drop: Vec::new(),
-            read_only: false,
-            ulimits: Vec::new(),
-            pull_policy: PullPolicy::Missing,
-        };
+        let container = ContainerSpec::new("busybox".parse().unwrap());
         let attempt = AttemptSpec { key: new_key(), spec: Arc::new(task(RuntimeSpec::Container(container))) };
         let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);

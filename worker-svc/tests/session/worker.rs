@@ -5,11 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, NodeId, TaskId};
-use davit_core::resources::ResourceRequirements;
-use davit_core::restart::RestartPolicy;
-use davit_core::spec::{
-    ContainerSpec, OnNodeLoss, Port, PortProtocol, ProcessSpec, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec,
-};
+use davit_core::spec::{ContainerSpec, Port, PortProtocol, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
 use davit_proto::v1::worker_service_client::WorkerServiceClient;
 use davit_svc_kit::client;
 use davit_svc_kit::clock::SystemClock;
@@ -115,40 +111,20 @@ pub(crate) fn new_key() -> AttemptKey {
 
 fn spec(runtime: RuntimeSpec, orders: &[(&str, &str)]) -> TaskSpec {
     TaskSpec {
-        name: "web".to_owned(),
         labels: orders.iter().map(|(order, value)| (format!("fake.{order}"), (*value).to_owned())).collect(),
-        runtime,
-        resources: ResourceRequirements::default(),
-        constraints: Vec::new(),
-        restart: RestartPolicy::default(),
         stop: StopPolicy { signal: String::new(), grace: Duration::from_millis(50) },
-        on_node_loss: OnNodeLoss::default(),
+        ..TaskSpec::new("web", runtime)
     }
 }
 
 /// A container that follows these orders of the fake runtime.
 pub(crate) fn container(orders: &[(&str, &str)]) -> TaskSpec {
-    let container = ContainerSpec {
-        image: "busybox".parse().unwrap(),
-        entrypoint: Vec::new(),
-        command: Vec::new(),
-        env: Default::default(),
-        working_dir: String::new(),
-        user: String::new(),
-        mounts: Vec::new(),
-        ports: vec![Port { container_port: 80, protocol: PortProtocol::Tcp, host_port: None }],
-        tmpfs: Vec::new(),
-        cap_add: Vec::new(),
-        cap_drop: Vec::new(),
-        read_only: false,
-        ulimits: Vec::new(),
-        pull_policy: PullPolicy::Missing,
-    };
+    let ports = vec![Port { container_port: 80, protocol: PortProtocol::Tcp, host_port: None }];
+    let container = ContainerSpec { ports, ..ContainerSpec::new("busybox".parse().unwrap()) };
     spec(RuntimeSpec::Container(container), orders)
 }
 
 /// A process that follows these orders.
 pub(crate) fn process(orders: &[(&str, &str)]) -> TaskSpec {
-    let process = ProcessSpec { command: vec!["sh".to_owned()], env: Default::default(), working_dir: String::new() };
-    spec(RuntimeSpec::Process(process), orders)
+    spec(RuntimeSpec::Process(ProcessSpec::new(vec!["sh".to_owned()])), orders)
 }

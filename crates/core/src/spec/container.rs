@@ -38,6 +38,29 @@ pub struct ContainerSpec {
     pub pull_policy: PullPolicy,
 }
 
+impl ContainerSpec {
+    /// A container of an image with nothing else asked for.
+    #[must_use]
+    pub fn new(image: ImageReference) -> Self {
+        Self {
+            image,
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            working_dir: String::new(),
+            user: String::new(),
+            mounts: Vec::new(),
+            ports: Vec::new(),
+            tmpfs: Vec::new(),
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+            read_only: false,
+            ulimits: Vec::new(),
+            pull_policy: PullPolicy::default(),
+        }
+    }
+}
+
 /// A kernel capability's name without `CAP_`, such as `NET_ADMIN`, or `ALL`.
 pub type Capability = String;
 

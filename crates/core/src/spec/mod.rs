@@ -50,6 +50,21 @@ pub struct TaskSpec {
 }
 
 impl TaskSpec {
+    /// A task with nothing but a name and what it runs; everything else at its default.
+    #[must_use]
+    pub fn new(name: impl Into<String>, runtime: RuntimeSpec) -> Self {
+        Self {
+            name: name.into(),
+            labels: BTreeMap::new(),
+            runtime,
+            resources: ResourceRequirements::default(),
+            constraints: Vec::new(),
+            restart: RestartPolicy::default(),
+            stop: StopPolicy::default(),
+            on_node_loss: OnNodeLoss::default(),
+        }
+    }
+
     /// What the scheduler needs to know of this spec. Tasks with equal requirements form one placement group.
     #[must_use]
     pub fn requirements(&self) -> Requirements {

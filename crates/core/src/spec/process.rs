@@ -12,3 +12,11 @@ pub struct ProcessSpec {
     /// Where it runs. Empty: a directory of the task's own.
     pub working_dir: String,
 }
+
+impl ProcessSpec {
+    /// A program and its arguments with nothing else asked for.
+    #[must_use]
+    pub fn new(command: Vec<String>) -> Self {
+        Self { command, env: BTreeMap::new(), working_dir: String::new() }
+    }
+}

@@ -141,27 +141,12 @@ fn signed(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use davit_core::spec::{Port, PortProtocol, PullPolicy};
+    use davit_core::spec::{Port, PortProtocol};
 
     use super::*;
 
     fn container() -> ContainerSpec {
-        ContainerSpec {
-            image: "busybox".parse().unwrap(),
-            entrypoint: Vec::new(),
-            command: Vec::new(),
-            env: Default::default(),
-            working_dir: String::new(),
-            user: String::new(),
-            mounts: Vec::new(),
-            ports: Vec::new(),
-            tmpfs: Vec::new(),
-            cap_add: Vec::new(),
-            cap_drop: Vec::new(),
-            read_only: false,
-            ulimits: Vec::new(),
-            pull_policy: PullPolicy::Missing,
-        }
+        ContainerSpec::new("busybox".parse().unwrap())
     }
 
     #[test]

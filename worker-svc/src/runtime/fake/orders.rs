@@ -49,27 +49,14 @@ fn number<T: std::str::FromStr>(label: &str, value: &str) -> Result<T, Error> {
 
 #[cfg(test)]
 mod tests {
-    use davit_core::resources::ResourceRequirements;
-    use davit_core::restart::RestartPolicy;
-    use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy};
+
+    use davit_core::spec::{ProcessSpec, RuntimeSpec};
 
     use super::*;
 
     fn spec(label: &str, value: &str) -> TaskSpec {
-        TaskSpec {
-            name: "fake".to_owned(),
-            labels: [(label.to_owned(), value.to_owned())].into(),
-            runtime: RuntimeSpec::Process(ProcessSpec {
-                command: Vec::new(),
-                env: Default::default(),
-                working_dir: String::new(),
-            }),
-            resources: ResourceRequirements::default(),
-            constraints: Vec::new(),
-            restart: RestartPolicy::default(),
-            stop: StopPolicy::default(),
-            on_node_loss: OnNodeLoss::default(),
-        }
+        let labels = [(label.to_owned(), value.to_owned())].into();
+        TaskSpec { labels, ..TaskSpec::new("fake", RuntimeSpec::Process(ProcessSpec::new(Vec::new()))) }
     }
 
     #[test]
