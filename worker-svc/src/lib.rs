@@ -26,7 +26,6 @@ use davit_svc_kit::ids::UuidV7Source;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::config::Config;
@@ -96,15 +95,18 @@ pub async fn run(
         cpus = %HumanCpus(allocatable.cpu_millis), memory = %HumanBytes(allocatable.memory_bytes),
         disk = %HumanBytes(allocatable.disk_bytes), "worker"
     );
-    let session_stop = CancellationToken::new();
+    let ending = session::Ending::default();
     // Also ends when this future is dropped: then the worker is gone at once, as if it had been killed.
-    let session = AbortOnDropHandle::new(tokio::spawn(session::run(Arc::clone(&node), session_stop.clone())));
+    let session = AbortOnDropHandle::new(tokio::spawn(session::run(Arc::clone(&node), ending.clone())));
     let served = serve(&node, listener, http_listener, &shutdown);
     // A server that breaks stops the worker in good order too.
     let stopping = async {
         shutdown.triggered().await;
+        if node.config.stop_tasks_on_shutdown {
+            ending.leaves.cancel();
+        }
         close(&node).await;
-        session_stop.cancel();
+        ending.stop.cancel();
         if tokio::time::timeout(SESSION_END_TIME, session).await.is_err() {
             tracing::info!("the session did not end in time and was dropped");
         }

@@ -77,8 +77,18 @@ struct Opened {
     offered: BTreeSet<RuntimeKind>,
 }
 
-/// Keeps a session open until the stop; then says goodbye.
-pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {
+/// What the session is told of the worker's end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ending {
+    /// The worker stops its tasks and then goes: the manager is to know at once, and still to hear how they end.
+    pub(crate) leaves: CancellationToken,
+    /// The worker goes now.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Keeps a session open until the stop; then says goodbye, if it has not.
+pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
+    let stop = &ending.stop;
     let mut backoff = Backoff::new(FIRST_REDIAL, LONGEST_REDIAL);
     let mut refused = Backoff::new(REFUSED_REDIAL, REFUSED_REDIAL * 2);
     let mut said = None;
@@ -88,7 +98,7 @@ pub(crate) async fn run(node: Arc<Node>, stop: CancellationToken) {
             Ok(opened) => {
                 backoff.reset();
                 said = None;
-                active(&node, opened, &stop).await
+                active(&node, opened, &ending).await
             }
             Err(reason) => reason,
         };
@@ -172,7 +182,7 @@ async fn offered(node: &Node) -> Result<BTreeSet<RuntimeKind>, EndReason> {
     Ok(offered)
 }
 
-async fn active(node: &Arc<Node>, opened: Opened, stop: &CancellationToken) -> EndReason {
+async fn active(node: &Arc<Node>, opened: Opened, ending: &Ending) -> EndReason {
     let agent = match node.join(&opened.welcome.cluster).await {
         Ok(agent) => agent,
         Err(error) => return error.into(),
@@ -182,7 +192,7 @@ async fn active(node: &Arc<Node>, opened: Opened, stop: &CancellationToken) -> E
         "session with the manager is open"
     );
     metrics::counter!("davit_worker_sessions_total", "node" => node.config.name.clone()).increment(1);
-    Active::new(Arc::clone(node), agent, opened).await.run(stop).await
+    Active::new(Arc::clone(node), agent, opened).await.run(ending).await
 }
 
 fn refusal(status: &Status) -> EndReason {

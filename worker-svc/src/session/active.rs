@@ -15,19 +15,18 @@ use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::{EndReason, Opened, logs};
+use super::{EndReason, Ending, Opened, logs};
 use crate::agent::Agent;
 use crate::agent::assignments::Batch;
 use crate::node::Node;
 
 /// A session through which no heartbeat went for so long is given up.
 const STUCK_TIME: Duration = Duration::from_secs(10);
-/// How long the manager may take to end the stream after a goodbye.
+/// How long the manager may take to end its side of the stream after this side has ended.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// How often runtimes that did not answer are asked again.
 const RECHECK_PERIOD: Duration = Duration::from_secs(10);
@@ -46,12 +45,23 @@ pub(super) struct Active {
     stats: watch::Receiver<NodeStats>,
     last_sent: Instant,
     readings: JoinSet<()>,
+    farewell: Farewell,
     _measuring: AbortOnDropHandle<()>,
     runtimes_changed: AbortOnDropHandle<()>,
 }
 
+/// How far the goodbye is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    NotDue,
+    /// It found the queue full and goes with the next heartbeat.
+    Due,
+    Said,
+}
+
 /// The next thing to do.
 enum Action {
+    Goodbye,
     Heartbeat,
     Report,
     Take(Box<Response>),
@@ -99,19 +109,20 @@ impl Active {
             stats,
             last_sent: Instant::now(),
             readings: JoinSet::new(),
+            farewell: Farewell::NotDue,
             _measuring: AbortOnDropHandle::new(measuring),
             runtimes_changed: AbortOnDropHandle::new(runtimes_changed),
         }
     }
 
-    pub(super) async fn run(mut self, stop: &CancellationToken) -> EndReason {
+    pub(super) async fn run(mut self, ending: &Ending) -> EndReason {
         self.agent.begin_session();
         self.node.set_connected();
         loop {
-            let action = self.select(stop).await;
+            let action = self.select(ending).await;
             if let Some(reason) = self.apply(action) {
                 if matches!(reason, EndReason::Stopped) {
-                    self.say_goodbye().await;
+                    self.close().await;
                 }
                 return reason;
             }
@@ -119,9 +130,12 @@ impl Active {
     }
 
     /// Waits for the next thing to do. May be dropped without losing anything.
-    async fn select(&mut self, stop: &CancellationToken) -> Action {
+    async fn select(&mut self, ending: &Ending) -> Action {
         tokio::select! {
-            () = stop.cancelled() => Action::End(EndReason::Stopped),
+            // The goodbye goes before reports of what it announces.
+            biased;
+            () = ending.stop.cancelled() => Action::End(EndReason::Stopped),
+            () = ending.leaves.cancelled(), if self.farewell == Farewell::NotDue => Action::Goodbye,
             _ = self.ticks.tick() => Action::Heartbeat,
             () = self.agent.report_ready() => Action::Report,
             response = self.responses.message() => match response {
@@ -141,9 +155,13 @@ impl Active {
             Action::Heartbeat => {
                 // A report that found the queue full goes now.
                 self.send_report();
+                if self.farewell == Farewell::Due {
+                    self.send_goodbye();
+                }
                 self.count();
                 return self.send_heartbeat();
             }
+            Action::Goodbye => self.send_goodbye(),
             Action::Report => self.send_report(),
             Action::Take(response) => return self.take(*response),
             Action::End(reason) => return Some(reason),
@@ -161,6 +179,11 @@ impl Active {
             return None;
         }
         (self.last_sent.elapsed() >= STUCK_TIME).then_some(EndReason::Stuck)
+    }
+
+    fn send_goodbye(&mut self) {
+        let sent = self.requests.try_send(goodbye()).is_ok();
+        self.farewell = if sent { Farewell::Said } else { Farewell::Due };
     }
 
     fn send_report(&mut self) {
@@ -197,10 +220,10 @@ impl Active {
         }
     }
 
-    async fn say_goodbye(mut self) {
-        let goodbye = Request::Goodbye(v1::Goodbye { reason: "the worker was stopped".to_owned() });
+    /// Ends the session, with a goodbye if it was not said before.
+    async fn close(mut self) {
         let end = async {
-            if self.requests.send(v1::SessionRequest { message: Some(goodbye) }).await.is_err() {
+            if self.farewell != Farewell::Said && self.requests.send(goodbye()).await.is_err() {
                 return;
             }
             // Ends this direction; the manager ends the other when it has read everything.
@@ -208,9 +231,14 @@ impl Active {
             while let Ok(Some(_)) = self.responses.message().await {}
         };
         if tokio::time::timeout(GOODBYE_TIME, end).await.is_err() {
-            tracing::debug!("the manager did not end the session after the goodbye");
+            tracing::debug!("the manager did not end the session in time");
         }
     }
+}
+
+fn goodbye() -> v1::SessionRequest {
+    let goodbye = v1::Goodbye { reason: "the worker was stopped".to_owned() };
+    v1::SessionRequest { message: Some(Request::Goodbye(goodbye)) }
 }
 
 fn broken(status: &Status) -> EndReason {

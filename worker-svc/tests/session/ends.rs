@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use davit_core::state::TaskState;
+use davit_core::task::AttemptStatus;
 use davit_core::task::DesiredState::Running;
 use davit_proto::v1::session_request::Message as Request;
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use crate::CLUSTER;
 use crate::manager::{Manager, Session};
 use crate::worker::{Machine, container, new_key, process};
 
-/// Reads on until the worker says goodbye and ends the stream.
+/// Reads on until the worker says goodbye.
 async fn goodbye(session: &mut Session) {
     loop {
         match session.next().await {
@@ -24,7 +25,13 @@ async fn goodbye(session: &mut Session) {
             None => panic!("it ended without a goodbye"),
         }
     }
-    assert!(session.next().await.is_none());
+}
+
+/// Reads on until the worker ends the stream, without a further goodbye.
+async fn end(session: &mut Session) {
+    while let Some(message) = session.next().await {
+        assert!(!matches!(message, Request::Goodbye(_)), "it says goodbye a second time");
+    }
 }
 
 #[tokio::test]
@@ -39,13 +46,14 @@ async fn containers_outlive_the_worker_and_processes_do_not() {
     session.until(stops, TaskState::Running).await;
     worker.shutdown.trigger();
     goodbye(&mut session).await;
+    end(&mut session).await;
     drop(session);
     worker.ended().await.unwrap();
     assert_eq!(machine.engine.running(&machine.owner()), [stays]);
 }
 
 #[tokio::test]
-async fn a_worker_that_takes_its_tasks_along_tells_of_it_before_its_goodbye() {
+async fn a_worker_that_takes_its_tasks_along_says_goodbye_first_and_still_tells_how_they_end() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
     let mut config = machine.config(&manager);
     config.stop_tasks_on_shutdown = true;
@@ -56,11 +64,14 @@ async fn a_worker_that_takes_its_tasks_along_tells_of_it_before_its_goodbye() {
     session.until(key, TaskState::Running).await;
     session.until(ignores, TaskState::Running).await;
     worker.shutdown.trigger();
+    goodbye(&mut session).await;
+    let ended = |statuses: &[(_, AttemptStatus)]| statuses.iter().any(|(_, status)| status.state.is_terminal());
+    assert!(!ended(&session.statuses), "the goodbye comes before the tasks end");
     session.until(key, TaskState::Stopped).await;
     // It begins nothing new on its way out.
     session.change(new_key(), Running, &container(&[])).await;
     session.until(ignores, TaskState::Stopped).await;
-    goodbye(&mut session).await;
+    end(&mut session).await;
     drop(session);
     worker.ended().await.unwrap();
     // Nothing is left of them, since nobody would remove it later.
@@ -94,6 +105,7 @@ async fn a_process_that_ignores_its_stop_does_not_hold_up_the_worker() {
     worker.shutdown.trigger();
     session.until(key, TaskState::Stopped).await;
     goodbye(&mut session).await;
+    end(&mut session).await;
     drop(session);
     worker.ended().await.unwrap();
     assert!(since.elapsed() < Duration::from_secs(10));
