@@ -1,11 +1,11 @@
-//! The end of an attempt and the beginning of the next. Every path on which an attempt ends comes through [`settle`].
+//! The end of an attempt and the beginning of the next. Every path on which an attempt ends comes through [`end_attempt`].
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{AttemptKey, TaskId};
-use davit_core::restart::{Decision, Ended, decide};
+use davit_core::restart::{Decision, Ended, RestartPolicy, decide};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState, KEPT_ATTEMPTS, Task};
 use jiff::Timestamp;
@@ -18,22 +18,54 @@ pub(super) fn get_task(draft: &Draft, task_id: TaskId) -> Result<Arc<Task>, Erro
     draft.state().task(task_id).cloned().ok_or(Error::TaskNotFound { task_id })
 }
 
-/// Carries out what follows the end of a task's attempt: deletion, nothing, or a new attempt. `None` when it is deleted.
-pub(super) fn settle(draft: &mut Draft, task: &Arc<Task>) -> Option<Arc<Task>> {
-    match task.desired_state {
-        DesiredState::Removed => {
-            draft.remove_task(task.task_id, "deleted, as asked for");
-            return None;
+/// Puts a task whose attempt has just ended, and carries out what follows: deletion, nothing, or a new attempt. `None`
+/// when it is deleted. What follows is decided first, so that the one event of the end tells when nothing does.
+pub(super) fn end_attempt(draft: &mut Draft, mut task: Task, mut message: String) -> Option<Arc<Task>> {
+    let next = what_follows(&task, draft.now());
+    if let Next::UsedUp { why } = &next {
+        message = format!("{message}; {why}");
+        let reason = &mut task.status.reason;
+        *reason = if reason.is_empty() { why.clone() } else { format!("{reason}; {why}") };
+    }
+    let put = draft.put_task(task, EventType::TaskStateChanged, message);
+    match next {
+        Next::Nothing | Next::UsedUp { .. } => Some(put),
+        Next::Delete => {
+            draft.remove_task(put.task_id, "deleted, as asked for");
+            None
         }
-        DesiredState::Stopped => return Some(Arc::clone(task)),
+        Next::Attempt { at, restarts_in_row, why } => {
+            let ended = Task { restarts_in_row, ..Task::clone(&put) };
+            Some(begin_attempt(draft, &ended, at, &why))
+        }
+    }
+}
+
+/// What follows the end of an attempt.
+enum Next {
+    /// The task stays as it ended.
+    Nothing,
+    /// The task stays as it ended, only because its restart policy bounds the attempts.
+    UsedUp { why: String },
+    /// The task goes.
+    Delete,
+    /// A new attempt, not to be placed before `at`.
+    Attempt { at: Option<Timestamp>, restarts_in_row: u32, why: String },
+}
+
+fn what_follows(task: &Task, now: Timestamp) -> Next {
+    let at_once = |why: &str| Next::Attempt { at: None, restarts_in_row: task.restarts_in_row, why: why.to_owned() };
+    match task.desired_state {
+        DesiredState::Removed => return Next::Delete,
+        DesiredState::Stopped => return Next::Nothing,
         DesiredState::Running => {}
     }
     if task.wanted_attempt > task.status.attempt {
-        return Some(begin_attempt(draft, task, None, "restarts, as asked for"));
+        return at_once("restarts, as asked for");
     }
     if task.status.state == TaskState::Stopped {
         // Nobody asked the manager for this: the worker ended it on its own account, such as at its shutdown.
-        return Some(begin_attempt(draft, task, None, "its worker stopped it; it is placed anew"));
+        return at_once("its worker stopped it; it is placed anew");
     }
     let ended = Ended {
         attempt: task.status.attempt,
@@ -41,13 +73,16 @@ pub(super) fn settle(draft: &mut Draft, task: &Arc<Task>) -> Option<Arc<Task>> {
         ran_for: ran_for(&task.status),
         restarts_in_row: task.restarts_in_row,
     };
-    match decide(&task.spec.restart, &ended, jitter(task.key()), draft.now()) {
-        Decision::Stay { .. } => Some(Arc::clone(task)),
+    let decided = |policy: &RestartPolicy| decide(policy, &ended, jitter(task.key()), now);
+    match decided(&task.spec.restart) {
         Decision::Retry { at, restarts_in_row, why } => {
-            let next = Task { restarts_in_row, ..Task::clone(task) };
-            let at = Some(at).filter(|at| *at > draft.now());
-            Some(begin_attempt(draft, &next, at, &why))
+            Next::Attempt { at: Some(at).filter(|at| *at > now), restarts_in_row, why }
         }
+        // A task that is not to be restarted anyway needs no remark.
+        Decision::Stay { why } => match decided(&RestartPolicy { max_attempts: 0, ..task.spec.restart }) {
+            Decision::Retry { .. } => Next::UsedUp { why },
+            Decision::Stay { .. } => Next::Nothing,
+        },
     }
 }
 

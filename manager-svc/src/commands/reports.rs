@@ -6,7 +6,7 @@ use davit_core::id::{NodeId, TaskId};
 use davit_core::state::transition;
 use davit_core::task::{AttemptStatus, Task};
 
-use super::attempts::settle;
+use super::attempts::end_attempt;
 use crate::state::{Draft, EventType};
 
 /// What became of some reports.
@@ -52,17 +52,19 @@ fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: A
     let message = describe(&reported);
     let merged = current.clone().merge(AttemptStatus { node_id: Some(node_id), ..reported });
     let next = Task { status: merged, ..Task::clone(&task) };
-    let event_type = if state_changes { EventType::TaskStateChanged } else { EventType::TaskUpdated };
-    let put = draft.put_task(next, event_type, message);
-    if state_changes && put.status.state.is_terminal() {
-        settle(draft, &put);
+    if state_changes && next.status.state.is_terminal() {
+        end_attempt(draft, next, message);
+    } else {
+        let event_type = if state_changes { EventType::TaskStateChanged } else { EventType::TaskUpdated };
+        draft.put_task(next, event_type, message);
     }
     true
 }
 
 fn describe(status: &AttemptStatus) -> String {
     let mut text = format!("attempt {}: {}", status.attempt, status.state);
-    if let Some(code) = status.exit_code {
+    // Workers mostly say it in their words: once is enough.
+    if let Some(code) = status.exit_code.filter(|code| !names_code(&status.reason, *code)) {
         text.push_str(&format!(", exit code {code}"));
     }
     if status.oom_killed {
@@ -75,6 +77,13 @@ fn describe(status: &AttemptStatus) -> String {
     text
 }
 
+fn names_code(reason: &str, code: i32) -> bool {
+    let named = format!("code {code}");
+    reason
+        .match_indices(&named)
+        .any(|(at, _)| !reason[at + named.len()..].starts_with(|next: char| next.is_ascii_digit()))
+}
+
 /// Ends attempts that the manager believes on a node but its worker no longer has.
 pub(super) fn lose_attempts(draft: &mut Draft, tasks: &[Arc<Task>], reason: &str) {
     for task in tasks {
@@ -85,7 +94,6 @@ pub(super) fn lose_attempts(draft: &mut Draft, tasks: &[Arc<Task>], reason: &str
         next.status.reason = reason.to_owned();
         next.status.finished_at = Some(draft.now());
         let message = format!("attempt {}: LOST: {reason}", next.status.attempt);
-        let put = draft.put_task(next, EventType::TaskStateChanged, message);
-        settle(draft, &put);
+        end_attempt(draft, next, message);
     }
 }

@@ -9,7 +9,7 @@ use davit_core::state::{TaskEvent, TaskState, transition};
 use davit_core::task::{AttemptStatus, DesiredState, Task};
 
 use super::Error;
-use super::attempts::{begin_attempt, get_task, settle};
+use super::attempts::{begin_attempt, end_attempt, get_task};
 use crate::state::{Draft, EventType, RequestRecord};
 
 /// Why a task that was just created waits.
@@ -144,6 +144,5 @@ fn want_stopped(draft: &mut Draft, task: &Task, desired: DesiredState, message: 
     next.status.state = row.to;
     next.status.reason = "stopped before it was placed".to_owned();
     next.status.finished_at = Some(draft.now());
-    let put = draft.put_task(next, EventType::TaskStateChanged, format!("{message}; no worker has it"));
-    settle(draft, &put)
+    end_attempt(draft, next, format!("{message}; no worker has it"))
 }

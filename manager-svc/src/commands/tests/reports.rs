@@ -89,3 +89,19 @@ fn the_end_of_an_attempt_is_told_with_its_details() {
     assert_eq!(event.message, "attempt 1: FAILED, exit code 137, out of memory: killed");
     assert_eq!(cluster.report(1, task_id, Stopped), STALE);
 }
+
+#[test]
+fn an_exit_code_is_told_once() {
+    for (reason, told) in [
+        ("exited with code 3", "attempt 1: FAILED: exited with code 3"),
+        ("exited with code 31", "attempt 1: FAILED, exit code 3: exited with code 31"),
+        ("", "attempt 1: FAILED, exit code 3"),
+    ] {
+        let mut cluster = Cluster::new(1);
+        let task_id = cluster.running(spec(), 1);
+        let reason = reason.to_owned();
+        let failed = AttemptStatus { exit_code: Some(3), reason, ..status(Attempt::FIRST, Failed) };
+        cluster.report_status(1, task_id, failed);
+        assert_eq!(cluster.last_batch.changes[0].event.message, told);
+    }
+}

@@ -174,3 +174,25 @@ fn any_restart_by_a_user_starts_the_row_of_failures_anew() {
         assert_eq!(cluster.task(task_id).restarts_in_row, 0);
     }
 }
+
+#[test]
+fn the_user_reads_that_the_attempts_are_used_up() {
+    let policy = RestartPolicy { mode: RestartMode::OnFailure, max_attempts: 1, ..RestartPolicy::default() };
+    for (state, reason, expected) in [
+        (Failed, "exited with code 3", "exited with code 3; all 1 attempts of its restart policy are used"),
+        (Failed, "", "all 1 attempts of its restart policy are used"),
+        (Completed, "", ""),
+    ] {
+        let mut cluster = Cluster::new(1);
+        let task_id = cluster.running(TaskSpec { restart: policy, ..spec() }, 1);
+        let ended = AttemptStatus { reason: reason.to_owned(), ..status(cluster.task(task_id).status.attempt, state) };
+        cluster.report_status(1, task_id, ended);
+        assert_eq!(cluster.task(task_id).status.reason, expected);
+        assert_eq!(cluster.last_batch.changes.len(), 1, "one event tells all of it");
+        assert!(cluster.last_batch.changes[0].event.message.ends_with(expected));
+    }
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    cluster.report(1, task_id, Failed);
+    assert_eq!(cluster.task(task_id).status.reason, "", "no remark for a task that is never restarted");
+}
