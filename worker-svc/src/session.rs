@@ -86,7 +86,7 @@ pub(crate) struct Ending {
     pub(crate) stop: CancellationToken,
 }
 
-/// Keeps a session open until the stop; then says goodbye, if it has not.
+/// Keeps a session open until the stop; then says goodbye, unless it has or leaves containers running.
 pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
     let stop = &ending.stop;
     let mut backoff = Backoff::new(FIRST_REDIAL, LONGEST_REDIAL);

@@ -71,6 +71,12 @@ impl Agent {
             .await;
     }
 
+    /// Whether attempts that have not ended are left to the next worker.
+    #[must_use]
+    pub fn leaves_any(&self) -> bool {
+        self.state.lock().held.values().any(|held| held.ended_at.is_none())
+    }
+
     /// Waits until the manager knows everything.
     pub async fn flushed(&self) {
         self.until(|state| state.reporter.is_empty()).await;

@@ -220,10 +220,12 @@ impl Active {
         }
     }
 
-    /// Ends the session, with a goodbye if it was not said before.
+    /// Ends the session: with a goodbye if nothing is left running, so that the manager need not wait for this worker. What
+    /// was left running would be replaced at once after a goodbye, while a worker that is only restarted is soon back.
     async fn close(mut self) {
+        let says_goodbye = self.farewell != Farewell::Said && !self.agent.leaves_any();
         let end = async {
-            if self.farewell != Farewell::Said && self.requests.send(goodbye()).await.is_err() {
+            if says_goodbye && self.requests.send(goodbye()).await.is_err() {
                 return;
             }
             // Ends this direction; the manager ends the other when it has read everything.

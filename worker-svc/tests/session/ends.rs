@@ -8,6 +8,7 @@ use davit_core::task::DesiredState::Running;
 use davit_proto::v1::session_request::Message as Request;
 use tokio::time::Instant;
 use worker_svc::runtime::RuntimeKind;
+use worker_svc::runtime::fake::{Call, Step};
 
 use crate::CLUSTER;
 use crate::manager::{Manager, Session};
@@ -27,10 +28,10 @@ async fn goodbye(session: &mut Session) {
     }
 }
 
-/// Reads on until the worker ends the stream, without a further goodbye.
+/// Reads on until the worker ends the stream, without a goodbye.
 async fn end(session: &mut Session) {
     while let Some(message) = session.next().await {
-        assert!(!matches!(message, Request::Goodbye(_)), "it says goodbye a second time");
+        assert!(!matches!(message, Request::Goodbye(_)), "it says goodbye");
     }
 }
 
@@ -45,11 +46,19 @@ async fn containers_outlive_the_worker_and_processes_do_not() {
     session.until(stays, TaskState::Running).await;
     session.until(stops, TaskState::Running).await;
     worker.shutdown.trigger();
-    goodbye(&mut session).await;
+    session.until(stops, TaskState::Stopped).await;
+    // After a goodbye the manager would replace what is left.
     end(&mut session).await;
     drop(session);
     worker.ended().await.unwrap();
     assert_eq!(machine.engine.running(&machine.owner()), [stays]);
+
+    let calls = machine.engine.calls().len();
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[all[0]]).await;
+    session.until(stays, TaskState::Running).await;
+    let touched = |call: &Call| call.key == Some(stays) && call.step != Step::Wait && call.step != Step::List;
+    assert!(!machine.engine.calls().iter().skip(calls).any(touched), "a restart disturbs no container");
 }
 
 #[tokio::test]
