@@ -27,7 +27,8 @@ use self::active::Active;
 use crate::node::{JoinError, Node};
 
 const FIRST_REDIAL: Duration = Duration::from_millis(100);
-const LONGEST_REDIAL: Duration = Duration::from_secs(5);
+/// A node counts as DOWN after three seconds without its worker: a manager that is back must be found well before.
+const LONGEST_REDIAL: Duration = Duration::from_secs(1);
 /// Before another try of what is not mended by trying again at once, such as a name in use.
 const REFUSED_REDIAL: Duration = Duration::from_secs(15);
 /// How long the manager may take to answer a registration.
@@ -214,4 +215,16 @@ fn causes(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_is_back_is_found_before_the_node_counts_as_down() {
+        let mut backoff = Backoff::new(FIRST_REDIAL, LONGEST_REDIAL);
+        let longest = (0..100).map(|_| backoff.next_delay()).max().unwrap();
+        assert!(longest < Duration::from_secs(2), "{longest:?}");
+    }
 }
