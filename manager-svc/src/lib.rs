@@ -12,6 +12,7 @@ pub mod logs;
 mod metrics;
 pub mod placer;
 pub mod reconcile;
+mod stable_hash;
 pub mod state;
 pub mod store;
 pub mod writer;

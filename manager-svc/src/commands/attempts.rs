@@ -1,6 +1,5 @@
 //! The end of an attempt and the beginning of the next. Every path on which an attempt ends comes through [`end_attempt`].
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use jiff::Timestamp;
 
 use super::Error;
 use super::tasks::WAITING_FOR_SCHEDULER;
+use crate::stable_hash::fnv1a;
 use crate::state::{Draft, EventType};
 
 pub(super) fn get_task(draft: &Draft, task_id: TaskId) -> Result<Arc<Task>, Error> {
@@ -109,7 +109,30 @@ fn ran_for(status: &AttemptStatus) -> Duration {
 
 /// A number in [0, 1) that follows from the attempt, so that a decision can be repeated.
 fn jitter(key: AttemptKey) -> f64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    key.hash(&mut hasher);
-    (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64
+    let hash = fnv1a(key.task_id.0.into_bytes().into_iter().chain(key.attempt.0.to_le_bytes()));
+    (hash >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::id::Attempt;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn the_jitter_of_an_attempt_never_changes() {
+        let key = AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(2) };
+        assert_eq!(jitter(key).to_bits(), 4_605_694_107_884_360_019);
+    }
+
+    #[test]
+    fn the_jitter_of_neighbours_is_spread_evenly() {
+        let mut tenths = [0; 10];
+        for number in 0..1000 {
+            let key = AttemptKey { task_id: TaskId(Uuid::from_u128(number)), attempt: Attempt::FIRST };
+            tenths[(jitter(key) * 10.0) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|count| (50..200).contains(count)), "{tenths:?}");
+    }
 }

@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use super::event_convert::{EventFilter, event_to_proto};
 use super::event_watch::{EventWatch, check_reach};
 use super::paging::Page;
-use super::stable_hash::stable_hash;
 use super::{Api, Responses};
+use crate::stable_hash::stable_hash;
 
 /// Serves events.
 #[derive(Debug, Clone)]

@@ -10,7 +10,6 @@ mod node_service;
 mod node_stats;
 mod paging;
 mod session_out;
-mod stable_hash;
 mod task_filter;
 mod task_logs;
 mod task_service;

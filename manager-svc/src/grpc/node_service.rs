@@ -10,9 +10,9 @@ use tonic::{Request, Response, Status};
 use super::errors::{no_node, refusal, to_api_error};
 use super::node_stats::StatsWatch;
 use super::paging::Page;
-use super::stable_hash::stable_hash;
 use super::{Api, Responses};
 use crate::commands;
+use crate::stable_hash::stable_hash;
 use crate::state::ClusterState;
 
 /// Serves nodes.

@@ -15,11 +15,11 @@ use uuid::Uuid;
 
 use super::errors::{no_task, refusal, to_api_error};
 use super::paging::Page;
-use super::stable_hash::stable_hash;
 use super::task_filter::TaskFilter;
 use super::task_logs::TaskLogs;
 use super::{Api, Responses};
 use crate::commands::{self, NewTasks};
+use crate::stable_hash::stable_hash;
 use crate::state::Draft;
 
 const MAX_REQUEST_ID_BYTES: usize = 128;

@@ -1,12 +1,17 @@
-//! A hash of messages that stays the same over restarts and versions: it is stored with request ids and given out in tokens.
+//! Hashes that stay the same over restarts and versions: they are stored with request ids, given out in tokens, and
+//! spread retries in a way that can be repeated.
 
 use prost::Message;
 
 /// FNV-1a over a label and an encoded message. Equal messages encode equally, since maps are ordered.
-pub(super) fn stable_hash(label: &str, message: &impl Message) -> u64 {
-    let encoded = message.encode_to_vec();
-    let bytes = label.bytes().chain([0]).chain(encoded);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+pub(crate) fn stable_hash(label: &str, message: &impl Message) -> u64 {
+    fnv1a(label.bytes().chain([0]).chain(message.encode_to_vec()))
+}
+
+/// FNV-1a. The last bytes hardly reach the upper bits; put after them what matters less.
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let start = 0xcbf2_9ce4_8422_2325;
+    bytes.into_iter().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
