@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use davit_core::resources::Resources;
+use davit_core::resources::{HumanBytes, Resources};
 use davit_core::spec::{check_label_key, check_label_value, check_name};
 use davit_svc_kit::client;
 use davit_svc_kit::config::{ByteSize, ConfigError, CpuMillis, HumanDuration, Labels, Merge, from_file};
@@ -19,6 +19,8 @@ const DEFAULT_MANAGER: &str = "http://127.0.0.1:7400";
 const DEFAULT_DATA_DIR: &str = "/var/lib/davit/worker";
 const DEFAULT_DOCKER_SOCKET: &str = "/var/run/docker.sock";
 const DEFAULT_RETENTION: Duration = Duration::from_secs(600);
+/// With less no container starts: more likely the unit was forgotten.
+const MIN_BYTES: u64 = 16 << 20;
 /// What is left to the system of a machine whose resources are measured.
 const DEFAULT_RESERVE: Resources = Resources { cpu_millis: 100, memory_bytes: 256 << 20, disk_bytes: 1 << 30 };
 
@@ -260,8 +262,8 @@ impl Settings {
         }
         let offer = Offer {
             cpu_millis: above_zero("cpus", settings.cpus.map(|cpus| cpus.0))?,
-            memory_bytes: above_zero("memory", settings.memory.map(|memory| memory.0))?,
-            disk_bytes: above_zero("disk", settings.disk.map(|disk| disk.0))?,
+            memory_bytes: enough_bytes("memory", settings.memory)?,
+            disk_bytes: enough_bytes("disk", settings.disk)?,
             reserve: Resources {
                 cpu_millis: settings.reserve_cpus.map_or(DEFAULT_RESERVE.cpu_millis, |cpus| cpus.0),
                 memory_bytes: settings.reserve_memory.map_or(DEFAULT_RESERVE.memory_bytes, |memory| memory.0),
@@ -306,6 +308,15 @@ fn above_zero(key: &'static str, amount: Option<u64>) -> Result<Option<u64>, Con
     }
 }
 
+fn enough_bytes(key: &'static str, amount: Option<ByteSize>) -> Result<Option<u64>, ConfigError> {
+    match above_zero(key, amount.map(|amount| amount.0))? {
+        Some(bytes) if bytes < MIN_BYTES => {
+            Err(ConfigError::invalid(key, HumanBytes(bytes), "must be at least 16 MiB; was the unit left out?"))
+        }
+        amount => Ok(amount),
+    }
+}
+
 fn host_name() -> Option<String> {
     sysinfo::System::host_name().ok().filter(|name| !name.is_empty())
 }
@@ -340,6 +351,8 @@ mod tests {
             ("labels", Settings { labels: Some("white space=a".parse().unwrap()), ..named() }),
             ("cpus", Settings { cpus: Some(CpuMillis(0)), ..named() }),
             ("memory", Settings { memory: Some(ByteSize(u64::MAX)), ..named() }),
+            ("memory", Settings { memory: Some(ByteSize(5)), ..named() }),
+            ("disk", Settings { disk: Some(ByteSize(MIN_BYTES - 1)), ..named() }),
             ("log", Settings { log: Some("a=loud".to_owned()), ..named() }),
             ("http-listen", Settings { http_listen: Some(DEFAULT_LISTEN), ..named() }),
         ];

@@ -85,7 +85,30 @@ pub async fn run(
     http_listener: Option<TcpListener>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
-    let data_dir = DataDir::open(&config.data_dir, &UuidV7Source)?;
+    let data_dir = open_data_dir(&config)?;
+    run_in(data_dir, config, runtimes, listener, http_listener, shutdown).await
+}
+
+/// Opens the data directory of this configuration: a program does so before it binds its ports.
+///
+/// # Errors
+/// When another worker has it open, or it can't be used.
+pub fn open_data_dir(config: &Config) -> Result<DataDir, Error> {
+    Ok(DataDir::open(&config.data_dir, &UuidV7Source)?)
+}
+
+/// As [`run`], in a data directory that is open already.
+///
+/// # Errors
+/// When it can't start or one of its servers breaks.
+pub async fn run_in(
+    data_dir: DataDir,
+    config: Config,
+    runtimes: RuntimeFactory,
+    listener: TcpListener,
+    http_listener: Option<TcpListener>,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
     let clock: SharedClock = Arc::new(SystemClock);
     let node = Node::open(config, runtimes, data_dir, clock).await;
     let node = Arc::new(node.map_err(|error| Error::TakeUp { problem: error.to_string() })?);

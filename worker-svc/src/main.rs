@@ -65,6 +65,7 @@ fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
 async fn serve(config: ProgramConfig) -> Outcome {
     http::install_metrics()?;
     let shutdown = Shutdown::signal()?;
+    let data_dir = worker_svc::open_data_dir(&config.worker)?;
     let bind = |key: &'static str, address| async move {
         let bound = TcpListener::bind(address).await;
         bound.map_err(|error| format!("{key} = `{address}`: can't listen: {error}"))
@@ -73,7 +74,7 @@ async fn serve(config: ProgramConfig) -> Outcome {
     let http_listener = bind("http-listen", config.http_listen).await?;
     tracing::info!(grpc = %listener.local_addr()?, http = %http_listener.local_addr()?, "listening");
     let runtimes = runtimes(&config);
-    worker_svc::run(config.worker, runtimes, listener, Some(http_listener), shutdown).await?;
+    worker_svc::run_in(data_dir, config.worker, runtimes, listener, Some(http_listener), shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use crate::agent::{Agent, Output};
-use crate::runtime::{LogLine, LogOptions, LogSource};
+use crate::runtime::{Error, LogLine, LogOptions, LogSource};
 
 /// Messages that wait for the manager; a slow reader slows down the reading.
 const QUEUE: usize = 2;
@@ -23,6 +23,25 @@ const MAX_BYTES: usize = 256 << 10;
 
 /// The manager ended the call: nobody reads any more.
 struct NobodyReads;
+
+/// Why output can't be read.
+struct Problem {
+    error: String,
+    /// There is none here, and trying again does not help.
+    gone: bool,
+}
+
+impl Problem {
+    fn passing(error: String) -> Self {
+        Self { error, gone: false }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self { gone: matches!(error, Error::NotFound { .. }), error: error.to_string() }
+    }
+}
 
 /// Reads and sends until the output ends, or the manager ends the call.
 pub(super) async fn publish(
@@ -39,13 +58,13 @@ pub(super) async fn publish(
             return;
         }
         let result = if refused {
-            Ok(Err("too many outputs of this node are read at once; try again later".to_owned()))
+            Ok(Err(Problem::passing("too many outputs of this node are read at once; try again later".to_owned())))
         } else {
             read(&agent, &order, &pieces).await
         };
-        if let Ok(Err(error)) = result {
+        if let Ok(Err(Problem { error, gone })) = result {
             // Nobody to tell is no problem.
-            let _ = pieces.send(v1::PublishLogsRequest { error, ..Default::default() }).await;
+            let _ = pieces.send(v1::PublishLogsRequest { error, gone, ..Default::default() }).await;
         }
     };
     let call = client.publish_logs(ReceiverStream::new(stream));
@@ -65,20 +84,22 @@ async fn read(
     agent: &Agent,
     order: &v1::StartLogs,
     pieces: &mpsc::Sender<v1::PublishLogsRequest>,
-) -> Result<Result<(), String>, NobodyReads> {
+) -> Result<Result<(), Problem>, NobodyReads> {
     let key = match key(order) {
         Ok(key) => key,
-        Err(problem) => return Ok(Err(problem)),
+        Err(problem) => return Ok(Err(Problem::passing(problem))),
     };
     let runtime = match agent.output_of(key, order.follow).await {
         Output::From(runtime) => runtime,
         Output::NoneYet => return Ok(Ok(())),
-        Output::NotHeld => return Ok(Err(format!("attempt {key} is not on this node any more"))),
+        Output::NotHeld => {
+            return Ok(Err(Problem { error: format!("attempt {key} is not on this node any more"), gone: true }));
+        }
     };
     let options = LogOptions { tail: order.tail_lines.map(u64::from), follow: order.follow, since: None };
     let lines = match runtime.logs(key, options).await {
         Ok(lines) => lines,
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(Err(error.into())),
     };
     let mut chunks = lines.ready_chunks(MAX_LINES);
     while let Some(chunk) = chunks.next().await {
@@ -88,7 +109,7 @@ async fn read(
                 Ok(line) => message.add(line, pieces).await?,
                 Err(error) => {
                     message.send(pieces).await?;
-                    return Ok(Err(error.to_string()));
+                    return Ok(Err(error.into()));
                 }
             }
         }

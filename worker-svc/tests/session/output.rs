@@ -70,6 +70,7 @@ async fn a_follower_waits_for_the_start_and_learns_what_is_not_there() {
     order(&session, unknown, None, false).await;
     let mut reading = manager.reading().await;
     next(&mut reading).await.unwrap();
-    assert!(next(&mut reading).await.unwrap().error.contains(&unknown.to_string()));
+    let last = next(&mut reading).await.unwrap();
+    assert!(last.gone && last.error.contains(&unknown.to_string()), "{last:?}");
     assert_eq!(next(&mut reading).await, None);
 }
