@@ -96,12 +96,16 @@ fn runtimes(config: &ProgramConfig) -> RuntimeFactory {
     })
 }
 
+/// The error and its causes, without those that the text tells already.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
+        let cause = source.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
         next = source.source();
     }
     text

@@ -25,4 +25,5 @@ fn a_data_directory_that_cannot_be_used_is_told_before_a_port_is_bound() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let told = refused(file.path(), &taken.local_addr().unwrap().to_string());
     assert!(told.contains("data directory") && !told.contains("listen"), "{told}");
+    assert_eq!(told.matches("os error").count(), 1, "each cause is told once: {told}");
 }
