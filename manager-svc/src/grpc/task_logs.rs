@@ -27,7 +27,9 @@ pub(super) struct TaskLogs {
     begun: bool,
     pieces: VecDeque<v1::LogPiece>,
     /// What the worker said went wrong; told after the pieces.
-    problem: Option<String>,
+    problem: Option<ApiError>,
+    /// The attempt had ended when the reading began. Before, a worker may just not have heard of it yet.
+    ended: bool,
 }
 
 impl TaskLogs {
@@ -64,7 +66,14 @@ impl TaskLogs {
                 .with_resource("node", node)
                 .with_retry_after(RETRY_AFTER));
         }
-        Ok(Self { reading, shutdown: api.shutdown.clone(), begun: false, pieces: VecDeque::new(), problem: None })
+        Ok(Self {
+            reading,
+            shutdown: api.shutdown.clone(),
+            begun: false,
+            pieces: VecDeque::new(),
+            problem: None,
+            ended: status.state.is_terminal(),
+        })
     }
 
     /// The pieces, as the reader asks for them. Ends when the worker's call ends, or after an error.
@@ -84,7 +93,7 @@ impl TaskLogs {
                 return Ok(Some(v1::StreamTaskLogsResponse { time, stream, data }));
             }
             if let Some(problem) = self.problem.take() {
-                return Err(unavailable(problem));
+                return Err(problem);
             }
             let message = tokio::select! {
                 biased;
@@ -97,7 +106,10 @@ impl TaskLogs {
             let Some(message) = message else { return Ok(None) };
             self.begun = true;
             self.pieces.extend(message.pieces);
-            self.problem = Some(message.error).filter(|error| !error.is_empty());
+            if !message.error.is_empty() {
+                let gone = message.gone && self.ended;
+                self.problem = Some(if gone { logs_gone(message.error) } else { unavailable(message.error) });
+            }
         }
     }
 }
@@ -116,4 +128,8 @@ fn find_attempt(task: &Task, number: u32) -> Result<&AttemptStatus, ApiError> {
 
 fn unavailable(problem: String) -> ApiError {
     ApiError::new(ErrorKind::Unavailable, "LOGS_UNAVAILABLE", problem).with_retry_after(RETRY_AFTER)
+}
+
+fn logs_gone(problem: String) -> ApiError {
+    ApiError::new(ErrorKind::NotFound, "LOGS_GONE", problem)
 }

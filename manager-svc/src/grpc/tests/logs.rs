@@ -75,6 +75,23 @@ async fn what_goes_wrong_at_the_worker_is_told_after_what_was_read() {
 }
 
 #[tokio::test]
+async fn output_that_is_gone_is_not_to_be_asked_for_again_once_the_attempt_has_ended() {
+    let rig = Rig::new().await;
+    let (running, node_id, session) = running_task(&rig).await;
+    let ended = rig.create(spec("b")).await.task_id;
+    rig.run_on(&ended, node_id, &[TaskState::Preparing, TaskState::Failed]).await;
+    for (task_id, code, expected) in
+        [(running, Code::Unavailable, "LOGS_UNAVAILABLE"), (ended, Code::NotFound, "LOGS_GONE")]
+    {
+        let mut stream = read(&rig, &task_id, 1).await.unwrap();
+        let worker = rig.api.logs.take(order(&session).await.log_id).unwrap();
+        worker.send(v1::PublishLogsRequest { gone: true, ..message(&[], "no container") }).await.unwrap();
+        let status = stream.next().await.unwrap().unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (code, expected));
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_goes_ends_the_workers_call() {
     let rig = Rig::new().await;
     let (task_id, _, session) = running_task(&rig).await;
