@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::AttemptKey;
+use davit_core::id::{Attempt, AttemptKey};
 use davit_core::placement::RuntimeKind;
 use davit_core::task::{AttemptStatus, DesiredState};
 use davit_proto::convert::Assignment;
@@ -279,11 +279,11 @@ impl Agent {
         self.changed.send_replace(());
     }
 
-    /// Whether an earlier attempt of the task has not ended here.
-    fn earlier_runs(&self, key: AttemptKey) -> bool {
+    /// An earlier attempt of the task that has not ended here.
+    fn earlier_running(&self, key: AttemptKey) -> Option<Attempt> {
         let state = self.state.lock();
         let mut earlier = state.held.range(assignments::first_of(key.task_id)..key);
-        earlier.any(|(_, held)| held.ended_at.is_none())
+        earlier.find(|(_, held)| held.ended_at.is_none()).map(|(earlier, _)| earlier.attempt)
     }
 
     fn now(&self) -> Timestamp {

@@ -136,11 +136,12 @@ impl Runner {
             if wanted.want == Want::Stop {
                 self.mark = Mark::Stop;
             }
+            let earlier = self.agent.earlier_running(self.key);
             let view = View {
                 want: wanted.want,
                 phase: self.phase,
                 asked_to_stop: self.asked_to_stop(),
-                earlier_runs: self.agent.earlier_runs(self.key),
+                earlier_runs: earlier.is_some(),
             };
             let decision = next_step(&view);
             tracing::trace!(key = %self.key, step = ?decision.step, why = decision.why, "next step");
@@ -156,7 +157,7 @@ impl Runner {
                 Step::Stop => self.stop(&wanted).await,
                 Step::ReportEnd => Ok(self.report_end()),
                 Step::Remove => self.remove().await,
-                Step::Wait => self.wait(view.earlier_runs).await,
+                Step::Wait => self.wait(earlier).await,
                 Step::Done => return self.agent.forget(self.key),
             };
             match done {
@@ -319,10 +320,15 @@ impl Runner {
         Ok(Phase::Gone)
     }
 
-    async fn wait(&mut self, for_others: bool) -> Result<Phase, Error> {
+    async fn wait(&mut self, earlier: Option<Attempt>) -> Result<Phase, Error> {
+        if let Some(earlier) = earlier
+            && self.phase == Phase::Created
+        {
+            self.observe(|status| status.reason = format!("waits for attempt {} to end", earlier.0));
+        }
         tokio::select! {
             () = changed(&mut self.orders) => {}
-            _ = self.ticks.changed(), if for_others => {}
+            _ = self.ticks.changed(), if earlier.is_some() => {}
         }
         Ok(self.phase)
     }

@@ -220,3 +220,18 @@ async fn the_worker_tells_of_itself() {
         assert_eq!(client.list_local_tasks(bad).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
 }
+
+#[tokio::test]
+async fn an_attempt_that_waits_for_the_one_before_says_so() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (old, mut stubborn) = (new_key(), container(&[("ignores_stop", "true")]));
+    stubborn.stop.grace = std::time::Duration::from_millis(500);
+    let new = AttemptKey { attempt: old.attempt.next(), ..old };
+    let mut session = manager.session_with(CLUSTER, &[(old, Running, &stubborn)]).await;
+    session.until(old, TaskState::Running).await;
+    session.change(new, Running, &container(&[])).await;
+    session.until_reason(new, "waits for attempt 1 to end").await;
+    assert!(session.until(new, TaskState::Running).await.reason.is_empty());
+    assert_eq!(machine.engine.running(&machine.owner()), [new]);
+}
