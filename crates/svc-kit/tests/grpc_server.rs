@@ -214,3 +214,37 @@ async fn health_is_told_by_service_name() {
     let mut watch = running.health().watch(request).await.unwrap().into_inner();
     while watch.next().await.unwrap().unwrap().status() != ServingStatus::Serving {}
 }
+
+#[tokio::test]
+async fn calls_are_counted_by_method_and_code_and_made_up_methods_share_a_name() {
+    let metrics = davit_svc_kit::http::install_metrics().unwrap();
+    let running = Running::start(HANG).await;
+    running.health().check(overall()).await.unwrap();
+    running.health().check(HealthCheckRequest { service: "x".to_owned() }).await.unwrap_err();
+    let mut watch = running.health().watch(overall()).await.unwrap().into_inner();
+    watch.next().await.unwrap().unwrap();
+    drop(watch);
+    let mut client = tonic::client::Grpc::new(running.channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/MadeUp");
+    client.unary(Request::new(overall()), path, codec).await.unwrap_err();
+    // A call may reach its caller a little before it is counted.
+    let counted = async {
+        for (method, code) in [
+            ("grpc.health.v1.Health/Check", "OK"),
+            ("grpc.health.v1.Health/Check", "NOT_FOUND"),
+            ("grpc.health.v1.Health/Watch", "CANCELLED"),
+            ("unknown", "UNIMPLEMENTED"),
+        ] {
+            let line = format!("davit_grpc_requests_total{{method=\"{method}\",code=\"{code}\"}}");
+            while !metrics.render().contains(&line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    tokio::time::timeout(HANG, counted).await.unwrap_or_else(|_| panic!("{}", metrics.render()));
+    let text = metrics.render();
+    assert!(text.contains("davit_grpc_request_seconds_count{method=\"grpc.health.v1.Health/Check\"}"), "{text}");
+    assert!(!text.contains("MadeUp"), "{text}");
+}

@@ -1,5 +1,6 @@
 //! The gRPC side of a service: errors to status, and the server around the handlers.
 
+mod call_metrics;
 mod cut_off;
 mod error_layer;
 mod explain;

@@ -17,6 +17,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
+use super::call_metrics::CallMetricsLayer;
 use super::cut_off::CutOffStream;
 use super::error_layer::ErrorInfoLayer;
 use crate::readiness::{Readiness, ReadyState};
@@ -37,6 +38,14 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// Pause after an accept that failed, as when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every server has.
+const OWN_DESCRIPTOR_SETS: [&[u8]; 4] = [
+    tonic_types::pb::FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
 
 /// A server could not be put together, or broke.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +140,7 @@ impl GrpcServer {
         let names: Vec<&'static str> = [""].into_iter().chain(self.service_names).collect();
         tell(&health, &names, &readiness.get()).await;
 
+        let measured = CallMetricsLayer::new(OWN_DESCRIPTOR_SETS.into_iter().chain(self.descriptor_sets));
         let cut = CancellationToken::new();
         // Also cuts when this future is dropped, so that no connection outlives its server.
         let _cut_on_drop = cut.clone().drop_guard();
@@ -144,6 +154,8 @@ impl GrpcServer {
             .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            // Outside of the other, so that it counts the codes that callers get.
+            .layer(measured)
             .layer(ErrorInfoLayer)
             .add_routes(self.routes.routes().prepare())
             .serve_with_incoming_shutdown(accept(listener, cut), shutdown.triggered());
@@ -166,13 +178,7 @@ impl GrpcServer {
 
     fn add_reflection(&mut self) -> Result<(), ServeError> {
         let configure = || {
-            let own = [
-                tonic_types::pb::FILE_DESCRIPTOR_SET,
-                tonic_health::pb::FILE_DESCRIPTOR_SET,
-                tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-                tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-            ];
-            let builder = own.iter().chain(&self.descriptor_sets).fold(
+            let builder = OWN_DESCRIPTOR_SETS.iter().chain(&self.descriptor_sets).fold(
                 tonic_reflection::server::Builder::configure().include_reflection_service(false),
                 |builder, set| builder.register_encoded_file_descriptor_set(set),
             );
