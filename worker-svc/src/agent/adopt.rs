@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::AttemptKey;
-use davit_core::placement::RuntimeKind;
 
 use super::Agent;
 use super::held::Wanted;
 use super::next_step::Want;
-use super::records::Mark;
+use super::records::{Kept, Mark, Record};
 use super::task_runner::Start;
 use crate::runtime::Instance;
 
@@ -38,13 +37,14 @@ impl Agent {
             for Instance { key, state } in listed {
                 unheard.remove(&key);
                 // Whatever the record says of its start: an instance tells that itself.
-                let mark = records.get(&key).map_or(Mark::Create, |record| record.mark);
-                self.take_up(key, kind, mark, &Start::Found(state));
+                let missing = || Record { kind, mark: Mark::Create, kept: Kept::default() };
+                let record = records.get(&key).cloned().unwrap_or_else(missing);
+                self.take_up(key, Record { kind, ..record }, &Start::Found(state));
             }
             unheard.retain(|key, record| {
                 let missing = record.kind == kind;
                 if missing {
-                    self.take_up(*key, kind, record.mark, &Start::Missing);
+                    self.take_up(*key, record.clone(), &Start::Missing);
                 }
                 !missing
             });
@@ -53,13 +53,13 @@ impl Agent {
             }
         }
         for (key, record) in unheard {
-            self.take_up(key, record.kind, record.mark, &Start::Unknown);
+            self.take_up(key, record, &Start::Unknown);
         }
         Ok(())
     }
 
-    fn take_up(self: &Arc<Self>, key: AttemptKey, kind: RuntimeKind, mark: Mark, start: &Start) {
-        let wanted = Wanted { want: Want::Undecided, spec: None };
-        self.hold(&mut self.state.lock(), key, kind, wanted, mark, start);
+    fn take_up(self: &Arc<Self>, key: AttemptKey, record: Record, start: &Start) {
+        let wanted = Wanted { want: Want::Undecided, spec: None, kept: record.kept };
+        self.hold(&mut self.state.lock(), key, record.kind, wanted, record.mark, start);
     }
 }

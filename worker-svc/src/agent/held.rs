@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::next_step::Want;
+use super::records::Kept;
 
 /// What is wanted of an attempt.
 #[derive(Debug, Clone)]
@@ -17,6 +18,16 @@ pub(super) struct Wanted {
     pub(super) want: Want,
     /// `None` until the manager has sent it.
     pub(super) spec: Option<Arc<TaskSpec>>,
+    /// What an earlier worker kept of it.
+    pub(super) kept: Kept,
+}
+
+impl Wanted {
+    /// What is known of the spec, to be kept for a later worker.
+    pub(super) fn to_keep(&self) -> Kept {
+        let of = |spec: &Arc<TaskSpec>| Kept { name: spec.name.clone(), stop: Some(spec.stop.clone()) };
+        self.spec.as_ref().map_or_else(|| self.kept.clone(), of)
+    }
 }
 
 /// One attempt.
@@ -49,7 +60,7 @@ impl Held {
     }
 
     pub(super) fn name(&self) -> String {
-        self.orders.borrow().spec.as_ref().map_or_else(String::new, |spec| spec.name.clone())
+        self.orders.borrow().to_keep().name
     }
 
     pub(super) fn desired_state(&self) -> Option<DesiredState> {

@@ -33,7 +33,7 @@ use self::assignments::{Batch, Follower, Order};
 use self::held::{Held, Wanted};
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
-use self::records::{Mark, Records};
+use self::records::{Kept, Mark, Records};
 use self::reporter::{Report, Reporter};
 use self::task_runner::{Runner, Start};
 use crate::runtime::{InstanceState, Owner, Runtime, SharedClock};
@@ -199,7 +199,14 @@ impl Agent {
             None if state.closing => {}
             None => {
                 let kind = spec.runtime.kind();
-                self.hold(state, key, kind, Wanted { want, spec: Some(spec) }, Mark::Create, &Start::New);
+                self.hold(
+                    state,
+                    key,
+                    kind,
+                    Wanted { want, spec: Some(spec), kept: Kept::default() },
+                    Mark::Create,
+                    &Start::New,
+                );
             }
         }
     }

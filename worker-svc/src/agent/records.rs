@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey};
 use davit_core::placement::RuntimeKind;
+use davit_core::spec::StopPolicy;
 use tokio::fs;
 
 /// How far an attempt was when its record was written.
@@ -23,13 +25,24 @@ pub(super) enum Mark {
     Stop,
 }
 
+/// What is kept of an attempt's spec, for a restarted worker that the manager has not sent it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Kept {
+    /// The task's name; empty if it is not known.
+    pub(super) name: String,
+    /// How it is stopped.
+    pub(super) stop: Option<StopPolicy>,
+}
+
 /// What is kept of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     /// What runs it.
     pub(super) kind: RuntimeKind,
     /// How far it was.
     pub(super) mark: Mark,
+    /// Of its spec.
+    pub(super) kept: Kept,
 }
 
 /// The records of one cluster's attempts.
@@ -64,7 +77,7 @@ impl Records {
         Ok(records)
     }
 
-    pub(super) async fn write(&self, key: AttemptKey, record: Record) -> io::Result<()> {
+    pub(super) async fn write(&self, key: AttemptKey, record: &Record) -> io::Result<()> {
         let path = self.path(key);
         let unfinished = path.with_extension("new");
         let mark = match record.mark {
@@ -72,7 +85,14 @@ impl Records {
             Mark::Start => "start",
             Mark::Stop => "stop",
         };
-        fs::write(&unfinished, format!("{} {mark}\n", record.kind)).await?;
+        let mut text = format!("{} {mark}\n", record.kind);
+        if let Some(StopPolicy { signal, grace }) = &record.kept.stop {
+            text.push_str(&format!("stop {} {signal}\n", grace.as_millis()));
+        }
+        if !record.kept.name.is_empty() {
+            text.push_str(&format!("name {}\n", record.kept.name));
+        }
+        fs::write(&unfinished, text).await?;
         fs::rename(&unfinished, &path).await
     }
 
@@ -94,7 +114,8 @@ fn key_of(path: &Path) -> Option<AttemptKey> {
 }
 
 fn parse(text: &str) -> Option<Record> {
-    let mut words = text.split_whitespace();
+    let mut lines = text.lines();
+    let mut words = lines.next()?.split_whitespace();
     let kind = match words.next()? {
         "docker" => RuntimeKind::Docker,
         "process" => RuntimeKind::Process,
@@ -106,7 +127,21 @@ fn parse(text: &str) -> Option<Record> {
         "stop" => Mark::Stop,
         _ => return None,
     };
-    words.next().is_none().then_some(Record { kind, mark })
+    let mut kept = Kept::default();
+    // What follows helps but is not needed.
+    for line in lines {
+        match line.split_once(' ') {
+            Some(("name", name)) => name.clone_into(&mut kept.name),
+            Some(("stop", how)) => kept.stop = parse_stop(how),
+            _ => {}
+        }
+    }
+    words.next().is_none().then_some(Record { kind, mark, kept })
+}
+
+fn parse_stop(text: &str) -> Option<StopPolicy> {
+    let (millis, signal) = text.split_once(' ')?;
+    Some(StopPolicy { signal: signal.to_owned(), grace: Duration::from_millis(millis.parse().ok()?) })
 }
 
 #[cfg(test)]
@@ -122,12 +157,14 @@ mod tests {
         let key = |attempt| AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(attempt) };
         let records = Records::new(directory.path().to_owned());
         records.load().await.unwrap();
-        let runs = Record { kind: RuntimeKind::Docker, mark: Mark::Start };
-        let stops = Record { kind: RuntimeKind::Process, mark: Mark::Stop };
-        records.write(key(1), runs).await.unwrap();
-        records.write(key(2), runs).await.unwrap();
-        records.write(key(2), stops).await.unwrap();
-        records.write(key(3), runs).await.unwrap();
+        let stop = StopPolicy { signal: String::new(), grace: Duration::from_millis(1500) };
+        let kept = Kept { name: "web".to_owned(), stop: Some(stop) };
+        let runs = Record { kind: RuntimeKind::Docker, mark: Mark::Start, kept };
+        let stops = Record { kind: RuntimeKind::Process, mark: Mark::Stop, kept: Kept::default() };
+        records.write(key(1), &runs).await.unwrap();
+        records.write(key(2), &runs).await.unwrap();
+        records.write(key(2), &stops).await.unwrap();
+        records.write(key(3), &runs).await.unwrap();
         records.remove(key(3)).await.unwrap();
         records.remove(key(3)).await.unwrap();
         std::fs::write(directory.path().join("junk"), "x").unwrap();

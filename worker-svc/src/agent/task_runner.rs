@@ -186,7 +186,8 @@ impl Runner {
     }
 
     async fn record(&mut self, mark: Mark) -> Result<(), Error> {
-        let written = self.agent.records.write(self.key, Record { kind: self.kind, mark }).await;
+        let record = Record { kind: self.kind, mark, kept: self.orders.borrow().to_keep() };
+        let written = self.agent.records.write(self.key, &record).await;
         written.map_err(|source| Error::Io { action: "record an attempt", source })
     }
 
@@ -284,7 +285,7 @@ impl Runner {
             (status.state, status.ready) = (TaskState::Stopping, false);
             status.reason.clear();
         });
-        let how = wanted.spec.as_ref().map_or_else(StopPolicy::default, |spec| spec.stop.clone());
+        let how = wanted.to_keep().stop.unwrap_or_default();
         match runtime.stop(self.key, &how).await {
             Err(error) if error.kind() == ErrorKind::Permanent => {
                 tracing::warn!(key = %self.key, %error, "can't stop an attempt as asked; killing it");

@@ -239,3 +239,20 @@ async fn what_was_created_and_never_started_runs_after_a_restart() {
     // The start was tried before: whether it ran can't be known, its instance tells that it did not.
     session.until(created, TaskState::Running).await;
 }
+
+#[tokio::test]
+async fn what_a_restarted_worker_removes_is_stopped_as_its_own_spec_says() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    // Its grace is far shorter than the default one.
+    let (key, spec) = (new_key(), container(&[("ignores_stop", "true")]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.kill().await;
+    drop(session);
+    let _worker = machine.worker(&manager).await;
+    let since = tokio::time::Instant::now();
+    let _session = manager.session_with(CLUSTER, &[]).await;
+    until("its end", || machine.engine.running(&machine.owner()).is_empty()).await;
+    assert!(since.elapsed() < davit_core::spec::StopPolicy::default().grace / 2);
+}
