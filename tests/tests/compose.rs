@@ -148,11 +148,16 @@ async fn a_stranger_runs_containers_on_three_nodes_with_grpcurl_and_python() {
     })
     .await;
 
-    // Stopped by grpcurl: nothing is left over.
+    // Stopped, then deleted, by grpcurl: nothing is left over.
     let ids = values_of(&created, "taskIds");
     assert_eq!(ids.len(), 30, "{created}");
     for task_id in &ids {
-        project.call("TaskService/DeleteTask", &format!(r#"{{"taskId": "{task_id}", "force": true}}"#)).await;
+        project.call("TaskService/StopTask", &format!(r#"{{"taskId": "{task_id}"}}"#)).await;
+    }
+    project.wait_for_tasks(30, "TASK_STATE_STOPPED").await;
+    assert!(project.task_containers().is_empty(), "what is STOPPED runs no more");
+    for task_id in &ids {
+        project.call("TaskService/DeleteTask", &format!(r#"{{"taskId": "{task_id}"}}"#)).await;
     }
     eventually("nothing is left over", LIMIT, async || {
         let left = all_containers(&format!("label=dev.davit.cluster={}", project.name));
