@@ -5,9 +5,9 @@
 //!   A process that made itself a new group escapes that.
 //! - No limit is enforced; cpu, memory and disk count for placement alone.
 //! - A worker that ends does not end its processes: that is the agent's job at shutdown. Those of a worker that was
-//!   killed go on unseen, without anyone to read their output, until processes get a supervisor that outlives the
-//!   worker. So `list` knows only what this object started.
+//!   killed are killed by the first `list` of the next one. So `list` knows only what this object started.
 
+mod leftover;
 mod log_format;
 mod log_read;
 mod log_write;
@@ -24,7 +24,7 @@ use davit_core::spec::{ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::fs;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use self::log_write::{Bounds, LogHead};
 use self::supervise::Entry;
@@ -59,6 +59,8 @@ pub struct ProcessRuntime {
     bounds: Bounds,
     clock: SharedClock,
     entries: Mutex<BTreeMap<AttemptKey, Arc<Entry>>>,
+    /// Set when what a killed worker left has been ended.
+    tidied: OnceCell<()>,
 }
 
 impl std::fmt::Debug for ProcessRuntime {
@@ -76,11 +78,21 @@ impl ProcessRuntime {
             bounds: Bounds { max_bytes: config.log_max_bytes, max_files: config.log_max_files },
             clock,
             entries: Mutex::default(),
+            tidied: OnceCell::new(),
         }
     }
 
     fn find(&self, key: AttemptKey) -> Result<Arc<Entry>, Error> {
         self.entries.lock().get(&key).cloned().ok_or(Error::NotFound { key })
+    }
+
+    async fn end_leftovers(&self) {
+        let Ok(mut found) = fs::read_dir(&self.dir).await else { return };
+        while let Ok(Some(entry)) = found.next_entry().await {
+            if let Some(leader) = leftover::end(&entry.path(), nix::unistd::getpid()).await {
+                tracing::warn!(%leader, dir = %entry.path().display(), "killed a process that an earlier worker left");
+            }
+        }
     }
 
     fn dir_of(&self, key: AttemptKey) -> PathBuf {
@@ -100,6 +112,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn list(&self) -> Result<Vec<Instance>, Error> {
+        self.tidied.get_or_init(|| self.end_leftovers()).await;
         let entries = self.entries.lock();
         Ok(entries.iter().map(|(key, entry)| Instance { key: *key, state: entry.state() }).collect())
     }

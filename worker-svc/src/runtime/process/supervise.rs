@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::leftover;
 use super::log_write::{Bounds, LogHead, LogWriter, pump};
 use crate::runtime::{Error, Exit, InstanceState, SharedClock, Started};
 
@@ -98,7 +99,15 @@ impl Entry {
             _ => None,
         };
         let (entry, clock, started_at) = (std::sync::Arc::clone(&self), clock.clone(), started.started_at);
-        tokio::spawn(async move { entry.watch(child, output, stop, started_at, &clock).await });
+        tokio::spawn(async move {
+            // Here, since whoever waits for the start may be dropped.
+            if let Some(leader) = group
+                && let Err(error) = leftover::note(&entry.dir, leader).await
+            {
+                tracing::warn!(%key, %error, "can't note a process; it would outlive a worker that is killed");
+            }
+            entry.watch(child, output, stop, started_at, &clock).await;
+        });
         Ok(started)
     }
 
