@@ -10,6 +10,9 @@ use crate::commands::{
 /// Where a manager listens unless told otherwise.
 pub const DEFAULT_MANAGER: &str = "127.0.0.1:7400";
 
+/// Apart from a command's own options, which are what its reader looks for.
+const GLOBAL: &str = "Options of every command";
+
 const AFTER_HELP: &str = "\
 Tasks are named by id, by the beginning or the end of an id, or by name; nodes by name or id.
 
@@ -38,9 +41,11 @@ pub struct Cli {
 pub struct GlobalArgs {
     /// Address of the manager
     #[arg(long, global = true, env = "DAVIT_MANAGER", value_name = "HOST:PORT", default_value = DEFAULT_MANAGER)]
+    #[arg(help_heading = GLOBAL)]
     pub manager: String,
     /// How results are written; json is the canonical JSON of the API's messages
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    #[arg(help_heading = GLOBAL)]
     pub output: Format,
 }
 

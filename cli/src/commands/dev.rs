@@ -13,7 +13,7 @@ use crate::output::Output;
 #[derive(Debug, Clone, clap::Args)]
 pub struct DevArgs {
     /// How many workers, each a node of its own
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub workers: u16,
     /// Where the workers keep what they need [default: a directory that vanishes at the end]
     #[arg(long, value_name = "DIR")]
