@@ -8,6 +8,7 @@ use crate::args::{Format, key_value};
 use crate::client::Manager;
 use crate::error::Error;
 use crate::output::{NodeNames, Output, has_ended, state_short_name, tasks_table};
+use crate::resolve;
 
 /// Arguments of `davit ps`.
 #[derive(Debug, Args)]
@@ -52,7 +53,11 @@ impl PsArgs {
 }
 
 pub(super) async fn run(manager: &Manager, args: &PsArgs, output: &Output) -> Result<(), Error> {
-    let (tasks, _) = manager.list_tasks(args.filter()).await?;
+    let mut filter = args.filter();
+    if let Some(reference) = &args.node {
+        filter.node = resolve::node(manager, reference).await?.node_id;
+    }
+    let (tasks, _) = manager.list_tasks(filter).await?;
     if args.quiet {
         return output.print(&id_lines(&tasks));
     }
