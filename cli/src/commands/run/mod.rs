@@ -4,8 +4,6 @@ mod outcome;
 pub(super) mod progress;
 mod spec;
 
-use std::num::NonZeroU32;
-
 use clap::{Args, ValueEnum};
 use davit_proto::v1;
 
@@ -27,8 +25,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// How many tasks of this kind
-    #[arg(long, value_name = "N", default_value = "1")]
-    count: NonZeroU32,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
     /// Set an environment variable; KEY alone takes the value it has here. May be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     env: Vec<String>,
@@ -94,7 +92,7 @@ pub enum Pull {
 }
 
 pub(super) async fn run(manager: &Manager, args: RunArgs, output: &Output) -> Result<u8, Error> {
-    let (count, detach) = (args.count.get(), args.detach);
+    let (count, detach) = (args.count, args.detach);
     let spec = spec::task_spec(args, |key| std::env::var(key).ok())?;
     let created = manager.create(vec![v1::TaskGroup { spec: Some(spec), count: Some(count) }]).await?;
     if detach {
