@@ -48,15 +48,20 @@ pub async fn run(args: DemoArgs, output: &Output) -> Result<u8, Error> {
     let manager = cluster.manager;
     let shown = tokio::select! {
         shown = tokio::time::timeout(SHOW_TIMEOUT, show(manager, kind, output)) => {
-            shown.unwrap_or_else(|_| Err(Error::failed(format!("not done within {} s", SHOW_TIMEOUT.as_secs()))))
+            shown
+                .unwrap_or_else(|_| Err(Error::failed(format!("not done within {} s", SHOW_TIMEOUT.as_secs()))))
+                .map(|()| 0)
         }
         problem = cluster.broken() => Err(problem.into()),
-        _ = tokio::signal::ctrl_c() => Err(Error::failed("interrupted")),
+        _ = tokio::signal::ctrl_c() => Ok(super::INTERRUPTED),
     };
     output.print("\nCleaning up: stopping what still runs, then the cluster.\n")?;
     let stopped = cluster.stop().await;
-    shown?;
+    let code = shown?;
     stopped?;
+    if code != 0 {
+        return Ok(code);
+    }
     output.print("Done. For a cluster that stays, run `davit dev`; see README.md for what to do with it.\n")?;
     Ok(0)
 }
@@ -81,7 +86,10 @@ async fn choose(args: &DemoArgs, output: &Output) -> Result<(Kind, Option<local:
         }
         Err(problem) => {
             let image = &args.image;
-            output.print(&format!("Tasks are plain processes: the image {image} can't be had ({problem}).\n"))?;
+            output.print(&format!(
+                "Tasks are plain processes: the image {image} can't be had ({problem}).\n\
+                 With --image another can be named, such as one that is there.\n"
+            ))?;
             Ok((Kind::Process, None))
         }
     }
