@@ -85,6 +85,17 @@ impl From<Error> for crate::error::Error {
     }
 }
 
+/// A directory that goes with its holder, also when a cluster could not start.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Whoever wants to know removes it beforehand.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A running local cluster.
 #[derive(Debug)]
 pub struct LocalCluster {
@@ -101,7 +112,7 @@ pub struct LocalCluster {
     worker_count: usize,
     stop_workers: Shutdown,
     stop_rest: Shutdown,
-    temporary: Option<PathBuf>,
+    temporary: Option<Temporary>,
 }
 
 impl LocalCluster {
@@ -114,7 +125,7 @@ impl LocalCluster {
             Some(path) => (path.clone(), None),
             None => {
                 let path = std::env::temp_dir().join(format!("davit-{}-{}", options.cluster, std::process::id()));
-                (path.clone(), Some(path))
+                (path.clone(), Some(Temporary(path)))
             }
         };
         std::fs::create_dir_all(&data_dir).map_err(|source| Error::DataDir { path: data_dir.clone(), source })?;
@@ -189,7 +200,7 @@ impl LocalCluster {
                 self.stop_rest.trigger();
             }
         }
-        if let Some(path) = &self.temporary {
+        if let Some(Temporary(path)) = &self.temporary {
             let removed = std::fs::remove_dir_all(path);
             outcome = outcome.and(removed.map_err(|source| Error::DataDir { path: path.clone(), source }));
         }
