@@ -21,7 +21,9 @@ async fn the_demo_shows_everything_cleans_up_and_exits_0() {
         let told = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
         assert!(told.contains(kind), "{told}");
-        for part in ["COMPLETED", "FAILED: exited with code 3", "attempt 3", "fits 0 of 3", "hello from a task of davit"] {
+        for part in
+            ["COMPLETED", "FAILED: exited with code 3", "attempt 3", "fits 0 of 3", "hello from a task of davit"]
+        {
             assert!(told.contains(part), "{part} is missing:\n{told}");
         }
     }
