@@ -90,7 +90,7 @@ pub struct Settings {
     #[arg(long, env = "DAVIT_PROCESS_RUNTIME", num_args = 0..=1, default_missing_value = "true")]
     pub process_runtime: Option<bool>,
     /// Stop all tasks when the worker is stopped and remove what they left, instead of letting containers run
-    /// [default: false].
+    /// [default: false]. It then takes as long as the slowest task's grace period to stop, at most about 35 s.
     #[arg(long, env = "DAVIT_STOP_TASKS_ON_SHUTDOWN", num_args = 0..=1, default_missing_value = "true")]
     pub stop_tasks_on_shutdown: Option<bool>,
     /// How long ended attempts and their output stay [default: 10m].

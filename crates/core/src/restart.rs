@@ -105,8 +105,9 @@ pub fn decide(policy: &RestartPolicy, ended: &Ended, jitter: f64, now: Timestamp
     let row = if ended.ran_for >= policy.reset_after { 0 } else { ended.restarts_in_row };
     let delay = delay_before(policy, row, jitter);
     let at = now.checked_add(delay).unwrap_or(Timestamp::MAX);
-    let what = if ended.state == TaskState::Completed { "it completed" } else { "it failed" };
-    let why = format!("{what}; attempt {} in {:.1} s", ended.attempt.next(), delay.as_secs_f64());
+    let what = if ended.state == TaskState::Completed { "completed" } else { "failed" };
+    let (ended, next) = (ended.attempt, ended.attempt.next());
+    let why = format!("attempt {ended} {what}; attempt {next} in {:.1} s", delay.as_secs_f64());
     Decision::Retry { at, restarts_in_row: row.saturating_add(1), why }
 }
 

@@ -97,7 +97,9 @@ pub(super) fn begin_attempt(draft: &mut Draft, task: &Task, at: Option<Timestamp
         next.past_attempts.pop_front();
     }
     next.next_attempt_at = at;
-    draft.put_task(next, EventType::TaskStateChanged, format!("attempt {attempt}: {why}"))
+    // A wait tells of both attempts by itself.
+    let message = if at.is_some() { why.to_owned() } else { format!("attempt {attempt}: {why}") };
+    draft.put_task(next, EventType::TaskStateChanged, message)
 }
 
 fn ran_for(status: &AttemptStatus) -> Duration {

@@ -80,7 +80,7 @@ fn commit_placement(
     next.status.state = row.to;
     next.status.node_id = Some(placement.node_id);
     next.status.reason = String::new();
-    let message = format!("attempt {}: SCHEDULED on node {name}", next.status.attempt);
+    let message = format!("attempt {}: SCHEDULED on {name}", next.status.attempt);
     draft.put_task(next, EventType::TaskStateChanged, message);
     Ok(())
 }
