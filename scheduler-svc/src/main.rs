@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use davit_svc_kit::program::{self, Outcome};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::{http, telemetry};
 use scheduler_svc::config::{Config, Settings};
-use tokio::net::TcpListener;
 use tracing::{error, info};
 
 /// The Davit scheduler: selects candidate nodes, scores them and picks.
@@ -27,31 +27,22 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    let config = match Config::from_settings(args.settings) {
-        Ok(config) => config,
-        Err(problem) => return fail(&problem),
-    };
+    program::exit("davit-scheduler", run(Args::parse()).await)
+}
+
+async fn run(args: Args) -> Outcome {
+    let config = Config::from_settings(args.settings)?;
     match args.command {
-        Some(Command::Healthcheck) => match http::check_ready(config.http_listen).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => fail(&problem),
-        },
-        None => match serve(config).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => fail(problem.as_ref()),
-        },
+        Some(Command::Healthcheck) => Ok(http::check_ready(config.http_listen).await?),
+        None => serve(config).await,
     }
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(config: Config) -> Outcome {
     telemetry::init(config.log_format, config.log.as_deref());
     let shutdown = Shutdown::signal()?;
-    let bind = async |key: &str, address| {
-        TcpListener::bind(address).await.map_err(|problem| format!("{key} = {address}: {problem}"))
-    };
-    let listener = bind("listen", config.listen).await?;
-    let http_listener = bind("http-listen", config.http_listen).await?;
+    let listener = program::bind("listen", config.listen).await?;
+    let http_listener = program::bind("http-listen", config.http_listen).await?;
     info!(address = %listener.local_addr()?, http = %http_listener.local_addr()?, "scheduler serves");
     let outcome = scheduler_svc::run(config, listener, Some(http_listener), shutdown).await;
     match &outcome {
@@ -59,10 +50,4 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         Err(problem) => error!(%problem, "scheduler failed"),
     }
     Ok(outcome?)
-}
-
-#[expect(clippy::print_stderr, reason = "there may be no log to write to yet")]
-fn fail(problem: &dyn std::error::Error) -> ExitCode {
-    eprintln!("davit-scheduler: {problem}");
-    ExitCode::FAILURE
 }

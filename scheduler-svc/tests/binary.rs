@@ -44,7 +44,7 @@ async fn wrong_settings_are_named_and_nothing_is_served() {
         (vec![], vec![("DAVIT_CONFIG", file)], "`listen-http`"),
         (vec!["--config", "/no/such/davit.toml"], vec![], "/no/such/davit.toml"),
         // An address of nobody on this machine.
-        (vec!["--listen", "192.0.2.1:7410"], vec![], "listen = 192.0.2.1:7410"),
+        (vec!["--listen", "192.0.2.1:7410"], vec![], "listen = `192.0.2.1:7410`"),
     ] {
         let output = run(&arguments, &environment).await;
         let problem = String::from_utf8(output.stderr).unwrap();

@@ -1,6 +1,5 @@
 //! `davit-worker`: settings, logs, ports, and then [`worker_svc::run`].
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,9 +7,9 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::http;
+use davit_svc_kit::program::{self, Outcome};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
-use tokio::net::TcpListener;
 use worker_svc::RuntimeFactory;
 use worker_svc::config::{DockerMode, ProgramConfig, Settings};
 use worker_svc::runtime::{DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock};
@@ -46,17 +45,8 @@ fn main() -> ExitCode {
         },
         Err(error) => Err(error.into()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing is left to do if even this can't be written.
-            let _ = writeln!(std::io::stderr(), "davit-worker: {}", with_causes(&*error));
-            ExitCode::FAILURE
-        }
-    }
+    program::exit("davit-worker", outcome)
 }
-
-type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
@@ -66,12 +56,8 @@ async fn serve(config: ProgramConfig) -> Outcome {
     http::install_metrics()?;
     let shutdown = Shutdown::signal()?;
     let data_dir = worker_svc::open_data_dir(&config.worker)?;
-    let bind = |key: &'static str, address| async move {
-        let bound = TcpListener::bind(address).await;
-        bound.map_err(|error| format!("{key} = `{address}`: can't listen: {error}"))
-    };
-    let listener = bind("listen", config.listen).await?;
-    let http_listener = bind("http-listen", config.http_listen).await?;
+    let listener = program::bind("listen", config.listen).await?;
+    let http_listener = program::bind("http-listen", config.http_listen).await?;
     tracing::info!(grpc = %listener.local_addr()?, http = %http_listener.local_addr()?, "listening");
     let runtimes = runtimes(&config);
     worker_svc::run_in(data_dir, config.worker, runtimes, listener, Some(http_listener), shutdown).await?;
@@ -94,19 +80,4 @@ fn runtimes(config: &ProgramConfig) -> RuntimeFactory {
         }
         runtimes
     })
-}
-
-/// The error and its causes, without those that the text tells already.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let cause = source.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        next = source.source();
-    }
-    text
 }

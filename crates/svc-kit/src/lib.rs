@@ -11,6 +11,7 @@ pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod ids;
+pub mod program;
 pub mod readiness;
 mod ready_probe;
 pub mod shutdown;

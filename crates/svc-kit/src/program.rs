@@ -1,0 +1,78 @@
+//! What the `main` of every service does in the same way: binding its ports and telling how it ended.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use tokio::net::TcpListener;
+
+use crate::config::ConfigError;
+
+/// How a program went.
+pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// Binds the address that stands under a key of the configuration.
+///
+/// # Errors
+/// Names the key and the address.
+pub async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, ConfigError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|problem| ConfigError::invalid(key, address, format!("can't listen: {problem}")))
+}
+
+/// Turns the outcome of a program into its exit code; tells on standard error what went wrong, with all causes, since there
+/// may be no log yet.
+#[must_use]
+pub fn exit(program: &str, outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do if even this can't be written.
+            let _ = writeln!(std::io::stderr(), "{program}: {}", with_causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with its causes, each told once: some errors tell of their cause themselves.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let cause = source.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        next = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let layer = |text, source| Layer { text, source };
+        let error = layer("top: middle", Some(Box::new(layer("middle", Some(Box::new(layer("bottom", None)))))));
+        assert_eq!(with_causes(&error), "top: middle: bottom");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_told_with_its_key() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let told = bind("http-listen", address).await.unwrap_err().to_string();
+        assert!(told.contains("http-listen") && told.contains(&address.to_string()), "{told}");
+    }
+}
