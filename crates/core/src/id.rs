@@ -47,6 +47,10 @@ uuid_id! {
     NodeId
 }
 uuid_id! {
+    /// Names tasks that are placed together or not at all.
+    GangId
+}
+uuid_id! {
     /// The id of one `Session` stream. A worker that reconnects gets a new one.
     SessionId
 }

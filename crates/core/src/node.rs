@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::id::{NodeId, Revision};
-use crate::placement::RuntimeKind;
+use crate::placement::{PortRange, RuntimeKind};
 use crate::resources::Resources;
 
 /// Whether a node's worker is in touch.
@@ -49,6 +49,8 @@ pub struct NodeDescription {
     pub capacity: Resources,
     /// What it can run.
     pub runtimes: BTreeSet<RuntimeKind>,
+    /// Host ports that it gives to tasks which don't ask for a certain one; `None` if it gives none.
+    pub port_range: Option<PortRange>,
     /// The worker's version.
     pub worker_version: String,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::id::{Attempt, AttemptKey, NodeId, Revision, TaskId};
+use crate::id::{Attempt, AttemptKey, GangId, NodeId, Revision, TaskId};
 use crate::spec::{PortProtocol, TaskSpec};
 use crate::state::TaskState;
 
@@ -111,6 +111,15 @@ impl AttemptStatus {
     }
 }
 
+/// Room on a node that is kept for a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Where.
+    pub node_id: NodeId,
+    /// Why, for people.
+    pub reason: String,
+}
+
 /// The smallest unit of work: one container (or process) that a user wants run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
@@ -124,8 +133,15 @@ pub struct Task {
     pub wanted_attempt: Attempt,
     /// The current attempt. Written by the manager (PENDING, SCHEDULED, LOST) and, for the rest, merged from the worker.
     pub status: AttemptStatus,
+    /// Host ports out of the node's range, given to the current attempt when it was placed. Written by the manager.
+    pub given_ports: Vec<PortBinding>,
     /// While PENDING: not placed before this time.
     pub next_attempt_at: Option<Timestamp>,
+    /// The node that the next attempt is to get. While PENDING its room is kept free for this task, which waits for those that
+    /// are stopped for it; while the current attempt runs, it is to be stopped and moved there. Written by the manager.
+    pub claim: Option<Claim>,
+    /// Tasks of one gang are placed together or not at all. `None` for a task that is placed by itself.
+    pub gang_id: Option<GangId>,
     /// Restarts in a row without a healthy stretch; sets the next back-off.
     pub restarts_in_row: u32,
     /// The last ended attempts, oldest first; at most [`KEPT_ATTEMPTS`].

@@ -11,8 +11,10 @@ mod enums;
 mod kernel;
 mod node;
 mod placement;
+mod placement_policy;
 mod policy;
 mod port;
+mod requirements;
 mod resources;
 mod session;
 mod task;
@@ -35,13 +37,16 @@ pub use self::enums::{
 };
 pub use self::node::{NodeUsage, node_stats_from_proto, node_stats_to_proto, node_to_proto};
 pub use self::placement::{
-    NodeCost, PlacementGroup, host_port_to_proto, node_scores_from_proto, node_view_from_proto, node_view_to_proto,
-    node_views_from_proto, placement_group_from_proto, placement_group_to_proto, placement_groups_from_proto,
-    requirements_from_proto, requirements_to_proto,
+    NodeCost, PlacementGroup, node_scores_from_proto, node_view_from_proto, node_view_to_proto, node_views_from_proto,
+    placement_group_from_proto, placement_group_to_proto, placement_groups_from_proto,
 };
 pub use self::policy::{
     on_node_loss_from_proto, on_node_loss_to_proto, restart_policy_from_proto, restart_policy_to_proto,
     stop_policy_from_proto, stop_policy_to_proto,
+};
+pub use self::port::{port_range_from_proto, port_range_to_proto};
+pub use self::requirements::{
+    host_port_to_proto, preferences_from_proto, preferences_to_proto, requirements_from_proto, requirements_to_proto,
 };
 pub use self::resources::{
     MAX_BYTES, MAX_TASK_CPU_MILLIS, node_resources_from_proto, resource_requirements_to_proto, resources_to_proto,

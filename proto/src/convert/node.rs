@@ -6,6 +6,7 @@ use davit_core::validate::Violations;
 
 use super::common::{etag, field, required, timestamp_from_proto, timestamp_to_proto};
 use super::enums::{node_state_to_proto, runtime_kind_to_proto};
+use super::port::port_range_to_proto;
 use super::resources::resources_to_proto;
 use crate::v1;
 
@@ -47,6 +48,7 @@ pub fn node_to_proto(node: &Node, usage: &NodeUsage) -> v1::Node {
         update_time: Some(timestamp_to_proto(node.updated_at)),
         revision: node.revision.0,
         etag: etag(node.revision),
+        port_range: description.port_range.map(port_range_to_proto),
     }
 }
 

@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 
 use davit_core::id::NodeId;
-use davit_core::placement::{HostPort, NodeView, Requirements};
-use davit_core::spec::check_name;
+use davit_core::placement::{NodeView, PlacedTask, PlacementRequest};
+use davit_core::spec::{PRIORITIES, check_name};
 use davit_core::validate::Violations;
 
-use super::common::{MAX_LABELS, field, item, labels_from_proto, parse_node_id, required};
-use super::enums::{
-    node_state_from_proto, node_state_to_proto, port_protocol_from_proto, port_protocol_to_proto,
-    runtime_kind_from_proto, runtime_kind_to_proto, runtime_kinds_from_proto,
-};
+use super::common::{MAX_LABELS, field, item, labels_from_proto, parse_node_id, parse_task_id, required};
+use super::enums::{node_state_from_proto, node_state_to_proto, runtime_kind_to_proto, runtime_kinds_from_proto};
 use super::node::{node_stats_from_proto, node_stats_to_proto};
-use super::port::port_number;
-use super::resources::{node_resources_from_proto, resources_to_proto, task_amounts_from_proto};
-use super::task_spec::constraints_from_proto;
+use super::port::{port_range_from_proto, port_range_to_proto};
+use super::requirements::{
+    host_port_to_proto, host_ports_from_proto, mark_counts_from_proto, mark_counts_to_proto, preferences_from_proto,
+    preferences_to_proto, requirements_from_proto, requirements_to_proto,
+};
+use super::resources::{node_resources_from_proto, resources_to_proto};
 use crate::v1;
 
 /// Like tasks that are to be placed.
@@ -23,12 +23,12 @@ use crate::v1;
 pub struct PlacementGroup {
     /// Comes back in the answer. Unique in the batch.
     pub group_id: String,
-    /// What each of them needs.
-    pub requirements: Requirements,
+    /// What is asked for each of them. Whether there is such an algorithm is for the scheduler to say.
+    pub request: PlacementRequest,
     /// How many; at least 1.
     pub count: u32,
-    /// The algorithm's name; empty for the default.
-    pub algorithm: String,
+    /// Whether all are placed or none.
+    pub all_or_nothing: bool,
 }
 
 /// What a node would cost.
@@ -38,57 +38,6 @@ pub struct NodeCost {
     pub node_id: NodeId,
     /// The lowest is the best. Finite.
     pub cost: f64,
-}
-
-fn host_ports_from_proto(ports: &[v1::HostPort], path: &str, violations: &mut Violations) -> BTreeSet<HostPort> {
-    let mut read = BTreeSet::new();
-    for (index, port) in ports.iter().enumerate() {
-        let path = item(path, index);
-        let protocol = port_protocol_from_proto(port.protocol, &field(&path, "protocol"), violations);
-        let number = port_number(port.port, &field(&path, "port"), violations);
-        if let (Some(protocol), Some(number)) = (protocol, number)
-            && !read.insert((protocol, number))
-        {
-            violations.add(path, format!("port {number}/{protocol} is given twice"));
-        }
-    }
-    read
-}
-
-/// Writes a fixed port of a node.
-#[must_use]
-pub fn host_port_to_proto((protocol, port): HostPort) -> v1::HostPort {
-    v1::HostPort { protocol: port_protocol_to_proto(protocol).into(), port: port.into() }
-}
-
-/// Reads what a task needs of a node.
-pub fn requirements_from_proto(
-    requirements: &v1::PlacementRequirements,
-    path: &str,
-    violations: &mut Violations,
-) -> Option<Requirements> {
-    let before = violations.0.len();
-    let runtime = runtime_kind_from_proto(requirements.runtime, &field(path, "runtime"), violations);
-    let reservation = task_amounts_from_proto(requirements.reservation, &field(path, "reservation"), violations);
-    let constraints = constraints_from_proto(&requirements.constraints, &field(path, "constraints"), violations);
-    let host_ports = host_ports_from_proto(&requirements.host_ports, &field(path, "host_ports"), violations);
-    let mut constraints = constraints?;
-    constraints.sort();
-    constraints.dedup();
-    let (runtime, reservation) = (runtime?, reservation?);
-    let host_ports = host_ports.into_iter().collect();
-    (violations.0.len() == before).then_some(Requirements { runtime, reservation, constraints, host_ports })
-}
-
-/// Writes what a task needs of a node.
-#[must_use]
-pub fn requirements_to_proto(requirements: &Requirements) -> v1::PlacementRequirements {
-    v1::PlacementRequirements {
-        runtime: runtime_kind_to_proto(requirements.runtime).into(),
-        reservation: Some(resources_to_proto(requirements.reservation)),
-        constraints: requirements.constraints.iter().map(ToString::to_string).collect(),
-        host_ports: requirements.host_ports.iter().copied().map(host_port_to_proto).collect(),
-    }
 }
 
 /// Reads a node.
@@ -104,6 +53,10 @@ pub fn node_view_from_proto(node: v1::PlacementNode, path: &str, violations: &mu
     let reserved = node.reserved.unwrap_or_default();
     let reserved = node_resources_from_proto(Some(reserved), &field(path, "reserved"), violations);
     let host_ports = host_ports_from_proto(&node.host_ports, &field(path, "host_ports"), violations);
+    let port_range = port_range_from_proto(node.port_range, &field(path, "port_range"), violations);
+    let marks = mark_counts_from_proto(&node.marks, &field(path, "marks"), violations);
+    let refused = mark_counts_from_proto(&node.refused_marks, &field(path, "refused_marks"), violations);
+    let tasks = placed_tasks_from_proto(node.tasks, &field(path, "tasks"), violations);
     let stats = node.stats.and_then(|stats| node_stats_from_proto(stats, &field(path, "stats"), violations));
     let view = NodeView {
         node_id: node_id?,
@@ -117,8 +70,13 @@ pub fn node_view_from_proto(node: v1::PlacementNode, path: &str, violations: &mu
         allocatable: allocatable?,
         reserved: reserved?,
         host_ports,
+        port_range,
+        promised_ports: node.promised_port_count,
         task_count: node.task_count,
+        marks,
+        refused,
         stats,
+        tasks,
     };
     (violations.0.len() == before).then_some(view)
 }
@@ -160,6 +118,40 @@ pub fn node_view_to_proto(node: &NodeView) -> v1::PlacementNode {
         host_ports: node.host_ports.iter().copied().map(host_port_to_proto).collect(),
         task_count: node.task_count,
         stats: node.stats.map(node_stats_to_proto),
+        port_range: node.port_range.map(port_range_to_proto),
+        promised_port_count: node.promised_ports,
+        marks: mark_counts_to_proto(&node.marks),
+        refused_marks: mark_counts_to_proto(&node.refused),
+        tasks: node.tasks.iter().map(placed_task_to_proto).collect(),
+    }
+}
+
+/// Reads the tasks of a node that may be stopped or moved, each once.
+fn placed_tasks_from_proto(tasks: Vec<v1::PlacedTask>, path: &str, violations: &mut Violations) -> Vec<PlacedTask> {
+    let mut ids = BTreeSet::new();
+    let mut read = Vec::with_capacity(tasks.len());
+    for (index, task) in tasks.into_iter().enumerate() {
+        let path = item(path, index);
+        let task_id = parse_task_id(&task.task_id, &field(&path, "task_id"), violations);
+        let requirements_path = field(&path, "requirements");
+        let requirements = required(task.requirements, &requirements_path, violations)
+            .and_then(|requirements| requirements_from_proto(&requirements, &requirements_path, violations));
+        let (Some(task_id), Some(requirements)) = (task_id, requirements) else { continue };
+        if !ids.insert(task_id) {
+            violations.add(field(&path, "task_id"), format!("{task_id} is given twice"));
+        }
+        let v1::PlacedTask { priority, running_secs, .. } = task;
+        read.push(PlacedTask { task_id, requirements, priority, running_secs });
+    }
+    read
+}
+
+fn placed_task_to_proto(task: &PlacedTask) -> v1::PlacedTask {
+    v1::PlacedTask {
+        task_id: task.task_id.to_string(),
+        requirements: Some(requirements_to_proto(&task.requirements)),
+        priority: task.priority,
+        running_secs: task.running_secs,
     }
 }
 
@@ -176,11 +168,23 @@ pub fn placement_group_from_proto(
     if group.count == 0 {
         violations.add(field(path, "count"), "is at least 1");
     }
+    if !PRIORITIES.contains(&group.priority) {
+        let (least, most) = PRIORITIES.into_inner();
+        violations.add(field(path, "priority"), format!("{} is not {least} to {most}", group.priority));
+    }
     let requirements_path = field(path, "requirements");
+    let preferences = preferences_from_proto(group.preferences.as_ref(), &field(path, "preferences"), violations);
     let requirements = required(group.requirements, &requirements_path, violations)
         .and_then(|requirements| requirements_from_proto(&requirements, &requirements_path, violations))?;
-    let v1::PlacementGroup { group_id, count, algorithm, .. } = group;
-    (violations.0.len() == before).then_some(PlacementGroup { group_id, requirements, count, algorithm })
+    let request = PlacementRequest {
+        requirements,
+        preferences: preferences?,
+        algorithm: group.algorithm,
+        priority: group.priority,
+        may_preempt: group.may_preempt,
+    };
+    let v1::PlacementGroup { group_id, count, all_or_nothing, .. } = group;
+    (violations.0.len() == before).then_some(PlacementGroup { group_id, request, count, all_or_nothing })
 }
 
 /// Reads the groups of a batch, of which no two may have the same id.
@@ -208,9 +212,13 @@ pub fn placement_groups_from_proto(
 pub fn placement_group_to_proto(group: &PlacementGroup) -> v1::PlacementGroup {
     v1::PlacementGroup {
         group_id: group.group_id.clone(),
-        requirements: Some(requirements_to_proto(&group.requirements)),
+        requirements: Some(requirements_to_proto(&group.request.requirements)),
         count: group.count,
-        algorithm: group.algorithm.clone(),
+        algorithm: group.request.algorithm.clone(),
+        preferences: preferences_to_proto(&group.request.preferences),
+        priority: group.request.priority,
+        may_preempt: group.request.may_preempt,
+        all_or_nothing: group.all_or_nothing,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use davit_core::placement::PortRange;
 use davit_core::spec::{Port, PortProtocol};
 use davit_core::validate::Violations;
 
@@ -16,6 +17,24 @@ pub(super) fn port_number(number: u32, path: &str, violations: &mut Violations) 
         violations.add(path, format!("{number} is not a port; use 1 to 65535"));
     }
     port
+}
+
+/// Reads a range of host ports; none, unless given.
+pub fn port_range_from_proto(
+    range: Option<v1::PortRange>,
+    path: &str,
+    violations: &mut Violations,
+) -> Option<PortRange> {
+    let range = range?;
+    let first = port_number(range.first, &field(path, "first"), violations)?;
+    let last = port_number(range.last, &field(path, "last"), violations)?;
+    violations.check(path, PortRange::new(first, last))
+}
+
+/// Writes a range of host ports.
+#[must_use]
+pub fn port_range_to_proto(range: PortRange) -> v1::PortRange {
+    v1::PortRange { first: range.first().into(), last: range.last().into() }
 }
 
 /// Reads published ports, of which no two may be the same or want the same port of the node.

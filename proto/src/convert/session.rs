@@ -17,9 +17,9 @@ use super::enums::{
     desired_state_from_proto, desired_state_to_proto, port_protocol_from_proto, runtime_kind_to_proto,
     runtime_kinds_from_proto, task_state_from_proto,
 };
-use super::port::port_number;
+use super::port::{port_number, port_range_from_proto, port_range_to_proto};
 use super::resources::{dimensions, node_resources_from_proto, resources_to_proto};
-use super::task::attempt_status_to_proto;
+use super::task::{attempt_status_to_proto, port_binding_to_proto};
 use super::task_spec::{task_spec_from_proto, task_spec_to_proto};
 use super::text::{check_printable, truncated};
 use crate::v1;
@@ -62,6 +62,8 @@ pub struct Assignment {
     pub desired_state: DesiredState,
     /// What to run.
     pub spec: TaskSpec,
+    /// Host ports for those of the spec that don't ask for a certain one, in the spec's order.
+    pub ports: Vec<PortBinding>,
 }
 
 /// Reads a registration.
@@ -78,6 +80,7 @@ pub fn register_from_proto(register: v1::Register, path: &str, violations: &mut 
     let allocatable_path = field(path, "allocatable");
     let allocatable = node_resources_from_proto(register.allocatable, &allocatable_path, violations);
     let runtimes = runtime_kinds_from_proto(&register.runtimes, &field(path, "runtimes"), violations);
+    let port_range = port_range_from_proto(register.port_range, &field(path, "port_range"), violations);
     let attempts = attempt_reports_from_proto(register.attempts, &field(path, "attempts"), violations);
     let (capacity, allocatable) = (capacity?, allocatable?);
     for (name, usable, total) in dimensions(allocatable, capacity) {
@@ -94,6 +97,7 @@ pub fn register_from_proto(register: v1::Register, path: &str, violations: &mut 
         allocatable,
         capacity,
         runtimes,
+        port_range,
         worker_version: register.worker_version,
     };
     let (node_id, attempts) = (node_id?, attempts?);
@@ -116,6 +120,7 @@ pub fn register_to_proto(registration: &Registration) -> v1::Register {
         runtimes: description.runtimes.iter().map(|kind| runtime_kind_to_proto(*kind).into()).collect(),
         worker_version: description.worker_version.clone(),
         attempts: registration.attempts.iter().map(|(id, status)| attempt_report_to_proto(*id, status)).collect(),
+        port_range: description.port_range.map(port_range_to_proto),
     }
 }
 
@@ -257,12 +262,13 @@ pub fn assignment_from_proto(
     if desired_state == Some(DesiredState::Removed) {
         violations.add(desired_path, "an attempt is to run or to stop; removal is a message of its own");
     }
+    let ports = port_bindings_from_proto(&assignment.ports, &field(path, "ports"), violations);
     let spec_path = field(path, "spec");
     let spec = required(assignment.spec, &spec_path, violations)
         .and_then(|spec| task_spec_from_proto(spec, &spec_path, violations))?;
     let key = AttemptKey { task_id: task_id?, attempt: attempt? };
     let (desired_state, revision) = (desired_state?, Revision(assignment.revision));
-    (violations.0.len() == before).then_some(Assignment { key, revision, desired_state, spec })
+    (violations.0.len() == before).then_some(Assignment { key, revision, desired_state, spec, ports })
 }
 
 /// Writes what a worker is to run or stop. Of a task that is to be removed, the attempt is to stop first.
@@ -272,6 +278,7 @@ pub fn assignment_to_proto(
     revision: Revision,
     desired_state: DesiredState,
     spec: &TaskSpec,
+    ports: &[PortBinding],
 ) -> v1::Assignment {
     let desired_state = match desired_state {
         DesiredState::Running => DesiredState::Running,
@@ -283,6 +290,7 @@ pub fn assignment_to_proto(
         revision: revision.0,
         desired_state: desired_state_to_proto(desired_state).into(),
         spec: Some(task_spec_to_proto(spec)),
+        ports: ports.iter().map(port_binding_to_proto).collect(),
     }
 }
 

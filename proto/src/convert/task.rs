@@ -20,6 +20,8 @@ pub struct TaskGroup {
     pub spec: TaskSpec,
     /// How many; at least 1.
     pub count: u32,
+    /// Whether they are a gang: placed together or not at all.
+    pub all_or_nothing: bool,
 }
 
 /// Reads the groups of a batch: at least one task and at most [`MAX_BATCH_TASKS`] in all.
@@ -48,7 +50,7 @@ pub fn task_groups_from_proto(
         let spec_path = field(&path, "spec");
         let spec = required(group.spec, &spec_path, violations)
             .and_then(|spec| task_spec_from_proto(spec, &spec_path, violations));
-        read.extend(spec.map(|spec| TaskGroup { spec, count }));
+        read.extend(spec.map(|spec| TaskGroup { spec, count, all_or_nothing: group.all_or_nothing }));
     }
     (violations.0.len() == before).then_some(read)
 }
@@ -71,17 +73,26 @@ pub fn task_to_proto(task: &Task) -> v1::Task {
         update_time: Some(timestamp_to_proto(task.updated_at)),
         revision: task.revision.0,
         etag: etag(task.revision),
+        gang_id: task.gang_id.map(|id| id.to_string()).unwrap_or_default(),
+        claim: task
+            .claim
+            .as_ref()
+            .map(|claim| v1::PlacementClaim { node_id: claim.node_id.to_string(), reason: claim.reason.clone() }),
+    }
+}
+
+/// Writes a published port, as given.
+pub(super) fn port_binding_to_proto(binding: &PortBinding) -> v1::PortBinding {
+    v1::PortBinding {
+        container_port: binding.container_port.into(),
+        protocol: port_protocol_to_proto(binding.protocol).into(),
+        host_port: binding.host_port.into(),
     }
 }
 
 /// Writes what is known of an attempt; `next_attempt_at` is the task's, for its current attempt.
 #[must_use]
 pub fn attempt_status_to_proto(status: &AttemptStatus, next_attempt_at: Option<Timestamp>) -> v1::TaskStatus {
-    let port = |binding: &PortBinding| v1::PortBinding {
-        container_port: binding.container_port.into(),
-        protocol: port_protocol_to_proto(binding.protocol).into(),
-        host_port: binding.host_port.into(),
-    };
     let pull = |progress: PullProgress| v1::PullProgress {
         downloaded_bytes: progress.downloaded_bytes,
         total_bytes: progress.total_bytes,
@@ -95,7 +106,7 @@ pub fn attempt_status_to_proto(status: &AttemptStatus, next_attempt_at: Option<T
         reason: status.reason.clone(),
         exit_code: status.exit_code,
         oom_killed: status.oom_killed,
-        ports: status.ports.iter().map(port).collect(),
+        ports: status.ports.iter().map(port_binding_to_proto).collect(),
         pull_progress: status.pull.map(pull),
         start_time: status.started_at.map(timestamp_to_proto),
         finish_time: status.finished_at.map(timestamp_to_proto),

@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use super::common::{MAX_LABELS, field, item, labels_from_proto};
 use super::container::{container_from_proto, container_to_proto, process_from_proto};
+use super::placement_policy::{Owner, placement_policy_from_proto, placement_policy_to_proto};
 use super::policy::{
     on_node_loss_from_proto, on_node_loss_to_proto, restart_policy_from_proto, restart_policy_to_proto,
     stop_policy_from_proto, stop_policy_to_proto,
@@ -52,6 +53,14 @@ pub fn task_spec_from_proto(spec: v1::TaskSpec, path: &str, violations: &mut Vio
     let constraints = constraints_from_proto(&spec.constraints, &field(path, "constraints"), violations);
     let restart = restart_policy_from_proto(spec.restart_policy, &field(path, "restart_policy"), violations);
     let stop = stop_policy_from_proto(spec.stop_policy, &field(path, "stop_policy"), violations);
+    let placement_path = field(path, "placement");
+    let placement = match &labels {
+        Some(labels) => {
+            let owner = Owner { name: &spec.name, labels };
+            placement_policy_from_proto(spec.placement, &owner, &placement_path, violations)
+        }
+        None => None,
+    };
     let on_node_loss = on_node_loss_from_proto(spec.on_node_loss, &field(path, "on_node_loss"), violations);
     let spec = TaskSpec {
         name: spec.name,
@@ -59,6 +68,7 @@ pub fn task_spec_from_proto(spec: v1::TaskSpec, path: &str, violations: &mut Vio
         runtime: runtime?,
         resources: resources?,
         constraints: constraints?,
+        placement: placement?,
         restart: restart?,
         stop: stop?,
         on_node_loss: on_node_loss?,
@@ -112,6 +122,7 @@ pub fn task_spec_to_proto(spec: &TaskSpec) -> v1::TaskSpec {
         restart_policy: Some(restart_policy_to_proto(&spec.restart)),
         stop_policy: Some(stop_policy_to_proto(&spec.stop)),
         on_node_loss: Some(on_node_loss_to_proto(spec.on_node_loss)),
+        placement: placement_policy_to_proto(&spec.placement),
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a> Summary<'a> {
                         *count += usize::from(node.host_ports.contains(port));
                     }
                 }
-                Filter::Ready | Filter::Cordoned | Filter::Runtime | Filter::Cpu | Filter::Memory | Filter::Disk => {
+                _ => {
                     let failed = !filter.check(self.requirements, node);
                     self.failed[at] += usize::from(failed);
                     if failed && filter == Filter::Ready {
@@ -85,7 +85,7 @@ impl<'a> Summary<'a> {
         let mut reasons = Vec::new();
         for (at, filter) in Filter::ALL.into_iter().enumerate() {
             let count = self.failed[at];
-            let (one, many) = if count == 1 { ("lacks", "is") } else { ("lack", "are") };
+            let (one, many, verb) = if count == 1 { ("lacks", "is", "has") } else { ("lack", "are", "have") };
             match filter {
                 Filter::Ready => reasons.push((count, format!("{many} not ready"))),
                 Filter::Cordoned => reasons.push((count, format!("{many} cordoned"))),
@@ -103,6 +103,17 @@ impl<'a> Summary<'a> {
                         reasons.push((*count, format!("{verb} host port {port}/{protocol} taken")));
                     }
                 }
+                Filter::Platform => reasons.push((count, format!("{many} not {}", self.requirements.platform))),
+                Filter::DynamicPort => reasons.push((count, format!("{one} dynamic ports"))),
+                Filter::MaxPerNode => {
+                    let text = self.requirements.max_per_node.as_ref().map(|one| match one.max {
+                        1 => format!("{verb} a task with {} already", one.mark),
+                        max => format!("{verb} {max} tasks with {} already", one.mark),
+                    });
+                    reasons.extend(text.map(|text| (count, text)));
+                }
+                Filter::TaskAffinity => reasons.push((count, format!("{one} the tasks it needs beside it"))),
+                Filter::TaskAntiAffinity => reasons.push((count, format!("{verb} tasks it can't be beside"))),
             }
         }
         reasons.retain(|(count, _)| *count > 0);

@@ -3,6 +3,7 @@
 mod container;
 mod image;
 mod name;
+mod placement;
 mod process;
 
 use std::collections::BTreeMap;
@@ -16,9 +17,10 @@ pub use self::name::{
     MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, ParseNameError, check_env_key, check_label_key, check_label_value,
     check_name,
 };
+pub use self::placement::{PRIORITIES, PlacementPolicy};
 pub use self::process::ProcessSpec;
 use crate::constraint::Constraint;
-use crate::placement::{Requirements, RuntimeKind};
+use crate::placement::{Mark, MaxPerNode, Requirements, RuntimeKind};
 use crate::resources::ResourceRequirements;
 use crate::restart::RestartPolicy;
 
@@ -41,6 +43,8 @@ pub struct TaskSpec {
     pub resources: ResourceRequirements,
     /// What the node must be.
     pub constraints: Vec<Constraint>,
+    /// What else decides on the node.
+    pub placement: PlacementPolicy,
     /// What follows the end of an attempt.
     pub restart: RestartPolicy,
     /// How an attempt is stopped.
@@ -59,27 +63,54 @@ impl TaskSpec {
             runtime,
             resources: ResourceRequirements::default(),
             constraints: Vec::new(),
+            placement: PlacementPolicy::default(),
             restart: RestartPolicy::default(),
             stop: StopPolicy::default(),
             on_node_loss: OnNodeLoss::default(),
         }
     }
 
-    /// What the scheduler needs to know of this spec. Tasks with equal requirements form one placement group.
+    /// What the node must have for this spec. All that the task carries is in `marks`; the manager leaves those that no
+    /// task's placement refers to.
     #[must_use]
     pub fn requirements(&self) -> Requirements {
-        let mut host_ports: Vec<_> = match &self.runtime {
-            RuntimeSpec::Container(container) => {
-                container.ports.iter().filter_map(|port| port.host_port.map(|number| (port.protocol, number))).collect()
-            }
-            RuntimeSpec::Process(_) => Vec::new(),
-        };
-        host_ports.sort_unstable();
-        let mut constraints = self.constraints.clone();
-        constraints.sort();
-        constraints.dedup();
-        Requirements { runtime: self.runtime.kind(), reservation: self.resources.reservation, constraints, host_ports }
+        let mut requirements = Requirements::of_runtime(self.runtime.kind());
+        if let RuntimeSpec::Container(container) = &self.runtime {
+            let fixed = container.ports.iter().filter_map(|port| Some((port.protocol, port.host_port?)));
+            requirements.host_ports = sorted(fixed);
+            let dynamic = container.ports.iter().filter(|port| port.host_port.is_none()).count();
+            requirements.dynamic_ports = u32::try_from(dynamic).unwrap_or(u32::MAX);
+        }
+        let policy = &self.placement;
+        requirements.reservation = self.resources.reservation;
+        requirements.platform = policy.platform.clone();
+        requirements.constraints = sorted(self.constraints.iter().cloned());
+        requirements.max_per_node = policy.max_per_node.map(|max| MaxPerNode { mark: Mark::of_name(&self.name), max });
+        requirements.needs = sorted(policy.task_affinities.iter().cloned());
+        requirements.refuses = sorted(policy.task_anti_affinities.iter().cloned());
+        requirements.marks = sorted(self.marks());
+        requirements
     }
+
+    /// What can be said of tasks of this spec: their name and their labels.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        let labels = self.labels.iter().map(|(key, value)| Mark::of_label(key, value));
+        std::iter::once(Mark::of_name(&self.name)).chain(labels)
+    }
+
+    /// Marks that this spec's placement looks at on nodes.
+    pub fn mentioned_marks(&self) -> impl Iterator<Item = Mark> {
+        let own = self.placement.max_per_node.is_some() || !self.placement.spread.is_empty();
+        let others = self.placement.task_affinities.iter().chain(&self.placement.task_anti_affinities);
+        own.then(|| Mark::of_name(&self.name)).into_iter().chain(others.cloned())
+    }
+}
+
+fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<_> = items.into_iter().collect();
+    items.sort_unstable();
+    items.dedup();
+    items
 }
 
 /// What is run: a container or a process.

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use davit_core::constraint::Constraint;
+use davit_core::constraint::{Attribute, Constraint};
 use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, SessionId, TaskId};
 use davit_core::node::{NodeDescription, NodeState, NodeStats};
-use davit_core::placement::{HostPort, NodeView, Requirements, RuntimeKind};
+use davit_core::placement::{
+    Affinity, HostPort, Mark, MaxPerNode, NodeView, PlacedTask, PlacementRequest, PortRange, Preferences,
+    RecentFailures, Requirements, RuntimeKind, SpreadOver,
+};
 use davit_core::resources::Resources;
 use davit_core::spec::PortProtocol;
 use davit_core::state::TaskState;
@@ -70,39 +73,99 @@ fn requirements() -> impl Strategy<Value = Requirements> {
     let constraint =
         "[a-z]{1,8} (==|!=|<|>=) [0-9]{1,3}|[a-z]{1,8} (exists|!exists)|[a-z]{1,8} (not )?in \\([a-z], [a-z]\\)";
     let constraint = constraint.prop_map(|text| text.parse::<Constraint>().expect("the pattern gives constraints"));
-    (runtime, resources(1_000_000), btree_set(constraint, 0..5), host_ports()).prop_map(
-        |(runtime, reservation, constraints, host_ports)| Requirements {
-            runtime,
-            reservation,
-            constraints: constraints.into_iter().collect(),
-            host_ports: host_ports.into_iter().collect(),
+    let platform = select(vec!["", "linux", "linux/amd64", "/arm64"]);
+    let marks = (marks(), marks(), marks(), option::of((mark(), 1..=u32::MAX)));
+    let about = (runtime, resources(1_000_000), platform, any::<u32>());
+    (about, btree_set(constraint, 0..5), host_ports(), marks).prop_map(
+        |((runtime, reservation, platform, dynamic_ports), constraints, host_ports, (needs, refuses, marks, max))| {
+            Requirements {
+                runtime,
+                reservation,
+                platform: platform.parse().expect("each is a platform"),
+                constraints: constraints.into_iter().collect(),
+                host_ports: host_ports.into_iter().collect(),
+                dynamic_ports,
+                max_per_node: max.map(|(mark, max)| MaxPerNode { mark, max }),
+                needs: needs.into_iter().collect(),
+                refuses: refuses.into_iter().collect(),
+                marks: marks.into_iter().collect(),
+            }
         },
     )
+}
+
+fn mark() -> impl Strategy<Value = Mark> {
+    ("[a-z0-9][a-zA-Z0-9_./-]{0,20}", "[ -~é]{0,20}").prop_map(|(key, value)| Mark::of_label(&key, &value))
+}
+
+fn marks() -> impl Strategy<Value = BTreeSet<Mark>> {
+    btree_set(mark(), 0..3)
+}
+
+fn mark_counts() -> impl Strategy<Value = BTreeMap<Mark, u32>> {
+    btree_map(mark(), 1..=u32::MAX, 0..3)
+}
+
+fn preferences() -> impl Strategy<Value = Preferences> {
+    let weight = prop_oneof![-100..=-1, 1..=100];
+    let affinity = ("[a-z]{1,8} (==|<) [0-9]{1,3}", weight).prop_map(|(text, weight)| Affinity {
+        expression: text.parse().expect("the pattern gives expressions"),
+        weight,
+    });
+    let spread = (btree_map("[a-z]{1,8}", 1..=100, 1..4), mark()).prop_map(|(over, mark)| {
+        let one = |(key, weight)| SpreadOver { attribute: Attribute::Label(key), weight };
+        (over.into_iter().map(one).collect::<Vec<_>>(), mark)
+    });
+    let failures = btree_map(id(), 1..=u32::MAX, 0..3);
+    (vec(affinity, 0..3), option::of(spread), failures).prop_map(|(affinities, spread, failures)| {
+        let (spread, spread_set) = spread.map_or((Vec::new(), None), |(spread, mark)| (spread, Some(mark)));
+        let one = |(node_id, count)| RecentFailures { node_id: NodeId(node_id), count };
+        Preferences { affinities, spread, spread_set, recent_failures: failures.into_iter().map(one).collect() }
+    })
+}
+
+fn placed_task() -> impl Strategy<Value = PlacedTask> {
+    (id(), requirements(), -1000..=1000, any::<u64>()).prop_map(|(task_id, requirements, priority, running_secs)| {
+        PlacedTask { task_id: TaskId(task_id), requirements, priority, running_secs }
+    })
+}
+
+fn port_range() -> impl Strategy<Value = PortRange> {
+    (1..=u16::MAX, 1..=u16::MAX).prop_map(|(a, b)| PortRange::new(a.min(b), a.max(b)).expect("in order"))
 }
 
 fn node_view() -> impl Strategy<Value = NodeView> {
     let state = select(vec![NodeState::Ready, NodeState::Suspect, NodeState::Down]);
     let about = (id(), "[a-z][a-z0-9._-]{0,62}", any::<String>(), any::<String>(), labels());
     let amounts = (resources(1 << 62), resources(1 << 62), host_ports(), any::<u32>(), option::of(stats()));
-    (about, state, any::<bool>(), runtimes(), amounts).prop_map(|(about, state, cordoned, runtimes, amounts)| {
-        let (node_id, name, os, arch, labels) = about;
-        let (allocatable, reserved, host_ports, task_count, stats) = amounts;
-        NodeView {
-            node_id: NodeId(node_id),
-            name,
-            os,
-            arch,
-            labels,
-            state,
-            cordoned,
-            runtimes,
-            allocatable,
-            reserved,
-            host_ports,
-            task_count,
-            stats,
-        }
-    })
+    let more = (option::of(port_range()), any::<u32>(), mark_counts(), mark_counts(), vec(placed_task(), 0..2));
+    (about, state, any::<bool>(), runtimes(), amounts, more).prop_map(
+        |(about, state, cordoned, runtimes, amounts, more)| {
+            let (port_range, promised_ports, marks, refused, tasks) = more;
+            let (node_id, name, os, arch, labels) = about;
+            let (allocatable, reserved, host_ports, task_count, stats) = amounts;
+            NodeView {
+                node_id: NodeId(node_id),
+                name,
+                os,
+                arch,
+                labels,
+                state,
+                cordoned,
+                runtimes,
+                allocatable,
+                reserved,
+                host_ports,
+                port_range,
+                promised_ports,
+                task_count,
+                marks,
+                refused,
+                stats,
+                tasks,
+            }
+        },
+    )
 }
 
 fn status() -> impl Strategy<Value = AttemptStatus> {
