@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use davit_core::id::{Attempt, Revision, TaskId};
+use davit_core::id::{Attempt, GangId, Revision, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_core::state::{TaskEvent, TaskState, transition};
 use davit_core::task::{AttemptStatus, DesiredState, Task};
@@ -22,6 +22,8 @@ pub struct NewTasks {
     pub spec: Arc<TaskSpec>,
     /// Their ids, in order of creation.
     pub task_ids: Vec<TaskId>,
+    /// Whether they are placed together or not at all, and under which name.
+    pub gang_id: Option<GangId>,
 }
 
 /// What a create did, now or when it was first called.
@@ -48,7 +50,8 @@ pub fn create_tasks(draft: &mut Draft, groups: &[NewTasks], request: Option<(Str
     }
     for group in groups {
         for task_id in &group.task_ids {
-            draft.put_task(new_task(*task_id, &group.spec, draft.now()), EventType::TaskCreated, "created");
+            let task = Task { gang_id: group.gang_id, ..new_task(*task_id, &group.spec, draft.now()) };
+            draft.put_task(task, EventType::TaskCreated, "created");
         }
     }
     let task_ids: Arc<[TaskId]> = groups.iter().flat_map(|group| group.task_ids.iter().copied()).collect();
@@ -68,7 +71,10 @@ pub(crate) fn new_task(task_id: TaskId, spec: &Arc<TaskSpec>, now: jiff::Timesta
         desired_state: DesiredState::Running,
         wanted_attempt: Attempt::FIRST,
         status: AttemptStatus::pending(Attempt::FIRST, WAITING_FOR_SCHEDULER),
+        given_ports: Vec::new(),
         next_attempt_at: None,
+        claim: None,
+        gang_id: None,
         restarts_in_row: 0,
         past_attempts: VecDeque::new(),
         created_at: now,

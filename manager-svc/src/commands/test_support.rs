@@ -73,6 +73,7 @@ pub(crate) fn registration(number: u64) -> Registration {
             allocatable,
             capacity: allocatable,
             runtimes: BTreeSet::from([RuntimeKind::Docker]),
+            port_range: None,
             worker_version: "0.1.0".to_owned(),
         },
         attempts: Vec::new(),
@@ -127,7 +128,7 @@ impl Cluster {
     pub(crate) fn create(&mut self, spec: TaskSpec) -> TaskId {
         self.created += 1;
         let task_id = task_id(self.created);
-        let tasks = NewTasks { spec: Arc::new(spec), task_ids: vec![task_id] };
+        let tasks = NewTasks { spec: Arc::new(spec), task_ids: vec![task_id], gang_id: None };
         self.run(|draft| create_tasks(draft, &[tasks], None)).unwrap();
         task_id
     }

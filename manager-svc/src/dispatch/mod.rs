@@ -83,7 +83,13 @@ fn assigned(task: &Task) -> Option<(NodeId, AttemptKey, bool)> {
 
 fn order_for(task: &Task) -> Order {
     let desired_state = if task.wants_current_attempt() { DesiredState::Running } else { DesiredState::Stopped };
-    Order::Assign { key: task.key(), desired_state, spec: Arc::clone(&task.spec), revision: task.revision }
+    Order::Assign {
+        key: task.key(),
+        desired_state,
+        spec: Arc::clone(&task.spec),
+        revision: task.revision,
+        ports: task.given_ports.clone(),
+    }
 }
 
 fn was_lost(task: &Task, key: AttemptKey) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use davit_core::id::{Attempt, AttemptKey, Revision, SessionId};
 use davit_core::spec::TaskSpec;
-use davit_core::task::DesiredState;
+use davit_core::task::{DesiredState, PortBinding};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -26,6 +26,8 @@ pub enum Order {
         spec: Arc<TaskSpec>,
         /// The task's revision.
         revision: Revision,
+        /// Host ports that it was given out of the node's range.
+        ports: Vec<PortBinding>,
     },
     /// To remove all that is left of it.
     Remove(AttemptKey),

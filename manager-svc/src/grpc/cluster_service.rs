@@ -75,4 +75,18 @@ impl ClusterService for ClusterApi {
     ) -> Result<Response<v1::GetClusterResponse>, Status> {
         Ok(Response::new(v1::GetClusterResponse { cluster: Some(self.get()) }))
     }
+
+    async fn explain_placement(
+        &self,
+        _request: Request<v1::ExplainPlacementRequest>,
+    ) -> Result<Response<v1::ExplainPlacementResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn plan_rebalance(
+        &self,
+        _request: Request<v1::PlanRebalanceRequest>,
+    ) -> Result<Response<v1::PlanRebalanceResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
 }

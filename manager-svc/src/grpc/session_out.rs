@@ -81,8 +81,8 @@ fn assignments(orders: Vec<Order>, revision: u64, full: bool) -> Vec<Message> {
             bytes = 0;
         }
         match order {
-            Order::Assign { key, desired_state, spec, revision } => {
-                let assignment = convert::assignment_to_proto(key, revision, desired_state, &spec);
+            Order::Assign { key, desired_state, spec, revision, ports } => {
+                let assignment = convert::assignment_to_proto(key, revision, desired_state, &spec, &ports);
                 bytes += assignment.encoded_len();
                 current.assignments.push(assignment);
             }

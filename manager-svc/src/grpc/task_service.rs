@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use davit_core::id::TaskId;
+use davit_core::id::{GangId, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
 use davit_core::validate::Violations;
@@ -49,7 +49,7 @@ impl TaskApi {
         if validate_only {
             return self.try_create(spec);
         }
-        let groups = [NewTasks { spec, task_ids: vec![self.api.ids.task_id()] }];
+        let groups = [NewTasks { spec, task_ids: vec![self.api.ids.task_id()], gang_id: None }];
         let request = Some((request_id.clone(), fingerprint)).filter(|(request_id, _)| !request_id.is_empty());
         let command = move |draft: &mut Draft| {
             let creation = commands::create_tasks(draft, &groups, request)?;
@@ -68,7 +68,7 @@ impl TaskApi {
     fn try_create(&self, spec: Arc<TaskSpec>) -> Result<v1::Task, ApiError> {
         let mut trial = self.api.trial();
         let task_id = TaskId(Uuid::max());
-        let groups = [NewTasks { spec, task_ids: vec![task_id] }];
+        let groups = [NewTasks { spec, task_ids: vec![task_id], gang_id: None }];
         commands::create_tasks(&mut trial, &groups, None).map_err(|error| refusal(&error))?;
         let task = trial.state().task(task_id).ok_or_else(|| no_task(task_id))?;
         let shown = convert::task_to_proto(task);
@@ -115,6 +115,7 @@ impl TaskApi {
             .map(|group| NewTasks {
                 spec: shared(group.spec),
                 task_ids: (0..group.count).map(|_| self.api.ids.task_id()).collect(),
+                gang_id: group.all_or_nothing.then(|| GangId(self.api.ids.next_uuid())),
             })
             .collect()
     }
@@ -234,5 +235,19 @@ impl TaskService for TaskApi {
     ) -> Result<Response<Self::StreamTaskLogsStream>, Status> {
         let logs = TaskLogs::begin(&self.api, &request.into_inner())?;
         Ok(Response::new(Box::pin(logs.into_stream())))
+    }
+
+    async fn explain_task(
+        &self,
+        _request: Request<v1::ExplainTaskRequest>,
+    ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn move_task(
+        &self,
+        _request: Request<v1::MoveTaskRequest>,
+    ) -> Result<Response<v1::MoveTaskResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
     }
 }

@@ -117,7 +117,7 @@ mod tests {
 
     fn requirements() -> Requirements {
         let reservation = Resources { cpu_millis: 100, ..Resources::ZERO };
-        Requirements { runtime: RuntimeKind::Process, reservation, constraints: vec![], host_ports: vec![] }
+        Requirements { reservation, ..Requirements::of_runtime(RuntimeKind::Process) }
     }
 
     fn node(number: u128) -> NodeView {
@@ -133,8 +133,13 @@ mod tests {
             allocatable: Resources { cpu_millis: 1000, ..Resources::ZERO },
             reserved: Resources::ZERO,
             host_ports: BTreeSet::new(),
+            port_range: None,
+            promised_ports: 0,
             task_count: 0,
+            marks: BTreeMap::new(),
+            refused: BTreeMap::new(),
             stats: None,
+            tasks: Vec::new(),
         }
     }
 

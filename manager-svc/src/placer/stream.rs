@@ -102,6 +102,7 @@ impl PlaceStream {
             requirements: Some(convert::requirements_to_proto(&group.requirements)),
             count: u32::try_from(group.keys.len()).unwrap_or(u32::MAX),
             algorithm: algorithm.to_owned(),
+            ..Default::default()
         };
         let groups_to_send = groups.iter().enumerate().map(to_proto).collect();
         let batch = v1::PlaceBatch { batch_id: self.batch_id, groups: groups_to_send, seed };

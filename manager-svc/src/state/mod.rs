@@ -217,8 +217,13 @@ impl ClusterState {
             allocatable: node.description.allocatable,
             reserved: usage.reserved,
             host_ports: usage.host_ports.clone(),
+            port_range: node.description.port_range,
+            promised_ports: 0,
             task_count: usage.task_count(),
+            marks: std::collections::BTreeMap::new(),
+            refused: std::collections::BTreeMap::new(),
             stats,
+            tasks: Vec::new(),
         }
     }
 }

@@ -40,7 +40,8 @@ fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
     let mut cluster = Cluster::new(0);
     let mut batches = Vec::new();
     let create = |cluster: &mut Cluster, from: u64, request: &str| {
-        let tasks = NewTasks { spec: Arc::new(spec()), task_ids: (from..from + 3).map(task_id).collect() };
+        let tasks =
+            NewTasks { spec: Arc::new(spec()), task_ids: (from..from + 3).map(task_id).collect(), gang_id: None };
         cluster.run(|draft| create_tasks(draft, &[tasks], Some((request.to_owned(), from)))).unwrap();
         cluster.last_batch.clone()
     };

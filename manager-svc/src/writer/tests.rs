@@ -61,7 +61,7 @@ impl Store for GatedStore {
 }
 
 async fn create(handle: Handle, number: u64) -> Result<Creation, WriteError<commands::Error>> {
-    let tasks = NewTasks { spec: Arc::new(spec()), task_ids: vec![task_id(number)] };
+    let tasks = NewTasks { spec: Arc::new(spec()), task_ids: vec![task_id(number)], gang_id: None };
     handle.write(move |draft| create_tasks(draft, &[tasks], None)).await
 }
 

@@ -137,7 +137,7 @@ impl Cluster {
             Op::Create { shape: number, count } => {
                 let task_ids = (0..count).map(|nth| task_id(self.created + 1 + nth)).collect();
                 self.created += count;
-                let tasks = NewTasks { spec: Arc::new(shape(number)), task_ids };
+                let tasks = NewTasks { spec: Arc::new(shape(number)), task_ids, gang_id: None };
                 let request = Some((format!("request {}", self.created), number as u64));
                 self.run(|draft| create_tasks(draft, &[tasks], request)).is_err()
             }

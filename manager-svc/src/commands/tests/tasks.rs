@@ -9,7 +9,7 @@ use crate::commands::test_support::{Cluster, spec, task_id};
 use crate::commands::{Error, NewTasks, create_tasks, delete_task, restart_task, stop_task};
 
 fn three_tasks(from: u64) -> NewTasks {
-    NewTasks { spec: Arc::new(spec()), task_ids: (from..from + 3).map(task_id).collect() }
+    NewTasks { spec: Arc::new(spec()), task_ids: (from..from + 3).map(task_id).collect(), gang_id: None }
 }
 
 #[test]

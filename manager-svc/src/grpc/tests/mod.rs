@@ -108,6 +108,7 @@ impl Rig {
             allocatable: Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 },
             capacity: Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 },
             runtimes: BTreeSet::from([RuntimeKind::Docker]),
+            port_range: None,
             worker_version: "0.1.0".to_owned(),
         };
         let registration = convert::Registration { node_id, description, attempts: Vec::new() };

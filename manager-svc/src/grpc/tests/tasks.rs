@@ -13,7 +13,11 @@ fn with_id(spec: v1::TaskSpec, request_id: &str) -> v1::CreateTaskRequest {
 }
 
 fn batch(groups: &[(&str, u32)], request_id: &str) -> v1::BatchCreateTasksRequest {
-    let group = |(name, count): &(&str, u32)| v1::TaskGroup { spec: Some(spec(name)), count: Some(*count) };
+    let group = |(name, count): &(&str, u32)| v1::TaskGroup {
+        spec: Some(spec(name)),
+        count: Some(*count),
+        all_or_nothing: false,
+    };
     v1::BatchCreateTasksRequest {
         groups: groups.iter().map(group).collect(),
         request_id: request_id.to_owned(),
