@@ -3,8 +3,9 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completion::CompletionArgs, demo::DemoArgs, dev::DevArgs, events::EventsArgs, inspect::InspectArgs, logs::LogsArgs,
-    node::NodeCommand, ps::PsArgs, restart::RestartArgs, rm::RmArgs, run::RunArgs, stop::StopArgs,
+    completion::CompletionArgs, demo::DemoArgs, dev::DevArgs, events::EventsArgs, explain::ExplainArgs,
+    inspect::InspectArgs, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs, rebalance::RebalanceArgs,
+    restart::RestartArgs, rm::RmArgs, run::RunArgs, stop::StopArgs,
 };
 
 /// Where a manager listens unless told otherwise.
@@ -22,7 +23,8 @@ Exit codes:
   2    the command line is wrong
   3    no manager could be reached
   130  interrupted
-  `davit run` without --detach ends with the exit code of its task, or with 1 if any of several did not complete.";
+  `davit run` without --detach ends with the exit code of its task, or with 1 if any of several did not complete.
+  `davit explain` ends with 1 when there is no place.";
 
 /// Runs containers on a cluster of machines.
 #[derive(Debug, Parser)]
@@ -81,6 +83,12 @@ pub enum Command {
     Restart(RestartArgs),
     /// Delete tasks that have ended
     Rm(RmArgs),
+    /// Move a task to another node
+    Move(MoveArgs),
+    /// Show where a task could go, what each node would cost, and why the others don't fit
+    Explain(Box<ExplainArgs>),
+    /// Even out a cluster which a new node or a drain left uneven
+    Rebalance(RebalanceArgs),
     /// Show what happened in the cluster
     Events(EventsArgs),
     /// Look at nodes and direct them

@@ -79,7 +79,7 @@ impl Manager {
     /// Calls about the cluster.
     #[must_use]
     pub fn cluster(&self) -> ClusterServiceClient<Channel> {
-        ClusterServiceClient::new(self.channel.clone())
+        ClusterServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     /// What a failed call means: the manager's refusal, or the loss of the way to it.

@@ -1,4 +1,4 @@
-//! What happens to some tasks, from now until all of them have ended.
+//! What happens to some tasks, from now until all of them have ended, or are where they are to be.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ const TRIES_IN_ROW: u32 = 8;
 pub(crate) struct Watched {
     /// Each task as last seen.
     pub(crate) tasks: BTreeMap<String, v1::Task>,
-    /// Those that have ended for good: no further attempt follows.
+    /// Those that nothing more is waited for: they have ended for good, or are where they are to be.
     ended: HashMap<String, End>,
 }
 
@@ -27,12 +27,18 @@ pub(crate) struct Watched {
 enum End {
     Ended,
     Deleted,
+    Settled,
 }
 
 impl Watched {
     /// Whether all have ended.
     fn is_over(&self) -> bool {
         self.ended.len() == self.tasks.len()
+    }
+
+    /// Whether a task was deleted while it was watched.
+    pub(crate) fn is_deleted(&self, task_id: &str) -> bool {
+        self.ended.get(task_id) == Some(&End::Deleted)
     }
 
     fn put(&mut self, task: v1::Task) {
@@ -52,6 +58,19 @@ impl Watched {
 pub(crate) async fn until_ended(
     manager: &Manager,
     task_ids: Vec<String>,
+    show: impl FnMut(&v1::Task),
+) -> Result<Watched, Error> {
+    until(manager, task_ids, |_| false, show).await
+}
+
+/// Waits until tasks are where they are to be, or have ended, and shows each change.
+///
+/// # Errors
+/// When the manager stays away, or refuses.
+pub(crate) async fn until(
+    manager: &Manager,
+    task_ids: Vec<String>,
+    settled: impl Fn(&v1::Task) -> bool,
     mut show: impl FnMut(&v1::Task),
 ) -> Result<Watched, Error> {
     let mut watched = Watched::default();
@@ -63,7 +82,7 @@ pub(crate) async fn until_ended(
     let mut tries = 1;
     loop {
         let mut progressed = false;
-        let step = watch_once(manager, &mut watched, &mut show, &mut progressed).await;
+        let step = watch_once(manager, &mut watched, &settled, &mut show, &mut progressed).await;
         if progressed {
             backoff.reset();
             tries = 1;
@@ -103,10 +122,11 @@ fn is_behind(code: Code) -> bool {
 async fn watch_once(
     manager: &Manager,
     watched: &mut Watched,
+    settled: &impl Fn(&v1::Task) -> bool,
     show: &mut impl FnMut(&v1::Task),
     progressed: &mut bool,
 ) -> Result<(), Broken> {
-    let revision = refresh(manager, watched, show).await?;
+    let revision = refresh(manager, watched, settled, show).await?;
     if watched.is_over() {
         return Ok(());
     }
@@ -133,10 +153,13 @@ async fn watch_once(
         } else if watched.is_news(&task) {
             show(&task);
             let (task_id, state) = (task.task_id.clone(), state_of(&task));
+            let is_settled = settled(&task);
             watched.put(task);
             // The end of an attempt is an event of its own, also when another attempt follows right after.
             if has_ended(state) {
-                confirm(manager, watched, &task_id, show).await?;
+                confirm(manager, watched, &task_id, settled, show).await?;
+            } else if is_settled {
+                watched.ended.insert(task_id, End::Settled);
             }
         }
         if watched.is_over() {
@@ -151,10 +174,11 @@ async fn confirm(
     manager: &Manager,
     watched: &mut Watched,
     task_id: &str,
+    settled: &impl Fn(&v1::Task) -> bool,
     show: &mut impl FnMut(&v1::Task),
 ) -> Result<(), Error> {
     match manager.get_task(task_id).await {
-        Ok(task) => see(watched, task, show),
+        Ok(task) => see(watched, task, settled, show),
         Err(error) if error.code() == Some(Code::NotFound) => {
             watched.ended.insert(task_id.to_owned(), End::Deleted);
         }
@@ -164,9 +188,11 @@ async fn confirm(
 }
 
 /// Takes in a task as it is now, which is never in between two attempts.
-fn see(watched: &mut Watched, task: v1::Task, show: &mut impl FnMut(&v1::Task)) {
+fn see(watched: &mut Watched, task: v1::Task, settled: &impl Fn(&v1::Task) -> bool, show: &mut impl FnMut(&v1::Task)) {
     if has_ended(state_of(&task)) {
         watched.ended.insert(task.task_id.clone(), End::Ended);
+    } else if settled(&task) {
+        watched.ended.insert(task.task_id.clone(), End::Settled);
     } else {
         watched.ended.remove(&task.task_id);
     }
@@ -177,7 +203,12 @@ fn see(watched: &mut Watched, task: v1::Task, show: &mut impl FnMut(&v1::Task)) 
 }
 
 /// Takes in all tasks as they are now, and tells the revision to watch from.
-async fn refresh(manager: &Manager, watched: &mut Watched, show: &mut impl FnMut(&v1::Task)) -> Result<u64, Error> {
+async fn refresh(
+    manager: &Manager,
+    watched: &mut Watched,
+    settled: &impl Fn(&v1::Task) -> bool,
+    show: &mut impl FnMut(&v1::Task),
+) -> Result<u64, Error> {
     let mut filter = v1::TaskFilter::default();
     if watched.tasks.len() == 1 {
         filter.id_part = watched.tasks.keys().next().cloned().unwrap_or_default();
@@ -187,7 +218,7 @@ async fn refresh(manager: &Manager, watched: &mut Watched, show: &mut impl FnMut
     let task_ids: Vec<String> = watched.tasks.keys().cloned().collect();
     for task_id in task_ids {
         match seen.remove(&task_id) {
-            Some(task) => see(watched, task, show),
+            Some(task) => see(watched, task, settled, show),
             None => {
                 watched.ended.insert(task_id, End::Deleted);
             }
@@ -216,7 +247,7 @@ mod tests {
         let mut watched = watching();
         let mut shown = 0;
         for revision in [5, 5, 3] {
-            see(&mut watched, at(revision, v1::TaskState::Running), &mut |_| shown += 1);
+            see(&mut watched, at(revision, v1::TaskState::Running), &|_| false, &mut |_| shown += 1);
         }
         assert_eq!(shown, 1);
         assert!(!watched.is_over());
@@ -225,10 +256,20 @@ mod tests {
     #[test]
     fn a_task_that_starts_anew_has_not_ended() {
         let mut watched = watching();
-        see(&mut watched, at(5, v1::TaskState::Failed), &mut |_| {});
+        see(&mut watched, at(5, v1::TaskState::Failed), &|_| false, &mut |_| {});
         assert!(watched.is_over());
-        see(&mut watched, at(6, v1::TaskState::Pending), &mut |_| {});
+        see(&mut watched, at(6, v1::TaskState::Pending), &|_| false, &mut |_| {});
         assert!(!watched.is_over());
+    }
+
+    #[test]
+    fn a_task_that_is_where_it_is_to_be_is_waited_for_no_longer() {
+        let mut watched = watching();
+        let runs = |task: &v1::Task| state_of(task) == v1::TaskState::Running;
+        see(&mut watched, at(5, v1::TaskState::Stopping), &runs, &mut |_| {});
+        assert!(!watched.is_over());
+        see(&mut watched, at(6, v1::TaskState::Running), &runs, &mut |_| {});
+        assert!(watched.is_over());
     }
 
     #[test]

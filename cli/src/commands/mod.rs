@@ -5,13 +5,17 @@ pub mod completion;
 pub mod demo;
 pub mod dev;
 pub mod events;
+pub mod explain;
 pub mod inspect;
 pub mod logs;
+pub mod r#move;
 pub mod node;
 pub mod ps;
+pub mod rebalance;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod spec;
 pub mod stop;
 
 use davit_proto::v1;
@@ -45,6 +49,9 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Stop(args) => stop::run(&connect().await?, &args, output).await,
         Command::Restart(args) => restart::run(&connect().await?, &args, output).await.map(done),
         Command::Rm(args) => rm::run(&connect().await?, &args, output).await.map(done),
+        Command::Move(args) => r#move::run(&connect().await?, &args, output).await,
+        Command::Explain(args) => explain::run(&connect().await?, *args, output).await,
+        Command::Rebalance(args) => rebalance::run(&connect().await?, &args, output).await,
         Command::Events(args) => events::run(&connect().await?, args, output).await.map(done),
         Command::Node(command) => node::run(&connect().await?, command, output).await.map(done),
         Command::Cluster => cluster::run(&connect().await?, output).await.map(done),

@@ -58,6 +58,10 @@ pub fn task(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette
     lines.add("Desired", desired.strip_prefix("DESIRED_STATE_").unwrap_or(desired));
     lines.add("Attempt", task.attempt.to_string());
     lines.add("Node", node_of(&status, nodes));
+    if let Some(claim) = &task.claim {
+        lines.add("Moves to", with_reason(nodes.of(&claim.node_id), &claim.reason));
+    }
+    lines.add("Gang", &task.gang_id);
     lines.add("Ports", ports(&status));
     lines.add("Exit code", status.exit_code.map(|code| code.to_string()).unwrap_or_default());
     lines.add_time("Created", task.create_time.as_ref(), now);
@@ -111,6 +115,9 @@ fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
     lines.add("Reservation", amounts(resources.reservation));
     lines.add("Limit", amounts(resources.limit));
     lines.add("Constraints", spec.constraints.join("\n"));
+    if let Some(policy) = &spec.placement {
+        add_policy(lines, policy);
+    }
     if let Some(policy) = &spec.restart_policy {
         let mode = policy.mode().as_str_name();
         let mode = mode.strip_prefix("RESTART_MODE_").unwrap_or(mode);
@@ -120,6 +127,34 @@ fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
         };
         lines.add("Restart", format!("{mode}{limit}"));
     }
+}
+
+fn add_policy(lines: &mut Lines, policy: &v1::PlacementPolicy) {
+    lines.add("Platform", &policy.platform);
+    lines.add("Near", policy.task_affinities.join("\n"));
+    lines.add("Away from", policy.task_anti_affinities.join("\n"));
+    lines.add("Per node", policy.max_per_node.map(|most| format!("at most {most}")).unwrap_or_default());
+    let weighed = |likes: bool| {
+        let chosen = policy.affinities.iter().filter(|each| (each.weight > 0) == likes);
+        let one = |each: &v1::NodeAffinity| format!("{} (weight {})", each.expression, each.weight.unsigned_abs());
+        chosen.map(one).collect::<Vec<_>>().join("\n")
+    };
+    lines.add("Prefers", weighed(true));
+    lines.add("Avoids", weighed(false));
+    let over = |each: &v1::SpreadPreference| match each.weight {
+        Some(weight) => format!("{} (weight {weight})", each.attribute),
+        None => each.attribute.clone(),
+    };
+    lines.add("Spread over", policy.spread.iter().map(over).collect::<Vec<_>>().join("\n"));
+    lines.add("Algorithm", &policy.algorithm);
+    if policy.priority != 0 || policy.may_preempt {
+        let preempts = if policy.may_preempt { ", may take the place of lower ones" } else { "" };
+        lines.add("Priority", format!("{}{preempts}", policy.priority));
+    }
+}
+
+fn with_reason(text: &str, reason: &str) -> String {
+    if reason.is_empty() { text.to_owned() } else { format!("{text}: {reason}") }
 }
 
 fn mount(mount: &v1::Mount) -> String {
@@ -177,6 +212,9 @@ pub fn node(node: &v1::Node, now: Timestamp, palette: Palette) -> String {
     lines.add("Runtimes", runtimes(node));
     lines.add_pairs("Labels", &node.labels);
     lines.add_pairs("Set by users", &node.user_labels);
+    if let Some(range) = &node.port_range {
+        lines.add("Gives ports", format!("{} to {}", range.first, range.last));
+    }
     lines.add("Tasks", node.task_count.to_string());
     lines.add("CPU", format!("{} / {} cores set aside", cores(allocated.cpu_millis), cores(allocatable.cpu_millis)));
     lines.add("Memory", format!("{} set aside", used(allocated.memory_bytes, allocatable.memory_bytes)));
@@ -234,7 +272,7 @@ fn counts(counts: impl Iterator<Item = (u64, String)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::test_support::{NOW, failed_task, node as a_node};
+    use crate::output::test_support::{NOW, failed_task, node as a_node, node_id, running_task};
 
     #[test]
     fn a_task_is_described_with_its_past() {
@@ -248,8 +286,33 @@ mod tests {
     }
 
     #[test]
+    fn a_task_is_described_with_its_placement() {
+        let nodes = [a_node(1, "one"), a_node(2, "two")].iter().collect();
+        let mut shown = running_task();
+        shown.gang_id = "0193a5c0-0000-7d3a-9a53-0000000000aa".into();
+        shown.claim = Some(v1::PlacementClaim { node_id: node_id(2), reason: "asked to move".into() });
+        let affinity = |expression: &str, weight| v1::NodeAffinity { expression: expression.into(), weight };
+        shown.spec.get_or_insert_default().placement = Some(v1::PlacementPolicy {
+            algorithm: "binpack".into(),
+            platform: "linux/amd64".into(),
+            max_per_node: Some(2),
+            task_affinities: vec!["app == cache".into()],
+            task_anti_affinities: vec!["app == db".into(), "task.name == noisy".into()],
+            affinities: vec![affinity("disk == ssd", 80), affinity("zone == c", -50)],
+            spread: vec![
+                v1::SpreadPreference { attribute: "zone".into(), weight: Some(80) },
+                v1::SpreadPreference { attribute: "rack".into(), weight: None },
+            ],
+            priority: 10,
+            may_preempt: true,
+        });
+        insta::assert_snapshot!(task(&shown, &nodes, NOW, Palette::new(false)));
+    }
+
+    #[test]
     fn a_node_is_described() {
         let mut shown = a_node(1, "one");
+        shown.port_range = Some(v1::PortRange { first: 20_000, last: 20_999 });
         shown.stats = Some(v1::NodeStats {
             cpu_used_millis: 250,
             memory_used_bytes: 3 << 30,

@@ -1,7 +1,9 @@
 //! What people and programs get to see. Everything is rendered to text by pure functions and written here.
 
 mod describe;
+mod explain;
 mod ordered;
+mod plan;
 mod proto_json;
 mod style;
 mod table;
@@ -13,6 +15,8 @@ pub(crate) mod test_support;
 use std::io::{self, IsTerminal as _, Write as _};
 
 pub use self::describe::{cluster, node, task};
+pub use self::explain::{ExplainView, explained_placement, explained_task};
+pub use self::plan::{percent, plan};
 pub use self::proto_json::{Described, json_line, json_list, json_object, yaml_document, yaml_list};
 pub use self::style::{Palette, Tone, task_tone};
 pub use self::table::{NodeNames, nodes_table, tasks_table};

@@ -29,7 +29,17 @@ macro_rules! described {
     };
 }
 
-described!(Task, Node, Event, Cluster, BatchCreateTasksResponse, StreamTaskLogsResponse);
+described!(
+    Task,
+    Node,
+    Event,
+    Cluster,
+    BatchCreateTasksResponse,
+    ExplainPlacementResponse,
+    ExplainTaskResponse,
+    PlanRebalanceResponse,
+    StreamTaskLogsResponse,
+);
 
 static POOL: LazyLock<Result<DescriptorPool, String>> =
     LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(|error| error.to_string()));

@@ -115,7 +115,7 @@ fn since(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
     from_proto_time(time).map_or_else(String::new, |time| age(time, now))
 }
 
-fn toned(text: &str, tone: Tone) -> Cell {
+pub(super) fn toned(text: &str, tone: Tone) -> Cell {
     let cell = Cell::new(text);
     match tone {
         Tone::Plain => cell,
@@ -133,7 +133,7 @@ fn cut(text: String, max_chars: usize) -> String {
     }
 }
 
-fn render(header: &[&str], rows: impl Iterator<Item = Vec<Cell>>, palette: Palette) -> String {
+pub(super) fn render(header: &[&str], rows: impl Iterator<Item = Vec<Cell>>, palette: Palette) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     if palette.is_colored() {

@@ -40,7 +40,7 @@ impl Acts {
 
     pub(super) async fn batch(&mut self, count: u32) -> Result<Vec<String>, Error> {
         let spec = self.spec("batch", "sleep 0.5");
-        let group = v1::TaskGroup { spec: Some(spec), count: Some(count) };
+        let group = v1::TaskGroup { spec: Some(spec), count: Some(count), all_or_nothing: false };
         let request = v1::BatchCreateTasksRequest { groups: vec![group], ..Default::default() };
         Ok(self.tasks.batch_create_tasks(request).await.map_err(refused)?.into_inner().task_ids)
     }

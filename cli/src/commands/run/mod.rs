@@ -2,14 +2,14 @@
 
 mod outcome;
 pub(super) mod progress;
-mod spec;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use davit_proto::v1;
 
 use self::progress::Progress;
 use super::INTERRUPTED;
-use crate::args::{Format, bytes, cpus, duration, key_value};
+use super::spec::{PlacementArgs, SpecArgs, task_spec};
+use crate::args::Format;
 use crate::client::Manager;
 use crate::error::Error;
 use crate::output::{NodeNames, Output, json_object, yaml_document};
@@ -21,81 +21,31 @@ const NAMED_IDS: usize = 5;
 /// Arguments of `davit run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Name of the tasks; made from the image or program unless given
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
+    /// The image and the command's words; with --process only the command's
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
+    pub(super) words: Vec<String>,
     /// How many tasks of this kind
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Set an environment variable; KEY alone takes the value it has here. May be repeated
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    env: Vec<String>,
-    /// Publish a port of the container, on a free port of the node unless given. May be repeated
-    #[arg(short, long, value_name = "[HOST:]CONTAINER[/udp]", value_parser = spec::port, conflicts_with = "process")]
-    publish: Vec<v1::Port>,
-    /// Cores, such as 0.5: set aside on the node, and the most it gets
-    #[arg(long, value_name = "CORES", value_parser = cpus)]
-    cpus: Option<u64>,
-    /// Memory, such as 512m: set aside on the node, and the limit at which it is killed
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    memory: Option<u64>,
-    /// What the node must be, such as 'disk == ssd' or 'node.arch in (x86_64, aarch64)'. May be repeated
-    #[arg(long, value_name = "EXPRESSION")]
-    constraint: Vec<String>,
-    /// When it runs again after it ended: never, on-failure, on-failure:MAX (at most MAX attempts in all), always
-    #[arg(long, value_name = "POLICY", value_parser = spec::restart, default_value = "never")]
-    restart: v1::RestartPolicy,
-    /// Set a label. May be repeated
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
-    label: Vec<(String, String)>,
-    /// Mount an absolute path of the node, or a named volume. May be repeated
-    #[arg(short = 'v', long, value_name = "SRC:DST[:ro]", value_parser = spec::mount, conflicts_with = "process")]
-    mount: Vec<v1::Mount>,
-    /// User, and optionally group, that runs it
-    #[arg(short, long, value_name = "USER[:GROUP]", conflicts_with = "process")]
-    user: Option<String>,
-    /// Working directory
-    #[arg(short, long, value_name = "PATH")]
-    workdir: Option<String>,
-    /// Replace the image's entrypoint
-    #[arg(long, value_name = "PROGRAM", conflicts_with = "process")]
-    entrypoint: Option<String>,
-    /// When the image is pulled
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Pull::Missing, conflicts_with = "process")]
-    pull: Pull,
-    /// Signal that stops it; what the image says, else SIGTERM, unless given
-    #[arg(long, value_name = "SIGNAL")]
-    stop_signal: Option<String>,
-    /// Time between that signal and the kill, such as 30s; 10s unless given
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    stop_grace: Option<prost_types::Duration>,
-    /// Run a plain process instead of a container: all words are its command
+    /// Place all of --count at once, or none until there is room for all
     #[arg(long)]
-    process: bool,
+    all_or_nothing: bool,
     /// Only print the ids and do not stay with the tasks
     #[arg(short, long)]
     detach: bool,
-    /// The image and the command's words; with --process only the command's
-    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
-    words: Vec<String>,
-}
-
-/// When an image is pulled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Pull {
-    /// When it is not on the node
-    Missing,
-    /// Before every start
-    Always,
-    /// Never
-    Never,
+    /// What is run.
+    #[command(flatten)]
+    pub(super) spec: SpecArgs,
+    /// Where it goes.
+    #[command(flatten)]
+    pub(super) placement: PlacementArgs,
 }
 
 pub(super) async fn run(manager: &Manager, args: RunArgs, output: &Output) -> Result<u8, Error> {
-    let (count, detach) = (args.count, args.detach);
-    let spec = spec::task_spec(args, |key| std::env::var(key).ok())?;
-    let created = manager.create(vec![v1::TaskGroup { spec: Some(spec), count: Some(count) }]).await?;
-    if detach {
+    let spec = task_spec(args.spec, args.placement, args.words, |key| std::env::var(key).ok())?;
+    let group = v1::TaskGroup { spec: Some(spec), count: Some(args.count), all_or_nothing: args.all_or_nothing };
+    let created = manager.create(vec![group]).await?;
+    if args.detach {
         let text = match output.format {
             Format::Table => created.task_ids.iter().map(|task_id| format!("{task_id}\n")).collect(),
             Format::Json => json_object(&created)?,

@@ -1,24 +1,34 @@
 //! From the command line to a task's spec. What the manager checks is not checked here a second time.
 
+mod args;
+mod placement;
+
 use std::collections::BTreeMap;
 
 use davit_proto::v1;
 
-use super::{Pull, RunArgs};
+pub use self::args::{Pull, SpecArgs};
+pub use self::placement::PlacementArgs;
 use crate::error::Error;
 
 const FALLBACK_NAME: &str = "task";
 const MAX_NAME_CHARS: usize = 63;
 
-/// The spec that the arguments describe. `here` tells variables of this process.
-pub(super) fn task_spec(args: RunArgs, here: impl Fn(&str) -> Option<String>) -> Result<v1::TaskSpec, Error> {
-    let name = match (args.name, args.words.first()) {
+/// The spec that the arguments describe, of the image and the command's words, or of a process only the command's. `here`
+/// tells variables of this process.
+pub(super) fn task_spec(
+    args: SpecArgs,
+    placement: PlacementArgs,
+    words: Vec<String>,
+    here: impl Fn(&str) -> Option<String>,
+) -> Result<v1::TaskSpec, Error> {
+    let name = match (args.name, words.first()) {
         (Some(name), _) => name,
         (None, first) => default_name(first.map_or("", String::as_str)),
     };
     let env = environment(&args.env, here)?;
     let working_dir = args.workdir.unwrap_or_default();
-    let mut words = args.words.into_iter();
+    let mut words = words.into_iter();
     let runtime = if args.process {
         v1::task_spec::Runtime::Process(v1::ProcessSpec { command: words.collect(), env, working_dir })
     } else {
@@ -45,10 +55,11 @@ pub(super) fn task_spec(args: RunArgs, here: impl Fn(&str) -> Option<String>) ->
         labels: args.label.into_iter().collect(),
         runtime: Some(runtime),
         resources: resources(args.cpus, args.memory, args.process),
-        constraints: args.constraint,
+        constraints: placement.constraint.clone(),
         restart_policy: Some(args.restart),
         stop_policy,
         on_node_loss: None,
+        placement: placement.policy(),
     })
 }
 
@@ -97,7 +108,7 @@ fn pull_policy(pull: Pull) -> v1::PullPolicy {
 }
 
 /// Reads `[HOST:]CONTAINER[/tcp|/udp]`.
-pub(super) fn port(text: &str) -> Result<v1::Port, String> {
+fn port(text: &str) -> Result<v1::Port, String> {
     let wrong = || "write it as [HOST:]CONTAINER[/udp] with ports from 1 to 65535, such as 8080:80".to_owned();
     let number = |text: &str| match text.parse::<u16>() {
         Ok(port) if port > 0 => Ok(u32::from(port)),
@@ -116,7 +127,7 @@ pub(super) fn port(text: &str) -> Result<v1::Port, String> {
 }
 
 /// Reads `SRC:DST[:ro]`.
-pub(super) fn mount(text: &str) -> Result<v1::Mount, String> {
+fn mount(text: &str) -> Result<v1::Mount, String> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, read_only) = match parts[..] {
         [source, target] | [source, target, "rw"] => (source, target, false),
@@ -138,7 +149,7 @@ pub(super) fn mount(text: &str) -> Result<v1::Mount, String> {
 }
 
 /// Reads `never`, `on-failure`, `on-failure:MAX` or `always`.
-pub(super) fn restart(text: &str) -> Result<v1::RestartPolicy, String> {
+fn restart(text: &str) -> Result<v1::RestartPolicy, String> {
     let (mode, max_attempts) = match text.split_once(':') {
         None => (text, 0),
         Some(("on-failure", max)) => match max.parse::<u32>() {
@@ -166,9 +177,14 @@ mod tests {
 
     fn parse(line: &str) -> Result<v1::TaskSpec, String> {
         let words = ["davit", "run"].into_iter().chain(line.split_whitespace());
+        parse_words(words)
+    }
+
+    fn parse_words<'a>(words: impl Iterator<Item = &'a str>) -> Result<v1::TaskSpec, String> {
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
         let Command::Run(args) = cli.command else { return Err("not run".to_owned()) };
-        task_spec(*args, |key| (key == "HOME").then(|| "/root".to_owned())).map_err(|error| error.to_string())
+        let here = |key: &str| (key == "HOME").then(|| "/root".to_owned());
+        task_spec(args.spec, args.placement, args.words, here).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -180,6 +196,60 @@ mod tests {
         );
         let task = v1::Task { spec: Some(spec.unwrap()), ..Default::default() };
         insta::assert_snapshot!(json_object(&task).unwrap());
+    }
+
+    #[test]
+    fn every_placement_option_arrives_in_the_spec() {
+        let words = [
+            "davit",
+            "run",
+            "--algorithm",
+            "binpack",
+            "--platform",
+            "linux/amd64",
+            "--max-per-node",
+            "2",
+            "--near",
+            "app == cache",
+            "--away-from",
+            "app == db",
+            "--away-from",
+            "task.name == noisy",
+            "--prefer",
+            "disk == ssd",
+            "--prefer",
+            "80:cores >= 8",
+            "--avoid",
+            "zone == c",
+            "--spread-over",
+            "zone=80",
+            "--spread-over",
+            "rack",
+            "--priority",
+            "-7",
+            "--preempt",
+            "--constraint",
+            "disk exists",
+            "-p",
+            "80",
+            "nginx",
+        ];
+        let task = v1::Task { spec: Some(parse_words(words.into_iter()).unwrap()), ..Default::default() };
+        insta::assert_snapshot!(json_object(&task).unwrap());
+    }
+
+    #[test]
+    fn distinct_hosts_is_one_a_node() {
+        let most = |line| parse(line).map(|spec| spec.placement.and_then(|policy| policy.max_per_node));
+        assert_eq!(most("--distinct-hosts nginx"), Ok(Some(1)));
+        assert_eq!(most("nginx"), Ok(None));
+        assert!(most("--distinct-hosts --max-per-node 2 nginx").unwrap_err().contains("--max-per-node"));
+        assert!(most("--max-per-node 0 nginx").is_err());
+    }
+
+    #[test]
+    fn without_placement_options_there_is_no_policy() {
+        assert_eq!(parse("--constraint disk==ssd nginx").unwrap().placement, None);
     }
 
     #[test]

@@ -1,0 +1,158 @@
+//! `davit explain`: where a task could go and why not elsewhere, also of a task that is not created and nodes that are not.
+
+mod node_change;
+
+use clap::Args;
+use davit_proto::v1;
+
+use self::node_change::NodeChange;
+use super::spec::{PlacementArgs, SpecArgs, task_spec};
+use crate::client::{Manager, call, no_content};
+use crate::error::Error;
+use crate::output::{self, ExplainView, Output};
+use crate::resolve;
+
+/// What the manager is asked for: all nodes, since those that don't fit are counted by reason here.
+const ALL_NODES: u32 = 0;
+
+/// Arguments of `davit explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  davit explain web                                       why it waits, or where its next attempt would go
+  davit explain --image nginx --cpus 2 --memory 4GiB --constraint 'disk == ssd'
+  davit explain --process --cpus 1 --count 20             where each of twenty would go
+  davit explain web --node 'node-2:cordoned=false,memory=16GiB'
+  davit explain web --node 'node-9:cpus=8,memory=16GiB,label.disk=ssd' --without node-1
+
+Exit code: 0 when there is a place for it (with --count: for all, counting what --preempt makes room for), 1 when not.")]
+pub struct ExplainArgs {
+    /// The task. Of one that is on a node its own room counts as free; with --count, --node or --without it is told of
+    /// another task like it
+    #[arg(value_name = "TASK", required_unless_present_any = ["image", "process"])]
+    #[arg(conflicts_with_all = ["image", "SpecArgs", "PlacementArgs"])]
+    task: Option<String>,
+    /// Instead of a task that is there: a container of this image that is not created, with the options below
+    #[arg(long, value_name = "IMAGE", conflicts_with = "process")]
+    image: Option<String>,
+    /// How many tasks of this kind
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    count: Option<u32>,
+    /// What if a node were otherwise: cpus, memory, disk (what tasks may use), reserved.cpus, reserved.memory,
+    /// reserved.disk (what is set aside), cordoned=true|false, state=ready|suspect|down, label.KEY=VALUE (no value takes
+    /// it away). A name that no node has adds one. May be repeated
+    #[arg(long, value_name = "NODE:KEY=VALUE,…")]
+    node: Vec<NodeChange>,
+    /// What if this node were not there. May be repeated
+    #[arg(long, value_name = "NODE")]
+    without: Vec<String>,
+    /// Show all nodes, one a line, however many there are
+    #[arg(short, long)]
+    all: bool,
+    /// Show what each node passes, too
+    #[arg(long)]
+    wide: bool,
+    /// What would be run.
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Where it would go.
+    #[command(flatten)]
+    placement: PlacementArgs,
+}
+
+impl ExplainArgs {
+    fn asks_what_if(&self) -> bool {
+        self.count.is_some() || !self.node.is_empty() || !self.without.is_empty()
+    }
+}
+
+pub(super) async fn run(manager: &Manager, args: ExplainArgs, output: &Output) -> Result<u8, Error> {
+    let view = ExplainView { all: args.all, wide: args.wide };
+    let Some(reference) = &args.task else {
+        return what_if(manager, args, None, view, output).await;
+    };
+    let task = resolve::task(manager, reference).await?;
+    if args.asks_what_if() {
+        return what_if(manager, args, task.spec, view, output).await;
+    }
+    let request = v1::ExplainTaskRequest { task_id: task.task_id, max_nodes: ALL_NODES };
+    let answer =
+        manager.tasks().explain_task(call(request)).await.map_err(|status| manager.error(status))?.into_inner();
+    let fits = answer.explanation.as_ref().ok_or_else(|| no_content("explanation"))?.fitting_count > 0;
+    output.object(&answer, |palette| output::explained_task(&answer, view, palette))?;
+    Ok(u8::from(!fits))
+}
+
+/// Of a spec that is not created, or nodes that are otherwise.
+async fn what_if(
+    manager: &Manager,
+    args: ExplainArgs,
+    like: Option<v1::TaskSpec>,
+    view: ExplainView,
+    output: &Output,
+) -> Result<u8, Error> {
+    let nodes = if args.node.iter().any(NodeChange::needs_node) { manager.list_nodes().await? } else { Vec::new() };
+    let changed = args.node.iter().map(|change| change.to_override(&nodes));
+    let absent =
+        args.without.iter().map(|node| v1::NodeOverride { node: node.clone(), absent: true, ..Default::default() });
+    let overrides = changed.chain(absent).collect();
+    let count = args.count.unwrap_or(1);
+    let spec = match like {
+        Some(spec) => spec,
+        None => {
+            // Of a process only that it is one matters for its place; but a spec has a command.
+            let first = if args.spec.is_process() { Some("true".to_owned()) } else { args.image };
+            task_spec(args.spec, args.placement, first.into_iter().collect(), |key| std::env::var(key).ok())?
+        }
+    };
+    let request = v1::ExplainPlacementRequest { spec: Some(spec), count, overrides, max_nodes: ALL_NODES };
+    let answer = manager.cluster().explain_placement(call(request)).await;
+    let answer = answer.map_err(|status| manager.error(status))?.into_inner();
+    output.object(&answer, |palette| output::explained_placement(&answer, count, view, palette))?;
+    Ok(exit_code(&answer))
+}
+
+/// Room that is made takes one task each.
+fn exit_code(answer: &v1::ExplainPlacementResponse) -> u8 {
+    let made = u32::try_from(answer.preemptions.len()).unwrap_or(u32::MAX);
+    u8::from(answer.unplaced_count > made)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parse(line: &[&str]) -> Result<ExplainArgs, String> {
+        let words = ["davit", "explain"].iter().chain(line);
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Command::Explain(args) = cli.command else { return Err("not explain".to_owned()) };
+        Ok(*args)
+    }
+
+    #[test]
+    fn a_task_or_a_spec_is_explained_but_not_both() {
+        assert!(!parse(&["web"]).unwrap().asks_what_if());
+        assert!(parse(&["web", "--without", "node-1"]).unwrap().asks_what_if());
+        assert!(parse(&["--image", "nginx", "--constraint", "disk == ssd", "--count", "3"]).is_ok());
+        assert!(parse(&["--process", "--cpus", "2"]).is_ok());
+        assert!(parse(&["--cpus", "2"]).is_err());
+        for line in [["web", "--cpus", "2"], ["web", "--priority", "2"], ["web", "--image", "nginx"]] {
+            assert!(parse(&line).unwrap_err().contains("cannot be used with"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn all_must_find_a_place_but_room_that_is_made_counts() {
+        let with = |unplaced_count, preemptions| {
+            exit_code(&v1::ExplainPlacementResponse {
+                unplaced_count,
+                preemptions: vec![v1::Preemption::default(); preemptions],
+                ..Default::default()
+            })
+        };
+        assert_eq!([with(0, 0), with(1, 0), with(1, 1), with(3, 2)], [0, 1, 0, 1]);
+    }
+}

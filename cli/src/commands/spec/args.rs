@@ -1,0 +1,75 @@
+//! The options that describe a task, for every command that takes a spec from the command line.
+
+use clap::{Args, ValueEnum};
+use davit_proto::v1;
+
+use crate::args::{bytes, cpus, duration, key_value};
+
+/// What is to be run, without its image or command.
+#[derive(Debug, Args)]
+pub struct SpecArgs {
+    /// Name of the tasks; made from the image or program unless given
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Set an environment variable; KEY alone takes the value it has here. May be repeated
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(super) env: Vec<String>,
+    /// Publish a port of the container, on this port of the node, or on one that the node gives out of its range. May be
+    /// repeated
+    #[arg(short, long, value_name = "[HOST:]CONTAINER[/udp]", value_parser = super::port, conflicts_with = "process")]
+    pub(super) publish: Vec<v1::Port>,
+    /// Cores, such as 0.5: set aside on the node, and the most it gets
+    #[arg(long, value_name = "CORES", value_parser = cpus)]
+    pub(super) cpus: Option<u64>,
+    /// Memory, such as 512m: set aside on the node, and the limit at which it is killed
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(super) memory: Option<u64>,
+    /// When it runs again after it ended: never, on-failure, on-failure:MAX (at most MAX attempts in all), always
+    #[arg(long, value_name = "POLICY", value_parser = super::restart, default_value = "never")]
+    pub(super) restart: v1::RestartPolicy,
+    /// Set a label. May be repeated
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) label: Vec<(String, String)>,
+    /// Mount an absolute path of the node, or a named volume. May be repeated
+    #[arg(short = 'v', long, value_name = "SRC:DST[:ro]", value_parser = super::mount, conflicts_with = "process")]
+    pub(super) mount: Vec<v1::Mount>,
+    /// User, and optionally group, that runs it
+    #[arg(short, long, value_name = "USER[:GROUP]", conflicts_with = "process")]
+    pub(super) user: Option<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "PATH")]
+    pub(super) workdir: Option<String>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "process")]
+    pub(super) entrypoint: Option<String>,
+    /// When the image is pulled
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Pull::Missing, conflicts_with = "process")]
+    pub(super) pull: Pull,
+    /// Signal that stops it; what the image says, else SIGTERM, unless given
+    #[arg(long, value_name = "SIGNAL")]
+    pub(super) stop_signal: Option<String>,
+    /// Time between that signal and the kill, such as 30s; 10s unless given
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(super) stop_grace: Option<prost_types::Duration>,
+    /// A plain process instead of a container
+    #[arg(long)]
+    pub(super) process: bool,
+}
+
+impl SpecArgs {
+    /// Whether a plain process is meant.
+    pub(in crate::commands) fn is_process(&self) -> bool {
+        self.process
+    }
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pull {
+    /// When it is not on the node
+    Missing,
+    /// Before every start
+    Always,
+    /// Never
+    Never,
+}

@@ -1,0 +1,108 @@
+//! Which moves would even the cluster out.
+
+use comfy_table::{Cell, CellAlignment};
+use davit_proto::v1;
+
+use super::style::{Palette, Tone};
+use super::table::render;
+use super::text::short_id;
+
+/// A plan; `is_applied` says that the reader has asked for the moves already.
+#[must_use]
+pub fn plan(plan: &v1::PlanRebalanceResponse, is_applied: bool, palette: Palette) -> String {
+    let before = percent(plan.imbalance_before);
+    if plan.moves.is_empty() {
+        return format!("Nothing to move: the fullest and the emptiest node are {before} of a node apart.\n");
+    }
+    let rows = plan.moves.iter().map(|each| {
+        vec![
+            Cell::new(short_id(&each.task_id)),
+            Cell::new(&each.task_name),
+            Cell::new(&each.from_node_name),
+            Cell::new(&each.to_node_name),
+            Cell::new(percent(each.gain)).set_alignment(CellAlignment::Right),
+            Cell::new(&each.reason),
+        ]
+    });
+    let table = render(&["TASK ID", "NAME", "FROM", "TO", "GAIN", "WHY"], rows, palette);
+    let (moves, them) = match plan.moves.len() {
+        1 => ("1 move evens".to_owned(), "it"),
+        many => (format!("{many} moves even"), "them"),
+    };
+    let after = palette.paint(Tone::Good, &percent(plan.imbalance_after));
+    let mut text = format!(
+        "{moves} the cluster out: the fullest and the emptiest node are {before} of a node apart, {after} after {them}.\n\n\
+         {table}\n"
+    );
+    let mut hints = Vec::new();
+    if plan.more {
+        hints.push("More moves would gain something: --budget allows more.".to_owned());
+    }
+    if !is_applied {
+        hints.push(format!("To make {them}: davit rebalance --apply"));
+    }
+    for hint in hints {
+        text.push_str(&palette.paint(Tone::Faint, &hint));
+        text.push('\n');
+    }
+    text
+}
+
+/// A share as people read it.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    match share * 100.0 {
+        // Also what is less than nothing by a rounding.
+        nothing if nothing <= 0.0 => "0%".to_owned(),
+        little if little < 1.0 => format!("{little:.1}%"),
+        percent => format!("{percent:.0}%"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::test_support::{node_id, running_task};
+
+    fn one_move(gain: f64) -> v1::TaskMove {
+        v1::TaskMove {
+            task_id: running_task().task_id,
+            attempt: 1,
+            task_name: "web".into(),
+            from_node_id: node_id(1),
+            from_node_name: "node-1".into(),
+            to_node_id: node_id(4),
+            to_node_name: "node-4".into(),
+            gain,
+            reason: "node-1 is 80% full, node-4 is 5%".into(),
+        }
+    }
+
+    #[test]
+    fn a_plan_says_what_moves_and_what_it_is_good_for() {
+        let shown = v1::PlanRebalanceResponse {
+            moves: vec![one_move(0.12), one_move(0.004)],
+            imbalance_before: 0.75,
+            imbalance_after: 0.042,
+            more: true,
+            revision: 7,
+        };
+        insta::assert_snapshot!(plan(&shown, false, Palette::new(false)));
+        let applied = plan(&shown, true, Palette::new(false));
+        assert!(!applied.contains("--apply"), "{applied}");
+    }
+
+    #[test]
+    fn an_even_cluster_has_nothing_to_move() {
+        let even = v1::PlanRebalanceResponse { imbalance_before: 0.02, ..Default::default() };
+        assert_eq!(
+            plan(&even, false, Palette::new(false)),
+            "Nothing to move: the fullest and the emptiest node are 2% of a node apart.\n"
+        );
+    }
+
+    #[test]
+    fn shares_are_told_in_percent() {
+        assert_eq!([0.0, -0.0, 0.004, 0.416, 1.0].map(percent), ["0%", "0%", "0.4%", "42%", "100%"]);
+    }
+}
