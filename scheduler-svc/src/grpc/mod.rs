@@ -6,6 +6,7 @@ mod place_stream;
 
 use std::pin::Pin;
 
+use davit_core::placement::PlacementRequest;
 use davit_core::validate::Violations;
 use davit_proto::v1::scheduler_service_server::{SchedulerService, SchedulerServiceServer};
 use davit_proto::{convert, v1};
@@ -17,8 +18,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::placement::{self, algorithms};
 
-/// The largest message: a snapshot of many thousand nodes, and the answer to a batch over them.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The largest message: all nodes of a large cluster with all their tasks, as PlanMoves is given them.
+pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// Work beyond this, in nodes looked at and tasks placed, is done off the threads that serve connections: about a
 /// millisecond in a release build.
@@ -68,10 +69,42 @@ fn score(request: v1::ScoreRequest) -> Result<v1::ScoreResponse, Violations> {
     let mut violations = Violations::new();
     let requirements = convert::required(request.requirements, "requirements", &mut violations)
         .and_then(|given| convert::requirements_from_proto(&given, "requirements", &mut violations));
+    let preferences = convert::preferences_from_proto(request.preferences.as_ref(), "preferences", &mut violations);
     let nodes = convert::node_views_from_proto(request.nodes, "nodes", &mut violations);
     let algorithm = violations.check("algorithm", algorithms::find(&request.algorithm));
-    let ((requirements, nodes), algorithm) = violations.finish(requirements.zip(nodes).zip(algorithm))?;
-    Ok(answers::scores(&placement::score(algorithm, &requirements, &nodes)))
+    let read = requirements.zip(preferences).zip(nodes).zip(algorithm);
+    let (((requirements, preferences), nodes), algorithm) = violations.finish(read)?;
+    let request =
+        PlacementRequest { requirements, preferences, algorithm: request.algorithm, priority: 0, may_preempt: false };
+    Ok(answers::scores(&placement::score(algorithm, &request, &nodes)))
+}
+
+fn explain(request: v1::ExplainRequest) -> Result<v1::ExplainResponse, Violations> {
+    let mut violations = Violations::new();
+    let group = convert::required(request.group, "group", &mut violations).and_then(|mut group| {
+        if group.group_id.is_empty() {
+            group.group_id.push_str("explained");
+        }
+        place_session::group_from_proto(group, "group", &mut violations)
+    });
+    let nodes = convert::node_views_from_proto(request.nodes, "nodes", &mut violations);
+    let (group, nodes) = violations.finish(group.zip(nodes))?;
+    let max_nodes = usize::try_from(request.max_nodes).unwrap_or(usize::MAX);
+    Ok(answers::explanation(placement::explain(nodes, &group, request.seed, max_nodes)))
+}
+
+fn plan_moves(request: v1::PlanMovesRequest) -> Result<v1::PlanMovesResponse, Violations> {
+    let mut violations = Violations::new();
+    let nodes = convert::node_views_from_proto(request.nodes, "nodes", &mut violations);
+    if request.max_moves == 0 {
+        violations.add("max_moves", "is at least 1");
+    }
+    if !(request.min_gain.is_finite() && request.min_gain > 0.0) {
+        violations.add("min_gain", "is above 0");
+    }
+    let nodes = violations.finish(nodes)?;
+    let max_moves = usize::try_from(request.max_moves).unwrap_or(usize::MAX);
+    Ok(answers::moves(placement::plan_moves(&nodes, max_moves, request.min_gain)))
 }
 
 fn pick(request: &v1::PickRequest) -> Result<v1::PickResponse, Violations> {
@@ -108,6 +141,29 @@ impl SchedulerService for SchedulerApi {
         let request = request.into_inner();
         let work = request.scores.len() as u64;
         let response = compute(work, move || pick(&request)).await?.map_err(ApiError::invalid)?;
+        Ok(Response::new(response))
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let tasks = request.group.as_ref().map_or(0, |group| u64::from(group.count));
+        let work = request.nodes.len() as u64 + tasks;
+        if tasks > place_session::MAX_BATCH_TASKS {
+            let mut violations = Violations::new();
+            violations.add("group.count", format!("is at most {}", place_session::MAX_BATCH_TASKS));
+            return Err(ApiError::invalid(violations).into());
+        }
+        let response = compute(work, || explain(request)).await?.map_err(ApiError::invalid)?;
+        Ok(Response::new(response))
+    }
+
+    async fn plan_moves(
+        &self,
+        request: Request<v1::PlanMovesRequest>,
+    ) -> Result<Response<v1::PlanMovesResponse>, Status> {
+        let request = request.into_inner();
+        let work = request.nodes.iter().map(|node| 1 + node.tasks.len() as u64).sum();
+        let response = compute(work, || plan_moves(request)).await?.map_err(ApiError::invalid)?;
         Ok(Response::new(response))
     }
 

@@ -8,14 +8,14 @@ use davit_proto::v1::place_request::Message;
 use davit_proto::{convert, v1};
 
 use super::answers;
-use crate::placement::{Group, GroupPlacement, Mirror, algorithms, place};
+use crate::placement::{Algorithm, Group, GroupPlacement, Mirror, algorithms, place_while};
 
 /// The most tasks of one batch. It bounds how long the batches behind it wait.
 pub(super) const MAX_BATCH_TASKS: u64 = 10_000_000;
 /// The most groups of one batch.
 pub(super) const MAX_BATCH_GROUPS: usize = 100_000;
-/// How much is done between two looks at whether anybody still wants the answer.
-const WORK_BETWEEN_LOOKS: u64 = 500_000;
+/// How many groups are placed between two looks at whether anybody still wants the answer.
+const GROUPS_BETWEEN_LOOKS: u64 = 64;
 
 /// The state of one stream.
 #[derive(Debug, Default)]
@@ -130,51 +130,44 @@ fn groups_from_proto(groups: Vec<v1::PlacementGroup>) -> Result<Vec<Group>, Viol
     let algorithms: Vec<_> = groups
         .iter()
         .enumerate()
-        .filter_map(|(index, group)| {
-            violations.check(format!("batch.groups[{index}].algorithm"), algorithms::find(&group.algorithm))
+        .filter_map(|(index, group)| match algorithms::find(&group.algorithm) {
+            Ok(algorithm) => Some(algorithm),
+            Err(unknown) => {
+                violations.add(format!("batch.groups[{index}].algorithm"), unknown.to_string());
+                None
+            }
         })
         .collect();
     let groups = convert::placement_groups_from_proto(groups, "batch.groups", &mut violations);
     let groups = violations.finish(groups)?;
-    let group = |(group, algorithm): (convert::PlacementGroup, _)| Group {
-        group_id: group.group_id,
-        requirements: group.requirements,
-        count: group.count,
-        algorithm,
-    };
     // Without violations there is one algorithm for each group.
-    Ok(groups.into_iter().zip(algorithms).map(group).collect())
+    Ok(groups.into_iter().zip(algorithms).map(|(group, algorithm)| with_algorithm(group, algorithm)).collect())
 }
 
-/// Places in portions, which gives what one go would give. `None` when nobody waits any more.
+/// Reads one group.
+pub(super) fn group_from_proto(group: v1::PlacementGroup, path: &str, violations: &mut Violations) -> Option<Group> {
+    let algorithm = violations.check(format!("{path}.algorithm"), algorithms::find(&group.algorithm));
+    let group = convert::placement_group_from_proto(group, path, violations)?;
+    Some(with_algorithm(group, algorithm?))
+}
+
+fn with_algorithm(group: convert::PlacementGroup, algorithm: &'static dyn Algorithm) -> Group {
+    let convert::PlacementGroup { group_id, request, count, all_or_nothing } = group;
+    Group { group_id, request, count, algorithm, all_or_nothing }
+}
+
+/// Asks now and then whether anybody still waits. `None` when nobody does.
 fn place_unless_abandoned(
     mirror: &mut Mirror,
     groups: &[Group],
     seed: u64,
     abandoned: impl Fn() -> bool,
 ) -> Option<Vec<GroupPlacement>> {
-    let mut placements = Vec::with_capacity(groups.len());
-    let mut rest = groups;
-    while !rest.is_empty() {
-        if abandoned() {
-            return None;
-        }
-        let (portion, behind) = rest.split_at(portion_len(rest, mirror.nodes().len() as u64));
-        placements.extend(place(mirror, portion, seed));
-        rest = behind;
-    }
-    Some(placements)
-}
-
-/// How many groups come before the next look: at least one, and then as long as they are not too much.
-fn portion_len(groups: &[Group], nodes: u64) -> usize {
-    let mut work = 0;
-    let within = |group: &&Group| {
-        let has_room = work < WORK_BETWEEN_LOOKS;
-        work += nodes + u64::from(group.count);
-        has_room
-    };
-    groups.iter().take_while(within).count()
+    let mut placed = 0;
+    place_while(mirror, groups, seed, &mut || {
+        placed += 1;
+        placed % GROUPS_BETWEEN_LOOKS != 1 || !abandoned()
+    })
 }
 
 fn answer(batch_id: u64, groups: &[Group], placements: Vec<GroupPlacement>) -> Answer {
@@ -190,20 +183,21 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::placement::test_support::{node, requirements};
+    use crate::placement::place;
+    use crate::placement::test_support::node;
 
     fn group(number: u32, count: u32) -> Group {
-        let mut requirements = requirements();
-        requirements.reservation.cpu_millis = 10 * u64::from(number + 1);
-        Group { group_id: number.to_string(), requirements, count, algorithm: algorithms::DEFAULT }
+        let mut group = crate::placement::test_support::group(count, algorithms::DEFAULT);
+        group.request.requirements.reservation.cpu_millis = 10 * u64::from(number + 1);
+        Group { group_id: number.to_string(), ..group }
     }
 
     fn to_proto(group: &Group) -> v1::PlacementGroup {
         v1::PlacementGroup {
             group_id: group.group_id.clone(),
-            requirements: Some(convert::requirements_to_proto(&group.requirements)),
+            requirements: Some(convert::requirements_to_proto(&group.request.requirements)),
             count: group.count,
-            algorithm: String::new(),
+            ..Default::default()
         }
     }
 
@@ -217,21 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn portions_give_what_one_go_gives() {
-        // Each of the large ones fills a portion.
-        let groups: Vec<_> = (0..6).map(|n| group(n, if n % 2 == 0 { 600_000 } else { 3 })).collect();
-        assert_eq!(portion_len(&groups, 3), 1);
-        assert_eq!(portion_len(&groups[1..], 3), 2);
-        let (mut whole, mut portions) = (mirror(), mirror());
+    fn a_look_now_and_then_changes_nothing() {
+        let groups: Vec<_> = (0..200).map(|n| group(n, 3)).collect();
+        let (mut whole, mut looked) = (mirror(), mirror());
         let looks = Cell::new(0);
         let look = || {
             looks.set(looks.get() + 1);
             false
         };
-        let placements = place_unless_abandoned(&mut portions, &groups, 7, look).unwrap();
+        let placements = place_unless_abandoned(&mut looked, &groups, 7, look).unwrap();
         assert_eq!(placements, place(&mut whole, &groups, 7));
-        assert_eq!(portions.nodes(), whole.nodes());
-        assert!(looks.get() > 2);
+        assert_eq!(looked.nodes(), whole.nodes());
+        assert_eq!(looks.get(), 4);
     }
 
     #[test]

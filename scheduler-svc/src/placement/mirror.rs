@@ -3,7 +3,11 @@
 use davit_core::id::NodeId;
 use davit_core::placement::{NodeView, Requirements};
 
-use super::pick::mix;
+use super::eligible::{Eligible, Mask};
+use super::pick::{mix, tie_break};
+use super::score::{Algorithm, ClusterFacts};
+use super::search::Ties;
+use super::table::Table;
 
 /// The nodes as the manager told them, less what was placed since. Kept in the order of node ids, so that the order in
 /// which they were told never matters.
@@ -12,6 +16,13 @@ pub struct Mirror {
     nodes: Vec<NodeView>,
     /// The node that was placed on last. An id and not a position, so that taking turns survives joins and removals.
     last_placed: Option<NodeId>,
+    /// Made of `nodes`, when first asked for after one joined, left or changed its size.
+    table: Option<Table>,
+    eligible: Eligible,
+    /// Gathered of `nodes`, when first asked for after one changed.
+    facts: Option<ClusterFacts>,
+    /// How many nodes hold a task that refuses others.
+    refusing: usize,
 }
 
 impl Mirror {
@@ -29,27 +40,42 @@ impl Mirror {
         // Stable: of equal ids the one that was told last now comes first, and stays.
         nodes.sort_by_key(|node| node.node_id);
         nodes.dedup_by_key(|node| node.node_id);
+        self.refusing = nodes.iter().filter(|node| !node.refused.is_empty()).count();
         self.nodes = nodes;
         self.last_placed = None;
+        self.forget_shape();
     }
 
     /// Adds a node or replaces all that was known of it, own deductions too: the manager knows better.
     pub fn upsert(&mut self, node: NodeView) {
+        self.facts = None;
+        self.refusing += usize::from(!node.refused.is_empty());
         match self.position(node.node_id) {
-            Ok(at) => self.nodes[at] = node,
-            Err(at) => self.nodes.insert(at, node),
+            Ok(at) => {
+                let before = std::mem::replace(&mut self.nodes[at], node);
+                self.refusing -= usize::from(!before.refused.is_empty());
+                let node = &self.nodes[at];
+                let Some(table) = &mut self.table else { return };
+                if !table.update(at, node) {
+                    self.forget_shape();
+                } else if !has_same_nature(&before, node) {
+                    self.eligible.refresh(table.slot_of(at), node);
+                }
+            }
+            Err(at) => {
+                self.nodes.insert(at, node);
+                self.forget_shape();
+            }
         }
     }
 
     /// Forgets a node. Says whether it was known.
     pub fn remove(&mut self, node_id: NodeId) -> bool {
-        match self.position(node_id) {
-            Ok(at) => {
-                self.nodes.remove(at);
-                true
-            }
-            Err(_) => false,
-        }
+        let Ok(at) = self.position(node_id) else { return false };
+        let gone = self.nodes.remove(at);
+        self.refusing -= usize::from(!gone.refused.is_empty());
+        self.forget_shape();
+        true
     }
 
     /// All nodes in the order of their ids.
@@ -73,17 +99,97 @@ impl Mirror {
         }
     }
 
-    /// Deducts one task from the node at a position and gives the node back.
-    pub(super) fn reserve(&mut self, at: usize, requirements: &Requirements) -> &NodeView {
+    /// Forgets whose turn it is.
+    #[cfg(test)]
+    pub(super) fn set_last_placed(&mut self, last_placed: Option<NodeId>) {
+        self.last_placed = last_placed;
+    }
+
+    /// What is known of all nodes together.
+    pub(super) fn facts(&mut self) -> ClusterFacts {
+        *self.facts.get_or_insert_with(|| ClusterFacts::of(&self.nodes))
+    }
+
+    /// Whether any node holds a task that refuses others.
+    pub(super) fn has_refusing_nodes(&self) -> bool {
+        self.refusing > 0
+    }
+
+    /// Gets the columns of an algorithm ready; gives their index.
+    pub(super) fn column(&mut self, algorithm: &'static dyn Algorithm, facts: &ClusterFacts) -> usize {
+        let table = self.table.get_or_insert_with(|| Table::new(&self.nodes));
+        table.column(algorithm, &self.nodes, facts)
+    }
+
+    /// The dense columns, and the nodes that they are made of.
+    pub(super) fn parts(&mut self) -> (&mut Table, &[NodeView]) {
+        let table = self.table.get_or_insert_with(|| Table::new(&self.nodes));
+        (table, &self.nodes)
+    }
+
+    /// Which slots hold nodes that could take the task if they were empty.
+    pub(super) fn eligible(&mut self, requirements: &Requirements) -> Mask {
+        let table = self.table.get_or_insert_with(|| Table::new(&self.nodes));
+        let nodes = &self.nodes;
+        self.eligible.mask(requirements, table.nodes().map(|at| at.and_then(|at| nodes.get(at))))
+    }
+
+    /// Seeded tie-breaks of all nodes.
+    pub(super) fn ties(&mut self, seed: u64) -> Ties {
+        let (table, nodes) = self.parts();
+        Ties::new(table, |at| tie_break(seed, nodes[at].node_id))
+    }
+
+    /// Deducts one task from the node at a position.
+    pub(super) fn reserve(&mut self, at: usize, requirements: &Requirements) {
         let node = &mut self.nodes[at];
+        self.refusing -= usize::from(!node.refused.is_empty());
         node.reserve(requirements);
+        self.refusing += usize::from(!node.refused.is_empty());
         self.last_placed = Some(node.node_id);
-        node
+        self.facts = None;
+        self.update_table(at);
+    }
+
+    /// Gives back one task that [`Self::reserve`] deducted.
+    pub(super) fn release(&mut self, at: usize, requirements: &Requirements) {
+        let node = &mut self.nodes[at];
+        self.refusing -= usize::from(!node.refused.is_empty());
+        node.release(requirements);
+        self.refusing += usize::from(!node.refused.is_empty());
+        self.facts = None;
+        self.update_table(at);
+    }
+
+    /// Forgets tasks that were named as victims, so that no other task counts on their room.
+    pub(super) fn forget_tasks(&mut self, node_id: NodeId, victims: &[davit_core::id::TaskId]) {
+        if let Ok(at) = self.position(node_id) {
+            self.nodes[at].tasks.retain(|task| !victims.contains(&task.task_id));
+        }
+    }
+
+    fn update_table(&mut self, at: usize) {
+        if let Some(table) = &mut self.table {
+            table.update(at, &self.nodes[at]);
+        }
+    }
+
+    fn forget_shape(&mut self) {
+        self.table = None;
+        self.facts = None;
+        self.eligible.clear();
     }
 
     fn position(&self, node_id: NodeId) -> Result<usize, usize> {
         self.nodes.binary_search_by_key(&node_id, |node| node.node_id)
     }
+}
+
+/// Whether the filters that placements don't change say the same of both.
+fn has_same_nature(a: &NodeView, b: &NodeView) -> bool {
+    (a.state, a.cordoned, &a.name, &a.os, &a.arch) == (b.state, b.cordoned, &b.name, &b.os, &b.arch)
+        && a.runtimes == b.runtimes
+        && a.labels == b.labels
 }
 
 #[cfg(test)]

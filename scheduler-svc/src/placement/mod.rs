@@ -11,16 +11,28 @@
 //! - a node that is not ready, or of which something is not known, never wins by that.
 
 pub mod algorithms;
+mod eligible;
+mod explain;
+mod group;
 mod mirror;
+mod moves;
 mod pick;
 mod pipeline;
+mod preempt;
+mod preferences;
 mod score;
+mod search;
 mod steps;
+mod table;
 #[cfg(test)]
 pub(crate) mod test_support;
 
+pub use self::explain::{Explanation, NodeExplanation, explain};
 pub use self::mirror::Mirror;
+pub use self::moves::{MovePlan, PlannedMove, plan_moves};
 pub use self::pick::pick;
+pub(crate) use self::pipeline::place_while;
 pub use self::pipeline::{Group, GroupPlacement, place};
-pub use self::score::{Algorithm, Candidate, ClusterFacts, Score};
+pub use self::preempt::Preemption;
+pub use self::score::{Algorithm, ClusterFacts, Form, Parts, Score};
 pub use self::steps::{NodeScore, Selection, Verdict, score, select_candidates};

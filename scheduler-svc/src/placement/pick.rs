@@ -26,7 +26,7 @@ pub(super) struct Rank {
 
 impl Rank {
     pub(super) fn new(cost: f64, seed: u64, node_id: NodeId) -> Self {
-        Self { tie_break: hash(seed, node_id), node_id, cost: 0.0 }.with_cost(cost)
+        Self { tie_break: tie_break(seed, node_id), node_id, cost: 0.0 }.with_cost(cost)
     }
 
     /// The same node at another cost.
@@ -59,7 +59,8 @@ impl PartialEq for Rank {
 
 impl Eq for Rank {}
 
-fn hash(seed: u64, node_id: NodeId) -> u64 {
+/// Decides between equal costs: the least wins.
+pub(super) fn tie_break(seed: u64, node_id: NodeId) -> u64 {
     let (high, low) = node_id.0.as_u64_pair();
     mix(mix(mix(seed) ^ high) ^ low)
 }

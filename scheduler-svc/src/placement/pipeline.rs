@@ -1,35 +1,27 @@
-//! All three steps for whole groups of like tasks.
-//!
-//! The nodes that can take a group's task stand in a heap by cost. Each task takes the best, the node is deducted and
-//! scored again, and goes back into the heap or out of it: O(log nodes) per task. That is exact, since within a group the
-//! facts stay the same and a placement changes the cost of no other node.
+//! All three steps for a whole batch of groups.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
-use std::collections::binary_heap::{BinaryHeap, PeekMut};
+use davit_core::id::{NodeId, TaskId};
+use davit_core::placement::{PlacementRequest, Summary};
 
-use davit_core::constraint::Constraint;
-use davit_core::id::NodeId;
-use davit_core::placement::{Filter, NodeView, Requirements, RuntimeKind, Summary};
-
+use super::algorithms::spread::shares;
+use super::group::{Placer, Run};
 use super::mirror::Mirror;
-use super::pick::Rank;
-use super::score::{Algorithm, Candidate, ClusterFacts};
-
-/// How many answers of the filters that placements don't change are remembered in one call.
-const MAX_REMEMBERED: usize = 64;
+use super::preempt::{self, Preemption};
+use super::score::{Algorithm, ClusterFacts};
 
 /// Like tasks.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// Comes back in the answer.
+    /// Comes back in the answer. Unique in the batch.
     pub group_id: String,
-    /// What each of them needs.
-    pub requirements: Requirements,
+    /// What is asked for each of them.
+    pub request: PlacementRequest,
     /// How many.
     pub count: u32,
-    /// How nodes are scored.
+    /// How nodes are scored: the algorithm that the request names, or the default.
     pub algorithm: &'static dyn Algorithm,
+    /// Whether all are placed or none.
+    pub all_or_nothing: bool,
 }
 
 /// Where the tasks of a group go.
@@ -43,112 +35,95 @@ pub struct GroupPlacement {
     pub unplaced: u32,
     /// Why they could not; `None` when all were placed.
     pub reason: Option<String>,
+    /// Room that could be made for some of the unplaced, one task each.
+    pub preemptions: Vec<Preemption>,
 }
 
-/// Places groups in the given order, one answer for each, and deducts from the mirror what was placed. The seed decides
+/// Places groups, one answer for each in the order given, and deducts from the mirror what was placed. The seed decides
 /// between equal costs.
+///
+/// Whatever the order given, the highest priority is placed first; of equal priority, what is largest on an average node,
+/// since small tasks still find room where large ones have been.
 pub fn place(mirror: &mut Mirror, groups: &[Group], seed: u64) -> Vec<GroupPlacement> {
-    let mut eligible = Eligible::default();
-    groups
-        .iter()
-        .map(|group| {
-            let positions = eligible.positions(&group.requirements, mirror.nodes());
-            place_group(mirror, group, positions, seed)
-        })
-        .collect()
+    place_while(mirror, groups, seed, &mut || true).unwrap_or_default()
 }
 
-fn place_group(mirror: &mut Mirror, group: &Group, eligible: &[usize], seed: u64) -> GroupPlacement {
-    let requirements = &group.requirements;
-    let facts = ClusterFacts::of(mirror.nodes(), mirror.turn(seed));
-    let cost = |node: &NodeView, position, placed| {
-        group.algorithm.score(requirements, &Candidate { node, position, placed }, &facts).cost()
+/// As [`place`], for a single group.
+pub(super) fn place_one(mirror: &mut Mirror, group: &Group, seed: u64) -> GroupPlacement {
+    let facts = mirror.facts();
+    place_group(&mut Placer::new(mirror, facts, seed), group, seed)
+}
+
+/// As [`place`], but asks before each group whether to go on. `None` when not; the mirror is of no use then.
+pub(crate) fn place_while(
+    mirror: &mut Mirror,
+    groups: &[Group],
+    seed: u64,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Option<Vec<GroupPlacement>> {
+    let facts = mirror.facts();
+    let mut placer = Placer::new(mirror, facts, seed);
+    let mut placements: Vec<Option<GroupPlacement>> = groups.iter().map(|_| None).collect();
+    for at in order(groups, &facts) {
+        if !go_on() {
+            return None;
+        }
+        placements[at] = Some(place_group(&mut placer, &groups[at], seed));
+    }
+    Some(placements.into_iter().flatten().collect())
+}
+
+/// In which order groups are placed. Follows from the groups alone.
+fn order(groups: &[Group], facts: &ClusterFacts) -> Vec<usize> {
+    let size = |group: &Group| {
+        let [cpu, memory, disk] = shares(group.request.requirements.reservation, facts.mean_allocatable);
+        cpu.max(memory).max(disk)
     };
+    let mut order: Vec<(usize, f64)> = groups.iter().map(size).enumerate().collect();
+    order.sort_by(|(a, a_size), (b, b_size)| {
+        let (one, other) = (&groups[*a], &groups[*b]);
+        let by_priority = other.request.priority.cmp(&one.request.priority);
+        let by_size = || b_size.total_cmp(a_size);
+        by_priority
+            .then_with(by_size)
+            .then_with(|| (&one.request, &one.group_id).cmp(&(&other.request, &other.group_id)))
+    });
+    order.into_iter().map(|(at, _)| at).collect()
+}
 
-    let mut left = group.count;
-    let mut full = Vec::new();
-    let mut queue: BinaryHeap<_> = eligible
-        .iter()
-        .filter(|position| has_room(requirements, &mirror.nodes()[**position]))
-        .map(|position| {
-            let node = &mirror.nodes()[*position];
-            let rank = Rank::new(cost(node, *position, 0), seed, node.node_id);
-            Reverse(Entry { rank, position: *position, placed: 0 })
-        })
-        .collect();
-    while left > 0 {
-        let Some(mut best) = queue.peek_mut() else { break };
-        let entry = &mut best.0;
-        let node = mirror.reserve(entry.position, requirements);
-        left -= 1;
-        entry.placed += 1;
-        if has_room(requirements, node) {
-            entry.rank = entry.rank.with_cost(cost(node, entry.position, entry.placed));
+fn place_group(placer: &mut Placer<'_>, group: &Group, seed: u64) -> GroupPlacement {
+    let requirements = &group.request.requirements;
+    let mut runs = placer.place(group);
+    let placed: u32 = runs.iter().map(|run| run.count).sum();
+    let mut unplaced = group.count - placed.min(group.count);
+    let mut reason = None;
+    if unplaced > 0 {
+        let summary = Summary::of(requirements, placer.mirror().nodes()).to_string();
+        if group.all_or_nothing {
+            placer.undo(requirements, &runs);
+            runs.clear();
+            unplaced = group.count;
+            reason = Some(format!("needs room for all {} at once, {placed} fit; after those, {summary}", group.count));
         } else {
-            full.push(PeekMut::pop(best));
+            reason = Some(summary);
         }
     }
-
-    let mut used: Vec<_> = queue.into_iter().chain(full).map(|Reverse(e)| (e.position, e.placed)).collect();
-    used.retain(|(_, placed)| *placed > 0);
-    used.sort_unstable();
-    let runs = used.into_iter().map(|(position, placed)| (mirror.nodes()[position].node_id, placed)).collect();
-    let reason = (left > 0).then(|| Summary::of(requirements, mirror.nodes()).to_string());
-    GroupPlacement { group_id: group.group_id.clone(), runs, unplaced: left, reason }
-}
-
-/// A node in the heap.
-#[derive(Debug)]
-struct Entry {
-    rank: Rank,
-    position: usize,
-    placed: u32,
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.rank.cmp(&other.rank)
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
-
-fn has_room(requirements: &Requirements, node: &NodeView) -> bool {
-    Filter::DYNAMIC.iter().all(|filter| filter.check(requirements, node))
-}
-
-/// Positions of the nodes that pass the filters which placements don't change. Groups often differ only in their
-/// amounts, so answers are remembered, up to a bound.
-#[derive(Debug, Default)]
-struct Eligible<'a> {
-    known: BTreeMap<(RuntimeKind, &'a [Constraint]), Vec<usize>>,
-}
-
-impl<'a> Eligible<'a> {
-    fn positions(&mut self, requirements: &'a Requirements, nodes: &[NodeView]) -> &[usize] {
-        let key = (requirements.runtime, requirements.constraints.as_slice());
-        if self.known.len() >= MAX_REMEMBERED && !self.known.contains_key(&key) {
-            self.known.clear();
+    let mut preemptions = Vec::new();
+    // A gang is stopped for as a whole or not at all, which would take more than one task's victims.
+    if unplaced > 0 && group.request.may_preempt && !group.all_or_nothing {
+        preemptions = preempt::plan(&group.request, unplaced, placer.mirror().nodes(), seed);
+        for Preemption { node_id, victims, .. } in &preemptions {
+            placer.forget_tasks(*node_id, victims);
         }
-        self.known.entry(key).or_insert_with(|| {
-            let passes = |node: &NodeView| {
-                let mut fixed = Filter::ALL.iter().filter(|filter| !Filter::DYNAMIC.contains(filter));
-                fixed.all(|filter| filter.check(requirements, node))
-            };
-            nodes.iter().enumerate().filter(|(_, node)| passes(node)).map(|(position, _)| position).collect()
-        })
+    }
+    let nodes = placer.mirror().nodes();
+    let runs = runs.into_iter().map(|Run { at, count }| (nodes[at].node_id, count)).collect();
+    GroupPlacement { group_id: group.group_id.clone(), runs, unplaced, reason, preemptions }
+}
+
+impl Placer<'_> {
+    fn forget_tasks(&mut self, node_id: NodeId, victims: &[TaskId]) {
+        self.mirror_mut().forget_tasks(node_id, victims);
     }
 }
 

@@ -1,20 +1,22 @@
-//! What an algorithm is: a cost for one task on one node.
+//! What an algorithm is: a cost for one task on one node, split so that most of it is worked out once.
+//!
+//! A cost is made of four **numbers** of the node, which change only when something is placed on it, and four **factors**
+//! of the task, which depend on the node's size alone and so are worked out once for each size there is. What is left to
+//! do for a pair of task and node is a few additions and multiplications: the [`Form`].
 
 use std::fmt;
 
 use davit_core::node::NodeState;
-use davit_core::placement::{NodeView, Requirements};
+use davit_core::placement::NodeView;
+use davit_core::resources::Resources;
 
-/// The most terms that a cost is made of.
-const MAX_TERMS: usize = 4;
+/// A node's side or a task's side of a cost.
+pub type Parts = [f64; 4];
 
 /// Stands for a cost that is not a number or not finite. Above every real cost, so that a hole in the data never wins.
 const WORST: f64 = 1e200;
 
 /// A way to score nodes. The lowest cost is the best.
-///
-/// Within one group the facts stay the same and only the node that was just placed on changes, so a cost may depend on
-/// nothing but the arguments. More load on a node must never lower its cost.
 pub trait Algorithm: Send + Sync + fmt::Debug {
     /// What requests call it.
     fn name(&self) -> &'static str;
@@ -22,56 +24,138 @@ pub trait Algorithm: Send + Sync + fmt::Debug {
     /// What it prefers, and its formula.
     fn description(&self) -> &'static str;
 
-    /// What placing one more task on the candidate costs.
-    fn score(&self, requirements: &Requirements, candidate: &Candidate<'_>, facts: &ClusterFacts) -> Score;
+    /// How numbers and factors make a cost.
+    fn form(&self) -> Form;
+
+    /// What the terms of its cost are called, in the form's order. Their sum is the cost.
+    fn term_names(&self) -> &'static [&'static str];
+
+    /// The node's side: what it holds, whatever is placed.
+    fn numbers(&self, node: &NodeView, facts: &ClusterFacts) -> Parts;
+
+    /// The task's side on a node of this size.
+    fn factors(&self, needed: Resources, allocatable: Resources, facts: &ClusterFacts) -> Parts;
+
+    /// By how much a full node is dearer than an empty one to this task: what a preference of weight 100 is worth, so that
+    /// preferences mean the same whatever the algorithm.
+    fn unit(&self, needed: Resources, facts: &ClusterFacts) -> f64;
 }
 
-/// A node that is scored.
-#[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
-    /// The node, with all that was placed on it so far.
-    pub node: &'a NodeView,
-    /// Its place among all nodes in the order of their ids.
-    pub position: usize,
-    /// How many tasks of the same group were placed on it just now.
-    pub placed: u32,
+/// How a cost is made of the numbers `n` of a node and the factors `f` of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Nodes take turns: `rounds · nodes + distance`; numbers and factors are not looked at.
+    Turns,
+    /// `max(n0 + f0, n1 + f1, n2 + f2)` and `n3 + f3`.
+    Fill,
+    /// `n0 · f0`, `n1 · f1`, `n2 · f2` and `n3 · f3`.
+    Product,
+    /// What a typical task (`f2`, `f3`) and one more of this task (`f0`, `f1`) could not use of what is left of `n0` and
+    /// `n1`, and a share of all that is left; see [`super::algorithms::LeastStranded`].
+    Stranded,
+}
+
+impl Form {
+    /// The terms. A form has at most four.
+    pub(super) fn terms(self, n: &Parts, f: &Parts) -> Parts {
+        match self {
+            Self::Turns => [0.0; 4],
+            Self::Fill => [(n[0] + f[0]).max(n[1] + f[1]).max(n[2] + f[2]), n[3] + f[3], 0.0, 0.0],
+            Self::Product => [n[0] * f[0], n[1] * f[1], n[2] * f[2], n[3] * f[3]],
+            Self::Stranded => {
+                let left = [n[0] - f[0], n[1] - f[1]];
+                let stranded = (stranded(left, [f[0], f[1]]) + stranded(left, [f[2], f[3]])) / 2.0;
+                [stranded, LEFT_WEIGHT * (left[0] + left[1]), 0.0, 0.0]
+            }
+        }
+    }
+
+    /// The sum of the terms.
+    #[inline]
+    pub(super) fn cost(self, n: &Parts, f: &Parts) -> f64 {
+        let t = self.terms(n, f);
+        t[0] + t[1] + t[2] + t[3]
+    }
+
+    /// No node whose numbers are at least `n`, each, costs less than this.
+    pub(super) fn bound(self, n: &Parts, f: &Parts) -> f64 {
+        match self {
+            Self::Turns => f64::NEG_INFINITY,
+            Self::Fill | Self::Product => self.cost(n, f),
+            // Nothing is ever stranded less than not at all.
+            Self::Stranded => self.terms(n, f)[1],
+        }
+    }
+}
+
+/// How much of what is left counts beside what is stranded: enough to fill a node before the next is begun.
+const LEFT_WEIGHT: f64 = 0.5;
+
+/// What tasks of a size can't use of what is left, both as shares of the node.
+fn stranded(left: [f64; 2], size: [f64; 2]) -> f64 {
+    let times = |left: f64, size: f64| if size > 0.0 { left / size } else { f64::INFINITY };
+    let fit = times(left[0], size[0]).min(times(left[1], size[1]));
+    if !fit.is_finite() {
+        return 0.0;
+    }
+    // A hair is added, since a share that is used up to the last byte may come out as 2.9999999.
+    let whole = (fit + 1e-9).floor().max(0.0);
+    (left[0] - whole * size[0]).max(0.0) + (left[1] - whole * size[1]).max(0.0)
 }
 
 /// What an algorithm knows of the whole cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClusterFacts {
     /// How many nodes there are, whether they can take tasks or not.
     pub node_count: usize,
     /// Whether anything was measured on any ready node. If so, a node without measurements counts as fully busy.
     pub measured: bool,
-    /// Position of the node whose turn it is, for algorithms that take turns.
-    pub turn: usize,
+    /// What an average node offers to tasks.
+    pub mean_allocatable: Resources,
+    /// What an average task on the nodes has reserved; nothing while there is none.
+    pub typical_task: Resources,
 }
 
 impl ClusterFacts {
     /// Gathers the facts of the given nodes.
     #[must_use]
-    pub fn of(nodes: &[NodeView], turn: usize) -> Self {
+    pub fn of(nodes: &[NodeView]) -> Self {
         let measured = nodes.iter().any(|node| node.state == NodeState::Ready && node.stats.is_some());
-        Self { node_count: nodes.len(), measured, turn }
+        let mean = |amount: fn(&NodeView) -> u64, count: u64| {
+            let sum: u128 = nodes.iter().map(|node| u128::from(amount(node))).sum();
+            u64::try_from(sum / u128::from(count.max(1))).unwrap_or(u64::MAX)
+        };
+        let tasks = nodes.iter().map(|node| u64::from(node.task_count)).sum();
+        let nodes_count = nodes.len() as u64;
+        Self {
+            node_count: nodes.len(),
+            measured,
+            mean_allocatable: Resources {
+                cpu_millis: mean(|node| node.allocatable.cpu_millis, nodes_count),
+                memory_bytes: mean(|node| node.allocatable.memory_bytes, nodes_count),
+                disk_bytes: mean(|node| node.allocatable.disk_bytes, nodes_count),
+            },
+            typical_task: Resources {
+                cpu_millis: mean(|node| node.reserved.cpu_millis, tasks),
+                memory_bytes: mean(|node| node.reserved.memory_bytes, tasks),
+                disk_bytes: mean(|node| node.reserved.disk_bytes, tasks),
+            },
+        }
     }
 }
 
 /// The cost of one task on one node: the sum of its terms. Always finite.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Score {
     cost: f64,
-    // Inline, since a score is made for every task that is placed.
-    terms: [(&'static str, f64); MAX_TERMS],
-    len: usize,
+    terms: Vec<(String, f64)>,
 }
 
 impl Score {
     /// Adds up the terms. A term that is not finite counts as worse than any real one.
     #[must_use]
-    pub fn sum_of<const N: usize>(terms: [(&'static str, f64); N]) -> Self {
-        const { assert!(N < MAX_TERMS, "one term is kept for `unfit`") };
-        let mut score = Self { cost: 0.0, terms: [("", 0.0); MAX_TERMS], len: 0 };
+    pub fn sum_of(terms: impl IntoIterator<Item = (String, f64)>) -> Self {
+        let mut score = Self { cost: 0.0, terms: Vec::new() };
         for (name, value) in terms {
             score.push(name, value);
         }
@@ -80,17 +164,14 @@ impl Score {
 
     /// The same with a term that puts it behind every node that fits.
     pub(crate) fn unfit(mut self) -> Self {
-        self.push("unfit", WORST);
+        self.push("unfit".to_owned(), WORST);
         self
     }
 
-    fn push(&mut self, name: &'static str, value: f64) {
-        let value = if value.is_finite() { value.clamp(-WORST, WORST) } else { WORST };
-        if let Some(slot) = self.terms.get_mut(self.len) {
-            *slot = (name, value);
-            self.len += 1;
-            self.cost += value;
-        }
+    fn push(&mut self, name: String, value: f64) {
+        let value = finite(value);
+        self.cost += value;
+        self.terms.push((name, value));
     }
 
     /// The lowest is the best.
@@ -101,9 +182,14 @@ impl Score {
 
     /// What the cost is made of: names and values.
     #[must_use]
-    pub fn terms(&self) -> &[(&'static str, f64)] {
-        &self.terms[..self.len]
+    pub fn terms(&self) -> &[(String, f64)] {
+        &self.terms
     }
+}
+
+/// A cost that can be compared: what is no number is the worst.
+pub(super) fn finite(value: f64) -> f64 {
+    if value.is_finite() { value.clamp(-WORST, WORST) } else { WORST }
 }
 
 /// Part of a whole, without a division by zero: something of nothing is all of it.
@@ -119,19 +205,23 @@ pub(crate) fn share(part: u64, whole: u64) -> f64 {
 mod tests {
     use super::*;
 
+    fn terms(values: [f64; 2]) -> Score {
+        Score::sum_of([("cpu".to_owned(), values[0]), ("memory".to_owned(), values[1])])
+    }
+
     #[test]
     fn a_cost_is_the_sum_of_its_terms() {
-        let score = Score::sum_of([("cpu", 1.5), ("memory", 2.0)]);
+        let score = terms([1.5, 2.0]);
         assert_eq!(score.cost(), 3.5);
-        assert_eq!(score.terms(), [("cpu", 1.5), ("memory", 2.0)]);
+        assert_eq!(score.terms(), [("cpu".to_owned(), 1.5), ("memory".to_owned(), 2.0)]);
     }
 
     #[test]
     fn a_missing_number_is_the_worst_cost_and_not_the_best() {
         for hole in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let score = Score::sum_of([("cpu", hole), ("memory", 1.0)]);
+            let score = terms([hole, 1.0]);
             assert!(score.cost().is_finite());
-            assert!(score.cost() > Score::sum_of([("cpu", 1e100)]).cost());
+            assert!(score.cost() > terms([1e100, 0.0]).cost());
         }
     }
 
@@ -140,5 +230,13 @@ mod tests {
         assert_eq!(share(0, 0), 0.0);
         assert_eq!(share(1, 0), 1.0);
         assert_eq!(share(1, 4), 0.25);
+    }
+
+    #[test]
+    fn what_is_stranded_is_what_no_further_task_can_use() {
+        assert_eq!(stranded([0.5, 0.5], [0.25, 0.25]), 0.0);
+        assert!((stranded([0.6, 0.5], [0.25, 0.25]) - 0.1).abs() < 1e-12);
+        assert_eq!(stranded([0.2, 1.0], [0.25, 0.0]), 1.2);
+        assert_eq!(stranded([0.2, 1.0], [0.0, 0.0]), 0.0);
     }
 }

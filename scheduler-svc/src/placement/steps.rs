@@ -1,9 +1,11 @@
 //! The first two steps alone, for whoever wants to see how a decision comes about.
 
 use davit_core::id::NodeId;
-use davit_core::placement::{Misfit, NodeView, Requirements, Summary, fits, misfits};
+use davit_core::placement::{Misfit, NodeView, PlacementRequest, Requirements, Summary, fits, misfits};
 
-use super::score::{Algorithm, Candidate, ClusterFacts, Score};
+use super::algorithms::round_robin::distance;
+use super::preferences::PreferenceTerms;
+use super::score::{Algorithm, ClusterFacts, Form, Score};
 
 /// Which nodes could take a task, and why the others could not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,7 @@ impl Verdict {
 }
 
 /// What a node would cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodeScore {
     /// The node.
     pub node_id: NodeId,
@@ -56,21 +58,67 @@ pub fn select_candidates(requirements: &Requirements, nodes: &[NodeView]) -> Sel
 ///
 /// Nothing is remembered between calls, so `round-robin` tells whose turn it is by how many tasks there are.
 #[must_use]
-pub fn score(algorithm: &dyn Algorithm, requirements: &Requirements, nodes: &[NodeView]) -> Vec<NodeScore> {
-    let mut ids: Vec<_> = nodes.iter().map(|node| node.node_id).collect();
-    ids.sort_unstable();
+pub fn score(algorithm: &dyn Algorithm, request: &PlacementRequest, nodes: &[NodeView]) -> Vec<NodeScore> {
+    let facts = ClusterFacts::of(nodes);
     let tasks: u64 = nodes.iter().map(|node| u64::from(node.task_count)).sum();
     let turn = usize::try_from(tasks % nodes.len().max(1) as u64).unwrap_or(0);
-    let facts = ClusterFacts::of(nodes, turn);
-    nodes
-        .iter()
-        .map(|node| {
-            let position = ids.partition_point(|id| *id < node.node_id);
-            let score = algorithm.score(requirements, &Candidate { node, position, placed: 0 }, &facts);
-            let score = if fits(requirements, node) { score } else { score.unfit() };
-            NodeScore { node_id: node.node_id, score }
-        })
-        .collect()
+    let mut ids: Vec<_> = nodes.iter().map(|node| node.node_id).collect();
+    ids.sort_unstable();
+    let preferences = PreferenceTerms::of(request, 1, nodes, algorithm, &facts);
+    let score = |node: &NodeView| {
+        let position = ids.partition_point(|id| *id < node.node_id);
+        let turns = distance(position, turn, nodes.len());
+        let score = full_score(algorithm, request, node, turns, preferences.as_ref(), &facts);
+        let score = if fits(&request.requirements, node) { score } else { score.unfit() };
+        NodeScore { node_id: node.node_id, score }
+    };
+    nodes.iter().map(score).collect()
+}
+
+/// The whole cost of one task on one node, with its terms by name. `turns` is how far away the node's turn is.
+pub(super) fn full_score(
+    algorithm: &dyn Algorithm,
+    request: &PlacementRequest,
+    node: &NodeView,
+    turns: usize,
+    preferences: Option<&PreferenceTerms<'_>>,
+    facts: &ClusterFacts,
+) -> Score {
+    let numbers = algorithm.numbers(node, facts);
+    let factors = algorithm.factors(request.requirements.reservation, node.allocatable, facts);
+    let values = match algorithm.form() {
+        Form::Turns => [turns as f64, 0.0, 0.0, 0.0],
+        form => form.terms(&numbers, &factors),
+    };
+    let mut terms: Vec<_> = algorithm.term_names().iter().map(|name| (*name).to_owned()).zip(values).collect();
+    if let Some(preferences) = preferences {
+        terms.extend(preferences.fixed_terms(node));
+        terms.extend(preferences.spread_terms(node));
+    }
+    Score::sum_of(terms)
+}
+
+/// The algorithm's cost of one task on one node.
+#[cfg(test)]
+pub(crate) fn score_of(
+    algorithm: &dyn Algorithm,
+    requirements: &Requirements,
+    node: &NodeView,
+    facts: &ClusterFacts,
+) -> Score {
+    let request = super::test_support::request(requirements.clone());
+    full_score(algorithm, &request, node, 0, None, facts)
+}
+
+/// The sum of [`score_of`].
+#[cfg(test)]
+pub(crate) fn cost_of(
+    algorithm: &dyn Algorithm,
+    requirements: &Requirements,
+    node: &NodeView,
+    facts: &ClusterFacts,
+) -> f64 {
+    score_of(algorithm, requirements, node, facts).cost()
 }
 
 #[cfg(test)]
@@ -81,10 +129,15 @@ mod tests {
     use super::*;
     use crate::placement::algorithms;
     use crate::placement::pick::pick;
-    use crate::placement::test_support::{any_cluster, any_requirements, node, node_id, requirements};
+    use crate::placement::test_support::{any_cluster, any_requirements, node, node_id, request, requirements};
 
     fn winner(algorithm: &dyn Algorithm, requirements: &Requirements, nodes: &[NodeView]) -> Option<NodeId> {
-        pick(score(algorithm, requirements, nodes).into_iter().map(|one| (one.node_id, one.score.cost())), 0)
+        pick(
+            score(algorithm, &request(requirements.clone()), nodes)
+                .into_iter()
+                .map(|one| (one.node_id, one.score.cost())),
+            0,
+        )
     }
 
     #[test]
@@ -126,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_candidate_wins_whenever_there_is_one(requirements in any_requirements(), nodes in any_cluster()) {
+        fn a_candidate_wins_whenever_there_is_one(requirements in any_requirements(), nodes in any_cluster(6)) {
             let candidates = select_candidates(&requirements, &nodes).candidates;
             for algorithm in algorithms::ALL {
                 let won = winner(algorithm, &requirements, &nodes);
@@ -135,13 +188,13 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_nodes_does_not_matter(requirements in any_requirements(), nodes in any_cluster()) {
+        fn the_order_of_nodes_does_not_matter(requirements in any_requirements(), nodes in any_cluster(6)) {
             let mut reversed = nodes.clone();
             reversed.reverse();
             for algorithm in algorithms::ALL {
-                let mut scores = score(algorithm, &requirements, &reversed);
+                let mut scores = score(algorithm, &request(requirements.clone()), &reversed);
                 scores.reverse();
-                prop_assert_eq!(score(algorithm, &requirements, &nodes), scores);
+                prop_assert_eq!(score(algorithm, &request(requirements.clone()), &nodes), scores);
             }
         }
     }

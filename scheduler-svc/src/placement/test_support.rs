@@ -1,115 +1,93 @@
-//! Builders of a valid node and valid requirements, to bend one thing of, and generators of arbitrary ones.
+//! What tests of this crate share, beside the builders of `davit-core`.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use davit_core::constraint::Attribute;
 use davit_core::id::NodeId;
-use davit_core::node::{NodeState, NodeStats};
-use davit_core::placement::{HostPort, NodeView, Requirements, RuntimeKind};
+pub(crate) use davit_core::placement::test_support::{
+    any_cluster, any_node, any_requirements, node, node_id, requirements, stats,
+};
+use davit_core::placement::{
+    Affinity, Mark, NodeView, PlacementRequest, Preferences, RecentFailures, Requirements, SpreadOver,
+};
 use davit_core::resources::Resources;
-use davit_core::spec::PortProtocol;
-use jiff::Timestamp;
 use proptest::prelude::*;
-use uuid::Uuid;
 
-pub(crate) fn node_id(number: u64) -> NodeId {
-    NodeId(Uuid::from_u64_pair(1, number))
+use super::algorithms;
+use super::pipeline::Group;
+use super::score::{Algorithm, ClusterFacts};
+
+/// Facts of so many nodes like [`node`], on which nothing runs and nothing was measured.
+pub(crate) fn facts(node_count: usize) -> ClusterFacts {
+    ClusterFacts { node_count, measured: false, mean_allocatable: node(0).allocatable, typical_task: Resources::ZERO }
 }
 
-/// An empty, ready node of 8 cores, 16 GiB of memory and 100 GiB of disk.
-pub(crate) fn node(number: u64) -> NodeView {
-    NodeView {
-        node_id: node_id(number),
-        name: format!("node-{number}"),
-        os: "linux".to_owned(),
-        arch: "x86_64".to_owned(),
-        labels: BTreeMap::new(),
-        state: NodeState::Ready,
-        cordoned: false,
-        runtimes: BTreeSet::from([RuntimeKind::Docker, RuntimeKind::Process]),
-        allocatable: Resources { cpu_millis: 8000, memory_bytes: 16 << 30, disk_bytes: 100 << 30 },
-        reserved: Resources::ZERO,
-        host_ports: BTreeSet::new(),
-        task_count: 0,
-        stats: None,
+/// A request for nothing but these requirements.
+pub(crate) fn request(requirements: Requirements) -> PlacementRequest {
+    PlacementRequest {
+        requirements,
+        preferences: Preferences::default(),
+        algorithm: String::new(),
+        priority: 0,
+        may_preempt: false,
     }
 }
 
-/// A container with a tenth of a core and 64 MiB.
-pub(crate) fn requirements() -> Requirements {
-    Requirements {
-        runtime: RuntimeKind::Docker,
-        reservation: Resources { cpu_millis: 100, memory_bytes: 64 << 20, disk_bytes: 0 },
-        constraints: Vec::new(),
-        host_ports: Vec::new(),
-    }
+/// A group of [`requirements`].
+pub(crate) fn group(count: u32, algorithm: &'static dyn Algorithm) -> Group {
+    Group { group_id: "g".to_owned(), request: request(requirements()), count, algorithm, all_or_nothing: false }
 }
 
-/// A measurement.
-pub(crate) fn stats(cpu_used_millis: u64, memory_used_bytes: u64) -> NodeStats {
-    NodeStats {
-        measured_at: Timestamp::UNIX_EPOCH,
-        cpu_used_millis,
-        memory_used_bytes,
-        disk_used_bytes: 0,
-        load_1m: 0.0,
-        running_tasks: 0,
-    }
+fn any_preferences() -> impl Strategy<Value = Preferences> {
+    let weight = prop_oneof![-100..=-1, 1..=100];
+    let expression = prop::sample::select(vec!["disk == ssd", "disk exists", "node.arch == x86_64"]);
+    let affinity =
+        (expression, weight).prop_map(|(text, weight)| Affinity { expression: text.parse().unwrap(), weight });
+    let attribute = prop::sample::select(vec![Attribute::Label("disk".to_owned()), Attribute::Arch, Attribute::Name]);
+    let spread = prop::collection::vec((attribute, 1..=100), 0..2);
+    let failures = prop::collection::btree_map(0..4_u64, 1..3_u32, 0..2);
+    let some = (prop::collection::vec(affinity, 0..3), spread, failures).prop_map(|(affinities, spread, failures)| {
+        let spread: Vec<_> = spread.into_iter().map(|(attribute, weight)| SpreadOver { attribute, weight }).collect();
+        let spread_set = (!spread.is_empty()).then(|| Mark::of_name("web"));
+        let one = |(number, count)| RecentFailures { node_id: node_id(number), count };
+        Preferences { affinities, spread, spread_set, recent_failures: failures.into_iter().map(one).collect() }
+    });
+    prop_oneof![2 => Just(Preferences::default()), 1 => some]
 }
 
-fn any_resources(most: u64) -> impl Strategy<Value = Resources> {
-    (0..=most, 0..=most, 0..=most).prop_map(|(cpu_millis, memory_bytes, disk_bytes)| Resources {
-        cpu_millis,
-        memory_bytes,
-        disk_bytes,
-    })
-}
-
-fn any_ports() -> impl Strategy<Value = BTreeSet<HostPort>> {
-    let port = (prop::sample::select(vec![PortProtocol::Tcp, PortProtocol::Udp]), 1..4_u16);
-    prop_oneof![3 => Just(BTreeSet::new()), 1 => prop::collection::btree_set(port, 1..3)]
-}
-
-/// Small amounts, so that everything both fits and does not often enough.
-pub(crate) fn any_node(number: u64) -> impl Strategy<Value = NodeView> {
-    let state = prop_oneof![8 => Just(NodeState::Ready), 1 => Just(NodeState::Suspect), 1 => Just(NodeState::Down)];
-    let runtimes = prop::sample::subsequence(vec![RuntimeKind::Docker, RuntimeKind::Process], 1..=2);
-    let disk = prop::option::of(prop::sample::select(vec!["ssd", "hdd"]));
-    let measured = prop::option::of((0..12_u64, 0..12_u64));
-    let amounts = (any_resources(12), any_resources(4), 0..9_u32);
-    (state, prop::bool::weighted(0.1), runtimes, amounts, any_ports(), disk, measured).prop_map(
-        move |(state, cordoned, runtimes, (allocatable, reserved, task_count), host_ports, disk, measured)| NodeView {
-            state,
-            cordoned,
-            runtimes: runtimes.into_iter().collect(),
-            allocatable,
-            reserved,
-            task_count,
-            host_ports,
-            labels: disk.map(|disk| ("disk".to_owned(), disk.to_owned())).into_iter().collect(),
-            stats: measured.map(|(cpu, memory)| stats(cpu, memory)),
-            ..node(number)
+/// A group that some of `any_cluster` can take.
+pub(crate) fn any_group() -> impl Strategy<Value = Group> {
+    let flags = (prop::sample::select(algorithms::ALL.to_vec()), -1..=1_i32, prop::bool::weighted(0.2));
+    (any_requirements(), any_preferences(), 1..20_u32, flags).prop_map(
+        |(requirements, preferences, count, (algorithm, priority, all_or_nothing))| Group {
+            group_id: String::new(),
+            request: PlacementRequest {
+                preferences,
+                priority,
+                algorithm: algorithm.name().to_owned(),
+                ..request(requirements)
+            },
+            count,
+            algorithm,
+            all_or_nothing,
         },
     )
 }
 
-/// Some nodes with different ids.
-pub(crate) fn any_cluster() -> impl Strategy<Value = Vec<NodeView>> {
-    (0..7_u64).prop_flat_map(|count| (0..count).map(any_node).collect::<Vec<_>>())
+/// Groups with different ids.
+pub(crate) fn any_groups() -> impl Strategy<Value = Vec<Group>> {
+    prop::collection::vec(any_group(), 1..6).prop_map(|mut groups| {
+        for (number, group) in groups.iter_mut().enumerate() {
+            group.group_id = number.to_string();
+        }
+        groups
+    })
 }
 
-/// Requirements that some of [`any_node`] satisfy.
-pub(crate) fn any_requirements() -> impl Strategy<Value = Requirements> {
-    let constraints = prop_oneof![
-        2 => Just(Vec::new()),
-        1 => prop::sample::subsequence(vec!["disk == ssd", "gpu !exists", "disk exists"], 1..3),
-    ];
-    let runtime = prop::sample::select(vec![RuntimeKind::Docker, RuntimeKind::Process]);
-    (runtime, any_resources(4), constraints, any_ports()).prop_map(|(runtime, reservation, constraints, host_ports)| {
-        Requirements {
-            runtime,
-            reservation,
-            constraints: constraints.iter().map(|text| text.parse().unwrap()).collect(),
-            host_ports: host_ports.into_iter().collect(),
-        }
-    })
+/// How many tasks went to a node.
+pub(crate) fn on(runs: &[(NodeId, u32)], node_id: NodeId) -> u32 {
+    runs.iter().find(|(id, _)| *id == node_id).map_or(0, |(_, count)| *count)
+}
+
+/// The node of an id.
+pub(crate) fn find(nodes: &mut [NodeView], node_id: NodeId) -> &mut NodeView {
+    nodes.iter_mut().find(|node| node.node_id == node_id).unwrap()
 }

@@ -1,9 +1,10 @@
 //! Opportunity cost: the node that grows scarce the least.
 
 use davit_core::node::NodeStats;
-use davit_core::placement::{NodeView, Requirements};
+use davit_core::placement::NodeView;
+use davit_core::resources::Resources;
 
-use crate::placement::score::{Algorithm, Candidate, ClusterFacts, Score, share};
+use crate::placement::score::{Algorithm, ClusterFacts, Form, Parts, share};
 
 /// What a task without a cpu reservation is presumed to use.
 const PRESUMED_CPU_MILLIS: u64 = 100;
@@ -14,8 +15,11 @@ const PRESUMED_MEMORY_BYTES: u64 = 200 << 20;
 /// How many tasks count as a full node.
 const TASKS_OF_FULL_NODE: f64 = 100.0;
 
-/// From this use on the price grows along its tangent, not as a power, which would leave the range of numbers.
-const MAX_EXPONENT: f64 = 2.0;
+/// The largest use that is told apart, which keeps powers finite: twice the node.
+const MAX_USE: f64 = 2.0;
+
+/// Natural logarithm of 1.53960071783900203869, the constant base of the book: (4/3)^1.5, Lieb's square ice constant.
+const LN_CLASSIC_BASE: f64 = 0.431_523_108_677_671_36;
 
 /// E-PVM, the enhanced PVM assignment of Yair Amir, Baruch Awerbuch, Amnon Barak, R. Sean Borgstrom and Arie Keren, "An
 /// Opportunity Cost Approach for Job Assignment in a Scalable Computing Cluster", IEEE Transactions on Parallel and
@@ -25,10 +29,10 @@ const MAX_EXPONENT: f64 = 2.0;
 /// resource. A task costs by how much it raises the prices, and goes where that is least:
 ///
 /// ```text
-/// cost = Σ over cpu, memory, tasks:  n^(use after) − n^(use before)
+/// cost = Σ over cpu, memory, tasks:  n^(use after) − n^(use before)  =  n^(use before) · (n^added − 1)
 /// use(cpu, memory) before = max(reserved, measured) / allocatable
-/// use(cpu, memory) after  = before + needed / allocatable
-/// use(tasks)              = tasks / 100
+/// added(cpu, memory)      = needed / allocatable
+/// use(tasks)              = tasks / 100,  added(tasks) = 1 / 100
 /// ```
 ///
 /// - `needed` is the task's reservation; where it has none, it is presumed to be 0.1 core or 200 MiB, as Kubernetes does,
@@ -37,12 +41,17 @@ const MAX_EXPONENT: f64 = 2.0;
 ///   most all of the node.
 /// - A node on which nothing was measured counts as fully used, if anything was measured on any other: a missing
 ///   number never makes a node look better. Without any measurements reservations alone decide.
-/// - Above a use of 2 the power is continued by its tangent, so that costs stay finite and still grow.
+/// - A use or an addition above 2 counts as 2, so that costs stay finite.
 ///
 /// Unlike in the book that made this algorithm known to many, cpu counts (there its two terms cancel), the base is the
 /// paper's and not a constant, and no number that is missing is read as zero.
 #[derive(Debug, Clone, Copy)]
 pub struct Epvm;
+
+/// [`Epvm`] with the book's constant base instead of the number of nodes, for comparison: prices rise much less steeply, so
+/// that nodes are filled less evenly the more there are.
+#[derive(Debug, Clone, Copy)]
+pub struct EpvmClassic;
 
 impl Algorithm for Epvm {
     fn name(&self) -> &'static str {
@@ -54,25 +63,90 @@ impl Algorithm for Epvm {
          n^(use after) - n^(use before), n = max(2, number of nodes), use = max(reserved, measured) / allocatable"
     }
 
-    fn score(&self, requirements: &Requirements, candidate: &Candidate<'_>, facts: &ClusterFacts) -> Score {
-        let node = candidate.node;
-        let ln_base = (facts.node_count.max(2) as f64).ln();
-        let needed = requirements.reservation;
-        let cpu = price_rise(
-            ln_base,
-            used(node, facts, node.reserved.cpu_millis, node.allocatable.cpu_millis, |stats| stats.cpu_used_millis),
-            share(or(needed.cpu_millis, PRESUMED_CPU_MILLIS), node.allocatable.cpu_millis),
-        );
-        let memory = price_rise(
-            ln_base,
-            used(node, facts, node.reserved.memory_bytes, node.allocatable.memory_bytes, |stats| {
-                stats.memory_used_bytes
-            }),
-            share(or(needed.memory_bytes, PRESUMED_MEMORY_BYTES), node.allocatable.memory_bytes),
-        );
-        let tasks = price_rise(ln_base, f64::from(node.task_count) / TASKS_OF_FULL_NODE, 1.0 / TASKS_OF_FULL_NODE);
-        Score::sum_of([("cpu", cpu), ("memory", memory), ("tasks", tasks)])
+    fn form(&self) -> Form {
+        Form::Product
     }
+
+    fn term_names(&self) -> &'static [&'static str] {
+        TERM_NAMES
+    }
+
+    fn numbers(&self, node: &NodeView, facts: &ClusterFacts) -> Parts {
+        prices(ln_node_count(facts), node, facts)
+    }
+
+    fn factors(&self, needed: Resources, allocatable: Resources, facts: &ClusterFacts) -> Parts {
+        rises(ln_node_count(facts), needed, allocatable)
+    }
+
+    fn unit(&self, needed: Resources, facts: &ClusterFacts) -> f64 {
+        cost_of_full_node(ln_node_count(facts), needed, facts)
+    }
+}
+
+impl Algorithm for EpvmClassic {
+    fn name(&self) -> &'static str {
+        "epvm-classic"
+    }
+
+    fn description(&self) -> &'static str {
+        "as epvm, with the constant base 1.53960071783900203869 = (4/3)^1.5 instead of the number of nodes; for comparison"
+    }
+
+    fn form(&self) -> Form {
+        Form::Product
+    }
+
+    fn term_names(&self) -> &'static [&'static str] {
+        TERM_NAMES
+    }
+
+    fn numbers(&self, node: &NodeView, facts: &ClusterFacts) -> Parts {
+        prices(LN_CLASSIC_BASE, node, facts)
+    }
+
+    fn factors(&self, needed: Resources, allocatable: Resources, _: &ClusterFacts) -> Parts {
+        rises(LN_CLASSIC_BASE, needed, allocatable)
+    }
+
+    fn unit(&self, needed: Resources, facts: &ClusterFacts) -> f64 {
+        cost_of_full_node(LN_CLASSIC_BASE, needed, facts)
+    }
+}
+
+const TERM_NAMES: &[&str] = &["cpu", "memory", "tasks"];
+
+// Powers are from `libm` and not from the system's library, whose last digits differ between machines: decisions are replayed.
+
+fn ln_node_count(facts: &ClusterFacts) -> f64 {
+    libm::log(facts.node_count.max(2) as f64)
+}
+
+/// The prices of cpu, memory and tasks on a node: `n^(use before)`.
+fn prices(ln_base: f64, node: &NodeView, facts: &ClusterFacts) -> Parts {
+    let price = |used: f64| libm::exp(used.min(MAX_USE) * ln_base);
+    let (reserved, allocatable) = (node.reserved, node.allocatable);
+    let cpu = used(node, facts, reserved.cpu_millis, allocatable.cpu_millis, |stats| stats.cpu_used_millis);
+    let memory = used(node, facts, reserved.memory_bytes, allocatable.memory_bytes, |stats| stats.memory_used_bytes);
+    [price(cpu), price(memory), price(f64::from(node.task_count) / TASKS_OF_FULL_NODE), 0.0]
+}
+
+/// By what each price rises: `n^added − 1`.
+fn rises(ln_base: f64, needed: Resources, allocatable: Resources) -> Parts {
+    // `exp_m1`, since the difference of two powers would lose the digits of a small task.
+    let rise = |added: f64| libm::expm1(added.min(MAX_USE) * ln_base);
+    [
+        rise(share(or(needed.cpu_millis, PRESUMED_CPU_MILLIS), allocatable.cpu_millis)),
+        rise(share(or(needed.memory_bytes, PRESUMED_MEMORY_BYTES), allocatable.memory_bytes)),
+        rise(1.0 / TASKS_OF_FULL_NODE),
+        0.0,
+    ]
+}
+
+/// What the task costs on a full node of average size.
+fn cost_of_full_node(ln_base: f64, needed: Resources, facts: &ClusterFacts) -> f64 {
+    let [cpu, memory, tasks, _] = rises(ln_base, needed, facts.mean_allocatable);
+    libm::exp(ln_base) * (cpu + memory + tasks)
 }
 
 fn or(amount: u64, presumed: u64) -> u64 {
@@ -95,34 +169,21 @@ fn used(
     share(reserved, allocatable).max(measured)
 }
 
-/// `n^(before + added) − n^before`, continued by the tangent above [`MAX_EXPONENT`].
-fn price_rise(ln_base: f64, before: f64, added: f64) -> f64 {
-    let after = before + added;
-    // Written as n^before · (n^added − 1): the difference of two powers would lose the digits of a small task.
-    let power = |from: f64, by: f64| (from * ln_base).exp() * (by * ln_base).exp_m1();
-    let slope = (MAX_EXPONENT * ln_base).exp() * ln_base;
-    if after <= MAX_EXPONENT {
-        power(before, added)
-    } else if before >= MAX_EXPONENT {
-        slope * added
-    } else {
-        power(before, MAX_EXPONENT - before) + slope * (after - MAX_EXPONENT)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::placement::test_support::{node, requirements, stats};
+    use crate::placement::score::Score;
+    use crate::placement::steps::{cost_of, score_of};
+    use crate::placement::test_support::{facts as facts_of_count, node, requirements, stats};
 
     fn facts(nodes: &[NodeView]) -> ClusterFacts {
-        ClusterFacts::of(nodes, 0)
+        ClusterFacts::of(nodes)
     }
 
     fn score(node: &NodeView, facts: &ClusterFacts) -> Score {
-        Epvm.score(&requirements(), &Candidate { node, position: 0, placed: 0 }, facts)
+        score_of(&Epvm, &requirements(), node, facts)
     }
 
     #[test]
@@ -130,7 +191,7 @@ mod tests {
         let mut half = node(1);
         half.reserved.cpu_millis = half.allocatable.cpu_millis / 2;
         half.task_count = 10;
-        let facts = ClusterFacts { node_count: 16, measured: false, turn: 0 };
+        let facts = facts_of_count(16);
         let expected = [
             ("cpu", 16_f64.powf(0.5 + 100.0 / 8000.0) - 16_f64.powf(0.5)),
             ("memory", 16_f64.powf(64.0 / 16384.0) - 1.0),
@@ -145,8 +206,8 @@ mod tests {
 
     #[test]
     fn one_node_has_the_base_of_two() {
-        let one = ClusterFacts { node_count: 1, measured: false, turn: 0 };
-        let two = ClusterFacts { node_count: 2, ..one };
+        let one = facts_of_count(1);
+        let two = facts_of_count(2);
         assert_eq!(score(&node(1), &one), score(&node(1), &two));
         assert!(score(&node(1), &one).cost() > 0.0);
     }
@@ -170,7 +231,7 @@ mod tests {
         idle.stats = Some(stats(100, 1 << 30));
         busy.stats = Some(stats(7000, 8 << 30));
         let facts = facts(&[idle.clone(), busy.clone()]);
-        let cost = |node| Epvm.score(&nothing, &Candidate { node, position: 0, placed: 0 }, &facts).cost();
+        let cost = |node| cost_of(&Epvm, &nothing, node, &facts);
         assert!(cost(&idle) < cost(&busy));
     }
 
@@ -181,12 +242,12 @@ mod tests {
         reserved.reserved.memory_bytes = 8 << 30;
         let mut measured = reserved.clone();
         measured.stats = Some(stats(1000, 1 << 30));
-        let without = ClusterFacts { node_count: 3, measured: false, turn: 0 };
+        let without = facts_of_count(3);
         assert_eq!(score(&reserved, &without), score(&measured, &without));
     }
 
     #[test]
-    fn a_node_beyond_its_size_is_dearer_still() {
+    fn a_node_beyond_its_size_is_never_cheaper() {
         let costs: Vec<_> = [0.5, 1.0, 1.9, 2.0, 3.0]
             .map(|times: f64| {
                 let mut node = node(1);
@@ -195,6 +256,17 @@ mod tests {
             })
             .to_vec();
         assert!(costs.is_sorted(), "{costs:?}");
+    }
+
+    #[test]
+    fn the_classic_base_is_the_books() {
+        assert!((LN_CLASSIC_BASE.exp() - 1.539_600_717_839_002).abs() < 1e-15);
+        assert!((LN_CLASSIC_BASE.exp() - (4.0_f64 / 3.0).powf(1.5)).abs() < 1e-15);
+        let mut half = node(1);
+        half.reserved.cpu_millis = half.allocatable.cpu_millis / 2;
+        let base = 1.539_600_717_839_002_f64;
+        let score = score_of(&EpvmClassic, &requirements(), &half, &facts_of_count(500));
+        assert!((score.terms()[0].1 - (base.powf(0.5 + 100.0 / 8000.0) - base.powf(0.5))).abs() < 1e-12);
     }
 
     proptest! {

@@ -1,16 +1,20 @@
 //! The algorithms, by name.
 
+mod binpack;
 mod epvm;
-mod round_robin;
-mod spread;
+mod least_stranded;
+pub(super) mod round_robin;
+pub(super) mod spread;
 
-pub use self::epvm::Epvm;
+pub use self::binpack::Binpack;
+pub use self::epvm::{Epvm, EpvmClassic};
+pub use self::least_stranded::LeastStranded;
 pub use self::round_robin::RoundRobin;
 pub use self::spread::Spread;
 use super::score::Algorithm;
 
 /// Every algorithm, by name.
-pub const ALL: [&dyn Algorithm; 3] = [&Epvm, &RoundRobin, &Spread];
+pub const ALL: [&dyn Algorithm; 6] = [&Binpack, &Epvm, &EpvmClassic, &LeastStranded, &RoundRobin, &Spread];
 
 /// Used where a request names none.
 pub const DEFAULT: &dyn Algorithm = &Spread;
@@ -40,8 +44,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::placement::score::{Candidate, ClusterFacts};
-    use crate::placement::test_support::{any_node, any_requirements};
+    use crate::placement::score::ClusterFacts;
+    use crate::placement::steps::{cost_of, score_of};
+    use crate::placement::test_support::{any_node, any_requirements, facts};
 
     #[test]
     fn algorithms_are_found_by_name() {
@@ -56,7 +61,10 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = find("best").unwrap_err().to_string();
-        assert_eq!(error, "`best` is not an algorithm; use one of epvm, round-robin, spread");
+        assert_eq!(
+            error,
+            "`best` is not an algorithm; use one of binpack, epvm, epvm-classic, least-stranded, round-robin, spread"
+        );
     }
 
     proptest! {
@@ -80,25 +88,27 @@ mod tests {
             let mut requirements = requirements;
             requirements.reservation.cpu_millis = amounts[6];
             requirements.reservation.memory_bytes = amounts[7];
-            let facts = ClusterFacts { node_count, measured, turn: 0 };
+            let facts = ClusterFacts { measured, ..facts(node_count) };
             for algorithm in ALL {
-                let score = algorithm.score(&requirements, &Candidate { node: &node, position: 0, placed: 0 }, &facts);
+                let score = score_of(algorithm, &requirements, &node, &facts);
                 prop_assert!(score.cost().is_finite(), "{}: {:?}", algorithm.name(), score);
                 prop_assert!(score.cost() < 1e100, "{}: {:?}", algorithm.name(), score);
+                let unit = algorithm.unit(requirements.reservation, &facts);
+                prop_assert!(unit.is_finite() && unit > 0.0, "{}: {}", algorithm.name(), unit);
             }
         }
 
+        /// Of those that even out. The packing ones prefer load, by their nature.
         #[test]
         fn more_load_never_lowers_a_cost(
             requirements in any_requirements(),
             node in any_node(0),
             (cpu, memory, disk, tasks) in (0..9_u64, 0..9_u64, 0..9_u64, 0..300_u32),
             (used_cpu, used_memory) in (0..9_u64, 0..9_u64),
-            placed in 0..5_u32,
             node_count in 0..5000_usize,
             measured: bool,
         ) {
-            let facts = ClusterFacts { node_count, measured, turn: 0 };
+            let facts = ClusterFacts { measured, ..facts(node_count) };
             let mut busier = node.clone();
             busier.reserved.cpu_millis += cpu;
             busier.reserved.memory_bytes += memory;
@@ -108,11 +118,9 @@ mod tests {
                 stats.cpu_used_millis += used_cpu;
                 stats.memory_used_bytes += used_memory;
             }
-            for algorithm in ALL {
-                let cost = |node, placed| {
-                    algorithm.score(&requirements, &Candidate { node, position: 0, placed }, &facts).cost()
-                };
-                let (before, after) = (cost(&node, placed), cost(&busier, placed + tasks));
+            for algorithm in [&Epvm as &dyn Algorithm, &EpvmClassic, &Spread] {
+                let cost = |node| cost_of(algorithm, &requirements, node, &facts);
+                let (before, after) = (cost(&node), cost(&busier));
                 // Rounding of the last digits is no preference.
                 prop_assert!(after >= before * (1.0 - 1e-12), "{}: {before} > {after}", algorithm.name());
             }

@@ -1,8 +1,9 @@
 //! Nodes take turns.
 
-use davit_core::placement::Requirements;
+use davit_core::placement::NodeView;
+use davit_core::resources::Resources;
 
-use crate::placement::score::{Algorithm, Candidate, ClusterFacts, Score};
+use crate::placement::score::{Algorithm, ClusterFacts, Form, Parts};
 
 /// Nodes take turns in the order of their ids; one that can't take the task is passed over.
 ///
@@ -20,27 +21,43 @@ impl Algorithm for RoundRobin {
         "nodes take turns in the order of their ids, whatever their load; cost = turns until it is the node's turn"
     }
 
-    fn score(&self, _: &Requirements, candidate: &Candidate<'_>, facts: &ClusterFacts) -> Score {
-        let round = facts.node_count.max(1);
-        let turn = facts.turn % round;
-        let position = candidate.position % round;
-        let distance = if position >= turn { position - turn } else { round - turn + position };
-        Score::sum_of([("rounds", f64::from(candidate.placed) * round as f64), ("distance", distance as f64)])
+    fn form(&self) -> Form {
+        Form::Turns
     }
+
+    fn term_names(&self) -> &'static [&'static str] {
+        &["distance"]
+    }
+
+    fn numbers(&self, _: &NodeView, _: &ClusterFacts) -> Parts {
+        [0.0; 4]
+    }
+
+    fn factors(&self, _: Resources, _: Resources, _: &ClusterFacts) -> Parts {
+        [0.0; 4]
+    }
+
+    /// As many rounds as there are nodes: turns know of no load that could outweigh what is preferred.
+    fn unit(&self, _: Resources, facts: &ClusterFacts) -> f64 {
+        let nodes = facts.node_count.max(1) as f64;
+        nodes * nodes
+    }
+}
+
+/// How many turns it is from the node whose turn it is to this one, both by their place in the order of ids.
+pub(in crate::placement) fn distance(position: usize, turn: usize, node_count: usize) -> usize {
+    let round = node_count.max(1);
+    let (position, turn) = (position % round, turn % round);
+    if position >= turn { position - turn } else { round - turn + position }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::test_support::{node, requirements};
 
     #[test]
-    fn the_node_whose_turn_it_is_is_the_cheapest_and_the_one_before_it_the_dearest() {
-        let facts = ClusterFacts { node_count: 4, measured: false, turn: 2 };
-        let cost = |position, placed| {
-            RoundRobin.score(&requirements(), &Candidate { node: &node(1), position, placed }, &facts).cost()
-        };
-        assert_eq!([cost(2, 0), cost(3, 0), cost(0, 0), cost(1, 0)], [0.0, 1.0, 2.0, 3.0]);
-        assert_eq!(cost(2, 1), 4.0);
+    fn the_node_whose_turn_it_is_is_the_nearest_and_the_one_before_it_the_farthest() {
+        assert_eq!([2, 3, 0, 1].map(|position| distance(position, 2, 4)), [0, 1, 2, 3]);
+        assert_eq!(distance(0, 0, 0), 0);
     }
 }

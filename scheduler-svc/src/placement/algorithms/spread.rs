@@ -1,12 +1,13 @@
 //! The emptiest node first.
 
-use davit_core::placement::Requirements;
+use davit_core::placement::NodeView;
+use davit_core::resources::Resources;
 
-use crate::placement::score::{Algorithm, Candidate, ClusterFacts, Score, share};
+use crate::placement::score::{Algorithm, ClusterFacts, Form, Parts, share};
 
 /// A task counts for a hundredth of a node, besides what it reserves. Without this, tasks that reserve nothing would all
 /// go to the node with the least reserved.
-const TASK_SHARE: f64 = 0.01;
+pub(in crate::placement) const TASK_SHARE: f64 = 0.01;
 
 /// The emptiest node first: `cost = share + tasks / 100`, both after placement, where `share` is the largest of the
 /// reserved shares of cpu, memory and disk. On equal nodes like tasks come out even; a large node gets more than a small
@@ -23,27 +24,46 @@ impl Algorithm for Spread {
         "the emptiest node first; cost = the largest reserved share of cpu, memory and disk + tasks / 100, after placement"
     }
 
-    fn score(&self, requirements: &Requirements, candidate: &Candidate<'_>, _: &ClusterFacts) -> Score {
-        let node = candidate.node;
-        let after = node.reserved.saturating_add(requirements.reservation);
-        let reserved = share(after.cpu_millis, node.allocatable.cpu_millis)
-            .max(share(after.memory_bytes, node.allocatable.memory_bytes))
-            .max(share(after.disk_bytes, node.allocatable.disk_bytes));
-        let tasks = (f64::from(node.task_count) + 1.0) * TASK_SHARE;
-        Score::sum_of([("reserved", reserved), ("tasks", tasks)])
+    fn form(&self) -> Form {
+        Form::Fill
     }
+
+    fn term_names(&self) -> &'static [&'static str] {
+        &["reserved", "tasks"]
+    }
+
+    fn numbers(&self, node: &NodeView, _: &ClusterFacts) -> Parts {
+        let [cpu, memory, disk] = shares(node.reserved, node.allocatable);
+        [cpu, memory, disk, f64::from(node.task_count) * TASK_SHARE]
+    }
+
+    fn factors(&self, needed: Resources, allocatable: Resources, _: &ClusterFacts) -> Parts {
+        let [cpu, memory, disk] = shares(needed, allocatable);
+        [cpu, memory, disk, TASK_SHARE]
+    }
+
+    fn unit(&self, _: Resources, _: &ClusterFacts) -> f64 {
+        1.0
+    }
+}
+
+/// Shares of cpu, memory and disk.
+pub(in crate::placement) fn shares(part: Resources, whole: Resources) -> [f64; 3] {
+    [
+        share(part.cpu_millis, whole.cpu_millis),
+        share(part.memory_bytes, whole.memory_bytes),
+        share(part.disk_bytes, whole.disk_bytes),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
-    use davit_core::placement::NodeView;
-
     use super::*;
-    use crate::placement::test_support::{node, requirements};
+    use crate::placement::steps::cost_of;
+    use crate::placement::test_support::{facts, node, requirements};
 
     fn cost(node: &NodeView) -> f64 {
-        let facts = ClusterFacts { node_count: 3, measured: false, turn: 0 };
-        Spread.score(&requirements(), &Candidate { node, position: 0, placed: 0 }, &facts).cost()
+        cost_of(&Spread, &requirements(), node, &facts(3))
     }
 
     #[test]

@@ -1,0 +1,317 @@
+//! Where the tasks of one group go: three ways to the same answer, each fast where the others are not.
+//!
+//! - A few tasks: the best node is searched for each ([`super::search`]).
+//! - Many, or with preferences: the nodes stand in a heap by cost; each task takes the best, which is deducted, scored
+//!   again, and goes back into the heap or out of it. O(log nodes) a task. That is exact, since a placement changes the
+//!   cost of no other node; but for spreading over an attribute, where it changes that of all nodes with the same value
+//!   alike, so that there is one heap for each value.
+//! - Nodes that take turns: a walk around.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
+use std::collections::binary_heap::{BinaryHeap, PeekMut};
+
+use davit_core::placement::{Filter, NodeView, Requirements};
+
+use super::algorithms::round_robin::distance;
+use super::mirror::Mirror;
+use super::pipeline::Group;
+use super::preferences::PreferenceTerms;
+use super::score::{ClusterFacts, Form, Parts, finite};
+use super::search::{self, Factors, Found, Ties};
+use super::table::BLOCK;
+
+/// Up to how many tasks the best node is searched for each one. Making a heap costs about as much as that many searches.
+const MAX_SEARCHED: u32 = 12;
+
+/// How many tasks of a group go to one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// The node's place in the order of ids.
+    pub(super) at: usize,
+    pub(super) count: u32,
+}
+
+/// Places one group after the other.
+#[derive(Debug)]
+pub(super) struct Placer<'m> {
+    mirror: &'m mut Mirror,
+    facts: ClusterFacts,
+    seed: u64,
+    ties: Option<Ties>,
+    factors: Vec<Option<Parts>>,
+    bounds: Vec<(f64, usize)>,
+}
+
+impl<'m> Placer<'m> {
+    pub(super) fn new(mirror: &'m mut Mirror, facts: ClusterFacts, seed: u64) -> Self {
+        Self { mirror, facts, seed, ties: None, factors: Vec::new(), bounds: Vec::new() }
+    }
+
+    pub(super) fn mirror(&self) -> &Mirror {
+        self.mirror
+    }
+
+    pub(super) fn mirror_mut(&mut self) -> &mut Mirror {
+        self.mirror
+    }
+
+    /// Places as many tasks of the group as there is room for; runs in the order of ids.
+    pub(super) fn place(&mut self, group: &Group) -> Vec<Run> {
+        let mut runs = if group.algorithm.form() == Form::Turns && group.request.preferences.is_empty() {
+            self.in_turns(group)
+        } else if group.count <= MAX_SEARCHED && group.request.preferences.is_empty() {
+            self.one_by_one(group)
+        } else {
+            self.by_heap(group, group.count)
+        };
+        runs.sort_unstable_by_key(|run| run.at);
+        runs
+    }
+
+    /// Where the first task of the group goes, counting on all that come with it.
+    #[cfg(test)]
+    pub(super) fn place_first(&mut self, group: &Group) -> Option<usize> {
+        let runs = self.by_heap(group, 1);
+        runs.first().map(|run| run.at)
+    }
+
+    /// Gives back what was placed.
+    pub(super) fn undo(&mut self, requirements: &Requirements, runs: &[Run]) {
+        for run in runs {
+            for _ in 0..run.count {
+                self.mirror.release(run.at, requirements);
+            }
+        }
+    }
+
+    fn one_by_one(&mut self, group: &Group) -> Vec<Run> {
+        let requirements = &group.request.requirements;
+        let mask = self.mirror.eligible(requirements);
+        let column = self.mirror.column(group.algorithm, &self.facts);
+        let special = needs_special_look(requirements, self.mirror);
+        let ties = self.ties.get_or_insert_with(|| self.mirror.ties(self.seed));
+        let mut factors = Factors::new(group.algorithm, requirements.reservation, &self.facts, &mut self.factors);
+        let form = group.algorithm.form();
+        let mut runs: Vec<Run> = Vec::new();
+        for _ in 0..group.count {
+            let (table, nodes) = self.mirror.parts();
+            let admits = |at: usize| !special || passes_special(requirements, &nodes[at]);
+            let query = search::Query { column, form, mask: &mask, ties };
+            let Some(Found { at, .. }) = search::best(table, &query, &mut factors, &mut self.bounds, admits) else {
+                break;
+            };
+            self.mirror.reserve(at, requirements);
+            match runs.iter_mut().find(|run| run.at == at) {
+                Some(run) => run.count += 1,
+                None => runs.push(Run { at, count: 1 }),
+            }
+        }
+        runs
+    }
+
+    /// Positions of all nodes that can take a task now.
+    fn candidates(&mut self, requirements: &Requirements) -> Vec<usize> {
+        let mask = self.mirror.eligible(requirements);
+        let special = needs_special_look(requirements, self.mirror);
+        let (table, nodes) = self.mirror.parts();
+        let mut candidates = Vec::new();
+        for (block, word) in mask.iter().enumerate() {
+            let mut left = *word;
+            while left != 0 {
+                let slot = block * BLOCK + left.trailing_zeros() as usize;
+                left &= left - 1;
+                let at = table.node_of(slot);
+                if table.has_room(slot, requirements.reservation)
+                    && (!special || passes_special(requirements, &nodes[at]))
+                {
+                    candidates.push(at);
+                }
+            }
+        }
+        candidates
+    }
+
+    fn by_heap(&mut self, group: &Group, count: u32) -> Vec<Run> {
+        let requirements = &group.request.requirements;
+        let candidates = self.candidates(requirements);
+        let special = needs_special_look(requirements, self.mirror);
+        let column = self.mirror.column(group.algorithm, &self.facts);
+        let ties = self.ties.get_or_insert_with(|| self.mirror.ties(self.seed));
+        let scorer = Scorer { group, turn: self.mirror.turn(self.seed), node_count: self.facts.node_count };
+        let mut factors = Factors::new(group.algorithm, requirements.reservation, &self.facts, &mut self.factors);
+        let nodes = self.mirror.nodes();
+        let mut terms = PreferenceTerms::of(&group.request, group.count, nodes, group.algorithm, &self.facts);
+
+        // One heap for all nodes that share what spreading costs.
+        let mut parts: Vec<Part> = Vec::new();
+        let mut part_of: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+        for at in candidates {
+            let node = &self.mirror.nodes()[at];
+            let (values, fixed) = match &terms {
+                Some(terms) => (terms.values_of(node), terms.fixed_cost(node)),
+                None => (Vec::new(), 0.0),
+            };
+            let index = *part_of.entry(values).or_insert_with_key(|values| {
+                parts.push(Part { values: values.clone(), waiting: BinaryHeap::new() });
+                parts.len() - 1
+            });
+            let (table, _) = self.mirror.parts();
+            let slot = table.slot_of(at);
+            let parts_of_node = factors.of(table, table.size_of(slot));
+            let cost = scorer.cost(table.numbers(column, slot), &parts_of_node, at, 0) + fixed;
+            let entry = Entry { cost: finite(cost) + 0.0, tie: ties.of_slot(slot), at, fixed, placed: 0 };
+            parts[index].waiting.push(Reverse(entry));
+        }
+
+        let mut runs = Vec::new();
+        for _ in 0..count {
+            let Some(index) = best_part(&parts, terms.as_ref()) else { break };
+            let part = &mut parts[index];
+            let Some(mut best) = part.waiting.peek_mut() else { break };
+            let entry = &mut best.0;
+            self.mirror.reserve(entry.at, requirements);
+            entry.placed += 1;
+            let (table, nodes) = self.mirror.parts();
+            let slot = table.slot_of(entry.at);
+            let still_fits = table.has_room(slot, requirements.reservation)
+                && (!special || passes_special(requirements, &nodes[entry.at]));
+            if still_fits {
+                let parts_of_node = factors.of(table, table.size_of(slot));
+                let cost = scorer.cost(table.numbers(column, slot), &parts_of_node, entry.at, entry.placed);
+                entry.cost = finite(cost + entry.fixed) + 0.0;
+            } else {
+                let Reverse(full) = PeekMut::pop(best);
+                runs.push(Run { at: full.at, count: full.placed });
+            }
+            if let Some(terms) = &mut terms {
+                terms.placed_on(&part.values);
+            }
+        }
+        let rest = parts.into_iter().flat_map(|part| part.waiting).filter(|Reverse(entry)| entry.placed > 0);
+        runs.extend(rest.map(|Reverse(entry)| Run { at: entry.at, count: entry.placed }));
+        runs
+    }
+
+    fn in_turns(&mut self, group: &Group) -> Vec<Run> {
+        let requirements = &group.request.requirements;
+        let special = needs_special_look(requirements, self.mirror);
+        let turn = self.mirror.turn(self.seed);
+        let node_count = self.facts.node_count;
+        let mut round = self.candidates(requirements);
+        round.sort_unstable_by_key(|at| distance(*at, turn, node_count));
+        let mut counts = vec![0_u32; round.len()];
+        let mut left = group.count;
+        let mut open: Vec<usize> = (0..round.len()).collect();
+        while left > 0 && !open.is_empty() {
+            open.retain(|index| {
+                if left == 0 {
+                    return true;
+                }
+                let at = round[*index];
+                self.mirror.reserve(at, requirements);
+                counts[*index] += 1;
+                left -= 1;
+                let (table, nodes) = self.mirror.parts();
+                table.has_room(table.slot_of(at), requirements.reservation)
+                    && (!special || passes_special(requirements, &nodes[at]))
+            });
+        }
+        let runs = round.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+        runs.map(|(at, count)| Run { at, count }).collect()
+    }
+}
+
+/// What a node costs by the algorithm alone.
+struct Scorer<'a> {
+    group: &'a Group,
+    turn: usize,
+    node_count: usize,
+}
+
+impl Scorer<'_> {
+    #[inline]
+    fn cost(&self, numbers: &Parts, factors: &Parts, at: usize, placed: u32) -> f64 {
+        match self.group.algorithm.form() {
+            Form::Turns => {
+                let rounds = f64::from(placed) * self.node_count.max(1) as f64;
+                rounds + distance(at, self.turn, self.node_count) as f64
+            }
+            form => form.cost(numbers, factors),
+        }
+    }
+}
+
+/// The nodes that share their values of the attributes that tasks are spread over.
+struct Part {
+    values: Vec<usize>,
+    waiting: BinaryHeap<Reverse<Entry>>,
+}
+
+/// The part that holds the best node.
+fn best_part(parts: &[Part], terms: Option<&PreferenceTerms<'_>>) -> Option<usize> {
+    if let [only] = parts {
+        return (!only.waiting.is_empty()).then_some(0);
+    }
+    let best = |part: &Part| {
+        let Reverse(entry) = part.waiting.peek()?;
+        let spread = terms.map_or(0.0, |terms| terms.spread_cost(&part.values));
+        Some(Found { cost: finite(entry.cost + spread), tie: entry.tie, at: entry.at })
+    };
+    let mut found: Option<(usize, Found)> = None;
+    for (index, part) in parts.iter().enumerate() {
+        let Some(candidate) = best(part) else { continue };
+        if found.as_ref().is_none_or(|(_, found)| candidate.is_before(found)) {
+            found = Some((index, candidate));
+        }
+    }
+    found.map(|(index, _)| index)
+}
+
+/// A node in a heap.
+#[derive(Debug)]
+struct Entry {
+    cost: f64,
+    tie: u64,
+    at: usize,
+    /// What preferences add whatever is placed.
+    fixed: f64,
+    placed: u32,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.cost.total_cmp(&other.cost).then_with(|| (self.tie, self.at).cmp(&(other.tie, other.at)))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+/// Whether more than the columns hold decides if a node has room.
+fn needs_special_look(requirements: &Requirements, mirror: &Mirror) -> bool {
+    !requirements.host_ports.is_empty()
+        || requirements.dynamic_ports > 0
+        || requirements.max_per_node.is_some()
+        || !requirements.needs.is_empty()
+        || !requirements.refuses.is_empty()
+        || (!requirements.marks.is_empty() && mirror.has_refusing_nodes())
+}
+
+/// The filters that placements change and the columns don't hold.
+fn passes_special(requirements: &Requirements, node: &NodeView) -> bool {
+    const SPECIAL: [Filter; 5] =
+        [Filter::HostPort, Filter::DynamicPort, Filter::MaxPerNode, Filter::TaskAffinity, Filter::TaskAntiAffinity];
+    SPECIAL.iter().all(|filter| filter.check(requirements, node))
+}
