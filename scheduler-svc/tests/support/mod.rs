@@ -131,6 +131,7 @@ pub fn group(group_id: &str, count: u32) -> v1::PlacementGroup {
         requirements: Some(requirements()),
         count,
         algorithm: "spread".to_owned(),
+        ..Default::default()
     }
 }
 
