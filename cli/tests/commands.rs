@@ -154,3 +154,85 @@ async fn nodes_are_labelled_and_cordoned() {
     assert!(stderr(&output).contains("\n  spec.constraints[0]: "), "{}", stderr(&output));
     cluster.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_if_is_answered_without_creating_anything() {
+    let (cluster, manager) = start("explain").await;
+    let output = davit(&manager, &["explain", "--process", "--cpus", "0.01", "--count", "4"]).await;
+    let shown = stdout(&output);
+    assert_eq!(code(&output), Some(0), "{shown}{}", stderr(&output));
+    assert!(shown.starts_with("fits 2 of 2 nodes"), "{shown}");
+    assert!(shown.contains("RANK   NODE") && shown.contains("All 4 find a place."), "{shown}");
+
+    let too_much = ["explain", "--process", "--memory", "900t"];
+    let output = davit(&manager, &too_much).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stdout(&output).contains("fits 0 of 2 nodes: 2 lack memory"), "{}", stdout(&output));
+    let larger = [&too_much[..], &["--node", "big:cpus=64,memory=999t,disk=1t", "--without", "node-1"]].concat();
+    let output = davit(&manager, &larger).await;
+    let shown = stdout(&output);
+    assert_eq!(code(&output), Some(0), "{shown}{}", stderr(&output));
+    assert!(shown.starts_with("fits 1 of 2 nodes") && shown.contains("big") && !shown.contains("node-1"), "{shown}");
+
+    let output = davit(&manager, &["explain", "--process", "-o", "json"]).await;
+    let answer: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(answer["explanation"]["fittingCount"], 2, "{answer}");
+    assert_eq!(stdout(&davit(&manager, &["ps", "-a", "-q"]).await), "");
+
+    let output = davit(&manager, &["explain", "--process", "--constraint", "zone ~ a"]).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("spec.constraints[0]"), "{}", stderr(&output));
+    cluster.stop().await.unwrap();
+}
+
+async fn node_of(manager: &str, task: &str) -> String {
+    let shown = stdout(&davit(manager, &["inspect", task]).await);
+    let node = shown.lines().find_map(|line| line.strip_prefix("Node:"));
+    node.unwrap_or_else(|| panic!("no node in {shown}")).trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_task_is_moved_and_waited_for() {
+    let (cluster, manager) = start("move").await;
+    let sleeper = ["run", "-d", "--process", "--name", "web", "sleep", "600"];
+    assert_eq!(code(&davit(&manager, &sleeper).await), Some(0));
+    assert_eq!(code(&davit(&manager, &["explain", "web"]).await), Some(0));
+    for node in ["node-1", "node-2", "node-1"] {
+        // It may be there already: then there is nothing to do.
+        if node_of(&manager, "web").await != node {
+            let output = davit(&manager, &["move", "web", node]).await;
+            assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+        }
+        assert_eq!(node_of(&manager, "web").await, node);
+        assert!(stdout(&davit(&manager, &["ps"]).await).contains("RUNNING"));
+    }
+    assert_eq!(code(&davit(&manager, &["node", "cordon", "node-2"]).await), Some(0));
+    let output = davit(&manager, &["move", "web", "node-2"]).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("cordoned"), "{}", stderr(&output));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_uneven_cluster_is_evened_out() {
+    let (cluster, manager) = start("rebalance").await;
+    assert_eq!(code(&davit(&manager, &["node", "cordon", "node-2"]).await), Some(0));
+    let sleepers = ["run", "-d", "--process", "--name", "web", "--count", "4", "--cpus", "0.1", "sleep", "600"];
+    assert_eq!(code(&davit(&manager, &sleepers).await), Some(0));
+    let running = ["ps", "-q", "--state", "running", "--node", "node-1"];
+    while stdout(&davit(&manager, &running).await).lines().count() < 4 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(code(&davit(&manager, &["node", "uncordon", "node-2"]).await), Some(0));
+
+    let shown = stdout(&davit(&manager, &["rebalance"]).await);
+    assert!(shown.contains("node-2") && shown.contains("davit rebalance --apply"), "{shown}");
+    assert_eq!(stdout(&davit(&manager, &running).await).lines().count(), 4, "a plan changes nothing");
+    let output = davit(&manager, &["rebalance", "--apply", "--at-once", "2", "--yes"]).await;
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("All 2 moves were made"), "{}", stderr(&output));
+    assert_eq!(stdout(&davit(&manager, &running).await).lines().count(), 2);
+    let shown = stdout(&davit(&manager, &["rebalance"]).await);
+    assert!(shown.starts_with("Nothing to move"), "{shown}");
+    cluster.stop().await.unwrap();
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use davit_core::id::TaskId;
 use davit_core::node::NodeDescription;
-use davit_core::placement::RuntimeKind;
+use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::{ResourceRequirements, Resources};
 use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
@@ -44,17 +44,17 @@ pub async fn first_steps(data_dir: &Path) -> Result<Vec<String>, Box<dyn Error>>
 
     // A user creates a task.
     let task_id = ids.task_id();
-    let new_tasks = NewTasks { spec: Arc::new(describe_task()), task_ids: vec![task_id] };
+    let new_tasks = NewTasks { spec: Arc::new(describe_task()), task_ids: vec![task_id], gang_id: None };
     create_tasks(&mut manager, &[new_tasks], None)?;
     let task = task_of(&manager, task_id)?;
     story.push(format!("task {} created: {} ({})", task.spec.name, task.status.state, task.status.reason));
 
     // The scheduler's three steps, each alone.
-    let requirements = task.spec.requirements();
+    let request = manager.state().placement_request(&task, clock.now());
     let nodes: Vec<_> = manager.state().nodes().map(|node| manager.state().node_view(node, None)).collect();
-    let selection = select_candidates(&requirements, &nodes);
+    let selection = select_candidates(&request.requirements, &nodes);
     story.push(format!("scheduler: {}", selection.summary));
-    let scores = score(algorithms::find("epvm")?, &requirements, &nodes);
+    let scores = score(algorithms::find("epvm")?, &request, &nodes);
     for scored in &scores {
         story.push(format!("scheduler: epvm cost of node {} is {:.3}", scored.node_id, scored.score.cost()));
     }
@@ -118,6 +118,7 @@ fn describe_node() -> NodeDescription {
         allocatable: capacity,
         capacity,
         runtimes: BTreeSet::from([RuntimeKind::Process]),
+        port_range: Some(PortRange::DEFAULT),
         worker_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -145,7 +145,7 @@ fn amount(value: Option<f64>) -> Cell {
     let text = match value {
         None => String::new(),
         // A cost of minus nothing would look like a mistake.
-        Some(value) if value == 0.0 => "0".to_owned(),
+        Some(0.0) => "0".to_owned(),
         Some(value) if value.abs() >= 1e6 || value.abs() < 1e-4 => format!("{value:.3e}"),
         Some(value) => format!("{value:.4}"),
     };

@@ -35,7 +35,7 @@ pub struct PlacementArgs {
     distinct_hosts: bool,
     /// Rather on such nodes: 'disk == ssd', or '80:disk == ssd' with a weight of 1 to 100 instead of 50. 100 outweighs the
     /// difference between an empty and a full node. May be repeated
-    #[arg(long, value_name = "[WEIGHT:]EXPRESSION", value_parser = prefer)]
+    #[arg(long, value_name = "[WEIGHT:]EXPRESSION", value_parser = prefer, allow_hyphen_values = true)]
     prefer: Vec<v1::NodeAffinity>,
     /// Rather not on such nodes, such as '80:zone == c'; weights as with --prefer. May be repeated
     #[arg(long, value_name = "[WEIGHT:]EXPRESSION", value_parser = avoid)]
