@@ -18,10 +18,32 @@ pub(super) fn get_task(draft: &Draft, task_id: TaskId) -> Result<Arc<Task>, Erro
     draft.state().task(task_id).cloned().ok_or(Error::TaskNotFound { task_id })
 }
 
+/// Why an attempt of a task that was asked to restart is stopped.
+pub(super) const ASKED_TO_RESTART: &str = "asked to restart";
+
+/// Has the current attempt stopped and another one follow, and says why. Until it has ended, its status gives that reason.
+pub(super) fn replace_attempt(draft: &mut Draft, mut task: Task, why: &str, message: String) -> Arc<Task> {
+    task.wanted_attempt = task.status.attempt.next();
+    why.clone_into(&mut task.status.reason);
+    draft.put_task(task, EventType::TaskUpdated, message)
+}
+
+/// Why the current attempt is being stopped, if another one is to follow.
+pub(super) fn why_replaced(task: &Task) -> Option<&str> {
+    let replaced = task.desired_state == DesiredState::Running && task.wanted_attempt > task.status.attempt;
+    Some(task.status.reason.as_str()).filter(|why| replaced && task.status.state.is_on_node() && !why.is_empty())
+}
+
 /// Puts a task whose attempt has just ended, and carries out what follows: deletion, nothing, or a new attempt. `None`
 /// when it is deleted. What follows is decided first, so that the one event of the end tells when nothing does.
-pub(super) fn end_attempt(draft: &mut Draft, mut task: Task, mut message: String) -> Option<Arc<Task>> {
-    let next = what_follows(&task, draft.now());
+/// `why_replaced`: why the manager had it stopped, if it is to be followed by another.
+pub(super) fn end_attempt(
+    draft: &mut Draft,
+    mut task: Task,
+    mut message: String,
+    why_replaced: Option<&str>,
+) -> Option<Arc<Task>> {
+    let next = what_follows(&task, draft.now(), why_replaced);
     if let Next::UsedUp { why } = &next {
         message = format!("{message}; {why}");
         let reason = &mut task.status.reason;
@@ -36,7 +58,8 @@ pub(super) fn end_attempt(draft: &mut Draft, mut task: Task, mut message: String
         }
         Next::Attempt { at, restarts_in_row, why } => {
             let ended = Task { restarts_in_row, ..Task::clone(&put) };
-            Some(begin_attempt(draft, &ended, at, &why))
+            let shown = why_replaced.filter(|why| *why != ASKED_TO_RESTART);
+            Some(begin_attempt(draft, &ended, at, &why, shown))
         }
     }
 }
@@ -53,7 +76,7 @@ enum Next {
     Attempt { at: Option<Timestamp>, restarts_in_row: u32, why: String },
 }
 
-fn what_follows(task: &Task, now: Timestamp) -> Next {
+fn what_follows(task: &Task, now: Timestamp, why_replaced: Option<&str>) -> Next {
     let at_once = |why: &str| Next::Attempt { at: None, restarts_in_row: task.restarts_in_row, why: why.to_owned() };
     match task.desired_state {
         DesiredState::Removed => return Next::Delete,
@@ -61,7 +84,7 @@ fn what_follows(task: &Task, now: Timestamp) -> Next {
         DesiredState::Running => {}
     }
     if task.wanted_attempt > task.status.attempt {
-        return at_once("restarts, as asked for");
+        return at_once(why_replaced.filter(|why| *why != ASKED_TO_RESTART).unwrap_or("restarts, as asked for"));
     }
     if task.status.state == TaskState::Stopped {
         // Nobody asked the manager for this: the worker ended it on its own account, such as at its shutdown.
@@ -86,17 +109,29 @@ fn what_follows(task: &Task, now: Timestamp) -> Next {
     }
 }
 
-/// Begins the attempt after the current one, which has ended; not to be placed before `at`.
-pub(super) fn begin_attempt(draft: &mut Draft, task: &Task, at: Option<Timestamp>, why: &str) -> Arc<Task> {
+/// Begins the attempt after the current one, which has ended; not to be placed before `at`. `shown` is a reason that users
+/// are told for as long as it waits for nothing but a node.
+pub(super) fn begin_attempt(
+    draft: &mut Draft,
+    task: &Task,
+    at: Option<Timestamp>,
+    why: &str,
+    shown: Option<&str>,
+) -> Arc<Task> {
     let mut next = task.clone();
     let attempt = task.status.attempt.next();
-    let reason = if at.is_some() { why } else { WAITING_FOR_SCHEDULER };
+    let reason = match (at, shown) {
+        (Some(_), _) => why.to_owned(),
+        (None, Some(shown)) => format!("{shown}; {WAITING_FOR_SCHEDULER}"),
+        (None, None) => WAITING_FOR_SCHEDULER.to_owned(),
+    };
     let ended = std::mem::replace(&mut next.status, AttemptStatus::pending(attempt, reason));
     next.past_attempts.push_back(ended);
     while next.past_attempts.len() > KEPT_ATTEMPTS {
         next.past_attempts.pop_front();
     }
     next.next_attempt_at = at;
+    next.given_ports = Vec::new();
     // A wait tells of both attempts by itself.
     let message = if at.is_some() { why.to_owned() } else { format!("attempt {attempt}: {why}") };
     draft.put_task(next, EventType::TaskStateChanged, message)

@@ -1,6 +1,6 @@
 //! Why a command was refused.
 
-use davit_core::id::{NodeId, TaskId};
+use davit_core::id::{Attempt, NodeId, TaskId};
 use davit_core::state::TaskState;
 
 /// Why a command was refused. Nothing changed then.
@@ -33,6 +33,40 @@ pub enum Error {
     TaskIsBeingDeleted {
         /// Its id.
         task_id: TaskId,
+    },
+    /// The task is being stopped.
+    #[error("task {task_id} is being stopped")]
+    TaskIsBeingStopped {
+        /// Its id.
+        task_id: TaskId,
+    },
+    /// The task has another attempt than the caller knew of.
+    #[error("task {task_id} has attempt {actual} now, not {expected}; look again and decide anew")]
+    AttemptHasChanged {
+        /// Its id.
+        task_id: TaskId,
+        /// The caller's.
+        expected: Attempt,
+        /// The current one.
+        actual: Attempt,
+    },
+    /// The task is where it is to go.
+    #[error("task {task_id} is on node `{node}` already")]
+    TaskIsThere {
+        /// Its id.
+        task_id: TaskId,
+        /// The node's name.
+        node: String,
+    },
+    /// The task does not fit on the node.
+    #[error("task {task_id} does not fit on node `{node}`: {}", misfits.join("; "))]
+    DoesNotFit {
+        /// Its id.
+        task_id: TaskId,
+        /// The node's name.
+        node: String,
+        /// Every reason.
+        misfits: Vec<String>,
     },
     /// The request id was used for something else.
     #[error("request id `{request_id}` was used before for a request with other content")]
@@ -86,10 +120,13 @@ impl Error {
         match self {
             Self::TaskNotFound { .. } | Self::NodeNotFound { .. } => Kind::NotFound,
             Self::RequestIdReused { .. } | Self::NodeNameInUse { .. } => Kind::AlreadyExists,
-            Self::TaskHasEnded { .. } | Self::TaskHasNotEnded { .. } | Self::TaskIsBeingDeleted { .. } => {
-                Kind::FailedPrecondition
-            }
-            Self::NodeHasChanged { .. } => Kind::Aborted,
+            Self::TaskHasEnded { .. }
+            | Self::TaskHasNotEnded { .. }
+            | Self::TaskIsBeingDeleted { .. }
+            | Self::TaskIsBeingStopped { .. }
+            | Self::TaskIsThere { .. }
+            | Self::DoesNotFit { .. } => Kind::FailedPrecondition,
+            Self::NodeHasChanged { .. } | Self::AttemptHasChanged { .. } => Kind::Aborted,
         }
     }
 
@@ -101,6 +138,10 @@ impl Error {
             Self::TaskHasEnded { .. } => "TASK_HAS_ENDED",
             Self::TaskHasNotEnded { .. } => "TASK_HAS_NOT_ENDED",
             Self::TaskIsBeingDeleted { .. } => "TASK_IS_BEING_DELETED",
+            Self::TaskIsBeingStopped { .. } => "TASK_IS_BEING_STOPPED",
+            Self::AttemptHasChanged { .. } => "ATTEMPT_HAS_CHANGED",
+            Self::TaskIsThere { .. } => "TASK_IS_THERE",
+            Self::DoesNotFit { .. } => "DOES_NOT_FIT",
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
             Self::NodeNotFound { .. } => "NODE_NOT_FOUND",
             Self::NodeNameInUse { .. } => "NODE_NAME_IN_USE",

@@ -3,10 +3,13 @@
 //! Commands are pure: ids, time and everything else that they need comes in. The writer runs them one after the other.
 
 mod attempts;
+mod claims;
 mod error;
 mod housekeeping;
+mod moves;
 mod nodes;
 mod placements;
+mod preemptions;
 mod reports;
 mod tasks;
 #[cfg(test)]
@@ -16,9 +19,12 @@ mod tests;
 
 pub use davit_proto::convert::Registration;
 
+pub use self::claims::{has_ripe_claim, settle_claims};
 pub use self::error::{Error, Kind};
 pub use self::housekeeping::{lose_tasks_of_down_nodes, remove_finished};
+pub use self::moves::move_task;
 pub use self::nodes::{register_node, set_cordon, set_node_state, set_user_labels};
 pub use self::placements::{Placement, PlacementReport, Rejected, commit_placements, note_unplaced};
+pub use self::preemptions::{PreemptionOrder, PreemptionReport, commit_preemptions};
 pub use self::reports::{ReportCounts, apply_reports};
 pub use self::tasks::{Creation, NewTasks, create_tasks, delete_task, restart_task, stop_task};

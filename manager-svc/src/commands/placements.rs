@@ -1,14 +1,17 @@
 //! Committing what the scheduler proposes. Every placement is re-checked against the cluster as it is now, so a stale, slow
 //! or second scheduler can never over-commit a node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use davit_core::id::{AttemptKey, NodeId};
-use davit_core::placement::{NodeView, misfits};
-use davit_core::state::{TaskEvent, transition};
-use davit_core::task::{DesiredState, Task};
+use davit_core::id::{AttemptKey, GangId, NodeId};
+use davit_core::placement::{NodeView, Requirements, misfits};
+use davit_core::spec::{Port, PortProtocol, RuntimeSpec, TaskSpec};
+use davit_core::state::{TaskEvent, TaskState, transition};
+use davit_core::task::{DesiredState, PortBinding, Task};
 
-use crate::state::{Draft, EventType};
+use crate::stable_hash::fnv1a;
+use crate::state::{ClusterState, Draft, EventType};
 
 /// One attempt on one node, as the scheduler proposes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +25,14 @@ pub struct Placement {
 /// Why a proposal was not committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
-    /// The task changed meanwhile: it is gone, stopped, or has another attempt.
+    /// The task changed meanwhile: it is gone, stopped, has another attempt, or is to go to a certain node.
     TaskChanged,
     /// The node is gone.
     NodeGone,
     /// The node does not fit any more; every reason.
     DoesNotFit(Vec<String>),
+    /// It would fit, but not all of its gang are proposed or fit.
+    GangIncomplete,
 }
 
 /// What became of a list of proposals.
@@ -39,58 +44,162 @@ pub struct PlacementReport {
     pub rejected: Vec<(Placement, Rejected)>,
 }
 
-/// Commits those placements that still fit.
+/// Commits those placements that still fit. Of a gang all that wait are committed, or none.
 pub fn commit_placements(draft: &mut Draft, placements: &[Placement]) -> PlacementReport {
-    let mut views: BTreeMap<NodeId, Option<NodeView>> = BTreeMap::new();
+    let mut gangs: BTreeMap<GangId, Vec<Placement>> = BTreeMap::new();
+    let gang_of = |draft: &Draft, placement: &Placement| draft.state().task(placement.key.task_id)?.gang_id;
+    for placement in placements {
+        if let Some(gang_id) = gang_of(draft, placement) {
+            gangs.entry(gang_id).or_default().push(*placement);
+        }
+    }
+    let mut checks = Checks::default();
     let mut report = PlacementReport::default();
     for placement in placements {
-        match commit_placement(draft, *placement, &mut views) {
-            Ok(()) => report.committed += 1,
-            Err(why) => report.rejected.push((*placement, why)),
+        let Some(gang_id) = gang_of(draft, placement) else {
+            match checks.check(draft, *placement) {
+                Ok(placed) => put_placed(draft, placed, &mut report),
+                Err(why) => report.rejected.push((*placement, why)),
+            }
+            continue;
+        };
+        // With the first of its members the whole gang is decided on.
+        if let Some(members) = gangs.remove(&gang_id) {
+            match checks.check_gang(draft, gang_id, &members) {
+                Ok(all) => all.into_iter().for_each(|placed| put_placed(draft, placed, &mut report)),
+                Err(rejected) => report.rejected.extend(rejected),
+            }
         }
     }
     report
 }
 
-fn commit_placement(
-    draft: &mut Draft,
-    placement: Placement,
-    views: &mut BTreeMap<NodeId, Option<NodeView>>,
-) -> Result<(), Rejected> {
-    let task = draft.state().task(placement.key.task_id).cloned().ok_or(Rejected::TaskChanged)?;
-    let due = task.next_attempt_at.is_none_or(|at| at <= draft.now());
-    if task.status.attempt != placement.key.attempt || task.desired_state != DesiredState::Running || !due {
+fn put_placed(draft: &mut Draft, (task, message): (Task, String), report: &mut PlacementReport) {
+    draft.put_task(task, EventType::TaskStateChanged, message);
+    report.committed += 1;
+}
+
+/// Nodes as they are with all that was placed so far.
+#[derive(Default)]
+struct Checks {
+    views: BTreeMap<NodeId, Option<NodeView>>,
+    /// Tasks mostly share their specs.
+    requirements: BTreeMap<*const TaskSpec, Arc<Requirements>>,
+}
+
+impl Checks {
+    /// The task as it is once it is placed, and what is to be said of it.
+    fn check(&mut self, draft: &Draft, placement: Placement) -> Result<(Task, String), Rejected> {
+        let task = draft.state().task(placement.key.task_id).ok_or(Rejected::TaskChanged)?;
+        let due = task.next_attempt_at.is_none_or(|at| at <= draft.now());
+        if task.status.attempt != placement.key.attempt || task.claim.is_some() || !due {
+            return Err(Rejected::TaskChanged);
+        }
+        let requirements = self.requirements.entry(Arc::as_ptr(&task.spec));
+        let requirements =
+            Arc::clone(requirements.or_insert_with(|| Arc::new(draft.state().requirements_of(&task.spec))));
+        let view = self.view(draft.state(), placement.node_id).as_mut().ok_or(Rejected::NodeGone)?;
+        place(task, &requirements, view)
+    }
+
+    /// All members of a gang as they are once they are placed, or why none is.
+    fn check_gang(
+        &mut self,
+        draft: &Draft,
+        gang_id: GangId,
+        members: &[Placement],
+    ) -> Result<Vec<(Task, String)>, Vec<(Placement, Rejected)>> {
+        let node_ids: Vec<NodeId> = members.iter().map(|member| member.node_id).collect();
+        let as_before: Vec<_> =
+            node_ids.into_iter().map(|node_id| (node_id, self.view(draft.state(), node_id).clone())).collect();
+        let outcomes: Vec<_> = members.iter().map(|member| (*member, self.check(draft, *member))).collect();
+        let is_due = |task: &&Arc<Task>| task.next_attempt_at.is_none_or(|at| at <= draft.now());
+        let proposed: BTreeSet<AttemptKey> = members.iter().map(|member| member.key).collect();
+        let is_proposed = |task: &Arc<Task>| proposed.contains(&task.key());
+        let complete = draft.state().waiting_of_gang(gang_id).filter(is_due).all(is_proposed);
+        if complete && outcomes.iter().all(|(_, outcome)| outcome.is_ok()) {
+            return Ok(outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok()).collect());
+        }
+        self.views.extend(as_before);
+        let why = |outcome: Result<_, Rejected>| outcome.err().unwrap_or(Rejected::GangIncomplete);
+        Err(outcomes.into_iter().map(|(member, outcome)| (member, why(outcome))).collect())
+    }
+
+    fn view(&mut self, state: &ClusterState, node_id: NodeId) -> &mut Option<NodeView> {
+        let look = || state.node(node_id).map(|node| state.node_view(node, None));
+        self.views.entry(node_id).or_insert_with(look)
+    }
+}
+
+/// The waiting task as it is once it is placed on a node, and what is to be said of it. The node's view holds it then.
+pub(super) fn place(task: &Task, requirements: &Requirements, view: &mut NodeView) -> Result<(Task, String), Rejected> {
+    if task.desired_state != DesiredState::Running {
         return Err(Rejected::TaskChanged);
     }
     let row = transition(task.status.state, TaskEvent::Place).map_err(|_| Rejected::TaskChanged)?;
-    let view = views.entry(placement.node_id).or_insert_with(|| {
-        let state = draft.state();
-        state.node(placement.node_id).map(|node| state.node_view(node, None))
-    });
-    let view = view.as_mut().ok_or(Rejected::NodeGone)?;
-    let requirements = task.spec.requirements();
-    let misfits = misfits(&requirements, view);
+    let misfits = misfits(requirements, view);
     if !misfits.is_empty() {
         return Err(Rejected::DoesNotFit(misfits.iter().map(ToString::to_string).collect()));
     }
-    view.reserve(&requirements);
-    let name = view.name.clone();
-    let mut next = Task::clone(&task);
+    view.reserve(requirements);
+    let mut next = task.clone();
+    next.given_ports = give_ports(task, view);
+    next.status.ports = published_ports(task, &next.given_ports);
     next.next_attempt_at = None;
+    next.claim = None;
     next.status.state = row.to;
-    next.status.node_id = Some(placement.node_id);
+    next.status.node_id = Some(view.node_id);
     next.status.reason = String::new();
-    let message = format!("attempt {}: SCHEDULED on {name}", next.status.attempt);
-    draft.put_task(next, EventType::TaskStateChanged, message);
-    Ok(())
+    let message = format!("attempt {}: SCHEDULED on {}", next.status.attempt, view.name);
+    Ok((next, message))
+}
+
+/// Chooses host ports out of the node's range, which was found to have enough, for those that the task leaves open. The
+/// same attempt gets the same ones wherever they are free; the next begins elsewhere, away from what may linger.
+fn give_ports(task: &Task, view: &mut NodeView) -> Vec<PortBinding> {
+    let Some(range) = view.port_range else { return Vec::new() };
+    let key = task.key();
+    let offset = fnv1a(key.task_id.0.into_bytes().into_iter().chain(key.attempt.0.to_le_bytes()));
+    let mut numbers = range.from_offset(offset);
+    let mut given = Vec::new();
+    for port in ports(&task.spec).iter().filter(|port| port.host_port.is_none()) {
+        let is_free = |number: &u16| {
+            let taken = |protocol| view.host_ports.contains(&(protocol, *number));
+            !taken(PortProtocol::Tcp) && !taken(PortProtocol::Udp)
+        };
+        let Some(host_port) = numbers.find(is_free) else { break };
+        view.host_ports.insert((port.protocol, host_port));
+        view.promised_ports = view.promised_ports.saturating_sub(1);
+        given.push(PortBinding { container_port: port.container_port, protocol: port.protocol, host_port });
+    }
+    given
+}
+
+/// All ports that a task publishes, in its spec's order.
+fn published_ports(task: &Task, given: &[PortBinding]) -> Vec<PortBinding> {
+    let mut given = given.iter();
+    let binding = |port: &Port| match port.host_port {
+        Some(host_port) => {
+            Some(PortBinding { container_port: port.container_port, protocol: port.protocol, host_port })
+        }
+        None => given.next().copied(),
+    };
+    ports(&task.spec).iter().filter_map(binding).collect()
+}
+
+fn ports(spec: &TaskSpec) -> &[Port] {
+    match &spec.runtime {
+        RuntimeSpec::Container(container) => &container.ports,
+        RuntimeSpec::Process(_) => &[],
+    }
 }
 
 /// Tells users why PENDING tasks wait. Tasks that changed meanwhile, or wait for that reason already, are left alone.
 pub fn note_unplaced(draft: &mut Draft, reasons: &[(AttemptKey, String)]) {
     for (key, reason) in reasons {
         let Some(task) = draft.state().task(key.task_id).cloned() else { continue };
-        let waits = task.status.attempt == key.attempt && task.status.state == davit_core::state::TaskState::Pending;
-        if !waits || task.status.reason == *reason {
+        let waits = task.status.attempt == key.attempt && task.status.state == TaskState::Pending;
+        if !waits || task.claim.is_some() || task.status.reason == *reason {
             continue;
         }
         let mut next = Task::clone(&task);

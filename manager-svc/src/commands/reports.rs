@@ -6,7 +6,7 @@ use davit_core::id::{NodeId, TaskId};
 use davit_core::state::transition;
 use davit_core::task::{AttemptStatus, Task};
 
-use super::attempts::end_attempt;
+use super::attempts::{end_attempt, why_replaced};
 use crate::state::{Draft, EventType};
 
 /// What became of some reports.
@@ -49,11 +49,20 @@ fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: A
     } else if reported.state.is_terminal() || reported.sequence <= current.sequence {
         return false;
     }
+    let ends = state_changes && reported.state.is_terminal();
+    let mut reported = AttemptStatus { node_id: Some(node_id), ..reported };
+    if reported.ports.is_empty() {
+        // They were given before the worker knew of it.
+        reported.ports.clone_from(&current.ports);
+    }
+    let why_replaced = why_replaced(&task);
+    if let Some(why) = why_replaced {
+        reported.reason = with_reason(why, if ends { &reported.reason } else { "" });
+    }
     let message = describe(&reported);
-    let merged = current.clone().merge(AttemptStatus { node_id: Some(node_id), ..reported });
-    let next = Task { status: merged, ..Task::clone(&task) };
-    if state_changes && next.status.state.is_terminal() {
-        end_attempt(draft, next, message);
+    let next = Task { status: current.clone().merge(reported), ..Task::clone(&task) };
+    if ends {
+        end_attempt(draft, next, message, why_replaced);
     } else {
         let event_type = if state_changes { EventType::TaskStateChanged } else { EventType::TaskUpdated };
         draft.put_task(next, event_type, message);
@@ -77,6 +86,11 @@ fn describe(status: &AttemptStatus) -> String {
     text
 }
 
+/// Why the manager had an attempt stopped, and how it went.
+fn with_reason(why: &str, rest: &str) -> String {
+    if rest.is_empty() || rest == why { why.to_owned() } else { format!("{why}; {rest}") }
+}
+
 fn names_code(reason: &str, code: i32) -> bool {
     let named = format!("code {code}");
     reason
@@ -91,9 +105,10 @@ pub(super) fn lose_attempts(draft: &mut Draft, tasks: &[Arc<Task>], reason: &str
         let mut next = Task::clone(task);
         next.status.state = row.to;
         next.status.ready = false;
-        next.status.reason = reason.to_owned();
+        let why_replaced = why_replaced(task);
+        next.status.reason = why_replaced.map_or_else(|| reason.to_owned(), |why| with_reason(why, reason));
         next.status.finished_at = Some(draft.now());
         let message = format!("attempt {}: LOST: {reason}", next.status.attempt);
-        end_attempt(draft, next, message);
+        end_attempt(draft, next, message, why_replaced);
     }
 }

@@ -9,7 +9,7 @@ use davit_core::state::{TaskEvent, TaskState, transition};
 use davit_core::task::{AttemptStatus, DesiredState, Task};
 
 use super::Error;
-use super::attempts::{begin_attempt, end_attempt, get_task};
+use super::attempts::{ASKED_TO_RESTART, begin_attempt, end_attempt, get_task, replace_attempt, why_replaced};
 use crate::state::{Draft, EventType, RequestRecord};
 
 /// Why a task that was just created waits.
@@ -116,11 +116,13 @@ pub fn restart_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Err
         next.status.reason = WAITING_FOR_SCHEDULER.to_owned();
         return Ok(draft.put_task(next, EventType::TaskUpdated, "asked to be tried at once"));
     }
-    next.wanted_attempt = task.status.attempt.next();
     if task.is_finished() {
-        return Ok(begin_attempt(draft, &next, None, "asked to restart"));
+        next.wanted_attempt = task.status.attempt.next();
+        return Ok(begin_attempt(draft, &next, None, ASKED_TO_RESTART, None));
     }
-    Ok(draft.put_task(next, EventType::TaskUpdated, "asked to restart"))
+    // One that is being replaced already keeps the first reason.
+    let why = why_replaced(&next).unwrap_or(ASKED_TO_RESTART).to_owned();
+    Ok(replace_attempt(draft, next, &why, ASKED_TO_RESTART.to_owned()))
 }
 
 /// Deletes a task; with `force` one that has not ended is stopped first and vanishes when it has ended.
@@ -143,6 +145,7 @@ pub fn delete_task(draft: &mut Draft, task_id: TaskId, force: bool) -> Result<Re
 fn want_stopped(draft: &mut Draft, task: &Task, desired: DesiredState, message: &str) -> Option<Arc<Task>> {
     let mut next = task.clone();
     next.desired_state = desired;
+    next.claim = None;
     let Ok(row) = transition(task.status.state, TaskEvent::Cancel) else {
         return Some(draft.put_task(next, EventType::TaskUpdated, message));
     };
@@ -150,5 +153,5 @@ fn want_stopped(draft: &mut Draft, task: &Task, desired: DesiredState, message: 
     next.status.state = row.to;
     next.status.reason = "stopped before it was placed".to_owned();
     next.status.finished_at = Some(draft.now());
-    end_attempt(draft, next, format!("{message}; no worker has it"))
+    end_attempt(draft, next, format!("{message}; no worker has it"), None)
 }

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::{Attempt, AttemptKey, NodeId, TaskId};
+use davit_core::id::{Attempt, AttemptKey, GangId, NodeId, TaskId};
 use davit_core::node::NodeDescription;
-use davit_core::placement::RuntimeKind;
+use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::{ResourceRequirements, Resources};
 use davit_core::restart::{RestartMode, RestartPolicy};
-use davit_core::spec::{ContainerSpec, Port, PortProtocol, RuntimeSpec, TaskSpec};
+use davit_core::spec::{ContainerSpec, PlacementPolicy, Port, PortProtocol, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
 use jiff::Timestamp;
@@ -59,6 +59,32 @@ pub(crate) fn publishing(host_port: u16) -> TaskSpec {
     spec
 }
 
+/// [`spec`] that publishes so many ports of which the node chooses the numbers.
+pub(crate) fn publishing_any(count: u16) -> TaskSpec {
+    let mut spec = spec();
+    if let RuntimeSpec::Container(container) = &mut spec.runtime {
+        let protocols = [PortProtocol::Tcp, PortProtocol::Udp].into_iter().cycle();
+        let port = |(container_port, protocol)| Port { container_port, protocol, host_port: None };
+        container.ports = (80..80 + count).zip(protocols).map(port).collect();
+    }
+    spec
+}
+
+/// [`spec`] with a label.
+pub(crate) fn labelled(key: &str, value: &str) -> TaskSpec {
+    TaskSpec { labels: BTreeMap::from([(key.to_owned(), value.to_owned())]), ..spec() }
+}
+
+/// [`spec`] with a placement policy.
+pub(crate) fn placed_by(placement: PlacementPolicy) -> TaskSpec {
+    TaskSpec { placement, ..spec() }
+}
+
+/// [`spec`] with a priority; one above 0 may preempt.
+pub(crate) fn of_priority(priority: i32) -> TaskSpec {
+    placed_by(PlacementPolicy { priority, may_preempt: priority > 0, ..PlacementPolicy::default() })
+}
+
 /// A worker `node-N` that holds nothing and has room for [`TASKS_PER_NODE`].
 pub(crate) fn registration(number: u64) -> Registration {
     let allocatable = Resources { cpu_millis: 100 * TASKS_PER_NODE, memory_bytes: 1000, disk_bytes: 1000 };
@@ -73,7 +99,7 @@ pub(crate) fn registration(number: u64) -> Registration {
             allocatable,
             capacity: allocatable,
             runtimes: BTreeSet::from([RuntimeKind::Docker]),
-            port_range: None,
+            port_range: PortRange::new(20_000, 20_003).ok(),
             worker_version: "0.1.0".to_owned(),
         },
         attempts: Vec::new(),
@@ -126,11 +152,21 @@ impl Cluster {
     }
 
     pub(crate) fn create(&mut self, spec: TaskSpec) -> TaskId {
-        self.created += 1;
-        let task_id = task_id(self.created);
-        let tasks = NewTasks { spec: Arc::new(spec), task_ids: vec![task_id], gang_id: None };
+        self.create_all(spec, 1, None)[0]
+    }
+
+    /// Creates so many tasks that are placed together or not at all.
+    pub(crate) fn create_gang(&mut self, spec: TaskSpec, count: u64) -> Vec<TaskId> {
+        let gang_id = GangId(Uuid::from_u64_pair(3, self.created));
+        self.create_all(spec, count, Some(gang_id))
+    }
+
+    fn create_all(&mut self, spec: TaskSpec, count: u64, gang_id: Option<GangId>) -> Vec<TaskId> {
+        let task_ids: Vec<TaskId> = (1..=count).map(|nth| task_id(self.created + nth)).collect();
+        self.created += count;
+        let tasks = NewTasks { spec: Arc::new(spec), task_ids: task_ids.clone(), gang_id };
         self.run(|draft| create_tasks(draft, &[tasks], None)).unwrap();
-        task_id
+        task_ids
     }
 
     pub(crate) fn task(&self, task_id: TaskId) -> &Task {

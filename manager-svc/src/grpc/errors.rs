@@ -37,8 +37,16 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         commands::Error::TaskNotFound { task_id } => api_error.with_resource("task", task_id.to_string()),
         commands::Error::TaskHasEnded { task_id, .. }
         | commands::Error::TaskHasNotEnded { task_id, .. }
-        | commands::Error::TaskIsBeingDeleted { task_id } => {
+        | commands::Error::TaskIsBeingDeleted { task_id }
+        | commands::Error::TaskIsBeingStopped { task_id }
+        | commands::Error::TaskIsThere { task_id, .. } => {
             api_error.with_precondition("TASK_STATE", format!("task/{task_id}"), message)
+        }
+        commands::Error::DoesNotFit { task_id, .. } => {
+            api_error.with_precondition("PLACEMENT", format!("task/{task_id}"), message)
+        }
+        commands::Error::AttemptHasChanged { task_id, actual, .. } => {
+            api_error.with_resource("task", task_id.to_string()).with_metadata("attempt", actual.to_string())
         }
         commands::Error::RequestIdReused { request_id } => api_error.with_resource("request_id", request_id.as_str()),
         commands::Error::NodeNotFound { node } => api_error.with_resource("node", node.as_str()),
@@ -68,7 +76,7 @@ pub(super) fn stopping() -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use davit_core::id::NodeId;
+    use davit_core::id::{Attempt, NodeId};
     use davit_core::state::TaskState;
     use uuid::Uuid;
 
@@ -99,6 +107,10 @@ mod tests {
             (Error::TaskHasEnded { task_id, state }, ErrorKind::FailedPrecondition),
             (Error::TaskHasNotEnded { task_id, state }, ErrorKind::FailedPrecondition),
             (Error::TaskIsBeingDeleted { task_id }, ErrorKind::FailedPrecondition),
+            (Error::TaskIsBeingStopped { task_id }, ErrorKind::FailedPrecondition),
+            (Error::TaskIsThere { task_id, node: node.clone() }, ErrorKind::FailedPrecondition),
+            (Error::DoesNotFit { task_id, node: node.clone(), misfits: vec![] }, ErrorKind::FailedPrecondition),
+            (Error::AttemptHasChanged { task_id, expected: Attempt(1), actual: Attempt(2) }, ErrorKind::Aborted),
             (Error::RequestIdReused { request_id: "a".to_owned() }, ErrorKind::AlreadyExists),
             (Error::NodeNotFound { node: node.clone() }, ErrorKind::NotFound),
             (Error::NodeNameInUse { name, holder }, ErrorKind::AlreadyExists),

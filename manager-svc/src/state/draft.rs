@@ -84,7 +84,9 @@ impl Draft {
 
     /// The new version and what is to be committed for it.
     #[must_use]
-    pub fn finish(self) -> (ClusterState, Batch) {
+    pub fn finish(mut self) -> (ClusterState, Batch) {
+        // Once for the whole batch, however many of its tasks refer to marks for the first time.
+        self.state.settle_marks();
         (self.state, self.batch)
     }
 
@@ -124,12 +126,11 @@ impl Draft {
         node
     }
 
-    /// Removes a node. Its tasks must have been lost before.
+    /// Removes a node. Its tasks must have been lost before; claims on it end by themselves.
     pub fn remove_node(&mut self, node_id: NodeId, message: impl Into<String>) {
         let Some(before) = self.state.nodes.remove(&node_id) else { return };
         self.next_revision();
         self.forget_name(&before);
-        self.state.usage.remove(&node_id);
         let versions = Versions::Node { before: Some(Arc::clone(&before)), after: None };
         self.record(versions, EventType::NodeRemoved, message.into(), Object::Node(before));
     }

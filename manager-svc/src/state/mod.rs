@@ -5,18 +5,20 @@
 
 mod draft;
 mod event;
+mod index;
+mod marks;
 mod requests;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod views;
 
 use std::sync::Arc;
 
-use davit_core::id::{NodeId, Revision, TaskId};
-use davit_core::node::{Node, NodeStats};
-use davit_core::placement::NodeView;
+use davit_core::id::{GangId, NodeId, Revision, TaskId};
+use davit_core::node::Node;
 use davit_core::state::TaskState;
-use davit_core::task::{DesiredState, Task};
+use davit_core::task::Task;
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
 
@@ -24,8 +26,13 @@ use crate::store::Snapshot;
 
 pub use self::draft::{Batch, Change, Draft, Versions};
 pub use self::event::{Compacted, Event, EventLog, EventType, Object};
+use self::index::PendingKey;
+pub(crate) use self::index::Waiting;
+use self::marks::Mentions;
 pub use self::requests::{KEPT_REQUESTS, RequestLog, RequestRecord};
 pub use self::usage::NodeUsage;
+pub use self::views::LeftOut;
+pub(crate) use self::views::recent_failures;
 
 /// How many events are kept unless the configuration says otherwise.
 pub const DEFAULT_KEPT_EVENTS: usize = 100_000;
@@ -38,8 +45,16 @@ pub struct ClusterState {
     nodes: OrdMap<NodeId, Arc<Node>>,
     node_names: OrdMap<String, NodeId>,
     usage: OrdMap<NodeId, Arc<NodeUsage>>,
-    /// Tasks that wait for a node, by the time from which they may have one.
-    pending: OrdSet<(Timestamp, TaskId)>,
+    /// Tasks that wait for a node, in the order in which they get one.
+    pending: OrdSet<PendingKey>,
+    /// Tasks of gangs that wait for nodes.
+    gangs: OrdMap<GangId, OrdSet<TaskId>>,
+    /// How many waiting tasks of each priority may preempt others.
+    preempting: OrdMap<i32, u32>,
+    /// Tasks for which room on a node is kept.
+    claims: OrdSet<TaskId>,
+    /// Marks that some unfinished task's placement refers to.
+    mentions: Mentions,
     /// Tasks that have ended, by the time of their last change.
     finished: OrdSet<(Timestamp, TaskId)>,
     counts: [u64; TaskState::ALL.len()],
@@ -58,6 +73,10 @@ impl ClusterState {
             node_names: OrdMap::new(),
             usage: OrdMap::new(),
             pending: OrdSet::new(),
+            gangs: OrdMap::new(),
+            preempting: OrdMap::new(),
+            claims: OrdSet::new(),
+            mentions: Mentions::default(),
             finished: OrdSet::new(),
             counts: [0; TaskState::ALL.len()],
             events: EventLog::new(kept_events, Revision::default()),
@@ -78,6 +97,7 @@ impl ClusterState {
             state.reindex(None, Some(&task));
             state.tasks.insert(task.task_id, task);
         }
+        state.settle_marks();
         let before_events =
             snapshot.events.first().map_or(snapshot.revision.0, |first| first.revision.0.saturating_sub(1));
         state.events = EventLog::new(kept_events, Revision(before_events));
@@ -157,6 +177,12 @@ impl ClusterState {
         self.usage.get(&node_id).cloned().unwrap_or_default()
     }
 
+    /// What is set aside on a node, to be compared by identity; `None` if nothing is.
+    #[must_use]
+    pub(crate) fn shared_usage(&self, node_id: NodeId) -> Option<&Arc<NodeUsage>> {
+        self.usage.get(&node_id)
+    }
+
     /// Tasks whose current attempt is on a node and has not ended.
     pub fn tasks_on(&self, node_id: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         self.usage
@@ -164,18 +190,6 @@ impl ClusterState {
             .into_iter()
             .flat_map(|usage| usage.tasks.iter())
             .filter_map(|task_id| self.tasks.get(task_id))
-    }
-
-    /// Tasks that may be given a node now, longest waiting first.
-    pub fn placeable(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Task>> {
-        self.pending.iter().take_while(move |(due, _)| *due <= now).filter_map(|(_, task_id)| self.tasks.get(task_id))
-    }
-
-    /// When the next task may be given a node that may not have one yet.
-    #[must_use]
-    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let after = (now, TaskId(uuid::Uuid::max()));
-        self.pending.get_next(&after).map(|(due, _)| *due).filter(|due| *due > now)
     }
 
     /// Tasks that ended, longest ago first, with the time of their end.
@@ -200,91 +214,4 @@ impl ClusterState {
     pub fn requests(&self) -> &RequestLog {
         &self.requests
     }
-
-    /// What placement needs to know of a node.
-    #[must_use]
-    pub fn node_view(&self, node: &Node, stats: Option<NodeStats>) -> NodeView {
-        let usage = self.usage(node.node_id);
-        NodeView {
-            node_id: node.node_id,
-            name: node.description.name.clone(),
-            os: node.description.os.clone(),
-            arch: node.description.arch.clone(),
-            labels: node.labels(),
-            state: node.state,
-            cordoned: node.cordoned,
-            runtimes: node.description.runtimes.clone(),
-            allocatable: node.description.allocatable,
-            reserved: usage.reserved,
-            host_ports: usage.host_ports.clone(),
-            port_range: node.description.port_range,
-            promised_ports: 0,
-            task_count: usage.task_count(),
-            marks: std::collections::BTreeMap::new(),
-            refused: std::collections::BTreeMap::new(),
-            stats,
-            tasks: Vec::new(),
-        }
-    }
-}
-
-impl ClusterState {
-    /// Brings every index from one version of a task to the next.
-    fn reindex(&mut self, before: Option<&Task>, after: Option<&Task>) {
-        if let Some(task) = before {
-            if let Some(key) = pending_key(task) {
-                self.pending.remove(&key);
-            }
-            if let Some(key) = finished_key(task) {
-                self.finished.remove(&key);
-            }
-            if let Some(count) = self.count_of(task) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        if let Some(task) = after {
-            if let Some(key) = pending_key(task) {
-                self.pending.insert(key);
-            }
-            if let Some(key) = finished_key(task) {
-                self.finished.insert(key);
-            }
-            if let Some(count) = self.count_of(task) {
-                *count += 1;
-            }
-        }
-        let (held_before, held_after) = (before.and_then(holder), after.and_then(holder));
-        if held_before == held_after {
-            return;
-        }
-        if let (Some(node_id), Some(task)) = (held_before, before) {
-            let usage = self.usage.entry(node_id).or_default();
-            Arc::make_mut(usage).remove(task.task_id, &task.spec.requirements());
-        }
-        if let (Some(node_id), Some(task)) = (held_after, after) {
-            let usage = self.usage.entry(node_id).or_default();
-            Arc::make_mut(usage).add(task.task_id, &task.spec.requirements());
-        }
-    }
-
-    fn count_of(&mut self, task: &Task) -> Option<&mut u64> {
-        let index = TaskState::ALL.iter().position(|state| *state == task.status.state)?;
-        self.counts.get_mut(index)
-    }
-}
-
-/// The node whose resources the task's current attempt holds.
-fn holder(task: &Task) -> Option<NodeId> {
-    task.status.node_id.filter(|_| task.status.state.is_on_node())
-}
-
-/// Where a task belongs in the index of waiting tasks; `None` if it does not wait for a node.
-fn pending_key(task: &Task) -> Option<(Timestamp, TaskId)> {
-    let waits = task.status.state == TaskState::Pending && task.desired_state == DesiredState::Running;
-    waits.then(|| (task.next_attempt_at.unwrap_or(Timestamp::UNIX_EPOCH), task.task_id))
-}
-
-/// Where a task belongs in the index of ended tasks; `None` if it has not ended.
-fn finished_key(task: &Task) -> Option<(Timestamp, TaskId)> {
-    task.is_finished().then_some((task.updated_at, task.task_id))
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::placement::{Mark, count_up};
 use davit_core::state::TaskState;
-use davit_core::task::DesiredState;
+use davit_core::task::{DesiredState, Task};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -16,34 +17,63 @@ use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{Cluster, spec};
 use crate::store::Snapshot;
 
+/// How many unfinished tasks' placement refers to each mark, counted from scratch.
+fn mentioned_from_scratch(state: &ClusterState) -> BTreeMap<Mark, u32> {
+    let mut counts = BTreeMap::new();
+    let marks = state.tasks.values().filter(|task| !task.is_finished()).flat_map(|task| task.spec.mentioned_marks());
+    marks.for_each(|mark| count_up(&mut counts, &mark));
+    counts
+}
+
 /// What is set aside on every node that holds anything, counted from scratch.
 fn usage_from_scratch(state: &ClusterState) -> BTreeMap<NodeId, NodeUsage> {
     let mut usage: BTreeMap<NodeId, NodeUsage> = BTreeMap::new();
+    let mentioned = mentioned_from_scratch(state);
     for task in state.tasks.values().filter(|task| task.status.state.is_on_node()) {
         let needs = task.spec.requirements();
         let of_node = usage.entry(task.status.node_id.expect("a node")).or_default();
         of_node.reserved = of_node.reserved.saturating_add(needs.reservation);
         of_node.host_ports.extend(needs.host_ports);
+        of_node.host_ports.extend(task.given_ports.iter().map(|port| (port.protocol, port.host_port)));
         of_node.tasks.insert(task.task_id);
+        of_node.stopping += u32::from(!task.wants_current_attempt() || task.status.state == TaskState::Stopping);
+        needs.marks.iter().filter(|mark| mentioned.contains_key(mark)).for_each(|m| count_up(&mut of_node.marks, m));
+        needs.refuses.iter().for_each(|mark| count_up(&mut of_node.refused, mark));
+    }
+    for task in state.tasks.values().filter(|task| !task.is_finished() && task.desired_state == DesiredState::Running) {
+        if let Some(claim) = &task.claim {
+            usage.entry(claim.node_id).or_default().claims.insert(task.task_id);
+        }
     }
     usage
 }
 
 fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestCaseError> {
     let tasks = || state.tasks.values();
-    let held = |usage: &&NodeUsage| !usage.tasks.is_empty();
     let usage: BTreeMap<NodeId, NodeUsage> =
-        state.usage.iter().filter(|(_, usage)| held(&&***usage)).map(|(id, usage)| (*id, (**usage).clone())).collect();
+        state.usage.iter().map(|(node_id, usage)| (*node_id, (**usage).clone())).collect();
     prop_assert_eq!(usage, usage_from_scratch(state));
-    for (node_id, usage) in &state.usage {
-        prop_assert!(!usage.tasks.is_empty() || **usage == NodeUsage::default(), "{node_id} holds something of nobody");
-    }
+    prop_assert_eq!(state.mentions.counts(), mentioned_from_scratch(state));
+    prop_assert_eq!(state.mentions.fresh().count(), 0);
 
-    let pending: BTreeSet<(Timestamp, TaskId)> = tasks()
-        .filter(|task| task.status.state == TaskState::Pending && task.desired_state == DesiredState::Running)
-        .map(|task| (task.next_attempt_at.unwrap_or(Timestamp::UNIX_EPOCH), task.task_id))
-        .collect();
-    prop_assert_eq!(state.pending.iter().copied().collect::<BTreeSet<_>>(), pending);
+    let waits = |task: &&Arc<Task>| {
+        task.status.state == TaskState::Pending && task.desired_state == DesiredState::Running && task.claim.is_none()
+    };
+    let mut waiting: Vec<&Arc<Task>> = tasks().filter(waits).collect();
+    waiting.sort_by_key(|task| (-task.spec.placement.priority, task.next_attempt_at.unwrap_or_default(), task.task_id));
+    prop_assert_eq!(state.placeable(Timestamp::MAX).collect::<Vec<_>>(), waiting.clone());
+    for now in [Timestamp::UNIX_EPOCH, Timestamp::from_second(1_000_100).unwrap()] {
+        let dues = waiting.iter().map(|task| task.next_attempt_at.unwrap_or_default());
+        prop_assert_eq!(state.next_due(now), dues.filter(|due| *due > now).min());
+    }
+    let preempting = waiting.iter().filter(|task| task.spec.placement.may_preempt);
+    let highest = preempting.map(|task| task.spec.placement.priority).max();
+    prop_assert_eq!(state.highest_preempting_priority(), highest);
+    for gang_id in tasks().filter_map(|task| task.gang_id) {
+        let members = waiting.iter().filter(|task| task.gang_id == Some(gang_id)).map(|task| task.task_id);
+        let known = state.waiting_of_gang(gang_id).map(|task| task.task_id);
+        prop_assert_eq!(known.collect::<BTreeSet<_>>(), members.collect::<BTreeSet<_>>());
+    }
     let finished: BTreeSet<(Timestamp, TaskId)> =
         tasks().filter(|task| task.status.state.is_terminal()).map(|task| (task.updated_at, task.task_id)).collect();
     prop_assert_eq!(state.finished.iter().copied().collect::<BTreeSet<_>>(), finished);

@@ -1,21 +1,34 @@
 //! What is set aside on a node. Follows from the tasks; never stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::TaskId;
-use davit_core::placement::{HostPort, Requirements};
+use davit_core::placement::{HostPort, Mark, count_down, count_up};
 use davit_core::resources::Resources;
+use davit_core::spec::{RuntimeSpec, TaskSpec};
+use davit_core::state::TaskState;
+use davit_core::task::Task;
 use imbl::OrdSet;
+
+use super::marks::Mentions;
 
 /// What is set aside on one node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeUsage {
     /// Sum of the reservations of its tasks.
     pub reserved: Resources,
-    /// Fixed host ports of its tasks.
+    /// Host ports of its tasks: those that they ask for and those that they were given.
     pub host_ports: BTreeSet<HostPort>,
     /// Tasks whose current attempt is on the node and has not ended.
     pub tasks: OrdSet<TaskId>,
+    /// How many of its tasks are being stopped.
+    pub stopping: u32,
+    /// How many of its tasks carry each mark that some task's placement refers to.
+    pub marks: BTreeMap<Mark, u32>,
+    /// How many of its tasks refuse each mark.
+    pub refused: BTreeMap<Mark, u32>,
+    /// Tasks that are to come here, and whose room is kept. Not in the sums above.
+    pub claims: OrdSet<TaskId>,
 }
 
 impl NodeUsage {
@@ -25,19 +38,59 @@ impl NodeUsage {
         u32::try_from(self.tasks.len()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn add(&mut self, task_id: TaskId, requirements: &Requirements) {
-        if self.tasks.insert(task_id).is_none() {
-            self.reserved = self.reserved.saturating_add(requirements.reservation);
-            self.host_ports.extend(requirements.host_ports.iter().copied());
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.claims.is_empty()
+    }
+
+    pub(super) fn add(&mut self, task: &Task, mentions: &Mentions) {
+        if self.tasks.insert(task.task_id).is_some() {
+            return;
+        }
+        self.reserved = self.reserved.saturating_add(task.spec.resources.reservation);
+        self.host_ports.extend(host_ports(task));
+        self.stopping += u32::from(is_stopping(task));
+        for mark in mentions.counted_of(&task.spec) {
+            count_up(&mut self.marks, &mark);
+        }
+        for mark in refused(&task.spec) {
+            count_up(&mut self.refused, mark);
         }
     }
 
-    pub(super) fn remove(&mut self, task_id: TaskId, requirements: &Requirements) {
-        if self.tasks.remove(&task_id).is_some() {
-            self.reserved = self.reserved.saturating_sub(requirements.reservation);
-            for port in &requirements.host_ports {
-                self.host_ports.remove(port);
-            }
+    pub(super) fn remove(&mut self, task: &Task, mentions: &Mentions) {
+        if self.tasks.remove(&task.task_id).is_none() {
+            return;
+        }
+        self.reserved = self.reserved.saturating_sub(task.spec.resources.reservation);
+        for port in host_ports(task) {
+            self.host_ports.remove(&port);
+        }
+        self.stopping = self.stopping.saturating_sub(u32::from(is_stopping(task)));
+        for mark in mentions.counted_of(&task.spec) {
+            count_down(&mut self.marks, &mark);
+        }
+        for mark in refused(&task.spec) {
+            count_down(&mut self.refused, mark);
         }
     }
+}
+
+/// Host ports that a task holds: those that it asks for and those that it was given.
+fn host_ports(task: &Task) -> impl Iterator<Item = HostPort> {
+    let asked = match &task.spec.runtime {
+        RuntimeSpec::Container(container) => container.ports.as_slice(),
+        RuntimeSpec::Process(_) => &[],
+    };
+    let asked = asked.iter().filter_map(|port| Some((port.protocol, port.host_port?)));
+    asked.chain(task.given_ports.iter().map(|port| (port.protocol, port.host_port)))
+}
+
+/// Marks that a task refuses, each once.
+fn refused(spec: &TaskSpec) -> BTreeSet<&Mark> {
+    spec.placement.task_anti_affinities.iter().collect()
+}
+
+/// Whether a task's attempt on its node is on its way out.
+pub(super) fn is_stopping(task: &Task) -> bool {
+    !task.wants_current_attempt() || task.status.state == TaskState::Stopping
 }

@@ -74,6 +74,12 @@ impl TaskSpec {
     /// task's placement refers to.
     #[must_use]
     pub fn requirements(&self) -> Requirements {
+        Requirements { marks: sorted(self.marks()), ..self.requirements_without_marks() }
+    }
+
+    /// As [`Self::requirements`], with no marks: all that there is to it where no task's placement refers to any.
+    #[must_use]
+    pub fn requirements_without_marks(&self) -> Requirements {
         let mut requirements = Requirements::of_runtime(self.runtime.kind());
         if let RuntimeSpec::Container(container) = &self.runtime {
             let fixed = container.ports.iter().filter_map(|port| Some((port.protocol, port.host_port?)));
@@ -88,7 +94,6 @@ impl TaskSpec {
         requirements.max_per_node = policy.max_per_node.map(|max| MaxPerNode { mark: Mark::of_name(&self.name), max });
         requirements.needs = sorted(policy.task_affinities.iter().cloned());
         requirements.refuses = sorted(policy.task_anti_affinities.iter().cloned());
-        requirements.marks = sorted(self.marks());
         requirements
     }
 

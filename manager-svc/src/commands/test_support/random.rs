@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::{Attempt, AttemptKey, TaskId};
+use davit_core::id::{Attempt, AttemptKey, GangId, TaskId};
 use davit_core::node::NodeState;
+use davit_core::placement::Mark;
 use davit_core::restart::{RestartMode, RestartPolicy};
-use davit_core::spec::{OnNodeLoss, TaskSpec};
+use davit_core::spec::{OnNodeLoss, PlacementPolicy, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
 use proptest::prelude::*;
+use uuid::Uuid;
 
-use super::{Cluster, node_id, publishing, registration, restarting, spec, status, task_id};
+use super::{
+    Cluster, labelled, node_id, of_priority, placed_by, publishing, publishing_any, registration, restarting, spec,
+    status, task_id,
+};
 use crate::commands::{
-    NewTasks, Placement, apply_reports, commit_placements, create_tasks, delete_task, lose_tasks_of_down_nodes,
-    note_unplaced, register_node, remove_finished, restart_task, set_cordon, set_node_state, set_user_labels,
-    stop_task,
+    NewTasks, Placement, PreemptionOrder, apply_reports, commit_placements, commit_preemptions, create_tasks,
+    delete_task, lose_tasks_of_down_nodes, move_task, note_unplaced, register_node, remove_finished, restart_task,
+    set_cordon, set_node_state, set_user_labels, settle_claims, stop_task,
 };
 
 /// Nodes that random commands are about; not all of them have joined.
@@ -35,6 +40,7 @@ pub(crate) enum Op {
     Create {
         shape: usize,
         count: u64,
+        gang: bool,
     },
     Stop(Pick),
     Restart(Pick),
@@ -53,6 +59,10 @@ pub(crate) enum Op {
     /// All that waits, onto one node: more than fits.
     PlaceAll(u64),
     NoteUnplaced(Pick, u8),
+    Move(Pick, u64),
+    /// Stops some of the tasks on a node, or all that are less important, for one that waits.
+    Preempt(Pick, u64, Option<Vec<Pick>>),
+    SettleClaims,
     Report {
         node: Option<u64>,
         pick: Pick,
@@ -76,7 +86,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
     let node = || 1..=NODES;
     let node_state = prop::sample::select(vec![NodeState::Ready, NodeState::Suspect, NodeState::Down]);
     prop_oneof![
-        3 => (0usize..7, 1u64..4).prop_map(|(shape, count)| Op::Create { shape, count }),
+        3 => (0usize..SHAPES, 1u64..4, prop::bool::weighted(0.2))
+            .prop_map(|(shape, count, gang)| Op::Create { shape, count, gang }),
         1 => pick().prop_map(Op::Stop),
         1 => pick().prop_map(Op::Restart),
         1 => (pick(), any::<bool>()).prop_map(|(pick, force)| Op::Delete(pick, force)),
@@ -89,6 +100,10 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         3 => prop::collection::vec((pick(), node()), 1..6).prop_map(Op::Place),
         2 => node().prop_map(Op::PlaceAll),
         1 => (pick(), 0u8..3).prop_map(|(pick, reason)| Op::NoteUnplaced(pick, reason)),
+        2 => (pick(), node()).prop_map(|(pick, node)| Op::Move(pick, node)),
+        2 => (pick(), node(), prop_oneof![4 => Just(None), 1 => prop::collection::vec(pick(), 0..3).prop_map(Some)])
+            .prop_map(|(pick, node, victims)| Op::Preempt(pick, node, victims)),
+        2 => Just(Op::SettleClaims),
         8 => (prop_oneof![6 => Just(None), 1 => node().prop_map(Some)], pick(), any_state(), 0u64..3)
             .prop_map(|(node, pick, state, sequence)| Op::Report { node, pick, state, sequence }),
         1 => (0usize..6, 0u64..100).prop_map(|(count, age)| Op::RemoveFinished(count, age)),
@@ -100,7 +115,11 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op(), 1..80)
 }
 
+/// How many shapes of tasks there are.
+const SHAPES: usize = 16;
+
 fn shape(number: usize) -> TaskSpec {
+    let db = Mark::of_label("app", "db");
     match number {
         0 => spec(),
         1 => publishing(80),
@@ -108,6 +127,15 @@ fn shape(number: usize) -> TaskSpec {
         3 => restarting(RestartMode::OnFailure),
         4 => restarting(RestartMode::Always),
         5 => TaskSpec { on_node_loss: OnNodeLoss::Wait(Duration::from_secs(60)), ..spec() },
+        6 => publishing_any(1),
+        7 => publishing_any(3),
+        8 => publishing(20_001),
+        9 => labelled("app", "db"),
+        10 => of_priority(5),
+        11 => of_priority(-5),
+        12 => placed_by(PlacementPolicy { max_per_node: Some(1), ..PlacementPolicy::default() }),
+        13 => placed_by(PlacementPolicy { task_affinities: vec![db], ..PlacementPolicy::default() }),
+        14 => placed_by(PlacementPolicy { task_anti_affinities: vec![db], ..PlacementPolicy::default() }),
         _ => TaskSpec {
             restart: RestartPolicy { mode: RestartMode::Always, max_attempts: 2, ..RestartPolicy::default() },
             ..spec()
@@ -130,14 +158,25 @@ impl Cluster {
         AttemptKey { task_id, attempt: Attempt(current.saturating_add_signed(pick.off)) }
     }
 
+    fn preemption(&self, key: AttemptKey, node: u64, victims: Option<Vec<Pick>>) -> PreemptionOrder {
+        let priority = self.state.task(key.task_id).map(|task| task.spec.placement.priority);
+        let less_important = || self.state.placed_tasks(node_id(node), priority, usize::MAX, self.now);
+        let victims = match victims {
+            Some(picks) => picks.into_iter().map(|pick| self.picked(pick).task_id).collect(),
+            None => less_important().into_iter().map(|task| task.task_id).collect(),
+        };
+        PreemptionOrder { key, node_id: node_id(node), victims, unplaced_reason: "all is full".to_owned() }
+    }
+
     /// Runs a random command.
     pub(crate) fn apply(&mut self, op: &Op) -> Ran {
         let mut report = None;
         let refused = match op.clone() {
-            Op::Create { shape: number, count } => {
+            Op::Create { shape: number, count, gang } => {
                 let task_ids = (0..count).map(|nth| task_id(self.created + 1 + nth)).collect();
+                let gang_id = gang.then(|| GangId(Uuid::from_u64_pair(3, self.created)));
                 self.created += count;
-                let tasks = NewTasks { spec: Arc::new(shape(number)), task_ids, gang_id: None };
+                let tasks = NewTasks { spec: Arc::new(shape(number)), task_ids, gang_id };
                 let request = Some((format!("request {}", self.created), number as u64));
                 self.run(|draft| create_tasks(draft, &[tasks], request)).is_err()
             }
@@ -197,6 +236,16 @@ impl Cluster {
                 self.run(|draft| note_unplaced(draft, &[(key, format!("reason {reason}"))]));
                 false
             }
+            Op::Move(pick, node) => {
+                let key = self.picked(pick);
+                let attempt = Some(key.attempt);
+                self.run(|draft| move_task(draft, key.task_id, node_id(node), attempt, "so it was asked")).is_err()
+            }
+            Op::Preempt(pick, node, victims) => {
+                let order = self.preemption(self.picked(pick), node, victims);
+                self.run(|draft| commit_preemptions(draft, &[order])).committed.is_empty()
+            }
+            Op::SettleClaims => self.run(settle_claims) == 0,
             Op::Report { node, pick, state, sequence } => {
                 let key = self.picked(pick);
                 let task = self.state.task(key.task_id).cloned();

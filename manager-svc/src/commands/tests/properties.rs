@@ -4,30 +4,75 @@ use std::collections::BTreeSet;
 
 use davit_core::restart::RestartMode;
 use davit_core::state::{TaskEvent, TaskState, transition};
-use davit_core::task::Task;
+use davit_core::task::{AttemptStatus, DesiredState, Task};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use crate::commands::test_support::random::{Op, Ran, ops};
 use crate::commands::test_support::{Cluster, node_id};
+use crate::commands::{apply_reports, has_ripe_claim, settle_claims};
 use crate::state::{Batch, ClusterState, Versions};
 
 fn no_node_is_over_committed(state: &ClusterState) -> Result<(), TestCaseError> {
     for node in state.nodes() {
         let mut reserved = davit_core::resources::Resources::ZERO;
-        let mut ports = BTreeSet::new();
+        let (mut ports, mut numbers) = (BTreeSet::new(), BTreeSet::new());
         let on_node =
             |task: &&std::sync::Arc<Task>| task.status.node_id == Some(node.node_id) && task.status.state.is_on_node();
         for task in state.tasks().filter(on_node) {
             let needs = task.spec.requirements();
             reserved = reserved.saturating_add(needs.reservation);
-            for port in needs.host_ports {
+            let given = task.given_ports.iter().map(|port| (port.protocol, port.host_port));
+            for port in needs.host_ports.into_iter().chain(given) {
                 prop_assert!(ports.insert(port), "host port {port:?} is given twice on {}", node.description.name);
+            }
+            prop_assert_eq!(task.given_ports.len(), needs.dynamic_ports as usize, "a port is missing");
+            for port in &task.given_ports {
+                prop_assert!(numbers.insert(port.host_port), "number {} is given twice", port.host_port);
+                prop_assert!(node.description.port_range.is_some_and(|range| range.contains(port.host_port)));
+                prop_assert!(task.status.ports.contains(port), "{port:?} is not told of");
             }
         }
         prop_assert!(reserved.fits_in(node.description.allocatable), "{} is over-committed", node.description.name);
     }
     Ok(())
+}
+
+fn nobody_is_beside_whom_it_refuses(state: &ClusterState) -> Result<(), TestCaseError> {
+    for node in state.nodes() {
+        for task in state.tasks_on(node.node_id) {
+            let others = state.tasks_on(node.node_id).filter(|other| other.task_id != task.task_id);
+            for mark in others.flat_map(|other| other.spec.marks().collect::<Vec<_>>()) {
+                prop_assert!(!task.spec.placement.task_anti_affinities.contains(&mark), "{mark} is beside a refuser");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn claims_are_of_tasks_that_are_to_run(state: &ClusterState) -> Result<(), TestCaseError> {
+    for task in state.tasks().filter(|task| task.claim.is_some()) {
+        let waits_or_is_stopped = task.status.state == TaskState::Pending || !task.wants_current_attempt();
+        prop_assert!(task.desired_state == DesiredState::Running && waits_or_is_stopped, "{task:?}");
+        prop_assert!(state.placeable(jiff::Timestamp::MAX).all(|waiting| waiting.task_id != task.task_id));
+    }
+    Ok(())
+}
+
+/// Whoever was asked to stop does.
+fn let_all_stop(cluster: &mut Cluster) {
+    let stopping: Vec<_> = cluster
+        .state
+        .tasks()
+        .filter(|task| task.status.state.is_on_node())
+        .filter(|task| !task.wants_current_attempt() || task.status.state == TaskState::Stopping)
+        .cloned()
+        .collect();
+    for task in stopping {
+        let said = AttemptStatus { state: TaskState::Stopped, ..AttemptStatus::pending(task.status.attempt, "") };
+        let node_id = task.status.node_id.unwrap();
+        cluster.run(|draft| apply_reports(draft, node_id, vec![(task.task_id, said)]));
+    }
 }
 
 fn task_moved_by_the_table(before: &Task, after: &Task) -> Result<(), TestCaseError> {
@@ -93,8 +138,17 @@ proptest! {
                 prop_assert_eq!(cluster.state.revision(), revision);
             }
             no_node_is_over_committed(&cluster.state)?;
+            nobody_is_beside_whom_it_refuses(&cluster.state)?;
+            claims_are_of_tasks_that_are_to_run(&cluster.state)?;
             each_change_is_allowed(&batch, op)?;
             stale_reports_change_nothing(&ran, &batch)?;
         }
+        for _ in 0..3 {
+            let_all_stop(&mut cluster);
+            cluster.run(settle_claims);
+            no_node_is_over_committed(&cluster.state)?;
+        }
+        prop_assert_eq!(cluster.state.claimants().count(), 0, "a claim never ends");
+        prop_assert!(!has_ripe_claim(&cluster.state));
     }
 }

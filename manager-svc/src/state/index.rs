@@ -1,0 +1,269 @@
+//! What follows from the tasks: who waits, who has ended, what nodes hold. Brought from one version of a task to the next.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use davit_core::id::{GangId, NodeId, TaskId};
+use davit_core::placement::count_up;
+use davit_core::state::TaskState;
+use davit_core::task::{DesiredState, Task};
+use imbl::OrdSet;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::marks::CarriedMarks;
+use super::usage::is_stopping;
+use super::{ClusterState, NodeUsage};
+
+/// The order in which waiting tasks get nodes: the highest priority first, then who may have one longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PendingKey {
+    pub(super) rank: Reverse<i32>,
+    /// From when on it may have a node.
+    pub(super) due: Timestamp,
+    pub(super) task_id: TaskId,
+}
+
+impl PendingKey {
+    /// Before every task of that priority that is due at that time or later.
+    fn first(rank: Reverse<i32>, due: Timestamp) -> Self {
+        Self { rank, due, task_id: TaskId(Uuid::nil()) }
+    }
+
+    /// After every task of that priority that is due by that time.
+    fn last(rank: Reverse<i32>, due: Timestamp) -> Self {
+        Self { rank, due, task_id: TaskId(Uuid::max()) }
+    }
+}
+
+impl ClusterState {
+    /// Priorities of tasks that wait, the highest first.
+    fn waiting_priorities(&self) -> impl Iterator<Item = Reverse<i32>> {
+        let next = |rank: &Reverse<i32>| {
+            let lower = PendingKey::first(Reverse(rank.0.checked_sub(1)?), Timestamp::MIN);
+            Some(self.pending.get_next(&lower)?.rank)
+        };
+        std::iter::successors(self.pending.get_min().map(|key| key.rank), next)
+    }
+
+    /// Tasks that may be given a node now: the highest priority first, of equal priority the longest waiting.
+    pub fn placeable(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Task>> {
+        self.waiting_priorities()
+            .flat_map(move |rank| {
+                self.pending.range(PendingKey::first(rank, Timestamp::MIN)..=PendingKey::last(rank, now))
+            })
+            .filter_map(|key| self.tasks.get(&key.task_id))
+    }
+
+    /// When the next task may be given a node that may not have one yet.
+    #[must_use]
+    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let of_rank = |rank| {
+            let next = self.pending.get_next(&PendingKey::last(rank, now))?;
+            (next.rank == rank && next.due > now).then_some(next.due)
+        };
+        self.waiting_priorities().filter_map(of_rank).min()
+    }
+
+    /// Whether the same tasks wait as in another version, for the same time.
+    #[must_use]
+    pub(crate) fn waits_as(&self, other: &Waiting) -> bool {
+        self.pending.ptr_eq(&other.0)
+    }
+
+    /// Which tasks wait, to be compared later.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting(self.pending.clone())
+    }
+
+    /// Tasks of a gang that wait for nodes.
+    pub fn waiting_of_gang(&self, gang_id: GangId) -> impl Iterator<Item = &Arc<Task>> {
+        self.gangs.get(&gang_id).into_iter().flat_map(|members| members.iter()).filter_map(|id| self.tasks.get(id))
+    }
+
+    /// The highest priority of a waiting task that may preempt others.
+    #[must_use]
+    pub fn highest_preempting_priority(&self) -> Option<i32> {
+        self.preempting.get_max().map(|(priority, _)| *priority)
+    }
+
+    /// Tasks for which room on a node is kept.
+    pub fn claimants(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.claims.iter().filter_map(|task_id| self.tasks.get(task_id))
+    }
+
+    /// Brings every index from one version of a task to the next.
+    pub(super) fn reindex(&mut self, before: Option<&Task>, after: Option<&Task>) {
+        self.reindex_waiting(before, after);
+        let (ended_before, ended_after) = (before.and_then(finished_key), after.and_then(finished_key));
+        if let Some(key) = ended_before {
+            self.finished.remove(&key);
+        }
+        if let Some(key) = ended_after {
+            self.finished.insert(key);
+        }
+        if let Some(count) = before.and_then(|task| self.count_of(task)) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = after.and_then(|task| self.count_of(task)) {
+            *count += 1;
+        }
+        if let Some(task) = after.filter(|task| !task.is_finished())
+            && before.is_none_or(Task::is_finished)
+        {
+            self.mentions.add(&task.spec);
+        }
+        self.reindex_claim(before, after);
+        self.reindex_usage(before, after);
+        if let Some(task) = before.filter(|task| !task.is_finished())
+            && after.is_none_or(Task::is_finished)
+        {
+            self.mentions.remove(&task.spec);
+        }
+    }
+
+    fn reindex_waiting(&mut self, before: Option<&Task>, after: Option<&Task>) {
+        let (key_before, key_after) = (before.and_then(pending_key), after.and_then(pending_key));
+        if key_before == key_after {
+            return;
+        }
+        if let (Some(key), Some(task)) = (key_before, before) {
+            self.pending.remove(&key);
+            if let Some(gang_id) = task.gang_id
+                && let Some(members) = self.gangs.get_mut(&gang_id)
+            {
+                members.remove(&task.task_id);
+                if members.is_empty() {
+                    self.gangs.remove(&gang_id);
+                }
+            }
+            let priority = task.spec.placement.priority;
+            if task.spec.placement.may_preempt
+                && let Some(count) = self.preempting.get_mut(&priority)
+            {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.preempting.remove(&priority);
+                }
+            }
+        }
+        if let (Some(key), Some(task)) = (key_after, after) {
+            self.pending.insert(key);
+            if let Some(gang_id) = task.gang_id {
+                self.gangs.entry(gang_id).or_default().insert(task.task_id);
+            }
+            if task.spec.placement.may_preempt {
+                *self.preempting.entry(task.spec.placement.priority).or_default() += 1;
+            }
+        }
+    }
+
+    fn reindex_claim(&mut self, before: Option<&Task>, after: Option<&Task>) {
+        let (claimed_before, claimed_after) = (before.and_then(claimed), after.and_then(claimed));
+        if claimed_before == claimed_after {
+            return;
+        }
+        if let (Some(node_id), Some(task)) = (claimed_before, before) {
+            self.claims.remove(&task.task_id);
+            self.change_usage(node_id, |usage, _| {
+                usage.claims.remove(&task.task_id);
+            });
+        }
+        if let (Some(node_id), Some(task)) = (claimed_after, after) {
+            self.claims.insert(task.task_id);
+            self.change_usage(node_id, |usage, _| {
+                usage.claims.insert(task.task_id);
+            });
+        }
+    }
+
+    fn reindex_usage(&mut self, before: Option<&Task>, after: Option<&Task>) {
+        let (held_before, held_after) = (before.and_then(holder), after.and_then(holder));
+        if held_before == held_after {
+            return;
+        }
+        if let (Some((node_id, _)), Some(task)) = (held_before, before) {
+            self.change_usage(node_id, |usage, mentions| usage.remove(task, mentions));
+        }
+        if let (Some((node_id, _)), Some(task)) = (held_after, after) {
+            self.change_usage(node_id, |usage, mentions| usage.add(task, mentions));
+        }
+    }
+
+    fn change_usage(&mut self, node_id: NodeId, change: impl FnOnce(&mut NodeUsage, &super::marks::Mentions)) {
+        let usage = Arc::make_mut(self.usage.entry(node_id).or_default());
+        change(usage, &self.mentions);
+        if usage.is_empty() {
+            self.usage.remove(&node_id);
+        }
+    }
+
+    /// Makes the usage of nodes count exactly the marks that are mentioned. A mark that was never mentioned before costs a
+    /// look at every task on a node; that is rare.
+    pub(super) fn settle_marks(&mut self) {
+        let settlement = self.mentions.settle();
+        if settlement.fresh.is_empty() && settlement.dropped.is_empty() {
+            return;
+        }
+        let concerned: BTreeSet<NodeId> = {
+            let mut carried = CarriedMarks::new(&settlement.fresh);
+            let mut carries = |task_id: &TaskId| {
+                !settlement.fresh.is_empty()
+                    && self.tasks.get(task_id).is_some_and(|task| !carried.of(&task.spec).is_empty())
+            };
+            let mut is_concerned = |usage: &NodeUsage| {
+                usage.marks.keys().any(|mark| settlement.dropped.contains(mark)) || usage.tasks.iter().any(&mut carries)
+            };
+            self.usage.iter().filter(|(_, usage)| is_concerned(usage)).map(|(node_id, _)| *node_id).collect()
+        };
+        let mut carried = CarriedMarks::new(&settlement.fresh);
+        for node_id in concerned {
+            let Some(usage) = self.usage.get_mut(&node_id) else { continue };
+            let usage = Arc::make_mut(usage);
+            usage.marks.retain(|mark, _| !settlement.dropped.contains(mark));
+            for task_id in &usage.tasks {
+                let Some(task) = self.tasks.get(task_id) else { continue };
+                for mark in carried.of(&task.spec) {
+                    count_up(&mut usage.marks, mark);
+                }
+            }
+        }
+    }
+
+    fn count_of(&mut self, task: &Task) -> Option<&mut u64> {
+        let index = TaskState::ALL.iter().position(|state| *state == task.status.state)?;
+        self.counts.get_mut(index)
+    }
+}
+
+/// Which tasks wait in one version of the cluster.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waiting(OrdSet<PendingKey>);
+
+/// The node whose resources the task's current attempt holds, and whether it is about to give them back.
+fn holder(task: &Task) -> Option<(NodeId, bool)> {
+    let node_id = task.status.node_id.filter(|_| task.status.state.is_on_node())?;
+    Some((node_id, is_stopping(task)))
+}
+
+/// The node on which room is kept for the task.
+pub(super) fn claimed(task: &Task) -> Option<NodeId> {
+    let claim = task.claim.as_ref()?;
+    (!task.is_finished() && task.desired_state == DesiredState::Running).then_some(claim.node_id)
+}
+
+/// Where a task belongs in the index of waiting tasks; `None` if it does not wait for a node, or knows which one it gets.
+pub(super) fn pending_key(task: &Task) -> Option<PendingKey> {
+    let waits = task.status.state == TaskState::Pending && task.desired_state == DesiredState::Running;
+    (waits && task.claim.is_none()).then(|| PendingKey {
+        rank: Reverse(task.spec.placement.priority),
+        due: task.next_attempt_at.unwrap_or(Timestamp::UNIX_EPOCH),
+        task_id: task.task_id,
+    })
+}
+
+/// Where a task belongs in the index of ended tasks; `None` if it has not ended.
+fn finished_key(task: &Task) -> Option<(Timestamp, TaskId)> {
+    task.is_finished().then_some((task.updated_at, task.task_id))
+}
