@@ -4,6 +4,8 @@
 //! its field path, and turns domain types into responses. Nothing behind the edge sees a protobuf message.
 
 pub mod convert;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 
 /// Messages, clients and servers of package `davit.v1`; documented in the `.proto` files.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::disallowed_methods, unused_qualifications)]

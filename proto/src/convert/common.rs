@@ -1,8 +1,9 @@
-//! Field paths, ids, times and labels: what all conversions share.
+//! Ids, times and labels: what all conversions share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::path::{FieldPath, entry};
 use davit_core::id::{Attempt, NodeId, Revision, SessionId, TaskId};
 use davit_core::spec::{check_label_key, check_label_value};
 use davit_core::validate::Violations;
@@ -15,30 +16,12 @@ pub const MAX_LABELS: usize = 64;
 const MIN_TIMESTAMP_SECONDS: i64 = -62_135_596_800;
 /// The longest `google.protobuf.Duration`: about 10,000 years.
 const MAX_DURATION_SECONDS: u64 = 315_576_000_000;
-/// How much of a map's key a field path shows. Keys come from outside and may be of any length.
-const MAX_KEY_CHARS_IN_PATH: usize = 64;
-
-/// The path of a field of the message at `path`.
-pub(super) fn field(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-/// The path of an item of the repeated field at `path`.
-pub(super) fn item(path: &str, index: usize) -> String {
-    format!("{path}[{index}]")
-}
-
-/// The path of an entry of the map at `path`.
-pub(super) fn entry(path: &str, key: &str) -> String {
-    if key.chars().count() <= MAX_KEY_CHARS_IN_PATH {
-        return format!("{path}[{key:?}]");
-    }
-    let start: String = key.chars().take(MAX_KEY_CHARS_IN_PATH).collect();
-    format!("{path}[{:?}]", start + "…")
-}
+/// How much of a text that is no id is shown. It comes from outside and may be of any length.
+const MAX_SHOWN_CHARS: usize = 64;
 
 /// Keeps a value that must be there, or notes that it is missing.
-pub fn required<T>(value: Option<T>, path: &str, violations: &mut Violations) -> Option<T> {
+pub fn required<'a, T>(value: Option<T>, path: impl Into<FieldPath<'a>>, violations: &mut Violations) -> Option<T> {
+    let path = &path.into();
     if value.is_none() {
         violations.add(path, "is needed");
     }
@@ -46,21 +29,28 @@ pub fn required<T>(value: Option<T>, path: &str, violations: &mut Violations) ->
 }
 
 /// Reads the id of a task.
-pub fn parse_task_id(text: &str, path: &str, violations: &mut Violations) -> Option<TaskId> {
+pub fn parse_task_id<'a>(text: &str, path: impl Into<FieldPath<'a>>, violations: &mut Violations) -> Option<TaskId> {
+    let path = &path.into();
     parse_id(text, path, violations)
 }
 
 /// Reads the id of a node.
-pub fn parse_node_id(text: &str, path: &str, violations: &mut Violations) -> Option<NodeId> {
+pub fn parse_node_id<'a>(text: &str, path: impl Into<FieldPath<'a>>, violations: &mut Violations) -> Option<NodeId> {
+    let path = &path.into();
     parse_id(text, path, violations)
 }
 
 /// Reads the id of a session.
-pub fn parse_session_id(text: &str, path: &str, violations: &mut Violations) -> Option<SessionId> {
+pub fn parse_session_id<'a>(
+    text: &str,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<SessionId> {
+    let path = &path.into();
     parse_id(text, path, violations)
 }
 
-fn parse_id<T: std::str::FromStr>(text: &str, path: &str, violations: &mut Violations) -> Option<T> {
+fn parse_id<T: std::str::FromStr>(text: &str, path: &FieldPath<'_>, violations: &mut Violations) -> Option<T> {
     if text.is_empty() {
         violations.add(path, "is needed");
         return None;
@@ -68,14 +58,19 @@ fn parse_id<T: std::str::FromStr>(text: &str, path: &str, violations: &mut Viola
     if let Ok(id) = text.parse() {
         return Some(id);
     }
-    let shown: String = text.chars().take(MAX_KEY_CHARS_IN_PATH).collect();
+    let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
     let shown = shown.escape_debug();
     violations.add(path, format!("`{shown}` is not a UUID such as 0193a5c0-1c1e-7d3a-9a53-0f5be2f0a111"));
     None
 }
 
 /// Reads the number of an attempt.
-pub fn attempt_from_proto(number: u32, path: &str, violations: &mut Violations) -> Option<Attempt> {
+pub fn attempt_from_proto<'a>(
+    number: u32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<Attempt> {
+    let path = &path.into();
     if number == 0 {
         violations.add(path, "attempts are numbered from 1");
         return None;
@@ -90,11 +85,12 @@ pub fn etag(revision: Revision) -> String {
 }
 
 /// Reads a time.
-pub fn timestamp_from_proto(
+pub fn timestamp_from_proto<'a>(
     time: prost_types::Timestamp,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Timestamp> {
+    let path = &path.into();
     let valid = (0..1_000_000_000).contains(&time.nanos) && time.seconds >= MIN_TIMESTAMP_SECONDS;
     let read = if valid { Timestamp::new(time.seconds, time.nanos).ok() } else { None };
     if read.is_none() {
@@ -116,11 +112,12 @@ pub fn timestamp_to_proto(time: Timestamp) -> prost_types::Timestamp {
 }
 
 /// Reads a span of time, which must not be negative.
-pub fn duration_from_proto(
+pub fn duration_from_proto<'a>(
     duration: prost_types::Duration,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Duration> {
+    let path = &path.into();
     if duration.seconds < 0 || duration.nanos < 0 {
         violations.add(path, "must not be negative");
         return None;
@@ -147,12 +144,13 @@ pub fn duration_to_proto(duration: Duration) -> prost_types::Duration {
 }
 
 /// Checks labels: their keys, their values, and that there are at most `max` of them.
-pub fn labels_from_proto(
+pub fn labels_from_proto<'a>(
     labels: BTreeMap<String, String>,
     max: usize,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<BTreeMap<String, String>> {
+    let path = &path.into();
     let before = violations.0.len();
     if labels.len() > max {
         violations.add(path, format!("has at most {max} labels, this has {}", labels.len()));

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use davit_core::spec::{ContainerSpec, Mount, MountSource, Port, ProcessSpec, Tmpfs, Ulimit};
 use davit_core::validate::Violations;
 
-use super::common::{field, item};
 use super::enums::{port_protocol_to_proto, pull_policy_from_proto, pull_policy_to_proto};
 use super::kernel::{capabilities_from_proto, ulimits_from_proto};
+use super::path::{FieldPath, field, item};
 use super::port::ports_from_proto;
 use super::resources::MAX_BYTES;
 use super::text::{check_absolute_path, check_arguments, check_env, check_user, check_volume_name, check_working_dir};
@@ -16,7 +16,7 @@ use crate::v1;
 /// Reads a container.
 pub(super) fn container_from_proto(
     container: v1::ContainerSpec,
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Option<ContainerSpec> {
     let before = violations.0.len();
@@ -33,7 +33,7 @@ pub(super) fn container_from_proto(
     let cap_add = capabilities_from_proto(&container.cap_add, &field(path, "cap_add"), violations);
     let cap_drop = capabilities_from_proto(&container.cap_drop, &field(path, "cap_drop"), violations);
     let ulimits = ulimits_from_proto(container.ulimits, &field(path, "ulimits"), violations);
-    let pull_policy = pull_policy_from_proto(container.pull_policy, &field(path, "pull_policy"), violations);
+    let pull_policy = pull_policy_from_proto(container.pull_policy, field(path, "pull_policy"), violations);
     let (image, pull_policy) = (image?, pull_policy?);
     (violations.0.len() == before).then_some(ContainerSpec {
         image,
@@ -54,26 +54,31 @@ pub(super) fn container_from_proto(
 }
 
 /// Checks where something is mounted, and that nothing else is mounted there.
-fn check_target(target: &str, path: String, targets: &mut BTreeMap<String, String>, violations: &mut Violations) {
-    let Some(normal) = check_absolute_path(target, &path, violations) else { return };
+fn check_target(
+    target: &str,
+    path: &FieldPath<'_>,
+    targets: &mut BTreeMap<String, String>,
+    violations: &mut Violations,
+) {
+    let Some(normal) = check_absolute_path(target, path, violations) else { return };
     if normal == "/" {
         violations.add(path, "nothing can be mounted over the root directory");
     } else if let Some(first) = targets.get(&normal) {
         violations.add(path, format!("is the same place as {first}"));
     } else {
-        targets.insert(normal, path);
+        targets.insert(normal, path.to_string());
     }
 }
 
 fn mounts_from_proto(
     mounts: Vec<v1::Mount>,
-    path: &str,
+    path: &FieldPath<'_>,
     targets: &mut BTreeMap<String, String>,
     violations: &mut Violations,
 ) -> Vec<Mount> {
     let read = |(index, mount): (usize, v1::Mount)| {
         let path = item(path, index);
-        check_target(&mount.target, field(&path, "target"), targets, violations);
+        check_target(&mount.target, &field(&path, "target"), targets, violations);
         let source = match mount.source {
             Some(v1::mount::Source::BindPath(bind)) => {
                 check_absolute_path(&bind, &field(&path, "bind_path"), violations);
@@ -95,13 +100,13 @@ fn mounts_from_proto(
 
 fn tmpfs_from_proto(
     tmpfs: Vec<v1::Tmpfs>,
-    path: &str,
+    path: &FieldPath<'_>,
     targets: &mut BTreeMap<String, String>,
     violations: &mut Violations,
 ) -> Vec<Tmpfs> {
     let read = |(index, tmpfs): (usize, v1::Tmpfs)| {
         let path = item(path, index);
-        check_target(&tmpfs.target, field(&path, "target"), targets, violations);
+        check_target(&tmpfs.target, &field(&path, "target"), targets, violations);
         if tmpfs.size_bytes > MAX_BYTES {
             violations.add(field(&path, "size_bytes"), "is at most 1 PiB");
         }
@@ -113,13 +118,13 @@ fn tmpfs_from_proto(
 /// Reads a plain process.
 pub(super) fn process_from_proto(
     process: v1::ProcessSpec,
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Option<ProcessSpec> {
     let before = violations.0.len();
     let command_path = field(path, "command");
     match process.command.first() {
-        None => violations.add(&*command_path, "needs at least the program"),
+        None => violations.add(command_path, "needs at least the program"),
         Some(program) if program.is_empty() => violations.add(item(&command_path, 0), "the program must not be empty"),
         Some(_) => {}
     }

@@ -8,7 +8,7 @@ use davit_core::state::TaskState;
 use davit_core::task::DesiredState;
 use davit_core::validate::Violations;
 
-use super::common::item;
+use super::path::{FieldPath, item};
 use crate::v1;
 
 /// A protobuf enum that can name its choices.
@@ -47,7 +47,7 @@ fn names<E: Choices>() -> String {
 }
 
 /// The value of that number, or a violation that names all values.
-pub(super) fn known<E: Choices>(number: i32, path: &str, violations: &mut Violations) -> Option<E> {
+pub(super) fn known<E: Choices>(number: i32, path: &FieldPath<'_>, violations: &mut Violations) -> Option<E> {
     let value = E::try_from(number).ok();
     if value.is_none() {
         violations.add(path, format!("{number} is not a {}; use one of {}", E::NAME, names::<E>()));
@@ -56,7 +56,7 @@ pub(super) fn known<E: Choices>(number: i32, path: &str, violations: &mut Violat
 }
 
 /// Notes that a value is needed where none was given.
-fn needed<E: Choices, T>(path: &str, violations: &mut Violations) -> Option<T> {
+fn needed<E: Choices, T>(path: &FieldPath<'_>, violations: &mut Violations) -> Option<T> {
     violations.add(path, format!("is needed; use one of {}", names::<E>()));
     None
 }
@@ -64,16 +64,21 @@ fn needed<E: Choices, T>(path: &str, violations: &mut Violations) -> Option<T> {
 /// Reads each number of a repeated enum.
 fn each<T>(
     numbers: &[i32],
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
-    read: impl Fn(i32, &str, &mut Violations) -> Option<T>,
+    read: impl Fn(i32, &FieldPath<'_>, &mut Violations) -> Option<T>,
 ) -> Vec<T> {
     let read = |(index, number): (usize, &i32)| read(*number, &item(path, index), violations);
     numbers.iter().enumerate().filter_map(read).collect()
 }
 
 /// Reads what can run a task; it must be given.
-pub fn runtime_kind_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<RuntimeKind> {
+pub fn runtime_kind_from_proto<'a>(
+    number: i32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<RuntimeKind> {
+    let path = &path.into();
     match known(number, path, violations)? {
         v1::RuntimeKind::Unspecified => needed::<v1::RuntimeKind, _>(path, violations),
         v1::RuntimeKind::Docker => Some(RuntimeKind::Docker),
@@ -82,12 +87,15 @@ pub fn runtime_kind_from_proto(number: i32, path: &str, violations: &mut Violati
 }
 
 /// Reads all runtimes; those that can't be read are left out and noted.
-pub fn runtime_kinds_from_proto<C: FromIterator<RuntimeKind>>(
+pub fn runtime_kinds_from_proto<'a, C: FromIterator<RuntimeKind>>(
     numbers: &[i32],
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> C {
-    each(numbers, path, violations, runtime_kind_from_proto).into_iter().collect()
+    let path = &path.into();
+    each(numbers, path, violations, |number, path, found| runtime_kind_from_proto(number, path, found))
+        .into_iter()
+        .collect()
 }
 
 /// Writes what can run a task.
@@ -100,7 +108,12 @@ pub fn runtime_kind_to_proto(kind: RuntimeKind) -> v1::RuntimeKind {
 }
 
 /// Reads a node's state; it must be given.
-pub fn node_state_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<NodeState> {
+pub fn node_state_from_proto<'a>(
+    number: i32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<NodeState> {
+    let path = &path.into();
     match known(number, path, violations)? {
         v1::NodeState::Unspecified => needed::<v1::NodeState, _>(path, violations),
         v1::NodeState::Ready => Some(NodeState::Ready),
@@ -110,8 +123,13 @@ pub fn node_state_from_proto(number: i32, path: &str, violations: &mut Violation
 }
 
 /// Reads the states of a filter; those that can't be read are left out and noted.
-pub fn node_states_from_proto(numbers: &[i32], path: &str, violations: &mut Violations) -> Vec<NodeState> {
-    each(numbers, path, violations, node_state_from_proto)
+pub fn node_states_from_proto<'a>(
+    numbers: &[i32],
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Vec<NodeState> {
+    let path = &path.into();
+    each(numbers, path, violations, |number, path, found| node_state_from_proto(number, path, found))
 }
 
 /// Writes a node's state.
@@ -125,7 +143,12 @@ pub fn node_state_to_proto(state: NodeState) -> v1::NodeState {
 }
 
 /// Reads what is wanted of a task; it must be given.
-pub fn desired_state_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<DesiredState> {
+pub fn desired_state_from_proto<'a>(
+    number: i32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<DesiredState> {
+    let path = &path.into();
     match known(number, path, violations)? {
         v1::DesiredState::Unspecified => needed::<v1::DesiredState, _>(path, violations),
         v1::DesiredState::Running => Some(DesiredState::Running),
@@ -145,7 +168,12 @@ pub fn desired_state_to_proto(state: DesiredState) -> v1::DesiredState {
 }
 
 /// Reads a task's state; it must be given.
-pub fn task_state_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<TaskState> {
+pub fn task_state_from_proto<'a>(
+    number: i32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<TaskState> {
+    let path = &path.into();
     match known(number, path, violations)? {
         v1::TaskState::Unspecified => needed::<v1::TaskState, _>(path, violations),
         v1::TaskState::Pending => Some(TaskState::Pending),
@@ -161,8 +189,13 @@ pub fn task_state_from_proto(number: i32, path: &str, violations: &mut Violation
 }
 
 /// Reads the states of a filter; those that can't be read are left out and noted.
-pub fn task_states_from_proto(numbers: &[i32], path: &str, violations: &mut Violations) -> Vec<TaskState> {
-    each(numbers, path, violations, task_state_from_proto)
+pub fn task_states_from_proto<'a>(
+    numbers: &[i32],
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Vec<TaskState> {
+    let path = &path.into();
+    each(numbers, path, violations, |number, path, found| task_state_from_proto(number, path, found))
 }
 
 /// Writes a task's state.
@@ -182,7 +215,12 @@ pub fn task_state_to_proto(state: TaskState) -> v1::TaskState {
 }
 
 /// Reads a port's protocol; tcp unless given.
-pub fn port_protocol_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<PortProtocol> {
+pub fn port_protocol_from_proto<'a>(
+    number: i32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<PortProtocol> {
+    let path = &path.into();
     Some(match known(number, path, violations)? {
         v1::PortProtocol::Unspecified | v1::PortProtocol::Tcp => PortProtocol::Tcp,
         v1::PortProtocol::Udp => PortProtocol::Udp,
@@ -199,7 +237,12 @@ pub fn port_protocol_to_proto(protocol: PortProtocol) -> v1::PortProtocol {
 }
 
 /// Reads when an image is pulled; when it is missing, unless given.
-pub fn pull_policy_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<PullPolicy> {
+pub fn pull_policy_from_proto<'a>(
+    number: i32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<PullPolicy> {
+    let path = &path.into();
     Some(match known(number, path, violations)? {
         v1::PullPolicy::Unspecified | v1::PullPolicy::Missing => PullPolicy::Missing,
         v1::PullPolicy::Always => PullPolicy::Always,
@@ -218,7 +261,12 @@ pub fn pull_policy_to_proto(policy: PullPolicy) -> v1::PullPolicy {
 }
 
 /// Reads when a task runs again; never, unless given.
-pub fn restart_mode_from_proto(number: i32, path: &str, violations: &mut Violations) -> Option<RestartMode> {
+pub fn restart_mode_from_proto<'a>(
+    number: i32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<RestartMode> {
+    let path = &path.into();
     Some(match known(number, path, violations)? {
         v1::RestartMode::Unspecified | v1::RestartMode::Never => RestartMode::Never,
         v1::RestartMode::OnFailure => RestartMode::OnFailure,

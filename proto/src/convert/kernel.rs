@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use davit_core::spec::{Capability, Ulimit};
 use davit_core::validate::Violations;
 
-use super::common::{field, item};
+use super::path::{FieldPath, field, item};
 use crate::v1;
 
 /// Every kernel capability up to Linux 6, and `ALL`.
@@ -74,7 +74,11 @@ const ULIMITS: [&str; 15] = [
 ];
 
 /// Reads capabilities, with or without `CAP_` in any case; kept in upper case without it.
-pub(super) fn capabilities_from_proto(names: &[String], path: &str, violations: &mut Violations) -> Vec<Capability> {
+pub(super) fn capabilities_from_proto(
+    names: &[String],
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Vec<Capability> {
     let read = |(index, given): (usize, &String)| {
         let upper = given.to_ascii_uppercase();
         let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
@@ -91,7 +95,11 @@ pub(super) fn capabilities_from_proto(names: &[String], path: &str, violations: 
 }
 
 /// Reads ulimits, each of which may be given once.
-pub(super) fn ulimits_from_proto(ulimits: Vec<v1::Ulimit>, path: &str, violations: &mut Violations) -> Vec<Ulimit> {
+pub(super) fn ulimits_from_proto(
+    ulimits: Vec<v1::Ulimit>,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Vec<Ulimit> {
     const MAX: u64 = i64::MAX.unsigned_abs();
     let mut names = BTreeSet::new();
     let mut read = |(index, ulimit): (usize, v1::Ulimit)| {

@@ -2,7 +2,8 @@
 //!
 //! Inwards, `X_from_proto(message, path, violations)` gives the domain value, or `None` after it noted **everything** that is
 //! wrong, each with its field path from the request's root as protobuf names it (`spec.container.ports[1].host_port`).
-//! `path` is where the message stands in the request; empty for the request itself. Outwards, `x_to_proto` can't fail.
+//! `path` is where the message stands in the request, as text or as [`FieldPath`]; empty for the request itself. Outwards,
+//! `x_to_proto` can't fail.
 //! Nothing here panics, whatever comes in.
 
 mod common;
@@ -10,6 +11,7 @@ mod container;
 mod enums;
 mod kernel;
 mod node;
+mod path;
 mod placement;
 mod placement_policy;
 mod policy;
@@ -36,6 +38,7 @@ pub use self::enums::{
     task_states_from_proto,
 };
 pub use self::node::{NodeUsage, node_stats_from_proto, node_stats_to_proto, node_to_proto};
+pub use self::path::FieldPath;
 pub use self::placement::{
     NodeCost, PlacementGroup, node_scores_from_proto, node_view_from_proto, node_view_to_proto, node_views_from_proto,
     placement_group_from_proto, placement_group_to_proto, placement_groups_from_proto,

@@ -4,8 +4,9 @@ use davit_core::node::{Node, NodeStats};
 use davit_core::resources::Resources;
 use davit_core::validate::Violations;
 
-use super::common::{etag, field, required, timestamp_from_proto, timestamp_to_proto};
+use super::common::{etag, required, timestamp_from_proto, timestamp_to_proto};
 use super::enums::{node_state_to_proto, runtime_kind_to_proto};
+use super::path::{FieldPath, field};
 use super::port::port_range_to_proto;
 use super::resources::resources_to_proto;
 use crate::v1;
@@ -53,10 +54,15 @@ pub fn node_to_proto(node: &Node, usage: &NodeUsage) -> v1::Node {
 }
 
 /// Reads what was measured on a node.
-pub fn node_stats_from_proto(stats: v1::NodeStats, path: &str, violations: &mut Violations) -> Option<NodeStats> {
+pub fn node_stats_from_proto<'a>(
+    stats: v1::NodeStats,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<NodeStats> {
+    let path = &path.into();
     let time_path = field(path, "measure_time");
-    let measured_at = required(stats.measure_time, &time_path, violations)
-        .and_then(|time| timestamp_from_proto(time, &time_path, violations));
+    let measured_at = required(stats.measure_time, time_path, violations)
+        .and_then(|time| timestamp_from_proto(time, time_path, violations));
     if !stats.load_1m.is_finite() || stats.load_1m < 0.0 {
         violations.add(field(path, "load_1m"), "is a finite number from zero up");
         return None;

@@ -7,9 +7,10 @@ use davit_core::placement::{NodeView, PlacedTask, PlacementRequest};
 use davit_core::spec::{PRIORITIES, check_name};
 use davit_core::validate::Violations;
 
-use super::common::{MAX_LABELS, field, item, labels_from_proto, parse_node_id, parse_task_id, required};
+use super::common::{MAX_LABELS, labels_from_proto, parse_node_id, parse_task_id, required};
 use super::enums::{node_state_from_proto, node_state_to_proto, runtime_kind_to_proto, runtime_kinds_from_proto};
 use super::node::{node_stats_from_proto, node_stats_to_proto};
+use super::path::{FieldPath, field, item};
 use super::port::{port_range_from_proto, port_range_to_proto};
 use super::requirements::{
     host_port_to_proto, host_ports_from_proto, mark_counts_from_proto, mark_counts_to_proto, preferences_from_proto,
@@ -41,23 +42,28 @@ pub struct NodeCost {
 }
 
 /// Reads a node.
-pub fn node_view_from_proto(node: v1::PlacementNode, path: &str, violations: &mut Violations) -> Option<NodeView> {
+pub fn node_view_from_proto<'a>(
+    node: v1::PlacementNode,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<NodeView> {
+    let path = &path.into();
     let before = violations.0.len();
-    let node_id = parse_node_id(&node.node_id, &field(path, "node_id"), violations);
+    let node_id = parse_node_id(&node.node_id, field(path, "node_id"), violations);
     violations.check(field(path, "name"), check_name(&node.name));
     // The worker's and the user's labels together.
-    let labels = labels_from_proto(node.labels, 2 * MAX_LABELS, &field(path, "labels"), violations);
-    let state = node_state_from_proto(node.state, &field(path, "state"), violations);
-    let runtimes = runtime_kinds_from_proto(&node.runtimes, &field(path, "runtimes"), violations);
-    let allocatable = node_resources_from_proto(node.allocatable, &field(path, "allocatable"), violations);
+    let labels = labels_from_proto(node.labels, 2 * MAX_LABELS, field(path, "labels"), violations);
+    let state = node_state_from_proto(node.state, field(path, "state"), violations);
+    let runtimes = runtime_kinds_from_proto(&node.runtimes, field(path, "runtimes"), violations);
+    let allocatable = node_resources_from_proto(node.allocatable, field(path, "allocatable"), violations);
     let reserved = node.reserved.unwrap_or_default();
-    let reserved = node_resources_from_proto(Some(reserved), &field(path, "reserved"), violations);
+    let reserved = node_resources_from_proto(Some(reserved), field(path, "reserved"), violations);
     let host_ports = host_ports_from_proto(&node.host_ports, &field(path, "host_ports"), violations);
-    let port_range = port_range_from_proto(node.port_range, &field(path, "port_range"), violations);
+    let port_range = port_range_from_proto(node.port_range, field(path, "port_range"), violations);
     let marks = mark_counts_from_proto(&node.marks, &field(path, "marks"), violations);
     let refused = mark_counts_from_proto(&node.refused_marks, &field(path, "refused_marks"), violations);
     let tasks = placed_tasks_from_proto(node.tasks, &field(path, "tasks"), violations);
-    let stats = node.stats.and_then(|stats| node_stats_from_proto(stats, &field(path, "stats"), violations));
+    let stats = node.stats.and_then(|stats| node_stats_from_proto(stats, field(path, "stats"), violations));
     let view = NodeView {
         node_id: node_id?,
         name: node.name,
@@ -82,17 +88,18 @@ pub fn node_view_from_proto(node: v1::PlacementNode, path: &str, violations: &mu
 }
 
 /// Reads nodes, of which no two may have the same id.
-pub fn node_views_from_proto(
+pub fn node_views_from_proto<'a>(
     nodes: Vec<v1::PlacementNode>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Vec<NodeView>> {
+    let path = &path.into();
     let before = violations.0.len();
     let mut ids = BTreeSet::new();
     let mut read = Vec::with_capacity(nodes.len());
     for (index, node) in nodes.into_iter().enumerate() {
         let path = item(path, index);
-        let Some(view) = node_view_from_proto(node, &path, violations) else { continue };
+        let Some(view) = node_view_from_proto(node, path, violations) else { continue };
         if !ids.insert(view.node_id) {
             violations.add(field(&path, "node_id"), format!("{} is given twice", view.node_id));
         }
@@ -127,15 +134,19 @@ pub fn node_view_to_proto(node: &NodeView) -> v1::PlacementNode {
 }
 
 /// Reads the tasks of a node that may be stopped or moved, each once.
-fn placed_tasks_from_proto(tasks: Vec<v1::PlacedTask>, path: &str, violations: &mut Violations) -> Vec<PlacedTask> {
+fn placed_tasks_from_proto(
+    tasks: Vec<v1::PlacedTask>,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Vec<PlacedTask> {
     let mut ids = BTreeSet::new();
     let mut read = Vec::with_capacity(tasks.len());
     for (index, task) in tasks.into_iter().enumerate() {
         let path = item(path, index);
-        let task_id = parse_task_id(&task.task_id, &field(&path, "task_id"), violations);
+        let task_id = parse_task_id(&task.task_id, field(&path, "task_id"), violations);
         let requirements_path = field(&path, "requirements");
-        let requirements = required(task.requirements, &requirements_path, violations)
-            .and_then(|requirements| requirements_from_proto(&requirements, &requirements_path, violations));
+        let requirements = required(task.requirements, requirements_path, violations)
+            .and_then(|requirements| requirements_from_proto(&requirements, requirements_path, violations));
         let (Some(task_id), Some(requirements)) = (task_id, requirements) else { continue };
         if !ids.insert(task_id) {
             violations.add(field(&path, "task_id"), format!("{task_id} is given twice"));
@@ -156,11 +167,12 @@ fn placed_task_to_proto(task: &PlacedTask) -> v1::PlacedTask {
 }
 
 /// Reads one group of like tasks. Whether there is such an algorithm is for the scheduler to say.
-pub fn placement_group_from_proto(
+pub fn placement_group_from_proto<'a>(
     group: v1::PlacementGroup,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<PlacementGroup> {
+    let path = &path.into();
     let before = violations.0.len();
     if group.group_id.is_empty() {
         violations.add(field(path, "group_id"), "is needed");
@@ -173,9 +185,9 @@ pub fn placement_group_from_proto(
         violations.add(field(path, "priority"), format!("{} is not {least} to {most}", group.priority));
     }
     let requirements_path = field(path, "requirements");
-    let preferences = preferences_from_proto(group.preferences.as_ref(), &field(path, "preferences"), violations);
-    let requirements = required(group.requirements, &requirements_path, violations)
-        .and_then(|requirements| requirements_from_proto(&requirements, &requirements_path, violations))?;
+    let preferences = preferences_from_proto(group.preferences.as_ref(), field(path, "preferences"), violations);
+    let requirements = required(group.requirements, requirements_path, violations)
+        .and_then(|requirements| requirements_from_proto(&requirements, requirements_path, violations))?;
     let request = PlacementRequest {
         requirements,
         preferences: preferences?,
@@ -188,17 +200,18 @@ pub fn placement_group_from_proto(
 }
 
 /// Reads the groups of a batch, of which no two may have the same id.
-pub fn placement_groups_from_proto(
+pub fn placement_groups_from_proto<'a>(
     groups: Vec<v1::PlacementGroup>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Vec<PlacementGroup>> {
+    let path = &path.into();
     let before = violations.0.len();
     let mut ids = BTreeSet::new();
     let mut read = Vec::with_capacity(groups.len());
     for (index, group) in groups.into_iter().enumerate() {
         let path = item(path, index);
-        let Some(group) = placement_group_from_proto(group, &path, violations) else { continue };
+        let Some(group) = placement_group_from_proto(group, path, violations) else { continue };
         if !ids.insert(group.group_id.clone()) {
             violations.add(field(&path, "group_id"), "is given twice");
         }
@@ -223,11 +236,12 @@ pub fn placement_group_to_proto(group: &PlacementGroup) -> v1::PlacementGroup {
 }
 
 /// Reads what nodes would cost: at least one node, each once, each with a finite cost.
-pub fn node_scores_from_proto(
+pub fn node_scores_from_proto<'a>(
     scores: &[v1::NodeScore],
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Vec<NodeCost>> {
+    let path = &path.into();
     let before = violations.0.len();
     if scores.is_empty() {
         violations.add(path, "needs at least one score");
@@ -240,7 +254,7 @@ pub fn node_scores_from_proto(
             violations.add(field(&path, "cost"), "must be finite");
         }
         let id_path = field(&path, "node_id");
-        let Some(node_id) = parse_node_id(&score.node_id, &id_path, violations) else { continue };
+        let Some(node_id) = parse_node_id(&score.node_id, id_path, violations) else { continue };
         if !ids.insert(node_id) {
             violations.add(id_path, format!("{node_id} is given twice"));
         }

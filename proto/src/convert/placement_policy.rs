@@ -6,7 +6,7 @@ use davit_core::placement::{Mark, Platform};
 use davit_core::spec::{PRIORITIES, PlacementPolicy};
 use davit_core::validate::Violations;
 
-use super::common::{field, item};
+use super::path::{FieldPath, field, item};
 use super::requirements::{
     affinities_from_proto, affinities_to_proto, marks_from_proto, spread_from_proto, spread_to_proto,
 };
@@ -35,7 +35,7 @@ impl Owner<'_> {
 pub(super) fn placement_policy_from_proto(
     policy: Option<v1::PlacementPolicy>,
     owner: &Owner<'_>,
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Option<PlacementPolicy> {
     let Some(policy) = policy else { return Some(PlacementPolicy::default()) };
@@ -43,7 +43,7 @@ pub(super) fn placement_policy_from_proto(
     let algorithm_path = field(path, "algorithm");
     if policy.algorithm.len() > MAX_ALGORITHM_BYTES {
         violations.add(algorithm_path, format!("has at most {MAX_ALGORITHM_BYTES} bytes"));
-    } else {
+    } else if !policy.algorithm.is_empty() {
         check_printable(&policy.algorithm, &algorithm_path, violations);
     }
     let platform = violations.check(field(path, "platform"), policy.platform.parse::<Platform>());

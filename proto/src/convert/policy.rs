@@ -6,8 +6,9 @@ use davit_core::restart::RestartPolicy;
 use davit_core::spec::{OnNodeLoss, STOP_SIGNALS, StopPolicy};
 use davit_core::validate::Violations;
 
-use super::common::{duration_from_proto, duration_to_proto, field};
+use super::common::{duration_from_proto, duration_to_proto};
 use super::enums::{known, restart_mode_from_proto, restart_mode_to_proto};
+use super::path::{FieldPath, field};
 use crate::v1;
 
 const MIN_RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -19,7 +20,7 @@ fn bounded(
     duration: Option<prost_types::Duration>,
     default: Duration,
     (max, max_in_words): (Duration, &str),
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Option<Duration> {
     let Some(duration) = duration else { return Some(default) };
@@ -32,21 +33,22 @@ fn bounded(
 }
 
 /// Reads what follows the end of an attempt; nothing, unless given.
-pub fn restart_policy_from_proto(
+pub fn restart_policy_from_proto<'a>(
     policy: Option<v1::RestartPolicy>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<RestartPolicy> {
+    let path = &path.into();
     let default = RestartPolicy::default();
     let Some(policy) = policy else { return Some(default) };
     let day = (MAX_POLICY_TIME, "24 h");
     let (initial_path, max_path) = (field(path, "initial_delay"), field(path, "max_delay"));
-    let mode = restart_mode_from_proto(policy.mode, &field(path, "mode"), violations);
+    let mode = restart_mode_from_proto(policy.mode, field(path, "mode"), violations);
     let initial_delay =
         bounded(policy.initial_delay, default.initial_delay, day, &initial_path, violations).filter(|delay| {
             let long_enough = *delay >= MIN_RESTART_DELAY;
             if !long_enough {
-                violations.add(&*initial_path, "is at least 100 ms");
+                violations.add(initial_path, "is at least 100 ms");
             }
             long_enough
         });
@@ -77,11 +79,12 @@ pub fn restart_policy_to_proto(policy: &RestartPolicy) -> v1::RestartPolicy {
 }
 
 /// Reads how an attempt is stopped.
-pub fn stop_policy_from_proto(
+pub fn stop_policy_from_proto<'a>(
     policy: Option<v1::StopPolicy>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<StopPolicy> {
+    let path = &path.into();
     let default = StopPolicy::default();
     let Some(policy) = policy else { return Some(default) };
     let signal_known = policy.signal.is_empty() || STOP_SIGNALS.contains(&policy.signal.as_str());
@@ -100,11 +103,12 @@ pub fn stop_policy_to_proto(policy: &StopPolicy) -> v1::StopPolicy {
 }
 
 /// Reads what the manager does when the node goes down; it replaces at once, unless given.
-pub fn on_node_loss_from_proto(
+pub fn on_node_loss_from_proto<'a>(
     policy: Option<v1::NodeLossPolicy>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<OnNodeLoss> {
+    let path = &path.into();
     let Some(policy) = policy else { return Some(OnNodeLoss::default()) };
     let wait_path = field(path, "wait");
     let action = known(policy.action, &field(path, "action"), violations);

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use davit_core::constraint::{Attribute, Constraint};
+use davit_core::constraint::Attribute;
 use davit_core::placement::{
     Affinity, HostPort, MAX_WEIGHT, Mark, MaxPerNode, Preferences, RecentFailures, Requirements, SpreadOver,
 };
 use davit_core::validate::Violations;
 
-use super::common::{field, item, parse_node_id};
+use super::common::parse_node_id;
 use super::enums::{port_protocol_from_proto, port_protocol_to_proto, runtime_kind_from_proto, runtime_kind_to_proto};
+use super::path::{FieldPath, field, item};
 use super::port::port_number;
 use super::resources::{resources_to_proto, task_amounts_from_proto};
-use super::task_spec::constraints_from_proto;
+use super::task_spec::{constraints_from_proto, expression_from_proto};
 use crate::v1;
 
 /// How many marks of one kind a task may have: its labels and its name.
@@ -30,13 +31,13 @@ const MAX_MARK_COUNTS: usize = 100_000;
 
 pub(super) fn host_ports_from_proto(
     ports: &[v1::HostPort],
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> BTreeSet<HostPort> {
     let mut read = BTreeSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = item(path, index);
-        let protocol = port_protocol_from_proto(port.protocol, &field(&path, "protocol"), violations);
+        let protocol = port_protocol_from_proto(port.protocol, field(&path, "protocol"), violations);
         let number = port_number(port.port, &field(&path, "port"), violations);
         if let (Some(protocol), Some(number)) = (protocol, number)
             && !read.insert((protocol, number))
@@ -54,7 +55,12 @@ pub fn host_port_to_proto((protocol, port): HostPort) -> v1::HostPort {
 }
 
 /// Reads marks; sorted, without repeats.
-pub(super) fn marks_from_proto(texts: &[String], max: usize, path: &str, violations: &mut Violations) -> Vec<Mark> {
+pub(super) fn marks_from_proto(
+    texts: &[String],
+    max: usize,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Vec<Mark> {
     if texts.len() > max {
         violations.add(path, format!("has at most {max}, this has {}", texts.len()));
         return Vec::new();
@@ -73,7 +79,7 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 /// Reads how many tasks carry each mark.
 pub(super) fn mark_counts_from_proto(
     counts: &[v1::MarkCount],
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> BTreeMap<Mark, u32> {
     if counts.len() > MAX_MARK_COUNTS {
@@ -98,16 +104,17 @@ pub(super) fn mark_counts_to_proto(counts: &BTreeMap<Mark, u32>) -> Vec<v1::Mark
 }
 
 /// Reads what a task needs of a node.
-pub fn requirements_from_proto(
+pub fn requirements_from_proto<'a>(
     requirements: &v1::PlacementRequirements,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Requirements> {
+    let path = &path.into();
     let before = violations.0.len();
-    let runtime = runtime_kind_from_proto(requirements.runtime, &field(path, "runtime"), violations);
+    let runtime = runtime_kind_from_proto(requirements.runtime, field(path, "runtime"), violations);
     let reservation = task_amounts_from_proto(requirements.reservation, &field(path, "reservation"), violations);
     let platform = violations.check(field(path, "platform"), requirements.platform.parse());
-    let constraints = constraints_from_proto(&requirements.constraints, &field(path, "constraints"), violations);
+    let constraints = constraints_from_proto(&requirements.constraints, field(path, "constraints"), violations);
     let host_ports = host_ports_from_proto(&requirements.host_ports, &field(path, "host_ports"), violations);
     let max_per_node = match (requirements.max_per_node, requirements.max_per_node_mark.as_str()) {
         (0, "") => None,
@@ -162,7 +169,7 @@ pub fn requirements_to_proto(requirements: &Requirements) -> v1::PlacementRequir
 /// Reads likes and dislikes of nodes.
 pub(super) fn affinities_from_proto(
     affinities: &[v1::NodeAffinity],
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Vec<Affinity> {
     if affinities.len() > MAX_AFFINITIES {
@@ -172,7 +179,7 @@ pub(super) fn affinities_from_proto(
     let mut read = Vec::with_capacity(affinities.len());
     for (index, affinity) in affinities.iter().enumerate() {
         let path = item(path, index);
-        let expression = violations.check(field(&path, "expression"), affinity.expression.parse::<Constraint>());
+        let expression = expression_from_proto(&affinity.expression, &field(&path, "expression"), violations);
         let weight = affinity.weight;
         if weight == 0 || !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&weight) {
             violations.add(field(&path, "weight"), format!("{weight} is not -{MAX_WEIGHT} to {MAX_WEIGHT} without 0"));
@@ -191,7 +198,7 @@ pub(super) fn affinities_to_proto(affinities: &[Affinity]) -> Vec<v1::NodeAffini
 /// Reads what tasks are spread over.
 pub(super) fn spread_from_proto(
     spread: &[v1::SpreadPreference],
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Vec<SpreadOver> {
     if spread.len() > MAX_SPREADS {
@@ -226,31 +233,36 @@ pub(super) fn spread_to_proto(spread: &[SpreadOver]) -> Vec<v1::SpreadPreference
 }
 
 /// Reads what a task would like of its node; nothing, unless given.
-pub fn preferences_from_proto(
+pub fn preferences_from_proto<'a>(
     preferences: Option<&v1::PlacementPreferences>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Preferences> {
+    let path = &path.into();
     let Some(preferences) = preferences else { return Some(Preferences::default()) };
     let before = violations.0.len();
     let affinities = affinities_from_proto(&preferences.affinities, &field(path, "affinities"), violations);
     let spread = spread_from_proto(&preferences.spread, &field(path, "spread"), violations);
     let mark_path = field(path, "spread_mark");
-    let spread_set = match (spread.is_empty(), preferences.spread_mark.as_str()) {
+    let spread_set = match (preferences.spread.is_empty(), preferences.spread_mark.as_str()) {
         (true, "") => None,
-        (_, text) => violations.check(mark_path, text.parse::<Mark>()),
+        (true, _) => {
+            violations.add(mark_path, "has a meaning only with spread");
+            None
+        }
+        (false, text) => violations.check(mark_path, text.parse::<Mark>()),
     };
     let failures_path = field(path, "recent_failures");
     let mut recent_failures = Vec::new();
     if preferences.recent_failures.len() > MAX_RECENT_FAILURES {
-        violations.add(&*failures_path, format!("has at most {MAX_RECENT_FAILURES}"));
+        violations.add(failures_path, format!("has at most {MAX_RECENT_FAILURES}"));
     } else {
         for (index, failures) in preferences.recent_failures.iter().enumerate() {
             let path = item(&failures_path, index);
             if failures.count == 0 {
                 violations.add(field(&path, "count"), "is at least 1");
             }
-            let node_id = parse_node_id(&failures.node_id, &field(&path, "node_id"), violations);
+            let node_id = parse_node_id(&failures.node_id, field(&path, "node_id"), violations);
             recent_failures.extend(node_id.map(|node_id| RecentFailures { node_id, count: failures.count }));
         }
     }

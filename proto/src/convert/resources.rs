@@ -5,7 +5,7 @@ use davit_core::resources::{HumanBytes, HumanCpus, ResourceRequirements, Resourc
 use davit_core::spec::MIN_MEMORY_LIMIT_BYTES;
 use davit_core::validate::Violations;
 
-use super::common::field;
+use super::path::{FieldPath, field};
 use crate::v1;
 
 /// The most cpu that a task may ask for: 1,024 cores.
@@ -28,7 +28,7 @@ fn plain(resources: v1::Resources) -> Resources {
 /// Reads what a task asks for; nothing, unless given.
 pub(super) fn task_amounts_from_proto(
     resources: Option<v1::Resources>,
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Option<Resources> {
     let before = violations.0.len();
@@ -47,11 +47,12 @@ pub(super) fn task_amounts_from_proto(
 }
 
 /// Reads what a node has; it must be given.
-pub fn node_resources_from_proto(
+pub fn node_resources_from_proto<'a>(
     resources: Option<v1::Resources>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Resources> {
+    let path = &path.into();
     let resources = plain(super::required(resources, path, violations)?);
     let before = violations.0.len();
     for (name, _, amount) in dimensions(Resources::ZERO, resources) {
@@ -73,12 +74,13 @@ pub(super) fn dimensions(a: Resources, b: Resources) -> [(&'static str, u64, u64
 
 /// Reads what is set aside for a task and what is enforced on it. What can be enforced depends on the runtime; while that is
 /// not known (`None`, because it is wrong itself), only what holds for every runtime is checked.
-pub fn task_resources_from_proto(
+pub fn task_resources_from_proto<'a>(
     requirements: Option<v1::ResourceRequirements>,
     runtime: Option<RuntimeKind>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<ResourceRequirements> {
+    let path = &path.into();
     let requirements = requirements.unwrap_or_default();
     let before = violations.0.len();
     let limit_path = field(path, "limit");
@@ -87,7 +89,7 @@ pub fn task_resources_from_proto(
     let (reservation, limit) = (reservation?, limit?);
     if runtime == Some(RuntimeKind::Process) {
         if limit != Resources::ZERO {
-            violations.add(&*limit_path, "limits are not enforced on processes; leave it unset");
+            violations.add(limit_path, "limits are not enforced on processes; leave it unset");
         }
     } else {
         check_container_limit(reservation, limit, &limit_path, violations);
@@ -95,7 +97,7 @@ pub fn task_resources_from_proto(
     (violations.0.len() == before).then_some(ResourceRequirements { reservation, limit })
 }
 
-fn check_container_limit(reservation: Resources, limit: Resources, path: &str, violations: &mut Violations) {
+fn check_container_limit(reservation: Resources, limit: Resources, path: &FieldPath<'_>, violations: &mut Violations) {
     for (name, reserved, limit) in dimensions(reservation, limit) {
         let path = field(path, name);
         let too_small = match name {

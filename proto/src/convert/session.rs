@@ -10,13 +10,14 @@ use davit_core::task::{AttemptStatus, DesiredState, PortBinding, PullProgress};
 use davit_core::validate::Violations;
 
 use super::common::{
-    MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, field, item, labels_from_proto,
-    parse_node_id, parse_session_id, parse_task_id, required, timestamp_from_proto,
+    MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, labels_from_proto, parse_node_id,
+    parse_session_id, parse_task_id, required, timestamp_from_proto,
 };
 use super::enums::{
     desired_state_from_proto, desired_state_to_proto, port_protocol_from_proto, runtime_kind_to_proto,
     runtime_kinds_from_proto, task_state_from_proto,
 };
+use super::path::{FieldPath, field, item};
 use super::port::{port_number, port_range_from_proto, port_range_to_proto};
 use super::resources::{dimensions, node_resources_from_proto, resources_to_proto};
 use super::task::{attempt_status_to_proto, port_binding_to_proto};
@@ -67,20 +68,25 @@ pub struct Assignment {
 }
 
 /// Reads a registration.
-pub fn register_from_proto(register: v1::Register, path: &str, violations: &mut Violations) -> Option<Registration> {
+pub fn register_from_proto<'a>(
+    register: v1::Register,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<Registration> {
+    let path = &path.into();
     let before = violations.0.len();
-    let node_id = parse_node_id(&register.node_id, &field(path, "node_id"), violations);
+    let node_id = parse_node_id(&register.node_id, field(path, "node_id"), violations);
     violations.check(field(path, "name"), check_name(&register.name));
     check_printable(&register.address, &field(path, "address"), violations);
     check_printable(&register.os, &field(path, "os"), violations);
     check_printable(&register.arch, &field(path, "arch"), violations);
     check_printable(&register.worker_version, &field(path, "worker_version"), violations);
-    let labels = labels_from_proto(register.labels, MAX_LABELS, &field(path, "labels"), violations);
-    let capacity = node_resources_from_proto(register.capacity, &field(path, "capacity"), violations);
+    let labels = labels_from_proto(register.labels, MAX_LABELS, field(path, "labels"), violations);
+    let capacity = node_resources_from_proto(register.capacity, field(path, "capacity"), violations);
     let allocatable_path = field(path, "allocatable");
-    let allocatable = node_resources_from_proto(register.allocatable, &allocatable_path, violations);
-    let runtimes = runtime_kinds_from_proto(&register.runtimes, &field(path, "runtimes"), violations);
-    let port_range = port_range_from_proto(register.port_range, &field(path, "port_range"), violations);
+    let allocatable = node_resources_from_proto(register.allocatable, allocatable_path, violations);
+    let runtimes = runtime_kinds_from_proto(&register.runtimes, field(path, "runtimes"), violations);
+    let port_range = port_range_from_proto(register.port_range, field(path, "port_range"), violations);
     let attempts = attempt_reports_from_proto(register.attempts, &field(path, "attempts"), violations);
     let (capacity, allocatable) = (capacity?, allocatable?);
     for (name, usable, total) in dimensions(allocatable, capacity) {
@@ -127,7 +133,7 @@ pub fn register_to_proto(registration: &Registration) -> v1::Register {
 /// Reads what became of attempts, each of which may be named once.
 fn attempt_reports_from_proto(
     reports: Vec<v1::AttemptReport>,
-    path: &str,
+    path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Option<Vec<(TaskId, AttemptStatus)>> {
     let before = violations.0.len();
@@ -135,7 +141,7 @@ fn attempt_reports_from_proto(
     let mut read = Vec::with_capacity(reports.len());
     for (index, report) in reports.into_iter().enumerate() {
         let path = item(path, index);
-        let Some((task_id, status)) = attempt_report_from_proto(report, &path, violations) else { continue };
+        let Some((task_id, status)) = attempt_report_from_proto(report, path, violations) else { continue };
         if !keys.insert((task_id, status.attempt)) {
             violations.add(path, format!("attempt {} of task {task_id} is reported twice", status.attempt));
         }
@@ -145,35 +151,37 @@ fn attempt_reports_from_proto(
 }
 
 /// Reads a status report: its id, and the newest status of each attempt.
-pub fn status_report_from_proto(
+pub fn status_report_from_proto<'a>(
     report: v1::StatusReport,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<(u64, Vec<(TaskId, AttemptStatus)>)> {
+    let path = &path.into();
     let reports = attempt_reports_from_proto(report.reports, &field(path, "reports"), violations)?;
     Some((report.report_id, reports))
 }
 
 /// Reads what became of one attempt. A worker reports PREPARING to STOPPED; the other states are the manager's.
-pub fn attempt_report_from_proto(
+pub fn attempt_report_from_proto<'a>(
     report: v1::AttemptReport,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<(TaskId, AttemptStatus)> {
+    let path = &path.into();
     let before = violations.0.len();
-    let task_id = parse_task_id(&report.task_id, &field(path, "task_id"), violations);
-    let attempt = attempt_from_proto(report.attempt, &field(path, "attempt"), violations);
+    let task_id = parse_task_id(&report.task_id, field(path, "task_id"), violations);
+    let attempt = attempt_from_proto(report.attempt, field(path, "attempt"), violations);
     let path = field(path, "status");
-    let status = required(report.status, &path, violations)?;
+    let status = required(report.status, path, violations)?;
     let state_path = field(&path, "state");
-    let state = task_state_from_proto(status.state, &state_path, violations);
+    let state = task_state_from_proto(status.state, state_path, violations);
     if let Some(state) = state.filter(|state| state.reported_by().is_none()) {
         let name = super::task_state_to_proto(state).as_str_name();
         violations.add(state_path, format!("{name} is set by the manager, a worker can't report it"));
     }
     let ports = port_bindings_from_proto(&status.ports, &field(&path, "ports"), violations);
     let mut time = |time: Option<prost_types::Timestamp>, name| {
-        time.and_then(|time| timestamp_from_proto(time, &field(&path, name), violations))
+        time.and_then(|time| timestamp_from_proto(time, field(&path, name), violations))
     };
     let (started_at, finished_at) = (time(status.start_time, "start_time"), time(status.finish_time, "finish_time"));
     let status = AttemptStatus {
@@ -199,7 +207,11 @@ pub fn attempt_report_from_proto(
     (violations.0.len() == before).then_some((task_id, status))
 }
 
-fn port_bindings_from_proto(ports: &[v1::PortBinding], path: &str, violations: &mut Violations) -> Vec<PortBinding> {
+fn port_bindings_from_proto(
+    ports: &[v1::PortBinding],
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Vec<PortBinding> {
     if ports.len() > MAX_PORT_BINDINGS {
         violations.add(path, format!("has at most {MAX_PORT_BINDINGS} ports, this has {}", ports.len()));
         return Vec::new();
@@ -207,7 +219,7 @@ fn port_bindings_from_proto(ports: &[v1::PortBinding], path: &str, violations: &
     let read = |(index, port): (usize, &v1::PortBinding)| {
         let path = item(path, index);
         let container_port = port_number(port.container_port, &field(&path, "container_port"), violations);
-        let protocol = port_protocol_from_proto(port.protocol, &field(&path, "protocol"), violations);
+        let protocol = port_protocol_from_proto(port.protocol, field(&path, "protocol"), violations);
         let host_port = port_number(port.host_port, &field(&path, "host_port"), violations);
         Some(PortBinding { container_port: container_port?, protocol: protocol?, host_port: host_port? })
     };
@@ -226,11 +238,16 @@ pub fn attempt_report_to_proto(task_id: TaskId, status: &AttemptStatus) -> v1::A
 }
 
 /// Reads the manager's acceptance.
-pub fn welcome_from_proto(welcome: v1::Welcome, path: &str, violations: &mut Violations) -> Option<Welcome> {
+pub fn welcome_from_proto<'a>(
+    welcome: v1::Welcome,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<Welcome> {
+    let path = &path.into();
     let period_path = field(path, "heartbeat_period");
-    let session_id = parse_session_id(&welcome.session_id, &field(path, "session_id"), violations);
-    let heartbeat_period = required(welcome.heartbeat_period, &period_path, violations)
-        .and_then(|period| duration_from_proto(period, &period_path, violations))?;
+    let session_id = parse_session_id(&welcome.session_id, field(path, "session_id"), violations);
+    let heartbeat_period = required(welcome.heartbeat_period, period_path, violations)
+        .and_then(|period| duration_from_proto(period, period_path, violations))?;
     if heartbeat_period.is_zero() {
         violations.add(period_path, "must be above zero");
         return None;
@@ -249,23 +266,24 @@ pub fn welcome_to_proto(welcome: &Welcome) -> v1::Welcome {
 }
 
 /// Reads what a worker is to run or stop.
-pub fn assignment_from_proto(
+pub fn assignment_from_proto<'a>(
     assignment: v1::Assignment,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Assignment> {
+    let path = &path.into();
     let before = violations.0.len();
-    let task_id = parse_task_id(&assignment.task_id, &field(path, "task_id"), violations);
-    let attempt = attempt_from_proto(assignment.attempt, &field(path, "attempt"), violations);
+    let task_id = parse_task_id(&assignment.task_id, field(path, "task_id"), violations);
+    let attempt = attempt_from_proto(assignment.attempt, field(path, "attempt"), violations);
     let desired_path = field(path, "desired_state");
-    let desired_state = desired_state_from_proto(assignment.desired_state, &desired_path, violations);
+    let desired_state = desired_state_from_proto(assignment.desired_state, desired_path, violations);
     if desired_state == Some(DesiredState::Removed) {
         violations.add(desired_path, "an attempt is to run or to stop; removal is a message of its own");
     }
     let ports = port_bindings_from_proto(&assignment.ports, &field(path, "ports"), violations);
     let spec_path = field(path, "spec");
-    let spec = required(assignment.spec, &spec_path, violations)
-        .and_then(|spec| task_spec_from_proto(spec, &spec_path, violations))?;
+    let spec = required(assignment.spec, spec_path, violations)
+        .and_then(|spec| task_spec_from_proto(spec, spec_path, violations))?;
     let key = AttemptKey { task_id: task_id?, attempt: attempt? };
     let (desired_state, revision) = (desired_state?, Revision(assignment.revision));
     (violations.0.len() == before).then_some(Assignment { key, revision, desired_state, spec, ports })
@@ -295,9 +313,14 @@ pub fn assignment_to_proto(
 }
 
 /// Reads the name of an attempt.
-pub fn attempt_ref_from_proto(attempt: &v1::AttemptRef, path: &str, violations: &mut Violations) -> Option<AttemptKey> {
-    let task_id = parse_task_id(&attempt.task_id, &field(path, "task_id"), violations);
-    let attempt = attempt_from_proto(attempt.attempt, &field(path, "attempt"), violations);
+pub fn attempt_ref_from_proto<'a>(
+    attempt: &v1::AttemptRef,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<AttemptKey> {
+    let path = &path.into();
+    let task_id = parse_task_id(&attempt.task_id, field(path, "task_id"), violations);
+    let attempt = attempt_from_proto(attempt.attempt, field(path, "attempt"), violations);
     Some(AttemptKey { task_id: task_id?, attempt: attempt? })
 }
 

@@ -5,8 +5,9 @@ use davit_core::task::{AttemptStatus, PortBinding, PullProgress, Task};
 use davit_core::validate::Violations;
 use jiff::Timestamp;
 
-use super::common::{etag, field, item, required, timestamp_to_proto};
+use super::common::{etag, required, timestamp_to_proto};
 use super::enums::{desired_state_to_proto, port_protocol_to_proto, task_state_to_proto};
+use super::path::{FieldPath, field, item};
 use super::task_spec::{task_spec_from_proto, task_spec_to_proto};
 use crate::v1;
 
@@ -25,11 +26,12 @@ pub struct TaskGroup {
 }
 
 /// Reads the groups of a batch: at least one task and at most [`MAX_BATCH_TASKS`] in all.
-pub fn task_groups_from_proto(
+pub fn task_groups_from_proto<'a>(
     groups: Vec<v1::TaskGroup>,
-    path: &str,
+    path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Vec<TaskGroup>> {
+    let path = &path.into();
     let before = violations.0.len();
     if groups.is_empty() {
         violations.add(path, "needs at least one group");
@@ -48,8 +50,8 @@ pub fn task_groups_from_proto(
             violations.add(field(&path, "count"), "is at least 1");
         }
         let spec_path = field(&path, "spec");
-        let spec = required(group.spec, &spec_path, violations)
-            .and_then(|spec| task_spec_from_proto(spec, &spec_path, violations));
+        let spec = required(group.spec, spec_path, violations)
+            .and_then(|spec| task_spec_from_proto(spec, spec_path, violations));
         read.extend(spec.map(|spec| TaskGroup { spec, count, all_or_nothing: group.all_or_nothing }));
     }
     (violations.0.len() == before).then_some(read)

@@ -6,8 +6,9 @@ use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec, check_name};
 use davit_core::validate::Violations;
 use prost::Message as _;
 
-use super::common::{MAX_LABELS, field, item, labels_from_proto};
+use super::common::{MAX_LABELS, labels_from_proto};
 use super::container::{container_from_proto, container_to_proto, process_from_proto};
+use super::path::{FieldPath, field, item};
 use super::placement_policy::{Owner, placement_policy_from_proto, placement_policy_to_proto};
 use super::policy::{
     on_node_loss_from_proto, on_node_loss_to_proto, restart_policy_from_proto, restart_policy_to_proto,
@@ -22,7 +23,12 @@ pub const MAX_SPEC_BYTES: usize = 256 * 1024;
 pub const MAX_CONSTRAINTS: usize = 32;
 
 /// Reads what a user wants run.
-pub fn task_spec_from_proto(spec: v1::TaskSpec, path: &str, violations: &mut Violations) -> Option<TaskSpec> {
+pub fn task_spec_from_proto<'a>(
+    spec: v1::TaskSpec,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<TaskSpec> {
+    let path = &path.into();
     let bytes = spec.encoded_len();
     if bytes > MAX_SPEC_BYTES {
         // Nothing else is looked at: whatever is wrong in it could be as large again.
@@ -31,7 +37,7 @@ pub fn task_spec_from_proto(spec: v1::TaskSpec, path: &str, violations: &mut Vio
     }
     let before = violations.0.len();
     violations.check(field(path, "name"), check_name(&spec.name));
-    let labels = labels_from_proto(spec.labels, MAX_LABELS, &field(path, "labels"), violations);
+    let labels = labels_from_proto(spec.labels, MAX_LABELS, field(path, "labels"), violations);
     let kind = match &spec.runtime {
         Some(v1::task_spec::Runtime::Container(_)) => Some(RuntimeKind::Docker),
         Some(v1::task_spec::Runtime::Process(_)) => Some(RuntimeKind::Process),
@@ -49,10 +55,10 @@ pub fn task_spec_from_proto(spec: v1::TaskSpec, path: &str, violations: &mut Vio
             None
         }
     };
-    let resources = task_resources_from_proto(spec.resources, kind, &field(path, "resources"), violations);
-    let constraints = constraints_from_proto(&spec.constraints, &field(path, "constraints"), violations);
-    let restart = restart_policy_from_proto(spec.restart_policy, &field(path, "restart_policy"), violations);
-    let stop = stop_policy_from_proto(spec.stop_policy, &field(path, "stop_policy"), violations);
+    let resources = task_resources_from_proto(spec.resources, kind, field(path, "resources"), violations);
+    let constraints = constraints_from_proto(&spec.constraints, field(path, "constraints"), violations);
+    let restart = restart_policy_from_proto(spec.restart_policy, field(path, "restart_policy"), violations);
+    let stop = stop_policy_from_proto(spec.stop_policy, field(path, "stop_policy"), violations);
     let placement_path = field(path, "placement");
     let placement = match &labels {
         Some(labels) => {
@@ -61,7 +67,7 @@ pub fn task_spec_from_proto(spec: v1::TaskSpec, path: &str, violations: &mut Vio
         }
         None => None,
     };
-    let on_node_loss = on_node_loss_from_proto(spec.on_node_loss, &field(path, "on_node_loss"), violations);
+    let on_node_loss = on_node_loss_from_proto(spec.on_node_loss, field(path, "on_node_loss"), violations);
     let spec = TaskSpec {
         name: spec.name,
         labels: labels?,
@@ -85,26 +91,38 @@ pub fn task_spec_from_proto(spec: v1::TaskSpec, path: &str, violations: &mut Vio
 }
 
 /// Reads constraint expressions, keeping their order.
-pub fn constraints_from_proto(texts: &[String], path: &str, violations: &mut Violations) -> Option<Vec<Constraint>> {
+pub fn constraints_from_proto<'a>(
+    texts: &[String],
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<Vec<Constraint>> {
+    let path = &path.into();
     let before = violations.0.len();
     if texts.len() > MAX_CONSTRAINTS {
         violations.add(path, format!("has at most {MAX_CONSTRAINTS} constraints, this has {}", texts.len()));
         return None;
     }
-    let mut constraints = Vec::with_capacity(texts.len());
-    for (index, text) in texts.iter().enumerate() {
-        let path = item(path, index);
-        let Some(constraint) = violations.check(&*path, text.parse::<Constraint>()) else { continue };
-        // Others read it in its full form, which says `node.labels.` and puts spaces.
-        let bytes = constraint.to_string().len();
-        if bytes > MAX_EXPRESSION_BYTES {
-            let what =
-                format!("in full (`node.labels.KEY == …`) has at most {MAX_EXPRESSION_BYTES} bytes, this has {bytes}");
-            violations.add(path, what);
-        }
-        constraints.push(constraint);
-    }
+    let read = |(index, text): (usize, &String)| expression_from_proto(text, &item(path, index), violations);
+    let constraints: Vec<_> = texts.iter().enumerate().filter_map(read).collect();
     (violations.0.len() == before).then_some(constraints)
+}
+
+/// Reads one expression on nodes.
+pub(super) fn expression_from_proto(
+    text: &str,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Option<Constraint> {
+    let constraint = violations.check(path, text.parse::<Constraint>())?;
+    // Others read it in its full form, which says `node.labels.` and puts spaces.
+    let bytes = constraint.to_string().len();
+    if bytes > MAX_EXPRESSION_BYTES {
+        let what =
+            format!("in full (`node.labels.KEY == …`) has at most {MAX_EXPRESSION_BYTES} bytes, this has {bytes}");
+        violations.add(path, what);
+        return None;
+    }
+    Some(constraint)
 }
 
 /// Writes what a user wants run, with all defaults filled in.

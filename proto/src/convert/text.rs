@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::path::{FieldPath, entry, item};
 use davit_core::spec::check_env_key;
 use davit_core::validate::Violations;
-
-use super::common::{entry, item};
 
 /// The kernel takes no longer argument or environment entry (`MAX_ARG_STRLEN`, with its terminating NUL).
 const MAX_ARGUMENT_BYTES: usize = 128 * 1024 - 1;
@@ -15,34 +14,34 @@ const MAX_PATH_BYTES: usize = 4095;
 const MAX_USER_NUMBER: u32 = i32::MAX.unsigned_abs();
 
 /// Checks what is common to arguments and environment values.
-fn check_argument(text: &str, taken: usize, path: impl FnOnce() -> String, violations: &mut Violations) {
+fn check_argument(text: &str, taken: usize, path: &FieldPath<'_>, violations: &mut Violations) {
     if text.contains('\0') {
-        violations.add(path(), "must not contain a NUL byte");
+        violations.add(path, "must not contain a NUL byte");
     } else if text.len() + taken > MAX_ARGUMENT_BYTES {
-        violations.add(path(), format!("has at most {MAX_ARGUMENT_BYTES} bytes, this has {}", text.len() + taken));
+        violations.add(path, format!("has at most {MAX_ARGUMENT_BYTES} bytes, this has {}", text.len() + taken));
     }
 }
 
 /// Checks a program's arguments.
-pub(super) fn check_arguments(arguments: &[String], path: &str, violations: &mut Violations) {
+pub(super) fn check_arguments(arguments: &[String], path: &FieldPath<'_>, violations: &mut Violations) {
     for (index, argument) in arguments.iter().enumerate() {
-        check_argument(argument, 0, || item(path, index), violations);
+        check_argument(argument, 0, &item(path, index), violations);
     }
 }
 
 /// Checks environment variables.
-pub(super) fn check_env(env: &BTreeMap<String, String>, path: &str, violations: &mut Violations) {
+pub(super) fn check_env(env: &BTreeMap<String, String>, path: &FieldPath<'_>, violations: &mut Violations) {
     for (key, value) in env {
         if let Err(error) = check_env_key(key) {
             violations.add(entry(path, key), format!("the name {error}"));
         }
-        check_argument(value, key.len() + 1, || entry(path, key), violations);
+        check_argument(value, key.len() + 1, &entry(path, key), violations);
     }
 }
 
 /// Checks a path that must be absolute and lead nowhere but where it says. Gives it without repeated and trailing slashes,
 /// so that equal paths compare equal.
-pub(super) fn check_absolute_path(text: &str, path: &str, violations: &mut Violations) -> Option<String> {
+pub(super) fn check_absolute_path(text: &str, path: &FieldPath<'_>, violations: &mut Violations) -> Option<String> {
     let problem = if text.is_empty() {
         "is needed: an absolute path".to_owned()
     } else if text.contains('\0') {
@@ -62,14 +61,14 @@ pub(super) fn check_absolute_path(text: &str, path: &str, violations: &mut Viola
 }
 
 /// Checks a working directory, which may be empty.
-pub(super) fn check_working_dir(text: &str, path: &str, violations: &mut Violations) {
+pub(super) fn check_working_dir(text: &str, path: &FieldPath<'_>, violations: &mut Violations) {
     if !text.is_empty() {
         check_absolute_path(text, path, violations);
     }
 }
 
 /// Checks `user`, `uid`, `user:group` or `uid:gid`, which may be empty.
-pub(super) fn check_user(text: &str, path: &str, violations: &mut Violations) {
+pub(super) fn check_user(text: &str, path: &FieldPath<'_>, violations: &mut Violations) {
     if text.is_empty() {
         return;
     }
@@ -91,7 +90,7 @@ fn is_user(text: &str) -> bool {
 }
 
 /// Checks the name of an engine's volume.
-pub(super) fn check_volume_name(text: &str, path: &str, violations: &mut Violations) {
+pub(super) fn check_volume_name(text: &str, path: &FieldPath<'_>, violations: &mut Violations) {
     let valid = (2..=255).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
@@ -102,7 +101,7 @@ pub(super) fn check_volume_name(text: &str, path: &str, violations: &mut Violati
 }
 
 /// Checks a short printable text that must be there, such as an address.
-pub(super) fn check_printable(text: &str, path: &str, violations: &mut Violations) {
+pub(super) fn check_printable(text: &str, path: &FieldPath<'_>, violations: &mut Violations) {
     if text.is_empty() {
         violations.add(path, "is needed");
     } else if text.len() > 255 || text.chars().any(|c| c.is_control() || c.is_whitespace()) {

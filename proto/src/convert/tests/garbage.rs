@@ -5,14 +5,15 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::placement_garbage::placement_policy;
 use super::read;
 use crate::convert::{task_spec_from_proto, task_spec_to_proto};
 use crate::v1;
 
 /// How often, in percent, a value is anything at all instead of something that is likely to be right.
-type Wildness = u32;
+pub(super) type Wildness = u32;
 
-fn mixed<T: std::fmt::Debug + Clone + 'static>(
+pub(super) fn mixed<T: std::fmt::Debug + Clone + 'static>(
     wild: Wildness,
     good: Vec<T>,
     anything: impl Strategy<Value = T> + 'static,
@@ -23,11 +24,11 @@ fn mixed<T: std::fmt::Debug + Clone + 'static>(
     }
 }
 
-fn text(wild: Wildness, good: &[&str]) -> BoxedStrategy<String> {
+pub(super) fn text(wild: Wildness, good: &[&str]) -> BoxedStrategy<String> {
     mixed(wild, good.iter().map(|&text| text.to_owned()).collect(), any::<String>())
 }
 
-fn resources(wild: Wildness, amounts: &[u64]) -> BoxedStrategy<Option<v1::Resources>> {
+pub(super) fn resources(wild: Wildness, amounts: &[u64]) -> BoxedStrategy<Option<v1::Resources>> {
     let amount = || mixed(wild, amounts.to_vec(), any::<u64>());
     let disk = mixed(wild, vec![0], any::<u64>());
     let resources = (amount(), amount(), disk).prop_map(|(cpu_millis, memory_bytes, disk_bytes)| v1::Resources {
@@ -45,11 +46,11 @@ fn duration(wild: Wildness, seconds: &[i64]) -> BoxedStrategy<Option<prost_types
     option::of(duration).boxed()
 }
 
-fn number(wild: Wildness, good: Vec<i32>) -> BoxedStrategy<i32> {
+pub(super) fn number(wild: Wildness, good: Vec<i32>) -> BoxedStrategy<i32> {
     mixed(wild, good, any::<i32>())
 }
 
-fn map(
+pub(super) fn map(
     wild: Wildness,
     keys: &'static [&'static str],
 ) -> impl Strategy<Value = std::collections::BTreeMap<String, String>> {
@@ -165,14 +166,25 @@ fn spec(wild: Wildness) -> impl Strategy<Value = v1::TaskSpec> {
         vec(constraint, 0..4),
         option::of(restart),
         option::of(stop),
-        loss(wild),
+        (loss(wild), option::of(placement_policy(wild))),
     )
-        .prop_map(|(name, labels, runtime, resources, constraints, restart_policy, stop_policy, on_node_loss)| {
-            v1::TaskSpec { name, labels, runtime, resources, constraints, restart_policy, stop_policy, on_node_loss }
+        .prop_map(|(name, labels, runtime, resources, constraints, restart_policy, stop_policy, rest)| {
+            let (on_node_loss, placement) = rest;
+            v1::TaskSpec {
+                name,
+                labels,
+                runtime,
+                resources,
+                constraints,
+                restart_policy,
+                stop_policy,
+                on_node_loss,
+                placement,
+            }
         })
 }
 
-fn survives(given: v1::TaskSpec) -> Result<bool, TestCaseError> {
+fn spec_survives(given: v1::TaskSpec) -> Result<bool, TestCaseError> {
     let (accepted, violations) = read(given, |spec, violations| task_spec_from_proto(spec, "spec", violations));
     prop_assert_eq!(accepted.is_some(), violations.is_empty(), "{}", violations);
     prop_assert!(violations.0.iter().all(|violation| violation.field.starts_with("spec")), "{}", violations);
@@ -189,17 +201,17 @@ fn survives(given: v1::TaskSpec) -> Result<bool, TestCaseError> {
 proptest! {
     #[test]
     fn no_spec_panics(given in spec(40)) {
-        survives(given)?;
+        spec_survives(given)?;
     }
 
     #[test]
     fn nearly_valid_specs_survive_the_round_trip(given in spec(2)) {
-        survives(given)?;
+        spec_survives(given)?;
     }
 
     #[test]
     fn valid_specs_survive_the_round_trip(given in spec(0)) {
-        survives(given)?;
+        spec_survives(given)?;
     }
 }
 
@@ -211,7 +223,7 @@ fn the_round_trip_is_tried_on_many_accepted_specs() {
     let tried = 200;
     let accepted = (0..tried).filter(|_| {
         let given = spec(0).new_tree(&mut runner).expect("the strategy has values").current();
-        survives(given).unwrap_or_else(|error| panic!("{error}"))
+        spec_survives(given).unwrap_or_else(|error| panic!("{error}"))
     });
     assert!(accepted.count() > tried / 5);
 }

@@ -2,6 +2,8 @@
 
 mod garbage;
 mod node_paths;
+mod placement_garbage;
+mod placement_paths;
 mod round_trip;
 mod spec_paths;
 mod values;
@@ -78,4 +80,25 @@ fn read<M, T>(message: M, read: impl FnOnce(M, &mut Violations) -> Option<T>) ->
 /// The fields that are wrong, in order.
 fn fields(violations: &Violations) -> Vec<&str> {
     violations.0.iter().map(|violation| violation.field.as_str()).collect()
+}
+
+/// The field to blame, and how to bend a valid message.
+type Row<M> = (&'static str, fn(&mut M));
+
+/// Bends a valid message and compares the fields that are blamed.
+fn assert_blamed<M: Clone, T>(valid: &M, rows: &[Row<M>], convert: impl Fn(M, &mut Violations) -> Option<T>) {
+    let (value, violations) = read(valid.clone(), &convert);
+    assert!(value.is_some() && violations.is_empty(), "{violations}");
+    for (field, bend) in rows {
+        let mut message = valid.clone();
+        bend(&mut message);
+        let (value, violations) = read(message, &convert);
+        assert!(value.is_none(), "{field}");
+        assert_eq!(fields(&violations), [*field], "{violations}");
+    }
+}
+
+/// What the builder set.
+fn some<T>(value: &mut Option<T>) -> &mut T {
+    value.as_mut().expect("the builder sets it")
 }

@@ -2,33 +2,13 @@
 
 use davit_core::validate::Violations;
 
-use super::{ID, OTHER_ID, attempt_report, container_spec, fields, placement_node, read, register};
+use super::{ID, OTHER_ID, Row, assert_blamed, attempt_report, container_spec, fields, placement_node, register, some};
 use crate::convert::{
     assignment_from_proto, attempt_ref_from_proto, node_scores_from_proto, node_states_from_proto,
     node_views_from_proto, placement_groups_from_proto, register_from_proto, requirements_from_proto,
     status_report_from_proto, task_states_from_proto, welcome_from_proto,
 };
 use crate::v1;
-
-/// The field to blame, and how to bend a valid message.
-type Row<M> = (&'static str, fn(&mut M));
-
-/// Bends a valid message and compares the fields that are blamed.
-fn assert_blamed<M: Clone, T>(valid: &M, rows: &[Row<M>], convert: impl Fn(M, &mut Violations) -> Option<T>) {
-    let (value, violations) = read(valid.clone(), &convert);
-    assert!(value.is_some() && violations.is_empty(), "{violations}");
-    for (field, bend) in rows {
-        let mut message = valid.clone();
-        bend(&mut message);
-        let (value, violations) = read(message, &convert);
-        assert!(value.is_none(), "{field}");
-        assert_eq!(fields(&violations), [*field], "{violations}");
-    }
-}
-
-fn some<T>(value: &mut Option<T>) -> &mut T {
-    value.as_mut().expect("the builder sets it")
-}
 
 fn udp(port: u32) -> v1::HostPort {
     v1::HostPort { protocol: v1::PortProtocol::Udp.into(), port }
@@ -91,12 +71,17 @@ fn each_mistake_in_a_group_or_score_is_blamed_on_its_field() {
         group_id: id.to_owned(),
         requirements: Some(requirements.clone()),
         count: 1,
-        algorithm: String::new(),
+        ..Default::default()
     };
     let rows: &[Row<Vec<v1::PlacementGroup>>] = &[
         ("batch.groups[0].group_id", |g| g[0].group_id.clear()),
         ("batch.groups[1].group_id", |g| g[1].group_id = "a".to_owned()),
         ("batch.groups[1].count", |g| g[1].count = 0),
+        ("batch.groups[1].priority", |g| g[1].priority = -1001),
+        ("batch.groups[1].preferences.spread_mark", |g| {
+            let preferences = v1::PlacementPreferences { spread_mark: "a".to_owned(), ..Default::default() };
+            g[1].preferences = Some(preferences);
+        }),
         ("batch.groups[0].requirements", |g| g[0].requirements = None),
         ("batch.groups[0].requirements.runtime", |g| some(&mut g[0].requirements).runtime = 0),
     ];
@@ -129,6 +114,9 @@ fn each_mistake_in_a_registration_is_blamed_on_its_field() {
         ("register.worker_version", |r| r.worker_version = "\n".to_owned()),
         ("register.capacity", |r| r.capacity = None),
         ("register.allocatable.memory_bytes", |r| some(&mut r.allocatable).memory_bytes += 1),
+        ("register.port_range", |r| r.port_range = Some(v1::PortRange { first: 2, last: 1 })),
+        ("register.port_range.first", |r| r.port_range = Some(v1::PortRange { first: 0, last: 1 })),
+        ("register.port_range.last", |r| r.port_range = Some(v1::PortRange { first: 1, last: 65_536 })),
         ("register.runtimes[0]", |r| r.runtimes = vec![9]),
         ("register.attempts[1]", |r| r.attempts.push(attempt_report())),
         ("register.attempts[0].task_id", |r| r.attempts[0].task_id = "1".to_owned()),
@@ -167,12 +155,15 @@ fn each_mistake_in_what_the_manager_sends_is_blamed_on_its_field() {
         revision: 1,
         desired_state: v1::DesiredState::Running.into(),
         spec: Some(container_spec()),
+        ports: Vec::new(),
     };
     let rows: &[Row<v1::Assignment>] = &[
         ("task_id", |a| a.task_id.clear()),
         ("attempt", |a| a.attempt = 0),
         ("desired_state", |a| a.desired_state = 0),
         ("desired_state", |a| a.desired_state = 3),
+        ("ports[0].host_port", |a| a.ports = vec![v1::PortBinding { container_port: 1, ..Default::default() }]),
+        ("ports[0].container_port", |a| a.ports = vec![v1::PortBinding { host_port: 1, ..Default::default() }]),
         ("spec", |a| a.spec = None),
         ("spec.name", |a| some(&mut a.spec).name.clear()),
     ];

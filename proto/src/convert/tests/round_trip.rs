@@ -10,7 +10,7 @@ use davit_core::placement::{
     RecentFailures, Requirements, RuntimeKind, SpreadOver,
 };
 use davit_core::resources::Resources;
-use davit_core::spec::PortProtocol;
+use davit_core::spec::{PlacementPolicy, PortProtocol, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState, PortBinding, PullProgress};
 use jiff::Timestamp;
@@ -25,7 +25,8 @@ use crate::convert::{
     Assignment, PlacementGroup, Registration, Welcome, assignment_from_proto, assignment_to_proto,
     attempt_ref_from_proto, attempt_ref_to_proto, attempt_report_from_proto, attempt_report_to_proto,
     node_view_from_proto, node_view_to_proto, placement_group_from_proto, placement_group_to_proto,
-    register_from_proto, register_to_proto, task_spec_from_proto, welcome_from_proto, welcome_to_proto,
+    register_from_proto, register_to_proto, task_spec_from_proto, task_spec_to_proto, welcome_from_proto,
+    welcome_to_proto,
 };
 
 fn id() -> impl Strategy<Value = Uuid> {
@@ -168,13 +169,47 @@ fn node_view() -> impl Strategy<Value = NodeView> {
     )
 }
 
-fn status() -> impl Strategy<Value = AttemptStatus> {
-    let reported = TaskState::ALL.into_iter().filter(|state| state.reported_by().is_some()).collect::<Vec<_>>();
-    let port = (1..=u16::MAX, protocol(), 1..=u16::MAX).prop_map(|(container_port, protocol, host_port)| PortBinding {
+fn placement_group() -> impl Strategy<Value = PlacementGroup> {
+    let request = (requirements(), preferences(), select(vec!["", "epvm"]), -1000..=1000, any::<bool>());
+    (request, 1..=u32::MAX, any::<bool>()).prop_map(|(request, count, all_or_nothing)| {
+        let (requirements, preferences, algorithm, priority, may_preempt) = request;
+        let algorithm = algorithm.to_owned();
+        let request = PlacementRequest { requirements, preferences, algorithm, priority, may_preempt };
+        PlacementGroup { group_id: "g".to_owned(), request, count, all_or_nothing }
+    })
+}
+
+fn placement_policy() -> impl Strategy<Value = PlacementPolicy> {
+    let about = (select(vec!["", "binpack"]), select(vec!["", "linux", "/aarch64"]), option::of(1..=u32::MAX));
+    // The builder's task is called `web` and has no labels, so that it carries none of these marks.
+    (about, marks(), marks(), preferences(), -1000..=1000, any::<bool>()).prop_map(
+        |(about, needed, refused, preferences, priority, may_preempt)| {
+            let (algorithm, platform, max_per_node) = about;
+            PlacementPolicy {
+                algorithm: algorithm.to_owned(),
+                platform: platform.parse().expect("each is a platform"),
+                max_per_node,
+                task_affinities: needed.into_iter().collect(),
+                task_anti_affinities: refused.into_iter().collect(),
+                affinities: preferences.affinities,
+                spread: preferences.spread,
+                priority,
+                may_preempt,
+            }
+        },
+    )
+}
+
+fn port_binding() -> impl Strategy<Value = PortBinding> {
+    (1..=u16::MAX, protocol(), 1..=u16::MAX).prop_map(|(container_port, protocol, host_port)| PortBinding {
         container_port,
         protocol,
         host_port,
-    });
+    })
+}
+
+fn status() -> impl Strategy<Value = AttemptStatus> {
+    let reported = TaskState::ALL.into_iter().filter(|state| state.reported_by().is_some()).collect::<Vec<_>>();
     let pull = any::<(u64, u64, u32, u32)>().prop_map(|(downloaded_bytes, total_bytes, layers_done, layers_total)| {
         PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total }
     });
@@ -182,7 +217,7 @@ fn status() -> impl Strategy<Value = AttemptStatus> {
     let second = (
         any::<Option<i32>>(),
         any::<bool>(),
-        vec(port, 0..4),
+        vec(port_binding(), 0..4),
         option::of(pull),
         option::of(time()),
         option::of(time()),
@@ -220,6 +255,7 @@ fn registration() -> impl Strategy<Value = Registration> {
             allocatable,
             capacity: allocatable.saturating_add(view.reserved),
             runtimes: view.runtimes,
+            port_range: view.port_range,
             worker_version: "0.1.0".to_owned(),
         },
         attempts: attempts.into_iter().collect(),
@@ -234,11 +270,21 @@ proptest! {
     }
 
     #[test]
-    fn placement_groups_survive(requirements in requirements(), count in 1..=u32::MAX) {
-        let group = PlacementGroup { group_id: "g".to_owned(), requirements, count, algorithm: "epvm".to_owned() };
+    fn placement_groups_survive(group in placement_group()) {
         let written = placement_group_to_proto(&group);
         let (again, violations) = read(written, |group, found| placement_group_from_proto(group, "g", found));
         prop_assert_eq!(again, Some(group), "{}", violations);
+    }
+
+    #[test]
+    fn placement_policies_survive_in_their_spec(policy in placement_policy()) {
+        let (spec, _) = read(container_spec(), |spec, found| task_spec_from_proto(spec, "spec", found));
+        let spec = spec.ok_or_else(|| TestCaseError::fail("the builder makes valid specs"))?;
+        let spec = TaskSpec { placement: policy, ..spec };
+        let written = task_spec_to_proto(&spec);
+        prop_assert_eq!(written.placement.is_none(), spec.placement == PlacementPolicy::default());
+        let (again, violations) = read(written, |spec, found| task_spec_from_proto(spec, "spec", found));
+        prop_assert_eq!(again, Some(spec), "{}", violations);
     }
 
     #[test]
@@ -256,7 +302,12 @@ proptest! {
     }
 
     #[test]
-    fn what_the_manager_sends_survives(task_id in id(), attempt in 1..=u32::MAX, revision in any::<u64>()) {
+    fn what_the_manager_sends_survives(
+        task_id in id(),
+        attempt in 1..=u32::MAX,
+        revision in any::<u64>(),
+        ports in vec(port_binding(), 0..4),
+    ) {
         let key = AttemptKey { task_id: TaskId(task_id), attempt: Attempt(attempt) };
         let (again, _) = read(attempt_ref_to_proto(key), |key, found| attempt_ref_from_proto(&key, "k", found));
         prop_assert_eq!(again, Some(key));
@@ -264,9 +315,9 @@ proptest! {
         let (spec, _) = read(container_spec(), |spec, found| task_spec_from_proto(spec, "spec", found));
         let spec = spec.ok_or_else(|| TestCaseError::fail("the builder makes valid specs"))?;
         let (revision, desired_state) = (Revision(revision), DesiredState::Running);
-        let written = assignment_to_proto(key, revision, desired_state, &spec);
+        let written = assignment_to_proto(key, revision, desired_state, &spec, &ports);
         let (again, violations) = read(written, |assignment, found| assignment_from_proto(assignment, "a", found));
-        prop_assert_eq!(again, Some(Assignment { key, revision, desired_state, spec }), "{}", violations);
+        prop_assert_eq!(again, Some(Assignment { key, revision, desired_state, spec, ports }), "{}", violations);
 
         let heartbeat_period = std::time::Duration::from_millis(u64::from(attempt));
         let welcome = Welcome { cluster: "c".to_owned(), heartbeat_period, session_id: SessionId(task_id) };

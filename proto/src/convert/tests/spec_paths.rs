@@ -236,7 +236,7 @@ fn a_long_key_is_cut_in_the_path() {
 
 #[test]
 fn groups_are_counted_and_their_specs_are_blamed_by_index() {
-    let group = |spec, count| v1::TaskGroup { spec, count };
+    let group = |spec, count| v1::TaskGroup { spec, count, all_or_nothing: false };
     let bad = v1::TaskSpec { name: String::new(), ..container_spec() };
     let tables = [
         (vec![], vec!["groups"]),

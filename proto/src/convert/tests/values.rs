@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use davit_core::constraint::Operator;
-use davit_core::id::{Attempt, NodeId, Revision, TaskId};
+use davit_core::id::{Attempt, GangId, NodeId, Revision, TaskId};
 use davit_core::node::{Node, NodeDescription, NodeState, NodeStats};
+use davit_core::placement::PortRange;
 use davit_core::resources::Resources;
-use davit_core::spec::{RuntimeSpec, TaskSpec};
-use davit_core::task::{AttemptStatus, DesiredState, Task};
+use davit_core::spec::{PortProtocol, RuntimeSpec, TaskSpec};
+use davit_core::task::{AttemptStatus, Claim, DesiredState, PortBinding, Task};
 use davit_core::validate::Violations;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -96,6 +97,9 @@ fn a_task_is_written_with_its_status_and_past() {
         status: AttemptStatus::pending(Attempt(2), "waits"),
         next_attempt_at: Some(now),
         restarts_in_row: 1,
+        given_ports: vec![PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_000 }],
+        gang_id: Some(GangId(Uuid::from_u128(8))),
+        claim: Some(Claim { node_id: NodeId(Uuid::from_u128(9)), reason: "moves here".to_owned() }),
         past_attempts: [AttemptStatus { exit_code: Some(3), ..AttemptStatus::pending(Attempt(1), "") }].into(),
         created_at: now,
         updated_at: now,
@@ -109,8 +113,11 @@ fn a_task_is_written_with_its_status_and_past() {
     assert!(status.next_attempt_time.is_some());
     assert_eq!(written.past_attempts[0].status.as_ref().and_then(|status| status.exit_code), Some(3));
 
-    let removed = assignment_to_proto(task.key(), task.revision, DesiredState::Removed, &task.spec);
+    let removed = assignment_to_proto(task.key(), task.revision, DesiredState::Removed, &task.spec, &task.given_ports);
     assert_eq!(removed.desired_state(), v1::DesiredState::Stopped);
+    assert_eq!(removed.ports[0].host_port, 20_000);
+    assert_eq!(written.gang_id, GangId(Uuid::from_u128(8)).to_string());
+    assert_eq!(written.claim.map(|claim| claim.reason).as_deref(), Some("moves here"));
 }
 
 #[test]
@@ -127,6 +134,7 @@ fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
             labels: label("worker"),
             allocatable: Resources::ZERO,
             capacity: Resources::ZERO,
+            port_range: Some(PortRange::DEFAULT),
             runtimes: [davit_core::placement::RuntimeKind::Process].into(),
             worker_version: "0.1.0".to_owned(),
         },
@@ -142,6 +150,7 @@ fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
     let usage = NodeUsage { task_count: 4, ..NodeUsage::default() };
     let written = node_to_proto(&node, &usage);
     assert_eq!(written.labels["zone"], "user");
+    assert_eq!(written.port_range, Some(v1::PortRange { first: 20_000, last: 31_999 }));
     assert_eq!((written.state(), written.task_count, written.stats), (v1::NodeState::Suspect, 4, None));
 }
 
