@@ -51,6 +51,19 @@ impl PortRange {
         (self.first..=self.last).contains(&port)
     }
 
+    /// The part of it that is left to one of several workers on one machine, so that no two give the same port. Parts are of
+    /// one size; what can't be divided is left over. `None` where there is no such part, or nothing to divide.
+    #[must_use]
+    pub fn part(self, index: u16, parts: u16) -> Option<Self> {
+        if index >= parts {
+            return None;
+        }
+        let size = u16::try_from(self.size() / u32::from(parts)).unwrap_or(u16::MAX);
+        let first = self.first.checked_add(index.checked_mul(size)?)?;
+        let last = first.checked_add(size.checked_sub(1)?)?;
+        Some(Self { first, last })
+    }
+
     /// Every port once, beginning somewhere in the range and going round.
     pub fn from_offset(self, offset: u64) -> impl Iterator<Item = u16> {
         let size = u64::from(self.size());
@@ -88,6 +101,18 @@ mod tests {
         for wrong in ["", "5", "0-5", "9-8", "1-70000", "a-b", "1-2-3"] {
             assert_eq!(wrong.parse::<PortRange>(), Err(PortRangeError), "{wrong}");
         }
+    }
+
+    #[test]
+    fn parts_share_no_port() {
+        let parts: Vec<_> = (0..3).filter_map(|index| PortRange::DEFAULT.part(index, 3)).collect();
+        let texts: Vec<_> = parts.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["20000-23999", "24000-27999", "28000-31999"]);
+        let all = PortRange::new(1, u16::MAX).unwrap();
+        assert_eq!(all.part(0, 1), Some(all));
+        assert_eq!(all.part(1, 2).unwrap().to_string(), "32768-65534");
+        assert_eq!(PortRange::new(5, 6).unwrap().part(0, 3), None, "nothing to divide");
+        assert_eq!((all.part(3, 3), all.part(0, 0)), (None, None));
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod image;
 mod name;
 mod placement;
 mod process;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
