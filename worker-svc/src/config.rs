@@ -1,17 +1,22 @@
 //! The worker's settings: by flag, environment and TOML file, checked whole before a port is bound.
 
+mod ports;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use davit_core::placement::PortRange;
 use davit_core::resources::{HumanBytes, Resources};
 use davit_core::spec::{check_label_key, check_label_value, check_name};
 use davit_svc_kit::client;
 use davit_svc_kit::config::{ByteSize, ConfigError, CpuMillis, HumanDuration, Labels, Merge, from_file};
 use davit_svc_kit::telemetry::{self, LogFormat};
 use serde::Deserialize;
+
+pub use self::ports::{GivenPorts, ParseGivenPortsError};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7420);
 const DEFAULT_HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7421);
@@ -80,6 +85,10 @@ pub struct Settings {
     /// Disk left to the system where --disk is not set [default: 1GiB].
     #[arg(long, env = "DAVIT_RESERVE_DISK")]
     pub reserve_disk: Option<ByteSize>,
+    /// Host ports given to tasks that publish a port and ask for no certain one; a range, or none
+    /// [default: 20000-31999]. Workers that share a machine or an engine need ranges apart.
+    #[arg(long, env = "DAVIT_PORT_RANGE")]
+    pub port_range: Option<GivenPorts>,
     /// Whether containers are run [default: auto].
     #[arg(long, env = "DAVIT_DOCKER", value_enum)]
     pub docker: Option<DockerMode>,
@@ -120,6 +129,7 @@ impl Merge for Settings {
             reserve_cpus: self.reserve_cpus.or(file.reserve_cpus),
             reserve_memory: self.reserve_memory.or(file.reserve_memory),
             reserve_disk: self.reserve_disk.or(file.reserve_disk),
+            port_range: self.port_range.or(file.port_range),
             docker: self.docker.or(file.docker),
             docker_socket: self.docker_socket.or(file.docker_socket),
             process_runtime: self.process_runtime.or(file.process_runtime),
@@ -185,6 +195,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// What tasks may use.
     pub offer: Offer,
+    /// Out of which ports the node gives to tasks that ask for no certain one; `None`: it gives none.
+    pub port_range: Option<PortRange>,
     /// Join only when every runtime answers; else with those that do.
     pub require_runtimes: bool,
     /// Stop all tasks when the worker stops, and remove what they left.
@@ -204,6 +216,7 @@ impl Config {
             data_dir: data_dir.into(),
             labels: BTreeMap::new(),
             offer: Offer::default(),
+            port_range: Some(PortRange::DEFAULT),
             require_runtimes: false,
             stop_tasks_on_shutdown: false,
             retention: DEFAULT_RETENTION,
@@ -283,6 +296,7 @@ impl Settings {
             data_dir: settings.data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
             labels,
             offer,
+            port_range: settings.port_range.unwrap_or_default().0,
             require_runtimes: docker == DockerMode::On,
             stop_tasks_on_shutdown: settings.stop_tasks_on_shutdown.unwrap_or(false),
             retention: settings.retention.map_or(DEFAULT_RETENTION, |retention| retention.0),
@@ -367,6 +381,7 @@ mod tests {
         let config = named().resolve(None).unwrap();
         assert_eq!((config.listen, config.docker, config.process_runtime), (DEFAULT_LISTEN, DockerMode::Auto, false));
         assert_eq!(config.worker.retention, DEFAULT_RETENTION);
+        assert_eq!(config.worker.port_range, Some(PortRange::DEFAULT));
     }
 
     #[test]
@@ -379,6 +394,20 @@ mod tests {
         assert_eq!(config.docker, DockerMode::Off);
         std::fs::write(&path, "nam = \"x\"\n").unwrap();
         assert!(named().resolve(Some(&path)).unwrap_err().to_string().contains("nam"));
+    }
+
+    #[test]
+    fn a_range_of_ports_comes_from_the_file_too_and_a_wrong_one_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("worker.toml");
+        let resolve = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            named().resolve(Some(&path)).map(|config| config.worker.port_range)
+        };
+        assert_eq!(resolve("port-range = \"40000-40009\"").unwrap(), PortRange::new(40_000, 40_009).ok());
+        assert_eq!(resolve("port-range = \"none\"").unwrap(), None);
+        let error = resolve("port-range = \"9-8\"").unwrap_err().to_string();
+        assert!(error.contains("`9-8` is neither a range of ports such as 20000-31999"), "{error}");
     }
 
     #[test]

@@ -222,6 +222,7 @@ impl Node {
             allocatable: self.allocatable,
             capacity: self.capacity,
             runtimes: runtimes.clone(),
+            port_range: self.config.port_range,
             worker_version: VERSION.to_owned(),
         };
         let statuses = self.agent().map(|agent| agent.statuses()).unwrap_or_default();

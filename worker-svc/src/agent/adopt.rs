@@ -59,7 +59,7 @@ impl Agent {
     }
 
     fn take_up(self: &Arc<Self>, key: AttemptKey, record: Record, start: &Start) {
-        let wanted = Wanted { want: Want::Undecided, spec: None, kept: record.kept };
+        let wanted = Wanted { want: Want::Undecided, spec: None, ports: Vec::new(), kept: record.kept };
         self.hold(&mut self.state.lock(), key, record.kind, wanted, record.mark, start);
     }
 }

@@ -114,7 +114,7 @@ mod tests {
     fn assignment(key: AttemptKey) -> Assignment {
         let process = ProcessSpec { command: Vec::new(), env: BTreeMap::new(), working_dir: String::new() };
         let spec = TaskSpec::new("a", RuntimeSpec::Process(process));
-        Assignment { key, revision: Revision(1), desired_state: DesiredState::Running, spec }
+        Assignment { key, revision: Revision(1), desired_state: DesiredState::Running, spec, ports: Vec::new() }
     }
 
     fn full(last: bool, keys: &[AttemptKey]) -> Batch {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use davit_core::id::{Attempt, AttemptKey, TaskId};
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::TaskSpec;
-use davit_core::task::{AttemptStatus, DesiredState};
+use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -18,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) want: Want,
     /// `None` until the manager has sent it.
     pub(super) spec: Option<Arc<TaskSpec>>,
+    /// Host ports that the manager gave it, with its spec.
+    pub(super) ports: Vec<PortBinding>,
     /// What an earlier worker kept of it.
     pub(super) kept: Kept,
 }
@@ -25,8 +27,14 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What is known of the spec, to be kept for a later worker.
     pub(super) fn to_keep(&self) -> Kept {
-        let of = |spec: &Arc<TaskSpec>| Kept { name: spec.name.clone(), stop: Some(spec.stop.clone()) };
+        let ports = self.given_ports().to_vec();
+        let of = |spec: &Arc<TaskSpec>| Kept { name: spec.name.clone(), stop: Some(spec.stop.clone()), ports };
         self.spec.as_ref().map_or_else(|| self.kept.clone(), of)
+    }
+
+    /// The host ports that are its own. They never change within an attempt, so what was kept is as good.
+    pub(super) fn given_ports(&self) -> &[PortBinding] {
+        if self.ports.is_empty() { &self.kept.ports } else { &self.ports }
     }
 }
 
@@ -43,13 +51,15 @@ pub(super) struct Held {
 
 impl Held {
     /// Tells the runner what is wanted now. A removal is never taken back.
-    pub(super) fn want(&self, want: Want, spec: Option<Arc<TaskSpec>>) {
+    pub(super) fn want(&self, want: Want, given: Option<(Arc<TaskSpec>, Vec<PortBinding>)>) {
         self.orders.send_if_modified(|wanted| {
             let want = if wanted.want == Want::Remove { Want::Remove } else { want };
-            let changed = wanted.want != want || (wanted.spec.is_none() && spec.is_some());
+            let changed = wanted.want != want || (wanted.spec.is_none() && given.is_some());
             wanted.want = want;
-            // A spec never changes.
-            wanted.spec = wanted.spec.take().or(spec);
+            // Neither ever changes.
+            if let Some((spec, ports)) = given.filter(|_| wanted.spec.is_none()) {
+                (wanted.spec, wanted.ports) = (Some(spec), ports);
+            }
             changed
         });
     }

@@ -186,7 +186,7 @@ impl Agent {
     }
 
     fn order(self: &Arc<Self>, state: &mut State, assignment: Assignment) {
-        let Assignment { key, desired_state, spec, .. } = assignment;
+        let Assignment { key, desired_state, spec, ports, .. } = assignment;
         let want = match desired_state {
             DesiredState::Running => Want::Run,
             DesiredState::Stopped | DesiredState::Removed => Want::Stop,
@@ -195,7 +195,7 @@ impl Agent {
         match state.held.get(&key) {
             // What is to be removed or is being stopped for the worker's end stays so.
             Some(held) if held.wants_end() && want == Want::Run => {}
-            Some(held) => held.want(want, Some(spec)),
+            Some(held) => held.want(want, Some((spec, ports))),
             None if state.closing => {}
             None => {
                 let kind = spec.runtime.kind();
@@ -203,7 +203,7 @@ impl Agent {
                     state,
                     key,
                     kind,
-                    Wanted { want, spec: Some(spec), kept: Kept::default() },
+                    Wanted { want, spec: Some(spec), ports, kept: Kept::default() },
                     Mark::Create,
                     &Start::New,
                 );

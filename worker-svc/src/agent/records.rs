@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey};
 use davit_core::placement::RuntimeKind;
-use davit_core::spec::StopPolicy;
+use davit_core::spec::{PortProtocol, StopPolicy};
+use davit_core::task::PortBinding;
 use tokio::fs;
 
 /// How far an attempt was when its record was written.
@@ -32,6 +33,8 @@ pub(super) struct Kept {
     pub(super) name: String,
     /// How it is stopped.
     pub(super) stop: Option<StopPolicy>,
+    /// Host ports that it was given.
+    pub(super) ports: Vec<PortBinding>,
 }
 
 /// What is kept of an attempt.
@@ -89,6 +92,9 @@ impl Records {
         if let Some(StopPolicy { signal, grace }) = &record.kept.stop {
             text.push_str(&format!("stop {} {signal}\n", grace.as_millis()));
         }
+        for PortBinding { container_port, protocol, host_port } in &record.kept.ports {
+            text.push_str(&format!("port {container_port}/{protocol} {host_port}\n"));
+        }
         if !record.kept.name.is_empty() {
             text.push_str(&format!("name {}\n", record.kept.name));
         }
@@ -132,6 +138,7 @@ fn parse(text: &str) -> Option<Record> {
     for line in lines {
         match line.split_once(' ') {
             Some(("name", name)) => name.clone_into(&mut kept.name),
+            Some(("port", binding)) => kept.ports.extend(parse_port(binding)),
             Some(("stop", how)) => kept.stop = parse_stop(how),
             _ => {}
         }
@@ -142,6 +149,18 @@ fn parse(text: &str) -> Option<Record> {
 fn parse_stop(text: &str) -> Option<StopPolicy> {
     let (millis, signal) = text.split_once(' ')?;
     Some(StopPolicy { signal: signal.to_owned(), grace: Duration::from_millis(millis.parse().ok()?) })
+}
+
+/// `80/tcp 20000`
+fn parse_port(text: &str) -> Option<PortBinding> {
+    let (port, host_port) = text.split_once(' ')?;
+    let (container_port, protocol) = port.split_once('/')?;
+    let protocol = match protocol {
+        "tcp" => PortProtocol::Tcp,
+        "udp" => PortProtocol::Udp,
+        _ => return None,
+    };
+    Some(PortBinding { container_port: container_port.parse().ok()?, protocol, host_port: host_port.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -158,7 +177,9 @@ mod tests {
         let records = Records::new(directory.path().to_owned());
         records.load().await.unwrap();
         let stop = StopPolicy { signal: String::new(), grace: Duration::from_millis(1500) };
-        let kept = Kept { name: "web".to_owned(), stop: Some(stop) };
+        let port = |container_port, protocol, host_port| PortBinding { container_port, protocol, host_port };
+        let ports = vec![port(80, PortProtocol::Tcp, 20_000), port(53, PortProtocol::Udp, 20_001)];
+        let kept = Kept { name: "web".to_owned(), stop: Some(stop), ports };
         let runs = Record { kind: RuntimeKind::Docker, mark: Mark::Start, kept };
         let stops = Record { kind: RuntimeKind::Process, mark: Mark::Stop, kept: Kept::default() };
         records.write(key(1), &runs).await.unwrap();

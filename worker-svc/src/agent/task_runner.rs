@@ -178,7 +178,7 @@ impl Runner {
     fn attempt(&self, wanted: &Wanted) -> Result<AttemptSpec, Error> {
         let missing = || Error::Unsupported { what: "the manager sent no spec".to_owned() };
         let spec = wanted.spec.clone().ok_or_else(missing)?;
-        Ok(AttemptSpec { key: self.key, spec })
+        Ok(AttemptSpec { key: self.key, spec, ports: wanted.given_ports().to_vec() })
     }
 
     fn asked_to_stop(&self) -> bool {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use davit_core::id::{AttemptKey, NodeId};
 pub use davit_core::placement::RuntimeKind;
-use davit_core::spec::{StopPolicy, TaskSpec};
+use davit_core::spec::{Port, RuntimeSpec, StopPolicy, TaskSpec};
 use davit_core::task::{PortBinding, PullProgress};
 use davit_svc_kit::clock::Clock;
 use futures::stream::BoxStream;
@@ -51,6 +51,24 @@ pub struct AttemptSpec {
     pub key: AttemptKey,
     /// What is run.
     pub spec: Arc<TaskSpec>,
+    /// Host ports for those of the spec that ask for no certain one, as the manager gave them.
+    pub ports: Vec<PortBinding>,
+}
+
+impl AttemptSpec {
+    /// What the spec publishes, each with its host port: the one it asks for, else the one that was given. `None` where
+    /// none was given either: the engine chooses.
+    #[must_use]
+    pub fn published(&self) -> Vec<(&Port, Option<u16>)> {
+        let RuntimeSpec::Container(container) = &self.spec.runtime else { return Vec::new() };
+        let mut given = self.ports.clone();
+        let host_port = |port: &Port| {
+            let same = |one: &PortBinding| (one.container_port, one.protocol) == (port.container_port, port.protocol);
+            // Each is given once, however often a container port is published.
+            port.host_port.or_else(|| given.iter().position(same).map(|at| given.remove(at).host_port))
+        };
+        container.ports.iter().zip(container.ports.iter().map(host_port)).collect()
+    }
 }
 
 /// What answers behind a runtime.
@@ -154,7 +172,7 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Has no total time limit, only one without progress. Dropping the future ends the pull.
     async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error>;
 
-    /// Creates the attempt's instance without starting it.
+    /// Creates the attempt's instance, which publishes exactly the ports of [`AttemptSpec::published`], without starting it.
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error>;
 
     /// Starts the instance. If it already runs, tells how it was started; if it ended, fails with
@@ -172,4 +190,39 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// What the instance wrote, oldest first; also after its end.
     async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::id::{Attempt, TaskId};
+    use davit_core::spec::{ContainerSpec, PortProtocol};
+
+    use super::*;
+
+    #[test]
+    fn each_port_gets_what_it_asks_for_or_what_was_given_for_it() {
+        let port = |container_port, protocol, host_port| Port { container_port, protocol, host_port };
+        let given = |container_port, protocol, host_port| PortBinding { container_port, protocol, host_port };
+        let container = ContainerSpec {
+            ports: vec![
+                port(80, PortProtocol::Tcp, None),
+                port(80, PortProtocol::Tcp, Some(8080)),
+                port(53, PortProtocol::Udp, None),
+                port(53, PortProtocol::Tcp, None),
+                port(9, PortProtocol::Tcp, None),
+            ],
+            ..ContainerSpec::new("busybox".parse().unwrap())
+        };
+        let attempt = AttemptSpec {
+            key: AttemptKey { task_id: TaskId(uuid::Uuid::from_u128(7)), attempt: Attempt(1) },
+            spec: Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container))),
+            ports: vec![
+                given(80, PortProtocol::Tcp, 20_000),
+                given(53, PortProtocol::Udp, 20_001),
+                given(53, PortProtocol::Tcp, 20_002),
+            ],
+        };
+        let host_ports: Vec<_> = attempt.published().into_iter().map(|(_, host_port)| host_port).collect();
+        assert_eq!(host_ports, [Some(20_000), Some(8080), Some(20_001), Some(20_002), None]);
+    }
 }

@@ -11,8 +11,10 @@ use davit_core::id::AttemptKey;
 use davit_core::spec::{
     ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec, Tmpfs, Ulimit,
 };
+use davit_core::task::PortBinding;
 use worker_svc::runtime::{
-    AttemptSpec, DockerConfig, DockerRuntime, Error, ErrorKind, LogOptions, LogSource, Owner, ProgressSender, Runtime,
+    AttemptSpec, DockerConfig, DockerRuntime, Error, ErrorKind, InstanceState, LogOptions, LogSource, Owner,
+    ProgressSender, Runtime,
 };
 
 use crate::harness::{Kind, Script, check, clock, new_key, task};
@@ -161,6 +163,46 @@ async fn fixed_and_dynamic_ports_are_reported_once_each() {
 }
 
 #[tokio::test]
+async fn ports_that_were_given_are_published_and_a_restarted_worker_finds_them() {
+    check(Docker::new().await, |bench| async move {
+        // Ports that were free a moment ago.
+        let listeners = [(); 2].map(|()| std::net::TcpListener::bind("0.0.0.0:0").unwrap());
+        let [fixed, given] = listeners.map(|listener| listener.local_addr().unwrap().port());
+        let port = |container_port, host_port| Port { container_port, protocol: PortProtocol::Tcp, host_port };
+        let bound = |container_port, host_port| PortBinding { container_port, protocol: PortProtocol::Tcp, host_port };
+        let mut spec = shell("busybox nc -l -p 80 -e busybox echo davit; while :; do busybox sleep 0.05; done");
+        spec.ports = vec![port(443, Some(fixed)), port(80, None)];
+        let attempt = bench.create_with(container(spec), vec![bound(80, given)]).await;
+        let started = bench.runtime.start(attempt.key).await.unwrap();
+        assert_eq!(started.ports, [bound(80, given), bound(443, fixed)]);
+        let published = inspect(attempt.key).await.host_config.unwrap().port_bindings.unwrap();
+        let host_ports: Vec<_> = published["80/tcp"].iter().flatten().map(|one| one.host_port.clone()).collect();
+        assert_eq!(host_ports, [Some(given.to_string())]);
+
+        // Whoever asks the node at this number reaches the container.
+        let answer = async {
+            loop {
+                let text = tokio::task::spawn_blocking(move || {
+                    let mut text = String::new();
+                    let mut stream = std::net::TcpStream::connect(("127.0.0.1", given))?;
+                    std::io::Read::read_to_string(&mut stream, &mut text).map(|_| text)
+                });
+                match text.await.unwrap() {
+                    Ok(text) if !text.is_empty() => return text,
+                    _ => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        assert_eq!(answer.await, "davit\n");
+
+        let restarted = bench.kind.runtime(bench.owner.clone());
+        let found = restarted.list().await.unwrap();
+        assert!(matches!(&found[0].state, InstanceState::Running(found) if *found == started), "{found:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_read_only_root_takes_nothing_but_its_tmpfs_does() {
     check(Docker::new().await, |bench| async move {
         let mut spec = shell("busybox touch /file 2> /dev/null && echo root; echo a > /scratch/file && echo scratch");
@@ -200,7 +242,7 @@ async fn directories_of_the_node_are_mounted_and_a_missing_one_is_named() {
         let (_, exit) = bench.run(container(spec.clone())).await;
         assert_eq!(exit.exit_code, 0);
         spec.mounts = vec![mount("/no/such/dir")];
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)) };
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: Vec::new() };
         let error = bench.runtime.create(&attempt).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);
         assert!(error.to_string().contains("/no/such/dir"), "{error}");
@@ -243,7 +285,7 @@ async fn an_image_that_is_missing_and_may_not_be_pulled_is_a_permanent_error() {
     check(Docker::new().await, |bench| async move {
         let mut spec = shell("exit 0");
         spec.image = "davit-test/no-such-image:1".parse().unwrap();
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)) };
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: Vec::new() };
         let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
         assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
         assert!(error.to_string().contains("davit-test/no-such-image:1"), "{error}");

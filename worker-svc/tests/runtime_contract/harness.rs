@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, NodeId, TaskId};
 use davit_core::spec::{RuntimeSpec, TaskSpec};
+use davit_core::task::PortBinding;
 use davit_svc_kit::clock::SystemClock;
 use futures::TryStreamExt;
 use uuid::Uuid;
@@ -72,7 +73,12 @@ impl Bench {
 
     /// Puts the spec in place.
     pub(crate) async fn create(&self, spec: TaskSpec) -> AttemptSpec {
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec) };
+        self.create_with(spec, Vec::new()).await
+    }
+
+    /// The same, with host ports as a manager gives them.
+    pub(crate) async fn create_with(&self, spec: TaskSpec, ports: Vec<PortBinding>) -> AttemptSpec {
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec), ports };
         self.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap();
         self.runtime.create(&attempt).await.unwrap();
         attempt

@@ -141,7 +141,8 @@ fn ended(process: &str) -> bool {
 async fn a_container_is_not_for_this_runtime() {
     check(Process::new(), |bench| async move {
         let container = ContainerSpec::new("busybox".parse().unwrap());
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(task(RuntimeSpec::Container(container))) };
+        let attempt =
+            AttemptSpec { key: new_key(), spec: Arc::new(task(RuntimeSpec::Container(container))), ports: Vec::new() };
         let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);
     })

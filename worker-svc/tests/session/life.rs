@@ -18,6 +18,7 @@ async fn an_assignment_runs_and_its_states_arrive() {
     let mut session = manager.session_with(CLUSTER, &[]).await;
     assert_eq!(session.register.name, "node-1");
     assert!(session.register.capacity.unwrap().memory_bytes > 0);
+    assert_eq!(session.register.port_range, Some(v1::PortRange { first: 20_000, last: 31_999 }));
     assert_eq!(session.register.runtimes, [v1::RuntimeKind::Docker as i32]);
 
     let key = new_key();

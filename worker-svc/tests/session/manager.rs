@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use davit_core::id::AttemptKey;
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, DesiredState};
+use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
 use davit_core::validate::Violations;
 use davit_proto::convert::{
     assignment_to_proto, attempt_ref_to_proto, attempt_report_from_proto, duration_to_proto, register_from_proto,
@@ -124,8 +124,14 @@ impl Dialled {
         register_from_proto(register.clone(), "register", &mut violations);
         assert!(violations.is_empty(), "{violations}");
         let (responses, stream) = mpsc::channel(64);
-        let session =
-            Session { register, requests: self.requests, responses, acknowledges: true, statuses: Vec::new() };
+        let session = Session {
+            register,
+            requests: self.requests,
+            responses,
+            given: Vec::new(),
+            acknowledges: true,
+            statuses: Vec::new(),
+        };
         let welcome = v1::Welcome {
             cluster: cluster.to_owned(),
             heartbeat_period: Some(duration_to_proto(HEARTBEAT)),
@@ -142,6 +148,8 @@ pub(crate) struct Session {
     pub(crate) register: v1::Register,
     requests: Streaming<v1::SessionRequest>,
     responses: Outbound,
+    /// Host ports that are sent with every assignment.
+    pub(crate) given: Vec<PortBinding>,
     /// Whether status reports are acknowledged as they come.
     pub(crate) acknowledges: bool,
     /// All statuses that came, oldest first.
@@ -162,7 +170,7 @@ impl Session {
     ) {
         let revision = davit_core::id::Revision(1);
         let assignment = |(key, desired, spec): &(AttemptKey, DesiredState, &TaskSpec)| {
-            assignment_to_proto(*key, revision, *desired, spec)
+            assignment_to_proto(*key, revision, *desired, spec, &self.given)
         };
         let assignments = v1::Assignments {
             full,

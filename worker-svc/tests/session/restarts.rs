@@ -1,8 +1,10 @@
 //! Streams that break, workers that die, managers that change.
 
 use davit_core::id::AttemptKey;
+use davit_core::spec::PortProtocol;
 use davit_core::state::TaskState;
 use davit_core::task::DesiredState::Running;
+use davit_core::task::PortBinding;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::{convert, v1};
 use tonic::Status;
@@ -238,6 +240,34 @@ async fn what_was_created_and_never_started_runs_after_a_restart() {
     session.until(lost, TaskState::Running).await;
     // The start was tried before: whether it ran can't be known, its instance tells that it did not.
     session.until(created, TaskState::Running).await;
+}
+
+#[tokio::test]
+async fn ports_that_were_given_are_published_also_after_a_restart() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let config = worker_svc::Config { port_range: None, ..machine.config(&manager) };
+    let worker = machine.worker_with(config).await;
+    let (key, lost, spec) = (new_key(), new_key(), container(&[]));
+    let given = PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_007 };
+    let mut session = manager.session_with(CLUSTER, &[]).await;
+    assert_eq!(session.register.port_range, None);
+    session.given = vec![given];
+    session.change(key, Running, &spec).await;
+    assert_eq!(session.until(key, TaskState::Running).await.ports, [given]);
+    let other = PortBinding { host_port: 20_008, ..given };
+    session.given = vec![other];
+    machine.engine.set_failing(Step::Create, Some("busy"));
+    session.change(lost, Running, &spec).await;
+    session.until_reason(lost, "busy").await;
+    worker.kill().await;
+    drop(session);
+
+    machine.engine.set_failing(Step::Create, None);
+    let _worker = machine.worker(&manager).await;
+    // It has them in its records and needs not be told again.
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec), (lost, Running, &spec)]).await;
+    assert_eq!(session.until(key, TaskState::Running).await.ports, [given]);
+    assert_eq!(session.until(lost, TaskState::Running).await.ports, [other]);
 }
 
 #[tokio::test]

@@ -45,13 +45,13 @@ pub(super) fn create_body(
         // Kept by the engine so that a `docker stop` by hand, and a stop of the engine, do the same as ours.
         stop_signal: text_unless_empty(&task.stop.signal),
         stop_timeout: Some(i64::try_from(task.stop.grace.as_secs()).unwrap_or(i64::MAX)),
-        host_config: Some(host_config(config, task, container)),
+        host_config: Some(host_config(config, attempt, container)),
         ..ContainerCreateBody::default()
     })
 }
 
-fn host_config(config: &DockerConfig, task: &TaskSpec, container: &ContainerSpec) -> HostConfig {
-    let limit = task.resources.limit;
+fn host_config(config: &DockerConfig, attempt: &AttemptSpec, container: &ContainerSpec) -> HostConfig {
+    let limit = attempt.spec.resources.limit;
     let memory = (limit.memory_bytes > 0).then(|| signed(limit.memory_bytes));
     HostConfig {
         nano_cpus: (limit.cpu_millis > 0).then(|| signed(limit.cpu_millis.saturating_mul(1_000_000))),
@@ -60,7 +60,7 @@ fn host_config(config: &DockerConfig, task: &TaskSpec, container: &ContainerSpec
         memory_swap: memory,
         mounts: Some(mounts(container)),
         tmpfs: Some(tmpfs(container)),
-        port_bindings: Some(port_bindings(container)),
+        port_bindings: Some(port_bindings(attempt)),
         cap_add: Some(container.cap_add.clone()),
         cap_drop: Some(container.cap_drop.clone()),
         readonly_rootfs: Some(container.read_only),
@@ -109,14 +109,12 @@ fn tmpfs(container: &ContainerSpec) -> HashMap<String, String> {
 }
 
 /// Several host ports for one container port become one entry, as the engine wants it.
-fn port_bindings(container: &ContainerSpec) -> HashMap<String, Option<Vec<PortBinding>>> {
+fn port_bindings(attempt: &AttemptSpec) -> HashMap<String, Option<Vec<PortBinding>>> {
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
-    for port in &container.ports {
-        // No host port: the engine chooses.
-        let binding = PortBinding {
-            host_ip: None,
-            host_port: Some(port.host_port.map(|number| number.to_string()).unwrap_or_default()),
-        };
+    for (port, host_port) in attempt.published() {
+        // An empty one: the engine chooses.
+        let host_port = Some(host_port.map(|number| number.to_string()).unwrap_or_default());
+        let binding = PortBinding { host_ip: None, host_port };
         bindings
             .entry(format!("{}/{}", port.container_port, port.protocol))
             .or_default()
@@ -141,7 +139,11 @@ fn signed(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use davit_core::id::{Attempt, AttemptKey, TaskId};
     use davit_core::spec::{Port, PortProtocol};
+    use davit_core::task::PortBinding as GivenPort;
 
     use super::*;
 
@@ -152,10 +154,16 @@ mod tests {
     #[test]
     fn one_container_port_may_have_several_host_ports() {
         let port = |host_port| Port { container_port: 80, protocol: PortProtocol::Tcp, host_port };
-        let bindings = port_bindings(&ContainerSpec { ports: vec![port(Some(8080)), port(None)], ..container() });
-        let host_ports: Vec<_> =
-            bindings["80/tcp"].iter().flatten().filter_map(|binding| binding.host_port.as_deref()).collect();
-        assert_eq!(host_ports, ["8080", ""]);
+        let container = ContainerSpec { ports: vec![port(Some(8080)), port(None)], ..container() };
+        let given = |host_port| GivenPort { container_port: 80, protocol: PortProtocol::Tcp, host_port };
+        let host_ports = |ports: Vec<GivenPort>| -> Vec<String> {
+            let spec = Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container.clone())));
+            let key = AttemptKey { task_id: TaskId(uuid::Uuid::from_u128(7)), attempt: Attempt(1) };
+            let bindings = port_bindings(&AttemptSpec { key, spec, ports });
+            bindings["80/tcp"].iter().flatten().filter_map(|binding| binding.host_port.clone()).collect()
+        };
+        assert_eq!(host_ports(vec![given(20_000)]), ["8080", "20000"]);
+        assert_eq!(host_ports(Vec::new()), ["8080", ""], "none was given: the engine chooses");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use davit_core::id::AttemptKey;
-use davit_core::spec::TaskSpec;
+use davit_core::task::PortBinding;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -173,14 +173,15 @@ pub(super) struct Life {
 /// An attempt that only pretends.
 #[derive(Debug)]
 pub(super) struct FakeInstance {
-    pub(super) spec: Arc<TaskSpec>,
+    /// What it publishes when it runs.
+    pub(super) ports: Vec<PortBinding>,
     pub(super) orders: Orders,
     life: watch::Sender<Life>,
 }
 
 impl FakeInstance {
-    pub(super) fn new(spec: Arc<TaskSpec>, orders: Orders) -> Self {
-        Self { spec, orders, life: watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new() }) }
+    pub(super) fn new(ports: Vec<PortBinding>, orders: Orders) -> Self {
+        Self { ports, orders, life: watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new() }) }
     }
 
     pub(super) fn state(&self) -> InstanceState {

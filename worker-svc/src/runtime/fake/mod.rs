@@ -103,7 +103,7 @@ impl Runtime for FakeRuntime {
         if let Some(message) = orders.create_fails {
             return Err(Error::Rejected { action: "create", message });
         }
-        self.engine.insert(&self.owner, attempt.key, FakeInstance::new(Arc::clone(&attempt.spec), orders));
+        self.engine.insert(&self.owner, attempt.key, FakeInstance::new(self.ports(attempt), orders));
         Ok(())
     }
 
@@ -118,7 +118,7 @@ impl Runtime for FakeRuntime {
         if let Some(message) = &instance.orders.start_fails {
             return Err(Error::Rejected { action: "start", message: message.clone() });
         }
-        let started = Started { started_at: self.engine.now(), ports: self.ports(&instance) };
+        let started = Started { started_at: self.engine.now(), ports: instance.ports.clone() };
         if instance.begin(&started) {
             for line in instance.orders.log.iter().flat_map(|log| log.split('|')) {
                 instance.print(line, self.engine.now());
@@ -195,14 +195,13 @@ fn peek(life: &mut watch::Receiver<Life>, next: usize) -> (Option<super::LogLine
 }
 
 impl FakeRuntime {
-    fn ports(&self, instance: &FakeInstance) -> Vec<PortBinding> {
-        let RuntimeSpec::Container(container) = &instance.spec.runtime else { return Vec::new() };
-        let bind = |port: &Port| PortBinding {
+    fn ports(&self, attempt: &AttemptSpec) -> Vec<PortBinding> {
+        let bind = |(port, host_port): (&Port, Option<u16>)| PortBinding {
             container_port: port.container_port,
             protocol: port.protocol,
-            host_port: port.host_port.unwrap_or_else(|| self.engine.next_port()),
+            host_port: host_port.unwrap_or_else(|| self.engine.next_port()),
         };
-        let mut ports: Vec<_> = container.ports.iter().map(bind).collect();
+        let mut ports: Vec<_> = attempt.published().into_iter().map(bind).collect();
         ports.sort_unstable_by_key(|port| (port.container_port, port.protocol, port.host_port));
         ports
     }
