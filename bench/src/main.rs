@@ -1,0 +1,116 @@
+//! Davit's measurements. `cargo xtask bench scheduler` builds and runs them; docs/benchmarks.md says what they mean.
+//!
+//! Tables and progress are for people; the last line is one JSON object for programs.
+#![allow(clippy::print_stdout, reason = "a measurement talks to the person who runs it")]
+
+mod error;
+mod machine;
+mod memory;
+mod options;
+mod quality;
+mod report;
+mod run;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::options::{Cell, Options, Plan};
+use crate::report::{CellReport, file, json as to_json, table};
+
+/// Davit's measurements
+#[derive(Debug, Parser)]
+#[command(name = "davit-bench", version)]
+struct Args {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Subject {
+    /// Placements per second, memory, and how densely is packed
+    Scheduler(Box<Options>),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Args { subject: Subject::Scheduler(options) } = Args::parse();
+    match scheduler(&options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("davit-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all that was measured is as it has to be. A missed budget of time is told and no failure: it says as much about
+/// the machine as about the code.
+async fn scheduler(options: &Options) -> Result<bool, Error> {
+    let machine = Machine::look();
+    println!("{machine}");
+    let (result, good) = match options.plan() {
+        Plan::Quality => quality(options),
+        Plan::One(cell) => (one(options, &cell).await?, true),
+        Plan::Grid(cells) => grid(options, &cells).await?,
+    };
+    let result = to_json::with_machine(result, &machine);
+    match file::write(&options.output_folder(), &machine, &result) {
+        Ok(path) => println!("\nwritten to {}", path.display()),
+        Err(error) => println!("\nNOT WRITTEN: {error}"),
+    }
+    println!("{result}");
+    Ok(good)
+}
+
+fn quality(options: &Options) -> (Value, bool) {
+    let rows = quality::measure(options.seed);
+    table::quality(&rows);
+    let good = rows.iter().all(quality::Row::is_good);
+    (json!({ "quality": rows }), good)
+}
+
+async fn one(options: &Options, cell: &Cell) -> Result<Value, Error> {
+    table::cells_header();
+    let report = measure(options, cell).await?;
+    table::cell(&report);
+    Ok(to_json::cell(&report))
+}
+
+async fn grid(options: &Options, cells: &[Cell]) -> Result<(Value, bool), Error> {
+    // First, while this process has hardly allocated anything.
+    let per_node = memory::engine_bytes_per_node(options.seed)?;
+    table::memory(&per_node);
+    println!("{} cells, each for at most {} s and {} time(s)\n", cells.len(), options.cap_seconds, options.repeat);
+    table::cells_header();
+    let mut reports = Vec::with_capacity(cells.len());
+    for cell in cells {
+        let report = measure(options, cell).await?;
+        table::cell(&report);
+        reports.push(report);
+    }
+    table::budgets(&report::budgets(&reports));
+    let rows = quality::measure(options.seed);
+    table::quality(&rows);
+    let good = rows.iter().all(quality::Row::is_good);
+    Ok((to_json::grid(&reports, &per_node, &rows), good))
+}
+
+/// Measures a cell as often as asked and keeps the fastest: whatever else the machine does only ever slows it down.
+async fn measure(options: &Options, cell: &Cell) -> Result<CellReport, Error> {
+    let workload = workload::generate(cell, options.batch_size, options.seed);
+    let mut best: Option<CellReport> = None;
+    for _ in 0..options.repeat.max(1) {
+        let measured = run::run(cell, &workload, options).await?;
+        let report = CellReport::new(cell, &workload, measured)?;
+        if best.as_ref().is_none_or(|best| report.placements_per_s > best.placements_per_s) {
+            best = Some(report);
+        }
+    }
+    best.ok_or(Error::NothingMeasured)
+}

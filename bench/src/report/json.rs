@@ -1,0 +1,62 @@
+//! One JSON object for programs.
+
+use serde_json::{Value, json};
+
+use super::{CellReport, budgets};
+use crate::machine::Machine;
+use crate::memory::PerNode;
+use crate::quality::Row;
+
+/// One cell.
+pub(crate) fn cell(report: &CellReport) -> Value {
+    let cell = &report.cell;
+    json!({
+        "nodes": cell.nodes,
+        "tasks": cell.tasks,
+        "shapes": cell.shapes,
+        "algorithm": cell.algorithm,
+        "constraints": cell.constraints,
+        "transport": cell.transport,
+        "placements_per_s": rounded(report.placements_per_s, 1.0),
+        "p50_batch_ms": rounded(report.p50_batch_ms, 1000.0),
+        "p99_batch_ms": rounded(report.p99_batch_ms, 1000.0),
+        "snapshot_ms": rounded(report.snapshot_ms, 1000.0),
+        "rss_bytes": report.rss_bytes,
+        "batches": report.batches,
+        "placed": report.placed,
+        "unplaced": report.unplaced,
+        "stopped_early": report.capped,
+    })
+}
+
+/// All cells, memory, budgets and density.
+pub(crate) fn grid(reports: &[CellReport], per_node: &PerNode, quality: &[Row]) -> Value {
+    let budgets: Vec<_> = budgets(reports)
+        .iter()
+        .flat_map(|budget| {
+            budget.cells.iter().map(|report| {
+                json!({
+                    "what": budget.what,
+                    "algorithm": report.cell.algorithm,
+                    "least_per_s": budget.least_per_s,
+                    "placements_per_s": rounded(report.placements_per_s, 1.0),
+                    "reached": report.placements_per_s >= budget.least_per_s,
+                })
+            })
+        })
+        .collect();
+    let cells: Vec<_> = reports.iter().map(cell).collect();
+    json!({ "cells": cells, "budgets": budgets, "memory_per_node": per_node, "quality": quality })
+}
+
+/// Says beside a result where it comes from.
+pub(crate) fn with_machine(mut result: Value, machine: &Machine) -> Value {
+    if let Value::Object(fields) = &mut result {
+        fields.insert("machine".to_owned(), json!(machine));
+    }
+    result
+}
+
+fn rounded(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
+}
