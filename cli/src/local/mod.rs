@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::placement::PortRange;
 use davit_core::resources::Resources;
 use davit_proto::v1;
 use davit_proto::v1::node_service_client::NodeServiceClient;
@@ -169,7 +170,9 @@ impl LocalCluster {
             let name = format!("the worker of node-{}", index + 1);
             let (listener, address) = listen(&name, address(7420 + 2 * index)).await?;
             cluster.workers.push(address);
-            cluster.spawn_worker(index, &data_dir, share, listener, options.docker.clone());
+            // They share an engine too, which binds a port only once.
+            let ports = PortRange::DEFAULT.part(index, options.workers);
+            cluster.spawn_worker(index, &data_dir, share, ports, listener, options.docker.clone());
         }
         cluster.wait_until_ready(usize::from(options.workers)).await?;
         Ok(cluster)
@@ -212,12 +215,14 @@ impl LocalCluster {
         index: u16,
         data_dir: &Path,
         share: Resources,
+        ports: Option<PortRange>,
         listener: TcpListener,
         docker: Option<Docker>,
     ) {
         let name = format!("node-{}", index + 1);
         let data_dir = data_dir.join(&name);
         let mut config = worker_svc::Config::new(format!("http://{}", self.manager), name.clone(), data_dir.clone());
+        config.port_range = ports;
         config.offer.cpu_millis = Some(share.cpu_millis);
         config.offer.memory_bytes = Some(share.memory_bytes);
         config.offer.disk_bytes = Some(share.disk_bytes);

@@ -59,7 +59,8 @@ pub fn task(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette
     lines.add("Attempt", task.attempt.to_string());
     lines.add("Node", node_of(&status, nodes));
     if let Some(claim) = &task.claim {
-        lines.add("Moves to", with_reason(nodes.of(&claim.node_id), &claim.reason));
+        let (node, reason) = (nodes.of(&claim.node_id), claim.reason.as_str());
+        lines.add("Moves to", if reason.is_empty() { node.to_owned() } else { format!("{node} ({reason})") });
     }
     lines.add("Gang", &task.gang_id);
     lines.add("Ports", ports(&status));
@@ -151,10 +152,6 @@ fn add_policy(lines: &mut Lines, policy: &v1::PlacementPolicy) {
         let preempts = if policy.may_preempt { ", may take the place of lower ones" } else { "" };
         lines.add("Priority", format!("{}{preempts}", policy.priority));
     }
-}
-
-fn with_reason(text: &str, reason: &str) -> String {
-    if reason.is_empty() { text.to_owned() } else { format!("{text}: {reason}") }
 }
 
 fn mount(mount: &v1::Mount) -> String {

@@ -128,7 +128,7 @@ fn fitting_table(fitting: &[&v1::NodeExplanation], here: &str, view: ExplainView
             terms.iter().map(|name| amount(node.terms.iter().find(|term| term.name == **name).map(|term| term.value))),
         );
         if view.wide {
-            row.push(Cell::new(verdicts(node, true)));
+            row.push(Cell::new(passes(node)));
         }
         row
     });
@@ -152,9 +152,18 @@ fn amount(value: Option<f64>) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-fn verdicts(node: &v1::NodeExplanation, passes: bool) -> String {
-    let texts = node.verdicts.iter().filter(|verdict| verdict.passes == passes).map(|verdict| verdict.text.as_str());
-    texts.collect::<Vec<_>>().join("; ")
+/// What speaks against a node, in one line.
+fn misses(node: &v1::NodeExplanation) -> String {
+    verdicts(node, false).join("; ")
+}
+
+/// What speaks for a node, one a line: there is more of it than a line takes.
+fn passes(node: &v1::NodeExplanation) -> String {
+    verdicts(node, true).join("\n")
+}
+
+fn verdicts(node: &v1::NodeExplanation, passes: bool) -> Vec<&str> {
+    node.verdicts.iter().filter(|verdict| verdict.passes == passes).map(|verdict| verdict.text.as_str()).collect()
 }
 
 fn unfit_table(unfit: &[&v1::NodeExplanation], here: &str, view: ExplainView, palette: Palette) -> String {
@@ -163,9 +172,9 @@ fn unfit_table(unfit: &[&v1::NodeExplanation], here: &str, view: ExplainView, pa
         header.push("PASSES");
     }
     let rows = unfit.iter().map(|node| {
-        let mut row = vec![Cell::new(named(node, here)), toned(&verdicts(node, false), Tone::Bad)];
+        let mut row = vec![Cell::new(named(node, here)), toned(&misses(node), Tone::Bad)];
         if view.wide {
-            row.push(Cell::new(verdicts(node, true)));
+            row.push(Cell::new(passes(node)));
         }
         row
     });
@@ -187,7 +196,7 @@ fn groups_table(unfit: &[&v1::NodeExplanation], palette: Palette) -> String {
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
     let rows = groups.into_iter().map(|(kinds, (count, node))| {
-        let reasons = verdicts(node, false);
+        let reasons = misses(node);
         let name = &node.node_name;
         let example = if reasons == kinds { name.clone() } else { format!("{name}: {reasons}") };
         vec![Cell::new(count).set_alignment(CellAlignment::Right), toned(&kinds, Tone::Bad), Cell::new(example)]
@@ -204,10 +213,14 @@ fn runs(
     palette: Palette,
 ) -> String {
     let placed = count.saturating_sub(answer.unplaced_count);
+    // What the first line says need not be said twice.
+    let told = answer.explanation.as_ref().is_some_and(|explanation| explanation.summary == answer.unplaced_reason);
+    let why =
+        if told || answer.unplaced_reason.is_empty() { String::new() } else { format!(": {}", answer.unplaced_reason) };
     let mut text = match answer.unplaced_count {
         0 => format!("\nAll {count} find a place.\n"),
-        unplaced if unplaced >= count => format!("\nNone of {count} finds a place: {}.\n", answer.unplaced_reason),
-        unplaced => format!("\n{placed} of {count} find a place; {unplaced} would wait: {}.\n", answer.unplaced_reason),
+        unplaced if unplaced >= count => format!("\nNone of {count} finds a place{why}.\n"),
+        unplaced => format!("\n{placed} of {count} find a place; {unplaced} would wait{why}.\n"),
     };
     if !answer.runs.is_empty() {
         let shown = view.shown(answer.runs.len());
@@ -232,9 +245,8 @@ fn preemptions(preemptions: &[v1::Preemption], name: &impl Fn(&str) -> String, p
         let victims = each.victim_task_ids.iter().map(|id| short_id(id)).collect::<Vec<_>>().join(" ");
         vec![Cell::new(name(&each.node_id)), toned(&victims, Tone::Waiting), Cell::new(&each.reason)]
     });
-    let made = if preemptions.len() == 1 { "one task" } else { "one task each" };
     let table = render(&["ON NODE", "STOPPED TASKS", "WHY"], rows, palette);
-    format!("\nRoom for {made} would be made by stopping others:\n{table}\n")
+    format!("\nRoom for {} would be made by stopping other tasks:\n{table}\n", preemptions.len())
 }
 
 #[cfg(test)]
