@@ -1,6 +1,6 @@
 //! What the scheduler is asked and what it is told of nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use davit_core::id::NodeId;
 use davit_core::placement::{NodeView, PlacedTask, PlacementRequest};
@@ -207,15 +207,16 @@ pub fn placement_groups_from_proto<'a>(
 ) -> Option<Vec<PlacementGroup>> {
     let path = &path.into();
     let before = violations.0.len();
-    let mut ids = BTreeSet::new();
+    // Hashed and borrowed: a batch may have a hundred thousand of them.
+    let mut ids = HashSet::with_capacity(groups.len());
+    for (index, group) in groups.iter().enumerate() {
+        if !ids.insert(group.group_id.as_str()) && !group.group_id.is_empty() {
+            violations.add(field(&item(path, index), "group_id"), "is given twice");
+        }
+    }
     let mut read = Vec::with_capacity(groups.len());
     for (index, group) in groups.into_iter().enumerate() {
-        let path = item(path, index);
-        let Some(group) = placement_group_from_proto(group, path, violations) else { continue };
-        if !ids.insert(group.group_id.clone()) {
-            violations.add(field(&path, "group_id"), "is given twice");
-        }
-        read.push(group);
+        read.extend(placement_group_from_proto(group, item(path, index), violations));
     }
     (violations.0.len() == before).then_some(read)
 }

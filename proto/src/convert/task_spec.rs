@@ -114,7 +114,11 @@ pub(super) fn expression_from_proto(
     violations: &mut Violations,
 ) -> Option<Constraint> {
     let constraint = violations.check(path, text.parse::<Constraint>())?;
-    // Others read it in its full form, which says `node.labels.` and puts spaces.
+    // Others read it in its full form, which says `node.labels.` and puts spaces: at most one for each byte. Most are so
+    // short that there is nothing to count.
+    if 2 * text.len() + "node.labels.".len() <= MAX_EXPRESSION_BYTES {
+        return Some(constraint);
+    }
     let bytes = constraint.to_string().len();
     if bytes > MAX_EXPRESSION_BYTES {
         let what =

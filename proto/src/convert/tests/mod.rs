@@ -1,11 +1,13 @@
 //! Builders of valid messages, and strategies for anything that may come in.
 
+mod fuzz_corpus;
 mod garbage;
 mod node_paths;
 mod placement_garbage;
 mod placement_paths;
 mod round_trip;
 mod spec_paths;
+mod speed;
 mod values;
 
 use davit_core::validate::Violations;

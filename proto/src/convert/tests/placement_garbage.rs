@@ -180,7 +180,7 @@ fn node(wild: Wildness) -> impl Strategy<Value = v1::PlacementNode> {
     )
 }
 
-fn request(wild: Wildness) -> impl Strategy<Value = v1::PlaceRequest> {
+pub(super) fn request(wild: Wildness) -> impl Strategy<Value = v1::PlaceRequest> {
     use v1::place_request::Message;
     let nodes = move || vec(node(wild), 0..2);
     prop_oneof![
