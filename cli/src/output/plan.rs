@@ -7,12 +7,16 @@ use super::style::{Palette, Tone};
 use super::table::render;
 use super::text::short_id;
 
+/// Nodes that are further apart look as if there were something to move.
+const EVEN: f64 = 0.1;
+
 /// A plan; `is_applied` says that the reader has asked for the moves already.
 #[must_use]
 pub fn plan(plan: &v1::PlanRebalanceResponse, is_applied: bool, palette: Palette) -> String {
     let before = percent(plan.imbalance_before);
     if plan.moves.is_empty() {
-        return format!("Nothing to move: the fullest and the emptiest node are {before} of a node apart.\n");
+        let more = if plan.imbalance_before > EVEN { " No move would bring two nodes closer by enough." } else { "" };
+        return format!("Nothing to move: the fullest and the emptiest node are {before} of a node apart.{more}\n");
     }
     let rows = plan.moves.iter().map(|each| {
         vec![
@@ -99,6 +103,9 @@ mod tests {
             plan(&even, false, Palette::new(false)),
             "Nothing to move: the fullest and the emptiest node are 2% of a node apart.\n"
         );
+        let lumpy = v1::PlanRebalanceResponse { imbalance_before: 0.5, ..Default::default() };
+        let text = plan(&lumpy, false, Palette::new(false));
+        assert!(text.ends_with("apart. No move would bring two nodes closer by enough.\n"), "{text}");
     }
 
     #[test]
