@@ -84,9 +84,13 @@ async fn one(options: &Options, cell: &Cell) -> Result<Value, Error> {
 
 async fn grid(options: &Options, cells: &[Cell]) -> Result<(Value, bool), Error> {
     // First, while this process has hardly allocated anything.
-    let per_node = memory::engine_bytes_per_node(options.seed)?;
-    table::memory(&per_node);
-    println!("{} cells, each for at most {} s and {} time(s)\n", cells.len(), options.cap_seconds, options.repeat);
+    let mut memory = memory::engine(options.seed)?;
+    memory.idle_bytes = run::idle_bytes(options).await?;
+    table::memory(&memory);
+    let (count, cap, repeat) = (cells.len(), options.cap().as_secs(), options.repeat);
+    println!(
+        "{count} cells, each {repeat} time(s); one that takes more than {cap} s is stopped early, and its row says so\n"
+    );
     table::cells_header();
     let mut reports = Vec::with_capacity(cells.len());
     for cell in cells {
@@ -98,7 +102,7 @@ async fn grid(options: &Options, cells: &[Cell]) -> Result<(Value, bool), Error>
     let rows = quality::measure(options.seed);
     table::quality(&rows);
     let good = rows.iter().all(quality::Row::is_good);
-    Ok((to_json::grid(&reports, &per_node, &rows), good))
+    Ok((to_json::grid(&reports, &memory, &rows), good))
 }
 
 /// Measures a cell as often as asked and keeps the fastest: whatever else the machine does only ever slows it down.

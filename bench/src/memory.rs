@@ -12,7 +12,9 @@ use crate::workload;
 /// At how many nodes memory per node is measured.
 const NODES: u32 = 20_000;
 /// What one may cost.
-pub(crate) const BUDGET_BYTES_PER_NODE: u64 = 1024;
+const BYTES_PER_NODE_BUDGET: u64 = 1024;
+/// What a scheduler without work may use.
+const IDLE_BYTES_BUDGET: u64 = 15_000_000;
 
 /// What a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +25,19 @@ pub(crate) struct Memory {
     pub(crate) peak_bytes: u64,
 }
 
-/// What the engine keeps for a node.
+/// What the scheduler uses without work, and for each node.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct PerNode {
+pub(crate) struct Usage {
+    /// Resident in a scheduler process that has nothing to do yet.
+    pub(crate) idle_bytes: u64,
+    /// What that may be.
+    pub(crate) idle_bytes_budget: u64,
     /// At how many nodes.
     pub(crate) nodes: u32,
     /// All that the engine holds once it has placed tasks, by their number.
     pub(crate) bytes_per_node: u64,
-    /// What it may be.
-    pub(crate) budget_bytes_per_node: u64,
+    /// What that may be.
+    pub(crate) bytes_per_node_budget: u64,
 }
 
 /// What this process uses.
@@ -55,9 +61,9 @@ fn parse(status: &str) -> Memory {
     Memory { resident_bytes: bytes("VmRSS:").unwrap_or(0), peak_bytes: bytes("VmHWM:").unwrap_or(0) }
 }
 
-/// How much this process grows by a mirror of 20,000 nodes that has placed a batch, with its columns for one algorithm and
+/// How much this process grows (`idle_bytes` is for the caller to fill in) by a mirror of 20,000 nodes that has placed a batch, with its columns for one algorithm and
 /// what it remembers of three constraints. Only right while this process has freed little.
-pub(crate) fn engine_bytes_per_node(seed: u64) -> Result<PerNode, Error> {
+pub(crate) fn engine(seed: u64) -> Result<Usage, Error> {
     let cell = Cell {
         nodes: NODES,
         tasks: 1_000,
@@ -74,7 +80,13 @@ pub(crate) fn engine_bytes_per_node(seed: u64) -> Result<PerNode, Error> {
     }
     let grown = own()?.resident_bytes.saturating_sub(before);
     drop(mirror);
-    Ok(PerNode { nodes: NODES, bytes_per_node: grown / u64::from(NODES), budget_bytes_per_node: BUDGET_BYTES_PER_NODE })
+    Ok(Usage {
+        idle_bytes: 0,
+        idle_bytes_budget: IDLE_BYTES_BUDGET,
+        nodes: NODES,
+        bytes_per_node: grown / u64::from(NODES),
+        bytes_per_node_budget: BYTES_PER_NODE_BUDGET,
+    })
 }
 
 #[cfg(test)]

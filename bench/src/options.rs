@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use scheduler_svc::placement::Algorithm;
 use scheduler_svc::placement::algorithms::{self, UnknownAlgorithm};
 use serde::Serialize;
 
-/// The most nodes and tasks of the grid's axes come from the issue that asked for it; so do the shapes.
+/// The axes of the grid.
 const NODES: [u32; 4] = [100, 1_000, 5_000, 20_000];
 const TASKS: [u32; 3] = [1_000, 100_000, 1_000_000];
 const QUICK_NODES: [u32; 2] = [1_000, 5_000];
@@ -118,9 +119,10 @@ pub(crate) struct Options {
     /// Tasks in one batch
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) batch_size: u32,
-    /// No further batch is sent after this time; the rate is that of what was placed
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(crate) cap_seconds: u64,
+    /// No further batch is sent after this time; the rate is that of what was placed [default: 60 for a cell alone, 5 each
+    /// in the grid]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    cap_seconds: Option<u64>,
     /// Decides on nodes, tasks and ties
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -133,7 +135,7 @@ pub(crate) struct Options {
 }
 
 fn algorithm(name: &str) -> Result<&'static str, UnknownAlgorithm> {
-    algorithms::find(name).map(|algorithm| algorithm.name())
+    algorithms::find(name).map(Algorithm::name)
 }
 
 impl Options {
@@ -142,12 +144,7 @@ impl Options {
         if self.quality {
             return Plan::Quality;
         }
-        let alone = self.nodes.is_some()
-            || self.tasks.is_some()
-            || self.shapes.is_some()
-            || self.algorithm.is_some()
-            || self.constraints;
-        if alone {
+        if self.is_one_cell() {
             return Plan::One(Cell {
                 nodes: self.nodes.unwrap_or(1_000),
                 tasks: self.tasks.unwrap_or(100_000),
@@ -170,7 +167,7 @@ impl Options {
             for &nodes in node_counts {
                 for &tasks in task_counts {
                     for shapes in Shapes::EACH {
-                        for algorithm in algorithms::ALL.map(|algorithm| algorithm.name()) {
+                        for algorithm in algorithms::ALL.map(Algorithm::name) {
                             for constraints in [false, true] {
                                 cells.push(Cell { nodes, tasks, shapes, algorithm, constraints, transport });
                             }
@@ -187,7 +184,16 @@ impl Options {
 
     /// After how long no further batch is sent.
     pub(crate) fn cap(&self) -> Duration {
-        Duration::from_secs(self.cap_seconds)
+        let default = if self.is_one_cell() { 60 } else { 5 };
+        Duration::from_secs(self.cap_seconds.unwrap_or(default))
+    }
+
+    fn is_one_cell(&self) -> bool {
+        self.nodes.is_some()
+            || self.tasks.is_some()
+            || self.shapes.is_some()
+            || self.algorithm.is_some()
+            || self.constraints
     }
 
     /// Where the result is written.

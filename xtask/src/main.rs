@@ -1,10 +1,11 @@
-//! Davit's recipes: `cargo xtask test` and `cargo xtask images`.
+//! Davit's recipes: `cargo xtask test`, `cargo xtask images` and `cargo xtask bench`.
 //!
 //! A recipe runs named steps one after the other, shows every command before it runs and how long each step took, and
 //! stops at the first failure with what to do about it. Nothing is skipped without a line that says so.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a recipe talks to the person who runs it")]
 #![allow(clippy::disallowed_methods, reason = "a recipe measures wall-clock time; it decides nothing")]
 
+mod bench;
 mod cleanup;
 mod failure;
 mod images;
@@ -30,6 +31,11 @@ Davit's recipes.
     cargo xtask images [ARGUMENT]...
         Builds the images without pulling any; the arguments are those of deploy/build-images.sh.
 
+    cargo xtask bench scheduler [OPTION]...
+        Measures placements per second, memory and how densely is packed; `--quick` in less than two minutes, `--nodes N
+        --tasks N --shapes like|100|all --algorithm NAME --constraints` one cell alone, `--help` all options. The last line is
+        one JSON object. See docs/benchmarks.md.
+
 Steps of `test`, in their order:
 ";
 
@@ -44,7 +50,9 @@ fn main() -> ExitCode {
 }
 
 fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
-    if arguments.is_empty() || arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+    let is_help = |argument: &String| argument == "--help" || argument == "-h";
+    // After `bench` it asks for the options of the bench.
+    if arguments.first().is_none_or(is_help) || (arguments[0] != "bench" && arguments.iter().any(is_help)) {
         println!("{USAGE}{}", steps::list());
         return Ok(());
     }
@@ -52,6 +60,7 @@ fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
     match arguments[0].as_str() {
         "test" => steps::test(&TestOptions::parse(rest)?),
         "images" => images::build(&rest),
+        "bench" => bench::run_with(&rest),
         other => Err(Failure::new(format!("there is no recipe `{other}`"), "see `cargo xtask --help`")),
     }
 }

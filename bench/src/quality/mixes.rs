@@ -4,6 +4,8 @@ use super::Amounts;
 use crate::workload::Rng;
 
 const TASKS: usize = 5_000;
+/// How much of nodes of two sizes is filled, more or less.
+const FILLING: f64 = 0.6;
 const GIB: f64 = (1_u64 << 30) as f64;
 /// Cores and GiB of memory.
 const MEDIUM: Amounts = [16_000.0, 64.0 * GIB];
@@ -60,8 +62,8 @@ fn few_large_many_small(rng: &mut Rng) -> Amounts {
     const CORES: [(f64, f64); 5] = [(0.45, 0.125), (0.75, 0.5), (0.92, 1.0), (0.98, 4.0), (1.0, 7.5)];
     let drawn = rng.unit();
     let cores = CORES.iter().find(|(upto, _)| drawn < *upto).map_or(1.0, |(_, cores)| *cores);
-    let gib_per_core = rng.one_of(&[0.875, 1.75, 3.5, 4.0]).unwrap_or(4.0);
-    [cores * 1000.0, cores * gib_per_core * rng.between(0.7, 1.0) * GIB]
+    let gib_per_core = rng.one_of(&[1.0, 2.0, 4.0, 8.0]).unwrap_or(4.0);
+    [cores * 1000.0, (cores * gib_per_core * rng.between(0.7, 1.2)).min(60.0) * GIB]
 }
 
 /// Which nodes are packed onto.
@@ -83,12 +85,15 @@ impl NodeKind {
         }
     }
 
-    /// More than any packing needs of either size.
+    /// Of one size more than any packing needs; of two sizes a cluster that the tasks fill to about 60 %.
     pub(super) fn nodes(self, tasks: &[Amounts]) -> Vec<Amounts> {
         let enough = |size: Amounts| 2 * least(tasks, size) as usize + 10;
         match self {
             Self::Alike => vec![MEDIUM; enough(MEDIUM)],
-            Self::TwoSizes => (0..enough(SMALL)).flat_map(|_| [SMALL, LARGE]).collect(),
+            Self::TwoSizes => {
+                let pairs = least(tasks, SMALL) as f64 * SMALL[0] / FILLING / (SMALL[0] + LARGE[0]);
+                (0..pairs.ceil() as u64).flat_map(|_| [SMALL, LARGE]).collect()
+            }
         }
     }
 

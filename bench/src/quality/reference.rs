@@ -38,10 +38,10 @@ pub(super) fn dot_product(tasks: &[Amounts], nodes: &[Amounts], order: &[usize])
             used[at] = true;
         }
         if waiting.is_empty() {
-            break;
+            return used;
         }
     }
-    used
+    all(nodes)
 }
 
 fn decreasing(tasks: &[Amounts], size: impl Fn(&Amounts) -> f64) -> Vec<Amounts> {
@@ -54,12 +54,16 @@ fn first_fit(tasks: &[Amounts], nodes: &[Amounts], order: &[usize]) -> Vec<bool>
     let mut left = nodes.to_vec();
     let mut used = vec![false; nodes.len()];
     for &task in tasks {
-        if let Some(&at) = order.iter().find(|at| fits(task, left[**at])) {
-            left[at] = [left[at][0] - task[0], left[at][1] - task[1]];
-            used[at] = true;
-        }
+        let Some(&at) = order.iter().find(|at| fits(task, left[**at])) else { return all(nodes) };
+        left[at] = [left[at][0] - task[0], left[at][1] - task[1]];
+        used[at] = true;
     }
     used
+}
+
+/// A packing that has no room for all tasks counts as if it needed everything.
+fn all(nodes: &[Amounts]) -> Vec<bool> {
+    vec![true; nodes.len()]
 }
 
 fn fits(task: Amounts, left: Amounts) -> bool {

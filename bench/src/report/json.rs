@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{CellReport, budgets};
 use crate::machine::Machine;
-use crate::memory::PerNode;
+use crate::memory::Usage;
 use crate::quality::Row;
 
 /// One cell.
@@ -30,7 +30,7 @@ pub(crate) fn cell(report: &CellReport) -> Value {
 }
 
 /// All cells, memory, budgets and density.
-pub(crate) fn grid(reports: &[CellReport], per_node: &PerNode, quality: &[Row]) -> Value {
+pub(crate) fn grid(reports: &[CellReport], memory: &Usage, quality: &[Row]) -> Value {
     let budgets: Vec<_> = budgets(reports)
         .iter()
         .flat_map(|budget| {
@@ -46,7 +46,7 @@ pub(crate) fn grid(reports: &[CellReport], per_node: &PerNode, quality: &[Row]) 
         })
         .collect();
     let cells: Vec<_> = reports.iter().map(cell).collect();
-    json!({ "cells": cells, "budgets": budgets, "memory_per_node": per_node, "quality": quality })
+    json!({ "cells": cells, "budgets": budgets, "memory": memory, "quality": quality })
 }
 
 /// Says beside a result where it comes from.

@@ -1,7 +1,7 @@
 //! Tables for people.
 
 use super::{Budget, CellReport};
-use crate::memory::PerNode;
+use crate::memory::Usage;
 use crate::quality::{BOUND_OVER_BEST, Row};
 
 /// The columns of cells.
@@ -48,14 +48,15 @@ pub(crate) fn cell(report: &CellReport) {
     );
 }
 
-/// Memory against its budget.
-pub(crate) fn memory(per_node: &PerNode) {
-    let PerNode { nodes, bytes_per_node, budget_bytes_per_node } = *per_node;
-    let verdict = reached(bytes_per_node <= budget_bytes_per_node);
+/// Memory against its budgets.
+pub(crate) fn memory(usage: &Usage) {
+    let Usage { idle_bytes, idle_bytes_budget, nodes, bytes_per_node, bytes_per_node_budget } = *usage;
+    let verdict = reached(bytes_per_node <= bytes_per_node_budget);
     let nodes = thousands(nodes.into());
-    println!(
-        "engine memory at {nodes} nodes: {bytes_per_node} bytes a node; budget {budget_bytes_per_node}: {verdict}\n"
-    );
+    println!("engine at {nodes} nodes: {bytes_per_node} bytes a node; budget {bytes_per_node_budget}: {verdict}");
+    let verdict = reached(idle_bytes <= idle_bytes_budget);
+    let (idle, budget) = (idle_bytes as f64 / 1e6, idle_bytes_budget as f64 / 1e6);
+    println!("scheduler without work: {idle:.1} MB; budget {budget:.0} MB: {verdict}\n");
 }
 
 /// Rates against their budgets.

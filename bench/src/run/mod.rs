@@ -46,3 +46,9 @@ pub(crate) async fn run(cell: &Cell, workload: &Workload, options: &Options) -> 
         Transport::InProcess => in_process::run(workload, options.cap(), options.seed),
     }
 }
+
+/// What a scheduler process uses that has nothing to do yet.
+pub(crate) async fn idle_bytes(options: &Options) -> Result<u64, Error> {
+    let scheduler = scheduler::Scheduler::start(&options.scheduler_program()).await?;
+    Ok(scheduler.memory()?.map_or(0, |memory| memory.resident_bytes))
+}

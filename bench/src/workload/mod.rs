@@ -26,13 +26,6 @@ pub(crate) struct Workload {
     pub(crate) batches: Vec<Vec<Group>>,
 }
 
-impl Workload {
-    /// How many tasks all batches hold.
-    pub(crate) fn task_count(&self) -> u64 {
-        self.batches.iter().flatten().map(|group| u64::from(group.count)).sum()
-    }
-}
-
 /// The nodes and tasks of a cell. All tasks have room.
 pub(crate) fn generate(cell: &Cell, batch_size: u32, seed: u64) -> Workload {
     let mut rng = Rng::new(seed);
@@ -90,7 +83,8 @@ mod tests {
     fn every_task_is_in_one_batch() {
         for shapes in [Shapes::Like, Shapes::Hundred, Shapes::All] {
             let workload = generate(&cell(shapes, false), 1_500, 1);
-            assert_eq!(workload.task_count(), 5_000);
+            let tasks: u32 = workload.batches.iter().flatten().map(|group| group.count).sum();
+            assert_eq!(tasks, 5_000);
             assert_eq!(workload.batches.len(), 4);
         }
     }
