@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod contacts;
 pub mod dispatch;
+pub mod explainer;
 pub mod grpc;
 pub mod health;
 pub mod logs;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 use self::config::Config;
 use self::contacts::Contacts;
 use self::dispatch::Router;
+use self::explainer::SchedulerClient;
 use self::grpc::{Api, ClusterFacts};
 use self::logs::LogRelay;
 use self::placer::{Placer, SchedulerStatus};
@@ -104,6 +106,7 @@ pub async fn run(
             heartbeat_period: config.heartbeat_period,
             scheduler: status.subscribe(),
         },
+        scheduler: SchedulerClient::new(status.subscribe()),
         shutdown: shutdown.clone(),
     };
     let health_settings = health::Settings {

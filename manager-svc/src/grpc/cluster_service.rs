@@ -7,7 +7,7 @@ use davit_proto::v1::cluster_service_server::ClusterService;
 use davit_proto::{convert, v1};
 use tonic::{Request, Response, Status};
 
-use super::Api;
+use super::{Api, explain, rebalance};
 
 const NODE_STATES: [NodeState; 3] = [NodeState::Ready, NodeState::Suspect, NodeState::Down];
 
@@ -78,15 +78,15 @@ impl ClusterService for ClusterApi {
 
     async fn explain_placement(
         &self,
-        _request: Request<v1::ExplainPlacementRequest>,
+        request: Request<v1::ExplainPlacementRequest>,
     ) -> Result<Response<v1::ExplainPlacementResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        Ok(Response::new(explain::explain_placement(&self.api, request.into_inner()).await?))
     }
 
     async fn plan_rebalance(
         &self,
-        _request: Request<v1::PlanRebalanceRequest>,
+        request: Request<v1::PlanRebalanceRequest>,
     ) -> Result<Response<v1::PlanRebalanceResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        Ok(Response::new(rebalance::plan(&self.api, request.into_inner()).await?))
     }
 }

@@ -6,6 +6,7 @@ use davit_core::id::TaskId;
 use davit_svc_kit::grpc::{ApiError, ErrorKind};
 
 use crate::commands::{self, Kind};
+use crate::explainer;
 use crate::writer::WriteError;
 
 /// When a retry makes sense after an error that passes by itself.
@@ -55,6 +56,23 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
             api_error.with_resource("node", node.as_str()).with_metadata("etag", actual.as_str())
         }
     }
+}
+
+/// What a caller is told when the scheduler has no answer.
+pub(super) fn scheduler_error(error: explainer::Error) -> ApiError {
+    use explainer::Error;
+    let message = error.to_string();
+    let (kind, reason) = match error {
+        Error::UnknownAlgorithm { problem } => return ApiError::invalid_field("spec.placement.algorithm", problem),
+        Error::Address(_) | Error::Unreachable { .. } => (ErrorKind::Unavailable, "SCHEDULER_UNREACHABLE"),
+        Error::Timeout { .. } => (ErrorKind::Unavailable, "SCHEDULER_TIMEOUT"),
+        Error::Unsupported { .. } => (ErrorKind::Unimplemented, "SCHEDULER_TOO_OLD"),
+        Error::TooLarge { .. } => (ErrorKind::ResourceExhausted, "CLUSTER_TOO_LARGE"),
+        Error::Failed { .. } => (ErrorKind::Internal, "SCHEDULER_FAILED"),
+        Error::Nonsense { .. } => (ErrorKind::Internal, "SCHEDULER_NONSENSE"),
+    };
+    let api_error = ApiError::new(kind, reason, message);
+    if kind == ErrorKind::Unavailable { api_error.with_retry_after(RETRY_AFTER) } else { api_error }
 }
 
 /// No such task.

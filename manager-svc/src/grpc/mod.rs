@@ -6,9 +6,11 @@ mod errors;
 mod event_convert;
 mod event_service;
 mod event_watch;
+mod explain;
 mod node_service;
 mod node_stats;
 mod paging;
+mod rebalance;
 mod session_out;
 mod task_filter;
 mod task_logs;
@@ -22,6 +24,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::placement::NodeView;
+use davit_core::task::Task;
 use davit_proto::v1::cluster_service_server::ClusterServiceServer;
 use davit_proto::v1::event_service_server::EventServiceServer;
 use davit_proto::v1::node_service_server::NodeServiceServer;
@@ -42,9 +46,10 @@ pub use self::node_service::NodeApi;
 pub use self::task_service::TaskApi;
 pub use self::worker_session_service::WorkerSessions;
 use crate::contacts::Contacts;
+use crate::explainer::{self, SchedulerClient};
 use crate::logs::LogRelay;
 use crate::placer::SchedulerStatus;
-use crate::state::Draft;
+use crate::state::{ClusterState, Draft};
 use crate::writer::Handle;
 
 /// The largest message of a worker: its registration names every attempt that it holds.
@@ -62,6 +67,7 @@ pub struct Api {
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cluster: ClusterFacts,
+    pub(crate) scheduler: SchedulerClient,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -77,6 +83,11 @@ impl Api {
     /// A draft of the state as last committed, to try a command on and then forget.
     fn trial(&self) -> Draft {
         Draft::new((*self.writer.state()).clone(), self.clock.now())
+    }
+
+    /// All nodes as placement sees them, as if a task were not there.
+    fn node_views(&self, state: &ClusterState, without: Option<&Arc<Task>>) -> Vec<NodeView> {
+        explainer::node_views(state, |node_id| self.contacts.stats(node_id), without)
     }
 }
 

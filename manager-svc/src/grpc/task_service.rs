@@ -17,7 +17,7 @@ use super::errors::{no_task, refusal, to_api_error};
 use super::paging::Page;
 use super::task_filter::TaskFilter;
 use super::task_logs::TaskLogs;
-use super::{Api, Responses};
+use super::{Api, Responses, explain, rebalance};
 use crate::commands::{self, NewTasks};
 use crate::stable_hash::stable_hash;
 use crate::state::Draft;
@@ -239,15 +239,13 @@ impl TaskService for TaskApi {
 
     async fn explain_task(
         &self,
-        _request: Request<v1::ExplainTaskRequest>,
+        request: Request<v1::ExplainTaskRequest>,
     ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+        Ok(Response::new(explain::explain_task(&self.api, request.into_inner()).await?))
     }
 
-    async fn move_task(
-        &self,
-        _request: Request<v1::MoveTaskRequest>,
-    ) -> Result<Response<v1::MoveTaskResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
+    async fn move_task(&self, request: Request<v1::MoveTaskRequest>) -> Result<Response<v1::MoveTaskResponse>, Status> {
+        let task = Some(rebalance::move_task(&self.api, request.into_inner()).await?);
+        Ok(Response::new(v1::MoveTaskResponse { task }))
     }
 }

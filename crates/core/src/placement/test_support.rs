@@ -143,13 +143,13 @@ pub fn any_requirements() -> impl Strategy<Value = Requirements> {
                 carried.push(Mark::of_name("web"));
                 carried.sort();
             }
-            let mut constraints: Vec<_> = constraints.iter().map(|text| text.parse().unwrap()).collect();
+            let mut constraints: Vec<_> = constraints.iter().filter_map(|text| text.parse().ok()).collect();
             constraints.sort();
             // A task never needs another of its own kind beside it; that is refused where specs are read.
             let needed = others.iter().filter(|mark| needs && !carried.contains(mark)).cloned().collect();
             Requirements {
                 reservation,
-                platform: platform.parse::<Platform>().unwrap(),
+                platform: platform.parse::<Platform>().unwrap_or_default(),
                 constraints,
                 host_ports: host_ports.into_iter().collect(),
                 dynamic_ports,

@@ -1,9 +1,12 @@
 //! Calls of the users' services, without a network: a writer on a store in memory, and the services' own methods.
 
 mod events;
+mod explain;
+mod fake_scheduler;
 mod faults;
 mod logs;
 mod nodes;
+mod rebalance;
 mod task_lists;
 mod tasks;
 
@@ -30,6 +33,7 @@ use super::{Api, ClusterApi, ClusterFacts, EventApi, NodeApi, TaskApi};
 use crate::commands::{self, Placement, apply_reports, commit_placements, register_node};
 use crate::contacts::Contacts;
 use crate::dispatch::{Outbox, Router};
+use crate::explainer::SchedulerClient;
 use crate::logs::LogRelay;
 use crate::placer::SchedulerStatus;
 use crate::store::{Fault, FaultyStore, MemoryStore};
@@ -54,6 +58,15 @@ impl Rig {
     }
 
     async fn with_kept_events(kept: usize) -> Self {
+        // Nobody listens on this port: it is reserved, and not to be had without privileges.
+        Self::build(kept, "http://127.0.0.1:1").await
+    }
+
+    async fn with_scheduler(address: &str) -> Self {
+        Self::build(KEPT_EVENTS, address).await
+    }
+
+    async fn build(kept: usize, scheduler: &str) -> Self {
         let (fault, shutdown) = (Fault::default(), Shutdown::new());
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
         let clock = Arc::new(SystemClock);
@@ -61,15 +74,16 @@ impl Rig {
             Writer::load(store, Router::default(), clock.clone(), Readiness::new(), kept).await.unwrap();
         tokio::spawn(writer.run(shutdown.clone()));
         let status = SchedulerStatus {
-            address: "http://127.0.0.1:7410".to_owned(),
+            address: scheduler.to_owned(),
             connected: false,
             reason: "connection refused".to_owned(),
             default_algorithm: "spread".to_owned(),
         };
+        let status = watch::Sender::new(status).subscribe();
         let cluster = ClusterFacts {
             name: "test".to_owned(),
             heartbeat_period: Duration::from_secs(1),
-            scheduler: watch::Sender::new(status).subscribe(),
+            scheduler: status.clone(),
         };
         let api = Api {
             writer: handle,
@@ -78,6 +92,7 @@ impl Rig {
             ids: Arc::new(UuidV7Source),
             clock,
             cluster,
+            scheduler: SchedulerClient::new(status),
             shutdown: shutdown.clone(),
         };
         Self {

@@ -1,0 +1,197 @@
+//! Unary calls to the scheduler that the placement stream is open to, or is being dialled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::validate::Violations;
+use davit_proto::v1;
+use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
+use davit_svc_kit::client::AddressError;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt as _;
+
+use crate::placer::SchedulerStatus;
+
+/// Longest wait for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest question and answer: many thousand nodes with their tasks, and all that is to be said of each.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The address is wrong.
+    #[error("{0}")]
+    Address(#[from] AddressError),
+    /// Nobody there, or it is stopping.
+    #[error("the scheduler at {address} can't be reached: {problem}")]
+    Unreachable {
+        /// Where it was dialled.
+        address: String,
+        /// What happened.
+        problem: String,
+    },
+    /// No answer in time.
+    #[error("the scheduler at {address} did not answer within {} s", .timeout.as_secs_f32())]
+    Timeout {
+        /// Where it was asked.
+        address: String,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// It has no algorithm of the name.
+    #[error("{problem}")]
+    UnknownAlgorithm {
+        /// What it said.
+        problem: String,
+    },
+    /// It is of a version that can't answer this.
+    #[error("the scheduler at {address} is too old to answer this")]
+    Unsupported {
+        /// Where it was asked.
+        address: String,
+    },
+    /// Question or answer are too large.
+    #[error("the cluster is too large for one question to the scheduler: {problem}")]
+    TooLarge {
+        /// By how much.
+        problem: String,
+    },
+    /// It failed, or did not understand the question.
+    #[error("the scheduler answered {code:?}: {problem}")]
+    Failed {
+        /// Its code.
+        code: Code,
+        /// What it said.
+        problem: String,
+    },
+    /// An answer that makes no sense.
+    #[error("the scheduler's answer makes no sense: {problem}")]
+    Nonsense {
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl From<Violations> for Error {
+    fn from(violations: Violations) -> Self {
+        Self::Nonsense { problem: violations.to_string() }
+    }
+}
+
+/// Asks the scheduler. Clones share one connection, which is dialled when it is first needed, and again after it broke or
+/// when the placer turned to a scheduler elsewhere.
+#[derive(Debug, Clone)]
+pub struct SchedulerClient {
+    status: watch::Receiver<SchedulerStatus>,
+    dialled: Arc<Mutex<Option<(String, Channel)>>>,
+    timeout: Duration,
+}
+
+impl SchedulerClient {
+    /// Follows the placer from scheduler to scheduler.
+    #[must_use]
+    pub fn new(status: watch::Receiver<SchedulerStatus>) -> Self {
+        Self { status, dialled: Arc::default(), timeout: ANSWER_TIMEOUT }
+    }
+
+    /// With another bound on the time for an answer.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The algorithm that is used unless a task names another.
+    #[must_use]
+    pub fn default_algorithm(&self) -> String {
+        self.status.borrow().default_algorithm.clone()
+    }
+
+    /// All that speaks for and against each node.
+    ///
+    /// # Errors
+    /// When there is no answer. [`Error::UnknownAlgorithm`] if the question names one that the scheduler does not have.
+    pub async fn explain(&self, question: v1::ExplainRequest) -> Result<v1::ExplainResponse, Error> {
+        self.ask(question, async |client, request| client.explain(request).await).await
+    }
+
+    /// Moves of placed tasks that even the nodes out.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn plan_moves(&self, question: v1::PlanMovesRequest) -> Result<v1::PlanMovesResponse, Error> {
+        self.ask(question, async |client, request| client.plan_moves(request).await).await
+    }
+
+    async fn ask<Q, A>(
+        &self,
+        question: Q,
+        call: impl AsyncFnOnce(&mut SchedulerServiceClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Error> {
+        let (address, channel) = self.channel()?;
+        let mut client = SchedulerServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let mut request = Request::new(question);
+        // So that the scheduler too knows when to give up.
+        request.set_timeout(self.timeout);
+        match tokio::time::timeout(self.timeout, call(&mut client, request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.read_status(&status, address)),
+            Err(_) => Err(Error::Timeout { address, timeout: self.timeout }),
+        }
+    }
+
+    fn channel(&self) -> Result<(String, Channel), Error> {
+        let address = self.status.borrow().address.clone();
+        let mut dialled = self.dialled.lock();
+        if let Some((known, channel)) = &*dialled
+            && *known == address
+        {
+            return Ok((address, channel.clone()));
+        }
+        let channel = davit_svc_kit::client::endpoint(&address)?.connect_lazy();
+        *dialled = Some((address.clone(), channel.clone()));
+        Ok((address, channel))
+    }
+
+    fn read_status(&self, status: &Status, address: String) -> Error {
+        let problem = status.message().to_owned();
+        let source = std::error::Error::source(status);
+        if let Some(broken) = source.filter(|source| source.is::<tonic::transport::Error>()) {
+            // The channel bounds calls by the request's time too, and is often the first to notice.
+            return if status.code() == Code::Cancelled {
+                Error::Timeout { address, timeout: self.timeout }
+            } else {
+                Error::Unreachable { address, problem: root_cause(broken) }
+            };
+        }
+        match status.code() {
+            Code::Unavailable => Error::Unreachable { address, problem },
+            Code::DeadlineExceeded => Error::Timeout { address, timeout: self.timeout },
+            Code::Cancelled if problem.contains("Timeout expired") => Error::Timeout { address, timeout: self.timeout },
+            Code::Unimplemented => Error::Unsupported { address },
+            Code::ResourceExhausted | Code::OutOfRange => Error::TooLarge { problem },
+            Code::InvalidArgument => {
+                let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+                let of_algorithm = |field: &str| field == "algorithm" || field.ends_with(".algorithm");
+                match violations.into_iter().find(|violation| of_algorithm(&violation.field)) {
+                    Some(violation) => Error::UnknownAlgorithm { problem: violation.description },
+                    None => Error::Failed { code: Code::InvalidArgument, problem },
+                }
+            }
+            code => Error::Failed { code, problem },
+        }
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,137 @@
+//! Where a task could go and why not elsewhere: of a task that is there, and of a spec in a cluster as it might be.
+
+use std::sync::Arc;
+
+use davit_core::id::TaskId;
+use davit_core::placement::PlacementRequest;
+use davit_core::validate::Violations;
+use davit_proto::{convert, v1};
+use davit_svc_kit::grpc::ApiError;
+use uuid::Uuid;
+
+use super::Api;
+use super::errors::{no_task, refusal, scheduler_error};
+use crate::commands::{self, NewTasks};
+use crate::explainer::{self, NodeOverride};
+
+/// How many tasks one question places at most.
+const MAX_COUNT: u32 = 1_000_000;
+/// How many nodes one question overrides at most.
+const MAX_OVERRIDES: usize = 10_000;
+
+/// Explains a task that is there.
+pub(super) async fn explain_task(
+    api: &Api,
+    request: v1::ExplainTaskRequest,
+) -> Result<v1::ExplainTaskResponse, ApiError> {
+    let mut violations = Violations::new();
+    let task_id = convert::parse_task_id(&request.task_id, "task_id", &mut violations);
+    let task_id = violations.finish(task_id)?;
+    let state = api.writer.state();
+    let task = state.task(task_id).ok_or_else(|| no_task(task_id))?;
+    let nodes = api.node_views(&state, Some(task));
+    let question = v1::ExplainRequest {
+        group: Some(group(state.placement_request(task, api.clock.now()), 1, api)),
+        nodes: nodes.iter().map(convert::node_view_to_proto).collect(),
+        seed: state.revision().0,
+        max_nodes: request.max_nodes,
+    };
+    let (explanation, _) = ask(api, question).await?;
+    Ok(v1::ExplainTaskResponse { task: Some(convert::task_to_proto(task)), explanation: Some(explanation) })
+}
+
+/// Explains tasks of a spec that are not created.
+pub(super) async fn explain_placement(
+    api: &Api,
+    request: v1::ExplainPlacementRequest,
+) -> Result<v1::ExplainPlacementResponse, ApiError> {
+    let question = question_of(api, request)?;
+    let (explanation, placement) = ask(api, question).await?;
+    Ok(v1::ExplainPlacementResponse {
+        explanation: Some(explanation),
+        runs: placement.runs,
+        unplaced_count: placement.unplaced_count,
+        unplaced_reason: placement.unplaced_reason,
+        preemptions: placement.preemptions,
+    })
+}
+
+fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::ExplainRequest, ApiError> {
+    let mut violations = Violations::new();
+    let spec = convert::required(request.spec, "spec", &mut violations)
+        .and_then(|spec| convert::task_spec_from_proto(spec, "spec", &mut violations));
+    if request.count > MAX_COUNT {
+        violations.add("count", format!("is at most {MAX_COUNT}"));
+    }
+    let overrides = overrides_from_proto(request.overrides, "overrides", &mut violations);
+    // As if it were created: nodes then count the marks that this spec is the first to refer to.
+    let mut trial = api.trial();
+    let seed = trial.state().revision().0;
+    let task_id = TaskId(Uuid::max());
+    if let Some(spec) = spec {
+        let groups = [NewTasks { spec: Arc::new(spec), task_ids: vec![task_id], gang_id: None }];
+        commands::create_tasks(&mut trial, &groups, None).map_err(|error| refusal(&error))?;
+    }
+    let state = trial.state();
+    let mut nodes = explainer::what_if(api.node_views(state, None), &overrides, "overrides", &mut violations);
+    let task = violations.finish(state.task(task_id))?;
+    let now = api.clock.now();
+    if task.spec.placement.may_preempt {
+        explainer::fill_preemptible(state, &mut nodes, task.spec.placement.priority, now);
+    }
+    Ok(v1::ExplainRequest {
+        group: Some(group(state.placement_request(task, now), request.count.max(1), api)),
+        nodes: nodes.iter().map(convert::node_view_to_proto).collect(),
+        seed,
+        max_nodes: request.max_nodes,
+    })
+}
+
+/// The group as the placer would ask for it.
+fn group(mut request: PlacementRequest, count: u32, api: &Api) -> v1::PlacementGroup {
+    if request.algorithm.is_empty() {
+        request.algorithm = api.scheduler.default_algorithm();
+    }
+    let group = convert::PlacementGroup { group_id: "0".to_owned(), request, count, all_or_nothing: false };
+    convert::placement_group_to_proto(&group)
+}
+
+async fn ask(
+    api: &Api,
+    question: v1::ExplainRequest,
+) -> Result<(v1::PlacementExplanation, v1::GroupPlacement), ApiError> {
+    let answer = api.scheduler.explain(question).await.map_err(scheduler_error)?;
+    answer.explanation.zip(answer.placement).ok_or_else(|| {
+        let problem = "it explains nothing or places nothing".to_owned();
+        scheduler_error(explainer::Error::Nonsense { problem })
+    })
+}
+
+fn overrides_from_proto(
+    overrides: Vec<v1::NodeOverride>,
+    path: &str,
+    violations: &mut Violations,
+) -> Vec<NodeOverride> {
+    if overrides.len() > MAX_OVERRIDES {
+        violations.add(path, format!("has at most {MAX_OVERRIDES} overrides, this has {}", overrides.len()));
+        return Vec::new();
+    }
+    let read = |(index, given)| override_from_proto(given, &format!("{path}[{index}]"), violations);
+    overrides.into_iter().enumerate().map(read).collect()
+}
+
+fn override_from_proto(given: v1::NodeOverride, path: &str, violations: &mut Violations) -> NodeOverride {
+    let v1::NodeOverride { node, absent, state, cordoned, labels, allocatable, reserved } = given;
+    let state = (state != i32::from(v1::NodeState::Unspecified))
+        .then(|| convert::node_state_from_proto(state, &format!("{path}.state"), violations))
+        .flatten();
+    let labels_path = format!("{path}.labels");
+    let labels = convert::labels_from_proto(labels, 2 * convert::MAX_LABELS, &labels_path, violations);
+    let mut amounts = |given: Option<v1::Resources>, field: &str| {
+        // One that is wrong is noted as that, and not as missing too.
+        let path = format!("{path}.{field}");
+        given.map(|given| convert::node_resources_from_proto(Some(given), &path, violations).unwrap_or_default())
+    };
+    let (allocatable, reserved) = (amounts(allocatable, "allocatable"), amounts(reserved, "reserved"));
+    NodeOverride { node, absent, state, cordoned, labels: labels.unwrap_or_default(), allocatable, reserved }
+}
