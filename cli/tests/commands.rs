@@ -3,19 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use davit_cli::local::{LocalCluster, Options, Ports};
 use serde_json::Value;
 use tokio::process::Command;
 
+/// What takes longer waits for something that will not come.
+const LONGEST: Duration = Duration::from_secs(60);
+
 async fn davit(manager: &str, line: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_davit"))
-        .args(line)
-        .env("DAVIT_MANAGER", manager)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
+    command.args(line).env("DAVIT_MANAGER", manager).stdin(Stdio::null()).kill_on_drop(true);
+    let done = tokio::time::timeout(LONGEST, command.output()).await;
+    done.unwrap_or_else(|_| panic!("davit {line:?} takes longer than {} s", LONGEST.as_secs())).unwrap()
 }
 
 fn code(output: &Output) -> Option<i32> {
@@ -221,7 +222,7 @@ async fn an_uneven_cluster_is_evened_out() {
     assert_eq!(code(&davit(&manager, &sleepers).await), Some(0));
     let running = ["ps", "-q", "--state", "running", "--node", "node-1"];
     while stdout(&davit(&manager, &running).await).lines().count() < 4 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(code(&davit(&manager, &["node", "uncordon", "node-2"]).await), Some(0));
 

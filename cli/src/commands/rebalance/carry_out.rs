@@ -1,5 +1,7 @@
 //! Makes the moves of a plan, some at a time, and tells how each went.
 
+use std::time::Duration;
+
 use davit_proto::v1;
 use futures::StreamExt as _;
 use futures::stream;
@@ -12,11 +14,20 @@ use crate::output::{NodeNames, Output, Tone, percent, short_id};
 /// How one move went: inside, why it was not made.
 type Made = Result<(), String>;
 
+/// How fast the moves are made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// As many tasks are on the move at one time.
+    pub(super) at_once: usize,
+    /// A move that takes longer is no longer waited for.
+    pub(super) limit: Duration,
+}
+
 /// Makes the moves in their order, and tells the exit code.
 pub(super) async fn run(
     manager: &Manager,
     plan: &v1::PlanRebalanceResponse,
-    at_once: usize,
+    pace: Pace,
     output: &Output,
 ) -> Result<u8, Error> {
     let nodes: NodeNames = manager.list_nodes().await?.iter().collect();
@@ -25,10 +36,10 @@ pub(super) async fn run(
         let (nodes, title) = (&nodes, title(index, total, each));
         async move {
             output.note(&format!("{title} …"));
-            (each, title, make(manager, each, nodes).await)
+            (each, title, make(manager, each, nodes, pace.limit).await)
         }
     });
-    let mut under_way = stream::iter(moves).buffer_unordered(at_once);
+    let mut under_way = stream::iter(moves).buffer_unordered(pace.at_once);
     let (mut made, mut failed) = (0_usize, 0_usize);
     loop {
         let next = tokio::select! {
@@ -56,7 +67,7 @@ pub(super) async fn run(
     Ok(u8::from(failed > 0))
 }
 
-async fn make(manager: &Manager, each: &v1::TaskMove, nodes: &NodeNames) -> Made {
+async fn make(manager: &Manager, each: &v1::TaskMove, nodes: &NodeNames, limit: Duration) -> Made {
     let request = v1::MoveTaskRequest {
         task_id: each.task_id.clone(),
         node: each.to_node_id.clone(),
@@ -65,7 +76,11 @@ async fn make(manager: &Manager, each: &v1::TaskMove, nodes: &NodeNames) -> Made
     };
     let told = |error: Error| error.to_string();
     let moving = r#move::order(manager, request).await.map_err(told)?;
-    r#move::until_there(manager, &moving, &each.to_node_id, nodes, |_| {}).await.map_err(told)?
+    let waited = r#move::until_there(manager, &moving, &each.to_node_id, nodes, |_| {});
+    match tokio::time::timeout(limit, waited).await {
+        Ok(arrived) => arrived.map_err(told)?,
+        Err(_) => Err(format!("not within {} s; it goes on moving", limit.as_secs_f64())),
+    }
 }
 
 /// How uneven the cluster is now, if that can be told.

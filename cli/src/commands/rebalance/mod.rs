@@ -3,17 +3,20 @@
 mod carry_out;
 
 use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
 use clap::Args;
 use davit_proto::v1;
 
-use crate::args::Format;
+use crate::args::{Format, duration};
 use crate::client::{Manager, call};
 use crate::error::Error;
 use crate::output::{self, Output};
 
 /// As many moves as the API allows in one plan.
 const MAX_MOVES: u32 = 1000;
+/// Longer than a grace period and the pull of a large image.
+const DEFAULT_MOVE_LIMIT: Duration = Duration::from_secs(600);
 
 /// Arguments of `davit rebalance`.
 #[derive(Debug, Args)]
@@ -32,6 +35,9 @@ pub struct RebalanceArgs {
     /// How many tasks may be on the move at one time
     #[arg(long, value_name = "N", default_value_t = 1, requires = "apply", value_parser = clap::value_parser!(u16).range(1..))]
     at_once: u16,
+    /// How long a move may take until the next begins without it, such as 30m; 10m unless given
+    #[arg(long, value_name = "TIME", value_parser = limit, requires = "apply")]
+    timeout: Option<Duration>,
     /// Do not ask before
     #[arg(short, long, requires = "apply")]
     yes: bool,
@@ -49,7 +55,9 @@ pub(super) async fn run(manager: &Manager, args: &RebalanceArgs, output: &Output
         output.note("Nothing was moved.");
         return Ok(1);
     }
-    carry_out::run(manager, &plan, usize::from(args.at_once), output).await
+    let pace =
+        carry_out::Pace { at_once: usize::from(args.at_once), limit: args.timeout.unwrap_or(DEFAULT_MOVE_LIMIT) };
+    carry_out::run(manager, &plan, pace, output).await
 }
 
 async fn plan(manager: &Manager, max_moves: u32, min_gain: f64) -> Result<v1::PlanRebalanceResponse, Error> {
@@ -68,6 +76,11 @@ async fn is_confirmed(moves: usize, output: &Output) -> Result<bool, Error> {
     let answered = read.await.unwrap_or_else(|problem| Err(io::Error::other(problem)));
     let line = answered.map_err(|source| Error::Io { action: "read the answer", source })?;
     Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn limit(text: &str) -> Result<Duration, String> {
+    let read = duration(text)?;
+    Duration::try_from(read).map_err(|_| format!("`{text}` is too long"))
 }
 
 /// Reads percents of a node as a share.
