@@ -10,10 +10,12 @@ use std::sync::Arc;
 use davit_core::constraint::Constraint;
 use davit_core::placement::{Filter, NodeView, Platform, Requirements, RuntimeKind};
 
+use super::table::Table;
+
 /// How many demands are remembered; 32 bytes for each node.
 const MAX_REMEMBERED: usize = 256;
 
-/// One bit for each slot of the table.
+/// One bit for each node or slot.
 pub(super) type Mask = Arc<[u64]>;
 
 /// Masks by demand.
@@ -28,7 +30,10 @@ pub(super) struct Eligible {
 struct Demand {
     /// An example of it.
     requirements: Requirements,
-    mask: Mask,
+    /// By place in the order of ids.
+    by_node: Mask,
+    /// By slot; `None` until it is asked for again after the table was laid out anew.
+    by_slot: Option<Mask>,
 }
 
 impl Demand {
@@ -48,54 +53,78 @@ impl Eligible {
         self.len = 0;
     }
 
-    /// The slots whose nodes pass. `nodes` gives every slot's node, in order, `None` for a slot without one.
-    pub(super) fn mask<'n>(
-        &mut self,
-        requirements: &Requirements,
-        nodes: impl Iterator<Item = Option<&'n NodeView>>,
-    ) -> Mask {
+    /// Forgets what was known by slots.
+    pub(super) fn forget_slots(&mut self) {
+        for demand in self.known.values_mut().flatten() {
+            demand.by_slot = None;
+        }
+    }
+
+    /// The nodes that pass, by their place in the order of ids.
+    pub(super) fn by_node(&mut self, requirements: &Requirements, nodes: &[NodeView]) -> Mask {
+        Arc::clone(&self.demand(requirements, nodes).by_node)
+    }
+
+    /// The slots whose nodes pass.
+    pub(super) fn by_slot(&mut self, requirements: &Requirements, nodes: &[NodeView], table: &Table) -> Mask {
+        let demand = self.demand(requirements, nodes);
+        let by_node = &demand.by_node;
+        let mask = demand.by_slot.get_or_insert_with(|| {
+            let bits = table.nodes().map(|at| at.is_some_and(|at| has(by_node, at)));
+            words(bits).into()
+        });
+        Arc::clone(mask)
+    }
+
+    fn demand(&mut self, requirements: &Requirements, nodes: &[NodeView]) -> &mut Demand {
         let hash = self.hasher.hash_one(key(requirements));
-        let known = self.known.get(&hash).and_then(|demands| demands.iter().find(|one| one.is_of(requirements)));
-        if let Some(known) = known {
-            return Arc::clone(&known.mask);
-        }
-        let mut words = Vec::new();
-        for (slot, node) in nodes.enumerate() {
-            if slot % 64 == 0 {
-                words.push(0);
-            }
-            if node.is_some_and(|node| passes(requirements, node))
-                && let Some(word) = words.last_mut()
-            {
-                *word |= 1_u64 << (slot % 64);
-            }
-        }
-        if self.len >= MAX_REMEMBERED {
+        let known = self.known.get(&hash).and_then(|demands| demands.iter().position(|one| one.is_of(requirements)));
+        if known.is_none() && self.len >= MAX_REMEMBERED {
             self.clear();
         }
-        let mask: Mask = words.into();
-        let example = Requirements {
-            platform: requirements.platform.clone(),
-            constraints: requirements.constraints.clone(),
-            ..Requirements::of_runtime(requirements.runtime)
-        };
-        self.known.entry(hash).or_default().push(Demand { requirements: example, mask: Arc::clone(&mask) });
-        self.len += 1;
-        mask
+        let demands = self.known.entry(hash).or_default();
+        let index = known.unwrap_or_else(|| {
+            let example = Requirements {
+                platform: requirements.platform.clone(),
+                constraints: requirements.constraints.clone(),
+                ..Requirements::of_runtime(requirements.runtime)
+            };
+            let by_node = words(nodes.iter().map(|node| passes(requirements, node))).into();
+            demands.push(Demand { requirements: example, by_node, by_slot: None });
+            self.len += 1;
+            demands.len() - 1
+        });
+        &mut demands[index]
     }
 
     /// Asks one node again, whose nature changed.
-    pub(super) fn refresh(&mut self, slot: usize, node: &NodeView) {
+    pub(super) fn refresh(&mut self, at: usize, node: &NodeView) {
         for demand in self.known.values_mut().flatten() {
-            let bit = 1_u64 << (slot % 64);
-            let was = demand.mask.get(slot / 64).is_some_and(|word| word & bit != 0);
-            if was != passes(&demand.requirements, node)
-                && let Some(word) = Arc::make_mut(&mut demand.mask).get_mut(slot / 64)
+            if has(&demand.by_node, at) != passes(&demand.requirements, node)
+                && let Some(word) = Arc::make_mut(&mut demand.by_node).get_mut(at / 64)
             {
-                *word ^= bit;
+                *word ^= 1 << (at % 64);
+                demand.by_slot = None;
             }
         }
     }
+}
+
+fn words(bits: impl Iterator<Item = bool>) -> Vec<u64> {
+    let mut words = Vec::new();
+    for (at, bit) in bits.enumerate() {
+        if at % 64 == 0 {
+            words.push(0);
+        }
+        if bit && let Some(word) = words.last_mut() {
+            *word |= 1_u64 << (at % 64);
+        }
+    }
+    words
+}
+
+fn has(mask: &[u64], at: usize) -> bool {
+    mask.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
 }
 
 fn passes(requirements: &Requirements, node: &NodeView) -> bool {

@@ -19,7 +19,7 @@ use super::pipeline::Group;
 use super::preferences::PreferenceTerms;
 use super::score::{ClusterFacts, Form, Parts, finite};
 use super::search::{self, Factors, Found, Ties};
-use super::table::BLOCK;
+use super::table::LARGE;
 
 /// Up to how many tasks the best node is searched for each one. Making a heap costs about as much as that many searches.
 const MAX_SEARCHED: u32 = 12;
@@ -86,9 +86,12 @@ impl<'m> Placer<'m> {
     }
 
     fn one_by_one(&mut self, group: &Group) -> Vec<Run> {
+        if self.mirror.relayout_if_worn() {
+            self.ties = None;
+        }
         let requirements = &group.request.requirements;
-        let mask = self.mirror.eligible(requirements);
         let column = self.mirror.column(group.algorithm, &self.facts);
+        let mask = self.mirror.eligible_slots(requirements);
         let special = needs_special_look(requirements, self.mirror);
         let ties = self.ties.get_or_insert_with(|| self.mirror.ties(self.seed));
         let mut factors = Factors::new(group.algorithm, requirements.reservation, &self.facts, &mut self.factors);
@@ -110,16 +113,16 @@ impl<'m> Placer<'m> {
         runs
     }
 
-    /// Positions of all nodes that can take a task now.
+    /// Positions of all nodes that can take a task now. The table must be laid out.
     fn candidates(&mut self, requirements: &Requirements) -> Vec<usize> {
-        let mask = self.mirror.eligible(requirements);
+        let mask = self.mirror.eligible_slots(requirements);
         let special = needs_special_look(requirements, self.mirror);
         let (table, nodes) = self.mirror.parts();
         let mut candidates = Vec::new();
         for (block, word) in mask.iter().enumerate() {
             let mut left = *word;
             while left != 0 {
-                let slot = block * BLOCK + left.trailing_zeros() as usize;
+                let slot = block * LARGE + left.trailing_zeros() as usize;
                 left &= left - 1;
                 let at = table.node_of(slot);
                 if table.has_room(slot, requirements.reservation)
@@ -134,9 +137,9 @@ impl<'m> Placer<'m> {
 
     fn by_heap(&mut self, group: &Group, count: u32) -> Vec<Run> {
         let requirements = &group.request.requirements;
+        let column = self.mirror.column(group.algorithm, &self.facts);
         let candidates = self.candidates(requirements);
         let special = needs_special_look(requirements, self.mirror);
-        let column = self.mirror.column(group.algorithm, &self.facts);
         let ties = self.ties.get_or_insert_with(|| self.mirror.ties(self.seed));
         let scorer = Scorer { group, turn: self.mirror.turn(self.seed), node_count: self.facts.node_count };
         let mut factors = Factors::new(group.algorithm, requirements.reservation, &self.facts, &mut self.factors);
@@ -159,7 +162,7 @@ impl<'m> Placer<'m> {
             let (table, _) = self.mirror.parts();
             let slot = table.slot_of(at);
             let parts_of_node = factors.of(table, table.size_of(slot));
-            let cost = scorer.cost(table.numbers(column, slot), &parts_of_node, at, 0) + fixed;
+            let cost = scorer.cost(table.numbers(column, slot), parts_of_node, at, 0) + fixed;
             let entry = Entry { cost: finite(cost) + 0.0, tie: ties.of_slot(slot), at, fixed, placed: 0 };
             parts[index].waiting.push(Reverse(entry));
         }
@@ -178,7 +181,7 @@ impl<'m> Placer<'m> {
                 && (!special || passes_special(requirements, &nodes[entry.at]));
             if still_fits {
                 let parts_of_node = factors.of(table, table.size_of(slot));
-                let cost = scorer.cost(table.numbers(column, slot), &parts_of_node, entry.at, entry.placed);
+                let cost = scorer.cost(table.numbers(column, slot), parts_of_node, entry.at, entry.placed);
                 entry.cost = finite(cost + entry.fixed) + 0.0;
             } else {
                 let Reverse(full) = PeekMut::pop(best);
@@ -196,30 +199,43 @@ impl<'m> Placer<'m> {
     fn in_turns(&mut self, group: &Group) -> Vec<Run> {
         let requirements = &group.request.requirements;
         let special = needs_special_look(requirements, self.mirror);
-        let turn = self.mirror.turn(self.seed);
-        let node_count = self.facts.node_count;
-        let mut round = self.candidates(requirements);
-        round.sort_unstable_by_key(|at| distance(*at, turn, node_count));
-        let mut counts = vec![0_u32; round.len()];
-        let mut left = group.count;
-        let mut open: Vec<usize> = (0..round.len()).collect();
-        while left > 0 && !open.is_empty() {
-            open.retain(|index| {
-                if left == 0 {
-                    return true;
+        let mut open = self.mirror.eligible_nodes(requirements).to_vec();
+        let mut counts: BTreeMap<usize, u32> = BTreeMap::new();
+        let mut at = self.mirror.turn(self.seed);
+        for _ in 0..group.count {
+            loop {
+                let Some(next) = next_bit(&open, at) else {
+                    return counts.into_iter().map(|(at, count)| Run { at, count }).collect();
+                };
+                at = next + 1;
+                let node = &self.mirror.nodes()[next];
+                if requirements.reservation.fits_in(node.free()) && (!special || passes_special(requirements, node)) {
+                    self.mirror.reserve(next, requirements);
+                    *counts.entry(next).or_insert(0) += 1;
+                    break;
                 }
-                let at = round[*index];
-                self.mirror.reserve(at, requirements);
-                counts[*index] += 1;
-                left -= 1;
-                let (table, nodes) = self.mirror.parts();
-                table.has_room(table.slot_of(at), requirements.reservation)
-                    && (!special || passes_special(requirements, &nodes[at]))
-            });
+                // What is full now stays full as long as only more is placed.
+                open[next / 64] &= !(1 << (next % 64));
+            }
         }
-        let runs = round.into_iter().zip(counts).filter(|(_, count)| *count > 0);
-        runs.map(|(at, count)| Run { at, count }).collect()
+        counts.into_iter().map(|(at, count)| Run { at, count }).collect()
     }
+}
+
+/// The first bit at or after a position, else the first of all.
+fn next_bit(words: &[u64], from: usize) -> Option<usize> {
+    let first = |words: &[u64], skip: usize| {
+        let at = words.iter().position(|word| *word != 0)?;
+        Some((skip + at) * 64 + words[at].trailing_zeros() as usize)
+    };
+    if let Some(word) = words.get(from / 64) {
+        let rest = word & (u64::MAX << (from % 64));
+        if rest != 0 {
+            return Some(from / 64 * 64 + rest.trailing_zeros() as usize);
+        }
+    }
+    let next = (from / 64 + 1).min(words.len());
+    first(&words[next..], next).or_else(|| first(words, 0))
 }
 
 /// What a node costs by the algorithm alone.

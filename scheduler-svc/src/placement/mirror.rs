@@ -9,6 +9,9 @@ use super::score::{Algorithm, ClusterFacts};
 use super::search::Ties;
 use super::table::Table;
 
+/// How many tasks are placed at least before the table is laid out anew.
+const MIN_PLACED_BEFORE_LAYOUT: usize = 512;
+
 /// The nodes as the manager told them, less what was placed since. Kept in the order of node ids, so that the order in
 /// which they were told never matters.
 #[derive(Debug, Clone, Default)]
@@ -17,12 +20,14 @@ pub struct Mirror {
     /// The node that was placed on last. An id and not a position, so that taking turns survives joins and removals.
     last_placed: Option<NodeId>,
     /// Made of `nodes`, when first asked for after one joined, left or changed its size.
-    table: Option<Table>,
+    table: Table,
+    is_laid_out: bool,
     eligible: Eligible,
     /// Gathered of `nodes`, when first asked for after one changed.
     facts: Option<ClusterFacts>,
     /// How many nodes hold a task that refuses others.
     refusing: usize,
+    placed_since_layout: usize,
 }
 
 impl Mirror {
@@ -55,11 +60,12 @@ impl Mirror {
                 let before = std::mem::replace(&mut self.nodes[at], node);
                 self.refusing -= usize::from(!before.refused.is_empty());
                 let node = &self.nodes[at];
-                let Some(table) = &mut self.table else { return };
-                if !table.update(at, node) {
-                    self.forget_shape();
-                } else if !has_same_nature(&before, node) {
-                    self.eligible.refresh(table.slot_of(at), node);
+                if !has_same_nature(&before, node) {
+                    self.eligible.refresh(at, node);
+                }
+                if self.is_laid_out && !self.table.update(at, node) {
+                    self.is_laid_out = false;
+                    self.eligible.forget_slots();
                 }
             }
             Err(at) => {
@@ -117,21 +123,37 @@ impl Mirror {
 
     /// Gets the columns of an algorithm ready; gives their index.
     pub(super) fn column(&mut self, algorithm: &'static dyn Algorithm, facts: &ClusterFacts) -> usize {
-        let table = self.table.get_or_insert_with(|| Table::new(&self.nodes));
-        table.column(algorithm, &self.nodes, facts)
+        if !self.is_laid_out {
+            self.table = Table::new(&self.nodes, algorithm, facts);
+            self.is_laid_out = true;
+        }
+        self.table.column(algorithm, &self.nodes, facts)
     }
 
-    /// The dense columns, and the nodes that they are made of.
+    /// The dense columns, and the nodes that they are made of. Of use after [`Self::column`] was called.
     pub(super) fn parts(&mut self) -> (&mut Table, &[NodeView]) {
-        let table = self.table.get_or_insert_with(|| Table::new(&self.nodes));
-        (table, &self.nodes)
+        (&mut self.table, &self.nodes)
     }
 
-    /// Which slots hold nodes that could take the task if they were empty.
-    pub(super) fn eligible(&mut self, requirements: &Requirements) -> Mask {
-        let table = self.table.get_or_insert_with(|| Table::new(&self.nodes));
-        let nodes = &self.nodes;
-        self.eligible.mask(requirements, table.nodes().map(|at| at.and_then(|at| nodes.get(at))))
+    /// Which slots hold nodes that could take the task if they were empty. Of use after [`Self::column`] was called.
+    pub(super) fn eligible_slots(&mut self, requirements: &Requirements) -> Mask {
+        self.eligible.by_slot(requirements, &self.nodes, &self.table)
+    }
+
+    /// Which nodes could take the task if they were empty, by their place in the order of ids.
+    pub(super) fn eligible_nodes(&mut self, requirements: &Requirements) -> Mask {
+        self.eligible.by_node(requirements, &self.nodes)
+    }
+
+    /// Lays the table out anew when so much was placed that nodes of one block may not be alike any more. Whether it did.
+    pub(super) fn relayout_if_worn(&mut self) -> bool {
+        let worn = self.placed_since_layout >= (self.nodes.len() / 4).max(MIN_PLACED_BEFORE_LAYOUT);
+        if worn {
+            self.is_laid_out = false;
+            self.eligible.forget_slots();
+            self.placed_since_layout = 0;
+        }
+        worn
     }
 
     /// Seeded tie-breaks of all nodes.
@@ -147,6 +169,7 @@ impl Mirror {
         node.reserve(requirements);
         self.refusing += usize::from(!node.refused.is_empty());
         self.last_placed = Some(node.node_id);
+        self.placed_since_layout += 1;
         self.facts = None;
         self.update_table(at);
     }
@@ -169,13 +192,14 @@ impl Mirror {
     }
 
     fn update_table(&mut self, at: usize) {
-        if let Some(table) = &mut self.table {
-            table.update(at, &self.nodes[at]);
+        if self.is_laid_out {
+            self.table.update(at, &self.nodes[at]);
         }
     }
 
     fn forget_shape(&mut self) {
-        self.table = None;
+        self.is_laid_out = false;
+        self.placed_since_layout = 0;
         self.facts = None;
         self.eligible.clear();
     }

@@ -14,6 +14,7 @@ pub mod algorithms;
 mod eligible;
 mod explain;
 mod group;
+mod layout;
 mod mirror;
 mod moves;
 mod pick;

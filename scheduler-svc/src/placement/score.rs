@@ -46,7 +46,7 @@ pub trait Algorithm: Send + Sync + fmt::Debug {
 pub enum Form {
     /// Nodes take turns: `rounds · nodes + distance`; numbers and factors are not looked at.
     Turns,
-    /// `max(n0 + f0, n1 + f1, n2 + f2)` and `n3 + f3`.
+    /// `max(n0 + f0, n1 + f1, n2 + f2)`. Of that, `n3 + f3` is told as a term of its own.
     Fill,
     /// `n0 · f0`, `n1 · f1`, `n2 · f2` and `n3 · f3`.
     Product,
@@ -57,10 +57,11 @@ pub enum Form {
 
 impl Form {
     /// The terms. A form has at most four.
+    #[inline]
     pub(super) fn terms(self, n: &Parts, f: &Parts) -> Parts {
         match self {
             Self::Turns => [0.0; 4],
-            Self::Fill => [(n[0] + f[0]).max(n[1] + f[1]).max(n[2] + f[2]), n[3] + f[3], 0.0, 0.0],
+            Self::Fill => [self.cost(n, f) - (n[3] + f[3]), n[3] + f[3], 0.0, 0.0],
             Self::Product => [n[0] * f[0], n[1] * f[1], n[2] * f[2], n[3] * f[3]],
             Self::Stranded => {
                 let left = [n[0] - f[0], n[1] - f[1]];
@@ -70,20 +71,33 @@ impl Form {
         }
     }
 
-    /// The sum of the terms.
-    #[inline]
+    /// The cost: the sum of the terms, but for the last digits.
+    #[inline(always)]
     pub(super) fn cost(self, n: &Parts, f: &Parts) -> f64 {
-        let t = self.terms(n, f);
-        t[0] + t[1] + t[2] + t[3]
+        match self {
+            Self::Turns => 0.0,
+            Self::Fill => (n[0] + f[0]).max(n[1] + f[1]).max(n[2] + f[2]),
+            Self::Product => n[0] * f[0] + n[1] * f[1] + n[2] * f[2] + n[3] * f[3],
+            Self::Stranded => {
+                let terms = self.terms(n, f);
+                terms[0] + terms[1]
+            }
+        }
     }
 
-    /// No node whose numbers are at least `n`, each, costs less than this.
-    pub(super) fn bound(self, n: &Parts, f: &Parts) -> f64 {
+    /// No node whose numbers are between `least` and `most`, each, costs less than this.
+    pub(super) fn bound(self, least: &Parts, most: &Parts, f: &Parts) -> f64 {
         match self {
             Self::Turns => f64::NEG_INFINITY,
-            Self::Fill | Self::Product => self.cost(n, f),
-            // Nothing is ever stranded less than not at all.
-            Self::Stranded => self.terms(n, f)[1],
+            Self::Fill | Self::Product => self.cost(least, f),
+            Self::Stranded => {
+                let low = [least[0] - f[0], least[1] - f[1]];
+                let high = [most[0] - f[0], most[1] - f[1]];
+                let stranded =
+                    (least_stranded(low, high, [f[0], f[1]]) + least_stranded(low, high, [f[2], f[3]])) / 2.0;
+                // The last digits of the two ways to work it out are not to be trusted.
+                stranded + LEFT_WEIGHT * (low[0] + low[1]) - 1e-9
+            }
         }
     }
 }
@@ -101,6 +115,15 @@ fn stranded(left: [f64; 2], size: [f64; 2]) -> f64 {
     // A hair is added, since a share that is used up to the last byte may come out as 2.9999999.
     let whole = (fit + 1e-9).floor().max(0.0);
     (left[0] - whole * size[0]).max(0.0) + (left[1] - whole * size[1]).max(0.0)
+}
+
+/// What tasks of a size can't use, at least, of anything between `low` and `high`: whatever fits into the dimension of which
+/// there is least, the other one has more left.
+fn least_stranded(low: [f64; 2], high: [f64; 2], size: [f64; 2]) -> f64 {
+    let beyond = |of: usize, other: usize| {
+        if size[other] > 0.0 { low[of] - high[other] * size[of] / size[other] } else { 0.0 }
+    };
+    beyond(0, 1).max(beyond(1, 0)).max(0.0)
 }
 
 /// What an algorithm knows of the whole cluster.
@@ -144,7 +167,7 @@ impl ClusterFacts {
     }
 }
 
-/// The cost of one task on one node: the sum of its terms. Always finite.
+/// The cost of one task on one node: the sum of its terms, but for the last digits. Always finite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
     cost: f64,
@@ -152,26 +175,27 @@ pub struct Score {
 }
 
 impl Score {
-    /// Adds up the terms. A term that is not finite counts as worse than any real one.
+    /// What an algorithm says, with its terms.
     #[must_use]
-    pub fn sum_of(terms: impl IntoIterator<Item = (String, f64)>) -> Self {
-        let mut score = Self { cost: 0.0, terms: Vec::new() };
-        for (name, value) in terms {
-            score.push(name, value);
-        }
-        score
+    pub fn new(cost: f64, terms: impl IntoIterator<Item = (String, f64)>) -> Self {
+        let terms = terms.into_iter().map(|(name, value)| (name, finite(value))).collect();
+        Self { cost: finite(cost), terms }
     }
 
-    /// The same with a term that puts it behind every node that fits.
-    pub(crate) fn unfit(mut self) -> Self {
-        self.push("unfit".to_owned(), WORST);
+    /// The same with further terms. A term that is not finite counts as worse than any real one.
+    #[must_use]
+    pub fn with(mut self, terms: impl IntoIterator<Item = (String, f64)>) -> Self {
+        for (name, value) in terms {
+            let value = finite(value);
+            self.cost += value;
+            self.terms.push((name, value));
+        }
         self
     }
 
-    fn push(&mut self, name: String, value: f64) {
-        let value = finite(value);
-        self.cost += value;
-        self.terms.push((name, value));
+    /// The same with a term that puts it behind every node that fits.
+    pub(crate) fn unfit(self) -> Self {
+        self.with([("unfit".to_owned(), WORST)])
     }
 
     /// The lowest is the best.
@@ -205,13 +229,13 @@ pub(crate) fn share(part: u64, whole: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn terms(values: [f64; 2]) -> Score {
-        Score::sum_of([("cpu".to_owned(), values[0]), ("memory".to_owned(), values[1])])
+    fn named(values: [f64; 2]) -> Score {
+        Score::new(0.0, []).with([("cpu".to_owned(), values[0]), ("memory".to_owned(), values[1])])
     }
 
     #[test]
     fn a_cost_is_the_sum_of_its_terms() {
-        let score = terms([1.5, 2.0]);
+        let score = named([1.5, 2.0]);
         assert_eq!(score.cost(), 3.5);
         assert_eq!(score.terms(), [("cpu".to_owned(), 1.5), ("memory".to_owned(), 2.0)]);
     }
@@ -219,9 +243,10 @@ mod tests {
     #[test]
     fn a_missing_number_is_the_worst_cost_and_not_the_best() {
         for hole in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let score = terms([hole, 1.0]);
+            let score = named([hole, 1.0]);
             assert!(score.cost().is_finite());
-            assert!(score.cost() > terms([1e100, 0.0]).cost());
+            assert!(score.cost() > named([1e100, 0.0]).cost());
+            assert!(Score::new(hole, []).cost() > 1e100);
         }
     }
 

@@ -1,13 +1,14 @@
 //! The best node for one task: branch and bound over the table's blocks.
 //!
-//! For every block a cost is known that none of its nodes can be below. The most promising block is searched first, and
-//! then only those that could still hold a better node. So a task looks at the bounds of all blocks and at the nodes of a
-//! few, and still gets exactly the node that asking all of them would give.
+//! For every block a cost is known that none of its nodes can be below. The most promising large block is searched first,
+//! and then only those that could still hold a better node, and of these only such small blocks. So a task looks at the
+//! bounds of all large blocks and at the nodes of a few small ones, and still gets exactly the node that asking all of them
+//! would give.
 
 use davit_core::resources::Resources;
 
 use super::score::{Algorithm, ClusterFacts, Form, Parts, finite};
-use super::table::{BLOCK, Table};
+use super::table::{LARGE, Level, SMALL, Table};
 
 /// A node that could be chosen. The least is the best; no two are equal, since no two nodes are at the same place.
 #[derive(Debug, Clone, Copy)]
@@ -29,15 +30,18 @@ impl Found {
 pub(super) struct Ties {
     /// By slot.
     of_slot: Vec<u64>,
-    /// The least of each block.
-    least: Vec<u64>,
+    /// The least of each large block.
+    large: Vec<u64>,
+    /// The least of each small block.
+    small: Vec<u64>,
 }
 
 impl Ties {
     pub(super) fn new(table: &Table, tie_of: impl Fn(usize) -> u64) -> Self {
         let of_slot: Vec<u64> = table.nodes().map(|at| at.map_or(u64::MAX, &tie_of)).collect();
-        let least = of_slot.chunks(BLOCK).map(|block| block.iter().copied().min().unwrap_or(u64::MAX)).collect();
-        Self { of_slot, least }
+        let least =
+            |width| of_slot.chunks(width).map(|block| block.iter().copied().min().unwrap_or(u64::MAX)).collect();
+        Self { large: least(LARGE), small: least(SMALL), of_slot }
     }
 
     pub(super) fn of_slot(&self, slot: usize) -> u64 {
@@ -66,17 +70,14 @@ impl<'a> Factors<'a> {
         Self { algorithm, needed, facts, by_size: scratch }
     }
 
-    pub(super) fn of(&mut self, table: &Table, size: u32) -> Parts {
+    #[inline]
+    pub(super) fn of(&mut self, table: &Table, size: u32) -> &Parts {
         let at = size as usize;
         if self.by_size.len() <= at {
             self.by_size.resize(table.sizes().len().max(at + 1), None);
         }
-        if let Some(parts) = self.by_size[at] {
-            return parts;
-        }
-        let parts = self.algorithm.factors(self.needed, table.sizes()[at], self.facts);
-        self.by_size[at] = Some(parts);
-        parts
+        let (algorithm, needed, facts) = (self.algorithm, self.needed, self.facts);
+        self.by_size[at].get_or_insert_with(|| algorithm.factors(needed, table.sizes()[at], facts))
     }
 }
 
@@ -101,60 +102,89 @@ pub(super) fn best(
     bounds: &mut Vec<(f64, usize)>,
     admits: impl Fn(usize) -> bool,
 ) -> Option<Found> {
-    let Query { column, form, mask, ties } = *query;
     let needed = factors.needed;
     bounds.clear();
     let mut first: Option<(f64, u64, usize)> = None;
-    for block in 0..table.block_count() {
-        if mask[block] == 0 {
+    for (block, word) in query.mask.iter().enumerate() {
+        if *word == 0 {
             continue;
         }
-        let Some(view) = table.block(column, block, needed) else { continue };
-        let bound = if view.largest == view.smallest {
-            form.bound(&view.least, &factors.of(table, view.largest))
-        } else {
-            // Which of the two is cheaper depends on the form; the last digits of the two are not to be trusted.
-            let largest = form.bound(&view.least, &factors.of(table, view.largest));
-            let smallest = form.bound(&view.least, &factors.of(table, view.smallest));
-            let least = largest.min(smallest);
-            least - least.abs() * 1e-9
-        };
+        if !table.prepare(query.column, Level::Large, block, needed) {
+            continue;
+        }
+        let bound = table.bound(query.column, Level::Large, block, query.form, factors);
         bounds.push((bound, block));
-        let tie = ties.least[block];
+        let tie = query.ties.large[block];
         if first.is_none_or(|(cost, other, _)| bound.total_cmp(&cost).then(tie.cmp(&other)).is_lt()) {
             first = Some((bound, tie, block));
         }
     }
     let (_, _, first) = first?;
     let mut found = None;
-    search_block(table, query, factors, first, &admits, &mut found);
-    for (bound, block) in bounds.iter().copied().filter(|(_, block)| *block != first) {
-        let best_possible = Found { cost: bound, tie: ties.least[block], at: 0 };
-        if found.as_ref().is_none_or(|found| best_possible.is_before(found)) {
-            search_block(table, query, factors, block, &admits, &mut found);
+    search_large(table, query, factors, first, &admits, &mut found);
+    bounds.retain(|(bound, block)| {
+        *block != first && could_hold_better(*bound, query.ties.large[*block], found.as_ref())
+    });
+    bounds.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+    for (bound, block) in bounds.iter().copied() {
+        if could_hold_better(bound, query.ties.large[block], found.as_ref()) {
+            search_large(table, query, factors, block, &admits, &mut found);
         }
     }
     found
 }
 
-fn search_block(
-    table: &Table,
+fn could_hold_better(bound: f64, tie: u64, found: Option<&Found>) -> bool {
+    found.is_none_or(|found| Found { cost: bound, tie, at: 0 }.is_before(found))
+}
+
+fn search_large(
+    table: &mut Table,
     query: &Query<'_>,
     factors: &mut Factors<'_>,
     block: usize,
     admits: &impl Fn(usize) -> bool,
     found: &mut Option<Found>,
 ) {
+    const EACH: usize = LARGE / SMALL;
+    for small in block * EACH..(block + 1) * EACH {
+        let mask = (query.mask[block] >> (small % EACH * SMALL)) & (u64::MAX >> (LARGE - SMALL));
+        if mask == 0 {
+            continue;
+        }
+        if !table.prepare(query.column, Level::Small, small, factors.needed) {
+            continue;
+        }
+        let bound = table.bound(query.column, Level::Small, small, query.form, factors);
+        if could_hold_better(bound, query.ties.small[small], found.as_ref()) {
+            search_small(table, query, factors, small, mask, admits, found);
+        }
+    }
+}
+
+fn search_small(
+    table: &Table,
+    query: &Query<'_>,
+    factors: &mut Factors<'_>,
+    block: usize,
+    mask: u64,
+    admits: &impl Fn(usize) -> bool,
+    found: &mut Option<Found>,
+) {
     let needed = factors.needed;
-    let mut left = query.mask[block];
+    let size = table.size_of_block(Level::Small, block);
+    let mut left = mask;
     while left != 0 {
-        let slot = block * BLOCK + left.trailing_zeros() as usize;
+        let slot = block * SMALL + left.trailing_zeros() as usize;
         left &= left - 1;
         if !table.has_room(slot, needed) {
             continue;
         }
-        let parts = factors.of(table, table.size_of(slot));
-        let cost = finite(query.form.cost(table.numbers(query.column, slot), &parts)) + 0.0;
+        let parts = factors.of(table, size.unwrap_or_else(|| table.size_of(slot)));
+        let cost = finite(query.form.cost(table.numbers(query.column, slot), parts)) + 0.0;
+        if found.as_ref().is_some_and(|found| cost > found.cost) {
+            continue;
+        }
         let candidate = Found { cost, tie: query.ties.of_slot(slot), at: table.node_of(slot) };
         if found.as_ref().is_none_or(|found| candidate.is_before(found)) && admits(candidate.at) {
             *found = Some(candidate);

@@ -86,16 +86,16 @@ pub(super) fn full_score(
 ) -> Score {
     let numbers = algorithm.numbers(node, facts);
     let factors = algorithm.factors(request.requirements.reservation, node.allocatable, facts);
-    let values = match algorithm.form() {
-        Form::Turns => [turns as f64, 0.0, 0.0, 0.0],
-        form => form.terms(&numbers, &factors),
+    let (cost, values) = match algorithm.form() {
+        Form::Turns => (turns as f64, [turns as f64, 0.0, 0.0, 0.0]),
+        form => (form.cost(&numbers, &factors), form.terms(&numbers, &factors)),
     };
-    let mut terms: Vec<_> = algorithm.term_names().iter().map(|name| (*name).to_owned()).zip(values).collect();
-    if let Some(preferences) = preferences {
-        terms.extend(preferences.fixed_terms(node));
-        terms.extend(preferences.spread_terms(node));
+    let terms = algorithm.term_names().iter().map(|name| (*name).to_owned()).zip(values);
+    let score = Score::new(cost, terms);
+    match preferences {
+        Some(preferences) => score.with(preferences.fixed_terms(node)).with(preferences.spread_terms(node)),
+        None => score,
     }
-    Score::sum_of(terms)
 }
 
 /// The algorithm's cost of one task on one node.

@@ -34,12 +34,13 @@ impl Algorithm for Spread {
 
     fn numbers(&self, node: &NodeView, _: &ClusterFacts) -> Parts {
         let [cpu, memory, disk] = shares(node.reserved, node.allocatable);
-        [cpu, memory, disk, f64::from(node.task_count) * TASK_SHARE]
+        let tasks = f64::from(node.task_count) * TASK_SHARE;
+        [cpu + tasks, memory + tasks, disk + tasks, tasks]
     }
 
     fn factors(&self, needed: Resources, allocatable: Resources, _: &ClusterFacts) -> Parts {
         let [cpu, memory, disk] = shares(needed, allocatable);
-        [cpu, memory, disk, TASK_SHARE]
+        [cpu + TASK_SHARE, memory + TASK_SHARE, disk + TASK_SHARE, TASK_SHARE]
     }
 
     fn unit(&self, _: Resources, _: &ClusterFacts) -> f64 {
