@@ -106,7 +106,7 @@ async fn a_wrong_message_ends_the_stream_with_the_path_of_what_is_wrong() {
     bad_node.name = String::new();
     for (message, fields) in [
         (batch(1, vec![group("a", 1), group("b", 1), unknown]), vec!["batch.groups[2].algorithm"]),
-        (batch(1, vec![group("a", 1), group("a", 0)]), vec!["batch.groups[1].count"]),
+        (batch(1, vec![group("a", 1), group("a", 0)]), vec!["batch.groups[1].group_id", "batch.groups[1].count"]),
         (batch(1, vec![group("a", 1), group("a", 1)]), vec!["batch.groups[1].group_id"]),
         (
             batch(1, vec![v1::PlacementGroup { requirements: None, ..group("a", 1) }]),

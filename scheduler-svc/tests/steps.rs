@@ -55,12 +55,12 @@ async fn scores_can_be_picked_from_with_every_algorithm() {
     let mut client = scheduler.client().await;
     let algorithms = client.list_algorithms(v1::ListAlgorithmsRequest {}).await.unwrap().into_inner().algorithms;
     let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.name.as_str()).collect();
-    assert_eq!(names, ["epvm", "round-robin", "spread"]);
+    assert_eq!(names, ["binpack", "epvm", "epvm-classic", "least-stranded", "round-robin", "spread"]);
     assert!(algorithms.iter().all(|algorithm| !algorithm.description.is_empty()));
 
     for algorithm in ["", "epvm", "round-robin", "spread"] {
         let nodes = three_nodes();
-        let request = v1::ScoreRequest { requirements: Some(in_zone_a()), nodes, algorithm: algorithm.to_owned() };
+        let request = v1::ScoreRequest { requirements: Some(in_zone_a()), nodes, algorithm: algorithm.to_owned(), preferences: None };
         let scores = client.score(request).await.unwrap().into_inner().scores;
         let ids: Vec<_> = scores.iter().map(|score| score.node_id.clone()).collect();
         assert_eq!(ids, [node_id(1), node_id(2), node_id(3)]);
@@ -91,7 +91,7 @@ async fn without_nodes_the_answers_are_empty_and_say_so() {
 async fn many_nodes_are_answered_too() {
     let scheduler = Scheduler::start().await;
     let nodes: Vec<_> = (0..5000).map(node).collect();
-    let request = v1::ScoreRequest { requirements: Some(requirements()), nodes, algorithm: "epvm".to_owned() };
+    let request = v1::ScoreRequest { requirements: Some(requirements()), nodes, algorithm: "epvm".to_owned(), preferences: None };
     let scores = scheduler.client().await.score(request).await.unwrap().into_inner().scores;
     assert_eq!(scores.len(), 5000);
     scheduler.stops().await;
@@ -106,7 +106,7 @@ async fn every_wrong_field_of_a_request_is_named() {
     nodes[2].state = 99;
     let requirements = v1::PlacementRequirements { constraints: vec!["zone ~ a".to_owned()], ..requirements() };
     let request =
-        v1::ScoreRequest { requirements: Some(requirements), nodes: nodes.clone(), algorithm: "best".to_owned() };
+        v1::ScoreRequest { requirements: Some(requirements), nodes: nodes.clone(), algorithm: "best".to_owned(), preferences: None };
     let status = client.score(request).await.unwrap_err();
     let fields = wrong_fields(&status);
     for field in ["requirements.constraints[0]", "nodes[1].node_id", "nodes[2].state", "algorithm"] {
