@@ -19,12 +19,8 @@ async fn every_node_is_told_with_verdicts_terms_and_rank_and_the_first_is_where_
         affinities: vec![v1::NodeAffinity { expression: "disk == ssd".to_owned(), weight: 50 }],
         ..Default::default()
     });
-    let request = v1::ExplainRequest {
-        group: Some(explained),
-        nodes: vec![full, node(2), liked],
-        seed: 1,
-        max_nodes: 0,
-    };
+    let request =
+        v1::ExplainRequest { group: Some(explained), nodes: vec![full, node(2), liked], seed: 1, max_nodes: 0 };
     let response = scheduler.client().await.explain(request.clone()).await.unwrap().into_inner();
     let explanation = response.explanation.unwrap();
     assert_eq!((explanation.fitting_count, explanation.node_count, explanation.algorithm.as_str()), (2, 3, "spread"));

@@ -60,7 +60,12 @@ async fn scores_can_be_picked_from_with_every_algorithm() {
 
     for algorithm in ["", "epvm", "round-robin", "spread"] {
         let nodes = three_nodes();
-        let request = v1::ScoreRequest { requirements: Some(in_zone_a()), nodes, algorithm: algorithm.to_owned(), preferences: None };
+        let request = v1::ScoreRequest {
+            requirements: Some(in_zone_a()),
+            nodes,
+            algorithm: algorithm.to_owned(),
+            preferences: None,
+        };
         let scores = client.score(request).await.unwrap().into_inner().scores;
         let ids: Vec<_> = scores.iter().map(|score| score.node_id.clone()).collect();
         assert_eq!(ids, [node_id(1), node_id(2), node_id(3)]);
@@ -91,7 +96,8 @@ async fn without_nodes_the_answers_are_empty_and_say_so() {
 async fn many_nodes_are_answered_too() {
     let scheduler = Scheduler::start().await;
     let nodes: Vec<_> = (0..5000).map(node).collect();
-    let request = v1::ScoreRequest { requirements: Some(requirements()), nodes, algorithm: "epvm".to_owned(), preferences: None };
+    let request =
+        v1::ScoreRequest { requirements: Some(requirements()), nodes, algorithm: "epvm".to_owned(), preferences: None };
     let scores = scheduler.client().await.score(request).await.unwrap().into_inner().scores;
     assert_eq!(scores.len(), 5000);
     scheduler.stops().await;
@@ -105,14 +111,21 @@ async fn every_wrong_field_of_a_request_is_named() {
     let mut nodes = vec![node(1), node(1), node(3)];
     nodes[2].state = 99;
     let requirements = v1::PlacementRequirements { constraints: vec!["zone ~ a".to_owned()], ..requirements() };
-    let request =
-        v1::ScoreRequest { requirements: Some(requirements), nodes: nodes.clone(), algorithm: "best".to_owned(), preferences: None };
+    let request = v1::ScoreRequest {
+        requirements: Some(requirements),
+        nodes: nodes.clone(),
+        algorithm: "best".to_owned(),
+        preferences: None,
+    };
     let status = client.score(request).await.unwrap_err();
     let fields = wrong_fields(&status);
     for field in ["requirements.constraints[0]", "nodes[1].node_id", "nodes[2].state", "algorithm"] {
         assert!(fields.iter().any(|wrong| wrong == field), "{field}: {fields:?}");
     }
-    assert!(status.message().contains("use one of epvm, round-robin, spread"), "{status:?}");
+    assert!(
+        status.message().contains("use one of binpack, epvm, epvm-classic, least-stranded, round-robin, spread"),
+        "{status:?}"
+    );
 
     let request = v1::SelectCandidateNodesRequest { requirements: None, nodes };
     let fields = wrong_fields(&client.select_candidate_nodes(request).await.unwrap_err());

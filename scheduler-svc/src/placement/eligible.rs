@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use davit_core::constraint::Constraint;
-use davit_core::placement::{Filter, NodeView, Platform, Requirements, RuntimeKind};
+use davit_core::placement::{Filter, NodeView, Platform, Requirements, RuntimeKind, Summary};
 
 use super::table::Table;
 
@@ -34,6 +34,8 @@ struct Demand {
     by_node: Mask,
     /// By slot; `None` until it is asked for again after the table was laid out anew.
     by_slot: Option<Mask>,
+    /// Why the others don't pass; `None` until it is asked for again after a node's nature changed.
+    summary: Option<Summary<'static>>,
 }
 
 impl Demand {
@@ -76,6 +78,13 @@ impl Eligible {
         Arc::clone(mask)
     }
 
+    /// Why nodes don't pass.
+    pub(super) fn summary(&mut self, requirements: &Requirements, nodes: &[NodeView]) -> &Summary<'static> {
+        let demand = self.demand(requirements, nodes);
+        let example = &demand.requirements;
+        demand.summary.get_or_insert_with(|| Summary::of(example, nodes).into_owned())
+    }
+
     fn demand(&mut self, requirements: &Requirements, nodes: &[NodeView]) -> &mut Demand {
         let hash = self.hasher.hash_one(key(requirements));
         let known = self.known.get(&hash).and_then(|demands| demands.iter().position(|one| one.is_of(requirements)));
@@ -90,7 +99,7 @@ impl Eligible {
                 ..Requirements::of_runtime(requirements.runtime)
             };
             let by_node = words(nodes.iter().map(|node| passes(requirements, node))).into();
-            demands.push(Demand { requirements: example, by_node, by_slot: None });
+            demands.push(Demand { requirements: example, by_node, by_slot: None, summary: None });
             self.len += 1;
             demands.len() - 1
         });
@@ -100,6 +109,7 @@ impl Eligible {
     /// Asks one node again, whose nature changed.
     pub(super) fn refresh(&mut self, at: usize, node: &NodeView) {
         for demand in self.known.values_mut().flatten() {
+            demand.summary = None;
             if has(&demand.by_node, at) != passes(&demand.requirements, node)
                 && let Some(word) = Arc::make_mut(&mut demand.by_node).get_mut(at / 64)
             {

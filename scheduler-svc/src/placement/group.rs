@@ -11,7 +11,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
-use davit_core::placement::{Filter, NodeView, Requirements};
+use davit_core::placement::{Filter, NodeView, Requirements, Summary};
 
 use super::algorithms::round_robin::distance;
 use super::mirror::Mirror;
@@ -74,6 +74,15 @@ impl<'m> Placer<'m> {
     pub(super) fn place_first(&mut self, group: &Group) -> Option<usize> {
         let runs = self.by_heap(group, 1);
         runs.first().map(|run| run.at)
+    }
+
+    /// Why the rest of the tasks could not be placed.
+    pub(super) fn summary(&mut self, requirements: &Requirements) -> String {
+        if needs_special_look(requirements, self.mirror) {
+            Summary::of(requirements, self.mirror.nodes()).to_string()
+        } else {
+            self.mirror.summary(requirements)
+        }
     }
 
     /// Gives back what was placed.

@@ -1,7 +1,8 @@
 //! What one placement stream knows of the nodes.
 
 use davit_core::id::NodeId;
-use davit_core::placement::{NodeView, Requirements};
+use davit_core::node::NodeState;
+use davit_core::placement::{NodeView, Requirements, Summary};
 
 use super::eligible::{Eligible, Mask};
 use super::pick::{mix, tie_break};
@@ -138,6 +139,23 @@ impl Mirror {
     /// Which slots hold nodes that could take the task if they were empty. Of use after [`Self::column`] was called.
     pub(super) fn eligible_slots(&mut self, requirements: &Requirements) -> Mask {
         self.eligible.by_slot(requirements, &self.nodes, &self.table)
+    }
+
+    /// Why a task that `special` filters have nothing to say on fits nowhere or only on some nodes.
+    pub(super) fn summary(&mut self, requirements: &Requirements) -> String {
+        let mask = self.eligible.by_node(requirements, &self.nodes);
+        let needed = requirements.reservation;
+        let (mut short, mut fitting) = ([0; 3], 0);
+        for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.state == NodeState::Ready) {
+            let free = node.free();
+            short[0] += usize::from(needed.cpu_millis > free.cpu_millis);
+            short[1] += usize::from(needed.memory_bytes > free.memory_bytes);
+            short[2] += usize::from(needed.disk_bytes > free.disk_bytes);
+            let is_eligible = mask.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0);
+            fitting += usize::from(is_eligible && needed.fits_in(free));
+        }
+        let static_part = self.eligible.summary(requirements, &self.nodes);
+        Summary::of_counts(requirements, static_part, short, fitting).to_string()
     }
 
     /// Which nodes could take the task if they were empty, by their place in the order of ids.

@@ -1,7 +1,7 @@
 //! All three steps for a whole batch of groups.
 
 use davit_core::id::{NodeId, TaskId};
-use davit_core::placement::{PlacementRequest, Summary};
+use davit_core::placement::PlacementRequest;
 
 use super::algorithms::spread::shares;
 use super::group::{Placer, Run};
@@ -98,7 +98,7 @@ fn place_group(placer: &mut Placer<'_>, group: &Group, seed: u64) -> GroupPlacem
     let mut unplaced = group.count - placed.min(group.count);
     let mut reason = None;
     if unplaced > 0 {
-        let summary = Summary::of(requirements, placer.mirror().nodes()).to_string();
+        let summary = placer.summary(requirements);
         if group.all_or_nothing {
             placer.undo(requirements, &runs);
             runs.clear();

@@ -1,5 +1,6 @@
 //! One line for people on why a task could not be placed: the reason of a PENDING task.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::{Filter, NodeView, Requirements, fits};
@@ -9,7 +10,7 @@ use super::{Filter, NodeView, Requirements, fits};
 /// what else it lacks does not matter until it is back.
 #[derive(Debug, Clone)]
 pub struct Summary<'a> {
-    requirements: &'a Requirements,
+    requirements: Cow<'a, Requirements>,
     nodes: usize,
     fitting: usize,
     /// By filter; those of `Constraint` and `HostPort` stay zero, they are counted one by one below.
@@ -25,7 +26,7 @@ impl<'a> Summary<'a> {
     #[must_use]
     pub fn of<'n>(requirements: &'a Requirements, nodes: impl IntoIterator<Item = &'n NodeView>) -> Self {
         let mut summary = Self {
-            requirements,
+            requirements: Cow::Borrowed(requirements),
             nodes: 0,
             fitting: 0,
             failed: [0; Filter::ALL.len()],
@@ -36,6 +37,32 @@ impl<'a> Summary<'a> {
             summary.add(node);
         }
         summary
+    }
+
+    /// Of nodes that were counted otherwise: `static_part` has looked at every node with a task that asks the same of a node's
+    /// nature and nothing else; `short` of the READY nodes lack cpu, memory and disk; `fitting` have all that is needed. Only for
+    /// requirements that no other filter says anything on.
+    #[must_use]
+    pub fn of_counts(
+        requirements: &'a Requirements,
+        static_part: &Summary<'_>,
+        short: [usize; 3],
+        fitting: usize,
+    ) -> Self {
+        let mut failed = static_part.failed;
+        for (filter, count) in [Filter::Cpu, Filter::Memory, Filter::Disk].into_iter().zip(short) {
+            if let Some(at) = Filter::ALL.iter().position(|known| *known == filter) {
+                failed[at] = count;
+            }
+        }
+        Self {
+            requirements: Cow::Borrowed(requirements),
+            nodes: static_part.nodes,
+            fitting,
+            failed,
+            constraints: static_part.constraints.clone(),
+            host_ports: Vec::new(),
+        }
     }
 
     /// How many nodes were looked at.
@@ -50,9 +77,17 @@ impl<'a> Summary<'a> {
         self.fitting
     }
 
+    /// The same with requirements of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Summary<'static> {
+        let Self { requirements, nodes, fitting, failed, constraints, host_ports } = self;
+        let requirements = Cow::Owned(requirements.into_owned());
+        Summary { requirements, nodes, fitting, failed, constraints, host_ports }
+    }
+
     fn add(&mut self, node: &NodeView) {
         self.nodes += 1;
-        if fits(self.requirements, node) {
+        if fits(&self.requirements, node) {
             self.fitting += 1;
             return;
         }
@@ -70,7 +105,7 @@ impl<'a> Summary<'a> {
                     }
                 }
                 _ => {
-                    let failed = !filter.check(self.requirements, node);
+                    let failed = !filter.check(&self.requirements, node);
                     self.failed[at] += usize::from(failed);
                     if failed && filter == Filter::Ready {
                         return;

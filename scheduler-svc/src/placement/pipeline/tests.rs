@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use davit_core::node::NodeState;
-use davit_core::placement::{Affinity, Mark, NodeView, SpreadOver, fits};
+use davit_core::placement::{Affinity, Mark, NodeView, SpreadOver, Summary, fits};
 use davit_core::resources::Resources;
 use davit_core::spec::PortProtocol;
 use proptest::prelude::*;
