@@ -119,7 +119,7 @@ pub(crate) struct Options {
     /// Tasks in one batch
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) batch_size: u32,
-    /// No further batch is sent after this time; the rate is that of what was placed [default: 60 for a cell alone, 5 each
+    /// No further batch is sent after this time; the rate is that of what was placed [default: 60 for a cell alone, 3 each
     /// in the grid]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     cap_seconds: Option<u64>,
@@ -184,7 +184,7 @@ impl Options {
 
     /// After how long no further batch is sent.
     pub(crate) fn cap(&self) -> Duration {
-        let default = if self.is_one_cell() { 60 } else { 5 };
+        let default = if self.is_one_cell() { 60 } else { 3 };
         Duration::from_secs(self.cap_seconds.unwrap_or(default))
     }
 

@@ -23,7 +23,7 @@ fn nodes(count: u64) -> Vec<NodeView> {
         let disk = if number.is_multiple_of(3) { "ssd" } else { "hdd" };
         NodeView {
             allocatable: Resources { cpu_millis: cores * 1000, memory_bytes: cores * 4 * GIB, disk_bytes: 500 * GIB },
-            labels: [("disk".to_owned(), disk.to_owned())].into(),
+            labels: [("disk".to_owned(), disk.to_owned())].into_iter().collect(),
             ..node(number)
         }
     };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::NodeId;
+use davit_core::labels::NodeLabels;
 use davit_core::node::NodeState;
 use davit_core::placement::{NodeView, PortRange, RuntimeKind};
 use davit_core::resources::Resources;
@@ -31,7 +32,7 @@ pub(crate) fn nodes(count: u32, rng: &mut Rng) -> Vec<NodeView> {
             ("third", (number % 3).to_string()),
         ];
         let id = Uuid::from_u64_pair(rng.next(), rng.next());
-        labelled_node(number, NodeId(id), size, labels.map(|(key, value)| (key.to_owned(), value)).into())
+        labelled_node(number, NodeId(id), size, labels.map(|(key, value)| (key.to_owned(), value)).into_iter().collect())
     };
     (0..count).map(one).collect()
 }
@@ -41,7 +42,7 @@ pub(crate) fn labelled_node(
     number: u32,
     node_id: NodeId,
     size: Resources,
-    labels: BTreeMap<String, String>,
+    labels: NodeLabels,
 ) -> NodeView {
     NodeView {
         node_id,

@@ -12,9 +12,10 @@
 //! satisfies none of them. **An absent label satisfies only `!exists`**: in particular it does not satisfy `!=` or
 //! `not in`, since a forgotten label should never let a task onto a node.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+use crate::labels::NodeLabels;
 
 /// The longest expression that is accepted, in bytes.
 pub const MAX_EXPRESSION_BYTES: usize = 512;
@@ -78,7 +79,7 @@ pub struct NodeAttributes<'a> {
     /// Its processor architecture.
     pub arch: &'a str,
     /// Its labels.
-    pub labels: &'a BTreeMap<String, String>,
+    pub labels: &'a NodeLabels,
 }
 
 /// Why a text is not a constraint expression.
@@ -180,7 +181,7 @@ impl Attribute {
             Self::Name => Some(node.name),
             Self::Os => Some(node.os),
             Self::Arch => Some(node.arch),
-            Self::Label(key) => node.labels.get(key).map(String::as_str),
+            Self::Label(key) => node.labels.get(key),
         }
     }
 }
@@ -347,7 +348,7 @@ mod tests {
     use super::*;
 
     fn holds(expression: &str) -> bool {
-        let labels = BTreeMap::from([
+        let labels = NodeLabels::from_iter([
             ("disk".to_owned(), "ssd".to_owned()),
             ("cores".to_owned(), "8".to_owned()),
             ("example.com/zone".to_owned(), "a".to_owned()),

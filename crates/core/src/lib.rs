@@ -6,6 +6,7 @@
 
 pub mod constraint;
 pub mod id;
+pub mod labels;
 pub mod node;
 pub mod placement;
 pub mod resources;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::NodeId;
+use davit_core::labels::NodeLabels;
 use davit_core::node::NodeState;
 use davit_core::placement::{NodeView, PortRange, RuntimeKind};
 use davit_core::resources::Resources;
@@ -112,7 +113,7 @@ impl NodeOverride {
             name: self.node.clone(),
             os: "linux".to_owned(),
             arch: "x86_64".to_owned(),
-            labels: BTreeMap::new(),
+            labels: NodeLabels::new(),
             state: NodeState::Ready,
             cordoned: false,
             runtimes: BTreeSet::from([RuntimeKind::Docker, RuntimeKind::Process]),
@@ -187,7 +188,7 @@ mod tests {
         let changed = applied(&[change]).remove(1);
         assert_eq!((changed.state, changed.cordoned), (NodeState::Down, true));
         assert_eq!((changed.allocatable, changed.reserved), (amounts(2), amounts(1)));
-        assert_eq!(changed.labels["disk"], "ssd");
+        assert_eq!(changed.labels.get("disk"), Some("ssd"));
     }
 
     #[test]

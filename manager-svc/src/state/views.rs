@@ -80,7 +80,7 @@ impl ClusterState {
             name: node.description.name.clone(),
             os: node.description.os.clone(),
             arch: node.description.arch.clone(),
-            labels: node.labels(),
+            labels: node.labels().into(),
             state: node.state,
             cordoned: node.cordoned,
             runtimes: node.description.runtimes.clone(),

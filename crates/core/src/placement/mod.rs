@@ -19,6 +19,7 @@ pub use self::preference::{Affinity, MAX_WEIGHT, PlacementRequest, Preferences, 
 pub use self::summary::Summary;
 use crate::constraint::{Constraint, NodeAttributes};
 use crate::id::{NodeId, TaskId};
+use crate::labels::NodeLabels;
 use crate::node::{NodeState, NodeStats};
 use crate::resources::Resources;
 use crate::spec::PortProtocol;
@@ -183,7 +184,7 @@ pub struct NodeView {
     /// Its processor architecture.
     pub arch: String,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: NodeLabels,
     /// Whether its worker is in touch.
     pub state: NodeState,
     /// Whether it takes no new tasks.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{HostPort, Mark, MaxPerNode, NodeView, Platform, PortRange, Requirements, RuntimeKind};
 use crate::id::NodeId;
+use crate::labels::NodeLabels;
 use crate::node::{NodeState, NodeStats};
 use crate::resources::Resources;
 use crate::spec::PortProtocol;
@@ -27,7 +28,7 @@ pub fn node(number: u64) -> NodeView {
         name: format!("node-{number}"),
         os: "linux".to_owned(),
         arch: "x86_64".to_owned(),
-        labels: BTreeMap::new(),
+        labels: NodeLabels::new(),
         state: NodeState::Ready,
         cordoned: false,
         runtimes: BTreeSet::from([RuntimeKind::Docker, RuntimeKind::Process]),

@@ -1,9 +1,10 @@
 //! The cheapest victims on one node.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use davit_core::id::{NodeId, TaskId};
+use davit_core::labels::NodeLabels;
 use davit_core::placement::{Filter, NodeView, PlacedTask, Requirements};
 use davit_core::spec::PRIORITIES;
 
@@ -220,7 +221,7 @@ fn probe(requirements: &Requirements, node: &NodeView) -> NodeView {
         name: String::new(),
         os: String::new(),
         arch: String::new(),
-        labels: BTreeMap::new(),
+        labels: NodeLabels::new(),
         state: node.state,
         cordoned: node.cordoned,
         runtimes: BTreeSet::new(),
