@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use davit_core::id::NodeId;
+use davit_core::labels::NodeLabels;
 use davit_core::placement::{PlacementRequest, Preferences, Requirements, RuntimeKind};
 use davit_core::resources::Resources;
 use scheduler_svc::placement::{Group, Mirror, algorithms, place};
@@ -18,7 +19,7 @@ pub(super) fn pack(algorithm: &str, tasks: &[Amounts], nodes: &[Amounts], seed: 
         .iter()
         .enumerate()
         .zip(0..)
-        .map(|((at, size), number)| labelled_node(number, id(at), resources(*size), BTreeMap::new()));
+        .map(|((at, size), number)| labelled_node(number, id(at), resources(*size), NodeLabels::new()));
     let groups: Vec<_> = groups(algorithm, tasks);
     let placements = place(&mut Mirror::new(views.collect()), &groups, seed);
     if placements.iter().any(|placement| placement.unplaced > 0) {
