@@ -32,18 +32,18 @@ pub(crate) fn nodes(count: u32, rng: &mut Rng) -> Vec<NodeView> {
             ("third", (number % 3).to_string()),
         ];
         let id = Uuid::from_u64_pair(rng.next(), rng.next());
-        labelled_node(number, NodeId(id), size, labels.map(|(key, value)| (key.to_owned(), value)).into_iter().collect())
+        labelled_node(
+            number,
+            NodeId(id),
+            size,
+            labels.map(|(key, value)| (key.to_owned(), value)).into_iter().collect(),
+        )
     };
     (0..count).map(one).collect()
 }
 
 /// A ready, empty node.
-pub(crate) fn labelled_node(
-    number: u32,
-    node_id: NodeId,
-    size: Resources,
-    labels: NodeLabels,
-) -> NodeView {
+pub(crate) fn labelled_node(number: u32, node_id: NodeId, size: Resources, labels: NodeLabels) -> NodeView {
     NodeView {
         node_id,
         name: format!("node-{number}"),
