@@ -72,7 +72,7 @@ async fn make(manager: &Manager, each: &v1::TaskMove, nodes: &NodeNames, limit: 
         task_id: each.task_id.clone(),
         node: each.to_node_id.clone(),
         attempt: each.attempt,
-        reason: format!("evens out the cluster: {}", each.reason),
+        reason: "evens out the cluster".to_owned(),
     };
     let told = |error: Error| error.to_string();
     let moving = r#move::order(manager, request).await.map_err(told)?;
