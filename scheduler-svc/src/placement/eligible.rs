@@ -133,7 +133,8 @@ fn words(bits: impl Iterator<Item = bool>) -> Vec<u64> {
     words
 }
 
-fn has(mask: &[u64], at: usize) -> bool {
+/// Whether a mask has the bit of a node or slot.
+pub(super) fn has(mask: &[u64], at: usize) -> bool {
     mask.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
 }
 

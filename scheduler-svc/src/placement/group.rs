@@ -14,6 +14,7 @@ use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use davit_core::placement::{Filter, NodeView, Requirements, Summary};
 
 use super::algorithms::round_robin::distance;
+use super::eligible::Mask;
 use super::mirror::Mirror;
 use super::pipeline::Group;
 use super::preferences::PreferenceTerms;
@@ -61,7 +62,7 @@ impl<'m> Placer<'m> {
         let mut runs = if group.algorithm.form() == Form::Turns && group.request.preferences.is_empty() {
             self.in_turns(group)
         } else if group.count <= MAX_SEARCHED && group.request.preferences.is_empty() {
-            self.one_by_one(group)
+            self.one_by_one(group, group.count)
         } else {
             self.by_heap(group, group.count)
         };
@@ -94,7 +95,22 @@ impl<'m> Placer<'m> {
         }
     }
 
-    fn one_by_one(&mut self, group: &Group) -> Vec<Run> {
+    /// The node at a place.
+    pub(super) fn node(&self, at: usize) -> &NodeView {
+        &self.mirror.nodes()[at]
+    }
+
+    /// Which nodes could take the task if they were empty.
+    pub(super) fn eligible_nodes(&mut self, requirements: &Requirements) -> Mask {
+        self.mirror.eligible_nodes(requirements)
+    }
+
+    /// Places one task of a group that prefers nothing.
+    pub(super) fn place_single(&mut self, group: &Group) -> Option<usize> {
+        self.one_by_one(group, 1).first().map(|run| run.at)
+    }
+
+    fn one_by_one(&mut self, group: &Group, count: u32) -> Vec<Run> {
         if self.mirror.relayout_if_worn() {
             self.ties = None;
         }
@@ -106,7 +122,7 @@ impl<'m> Placer<'m> {
         let mut factors = Factors::new(group.algorithm, requirements.reservation, &self.facts, &mut self.factors);
         let form = group.algorithm.form();
         let mut runs: Vec<Run> = Vec::new();
-        for _ in 0..group.count {
+        for _ in 0..count {
             let (table, nodes) = self.mirror.parts();
             let admits = |at: usize| !special || passes_special(requirements, &nodes[at]);
             let query = search::Query { column, form, mask: &mask, ties };
@@ -325,7 +341,7 @@ impl PartialEq for Entry {
 impl Eq for Entry {}
 
 /// Whether more than the columns hold decides if a node has room.
-fn needs_special_look(requirements: &Requirements, mirror: &Mirror) -> bool {
+pub(super) fn needs_special_look(requirements: &Requirements, mirror: &Mirror) -> bool {
     !requirements.host_ports.is_empty()
         || requirements.dynamic_ports > 0
         || requirements.max_per_node.is_some()

@@ -17,6 +17,7 @@ mod group;
 mod layout;
 mod mirror;
 mod moves;
+mod packing;
 mod pick;
 mod pipeline;
 mod preempt;

@@ -6,6 +6,7 @@ use davit_core::placement::PlacementRequest;
 use super::algorithms::spread::shares;
 use super::group::{Placer, Run};
 use super::mirror::Mirror;
+use super::packing;
 use super::preempt::{self, Preemption};
 use super::score::{Algorithm, ClusterFacts};
 
@@ -43,7 +44,7 @@ pub struct GroupPlacement {
 /// between equal costs.
 ///
 /// Whatever the order given, the highest priority is placed first; of equal priority, what is largest on an average node,
-/// since small tasks still find room where large ones have been.
+/// since small tasks still find room where large ones have been. Algorithms that pack mix sizes so that nodes get full.
 pub fn place(mirror: &mut Mirror, groups: &[Group], seed: u64) -> Vec<GroupPlacement> {
     place_while(mirror, groups, seed, &mut || true).unwrap_or_default()
 }
@@ -51,7 +52,9 @@ pub fn place(mirror: &mut Mirror, groups: &[Group], seed: u64) -> Vec<GroupPlace
 /// As [`place`], for a single group.
 pub(super) fn place_one(mirror: &mut Mirror, group: &Group, seed: u64) -> GroupPlacement {
     let facts = mirror.facts();
-    place_group(&mut Placer::new(mirror, facts, seed), group, seed)
+    let mut placer = Placer::new(mirror, facts, seed);
+    let runs = placer.place(group);
+    conclude(&mut placer, group, runs, seed)
 }
 
 /// As [`place`], but asks before each group whether to go on. `None` when not; the mirror is of no use then.
@@ -64,11 +67,27 @@ pub(crate) fn place_while(
     let facts = mirror.facts();
     let mut placer = Placer::new(mirror, facts, seed);
     let mut placements: Vec<Option<GroupPlacement>> = groups.iter().map(|_| None).collect();
-    for at in order(groups, &facts) {
+    let order = order(groups, &facts);
+    for class in order.chunk_by(|a, b| groups[*a].request.priority == groups[*b].request.priority) {
+        let (packed, others) = packing::split(groups, class, placer.mirror());
+        for at in others {
+            if !go_on() {
+                return None;
+            }
+            let runs = placer.place(&groups[at]);
+            placements[at] = Some(conclude(&mut placer, &groups[at], runs, seed));
+        }
+        if packed.is_empty() {
+            continue;
+        }
         if !go_on() {
             return None;
         }
-        placements[at] = Some(place_group(&mut placer, &groups[at], seed));
+        let together: Vec<&Group> = packed.iter().map(|at| &groups[*at]).collect();
+        let runs = packing::pack(&mut placer, &together, &facts);
+        for (at, runs) in packed.into_iter().zip(runs) {
+            placements[at] = Some(conclude(&mut placer, &groups[at], runs, seed));
+        }
     }
     Some(placements.into_iter().flatten().collect())
 }
@@ -91,9 +110,9 @@ fn order(groups: &[Group], facts: &ClusterFacts) -> Vec<usize> {
     order.into_iter().map(|(at, _)| at).collect()
 }
 
-fn place_group(placer: &mut Placer<'_>, group: &Group, seed: u64) -> GroupPlacement {
+/// Makes the answer of what was placed: takes back a torn gang, and says why the rest was not.
+fn conclude(placer: &mut Placer<'_>, group: &Group, mut runs: Vec<Run>, seed: u64) -> GroupPlacement {
     let requirements = &group.request.requirements;
-    let mut runs = placer.place(group);
     let placed: u32 = runs.iter().map(|run| run.count).sum();
     let mut unplaced = group.count - placed.min(group.count);
     let mut reason = None;

@@ -36,6 +36,11 @@ pub trait Algorithm: Send + Sync + fmt::Debug {
     /// The task's side on a node of this size.
     fn factors(&self, needed: Resources, allocatable: Resources, facts: &ClusterFacts) -> Parts;
 
+    /// Whether it fills nodes rather than evens them out, so that the order of tasks decides how many nodes are needed.
+    fn packs(&self) -> bool {
+        false
+    }
+
     /// By how much a full node is dearer than an empty one to this task: what a preference of weight 100 is worth, so that
     /// preferences mean the same whatever the algorithm.
     fn unit(&self, needed: Resources, facts: &ClusterFacts) -> f64;

@@ -56,6 +56,10 @@ impl Algorithm for Binpack {
         ]
     }
 
+    fn packs(&self) -> bool {
+        true
+    }
+
     fn unit(&self, _: Resources, _: &ClusterFacts) -> f64 {
         1.0
     }

@@ -50,6 +50,10 @@ impl Algorithm for LeastStranded {
         [cpu, memory, typical_cpu, typical_memory]
     }
 
+    fn packs(&self) -> bool {
+        true
+    }
+
     fn unit(&self, _: Resources, _: &ClusterFacts) -> f64 {
         1.0
     }
