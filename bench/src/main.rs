@@ -15,12 +15,16 @@ mod workload;
 use std::process::ExitCode;
 
 use clap::Parser;
+use davit_svc_kit::shutdown::Shutdown;
 use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::options::{Cell, Options, Plan};
 use crate::report::{CellReport, file, json as to_json, table};
+
+/// The exit code of a program that was interrupted.
+const INTERRUPTED: u8 = 130;
 
 /// Davit's measurements
 #[derive(Debug, Parser)]
@@ -39,7 +43,18 @@ enum Subject {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Args { subject: Subject::Scheduler(options) } = Args::parse();
-    match scheduler(&options).await {
+    let shutdown = match Shutdown::signal() {
+        Ok(shutdown) => shutdown,
+        Err(error) => {
+            println!("davit-bench: signals can't be handled: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // What is dropped on a signal ends the scheduler process that was started.
+    let Some(outcome) = shutdown.or_stop(scheduler(&options)).await else {
+        return ExitCode::from(INTERRUPTED);
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
