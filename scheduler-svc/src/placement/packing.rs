@@ -45,6 +45,7 @@ struct Waiting<'g> {
     eligible: Mask,
     left: u32,
     runs: BTreeMap<usize, u32>,
+    is_done: bool,
 }
 
 /// Groups of about one size, the largest first.
@@ -56,7 +57,7 @@ pub(super) fn pack(placer: &mut Placer<'_>, groups: &[&Group], facts: &ClusterFa
         .iter()
         .map(|group| {
             let eligible = placer.eligible_nodes(&group.request.requirements);
-            Waiting { group, eligible, left: group.count, runs: BTreeMap::new() }
+            Waiting { group, eligible, left: group.count, runs: BTreeMap::new(), is_done: false }
         })
         .collect();
     let needed = |one: &Waiting<'_>| shares(one.group.request.requirements.reservation, facts.mean_allocatable);
@@ -70,11 +71,17 @@ pub(super) fn pack(placer: &mut Placer<'_>, groups: &[&Group], facts: &ClusterFa
         buckets.entry(shares.map(half_octave)).or_default().push_back(at);
     }
     let mut buckets: Vec<Bucket> = buckets.into_values().collect();
-    let mut largest: VecDeque<usize> = (0..waiting.len()).collect();
+    let mut largest = 0;
     let mut last = None;
     loop {
         let suits = last.and_then(|at| suits_best(placer.node(at), at, &waiting, &buckets, weights));
-        let Some(next) = suits.or_else(|| largest.front().copied()) else { break };
+        while waiting.get(largest).is_some_and(|one| one.is_done) {
+            largest += 1;
+        }
+        let next = suits.unwrap_or(largest);
+        if next >= waiting.len() {
+            break;
+        }
         let one = &mut waiting[next];
         match placer.place_single(one.group) {
             Some(at) => {
@@ -84,11 +91,13 @@ pub(super) fn pack(placer: &mut Placer<'_>, groups: &[&Group], facts: &ClusterFa
             }
             None => last = None,
         }
-        if one.left == 0 || last.is_none() {
-            // Either all are placed, or no more fit anywhere.
-            largest.retain(|at| *at != next);
+        // Either all are placed, or no more fit anywhere.
+        one.is_done = one.left == 0 || last.is_none();
+        if one.is_done {
             for bucket in &mut buckets {
-                bucket.retain(|at| *at != next);
+                while bucket.front().is_some_and(|at| waiting[*at].is_done) {
+                    bucket.pop_front();
+                }
             }
             buckets.retain(|bucket| !bucket.is_empty());
         }
