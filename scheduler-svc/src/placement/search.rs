@@ -171,22 +171,42 @@ fn search_small(
     admits: &impl Fn(usize) -> bool,
     found: &mut Option<Found>,
 ) {
+    // Told apart here and not for each node.
+    match query.form {
+        Form::Turns => {}
+        Form::Fill => scan(table, query, factors, block, mask, admits, found, |n, f| Form::Fill.cost(n, f)),
+        Form::Product => scan(table, query, factors, block, mask, admits, found, |n, f| Form::Product.cost(n, f)),
+        Form::Stranded => scan(table, query, factors, block, mask, admits, found, |n, f| Form::Stranded.cost(n, f)),
+    }
+}
+
+#[inline]
+#[expect(clippy::too_many_arguments, reason = "the innermost loop: its place in the search, and what it compares")]
+fn scan(
+    table: &Table,
+    query: &Query<'_>,
+    factors: &mut Factors<'_>,
+    block: usize,
+    mask: u64,
+    admits: &impl Fn(usize) -> bool,
+    found: &mut Option<Found>,
+    cost_of: impl Fn(&Parts, &Parts) -> f64,
+) {
     let needed = factors.needed;
     let size = table.size_of_block(Level::Small, block);
+    let mut least = found.map_or(f64::INFINITY, |found| found.cost);
     let mut left = mask;
     while left != 0 {
         let slot = block * SMALL + left.trailing_zeros() as usize;
         left &= left - 1;
-        if !table.has_room(slot, needed) {
-            continue;
-        }
         let parts = factors.of(table, size.unwrap_or_else(|| table.size_of(slot)));
-        let cost = finite(query.form.cost(table.numbers(query.column, slot), parts)) + 0.0;
-        if found.as_ref().is_some_and(|found| cost > found.cost) {
+        let cost = cost_of(table.numbers(query.column, slot), parts);
+        if cost > least || !table.has_room(slot, needed) {
             continue;
         }
-        let candidate = Found { cost, tie: query.ties.of_slot(slot), at: table.node_of(slot) };
+        let candidate = Found { cost: finite(cost) + 0.0, tie: query.ties.of_slot(slot), at: table.node_of(slot) };
         if found.as_ref().is_none_or(|found| candidate.is_before(found)) && admits(candidate.at) {
+            least = candidate.cost;
             *found = Some(candidate);
         }
     }
