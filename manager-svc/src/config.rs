@@ -22,7 +22,8 @@ pub struct Settings {
     /// Where /metrics, /healthz and /readyz are served [default: 127.0.0.1:7401]
     #[arg(long, env = "DAVIT_HTTP_LISTEN", value_name = "ADDRESS")]
     pub http_listen: Option<SocketAddr>,
-    /// The scheduler's address [default: http://127.0.0.1:7410]
+    /// The scheduler's address, or several with commas between: when one breaks, the next is dialled
+    /// [default: http://127.0.0.1:7410]
     #[arg(long, env = "DAVIT_SCHEDULER", value_name = "URL")]
     pub scheduler: Option<String>,
     /// The cluster's name; containers are labelled with it [default: davit]
@@ -77,8 +78,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics and health are served over HTTP.
     pub http_listen: SocketAddr,
-    /// Where the scheduler is dialled.
-    pub scheduler: String,
+    /// Where schedulers are dialled: the first, and the next when one breaks. At least one.
+    pub scheduler: Vec<String>,
     /// The cluster's name.
     pub cluster: String,
     /// The algorithm that nodes are scored by.
@@ -97,9 +98,6 @@ pub struct Config {
     pub log: Option<String>,
 }
 
-/// The algorithms that this version's scheduler has.
-const ALGORITHMS: [&str; 3] = ["epvm", "round-robin", "spread"];
-
 impl Config {
     /// Completes and checks settings.
     ///
@@ -112,7 +110,7 @@ impl Config {
         let config = Self {
             listen: settings.listen.unwrap_or(defaults.listen),
             http_listen: settings.http_listen.unwrap_or(defaults.http_listen),
-            scheduler: settings.scheduler.unwrap_or(defaults.scheduler),
+            scheduler: settings.scheduler.map_or(defaults.scheduler, |given| addresses(&given)),
             cluster: settings.cluster.unwrap_or(defaults.cluster),
             algorithm: settings.algorithm.unwrap_or(defaults.algorithm),
             heartbeat_period: settings.heartbeat_period.map_or(defaults.heartbeat_period, |period| period.0),
@@ -130,11 +128,16 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         check_name(&self.cluster).map_err(|problem| ConfigError::invalid("cluster", &self.cluster, problem))?;
-        davit_svc_kit::client::endpoint(&self.scheduler)
-            .map_err(|problem| ConfigError::invalid("scheduler", &self.scheduler, problem))?;
-        if !ALGORITHMS.contains(&self.algorithm.as_str()) {
-            let problem = format!("use one of {}", ALGORITHMS.join(", "));
-            return Err(ConfigError::invalid("algorithm", &self.algorithm, problem));
+        if self.scheduler.is_empty() {
+            return Err(ConfigError::invalid("scheduler", "", "at least one address is needed"));
+        }
+        for address in &self.scheduler {
+            davit_svc_kit::client::endpoint(address)
+                .map_err(|problem| ConfigError::invalid("scheduler", address, problem))?;
+        }
+        // Which algorithms there are is for the scheduler to say, once it is dialled.
+        if self.algorithm.is_empty() {
+            return Err(ConfigError::invalid("algorithm", "", "a name is needed, such as spread"));
         }
         let allowed = Duration::from_millis(100)..=Duration::from_secs(60);
         if !allowed.contains(&self.heartbeat_period) {
@@ -164,7 +167,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
             http_listen: SocketAddr::from(([127, 0, 0, 1], 7401)),
-            scheduler: "http://127.0.0.1:7410".to_owned(),
+            scheduler: vec!["http://127.0.0.1:7410".to_owned()],
             cluster: "davit".to_owned(),
             algorithm: "spread".to_owned(),
             heartbeat_period: Duration::from_secs(1),
@@ -175,6 +178,11 @@ impl Default for Config {
             log: None,
         }
     }
+}
+
+/// The addresses of a list with commas.
+fn addresses(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|address| !address.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -195,10 +203,12 @@ mod tests {
         let base = Settings::default;
         for (key, settings) in [
             ("cluster", Settings { cluster: Some("no spaces".to_owned()), ..base() }),
-            ("algorithm", Settings { algorithm: Some("best".to_owned()), ..base() }),
+            ("algorithm", Settings { algorithm: Some(String::new()), ..base() }),
             ("heartbeat-period", Settings { heartbeat_period: Some(HumanDuration(Duration::ZERO)), ..base() }),
             ("kept-events", Settings { kept_events: Some(0), ..base() }),
             ("scheduler", Settings { scheduler: Some("::::".to_owned()), ..base() }),
+            ("scheduler", Settings { scheduler: Some("http://127.0.0.1:7410, ::::".to_owned()), ..base() }),
+            ("scheduler", Settings { scheduler: Some(" ".to_owned()), ..base() }),
             ("http-listen", Settings { http_listen: Some(Config::default().listen), ..base() }),
             ("log", Settings { log: Some("a=b=c".to_owned()), ..base() }),
         ] {

@@ -90,7 +90,7 @@ pub async fn run(
     let (writer, handle) =
         Writer::load(store, Router::default(), Arc::clone(&clock), readiness.clone(), config.kept_events).await?;
     let status = watch::Sender::new(SchedulerStatus {
-        address: config.scheduler.clone(),
+        address: config.scheduler.first().cloned().unwrap_or_default(),
         connected: false,
         reason: "not dialled yet".to_owned(),
         default_algorithm: config.algorithm.clone(),
@@ -124,8 +124,10 @@ pub async fn run(
             writer.run(stop).await;
         }
     });
-    let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), clock, status };
+    let addresses = config.scheduler.clone();
+    let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), clock, status, addresses };
     let placer_task = tokio::spawn(placer.run(shutdown.clone()));
+    let claims_task = tokio::spawn(placer::keep_claims(handle.clone(), shutdown.clone()));
     let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));
     let server: GrpcServer = grpc::server(&api, readiness.clone());
     let api = async {
@@ -141,7 +143,9 @@ pub async fn run(
     };
     let (served, side_served) = tokio::join!(api, side_port);
     writer_shutdown.trigger();
-    for (part, task) in [("writer", writer_task), ("placer", placer_task), ("health", health_task)] {
+    for (part, task) in
+        [("writer", writer_task), ("placer", placer_task), ("claims", claims_task), ("health", health_task)]
+    {
         task.await.map_err(|source| Error::Part { part, source })?;
     }
     served?;

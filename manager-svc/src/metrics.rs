@@ -6,7 +6,7 @@ use davit_core::node::NodeState;
 use davit_core::state::TaskState;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::commands::{PlacementReport, ReportCounts};
+use crate::commands::{PlacementReport, PreemptionReport, ReportCounts};
 use crate::state::ClusterState;
 
 const CHANGES: &str = "davit_manager_changes_total";
@@ -19,6 +19,7 @@ const REPORTS_APPLIED: &str = "davit_manager_reports_applied_total";
 const REPORTS_STALE: &str = "davit_manager_reports_stale_total";
 const PLACEMENTS: &str = "davit_manager_placements_total";
 const PLACEMENTS_REJECTED: &str = "davit_manager_placements_rejected_total";
+const PREEMPTED: &str = "davit_manager_preempted_tasks_total";
 const SCHEDULER_CONNECTED: &str = "davit_manager_scheduler_connected";
 const TASKS: &str = "davit_manager_tasks";
 const NODES: &str = "davit_manager_nodes";
@@ -67,6 +68,11 @@ pub(crate) fn reports(counts: ReportCounts) {
 pub(crate) fn placements(report: &PlacementReport) {
     counter!(PLACEMENTS).increment(report.committed as u64);
     counter!(PLACEMENTS_REJECTED).increment(report.rejected.len() as u64);
+}
+
+/// Counts tasks that are stopped for others of higher priority.
+pub(crate) fn preemptions(report: &PreemptionReport) {
+    counter!(PREEMPTED).increment(report.victims as u64);
 }
 
 /// Says whether the placement stream is open.

@@ -155,7 +155,7 @@ impl LocalCluster {
             served.map_err(|problem| Error::Service(format!("the scheduler broke: {problem}")))
         });
         let config = manager_svc::config::Config {
-            scheduler: format!("http://{scheduler}"),
+            scheduler: vec![format!("http://{scheduler}")],
             cluster: options.cluster.clone(),
             ..manager_svc::config::Config::default()
         };

@@ -1,209 +1,257 @@
 //! What is asked of the scheduler and what its answer means. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use davit_core::id::{AttemptKey, NodeId};
-use davit_core::placement::{NodeView, Requirements};
+use davit_core::id::{AttemptKey, GangId, NodeId, TaskId};
+use davit_core::placement::PlacementRequest;
+use davit_core::spec::TaskSpec;
+use davit_core::task::Task;
 use jiff::Timestamp;
 
-use crate::commands::Placement;
-use crate::state::ClusterState;
+use super::algorithms::Algorithms;
+use crate::commands::{Placement, PreemptionOrder};
+use crate::state::{ClusterState, Waiting, recent_failures};
 
-/// Tasks that one batch carries at most.
+/// Tasks that one batch carries at most, unless a single gang has more.
 pub(super) const MAX_TASKS_PER_BATCH: usize = 50_000;
 
 /// Like tasks that wait for a node.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Group {
-    /// What each of them needs.
-    pub(super) requirements: Requirements,
+    /// What is asked for each of them.
+    pub(super) request: PlacementRequest,
+    /// Set if they are placed together or not at all.
+    pub(super) gang_id: Option<GangId>,
     /// The tasks, longest waiting first.
     pub(super) keys: Vec<AttemptKey>,
 }
 
-/// Where the scheduler puts the tasks of a group.
+/// What is to be done about tasks that wait.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Batch {
+    /// To be placed.
+    pub(super) groups: Vec<Group>,
+    /// Not to be placed as they are, with what is to be said of it.
+    pub(super) held: Vec<(AttemptKey, String)>,
+}
+
+/// Room that the scheduler would make for a task by stopping others.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Preemption {
+    pub(super) node_id: NodeId,
+    pub(super) victims: Vec<TaskId>,
+}
+
+/// Where the scheduler puts the tasks of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Answer {
     /// How many go where.
     pub(super) runs: Vec<(NodeId, u32)>,
     /// Why the rest goes nowhere.
     pub(super) unplaced_reason: String,
+    /// Room that can be made for some of the rest, one task each.
+    pub(super) preemptions: Vec<Preemption>,
 }
 
-/// Groups the tasks that may be placed now. Groups whose requirements are `blocked` (nothing fitted them, and no node has
-/// changed since) are left out.
-pub(super) fn gather(state: &ClusterState, now: Timestamp, blocked: &BTreeSet<Requirements>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut index_of: BTreeMap<Requirements, usize> = BTreeMap::new();
-    let wanted = state.placeable(now).map(|task| (task.key(), task.spec.requirements()));
-    for (key, requirements) in
-        wanted.filter(|(_, requirements)| !blocked.contains(requirements)).take(MAX_TASKS_PER_BATCH)
-    {
-        match index_of.get(&requirements) {
-            Some(index) => groups[*index].keys.push(key),
-            None => {
-                index_of.insert(requirements.clone(), groups.len());
-                groups.push(Group { requirements, keys: vec![key] });
-            }
-        }
-    }
-    groups
+/// What the answer to a group means for its tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub(super) placements: Vec<Placement>,
+    pub(super) preemptions: Vec<PreemptionOrder>,
+    pub(super) unplaced: Vec<(AttemptKey, String)>,
 }
 
-/// Turns the answer to a group into placements and, for tasks that go nowhere, reasons. An answer that places more tasks
+/// Turns the answer to a group into placements, preemptions and, for tasks that go nowhere, reasons. An answer for more tasks
 /// than were asked for is cut short.
-pub(super) fn resolve(group: &Group, answer: &Answer) -> (Vec<Placement>, Vec<(AttemptKey, String)>) {
+pub(super) fn resolve(group: &Group, answer: &Answer) -> Resolved {
     let mut keys = group.keys.iter().copied();
     let mut placements = Vec::with_capacity(group.keys.len());
     for (node_id, count) in &answer.runs {
         let count = usize::try_from(*count).unwrap_or(usize::MAX);
         placements.extend(keys.by_ref().take(count).map(|key| Placement { key, node_id: *node_id }));
     }
-    (placements, keys.map(|key| (key, answer.unplaced_reason.clone())).collect())
+    let mut preemptions = Vec::new();
+    for Preemption { node_id, victims } in &answer.preemptions {
+        let Some(key) = keys.next() else { break };
+        let (victims, unplaced_reason) = (victims.clone(), answer.unplaced_reason.clone());
+        preemptions.push(PreemptionOrder { key, node_id: *node_id, victims, unplaced_reason });
+    }
+    let unplaced = keys.map(|key| (key, answer.unplaced_reason.clone())).collect();
+    Resolved { placements, preemptions, unplaced }
 }
 
-/// What the scheduler knows of the nodes, as far as it was told or has placed tasks itself.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Known {
-    nodes: BTreeMap<NodeId, NodeView>,
+/// What decides whether a group is asked for again.
+type GroupKey = (PlacementRequest, Option<GangId>);
+
+/// Tasks that wait, as one scheduler is asked for them.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Nothing fitted these, and no node has changed since.
+    blocked: BTreeSet<GroupKey>,
+    /// All that waited was looked at in vain.
+    idle: Option<Idle>,
 }
 
-/// What the scheduler has to be told.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Delta {
-    pub(super) upserted: Vec<NodeView>,
-    pub(super) removed: Vec<NodeId>,
-    /// Whether more than measurements changed, so that what did not fit before may fit now.
-    pub(super) is_substantial: bool,
+/// Until when nothing is to be gathered, unless something changes.
+#[derive(Debug)]
+struct Idle {
+    waiting: Waiting,
+    marks_epoch: u64,
+    next_due: Option<Timestamp>,
 }
 
-impl Known {
-    /// What differs between what the scheduler knows and what is; from now on it counts as told.
-    pub(super) fn update(&mut self, current: impl IntoIterator<Item = NodeView>) -> Delta {
-        let mut delta = Delta::default();
-        let mut gone = std::mem::take(&mut self.nodes);
-        for view in current {
-            let before = gone.remove(&view.node_id);
-            if before.as_ref() != Some(&view) {
-                delta.is_substantial |= before.is_none_or(|before| NodeView { stats: view.stats, ..before } != view);
-                delta.upserted.push(view.clone());
+impl Queue {
+    /// The group was not placed whole: it is left out until something changes.
+    pub(super) fn block(&mut self, group: &Group) {
+        self.blocked.insert((group.request.clone(), group.gang_id));
+    }
+
+    /// What did not fit may fit now.
+    pub(super) fn unblock(&mut self) {
+        self.blocked.clear();
+        self.idle = None;
+    }
+
+    /// Groups the tasks that may be placed now, the most important first.
+    pub(super) fn gather(&mut self, state: &ClusterState, now: Timestamp, algorithms: &Algorithms) -> Batch {
+        if self.idle.as_ref().is_some_and(|idle| idle.lasts(state, now)) {
+            return Batch::default();
+        }
+        let batch = Gathering::new(&self.blocked, state, now, algorithms).run();
+        self.idle = batch.groups.is_empty().then(|| Idle {
+            waiting: state.waiting(),
+            marks_epoch: state.marks_epoch(),
+            next_due: state.next_due(now),
+        });
+        batch
+    }
+}
+
+impl Idle {
+    fn lasts(&self, state: &ClusterState, now: Timestamp) -> bool {
+        let due = self.next_due.is_some_and(|due| due <= now);
+        !due && self.marks_epoch == state.marks_epoch() && state.waits_as(&self.waiting)
+    }
+}
+
+/// What becomes of tasks that are all alike.
+#[derive(Debug, Clone)]
+enum Fate {
+    Blocked,
+    Held(String),
+    Group(usize),
+}
+
+struct Gathering<'a> {
+    blocked: &'a BTreeSet<GroupKey>,
+    state: &'a ClusterState,
+    now: Timestamp,
+    algorithms: &'a Algorithms,
+    batch: Batch,
+    count: usize,
+    fates: BTreeMap<GroupKey, Fate>,
+    /// The fate of tasks that share a spec, as long as no task has failures of its own.
+    by_spec: BTreeMap<*const TaskSpec, Fate>,
+    gangs: BTreeSet<GangId>,
+}
+
+impl<'a> Gathering<'a> {
+    fn new(
+        blocked: &'a BTreeSet<GroupKey>,
+        state: &'a ClusterState,
+        now: Timestamp,
+        algorithms: &'a Algorithms,
+    ) -> Self {
+        let (fates, by_spec, gangs) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { blocked, state, now, algorithms, batch: Batch::default(), count: 0, fates, by_spec, gangs }
+    }
+
+    fn run(mut self) -> Batch {
+        for task in self.state.placeable(self.now) {
+            if self.count >= MAX_TASKS_PER_BATCH {
+                break;
             }
-            self.nodes.insert(view.node_id, view);
-        }
-        delta.is_substantial |= !gone.is_empty();
-        delta.removed = gone.into_keys().collect();
-        delta
-    }
-
-    /// The scheduler reserved what it placed: what [`resolve`] made of its answer, which is never more than was asked for.
-    pub(super) fn placed(&mut self, requirements: &Requirements, placements: &[Placement]) {
-        for placement in placements {
-            if let Some(view) = self.nodes.get_mut(&placement.node_id) {
-                view.reserve(requirements);
+            match task.gang_id {
+                None => {
+                    let fate = self.fate_of(task);
+                    self.add(&fate, task);
+                }
+                Some(gang_id) => {
+                    if self.gangs.insert(gang_id) && !self.add_gang(gang_id, task) {
+                        break;
+                    }
+                }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use davit_core::id::{Attempt, TaskId};
-    use davit_core::node::{NodeState, NodeStats};
-    use davit_core::placement::RuntimeKind;
-    use davit_core::resources::Resources;
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn requirements() -> Requirements {
-        let reservation = Resources { cpu_millis: 100, ..Resources::ZERO };
-        Requirements { reservation, ..Requirements::of_runtime(RuntimeKind::Process) }
+        self.batch
     }
 
-    fn node(number: u128) -> NodeView {
-        NodeView {
-            node_id: NodeId(Uuid::from_u128(number)),
-            name: format!("node-{number}"),
-            os: "linux".to_owned(),
-            arch: "x86_64".to_owned(),
-            labels: BTreeMap::new(),
-            state: NodeState::Ready,
-            cordoned: false,
-            runtimes: BTreeSet::from([RuntimeKind::Process]),
-            allocatable: Resources { cpu_millis: 1000, ..Resources::ZERO },
-            reserved: Resources::ZERO,
-            host_ports: BTreeSet::new(),
-            port_range: None,
-            promised_ports: 0,
-            task_count: 0,
-            marks: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            stats: None,
-            tasks: Vec::new(),
+    /// Adds a gang whole. False when it is for the next batch.
+    fn add_gang(&mut self, gang_id: GangId, first: &Arc<Task>) -> bool {
+        let (state, now) = (self.state, self.now);
+        let is_due = |task: &&Arc<Task>| task.next_attempt_at.is_none_or(|at| at <= now);
+        let members: Vec<&Arc<Task>> = state.waiting_of_gang(gang_id).filter(is_due).collect();
+        if self.count > 0 && self.count + members.len() > MAX_TASKS_PER_BATCH {
+            return false;
         }
+        let mut request = state.placement_request(first, now);
+        request.preferences.recent_failures = recent_failures(members.iter().map(|task| &***task), now);
+        // Its members would get the places of others one by one.
+        request.may_preempt = false;
+        let fate = self.fate(request, Some(gang_id));
+        for task in members {
+            self.add(&fate, task);
+        }
+        true
     }
 
-    fn group(count: u128) -> Group {
-        let key = |number| AttemptKey { task_id: TaskId(Uuid::from_u128(number)), attempt: Attempt::FIRST };
-        Group { requirements: requirements(), keys: (0..count).map(key).collect() }
+    fn fate_of(&mut self, task: &Arc<Task>) -> Fate {
+        let spec = Arc::as_ptr(&task.spec);
+        let has_past = !task.past_attempts.is_empty();
+        if let Some(fate) = self.by_spec.get(&spec).filter(|_| !has_past) {
+            return fate.clone();
+        }
+        let fate = self.fate(self.state.placement_request(task, self.now), None);
+        if !has_past {
+            self.by_spec.insert(spec, fate.clone());
+        }
+        fate
     }
 
-    #[test]
-    fn an_answer_is_spread_over_the_tasks_and_the_rest_gets_the_reason() {
-        let answer =
-            Answer { runs: vec![(node(1).node_id, 2), (node(2).node_id, 1)], unplaced_reason: "full".to_owned() };
-        let (placements, unplaced) = resolve(&group(5), &answer);
-        assert_eq!(
-            placements.iter().map(|p| p.node_id).collect::<Vec<_>>(),
-            vec![node(1).node_id, node(1).node_id, node(2).node_id]
-        );
-        assert_eq!(unplaced.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>(), vec!["full", "full"]);
+    fn fate(&mut self, mut request: PlacementRequest, gang_id: Option<GangId>) -> Fate {
+        match self.algorithms.choose(&request.algorithm) {
+            Ok(algorithm) => request.algorithm = algorithm.to_owned(),
+            Err(problem) => return Fate::Held(problem),
+        }
+        let key = (request, gang_id);
+        if self.blocked.contains(&key) {
+            return Fate::Blocked;
+        }
+        if let Some(fate) = self.fates.get(&key) {
+            return fate.clone();
+        }
+        let fate = Fate::Group(self.batch.groups.len());
+        self.batch.groups.push(Group { request: key.0.clone(), gang_id, keys: Vec::new() });
+        self.fates.insert(key, fate.clone());
+        fate
     }
 
-    #[test]
-    fn an_answer_for_more_tasks_than_asked_is_cut_short() {
-        let answer = Answer { runs: vec![(node(1).node_id, u32::MAX)], unplaced_reason: String::new() };
-        assert_eq!(resolve(&group(3), &answer).0.len(), 3);
-    }
-
-    #[test]
-    fn only_what_changed_is_told() {
-        let mut known = Known::default();
-        assert_eq!(known.update([node(1), node(2)]).upserted.len(), 2);
-        assert_eq!(known.update([node(1), node(2)]), Delta::default());
-        let cordoned = NodeView { cordoned: true, ..node(1) };
-        let delta = known.update([cordoned.clone()]);
-        assert_eq!(
-            (delta.upserted, delta.removed, delta.is_substantial),
-            (vec![cordoned], vec![node(2).node_id], true)
-        );
-    }
-
-    #[test]
-    fn a_measurement_alone_is_told_but_unblocks_nothing() {
-        let mut known = Known::default();
-        known.update([node(1)]);
-        let stats = NodeStats {
-            measured_at: Timestamp::UNIX_EPOCH,
-            cpu_used_millis: 1,
-            memory_used_bytes: 1,
-            disk_used_bytes: 1,
-            load_1m: 0.1,
-            running_tasks: 0,
-        };
-        let delta = known.update([NodeView { stats: Some(stats), ..node(1) }]);
-        assert_eq!((delta.upserted.len(), delta.is_substantial), (1, false));
-    }
-
-    #[test]
-    fn what_the_scheduler_placed_need_not_be_told_and_what_was_rejected_is() {
-        let mut known = Known::default();
-        known.update([node(1), node(2)]);
-        let answer = Answer { runs: vec![(node(1).node_id, 1), (node(2).node_id, 1)], unplaced_reason: String::new() };
-        known.placed(&requirements(), &resolve(&group(2), &answer).0);
-        let mut committed = node(1);
-        committed.reserve(&requirements());
-        let delta = known.update([committed, node(2)]);
-        assert_eq!(delta.upserted, vec![node(2)]);
+    fn add(&mut self, fate: &Fate, task: &Task) {
+        match fate {
+            Fate::Blocked => {}
+            Fate::Held(problem) if task.status.reason == *problem => {}
+            Fate::Held(problem) => {
+                if self.batch.held.len() < MAX_TASKS_PER_BATCH {
+                    self.batch.held.push((task.key(), problem.clone()));
+                }
+            }
+            Fate::Group(index) => {
+                if let Some(group) = self.batch.groups.get_mut(*index) {
+                    group.keys.push(task.key());
+                    self.count += 1;
+                }
+            }
+        }
     }
 }

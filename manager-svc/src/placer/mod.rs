@@ -3,32 +3,36 @@
 //! One long stream to the scheduler: a snapshot of the nodes, then changes, and one batch of waiting tasks at a time. The
 //! stream may break at any moment: nothing is lost, since the truth is here and every answer is re-checked at its commit.
 
+mod algorithms;
 mod batch;
+mod claims;
+mod known;
 mod status;
 mod stream;
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::placement::Requirements;
 use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::clock::Clock;
 use davit_svc_kit::shutdown::Shutdown;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-use self::batch::{Group, Known, gather, resolve};
+use self::algorithms::Algorithms;
+use self::batch::{Batch, Group, Queue, resolve};
+pub(crate) use self::claims::keep_claims;
+use self::known::Known;
 pub use self::status::SchedulerStatus;
 use self::stream::{PlaceStream, StreamError};
-use crate::commands::{self, PlacementReport};
+use crate::commands::{self, PlacementReport, PreemptionReport};
 use crate::contacts::Contacts;
 use crate::metrics;
-use crate::state::ClusterState;
+use crate::state::{ClusterState, Draft};
 use crate::writer::Handle;
 
-/// First and longest wait before the scheduler is dialled again.
+/// First and longest wait before the schedulers are dialled again.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long tasks that fitted nowhere wait at most before they are tried again although no node changed.
 const RETRY_BLOCKED: Duration = Duration::from_secs(10);
@@ -39,6 +43,16 @@ pub(crate) struct Placer {
     pub(crate) contacts: Contacts,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) status: watch::Sender<SchedulerStatus>,
+    /// Where schedulers are; when one fails, the next is dialled. At least one.
+    pub(crate) addresses: Vec<String>,
+}
+
+/// What is known while a stream is open.
+struct Session {
+    stream: PlaceStream,
+    algorithms: Algorithms,
+    known: Known,
+    queue: Queue,
 }
 
 impl Placer {
@@ -46,47 +60,65 @@ impl Placer {
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let mut backoff = Backoff::new(REDIAL.0, REDIAL.1);
         while !shutdown.is_triggered() {
-            let Some(outcome) = shutdown.or_stop(self.serve_stream(&mut backoff)).await else { return };
-            let Err(problem) = outcome;
-            let was_connected = self.status.borrow().connected;
-            if was_connected {
-                warn!(%problem, "lost the scheduler");
-            } else {
-                debug!(%problem, "the scheduler can't be reached");
+            for (index, address) in self.addresses.iter().enumerate() {
+                let Some(outcome) = shutdown.or_stop(self.serve_stream(address, &mut backoff)).await else { return };
+                let Err(problem) = outcome;
+                self.note_lost(address, &problem);
+                // Only when none is left, so that waiting tasks are not told of what passes in a moment.
+                if index + 1 == self.addresses.len()
+                    && shutdown.or_stop(self.tell_waiting_tasks(&problem)).await.is_none()
+                {
+                    return;
+                }
             }
-            self.status.send_modify(|status| {
-                status.connected = false;
-                status.reason = problem.to_string();
-            });
-            metrics::scheduler_connected(false);
-            self.tell_waiting_tasks(&problem).await;
             if shutdown.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Dials the scheduler and places tasks until the stream breaks.
-    async fn serve_stream(&self, backoff: &mut Backoff) -> Result<Infallible, StreamError> {
-        let address = self.status.borrow().address.clone();
+    fn note_lost(&self, address: &str, problem: &StreamError) {
+        if self.status.borrow().connected {
+            warn!(%problem, %address, "lost the scheduler");
+        } else {
+            debug!(%problem, %address, "the scheduler can't be reached");
+        }
+        self.status.send_modify(|status| {
+            status.connected = false;
+            status.reason = problem.to_string();
+        });
+        metrics::scheduler_connected(false);
+    }
+
+    /// Dials a scheduler and places tasks until the stream breaks.
+    async fn serve_stream(&self, address: &str, backoff: &mut Backoff) -> Result<Infallible, StreamError> {
+        self.status.send_modify(|status| address.clone_into(&mut status.address));
         let mut state_changes = self.writer.watch();
         let mut known = Known::default();
-        let snapshot = known.update(self.views(&self.writer.state())).upserted;
-        let mut stream = PlaceStream::open(&address, snapshot).await?;
+        let stats_of = |node_id| self.contacts.stats(node_id);
+        let snapshot = known.update(&self.writer.state(), stats_of, self.clock.now()).upserted;
+        let default = self.status.borrow().default_algorithm.clone();
+        let (stream, names) = PlaceStream::open(address, snapshot).await?;
+        let algorithms = Algorithms::new(names, &default);
         info!(%address, "connected to the scheduler");
         backoff.reset();
+        let problem = algorithms.problem_of_default();
+        if let Some(problem) = &problem {
+            error!(%problem, "tasks that name no algorithm are not placed");
+        }
         self.status.send_modify(|status| {
             status.connected = true;
-            status.reason.clear();
+            status.reason = problem.unwrap_or_default();
         });
         metrics::scheduler_connected(true);
-        let mut blocked: BTreeSet<Requirements> = BTreeSet::new();
+        let mut session = Session { stream, algorithms, known, queue: Queue::default() };
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         loop {
             let state = Arc::clone(&state_changes.borrow_and_update());
-            let groups = self.gather(&state, &mut known, &mut blocked, &mut stream).await?;
-            if !groups.is_empty() {
-                self.place(&state, groups, &mut known, &mut blocked, &mut stream).await?;
+            let batch = self.gather(&state, &mut session).await?;
+            self.tell_held(batch.held).await;
+            if !batch.groups.is_empty() {
+                self.place(&state, batch.groups, &mut session).await?;
                 continue;
             }
             let now = self.clock.now();
@@ -94,68 +126,65 @@ impl Placer {
             tokio::select! {
                 changed = state_changes.changed() => changed.map_err(|_| StreamError::Closed)?,
                 () = tokio::time::sleep(next_due.unwrap_or(RETRY_BLOCKED)), if next_due.is_some() => {}
-                problem = stream.broken() => return Err(problem),
-                _ = retry_blocked.tick() => blocked.clear(),
+                problem = session.stream.broken() => return Err(problem),
+                _ = retry_blocked.tick() => {
+                    session.queue.unblock();
+                    session.known.tell_only_tasks_below(state.highest_preempting_priority());
+                }
             }
         }
     }
 
     /// What may be placed now; tells the scheduler of nodes that changed, if there is anything to place.
-    async fn gather(
-        &self,
-        state: &ClusterState,
-        known: &mut Known,
-        blocked: &mut BTreeSet<Requirements>,
-        stream: &mut PlaceStream,
-    ) -> Result<Vec<Group>, StreamError> {
+    async fn gather(&self, state: &ClusterState, session: &mut Session) -> Result<Batch, StreamError> {
         let now = self.clock.now();
         if state.placeable(now).next().is_none() {
-            return Ok(Vec::new());
+            return Ok(Batch::default());
         }
-        let delta = known.update(self.views(state));
+        session.known.tell_tasks_below(state.highest_preempting_priority());
+        let delta = session.known.update(state, |node_id| self.contacts.stats(node_id), now);
         if delta.is_substantial {
-            blocked.clear();
+            session.queue.unblock();
         }
         if !delta.upserted.is_empty() || !delta.removed.is_empty() {
-            stream.send_delta(&delta).await?;
+            session.stream.send_delta(&delta).await?;
         }
-        Ok(gather(state, now, blocked))
+        Ok(session.queue.gather(state, now, &session.algorithms))
     }
 
     /// Has one batch placed and commits the answer.
-    async fn place(
-        &self,
-        state: &ClusterState,
-        groups: Vec<Group>,
-        known: &mut Known,
-        blocked: &mut BTreeSet<Requirements>,
-        stream: &mut PlaceStream,
-    ) -> Result<(), StreamError> {
-        let algorithm = self.status.borrow().default_algorithm.clone();
-        let answers = stream.place(&groups, &algorithm, state.revision().0).await?;
-        let mut placements = Vec::new();
-        let mut unplaced = Vec::new();
+    async fn place(&self, state: &ClusterState, groups: Vec<Group>, session: &mut Session) -> Result<(), StreamError> {
+        let answers = session.stream.place(&groups, state.revision().0).await?;
+        let (mut placements, mut preemptions, mut unplaced) = (Vec::new(), Vec::new(), Vec::new());
         for (group, answer) in groups.iter().zip(&answers) {
-            let (placed, rest) = resolve(group, answer);
-            known.placed(&group.requirements, &placed);
-            if !rest.is_empty() {
-                blocked.insert(group.requirements.clone());
+            let resolved = resolve(group, answer);
+            session.known.placed(&group.request.requirements, &resolved.placements);
+            if resolved.placements.len() < group.keys.len() {
+                session.queue.block(group);
             }
-            placements.extend(placed);
-            unplaced.extend(rest);
+            placements.extend(resolved.placements);
+            preemptions.extend(resolved.preemptions);
+            unplaced.extend(resolved.unplaced);
         }
-        let outcome = self
-            .writer
-            .write(move |draft| {
-                commands::note_unplaced(draft, &unplaced);
-                Ok::<PlacementReport, Infallible>(commands::commit_placements(draft, &placements))
-            })
-            .await;
-        match outcome {
-            Ok(report) => {
-                metrics::placements(&report);
-                for (placement, why) in &report.rejected {
+        let command = move |draft: &mut Draft| {
+            let placed = commands::commit_placements(draft, &placements);
+            let preempted = commands::commit_preemptions(draft, &preemptions);
+            for (key, _) in &preempted.left_alone {
+                let order = preemptions.iter().find(|order| order.key == *key);
+                unplaced.extend(order.map(|order| (*key, order.unplaced_reason.clone())));
+            }
+            commands::note_unplaced(draft, &unplaced);
+            Ok::<(PlacementReport, PreemptionReport), Infallible>((placed, preempted))
+        };
+        match self.writer.write(command).await {
+            Ok((placed, preempted)) => {
+                metrics::placements(&placed);
+                metrics::preemptions(&preempted);
+                for (placement, why) in &placed.rejected {
                     debug!(task_id = %placement.key.task_id, node_id = %placement.node_id, ?why, "placement rejected");
+                }
+                for (key, why) in &preempted.left_alone {
+                    debug!(task_id = %key.task_id, why, "preemption rejected");
                 }
             }
             Err(problem) => {
@@ -167,32 +196,29 @@ impl Placer {
         Ok(())
     }
 
-    fn views(&self, state: &ClusterState) -> Vec<davit_core::placement::NodeView> {
-        state.nodes().map(|node| state.node_view(node, self.contacts.stats(node.node_id))).collect()
+    /// Says on tasks why they are not even asked for.
+    async fn tell_held(&self, held: Vec<(davit_core::id::AttemptKey, String)>) {
+        if held.is_empty() {
+            return;
+        }
+        let told = self
+            .writer
+            .write(move |draft| {
+                commands::note_unplaced(draft, &held);
+                Ok::<(), Infallible>(())
+            })
+            .await;
+        if let Err(problem) = told {
+            debug!(%problem, "waiting tasks could not be told why");
+        }
     }
 
     /// Says on every waiting task that there is no scheduler.
     async fn tell_waiting_tasks(&self, problem: &StreamError) {
         let state = self.writer.state();
         let reason = format!("no scheduler: {problem}");
-        let reasons: Vec<_> = state
-            .placeable(self.clock.now())
-            .filter(|task| task.status.reason != reason)
-            .take(batch::MAX_TASKS_PER_BATCH)
-            .map(|task| (task.key(), reason.clone()))
-            .collect();
-        if reasons.is_empty() {
-            return;
-        }
-        let outcome = self
-            .writer
-            .write(move |draft| {
-                commands::note_unplaced(draft, &reasons);
-                Ok::<(), Infallible>(())
-            })
+        let waiting = state.placeable(self.clock.now()).filter(|task| task.status.reason != reason);
+        self.tell_held(waiting.take(batch::MAX_TASKS_PER_BATCH).map(|task| (task.key(), reason.clone())).collect())
             .await;
-        if let Err(problem) = outcome {
-            debug!(%problem, "waiting tasks could not be told why");
-        }
     }
 }

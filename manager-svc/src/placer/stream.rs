@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::batch::{Answer, Delta, Group};
+use super::batch::{Answer, Group, Preemption};
+use super::known::Delta;
 
 /// Longest wait for the answer to one batch; a scheduler that takes longer is taken for dead.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,19 +66,22 @@ pub(super) struct PlaceStream {
 }
 
 impl PlaceStream {
-    /// Dials the scheduler and sends it all nodes.
-    pub(super) async fn open(address: &str, nodes: Vec<NodeView>) -> Result<Self, StreamError> {
+    /// Dials the scheduler, asks which algorithms it has, and sends it all nodes.
+    pub(super) async fn open(address: &str, nodes: Vec<NodeView>) -> Result<(Self, Vec<String>), StreamError> {
         let endpoint = davit_svc_kit::client::endpoint(address)?;
         let channel = endpoint
             .connect()
             .await
             .map_err(|source| StreamError::Unreachable { address: address.to_owned(), source })?;
+        let mut client = SchedulerServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let listed = client.list_algorithms(v1::ListAlgorithmsRequest {});
+        let listed = tokio::time::timeout(ANSWER_TIMEOUT, listed).await.map_err(|_| StreamError::Timeout)??;
+        let names = listed.into_inner().algorithms.into_iter().map(|algorithm| algorithm.name).collect();
         let (requests, outgoing) = mpsc::channel(BUFFER);
         let snapshot = v1::PlaceSnapshot { nodes: nodes.iter().map(convert::node_view_to_proto).collect() };
         send(&requests, Message::Snapshot(snapshot)).await?;
-        let mut client = SchedulerServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         let answers = client.place(ReceiverStream::new(outgoing)).await?.into_inner();
-        Ok(Self { requests, answers, batch_id: 0 })
+        Ok((Self { requests, answers, batch_id: 0 }, names))
     }
 
     /// Tells of nodes that changed.
@@ -90,19 +94,15 @@ impl PlaceStream {
     }
 
     /// Has groups placed; one answer for each, in order.
-    pub(super) async fn place(
-        &mut self,
-        groups: &[Group],
-        algorithm: &str,
-        seed: u64,
-    ) -> Result<Vec<Answer>, StreamError> {
+    pub(super) async fn place(&mut self, groups: &[Group], seed: u64) -> Result<Vec<Answer>, StreamError> {
         self.batch_id += 1;
-        let to_proto = |(index, group): (usize, &Group)| v1::PlacementGroup {
-            group_id: index.to_string(),
-            requirements: Some(convert::requirements_to_proto(&group.requirements)),
-            count: u32::try_from(group.keys.len()).unwrap_or(u32::MAX),
-            algorithm: algorithm.to_owned(),
-            ..Default::default()
+        let to_proto = |(index, group): (usize, &Group)| {
+            convert::placement_group_to_proto(&convert::PlacementGroup {
+                group_id: index.to_string(),
+                request: group.request.clone(),
+                count: u32::try_from(group.keys.len()).unwrap_or(u32::MAX),
+                all_or_nothing: group.gang_id.is_some(),
+            })
         };
         let groups_to_send = groups.iter().enumerate().map(to_proto).collect();
         let batch = v1::PlaceBatch { batch_id: self.batch_id, groups: groups_to_send, seed };
@@ -150,6 +150,15 @@ fn answer_from_proto(placement: v1::GroupPlacement) -> Result<Answer, StreamErro
             runs.push((node_id, run.count));
         }
     }
-    let answer = Answer { runs, unplaced_reason: placement.unplaced_reason };
+    let mut preemptions = Vec::with_capacity(placement.preemptions.len());
+    for (index, preemption) in placement.preemptions.iter().enumerate() {
+        let path = format!("preemptions[{index}]");
+        let node_id = convert::parse_node_id(&preemption.node_id, &format!("{path}.node_id"), &mut violations);
+        let path = format!("{path}.victim_task_ids");
+        let victims = preemption.victim_task_ids.iter();
+        let victims = victims.filter_map(|task_id| convert::parse_task_id(task_id, &path, &mut violations)).collect();
+        preemptions.extend(node_id.map(|node_id| Preemption { node_id, victims }));
+    }
+    let answer = Answer { runs, unplaced_reason: placement.unplaced_reason, preemptions };
     violations.finish(Some(answer)).map_err(|violations| StreamError::Nonsense { problem: violations.to_string() })
 }
