@@ -59,7 +59,7 @@ impl Builder {
         let scheduler = SchedulerHandle::start(free()).await;
         let fault = Fault::default();
         let config = manager_svc::config::Config {
-            scheduler: format!("http://{}", scheduler.address),
+            scheduler: vec![format!("http://{}", scheduler.address)],
             cluster: "test".to_owned(),
             heartbeat_period: self.heartbeat,
             ..manager_svc::config::Config::default()
@@ -271,7 +271,7 @@ impl Cluster {
 
     /// Creates many like tasks.
     pub async fn create_tasks(&self, count: u32, orders: &[(&str, &str)]) -> Vec<String> {
-        let group = v1::TaskGroup { spec: Some(self.fake_spec(orders)), count: Some(count) };
+        let group = v1::TaskGroup { spec: Some(self.fake_spec(orders)), count: Some(count), all_or_nothing: false };
         let request = v1::BatchCreateTasksRequest { groups: vec![group], ..Default::default() };
         self.tasks().batch_create_tasks(request).await.expect("the tasks are created").into_inner().task_ids
     }

@@ -44,6 +44,9 @@ pub struct PlacementReport {
     pub rejected: Vec<(Placement, Rejected)>,
 }
 
+/// A task as it becomes when it is committed, and what the event says.
+type Scheduled = (Task, String);
+
 /// Commits those placements that still fit. Of a gang all that wait are committed, or none.
 pub fn commit_placements(draft: &mut Draft, placements: &[Placement]) -> PlacementReport {
     let mut gangs: BTreeMap<GangId, Vec<Placement>> = BTreeMap::new();
@@ -108,7 +111,7 @@ impl Checks {
         draft: &Draft,
         gang_id: GangId,
         members: &[Placement],
-    ) -> Result<Vec<(Task, String)>, Vec<(Placement, Rejected)>> {
+    ) -> Result<Vec<Scheduled>, Vec<(Placement, Rejected)>> {
         let node_ids: Vec<NodeId> = members.iter().map(|member| member.node_id).collect();
         let as_before: Vec<_> =
             node_ids.into_iter().map(|node_id| (node_id, self.view(draft.state(), node_id).clone())).collect();

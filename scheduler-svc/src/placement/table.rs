@@ -126,11 +126,6 @@ impl Table {
         table
     }
 
-    /// How many large blocks there are.
-    pub(super) fn large_count(&self) -> usize {
-        self.large.len()
-    }
-
     /// Which node each slot holds, in order.
     pub(super) fn nodes(&self) -> impl Iterator<Item = Option<usize>> {
         self.node_of.iter().map(|at| (*at != VACANT).then_some(*at as usize))

@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn measured_load_counts_for_a_task_that_reserves_nothing() {
         let mut nothing = requirements();
-        nothing.reservation = davit_core::resources::Resources::ZERO;
+        nothing.reservation = Resources::ZERO;
         let (mut idle, mut busy) = (node(1), node(2));
         idle.stats = Some(stats(100, 1 << 30));
         busy.stats = Some(stats(7000, 8 << 30));

@@ -1,10 +1,10 @@
 //! Which tasks are stopped where nothing fits. Pure.
 //!
-//! [`cheapest`] looks at one node, [`plan`] at all of them. What holds, and is tested:
+//! `search` looks at one node, [`plan`] at all of them. What holds, and is tested:
 //! - no task of equal or higher priority is ever a victim;
 //! - when the victims have ended, the task fits on the node, by every filter;
 //! - none of the victims could be spared;
-//! - on nodes with up to [`EXACT_CANDIDATES`] tasks that may be stopped no cheaper set exists. On fuller ones the
+//! - on nodes with up to [`search::EXACT_CANDIDATES`] tasks that may be stopped no cheaper set exists. On fuller ones the
 //!   set is found greedily: its most important victim is still the least important possible, the rest is a good guess.
 //!
 //! A task that the new one needs beside it is never stopped when it is the last of its kind. What the tasks that stay
@@ -21,12 +21,11 @@ use davit_core::id::{NodeId, TaskId};
 use davit_core::placement::{NodeView, PlacementRequest};
 
 use self::search::Case;
-pub use self::search::{EXACT_CANDIDATES, cheapest};
 use super::pick::mix;
 
 /// What stopping tasks costs. The order of the fields is the policy: the first that differs decides.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cost {
+pub(super) struct Cost {
     /// The priority of the most important victim. `i32::MIN` without victims.
     pub highest_priority: i32,
     /// How important all victims are together: the sum of their priorities, counted from 1 at the lowest that exists, so that
@@ -42,12 +41,13 @@ pub struct Cost {
 
 impl Cost {
     /// Of nothing.
-    pub const NOTHING: Self = Self { highest_priority: i32::MIN, importance: 0, count: 0, running_secs: 0, spare: 0 };
+    pub(super) const NOTHING: Self =
+        Self { highest_priority: i32::MIN, importance: 0, count: 0, running_secs: 0, spare: 0 };
 }
 
 /// Tasks of one node that are stopped for another one. Compared by cost, then by ids.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Victims {
+pub(super) struct Victims {
     /// What it costs.
     pub cost: Cost,
     /// Which tasks, the least important first. Empty where the task fits as it is.
@@ -73,7 +73,7 @@ pub struct Preemption {
 ///
 /// Nodes are visited once; after that only the one that was used last is looked at again.
 #[must_use]
-pub fn plan(request: &PlacementRequest, count: u32, nodes: &[NodeView], seed: u64) -> Vec<Preemption> {
+pub(super) fn plan(request: &PlacementRequest, count: u32, nodes: &[NodeView], seed: u64) -> Vec<Preemption> {
     if !request.may_preempt {
         return Vec::new();
     }

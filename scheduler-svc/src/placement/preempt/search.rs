@@ -11,12 +11,12 @@ use davit_core::spec::PRIORITIES;
 use super::{Cost, Victims};
 
 /// Up to so many tasks that may be stopped, the cheapest set is found by looking at all that could be it.
-pub const EXACT_CANDIDATES: usize = 12;
+pub(super) const EXACT_CANDIDATES: usize = 12;
 
 /// The cheapest tasks of lower priority whose end makes a task fit on a node, by [`Cost`]; of equal costs the lowest ids.
 /// Empty where it fits as it is; `None` where no end of such tasks helps, or where another filter fails.
-#[must_use]
-pub fn cheapest(requirements: &Requirements, priority: i32, node: &NodeView) -> Option<Victims> {
+#[cfg(test)]
+pub(super) fn cheapest(requirements: &Requirements, priority: i32, node: &NodeView) -> Option<Victims> {
     Case::new(requirements, priority, node)?.cheapest()
 }
 
