@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use davit_core::constraint::{Attribute, Constraint, MAX_EXPRESSION_BYTES, NodeAttributes, Operator};
+use davit_core::labels::NodeLabels;
 use davit_core::placement::NodeView;
 use davit_core::validate::Violations;
 use prost::Message as _;
@@ -96,6 +97,7 @@ pub fn constraint(text: &str) -> bool {
         assert_eq!(again.map(|again| again.to_string()), Ok(printed), "printing is not stable");
     }
     for labels in node_labels(&parsed) {
+        let labels = NodeLabels::from(labels);
         let node = NodeAttributes { name: "node-1", os: "linux", arch: "x86_64", labels: &labels };
         // Whatever the values: an absent label satisfies `!exists` and nothing else, a present one anything but that.
         let (holds, present) = (parsed.is_satisfied_by(node), parsed.attribute.value_on(node).is_some());

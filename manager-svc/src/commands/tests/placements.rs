@@ -107,3 +107,22 @@ fn why_a_task_waits_is_written_once_and_only_while_it_waits() {
     assert_eq!(cluster.task(task_id).status.reason, "");
     assert_eq!(note(&mut cluster, key), 0);
 }
+
+#[test]
+fn a_gang_is_committed_whole_or_not_at_all() {
+    let mut cluster = Cluster::new(1);
+    let gang = cluster.create_gang(spec(), TASKS_PER_NODE + 1);
+    let propose = |task_ids: &[davit_core::id::TaskId]| -> Vec<Placement> {
+        let key = |task_id: &_| AttemptKey { task_id: *task_id, attempt: Attempt::FIRST };
+        task_ids.iter().map(|task_id| Placement { key: key(task_id), node_id: node_id(1) }).collect()
+    };
+    // One more than there is room for, and one member missing.
+    for proposals in [propose(&gang), propose(&gang[1..])] {
+        let report = cluster.run(|draft| commit_placements(draft, &proposals));
+        assert_eq!((report.committed, report.rejected.len()), (0, proposals.len()));
+        assert!(gang.iter().all(|task_id| cluster.task_state(*task_id) == (1, Pending)));
+    }
+    let small = cluster.create_gang(spec(), TASKS_PER_NODE);
+    assert_eq!(cluster.run(|draft| commit_placements(draft, &propose(&small))).committed as u64, TASKS_PER_NODE);
+    assert!(small.iter().all(|task_id| cluster.task_state(*task_id) == (1, Scheduled)));
+}

@@ -6,7 +6,7 @@ use davit_core::spec::PortProtocol;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::search::{EXACT_CANDIDATES, cheapest};
+use super::search::cheapest;
 use super::*;
 use crate::placement::test_support::{any_node, any_requirements, node, node_id, requirements};
 
