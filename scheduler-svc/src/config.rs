@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use davit_svc_kit::config::{ConfigError, Merge, from_file};
+use davit_core::resources::HumanBytes;
+use davit_svc_kit::config::{ByteSize, ConfigError, Merge, from_file};
 use davit_svc_kit::telemetry::{LogFormat, check_filter};
+
+/// Below this a recording would hold next to nothing.
+const MIN_RECORD_BYTES: u64 = 1 << 20;
 
 /// Settings as given. Unset ones have defaults.
 #[derive(Debug, Clone, Default, clap::Args, serde::Deserialize)]
@@ -20,6 +24,12 @@ pub struct Settings {
     /// Where /metrics, /healthz and /readyz are served [default: 127.0.0.1:7411]
     #[arg(long, env = "DAVIT_HTTP_LISTEN", value_name = "ADDRESS")]
     pub http_listen: Option<SocketAddr>,
+    /// Records every placement stream to this file, for `davit-scheduler replay`
+    #[arg(long, env = "DAVIT_RECORD", value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// How large the recording gets before it becomes FILE.1 and the next begins [default: 256MiB]
+    #[arg(long, env = "DAVIT_RECORD_MAX_BYTES", value_name = "SIZE")]
+    pub record_max_bytes: Option<ByteSize>,
     /// How logs are written [default: pretty]
     #[arg(long, env = "DAVIT_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -34,6 +44,8 @@ impl Merge for Settings {
             config: self.config,
             listen: self.listen.or(file.listen),
             http_listen: self.http_listen.or(file.http_listen),
+            record: self.record.or(file.record),
+            record_max_bytes: self.record_max_bytes.or(file.record_max_bytes),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }
@@ -47,6 +59,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics and health are served over HTTP.
     pub http_listen: SocketAddr,
+    /// Where placement streams are recorded; `None`: nowhere.
+    pub record: Option<PathBuf>,
+    /// How large a recording gets.
+    pub record_max_bytes: u64,
     /// How logs are written.
     pub log_format: LogFormat,
     /// What is logged; `None` is the default.
@@ -65,6 +81,8 @@ impl Config {
         let config = Self {
             listen: settings.listen.unwrap_or(defaults.listen),
             http_listen: settings.http_listen.unwrap_or(defaults.http_listen),
+            record: settings.record,
+            record_max_bytes: settings.record_max_bytes.map_or(defaults.record_max_bytes, |size| size.0),
             log_format: settings.log_format.unwrap_or(defaults.log_format),
             log: settings.log,
         };
@@ -78,6 +96,10 @@ impl Config {
             let problem = "is the same as `listen`; each needs a port of its own";
             return Err(ConfigError::invalid("http-listen", &value, problem));
         }
+        if self.record_max_bytes < MIN_RECORD_BYTES {
+            let value = HumanBytes(self.record_max_bytes).to_string();
+            return Err(ConfigError::invalid("record-max-bytes", &value, "is at least 1MiB"));
+        }
         if let Some(filter) = &self.log {
             check_filter(filter).map_err(|problem| ConfigError::invalid("log", filter, problem))?;
         }
@@ -90,6 +112,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7410)),
             http_listen: SocketAddr::from(([127, 0, 0, 1], 7411)),
+            record: None,
+            record_max_bytes: 256 << 20,
             log_format: LogFormat::Pretty,
             log: None,
         }
@@ -109,6 +133,7 @@ mod tests {
     fn a_wrong_setting_is_named() {
         for (key, settings) in [
             ("http-listen", Settings { http_listen: Some(Config::default().listen), ..Settings::default() }),
+            ("record-max-bytes", Settings { record_max_bytes: Some(ByteSize(5)), ..Settings::default() }),
             ("log", Settings { log: Some("a=b=c".to_owned()), ..Settings::default() }),
             ("/no/such/file", Settings { config: Some("/no/such/file".into()), ..Settings::default() }),
         ] {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod grpc;
 mod metrics;
 pub mod placement;
+pub mod record;
 
 use davit_svc_kit::grpc::server::ServeError;
 use davit_svc_kit::http::{self, MetricsError};
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 
 use self::config::Config;
 use self::grpc::SchedulerApi;
+use self::record::{RecordError, Recorder};
 
 /// Why the scheduler ended other than by shutdown.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,9 @@ pub enum Error {
     /// The API can't be served.
     #[error("the API can't be served: {0}")]
     Grpc(#[from] ServeError),
+    /// Streams can't be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Metrics can't be collected.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -50,8 +55,12 @@ pub async fn run(
     }
     // Set off alone when one of the two ports breaks; the caller's other services go on.
     let shutdown = shutdown.child();
+    let recorder = match &config.record {
+        Some(path) => Some(Recorder::start(path, config.record_max_bytes)?),
+        None => None,
+    };
     let readiness = Readiness::new();
-    let server = grpc::server(SchedulerApi::new(shutdown.clone()), readiness.clone());
+    let server = grpc::server(SchedulerApi::new(recorder, shutdown.clone()), readiness.clone());
     readiness.set_ready();
     let api = async {
         let served = server.serve(listener, shutdown.clone()).await;

@@ -16,7 +16,9 @@ use davit_svc_kit::shutdown::Shutdown;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub(crate) use self::place_session::ReplaySession;
 use crate::placement::{self, algorithms};
+use crate::record::Recorder;
 
 /// The largest message: all nodes of a large cluster with all their tasks, as PlanMoves is given them.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -28,14 +30,15 @@ const INLINE_WORK: u64 = 2000;
 /// Handlers of `SchedulerService`.
 #[derive(Debug, Clone)]
 pub struct SchedulerApi {
+    recorder: Option<Recorder>,
     shutdown: Shutdown,
 }
 
 impl SchedulerApi {
-    /// Handlers whose streams end with the shutdown.
+    /// Handlers whose streams end with the shutdown, and are recorded if a recorder is given.
     #[must_use]
-    pub fn new(shutdown: Shutdown) -> Self {
-        Self { shutdown }
+    pub fn new(recorder: Option<Recorder>, shutdown: Shutdown) -> Self {
+        Self { recorder, shutdown }
     }
 }
 
@@ -173,7 +176,8 @@ impl SchedulerService for SchedulerApi {
         &self,
         request: Request<Streaming<v1::PlaceRequest>>,
     ) -> Result<Response<Self::PlaceStream>, Status> {
-        let answers = place_stream::start(request.into_inner(), self.shutdown.clone());
+        let record = self.recorder.as_ref().map(Recorder::open_stream);
+        let answers = place_stream::start(request.into_inner(), record, self.shutdown.clone());
         Ok(Response::new(Box::pin(answers)))
     }
 

@@ -8,7 +8,8 @@ use davit_proto::v1::place_request::Message;
 use davit_proto::{convert, v1};
 
 use super::answers;
-use crate::placement::{Algorithm, Group, GroupPlacement, Mirror, algorithms, place_while};
+use crate::placement::{Algorithm, Group, GroupPlacement, Mirror, algorithms, place, place_while};
+use crate::record::StreamRecord;
 
 /// The most tasks of one batch. It bounds how long the batches behind it wait.
 pub(super) const MAX_BATCH_TASKS: u64 = 10_000_000;
@@ -22,6 +23,8 @@ const GROUPS_BETWEEN_LOOKS: u64 = 64;
 pub(super) struct PlaceSession {
     /// `None` until the snapshot came.
     mirror: Option<Mirror>,
+    /// Where it is recorded, if it is.
+    record: Option<StreamRecord>,
 }
 
 /// What a message led to.
@@ -44,6 +47,11 @@ pub(super) struct Answer {
 }
 
 impl PlaceSession {
+    /// A stream that is recorded, if a record is given.
+    pub(super) fn new(record: Option<StreamRecord>) -> Self {
+        Self { mirror: None, record }
+    }
+
     /// About how much it is to do, in nodes looked at and tasks placed.
     pub(super) fn work(&self, request: &v1::PlaceRequest) -> u64 {
         match &request.message {
@@ -67,7 +75,9 @@ impl PlaceSession {
             (None, Some(Message::Snapshot(snapshot))) => {
                 let mut violations = Violations::new();
                 let nodes = convert::node_views_from_proto(snapshot.nodes, "snapshot.nodes", &mut violations);
-                self.mirror = Some(Mirror::new(violations.finish(nodes)?));
+                let mirror = Mirror::new(violations.finish(nodes)?);
+                record_snapshot(self.record.as_mut(), &mirror);
+                self.mirror = Some(mirror);
                 Ok(Outcome::Noted)
             }
             (None, _) => Err(violation("snapshot", "is needed: the first message of a stream tells all nodes")),
@@ -75,18 +85,71 @@ impl PlaceSession {
                 Err(violation("snapshot", "only the first message is one; send a delta, or open a new stream"))
             }
             (Some(mirror), Some(Message::Delta(delta))) => {
+                record_snapshot(self.record.as_mut(), mirror);
+                let recorded = self.record.is_some().then(|| delta.clone());
                 apply_delta(mirror, delta)?;
+                if let (Some(record), Some(delta)) = (&mut self.record, recorded) {
+                    record.delta(delta);
+                }
                 Ok(Outcome::Noted)
             }
             (Some(mirror), Some(Message::Batch(batch))) => {
+                record_snapshot(self.record.as_mut(), mirror);
+                let recorded = self.record.is_some().then(|| batch.clone());
                 let (batch_id, seed) = (batch.batch_id, batch.seed);
                 let groups = groups_from_proto(batch.groups)?;
-                let placed = place_unless_abandoned(mirror, &groups, seed, abandoned);
-                Ok(placed
-                    .map_or(Outcome::Abandoned, |placements| Outcome::Answered(answer(batch_id, &groups, placements))))
+                let Some(placements) = place_unless_abandoned(mirror, &groups, seed, abandoned) else {
+                    return Ok(Outcome::Abandoned);
+                };
+                let answer = answer(batch_id, &groups, placements);
+                if let (Some(record), Some(batch)) = (&mut self.record, recorded) {
+                    record.batch(batch, answer.response.clone());
+                }
+                Ok(Outcome::Answered(answer))
             }
             (Some(_), None) => Err(violation("message", "is needed: a delta or a batch")),
         }
+    }
+}
+
+/// Records all that the stream goes by, where it is not known yet.
+fn record_snapshot(record: Option<&mut StreamRecord>, mirror: &Mirror) {
+    let Some(record) = record.filter(|record| record.needs_snapshot()) else { return };
+    record.snapshot(v1::RecordSnapshot {
+        nodes: mirror.nodes().iter().map(convert::node_view_to_proto).collect(),
+        last_placed_node_id: mirror.last_placed().map(|id| id.to_string()).unwrap_or_default(),
+    });
+}
+
+/// A recorded stream that is worked out again.
+#[derive(Debug)]
+pub(crate) struct ReplaySession(Mirror);
+
+impl ReplaySession {
+    /// From what it went by.
+    pub(crate) fn new(snapshot: v1::RecordSnapshot) -> Result<Self, Violations> {
+        let mut violations = Violations::new();
+        let nodes = convert::node_views_from_proto(snapshot.nodes, "snapshot.nodes", &mut violations);
+        let last = match snapshot.last_placed_node_id.as_str() {
+            "" => None,
+            id => convert::parse_node_id(id, "snapshot.last_placed_node_id", &mut violations),
+        };
+        let mut mirror = Mirror::new(violations.finish(nodes)?);
+        mirror.set_last_placed(last);
+        Ok(Self(mirror))
+    }
+
+    /// Nodes that changed.
+    pub(crate) fn delta(&mut self, delta: v1::PlaceDelta) -> Result<(), Violations> {
+        apply_delta(&mut self.0, delta)
+    }
+
+    /// Tasks that were placed.
+    pub(crate) fn batch(&mut self, batch: v1::PlaceBatch) -> Result<v1::PlaceResponse, Violations> {
+        let (batch_id, seed) = (batch.batch_id, batch.seed);
+        let groups = groups_from_proto(batch.groups)?;
+        let placements = place(&mut self.0, &groups, seed);
+        Ok(answer(batch_id, &groups, placements).response)
     }
 }
 
@@ -183,7 +246,6 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::placement::place;
     use crate::placement::test_support::node;
 
     fn group(number: u32, count: u32) -> Group {
@@ -227,7 +289,7 @@ mod tests {
 
     #[test]
     fn work_that_nobody_waits_for_is_not_done() {
-        let mut session = PlaceSession { mirror: Some(mirror()) };
+        let mut session = PlaceSession { mirror: Some(mirror()), record: None };
         let outcome = session.handle(batch(&[group(0, 5)]), || true).unwrap();
         assert!(matches!(outcome, Outcome::Abandoned));
         assert_eq!(session.mirror.unwrap().nodes(), mirror().nodes());
@@ -236,7 +298,7 @@ mod tests {
     #[test]
     fn a_batch_that_is_too_large_is_refused_before_anything_is_placed() {
         for groups in [vec![group(0, 6_000_000), group(1, 6_000_000)], vec![group(0, 1); MAX_BATCH_GROUPS + 1]] {
-            let mut session = PlaceSession { mirror: Some(mirror()) };
+            let mut session = PlaceSession { mirror: Some(mirror()), record: None };
             let violations = session.handle(batch(&groups), || false).unwrap_err();
             assert_eq!(violations.0[0].field, "batch.groups");
             assert!(violations.0[0].description.contains("more than"), "{violations}");
@@ -246,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_wrong_delta_changes_nothing() {
-        let mut session = PlaceSession { mirror: Some(mirror()) };
+        let mut session = PlaceSession { mirror: Some(mirror()), record: None };
         let mut changed = node(1);
         changed.cordoned = true;
         let delta = v1::PlaceDelta {
@@ -262,7 +324,7 @@ mod tests {
 
     #[test]
     fn work_counts_nodes_for_every_group() {
-        let session = PlaceSession { mirror: Some(mirror()) };
+        let session = PlaceSession { mirror: Some(mirror()), record: None };
         assert_eq!(session.work(&batch(&[group(0, 5), group(1, 6)])), 3 + 5 + 3 + 6);
     }
 }

@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::compute;
 use super::place_session::{Outcome, PlaceSession};
 use crate::metrics;
+use crate::record::StreamRecord;
 
 /// Answers that wait for the client to read them; beyond, no further message is read.
 const WAITING_ANSWERS: usize = 4;
@@ -24,13 +25,14 @@ type Answers = mpsc::Sender<Result<v1::PlaceResponse, Status>>;
 /// Starts a stream; gives its answers.
 pub(super) fn start(
     requests: Streaming<v1::PlaceRequest>,
+    record: Option<StreamRecord>,
     shutdown: Shutdown,
 ) -> impl Stream<Item = Result<v1::PlaceResponse, Status>> {
     let (answers, receiver) = mpsc::channel(WAITING_ANSWERS);
     let stream = async move {
         let _open = metrics::OpenStream::count();
         tracing::debug!("placement stream opened");
-        match serve(requests, &answers, &shutdown).await {
+        match serve(requests, record, &answers, &shutdown).await {
             Ok(()) => tracing::debug!("placement stream closed"),
             Err(status) => {
                 tracing::debug!(code = ?status.code(), reason = status.message(), "placement stream ended");
@@ -46,10 +48,11 @@ pub(super) fn start(
 /// Ends with `Ok` when the client is done or gone.
 async fn serve(
     mut requests: Streaming<v1::PlaceRequest>,
+    record: Option<StreamRecord>,
     answers: &Answers,
     shutdown: &Shutdown,
 ) -> Result<(), Status> {
-    let mut session = PlaceSession::default();
+    let mut session = PlaceSession::new(record);
     loop {
         let request = tokio::select! {
             biased;

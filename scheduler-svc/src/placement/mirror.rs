@@ -106,9 +106,13 @@ impl Mirror {
         }
     }
 
-    /// Forgets whose turn it is.
-    #[cfg(test)]
-    pub(super) fn set_last_placed(&mut self, last_placed: Option<NodeId>) {
+    /// The node that was placed on last.
+    pub(crate) fn last_placed(&self) -> Option<NodeId> {
+        self.last_placed
+    }
+
+    /// Goes on after this node, whoever had the last turn.
+    pub(crate) fn set_last_placed(&mut self, last_placed: Option<NodeId>) {
         self.last_placed = last_placed;
     }
 

@@ -35,11 +35,14 @@ pub struct Scheduler {
 
 impl Scheduler {
     pub async fn start() -> Self {
+        Self::start_with(Config::default(), Shutdown::new()).await
+    }
+
+    pub async fn start_with(config: Config, shutdown: Shutdown) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, http_address) = (listener.local_addr().unwrap().to_string(), http.local_addr().unwrap());
-        let shutdown = Shutdown::new();
-        let server = tokio::spawn(scheduler_svc::run(Config::default(), listener, Some(http), shutdown.clone()));
+        let server = tokio::spawn(scheduler_svc::run(config, listener, Some(http), shutdown.clone()));
         Self { address, http_address, shutdown, server }
     }
 
