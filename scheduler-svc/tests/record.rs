@@ -58,14 +58,14 @@ async fn record(path: &Path, max_bytes: u64, batches: u64) {
 }
 
 /// The writer ends with the scheduler, a moment after it.
-fn replayed(path: &Path, batches: u64) -> scheduler_svc::record::ReplayReport {
+async fn replayed(path: &Path, batches: u64) -> scheduler_svc::record::ReplayReport {
     for _ in 0..200 {
         if let Ok(report) = replay(path)
             && report.batches >= batches
         {
             return report;
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     panic!("{:?}", replay(path));
 }
@@ -74,7 +74,7 @@ fn replayed(path: &Path, batches: u64) -> scheduler_svc::record::ReplayReport {
 async fn what_was_recorded_comes_out_the_same_and_what_was_altered_is_told() {
     let recording = Recording::new("same");
     record(&recording.path(), 1 << 30, 20).await;
-    let report = replayed(&recording.path(), 40);
+    let report = replayed(&recording.path(), 40).await;
     assert_eq!((report.streams, report.batches, report.tasks), (2, 40, 160));
     assert_eq!((report.difference, report.truncated), (None, None));
     let program = |path: &Path| {
@@ -114,7 +114,7 @@ async fn a_recording_never_grows_beyond_its_bound_and_each_file_replays_alone() 
     record(&recording.path(), bound, 120).await;
     let older = recording.0.join("record.1");
     for path in [recording.path(), older] {
-        let report = replayed(&path, 1);
+        let report = replayed(&path, 1).await;
         assert_eq!(report.difference, None, "{report:?}");
         assert!(std::fs::metadata(&path).unwrap().len() <= bound);
     }
