@@ -37,6 +37,26 @@ impl Resources {
         }
     }
 
+    /// The smaller amount of each dimension.
+    #[must_use]
+    pub fn min_of_each(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.min(other.cpu_millis),
+            memory_bytes: self.memory_bytes.min(other.memory_bytes),
+            disk_bytes: self.disk_bytes.min(other.disk_bytes),
+        }
+    }
+
+    /// The larger amount of each dimension.
+    #[must_use]
+    pub fn max_of_each(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.max(other.cpu_millis),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            disk_bytes: self.disk_bytes.max(other.disk_bytes),
+        }
+    }
+
     /// Whether `self` fits into `free` in every dimension.
     #[must_use]
     pub fn fits_in(self, free: Self) -> bool {

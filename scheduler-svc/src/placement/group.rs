@@ -12,15 +12,17 @@ use std::collections::BTreeMap;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
 use davit_core::placement::{Filter, NodeView, Requirements, Summary};
+use davit_core::resources::Resources;
 
 use super::algorithms::round_robin::distance;
 use super::eligible::Mask;
+use super::lanes::bits;
 use super::mirror::Mirror;
 use super::pipeline::Group;
 use super::preferences::PreferenceTerms;
 use super::score::{ClusterFacts, Form, Parts, finite};
-use super::search::{self, Factors, Found, Ties};
-use super::table::LARGE;
+use super::search::{self, Bound, Factors, Found, Ties};
+use super::table::ROW;
 
 /// Up to how many tasks the best node is searched for each one. Making a heap costs about as much as that many searches.
 const MAX_SEARCHED: u32 = 12;
@@ -41,11 +43,14 @@ pub(super) struct Placer<'m> {
     seed: u64,
     ties: Option<Ties>,
     factors: Vec<Option<Parts>>,
-    bounds: Vec<(f64, usize)>,
+    bounds: Vec<Bound>,
 }
 
 impl<'m> Placer<'m> {
-    pub(super) fn new(mirror: &'m mut Mirror, facts: ClusterFacts, seed: u64) -> Self {
+    /// A placer of these groups and no others.
+    pub(super) fn new(mirror: &'m mut Mirror, facts: ClusterFacts, groups: &[Group], seed: u64) -> Self {
+        let needed = groups.iter().map(|group| group.request.requirements.reservation);
+        mirror.begin_batch(needed.reduce(Resources::min_of_each).unwrap_or_default());
         Self { mirror, facts, seed, ties: None, factors: Vec::new(), bounds: Vec::new() }
     }
 
@@ -124,7 +129,7 @@ impl<'m> Placer<'m> {
         let mut runs: Vec<Run> = Vec::new();
         for _ in 0..count {
             let (table, nodes) = self.mirror.parts();
-            let admits = |at: usize| !special || passes_special(requirements, &nodes[at]);
+            let admits = |at: usize| passes_now(requirements, special, &nodes[at]);
             let query = search::Query { column, form, mask: &mask, ties };
             let Some(Found { at, .. }) = search::best(table, &query, &mut factors, &mut self.bounds, admits) else {
                 break;
@@ -143,21 +148,8 @@ impl<'m> Placer<'m> {
         let mask = self.mirror.eligible_slots(requirements);
         let special = needs_special_look(requirements, self.mirror);
         let (table, nodes) = self.mirror.parts();
-        let mut candidates = Vec::new();
-        for (block, word) in mask.iter().enumerate() {
-            let mut left = *word;
-            while left != 0 {
-                let slot = block * LARGE + left.trailing_zeros() as usize;
-                left &= left - 1;
-                let at = table.node_of(slot);
-                if table.has_room(slot, requirements.reservation)
-                    && (!special || passes_special(requirements, &nodes[at]))
-                {
-                    candidates.push(at);
-                }
-            }
-        }
-        candidates
+        let slots = mask.slots.iter().enumerate().flat_map(|(row, word)| bits(*word).map(move |lane| row * ROW + lane));
+        slots.map(|slot| table.node_of(slot)).filter(|at| passes_now(requirements, special, &nodes[*at])).collect()
     }
 
     fn by_heap(&mut self, group: &Group, count: u32) -> Vec<Run> {
@@ -187,7 +179,7 @@ impl<'m> Placer<'m> {
             let (table, _) = self.mirror.parts();
             let slot = table.slot_of(at);
             let parts_of_node = factors.of(table, table.size_of(slot));
-            let cost = scorer.cost(table.numbers(column, slot), parts_of_node, at, 0) + fixed;
+            let cost = scorer.cost(&table.numbers(column, slot), &parts_of_node, at, 0) + fixed;
             let entry = Entry { cost: finite(cost) + 0.0, tie: ties.of_slot(slot), at, fixed, placed: 0 };
             parts[index].waiting.push(Reverse(entry));
         }
@@ -202,11 +194,9 @@ impl<'m> Placer<'m> {
             entry.placed += 1;
             let (table, nodes) = self.mirror.parts();
             let slot = table.slot_of(entry.at);
-            let still_fits = table.has_room(slot, requirements.reservation)
-                && (!special || passes_special(requirements, &nodes[entry.at]));
-            if still_fits {
+            if passes_now(requirements, special, &nodes[entry.at]) {
                 let parts_of_node = factors.of(table, table.size_of(slot));
-                let cost = scorer.cost(table.numbers(column, slot), parts_of_node, entry.at, entry.placed);
+                let cost = scorer.cost(&table.numbers(column, slot), &parts_of_node, entry.at, entry.placed);
                 entry.cost = finite(cost + entry.fixed) + 0.0;
             } else {
                 let Reverse(full) = PeekMut::pop(best);
@@ -234,7 +224,7 @@ impl<'m> Placer<'m> {
                 };
                 at = next + 1;
                 let node = &self.mirror.nodes()[next];
-                if requirements.reservation.fits_in(node.free()) && (!special || passes_special(requirements, node)) {
+                if passes_now(requirements, special, node) {
                     self.mirror.reserve(next, requirements);
                     *counts.entry(next).or_insert(0) += 1;
                     break;
@@ -350,7 +340,12 @@ pub(super) fn needs_special_look(requirements: &Requirements, mirror: &Mirror) -
         || (!requirements.marks.is_empty() && mirror.has_refusing_nodes())
 }
 
-/// The filters that placements change and the columns don't hold.
+/// The filters that placements change.
+fn passes_now(requirements: &Requirements, special: bool, node: &NodeView) -> bool {
+    requirements.reservation.fits_in(node.free()) && (!special || passes_special(requirements, node))
+}
+
+/// Those of them that the columns don't hold.
 fn passes_special(requirements: &Requirements, node: &NodeView) -> bool {
     const SPECIAL: [Filter; 5] =
         [Filter::HostPort, Filter::DynamicPort, Filter::MaxPerNode, Filter::TaskAffinity, Filter::TaskAntiAffinity];

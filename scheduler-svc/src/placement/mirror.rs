@@ -1,10 +1,13 @@
 //! What one placement stream knows of the nodes.
 
+use std::sync::Arc;
+
 use davit_core::id::NodeId;
 use davit_core::node::NodeState;
 use davit_core::placement::{NodeView, Requirements, Summary};
+use davit_core::resources::Resources;
 
-use super::eligible::{Eligible, Mask};
+use super::eligible::{Eligible, Mask, SlotMask};
 use super::pick::{mix, tie_break};
 use super::score::{Algorithm, ClusterFacts};
 use super::search::Ties;
@@ -29,6 +32,8 @@ pub struct Mirror {
     /// How many nodes hold a task that refuses others.
     refusing: usize,
     placed_since_layout: usize,
+    /// What every task of the batch needs at least.
+    least_needed: Resources,
 }
 
 impl Mirror {
@@ -66,7 +71,6 @@ impl Mirror {
                 }
                 if self.is_laid_out && !self.table.update(at, node) {
                     self.is_laid_out = false;
-                    self.eligible.forget_slots();
                 }
             }
             Err(at) => {
@@ -116,6 +120,14 @@ impl Mirror {
         self.last_placed = last_placed;
     }
 
+    /// No task of the batch that begins needs less than this.
+    pub(super) fn begin_batch(&mut self, least_needed: Resources) {
+        self.least_needed = least_needed;
+        if self.is_laid_out {
+            self.table.set_least_needed(least_needed);
+        }
+    }
+
     /// What is known of all nodes together.
     pub(super) fn facts(&mut self) -> ClusterFacts {
         *self.facts.get_or_insert_with(|| ClusterFacts::of(&self.nodes))
@@ -129,7 +141,9 @@ impl Mirror {
     /// Gets the columns of an algorithm ready; gives their index.
     pub(super) fn column(&mut self, algorithm: &'static dyn Algorithm, facts: &ClusterFacts) -> usize {
         if !self.is_laid_out {
-            self.table = Table::new(&self.nodes, algorithm, facts);
+            let demands = self.eligible.most_asked(self.nodes.len());
+            self.table = Table::new(&self.nodes, algorithm, facts, &demands, self.least_needed);
+            self.eligible.forget_slots();
             self.is_laid_out = true;
         }
         self.table.column(algorithm, &self.nodes, facts)
@@ -141,7 +155,7 @@ impl Mirror {
     }
 
     /// Which slots hold nodes that could take the task if they were empty. Of use after [`Self::column`] was called.
-    pub(super) fn eligible_slots(&mut self, requirements: &Requirements) -> Mask {
+    pub(super) fn eligible_slots(&mut self, requirements: &Requirements) -> Arc<SlotMask> {
         self.eligible.by_slot(requirements, &self.nodes, &self.table)
     }
 
@@ -169,10 +183,9 @@ impl Mirror {
 
     /// Lays the table out anew when so much was placed that nodes of one block may not be alike any more. Whether it did.
     pub(super) fn relayout_if_worn(&mut self) -> bool {
-        let worn = self.placed_since_layout >= (self.nodes.len() / 4).max(MIN_PLACED_BEFORE_LAYOUT);
+        let worn = self.placed_since_layout >= (self.nodes.len() / 2).max(MIN_PLACED_BEFORE_LAYOUT);
         if worn {
             self.is_laid_out = false;
-            self.eligible.forget_slots();
             self.placed_since_layout = 0;
         }
         worn

@@ -52,7 +52,7 @@ pub fn place(mirror: &mut Mirror, groups: &[Group], seed: u64) -> Vec<GroupPlace
 /// As [`place`], for a single group.
 pub(super) fn place_one(mirror: &mut Mirror, group: &Group, seed: u64) -> GroupPlacement {
     let facts = mirror.facts();
-    let mut placer = Placer::new(mirror, facts, seed);
+    let mut placer = Placer::new(mirror, facts, std::slice::from_ref(group), seed);
     let runs = placer.place(group);
     conclude(&mut placer, group, runs, seed)
 }
@@ -65,7 +65,7 @@ pub(crate) fn place_while(
     go_on: &mut dyn FnMut() -> bool,
 ) -> Option<Vec<GroupPlacement>> {
     let facts = mirror.facts();
-    let mut placer = Placer::new(mirror, facts, seed);
+    let mut placer = Placer::new(mirror, facts, groups, seed);
     let mut placements: Vec<Option<GroupPlacement>> = groups.iter().map(|_| None).collect();
     let order = order(groups, &facts);
     for class in order.chunk_by(|a, b| groups[*a].request.priority == groups[*b].request.priority) {

@@ -62,73 +62,144 @@ pub enum Form {
 
 impl Form {
     /// The terms. A form has at most four.
-    #[inline]
     pub(super) fn terms(self, n: &Parts, f: &Parts) -> Parts {
         match self {
             Self::Turns => [0.0; 4],
-            Self::Fill => [self.cost(n, f) - (n[3] + f[3]), n[3] + f[3], 0.0, 0.0],
+            Self::Fill => [Fill::cost(n, f) - (n[3] + f[3]), n[3] + f[3], 0.0, 0.0],
             Self::Product => [n[0] * f[0], n[1] * f[1], n[2] * f[2], n[3] * f[3]],
-            Self::Stranded => {
-                let left = [n[0] - f[0], n[1] - f[1]];
-                let stranded = (stranded(left, [f[0], f[1]]) + stranded(left, [f[2], f[3]])) / 2.0;
-                [stranded, LEFT_WEIGHT * (left[0] + left[1]), 0.0, 0.0]
-            }
+            Self::Stranded => Stranded::terms(n, f),
         }
     }
 
     /// The cost: the sum of the terms, but for the last digits.
-    #[inline(always)]
+    #[inline]
     pub(super) fn cost(self, n: &Parts, f: &Parts) -> f64 {
         match self {
             Self::Turns => 0.0,
-            Self::Fill => (n[0] + f[0]).max(n[1] + f[1]).max(n[2] + f[2]),
-            Self::Product => n[0] * f[0] + n[1] * f[1] + n[2] * f[2] + n[3] * f[3],
-            Self::Stranded => {
-                let terms = self.terms(n, f);
-                terms[0] + terms[1]
-            }
-        }
-    }
-
-    /// No node whose numbers are between `least` and `most`, each, costs less than this.
-    pub(super) fn bound(self, least: &Parts, most: &Parts, f: &Parts) -> f64 {
-        match self {
-            Self::Turns => f64::NEG_INFINITY,
-            Self::Fill | Self::Product => self.cost(least, f),
-            Self::Stranded => {
-                let low = [least[0] - f[0], least[1] - f[1]];
-                let high = [most[0] - f[0], most[1] - f[1]];
-                let stranded =
-                    (least_stranded(low, high, [f[0], f[1]]) + least_stranded(low, high, [f[2], f[3]])) / 2.0;
-                // The last digits of the two ways to work it out are not to be trusted.
-                stranded + LEFT_WEIGHT * (low[0] + low[1]) - 1e-9
-            }
+            Self::Fill => Fill::cost(n, f),
+            Self::Product => Product::cost(n, f),
+            Self::Stranded => Stranded::cost(n, f),
         }
     }
 }
+
+/// A form that costs are searched by. Types, so that the search is compiled for each of them.
+pub(super) trait Searched {
+    /// What a node with numbers `n` costs a task with factors `f`.
+    fn cost(n: &Parts, f: &Parts) -> f64;
+
+    /// No node whose numbers are between `least` and `most`, and the task's factors on it between `low` and `high`, costs
+    /// less than this.
+    fn bound(least: &Parts, most: &Parts, low: &Parts, high: &Parts) -> f64;
+}
+
+/// [`Form::Fill`].
+pub(super) struct Fill;
+
+impl Searched for Fill {
+    #[inline(always)]
+    fn cost(n: &Parts, f: &Parts) -> f64 {
+        (n[0] + f[0]).max(n[1] + f[1]).max(n[2] + f[2])
+    }
+
+    #[inline(always)]
+    fn bound(least: &Parts, _: &Parts, low: &Parts, _: &Parts) -> f64 {
+        Self::cost(least, low)
+    }
+}
+
+/// [`Form::Product`]. No number of a node is negative.
+pub(super) struct Product;
+
+impl Searched for Product {
+    #[inline(always)]
+    fn cost(n: &Parts, f: &Parts) -> f64 {
+        n[0] * f[0] + n[1] * f[1] + n[2] * f[2] + n[3] * f[3]
+    }
+
+    #[inline(always)]
+    fn bound(least: &Parts, _: &Parts, low: &Parts, _: &Parts) -> f64 {
+        Self::cost(least, low)
+    }
+}
+
+/// [`Form::Stranded`].
+pub(super) struct Stranded;
 
 /// How much of what is left counts beside what is stranded: enough to fill a node before the next is begun.
 const LEFT_WEIGHT: f64 = 0.5;
 
-/// What tasks of a size can't use of what is left, both as shares of the node.
-fn stranded(left: [f64; 2], size: [f64; 2]) -> f64 {
-    let times = |left: f64, size: f64| if size > 0.0 { left / size } else { f64::INFINITY };
-    let fit = times(left[0], size[0]).min(times(left[1], size[1]));
-    if !fit.is_finite() {
-        return 0.0;
+/// Above what the rounding in the two ways to work out what is stranded may differ by.
+const ROUNDING: f64 = 1e-8;
+
+impl Stranded {
+    #[inline(always)]
+    fn terms(n: &Parts, f: &Parts) -> Parts {
+        let left = [n[0] - f[0], n[1] - f[1]];
+        let stranded = (stranded(left, [f[0], f[1]]) + stranded(left, [f[2], f[3]])) / 2.0;
+        [stranded, LEFT_WEIGHT * (left[0] + left[1]), 0.0, 0.0]
     }
-    // A hair is added, since a share that is used up to the last byte may come out as 2.9999999.
-    let whole = (fit + 1e-9).floor().max(0.0);
+}
+
+impl Searched for Stranded {
+    #[inline(always)]
+    fn cost(n: &Parts, f: &Parts) -> f64 {
+        let terms = Self::terms(n, f);
+        terms[0] + terms[1]
+    }
+
+    #[inline(always)]
+    fn bound(least: &Parts, most: &Parts, low: &Parts, high: &Parts) -> f64 {
+        let left_least = [least[0] - high[0], least[1] - high[1]];
+        let left_most = [most[0] - low[0], most[1] - low[1]];
+        let of = |size: usize| {
+            let (low, high) = ([low[size], low[size + 1]], [high[size], high[size + 1]]);
+            least_stranded(left_least, left_most, low, high)
+        };
+        (of(0) + of(2)) / 2.0 + LEFT_WEIGHT * (left_least[0] + left_least[1]) - ROUNDING
+    }
+}
+
+/// What tasks of a size can't use of what is left, both as shares of the node.
+#[inline(always)]
+fn stranded(left: [f64; 2], size: [f64; 2]) -> f64 {
+    let Some(times) = times(left, size) else { return 0.0 };
+    let whole = whole(times);
     (left[0] - whole * size[0]).max(0.0) + (left[1] - whole * size[1]).max(0.0)
 }
 
-/// What tasks of a size can't use, at least, of anything between `low` and `high`: whatever fits into the dimension of which
-/// there is least, the other one has more left.
-fn least_stranded(low: [f64; 2], high: [f64; 2], size: [f64; 2]) -> f64 {
+/// How often a size fits into what is left; `None` for a size of nothing.
+#[inline(always)]
+fn times(left: [f64; 2], size: [f64; 2]) -> Option<f64> {
+    // What is left is not divided, nor does it decide on anything: this is worked out for many nodes side by side.
+    let times = |of: usize| if size[of] > 0.0 { left[of] * (1.0 / size[of]) } else { f64::MAX };
+    // A hair is added, since a share that is used up to the last byte may come out as 2.9999999.
+    (size[0] > 0.0 || size[1] > 0.0).then(|| times(0).min(times(1)) + 1e-9)
+}
+
+/// The whole number below. Nothing below zero; above 2^50, where it makes no difference any more, just that.
+#[inline(always)]
+fn whole(number: f64) -> f64 {
+    const MOST: f64 = (1_u64 << 50) as f64;
+    // Numbers of this size have no digits behind the point, so that adding it rounds. (`floor` is a call on some machines.)
+    const NO_FRACTION: f64 = (1_u64 << 52) as f64;
+    let number = number.clamp(0.0, MOST);
+    let near = (number + NO_FRACTION) - NO_FRACTION;
+    if near > number { near - 1.0 } else { near }
+}
+
+/// What tasks of a size between `low` and `high` can't use, at least, of anything between `least` and `most`. Two things are
+/// certain: whatever fits into the dimension of which there is least, the other one has more left; and no more of them fit
+/// than of the smallest into the most.
+#[inline(always)]
+fn least_stranded(least: [f64; 2], most: [f64; 2], low: [f64; 2], high: [f64; 2]) -> f64 {
+    let Some(times) = times(most, low) else { return 0.0 };
+    let whole = whole(times);
     let beyond = |of: usize, other: usize| {
-        if size[other] > 0.0 { low[of] - high[other] * size[of] / size[other] } else { 0.0 }
+        if low[other] > 0.0 { least[of] - most[other].max(0.0) * (high[of] / low[other]) } else { 0.0 }
     };
-    beyond(0, 1).max(beyond(1, 0)).max(0.0)
+    let after = |of: usize| (least[of] - whole * high[of]).max(0.0);
+    beyond(0, 1).max(beyond(1, 0)).max(after(0) + after(1))
 }
 
 /// What an algorithm knows of the whole cluster.

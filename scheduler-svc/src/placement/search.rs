@@ -1,14 +1,16 @@
-//! The best node for one task: branch and bound over the table's blocks.
+//! The best node for one task: branch and bound over the table's blocks and rows.
 //!
-//! For every block a cost is known that none of its nodes can be below. The most promising large block is searched first,
-//! and then only those that could still hold a better node, and of these only such small blocks. So a task looks at the
-//! bounds of all large blocks and at the nodes of a few small ones, and still gets exactly the node that asking all of them
-//! would give.
+//! For every block a cost is known that none of its nodes can be below. The most promising block is searched first, and then
+//! only those that could still hold a better node; of these, in the same way, the most promising row first. So a task looks
+//! at the bounds of all blocks, of the rows of a few of them, and at the nodes of a few rows; and still gets exactly the node
+//! that asking all of them would give.
 
 use davit_core::resources::Resources;
 
-use super::score::{Algorithm, ClusterFacts, Form, Parts, finite};
-use super::table::{LARGE, Level, SMALL, Table};
+use super::eligible::SlotMask;
+use super::lanes::{Lanes, WIDTH, amounts, bits, lane};
+use super::score::{Algorithm, ClusterFacts, Fill, Form, Parts, Product, Searched, Stranded, finite};
+use super::table::{BLOCK, Of, ROW, SizeRange, Table};
 
 /// A node that could be chosen. The least is the best; no two are equal, since no two nodes are at the same place.
 #[derive(Debug, Clone, Copy)]
@@ -30,18 +32,17 @@ impl Found {
 pub(super) struct Ties {
     /// By slot.
     of_slot: Vec<u64>,
-    /// The least of each large block.
-    large: Vec<u64>,
-    /// The least of each small block.
-    small: Vec<u64>,
+    /// The least of each row.
+    of_row: Vec<u64>,
+    /// The least of each block.
+    of_block: Vec<u64>,
 }
 
 impl Ties {
     pub(super) fn new(table: &Table, tie_of: impl Fn(usize) -> u64) -> Self {
         let of_slot: Vec<u64> = table.nodes().map(|at| at.map_or(u64::MAX, &tie_of)).collect();
-        let least =
-            |width| of_slot.chunks(width).map(|block| block.iter().copied().min().unwrap_or(u64::MAX)).collect();
-        Self { large: least(LARGE), small: least(SMALL), of_slot }
+        let least = |width| of_slot.chunks(width).map(|part| part.iter().copied().min().unwrap_or(u64::MAX)).collect();
+        Self { of_row: least(ROW), of_block: least(BLOCK), of_slot }
     }
 
     pub(super) fn of_slot(&self, slot: usize) -> u64 {
@@ -70,14 +71,34 @@ impl<'a> Factors<'a> {
         Self { algorithm, needed, facts, by_size: scratch }
     }
 
-    #[inline]
-    pub(super) fn of(&mut self, table: &Table, size: u32) -> &Parts {
-        let at = size as usize;
-        if self.by_size.len() <= at {
-            self.by_size.resize(table.sizes().len().max(at + 1), None);
+    #[inline(always)]
+    pub(super) fn of(&mut self, table: &Table, size: u32) -> Parts {
+        match self.by_size.get(size as usize) {
+            Some(Some(known)) => *known,
+            _ => self.work_out(table, size as usize),
         }
-        let (algorithm, needed, facts) = (self.algorithm, self.needed, self.facts);
-        self.by_size[at].get_or_insert_with(|| algorithm.factors(needed, table.sizes()[at], facts))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn work_out(&mut self, table: &Table, size: usize) -> Parts {
+        if self.by_size.len() <= size {
+            self.by_size.resize(table.sizes().len().max(size + 1), None);
+        }
+        *self.by_size[size].insert(self.algorithm.factors(self.needed, table.sizes()[size], self.facts))
+    }
+
+    /// Between which the factors are on nodes of such sizes. Each depends on one dimension of the size, and only ever rises or
+    /// falls with it.
+    #[inline(always)]
+    fn between(&mut self, table: &Table, sizes: SizeRange) -> (Parts, Parts) {
+        let one = self.of(table, sizes.largest);
+        if sizes.largest == sizes.smallest {
+            return (one, one);
+        }
+        let other = self.of(table, sizes.smallest);
+        let each = |pick: fn(f64, f64) -> f64| std::array::from_fn(|at| pick(one[at], other[at]));
+        (each(f64::min), each(f64::max))
     }
 }
 
@@ -89,125 +110,143 @@ pub(super) struct Query<'a> {
     /// Its form.
     pub(super) form: Form,
     /// Which slots come into question.
-    pub(super) mask: &'a [u64],
+    pub(super) mask: &'a SlotMask,
     /// Decide between equal costs.
     pub(super) ties: &'a Ties,
 }
 
-/// Finds the best node among those in the mask that have room and that `admits` lets pass. `bounds` only saves allocations.
+/// A block, and what none of its nodes costs less than.
+pub(super) type Bound = (f64, usize);
+
+/// Finds the best node among those in the mask that have room and that `admits` lets pass, which also looks at the room to
+/// the last byte. `bounds` only saves allocations.
 pub(super) fn best(
     table: &mut Table,
     query: &Query<'_>,
     factors: &mut Factors<'_>,
-    bounds: &mut Vec<(f64, usize)>,
+    bounds: &mut Vec<Bound>,
     admits: impl Fn(usize) -> bool,
 ) -> Option<Found> {
-    let needed = factors.needed;
-    bounds.clear();
-    let mut first: Option<(f64, u64, usize)> = None;
-    for (block, word) in query.mask.iter().enumerate() {
-        if *word == 0 {
-            continue;
-        }
-        if !table.prepare(query.column, Level::Large, block, needed) {
-            continue;
-        }
-        let bound = table.bound(query.column, Level::Large, block, query.form, factors);
-        bounds.push((bound, block));
-        let tie = query.ties.large[block];
-        if first.is_none_or(|(cost, other, _)| bound.total_cmp(&cost).then(tie.cmp(&other)).is_lt()) {
-            first = Some((bound, tie, block));
-        }
-    }
-    let (_, _, first) = first?;
-    let mut found = None;
-    search_large(table, query, factors, first, &admits, &mut found);
-    bounds.retain(|(bound, block)| {
-        *block != first && could_hold_better(*bound, query.ties.large[*block], found.as_ref())
-    });
-    bounds.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
-    for (bound, block) in bounds.iter().copied() {
-        if could_hold_better(bound, query.ties.large[block], found.as_ref()) {
-            search_large(table, query, factors, block, &admits, &mut found);
-        }
-    }
-    found
-}
-
-fn could_hold_better(bound: f64, tie: u64, found: Option<&Found>) -> bool {
-    found.is_none_or(|found| Found { cost: bound, tie, at: 0 }.is_before(found))
-}
-
-fn search_large(
-    table: &mut Table,
-    query: &Query<'_>,
-    factors: &mut Factors<'_>,
-    block: usize,
-    admits: &impl Fn(usize) -> bool,
-    found: &mut Option<Found>,
-) {
-    const EACH: usize = LARGE / SMALL;
-    for small in block * EACH..(block + 1) * EACH {
-        let mask = (query.mask[block] >> (small % EACH * SMALL)) & (u64::MAX >> (LARGE - SMALL));
-        if mask == 0 {
-            continue;
-        }
-        if !table.prepare(query.column, Level::Small, small, factors.needed) {
-            continue;
-        }
-        let bound = table.bound(query.column, Level::Small, small, query.form, factors);
-        if could_hold_better(bound, query.ties.small[small], found.as_ref()) {
-            search_small(table, query, factors, small, mask, admits, found);
-        }
-    }
-}
-
-fn search_small(
-    table: &Table,
-    query: &Query<'_>,
-    factors: &mut Factors<'_>,
-    block: usize,
-    mask: u64,
-    admits: &impl Fn(usize) -> bool,
-    found: &mut Option<Found>,
-) {
-    // Told apart here and not for each node.
+    table.sum_up();
+    let needed = amounts(factors.needed);
+    let mut search = Search { table, query, factors, needed, admits, found: None };
     match query.form {
+        // Whose turn it is, is not a question of costs.
         Form::Turns => {}
-        Form::Fill => scan(table, query, factors, block, mask, admits, found, |n, f| Form::Fill.cost(n, f)),
-        Form::Product => scan(table, query, factors, block, mask, admits, found, |n, f| Form::Product.cost(n, f)),
-        Form::Stranded => scan(table, query, factors, block, mask, admits, found, |n, f| Form::Stranded.cost(n, f)),
+        Form::Fill => search.all::<Fill>(bounds),
+        Form::Product => search.all::<Product>(bounds),
+        Form::Stranded => search.all::<Stranded>(bounds),
+    }
+    search.found
+}
+
+struct Search<'s, 'f, A> {
+    table: &'s Table,
+    query: &'s Query<'s>,
+    factors: &'s mut Factors<'f>,
+    needed: [f64; 3],
+    admits: A,
+    found: Option<Found>,
+}
+
+impl<A: Fn(usize) -> bool> Search<'_, '_, A> {
+    fn all<F: Searched>(&mut self, bounds: &mut Vec<Bound>) {
+        let Query { mask, ties, .. } = *self.query;
+        bounds.clear();
+        let mut first: Option<(f64, u64, usize)> = None;
+        for (side, blocks) in mask.blocks.iter().enumerate().filter(|(_, blocks)| **blocks != 0) {
+            let of_side = self.bounds::<F>(Of::Blocks, side, *blocks);
+            for block in bits(*blocks) {
+                let (bound, block) = (of_side[block], side * WIDTH + block);
+                if bound == f64::INFINITY {
+                    continue;
+                }
+                bounds.push((bound, block));
+                let tie = ties.of_block[block];
+                if first.is_none_or(|(least, other, _)| bound.total_cmp(&least).then(tie.cmp(&other)).is_lt()) {
+                    first = Some((bound, tie, block));
+                }
+            }
+        }
+        let Some((_, _, first)) = first else { return };
+        self.block::<F>(first);
+        bounds.retain(|(bound, block)| *block != first && self.could_be_better(*bound, ties.of_block[*block]));
+        bounds.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+        for (bound, block) in bounds.iter().copied() {
+            if self.could_be_better(bound, ties.of_block[block]) {
+                self.block::<F>(block);
+            }
+        }
+    }
+
+    fn block<F: Searched>(&mut self, block: usize) {
+        let Query { mask, ties, .. } = *self.query;
+        let mut left = mask.rows[block];
+        let bounds = self.bounds::<F>(Of::Rows, block, left);
+        let tie = |row: usize| ties.of_row[block * WIDTH + row];
+        loop {
+            let mut first: Option<usize> = None;
+            for row in bits(left) {
+                if !self.could_be_better(bounds[row], tie(row)) {
+                    left &= !(1 << row);
+                } else if first.is_none_or(|first| {
+                    bounds[row].total_cmp(&bounds[first]).then_with(|| tie(row).cmp(&tie(first))).is_lt()
+                }) {
+                    first = Some(row);
+                }
+            }
+            let Some(row) = first else { return };
+            left &= !(1 << row);
+            self.row::<F>(block * WIDTH + row);
+        }
+    }
+
+    fn row<F: Searched>(&mut self, row: usize) {
+        let Self { table, query, .. } = *self;
+        let (numbers, room) = table.row(query.column, row);
+        let sizes = table.sizes_of_row(row);
+        let which = query.mask.slots[row] & room.holding(self.needed);
+        let costs: Lanes = if sizes.largest == sizes.smallest {
+            let factors = self.factors.of(table, sizes.largest);
+            std::array::from_fn(|at| F::cost(&lane(numbers, at), &factors))
+        } else {
+            let mut costs = [f64::INFINITY; WIDTH];
+            for at in bits(which) {
+                let factors = self.factors.of(table, table.size_of(row * ROW + at));
+                costs[at] = F::cost(&lane(numbers, at), &factors);
+            }
+            costs
+        };
+        let mut least = self.found.map_or(f64::MAX, |found| found.cost);
+        for at in bits(which) {
+            if costs[at] <= least {
+                let slot = row * ROW + at;
+                let cost = finite(costs[at]) + 0.0;
+                let candidate = Found { cost, tie: query.ties.of_slot(slot), at: table.node_of(slot) };
+                if self.found.is_none_or(|found| candidate.is_before(&found)) && (self.admits)(candidate.at) {
+                    least = candidate.cost;
+                    self.found = Some(candidate);
+                }
+            }
+        }
+    }
+
+    /// What the nodes of some rows or blocks cost at least; infinite where nothing has room.
+    #[inline]
+    fn bounds<F: Searched>(&mut self, of: Of, index: usize, which: u16) -> Lanes {
+        let side = self.table.side(self.query.column, of, index);
+        let mut bounds = [f64::INFINITY; WIDTH];
+        for at in bits(which & side.room.holding(self.needed)) {
+            let (low, high) = self.factors.between(self.table, side.sizes[at]);
+            bounds[at] = F::bound(&lane(&side.extent.least, at), &lane(&side.extent.most, at), &low, &high);
+        }
+        bounds
+    }
+
+    fn could_be_better(&self, bound: f64, tie: u64) -> bool {
+        bound < f64::INFINITY && self.found.is_none_or(|found| Found { cost: bound, tie, at: 0 }.is_before(&found))
     }
 }
 
-#[inline]
-#[expect(clippy::too_many_arguments, reason = "the innermost loop: its place in the search, and what it compares")]
-fn scan(
-    table: &Table,
-    query: &Query<'_>,
-    factors: &mut Factors<'_>,
-    block: usize,
-    mask: u64,
-    admits: &impl Fn(usize) -> bool,
-    found: &mut Option<Found>,
-    cost_of: impl Fn(&Parts, &Parts) -> f64,
-) {
-    let needed = factors.needed;
-    let size = table.size_of_block(Level::Small, block);
-    let mut least = found.map_or(f64::INFINITY, |found| found.cost);
-    let mut left = mask;
-    while left != 0 {
-        let slot = block * SMALL + left.trailing_zeros() as usize;
-        left &= left - 1;
-        let parts = factors.of(table, size.unwrap_or_else(|| table.size_of(slot)));
-        let cost = cost_of(table.numbers(query.column, slot), parts);
-        if cost > least || !table.has_room(slot, needed) {
-            continue;
-        }
-        let candidate = Found { cost: finite(cost) + 0.0, tie: query.ties.of_slot(slot), at: table.node_of(slot) };
-        if found.as_ref().is_none_or(|found| candidate.is_before(found)) && admits(candidate.at) {
-            least = candidate.cost;
-            *found = Some(candidate);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,26 @@
-//! The nodes as dense columns, in blocks, with the best of each block: what the search runs over.
+//! The nodes as dense columns, with the best of every row and block: what the search runs over.
 //!
-//! A slot is a node's place in the columns. Slots are ordered so that a block holds nodes that are alike. There are large
-//! blocks of 64 slots, the bits of a mask's word, and small ones, four to a large one. What is worked out of a node is
-//! kept per algorithm in use and brought up to date with every placement; the best of a block only when it is asked for.
+//! A slot is a node's place in the columns. [`WIDTH`] slots are a row, and as many rows a block; slots are ordered so that
+//! rows and blocks hold nodes that are alike. What is worked out of a node is kept for each algorithm in use and brought up to
+//! date with every placement; what is known of rows and blocks only when it is asked for.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use davit_core::placement::NodeView;
 use davit_core::resources::Resources;
 
+use super::eligible::Mask;
+use super::lanes::{self, NOTHING, Numbers, Room, WIDTH, amounts};
 use super::layout;
-use super::score::{Algorithm, ClusterFacts, Form, Parts};
-use super::search::Factors;
+use super::score::{Algorithm, ClusterFacts, Parts};
 
-/// How many slots a large block has: the bits of a word.
-pub(super) const LARGE: usize = 64;
-/// How many slots a small block has.
-pub(super) const SMALL: usize = 16;
+/// How many slots a row has.
+pub(super) const ROW: usize = WIDTH;
+/// How many slots a block has.
+pub(super) const BLOCK: usize = ROW * WIDTH;
 
 /// Stands for a slot without a node.
-const VACANT: u32 = u32::MAX;
+pub(super) const VACANT: u32 = u32::MAX;
 
 /// Dense columns over the nodes.
 #[derive(Debug, Clone, Default)]
@@ -29,47 +29,38 @@ pub(super) struct Table {
     node_of: Vec<u32>,
     /// Where a node is.
     slot_of: Vec<u32>,
-    /// What is left of each node.
-    free: Vec<Resources>,
-    /// Which of `sizes` the node has.
+    /// Which of `sizes` the node in a slot has.
     size_of: Vec<u32>,
-    /// What nodes offer, each size once; and the largest and smallest of mixed blocks.
+    /// What nodes offer, each size once; and the largest and smallest of rows and blocks whose nodes differ.
     sizes: Vec<Resources>,
     size_index: BTreeMap<Resources, u32>,
-    large: Vec<Block>,
-    small: Vec<Block>,
+    /// What is left of each node, by row.
+    room: Vec<Room>,
+    rows: Level,
+    blocks: Level,
     /// One for each algorithm in use.
     columns: Vec<Column>,
+    /// Rows of which something changed since they were summed up.
+    stale: Vec<u32>,
+    is_stale: Vec<bool>,
+    /// Every task that comes needs at least so much. What has less left has no say in what is known of rows and blocks.
+    least_needed: [f64; 3],
 }
 
-/// Large or small blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    /// Of [`LARGE`] slots.
-    Large,
-    /// Of [`SMALL`] slots.
-    Small,
+/// What is known of all rows, or of all blocks, whatever the algorithm; [`WIDTH`] of them side by side.
+#[derive(Debug, Clone, Default)]
+struct Level {
+    /// What is left at most in any of its nodes.
+    room: Vec<Room>,
+    /// Indexes of the sizes that are at least as large as each node, and at most.
+    sizes: Vec<[SizeRange; WIDTH]>,
 }
 
-impl Level {
-    fn width(self) -> usize {
-        match self {
-            Self::Large => LARGE,
-            Self::Small => SMALL,
-        }
-    }
-}
-
-/// What is known of the nodes of a block together.
-#[derive(Debug, Clone, Copy, Default)]
-struct Block {
-    /// Index of the size that is at least as large as each, in every dimension.
-    largest: u32,
-    /// Index of the size that is at most as large as each.
-    smallest: u32,
-    /// What is left at most, each dimension by itself.
-    max_free: Resources,
-    stale: bool,
+/// Between which sizes nodes are, each dimension by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct SizeRange {
+    pub(super) largest: u32,
+    pub(super) smallest: u32,
 }
 
 /// The numbers of all nodes for one algorithm.
@@ -77,52 +68,69 @@ struct Block {
 struct Column {
     algorithm: &'static dyn Algorithm,
     facts: ClusterFacts,
-    numbers: Vec<Parts>,
-    large: Vec<Extent>,
-    small: Vec<Extent>,
+    /// By row.
+    numbers: Vec<Numbers>,
+    rows: Vec<Extent>,
+    blocks: Vec<Extent>,
 }
 
-/// Between which the numbers of a block's nodes are.
+/// Between which the numbers of nodes are, each by itself; of [`WIDTH`] rows or blocks side by side.
 #[derive(Debug, Clone, Copy)]
-struct Extent {
-    /// The least, each by itself.
-    least: Parts,
-    /// The greatest, in the same way.
-    most: Parts,
-    stale: bool,
+pub(super) struct Extent {
+    pub(super) least: Numbers,
+    pub(super) most: Numbers,
 }
 
-impl Extent {
-    const UNKNOWN: Self = Self { least: [0.0; 4], most: [0.0; 4], stale: true };
+/// What of the search's two upper steps is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// The rows of one block.
+    Rows,
+    /// [`WIDTH`] blocks.
+    Blocks,
+}
+
+/// Rows or blocks side by side, as the search looks at them.
+pub(super) struct Side<'a> {
+    pub(super) extent: &'a Extent,
+    pub(super) sizes: &'a [SizeRange; WIDTH],
+    pub(super) room: &'a Room,
 }
 
 impl Table {
-    /// Columns over these nodes, which are in the order of their ids, laid out for one algorithm. Others find the same nodes,
-    /// only less fast.
-    pub(super) fn new(nodes: &[NodeView], algorithm: &dyn Algorithm, facts: &ClusterFacts) -> Self {
-        let order = layout::order(nodes, algorithm, facts);
-        let mut table = Self { slot_of: vec![0; nodes.len()], ..Self::default() };
-        for (slot, at) in (0..).zip(&order) {
-            table.slot_of[*at as usize] = slot;
+    /// Columns over these nodes, which are in the order of their ids, laid out for one algorithm and for tasks that demand
+    /// what these masks tell. Others find the same nodes, only less fast.
+    pub(super) fn new(
+        nodes: &[NodeView],
+        algorithm: &dyn Algorithm,
+        facts: &ClusterFacts,
+        demands: &[Mask],
+        least_needed: Resources,
+    ) -> Self {
+        let node_of = layout::slots(nodes, algorithm, facts, demands);
+        let rows = node_of.len() / ROW;
+        let mut table = Self {
+            slot_of: vec![0; nodes.len()],
+            size_of: vec![0; node_of.len()],
+            node_of,
+            room: vec![Room::NONE; rows],
+            rows: Level::of(rows),
+            blocks: Level::of(rows.div_ceil(WIDTH)),
+            is_stale: vec![false; rows],
+            least_needed: amounts(least_needed),
+            ..Self::default()
+        };
+        for (slot, at) in (0..).zip(&table.node_of) {
+            if *at != VACANT {
+                table.slot_of[*at as usize] = slot;
+            }
         }
-        table.node_of = order;
-        table.node_of.resize(nodes.len().next_multiple_of(LARGE), VACANT);
-        let slots = table.node_of.len();
-        table.free = vec![Resources::ZERO; slots];
-        table.size_of = vec![0; slots];
-        table.large = vec![Block { stale: true, ..Block::default() }; slots / LARGE];
-        table.small = vec![Block { stale: true, ..Block::default() }; slots / SMALL];
         for (at, node) in nodes.iter().enumerate() {
-            let slot = table.slot_of[at] as usize;
+            let slot = table.slot_of(at);
             table.size_of[slot] = table.size(node.allocatable);
-            table.set_free(slot, node);
+            table.set_room(slot, node);
         }
-        for block in 0..slots / LARGE {
-            table.set_block_sizes(Level::Large, block);
-        }
-        for block in 0..slots / SMALL {
-            table.set_block_sizes(Level::Small, block);
-        }
+        table.sum_up_sizes();
         table
     }
 
@@ -147,23 +155,16 @@ impl Table {
         &self.sizes
     }
 
-    /// Whether the node in the slot has so much left.
-    #[inline]
-    pub(super) fn has_room(&self, slot: usize, needed: Resources) -> bool {
-        needed.fits_in(self.free[slot])
-    }
-
     /// Takes over a node of which something changed. `false` when its size is new, so that the table has to be made anew.
     pub(super) fn update(&mut self, at: usize, node: &NodeView) -> bool {
         let slot = self.slot_of(at);
         if self.sizes[self.size_of[slot] as usize] != node.allocatable {
             return false;
         }
-        self.set_free(slot, node);
+        self.set_room(slot, node);
         for column in &mut self.columns {
-            column.numbers[slot] = column.algorithm.numbers(node, &column.facts);
-            column.large[slot / LARGE].stale = true;
-            column.small[slot / SMALL].stale = true;
+            let numbers = column.algorithm.numbers(node, &column.facts);
+            lanes::set_lane(&mut column.numbers[slot / ROW], slot % ROW, numbers);
         }
         true
     }
@@ -184,117 +185,100 @@ impl Table {
             }
             self.columns.swap_remove(index);
         }
-        let mut numbers = vec![[0.0; 4]; self.node_of.len()];
-        for (slot, at) in self.nodes().enumerate() {
-            if let Some(at) = at {
-                numbers[slot] = algorithm.numbers(&nodes[at], facts);
-            }
+        let mut column = Column::of(algorithm, *facts, self.room.len());
+        for (at, node) in nodes.iter().enumerate() {
+            let slot = self.slot_of(at);
+            lanes::set_lane(&mut column.numbers[slot / ROW], slot % ROW, algorithm.numbers(node, facts));
         }
-        let (large, small) = (vec![Extent::UNKNOWN; self.large.len()], vec![Extent::UNKNOWN; self.small.len()]);
-        self.columns.push(Column { algorithm, facts: *facts, numbers, large, small });
+        self.columns.push(column);
+        for row in 0..self.room.len() {
+            self.mark_stale(row);
+        }
         self.columns.len() - 1
     }
 
     /// The numbers of the node in a slot.
     #[inline]
-    pub(super) fn numbers(&self, column: usize, slot: usize) -> &Parts {
-        &self.columns[column].numbers[slot]
+    pub(super) fn numbers(&self, column: usize, slot: usize) -> Parts {
+        lanes::lane(&self.columns[column].numbers[slot / ROW], slot % ROW)
     }
 
-    /// Gets what is known of a block up to date. Whether any node in it has so much left.
+    /// The nodes of a row: their numbers, and what is left of them.
     #[inline]
-    pub(super) fn prepare(&mut self, column: usize, level: Level, block: usize, needed: Resources) -> bool {
-        let known = &self.blocks(level)[block];
-        if known.stale {
-            self.refresh_free(level, block);
-        }
-        if !needed.fits_in(self.blocks(level)[block].max_free) {
-            return false;
-        }
-        if self.extents(column, level)[block].stale {
-            self.refresh_extent(column, level, block);
-        }
-        true
+    pub(super) fn row(&self, column: usize, row: usize) -> (&Numbers, &Room) {
+        (&self.columns[column].numbers[row], &self.room[row])
     }
 
-    /// What no node of a prepared block is below.
+    /// Between which sizes the nodes of a row are.
     #[inline]
-    pub(super) fn bound(
-        &self,
-        column: usize,
-        level: Level,
-        block: usize,
-        form: Form,
-        factors: &mut Factors<'_>,
-    ) -> f64 {
-        let Block { largest, smallest, .. } = self.blocks(level)[block];
-        let Extent { least, most, .. } = &self.extents(column, level)[block];
-        let bound = form.bound(least, most, factors.of(self, largest));
-        if largest == smallest {
-            return bound;
-        }
-        // Which of the two is cheaper depends on the form; the last digits of the two are not to be trusted.
-        let bound = bound.min(form.bound(least, most, factors.of(self, smallest)));
-        bound - bound.abs() * 1e-9
+    pub(super) fn sizes_of_row(&self, row: usize) -> SizeRange {
+        self.rows.sizes[row / WIDTH][row % WIDTH]
     }
 
-    /// The size of all nodes in a block, if they are of one size.
-    pub(super) fn size_of_block(&self, level: Level, block: usize) -> Option<u32> {
-        let Block { largest, smallest, .. } = self.blocks(level)[block];
-        (largest == smallest).then_some(largest)
-    }
-
-    fn blocks(&self, level: Level) -> &[Block] {
-        match level {
-            Level::Large => &self.large,
-            Level::Small => &self.small,
-        }
-    }
-
-    fn extents(&self, column: usize, level: Level) -> &[Extent] {
-        match level {
-            Level::Large => &self.columns[column].large,
-            Level::Small => &self.columns[column].small,
-        }
-    }
-
-    fn refresh_free(&mut self, level: Level, block: usize) {
-        let free = &self.free[self.slots(level, block)];
-        let max_free = free.iter().copied().fold(Resources::ZERO, largest);
-        let blocks = match level {
-            Level::Large => &mut self.large,
-            Level::Small => &mut self.small,
+    /// What is known of the rows of a block, or of some blocks. Of use after [`Self::sum_up`].
+    #[inline]
+    pub(super) fn side(&self, column: usize, of: Of, index: usize) -> Side<'_> {
+        let column = &self.columns[column];
+        let (extents, level) = match of {
+            Of::Rows => (&column.rows, &self.rows),
+            Of::Blocks => (&column.blocks, &self.blocks),
         };
-        blocks[block].max_free = max_free;
-        blocks[block].stale = false;
+        Side { extent: &extents[index], sizes: &level.sizes[index], room: &level.room[index] }
     }
 
-    fn refresh_extent(&mut self, column: usize, level: Level, block: usize) {
-        let slots = self.slots(level, block);
-        let column = &mut self.columns[column];
-        let mut extent = Extent { least: [f64::INFINITY; 4], most: [f64::NEG_INFINITY; 4], stale: false };
-        for numbers in &column.numbers[slots] {
-            for (dimension, number) in numbers.iter().enumerate() {
-                extent.least[dimension] = extent.least[dimension].min(*number);
-                extent.most[dimension] = extent.most[dimension].max(*number);
+    /// No task needs less than this until it is said again. Nodes that have less left are passed over.
+    pub(super) fn set_least_needed(&mut self, least_needed: Resources) {
+        let least_needed = amounts(least_needed);
+        // A lower one than need be is kept: summing up all anew takes longer than some nodes that are not passed over.
+        if least_needed.iter().zip(self.least_needed).any(|(now, before)| *now < before) {
+            self.least_needed = least_needed;
+            for row in 0..self.room.len() {
+                self.mark_stale(row);
             }
         }
-        match level {
-            Level::Large => column.large[block] = extent,
-            Level::Small => column.small[block] = extent,
+    }
+
+    /// Gets what is known of rows and blocks up to date.
+    pub(super) fn sum_up(&mut self) {
+        for row in &self.stale {
+            let row = *row as usize;
+            self.is_stale[row] = false;
+            let (side, lane) = (row / WIDTH, row % WIDTH);
+            let room = &self.room[row];
+            self.rows.room[side].set(lane, room.without_less_than(self.least_needed).most());
+            for column in &mut self.columns {
+                let mut numbers = column.numbers[row];
+                for lanes in &mut numbers {
+                    room.replace(lanes, self.least_needed, f64::NAN);
+                }
+                column.rows[side].set(lane, lanes::extent(&numbers));
+            }
+        }
+        let mut last = None;
+        for row in self.stale.drain(..) {
+            let block = row as usize / WIDTH;
+            if last == Some(block) {
+                continue;
+            }
+            last = Some(block);
+            let (side, lane) = (block / WIDTH, block % WIDTH);
+            self.blocks.room[side].set(lane, self.rows.room[block].most());
+            for column in &mut self.columns {
+                let Extent { least, most } = &column.rows[block];
+                column.blocks[side].set(lane, (lanes::extent(least).0, lanes::extent(most).1));
+            }
         }
     }
 
-    /// The slots of a block that hold a node. They come first.
-    fn slots(&self, level: Level, block: usize) -> Range<usize> {
-        let (start, nodes) = (block * level.width(), self.slot_of.len());
-        start.min(nodes)..(start + level.width()).min(nodes)
+    fn set_room(&mut self, slot: usize, node: &NodeView) {
+        self.room[slot / ROW].set(slot % ROW, amounts(node.free()));
+        self.mark_stale(slot / ROW);
     }
 
-    fn set_free(&mut self, slot: usize, node: &NodeView) {
-        self.free[slot] = node.free();
-        self.large[slot / LARGE].stale = true;
-        self.small[slot / SMALL].stale = true;
+    fn mark_stale(&mut self, row: usize) {
+        if !std::mem::replace(&mut self.is_stale[row], true) {
+            self.stale.push(row as u32);
+        }
     }
 
     /// The index of a size.
@@ -307,32 +291,54 @@ impl Table {
         index
     }
 
-    fn set_block_sizes(&mut self, level: Level, block: usize) {
-        let slots = self.slots(level, block);
-        let sizes = || self.size_of[slots.clone()].iter().map(|size| self.sizes[*size as usize]);
-        let (Some(most), Some(least)) = (sizes().reduce(largest), sizes().reduce(smallest)) else { return };
-        let (most, least) = (self.size(most), self.size(least));
-        let known = match level {
-            Level::Large => &mut self.large[block],
-            Level::Small => &mut self.small[block],
+    fn sum_up_sizes(&mut self) {
+        for row in 0..self.room.len() {
+            self.rows.sizes[row / WIDTH][row % WIDTH] = self.size_range(row * ROW, ROW);
+        }
+        for block in 0..self.rows.sizes.len() {
+            self.blocks.sizes[block / WIDTH][block % WIDTH] = self.size_range(block * BLOCK, BLOCK);
+        }
+    }
+
+    fn size_range(&mut self, start: usize, count: usize) -> SizeRange {
+        let slots = start..(start + count).min(self.node_of.len());
+        let sizes = || {
+            let occupied = slots.clone().filter(|slot| self.node_of[*slot] != VACANT);
+            occupied.map(|slot| self.sizes[self.size_of[slot] as usize])
         };
-        known.largest = most;
-        known.smallest = least;
+        let (Some(most), Some(least)) =
+            (sizes().reduce(Resources::max_of_each), sizes().reduce(Resources::min_of_each))
+        else {
+            return SizeRange::default();
+        };
+        SizeRange { largest: self.size(most), smallest: self.size(least) }
     }
 }
 
-fn largest(a: Resources, b: Resources) -> Resources {
-    each(u64::max, a, b)
+impl Level {
+    fn of(count: usize) -> Self {
+        let sides = count.div_ceil(WIDTH);
+        Self { room: vec![Room::NONE; sides], sizes: vec![[SizeRange::default(); WIDTH]; sides] }
+    }
 }
 
-fn smallest(a: Resources, b: Resources) -> Resources {
-    each(u64::min, a, b)
+impl Column {
+    fn of(algorithm: &'static dyn Algorithm, facts: ClusterFacts, rows: usize) -> Self {
+        let blocks = rows.div_ceil(WIDTH);
+        let nothing = Extent { least: NOTHING, most: NOTHING };
+        Self {
+            algorithm,
+            facts,
+            numbers: vec![NOTHING; rows],
+            rows: vec![nothing; blocks],
+            blocks: vec![nothing; blocks.div_ceil(WIDTH)],
+        }
+    }
 }
 
-fn each(pick: fn(u64, u64) -> u64, a: Resources, b: Resources) -> Resources {
-    Resources {
-        cpu_millis: pick(a.cpu_millis, b.cpu_millis),
-        memory_bytes: pick(a.memory_bytes, b.memory_bytes),
-        disk_bytes: pick(a.disk_bytes, b.disk_bytes),
+impl Extent {
+    fn set(&mut self, lane: usize, (least, most): (Parts, Parts)) {
+        lanes::set_lane(&mut self.least, lane, least);
+        lanes::set_lane(&mut self.most, lane, most);
     }
 }

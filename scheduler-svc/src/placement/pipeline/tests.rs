@@ -423,7 +423,7 @@ proptest! {
         // The best node for the first task is the one that a single task goes to.
         let mut single = Mirror::new(nodes);
         let facts = single.facts();
-        let mut placer = Placer::new(&mut single, facts, seed);
+        let mut placer = Placer::new(&mut single, facts, std::slice::from_ref(&group), seed);
         let first = placer.place_first(&group);
         let best = explained.nodes.iter().find(|node| node.rank == Some(1)).map(|node| node.node_id);
         prop_assert_eq!(first.map(|at| placer.mirror().nodes()[at].node_id), best);
