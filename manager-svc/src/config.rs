@@ -29,7 +29,8 @@ pub struct Settings {
     /// The cluster's name; containers are labelled with it [default: davit]
     #[arg(long, env = "DAVIT_CLUSTER", value_name = "NAME")]
     pub cluster: Option<String>,
-    /// How nodes are scored: spread, round-robin or epvm [default: spread]
+    /// How nodes are scored where a task does not say: spread, binpack, epvm, epvm-classic, least-stranded or round-robin
+    /// [default: spread]
     #[arg(long, env = "DAVIT_ALGORITHM", value_name = "NAME")]
     pub algorithm: Option<String>,
     /// How often workers send heartbeats; a node is down after three are missing [default: 1s]

@@ -93,7 +93,7 @@ pub async fn run(
         address: config.scheduler.first().cloned().unwrap_or_default(),
         connected: false,
         reason: "not dialled yet".to_owned(),
-        default_algorithm: config.algorithm.clone(),
+        algorithms: placer::Algorithms::new([], &config.algorithm),
     });
     let api = Api {
         writer: handle.clone(),

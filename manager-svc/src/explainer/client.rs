@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
-use crate::placer::SchedulerStatus;
+use crate::placer::{Algorithms, SchedulerStatus};
 
 /// Longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -104,10 +104,10 @@ impl SchedulerClient {
         Self { timeout, ..self }
     }
 
-    /// The algorithm that is used unless a task names another.
+    /// The algorithms that it had when it was last dialled.
     #[must_use]
-    pub fn default_algorithm(&self) -> String {
-        self.status.borrow().default_algorithm.clone()
+    pub fn algorithms(&self) -> Algorithms {
+        self.status.borrow().algorithms.clone()
     }
 
     /// All that speaks for and against each node.

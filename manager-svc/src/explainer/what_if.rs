@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::NodeId;
 use davit_core::labels::NodeLabels;
-use davit_core::node::NodeState;
+use davit_core::node::{NodeState, NodeStats};
 use davit_core::placement::{NodeView, PortRange, RuntimeKind};
 use davit_core::resources::Resources;
 use davit_core::spec::check_name;
@@ -40,6 +40,16 @@ pub(crate) fn what_if(
     path: &str,
     violations: &mut Violations,
 ) -> Vec<NodeView> {
+    // A node of which nothing is known counts as busy where others were measured. One that is thought up is idle.
+    let measured = nodes.iter().filter(|node| node.state == NodeState::Ready).find_map(|node| node.stats);
+    let idle = measured.map(|NodeStats { measured_at, .. }| NodeStats {
+        measured_at,
+        cpu_used_millis: 0,
+        memory_used_bytes: 0,
+        disk_used_bytes: 0,
+        load_1m: 0.0,
+        running_tasks: 0,
+    });
     let by_id: BTreeMap<NodeId, usize> = nodes.iter().enumerate().map(|(at, node)| (node.node_id, at)).collect();
     let by_name: BTreeMap<String, usize> = nodes.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
     let find = |text: &str| {
@@ -65,6 +75,7 @@ pub(crate) fn what_if(
         } else if let Some(mut node) = change.new_node(index, &node_path, violations) {
             if seen_names.insert(&change.node) {
                 change.apply(&mut node, &labels_path, violations);
+                node.stats = idle;
                 added.push(node);
             } else {
                 violations.add(node_path, "is added twice");
@@ -139,7 +150,7 @@ fn id_of_added(index: usize) -> NodeId {
 
 #[cfg(test)]
 mod tests {
-    use davit_core::placement::test_support::{node, node_id};
+    use davit_core::placement::test_support::{node, node_id, stats};
 
     use super::*;
 
@@ -218,6 +229,16 @@ mod tests {
         let ids: BTreeSet<_> = nodes.iter().map(|node| node.node_id).collect();
         assert_eq!(ids.len(), 4);
         assert_eq!(applied(&[adds("new-1"), adds("new-2")]), nodes);
+    }
+
+    #[test]
+    fn a_node_that_is_added_is_idle_where_others_were_measured() {
+        let allocatable = Resources { cpu_millis: 1000, ..Resources::ZERO };
+        let change = [NodeOverride { allocatable: Some(allocatable), ..plain("new") }];
+        assert_eq!(applied(&change)[2].stats, None);
+        let measured = NodeView { stats: Some(stats(500, 5)), ..node(1) };
+        let nodes = what_if(vec![measured], &change, "overrides", &mut Violations::new());
+        assert_eq!(nodes[1].stats, Some(stats(0, 0)));
     }
 
     #[test]

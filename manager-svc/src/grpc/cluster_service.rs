@@ -60,7 +60,7 @@ impl ClusterApi {
                 address: scheduler.address,
                 connected: scheduler.connected,
                 reason: scheduler.reason,
-                default_algorithm: scheduler.default_algorithm,
+                default_algorithm: scheduler.algorithms.default_name().to_owned(),
             }),
             heartbeat_period: Some(convert::duration_to_proto(facts.heartbeat_period)),
         }

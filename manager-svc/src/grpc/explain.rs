@@ -6,7 +6,7 @@ use davit_core::id::TaskId;
 use davit_core::placement::PlacementRequest;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
-use davit_svc_kit::grpc::ApiError;
+use davit_svc_kit::grpc::{ApiError, ErrorKind};
 use uuid::Uuid;
 
 use super::Api;
@@ -31,7 +31,7 @@ pub(super) async fn explain_task(
     let task = state.task(task_id).ok_or_else(|| no_task(task_id))?;
     let nodes = api.node_views(&state, Some(task));
     let question = v1::ExplainRequest {
-        group: Some(group(state.placement_request(task, api.clock.now()), 1, api)),
+        group: Some(group(state.placement_request(task, api.clock.now()), 1, api)?),
         nodes: nodes.iter().map(convert::node_view_to_proto).collect(),
         seed: state.revision().0,
         max_nodes: request.max_nodes,
@@ -80,7 +80,7 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
         explainer::fill_preemptible(state, &mut nodes, task.spec.placement.priority, now);
     }
     Ok(v1::ExplainRequest {
-        group: Some(group(state.placement_request(task, now), request.count.max(1), api)),
+        group: Some(group(state.placement_request(task, now), request.count.max(1), api)?),
         nodes: nodes.iter().map(convert::node_view_to_proto).collect(),
         seed,
         max_nodes: request.max_nodes,
@@ -88,12 +88,16 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
 }
 
 /// The group as the placer would ask for it.
-fn group(mut request: PlacementRequest, count: u32, api: &Api) -> v1::PlacementGroup {
+fn group(mut request: PlacementRequest, count: u32, api: &Api) -> Result<v1::PlacementGroup, ApiError> {
     if request.algorithm.is_empty() {
-        request.algorithm = api.scheduler.default_algorithm();
+        let algorithms = api.scheduler.algorithms();
+        if let Some(problem) = algorithms.problem_of("") {
+            return Err(ApiError::new(ErrorKind::FailedPrecondition, "NO_DEFAULT_ALGORITHM", problem));
+        }
+        request.algorithm = algorithms.default_name().to_owned();
     }
     let group = convert::PlacementGroup { group_id: "0".to_owned(), request, count, all_or_nothing: false };
-    convert::placement_group_to_proto(&group)
+    Ok(convert::placement_group_to_proto(&group))
 }
 
 async fn ask(

@@ -25,7 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::placement::NodeView;
+use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
+use davit_core::validate::Violations;
 use davit_proto::v1::cluster_service_server::ClusterServiceServer;
 use davit_proto::v1::event_service_server::EventServiceServer;
 use davit_proto::v1::node_service_server::NodeServiceServer;
@@ -83,6 +85,15 @@ impl Api {
     /// A draft of the state as last committed, to try a command on and then forget.
     fn trial(&self) -> Draft {
         Draft::new((*self.writer.state()).clone(), self.clock.now())
+    }
+
+    /// Notes a spec's algorithm that the scheduler does not have.
+    fn check_algorithm(&self, spec: &TaskSpec, path: &str, violations: &mut Violations) {
+        // A default that it does not have is the cluster's problem and not the caller's.
+        let asked = &spec.placement.algorithm;
+        if let Some(problem) = self.scheduler.algorithms().problem_of(asked).filter(|_| !asked.is_empty()) {
+            violations.add(format!("{path}.placement.algorithm"), problem);
+        }
     }
 
     /// All nodes as placement sees them, as if a task were not there.

@@ -45,6 +45,9 @@ impl TaskApi {
         check_request_id(&request_id, &mut violations);
         let spec = convert::required(request.spec, "spec", &mut violations)
             .and_then(|spec| convert::task_spec_from_proto(spec, "spec", &mut violations));
+        if let Some(spec) = &spec {
+            self.api.check_algorithm(spec, "spec", &mut violations);
+        }
         let spec = Arc::new(violations.finish(spec)?);
         if validate_only {
             return self.try_create(spec);
@@ -85,6 +88,9 @@ impl TaskApi {
         let mut violations = Violations::new();
         check_request_id(&request_id, &mut violations);
         let groups = convert::task_groups_from_proto(request.groups, "groups", &mut violations);
+        for (index, group) in groups.iter().flatten().enumerate() {
+            self.api.check_algorithm(&group.spec, &format!("groups[{index}].spec"), &mut violations);
+        }
         let groups = violations.finish(groups)?;
         if validate_only {
             let revision = self.api.writer.state().revision().0;

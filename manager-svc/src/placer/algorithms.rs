@@ -4,14 +4,28 @@ use std::collections::BTreeSet;
 
 /// The algorithms of one scheduler, and which of them is used where a task names none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Algorithms {
+pub struct Algorithms {
     names: BTreeSet<String>,
     default: String,
 }
 
 impl Algorithms {
-    pub(super) fn new(names: impl IntoIterator<Item = String>, default: &str) -> Self {
+    /// Of so many names; of none while no scheduler was asked yet.
+    #[must_use]
+    pub fn new(names: impl IntoIterator<Item = String>, default: &str) -> Self {
         Self { names: names.into_iter().collect(), default: default.to_owned() }
+    }
+
+    /// The one that is used where none is named.
+    #[must_use]
+    pub fn default_name(&self) -> &str {
+        &self.default
+    }
+
+    /// What is wrong with asking for this one (or for none, if empty), as far as is known: nothing while no scheduler was asked.
+    #[must_use]
+    pub fn problem_of(&self, asked: &str) -> Option<String> {
+        if self.names.is_empty() { None } else { self.choose(asked).err() }
     }
 
     /// The algorithm for a task that asks for this one (or for none, if empty).
@@ -65,6 +79,14 @@ mod tests {
         assert_eq!(algorithms("spread").choose("epvm"), Ok("epvm"));
         assert_eq!(algorithms("spread").choose(""), Ok("spread"));
         assert_eq!(algorithms("spread").problem_of_default(), None);
+    }
+
+    #[test]
+    fn nothing_is_refused_before_a_scheduler_was_asked() {
+        assert_eq!(Algorithms::new([], "spread").problem_of("best"), None);
+        assert_eq!(algorithms("spread").problem_of("epvm"), None);
+        assert_eq!(algorithms("spread").problem_of(""), None);
+        assert!(algorithms("spread").problem_of("best").is_some());
     }
 
     #[test]

@@ -87,8 +87,8 @@ type GroupKey = (PlacementRequest, Option<GangId>);
 /// Tasks that wait, as one scheduler is asked for them.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// Nothing fitted these, and no node has changed since.
-    blocked: BTreeSet<GroupKey>,
+    /// Nothing fitted these, and no node has changed since; with the reason.
+    blocked: BTreeMap<GroupKey, Arc<str>>,
     /// All that waited was looked at in vain.
     idle: Option<Idle>,
 }
@@ -102,9 +102,9 @@ struct Idle {
 }
 
 impl Queue {
-    /// The group was not placed whole: it is left out until something changes.
-    pub(super) fn block(&mut self, group: &Group) {
-        self.blocked.insert((group.request.clone(), group.gang_id));
+    /// The group was not placed whole, for this reason: it is left out until something changes.
+    pub(super) fn block(&mut self, group: &Group, reason: &str) {
+        self.blocked.insert((group.request.clone(), group.gang_id), reason.into());
     }
 
     /// What did not fit may fit now.
@@ -138,13 +138,13 @@ impl Idle {
 /// What becomes of tasks that are all alike.
 #[derive(Debug, Clone)]
 enum Fate {
-    Blocked,
-    Held(String),
+    /// It is not asked for, for this reason.
+    Held(Arc<str>),
     Group(usize),
 }
 
 struct Gathering<'a> {
-    blocked: &'a BTreeSet<GroupKey>,
+    blocked: &'a BTreeMap<GroupKey, Arc<str>>,
     state: &'a ClusterState,
     now: Timestamp,
     algorithms: &'a Algorithms,
@@ -158,7 +158,7 @@ struct Gathering<'a> {
 
 impl<'a> Gathering<'a> {
     fn new(
-        blocked: &'a BTreeSet<GroupKey>,
+        blocked: &'a BTreeMap<GroupKey, Arc<str>>,
         state: &'a ClusterState,
         now: Timestamp,
         algorithms: &'a Algorithms,
@@ -222,11 +222,11 @@ impl<'a> Gathering<'a> {
     fn fate(&mut self, mut request: PlacementRequest, gang_id: Option<GangId>) -> Fate {
         match self.algorithms.choose(&request.algorithm) {
             Ok(algorithm) => request.algorithm = algorithm.to_owned(),
-            Err(problem) => return Fate::Held(problem),
+            Err(problem) => return Fate::Held(problem.into()),
         }
         let key = (request, gang_id);
-        if self.blocked.contains(&key) {
-            return Fate::Blocked;
+        if let Some(reason) = self.blocked.get(&key) {
+            return Fate::Held(Arc::clone(reason));
         }
         if let Some(fate) = self.fates.get(&key) {
             return fate.clone();
@@ -239,11 +239,10 @@ impl<'a> Gathering<'a> {
 
     fn add(&mut self, fate: &Fate, task: &Task) {
         match fate {
-            Fate::Blocked => {}
-            Fate::Held(problem) if task.status.reason == *problem => {}
-            Fate::Held(problem) => {
+            Fate::Held(reason) if task.status.reason == **reason => {}
+            Fate::Held(reason) => {
                 if self.batch.held.len() < MAX_TASKS_PER_BATCH {
-                    self.batch.held.push((task.key(), problem.clone()));
+                    self.batch.held.push((task.key(), reason.to_string()));
                 }
             }
             Fate::Group(index) => {
@@ -255,3 +254,6 @@ impl<'a> Gathering<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use davit_svc_kit::shutdown::Shutdown;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
-use self::algorithms::Algorithms;
+pub use self::algorithms::Algorithms;
 use self::batch::{Batch, Group, Queue, resolve};
 pub(crate) use self::claims::keep_claims;
 use self::known::Known;
@@ -97,9 +97,8 @@ impl Placer {
         let mut known = Known::default();
         let stats_of = |node_id| self.contacts.stats(node_id);
         let snapshot = known.update(&self.writer.state(), stats_of, self.clock.now()).upserted;
-        let default = self.status.borrow().default_algorithm.clone();
         let (stream, names) = PlaceStream::open(address, snapshot).await?;
-        let algorithms = Algorithms::new(names, &default);
+        let algorithms = Algorithms::new(names, self.status.borrow().algorithms.default_name());
         info!(%address, "connected to the scheduler");
         backoff.reset();
         let problem = algorithms.problem_of_default();
@@ -109,6 +108,7 @@ impl Placer {
         self.status.send_modify(|status| {
             status.connected = true;
             status.reason = problem.unwrap_or_default();
+            status.algorithms = algorithms.clone();
         });
         metrics::scheduler_connected(true);
         let mut session = Session { stream, algorithms, known, queue: Queue::default() };
@@ -160,7 +160,7 @@ impl Placer {
             let resolved = resolve(group, answer);
             session.known.placed(&group.request.requirements, &resolved.placements);
             if resolved.placements.len() < group.keys.len() {
-                session.queue.block(group);
+                session.queue.block(group, &answer.unplaced_reason);
             }
             placements.extend(resolved.placements);
             preemptions.extend(resolved.preemptions);

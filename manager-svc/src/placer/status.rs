@@ -1,5 +1,7 @@
 //! How the manager and its scheduler get on, for people.
 
+use super::algorithms::Algorithms;
+
 /// How the manager and its scheduler get on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchedulerStatus {
@@ -9,6 +11,6 @@ pub struct SchedulerStatus {
     pub connected: bool,
     /// Why it is not; while connected, what is wrong all the same. Empty if all is well.
     pub reason: String,
-    /// The algorithm that is used unless a request names another.
-    pub default_algorithm: String,
+    /// Those that the scheduler had when it was last dialled, and the one that is used unless a request names another.
+    pub algorithms: Algorithms,
 }

@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use super::fake_scheduler::FakeScheduler;
 use super::{Rig, fields, reason, refused, spec};
 use crate::explainer::{Error, SchedulerClient};
-use crate::placer::SchedulerStatus;
+use crate::placer::{Algorithms, SchedulerStatus};
 
 fn answer() -> v1::ExplainResponse {
     let node = v1::NodeExplanation { node_name: "one".to_owned(), fits: true, rank: 1, ..Default::default() };
@@ -279,7 +279,7 @@ async fn an_algorithm_that_the_scheduler_does_not_have_is_a_wrong_field_of_the_s
     violations.add("group.algorithm", "there is no algorithm `best`; there are epvm and spread");
     scheduler.answers_explain(Err(ApiError::invalid(violations).into()));
     let policy = v1::PlacementPolicy { algorithm: "best".to_owned(), ..Default::default() };
-    // Creating such a task is fine: it waits, and says why.
+    // As long as no scheduler was asked, creating such a task is fine: it waits, and says why.
     let task = rig.create(with_policy("web", policy.clone())).await;
     let request = v1::ExplainPlacementRequest { spec: Some(with_policy("web", policy)), ..Default::default() };
     let statuses = [refused(explain_task(&rig, &task.task_id).await), refused(explain_placement(&rig, request).await)];
@@ -316,7 +316,7 @@ fn status(address: &str) -> SchedulerStatus {
         address: address.to_owned(),
         connected: false,
         reason: String::new(),
-        default_algorithm: "spread".to_owned(),
+        algorithms: Algorithms::new([], "spread"),
     }
 }
 

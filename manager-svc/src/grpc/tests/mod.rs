@@ -35,7 +35,7 @@ use crate::contacts::Contacts;
 use crate::dispatch::{Outbox, Router};
 use crate::explainer::SchedulerClient;
 use crate::logs::LogRelay;
-use crate::placer::SchedulerStatus;
+use crate::placer::{Algorithms, SchedulerStatus};
 use crate::store::{Fault, FaultyStore, MemoryStore};
 use crate::writer::Writer;
 
@@ -59,14 +59,19 @@ impl Rig {
 
     async fn with_kept_events(kept: usize) -> Self {
         // Nobody listens on this port: it is reserved, and not to be had without privileges.
-        Self::build(kept, "http://127.0.0.1:1").await
+        Self::build(kept, "http://127.0.0.1:1", &[]).await
     }
 
     async fn with_scheduler(address: &str) -> Self {
-        Self::build(KEPT_EVENTS, address).await
+        Self::build(KEPT_EVENTS, address, &[]).await
     }
 
-    async fn build(kept: usize, scheduler: &str) -> Self {
+    /// With a scheduler that was there once, and had these algorithms.
+    async fn with_algorithms(names: &[&str]) -> Self {
+        Self::build(KEPT_EVENTS, "http://127.0.0.1:1", names).await
+    }
+
+    async fn build(kept: usize, scheduler: &str, algorithms: &[&str]) -> Self {
         let (fault, shutdown) = (Fault::default(), Shutdown::new());
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
         let clock = Arc::new(SystemClock);
@@ -77,7 +82,7 @@ impl Rig {
             address: scheduler.to_owned(),
             connected: false,
             reason: "connection refused".to_owned(),
-            default_algorithm: "spread".to_owned(),
+            algorithms: Algorithms::new(algorithms.iter().map(|name| (*name).to_owned()), "spread"),
         };
         let status = watch::Sender::new(status).subscribe();
         let cluster = ClusterFacts {

@@ -186,3 +186,20 @@ async fn a_running_task_that_is_deleted_by_force_stays_until_it_has_ended() {
     let status = refused(rig.tasks.restart_task(Request::new(restart)).await);
     assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "TASK_IS_BEING_DELETED"));
 }
+
+#[tokio::test]
+async fn an_algorithm_that_the_scheduler_does_not_have_is_refused_with_those_it_has() {
+    let rig = Rig::with_algorithms(&["binpack", "spread"]).await;
+    let policy = v1::PlacementPolicy { algorithm: "best".to_owned(), ..Default::default() };
+    let wrong = v1::TaskSpec { placement: Some(policy), ..spec("web") };
+    let create = v1::CreateTaskRequest { validate_only: true, ..with_id(wrong.clone(), "") };
+    let status = refused(rig.tasks.create_task(Request::new(create)).await);
+    assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["spec.placement.algorithm".to_owned()]));
+    assert!(status.message().contains("use binpack or spread"), "{}", status.message());
+
+    let mut request = batch(&[("fine", 1), ("wrong", 1)], "");
+    request.groups[1].spec = Some(wrong);
+    let status = refused(rig.tasks.batch_create_tasks(Request::new(request)).await);
+    assert_eq!(fields(&status), ["groups[1].spec.placement.algorithm"]);
+    assert_eq!(rig.api.writer.state().tasks_after(None).count(), 0);
+}
