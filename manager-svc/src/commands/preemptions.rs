@@ -11,14 +11,14 @@ use davit_core::task::{Claim, DesiredState, Task};
 use super::attempts::replace_attempt;
 use crate::state::{ClusterState, Draft, EventType, LeftOut};
 
-/// Tasks to stop for one that waits, as the scheduler proposes it.
+/// Room for a task that waits, and the tasks to stop for it, as the scheduler proposes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreemptionOrder {
     /// What waits.
     pub key: AttemptKey,
     /// Where it is to go.
     pub node_id: NodeId,
-    /// Which tasks are stopped there.
+    /// Which tasks are stopped there; none where others are being stopped already.
     pub victims: Vec<TaskId>,
     /// Why it fits nowhere as it is.
     pub unplaced_reason: String,
@@ -68,9 +68,6 @@ fn check(state: &ClusterState, order: &PreemptionOrder) -> Result<Checked, &'sta
     if node.state != NodeState::Ready || node.cordoned {
         return Err("the node takes no tasks");
     }
-    if order.victims.is_empty() {
-        return Err("nothing is to be stopped");
-    }
     let mut victims: Vec<Arc<Task>> = Vec::with_capacity(order.victims.len());
     for victim_id in &order.victims {
         let victim = state.task(*victim_id).ok_or("a victim is gone")?;
@@ -86,7 +83,9 @@ fn check(state: &ClusterState, order: &PreemptionOrder) -> Result<Checked, &'sta
         }
         victims.push(Arc::clone(victim));
     }
-    let view = state.node_view_without(node, None, LeftOut { claim_of: None, tasks: &victims });
+    // What is being stopped already ends too; claims on its room count.
+    let ending: Vec<_> = state.ending_on(order.node_id).chain(&victims).cloned().collect();
+    let view = state.node_view_without(node, None, LeftOut { claim_of: None, tasks: &ending });
     if !misfits(&state.requirements_of(&task.spec), &view).is_empty() {
         return Err("it would not fit all the same");
     }
@@ -96,6 +95,7 @@ fn check(state: &ClusterState, order: &PreemptionOrder) -> Result<Checked, &'sta
 fn carry_out(draft: &mut Draft, order: &PreemptionOrder, task: &Arc<Task>, victims: &[Arc<Task>], node_name: &str) {
     let count = victims.len();
     let what = match count {
+        0 => format!("room that becomes free on {node_name} is kept for it"),
         1 => format!("1 task is stopped for it on {node_name}"),
         _ => format!("{count} tasks are stopped for it on {node_name}"),
     };

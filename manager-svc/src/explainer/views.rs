@@ -73,6 +73,7 @@ fn placed_task(state: &ClusterState, task: &Task, now: Timestamp) -> PlacedTask 
         requirements: state.requirements_of(&task.spec),
         priority: task.spec.placement.priority,
         running_secs: running_secs(task, now),
+        is_ending: false,
     }
 }
 

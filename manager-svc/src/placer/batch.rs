@@ -10,6 +10,7 @@ use davit_core::task::Task;
 use jiff::Timestamp;
 
 use super::algorithms::Algorithms;
+use super::work::{self, Budget};
 use crate::commands::{Placement, PreemptionOrder};
 use crate::state::{ClusterState, Waiting, recent_failures};
 
@@ -114,11 +115,17 @@ impl Queue {
     }
 
     /// Groups the tasks that may be placed now, the most important first.
-    pub(super) fn gather(&mut self, state: &ClusterState, now: Timestamp, algorithms: &Algorithms) -> Batch {
+    pub(super) fn gather(
+        &mut self,
+        state: &ClusterState,
+        now: Timestamp,
+        algorithms: &Algorithms,
+        budget: Budget,
+    ) -> Batch {
         if self.idle.as_ref().is_some_and(|idle| idle.lasts(state, now)) {
             return Batch::default();
         }
-        let batch = Gathering::new(&self.blocked, state, now, algorithms).run();
+        let batch = Gathering::new(&self.blocked, state, now, algorithms).run(budget);
         self.idle = batch.groups.is_empty().then(|| Idle {
             waiting: state.waiting(),
             marks_epoch: state.marks_epoch(),
@@ -150,6 +157,8 @@ struct Gathering<'a> {
     algorithms: &'a Algorithms,
     batch: Batch,
     count: usize,
+    /// What the scheduler has to do for it.
+    work: u64,
     fates: BTreeMap<GroupKey, Fate>,
     /// The fate of tasks that share a spec, as long as no task has failures of its own.
     by_spec: BTreeMap<*const TaskSpec, Fate>,
@@ -164,12 +173,12 @@ impl<'a> Gathering<'a> {
         algorithms: &'a Algorithms,
     ) -> Self {
         let (fates, by_spec, gangs) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { blocked, state, now, algorithms, batch: Batch::default(), count: 0, fates, by_spec, gangs }
+        Self { blocked, state, now, algorithms, batch: Batch::default(), count: 0, work: 0, fates, by_spec, gangs }
     }
 
-    fn run(mut self) -> Batch {
+    fn run(mut self, budget: Budget) -> Batch {
         for task in self.state.placeable(self.now) {
-            if self.count >= MAX_TASKS_PER_BATCH {
+            if self.count >= MAX_TASKS_PER_BATCH || budget.is_used_up_by(self.work) {
                 break;
             }
             match task.gang_id {
@@ -231,6 +240,7 @@ impl<'a> Gathering<'a> {
         if let Some(fate) = self.fates.get(&key) {
             return fate.clone();
         }
+        self.work += work::of_group(&key.0, self.state.node_count());
         let fate = Fate::Group(self.batch.groups.len());
         self.batch.groups.push(Group { request: key.0.clone(), gang_id, keys: Vec::new() });
         self.fates.insert(key, fate.clone());
@@ -249,6 +259,7 @@ impl<'a> Gathering<'a> {
                 if let Some(group) = self.batch.groups.get_mut(*index) {
                     group.keys.push(task.key());
                     self.count += 1;
+                    self.work += work::OF_TASK;
                 }
             }
         }

@@ -30,8 +30,8 @@ struct Entry {
     node: Arc<Node>,
     usage: Option<Arc<NodeUsage>>,
     view: NodeView,
-    /// The scheduler placed something on it; whether that became true has to be looked at.
-    placed_on: bool,
+    /// The scheduler placed something on it, or keeps room there; whether that became true has to be looked at.
+    is_uncertain: bool,
 }
 
 /// What the scheduler has to be told.
@@ -80,7 +80,7 @@ impl Known {
             if let Some(below) = self.tasks_below {
                 view.tasks = state.placed_tasks(node.node_id, Some(below), MAX_TASKS_PER_NODE, now);
             }
-            let entry = Entry { node: Arc::clone(node), usage: usage.cloned(), view, placed_on: false };
+            let entry = Entry { node: Arc::clone(node), usage: usage.cloned(), view, is_uncertain: false };
             let told = self.nodes.insert(node.node_id, entry);
             let Some(Entry { view, .. }) = self.nodes.get(&node.node_id) else { continue };
             let (differs, is_substantial) = difference(told.map(|told| told.view), view);
@@ -97,12 +97,19 @@ impl Known {
         delta
     }
 
+    /// The scheduler keeps room on a node, which may not have become true.
+    pub(super) fn claimed(&mut self, node_id: NodeId) {
+        if let Some(entry) = self.nodes.get_mut(&node_id) {
+            entry.is_uncertain = true;
+        }
+    }
+
     /// The scheduler reserved what it placed: what was made of its answer, which is never more than was asked for.
     pub(super) fn placed(&mut self, requirements: &Requirements, placements: &[Placement]) {
         for placement in placements {
             if let Some(entry) = self.nodes.get_mut(&placement.node_id) {
                 entry.view.reserve(requirements);
-                entry.placed_on = true;
+                entry.is_uncertain = true;
             }
         }
     }
@@ -115,7 +122,7 @@ impl Entry {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        !self.placed_on && same_usage && Arc::ptr_eq(&self.node, node)
+        !self.is_uncertain && same_usage && Arc::ptr_eq(&self.node, node)
     }
 }
 

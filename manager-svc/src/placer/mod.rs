@@ -9,6 +9,7 @@ mod claims;
 mod known;
 mod status;
 mod stream;
+mod work;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(crate) use self::claims::keep_claims;
 use self::known::Known;
 pub use self::status::SchedulerStatus;
 use self::stream::{PlaceStream, StreamError};
+use self::work::Budget;
 use crate::commands::{self, PlacementReport, PreemptionReport};
 use crate::contacts::Contacts;
 use crate::metrics;
@@ -59,10 +61,17 @@ impl Placer {
     /// Runs until shutdown.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let mut backoff = Backoff::new(REDIAL.0, REDIAL.1);
+        let mut budget = Budget::default();
         while !shutdown.is_triggered() {
             for (index, address) in self.addresses.iter().enumerate() {
-                let Some(outcome) = shutdown.or_stop(self.serve_stream(address, &mut backoff)).await else { return };
+                let Some(outcome) = shutdown.or_stop(self.serve_stream(address, &mut backoff, &mut budget)).await
+                else {
+                    return;
+                };
                 let Err(problem) = outcome;
+                if matches!(problem, StreamError::Timeout) {
+                    budget.was_late();
+                }
                 self.note_lost(address, &problem);
                 // Only when none is left, so that waiting tasks are not told of what passes in a moment.
                 if index + 1 == self.addresses.len()
@@ -91,7 +100,12 @@ impl Placer {
     }
 
     /// Dials a scheduler and places tasks until the stream breaks.
-    async fn serve_stream(&self, address: &str, backoff: &mut Backoff) -> Result<Infallible, StreamError> {
+    async fn serve_stream(
+        &self,
+        address: &str,
+        backoff: &mut Backoff,
+        budget: &mut Budget,
+    ) -> Result<Infallible, StreamError> {
         self.status.send_modify(|status| address.clone_into(&mut status.address));
         let mut state_changes = self.writer.watch();
         let mut known = Known::default();
@@ -115,10 +129,11 @@ impl Placer {
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         loop {
             let state = Arc::clone(&state_changes.borrow_and_update());
-            let batch = self.gather(&state, &mut session).await?;
+            let batch = self.gather(&state, &mut session, *budget).await?;
             self.tell_held(batch.held).await;
             if !batch.groups.is_empty() {
                 self.place(&state, batch.groups, &mut session).await?;
+                budget.was_in_time();
                 continue;
             }
             let now = self.clock.now();
@@ -136,7 +151,7 @@ impl Placer {
     }
 
     /// What may be placed now; tells the scheduler of nodes that changed, if there is anything to place.
-    async fn gather(&self, state: &ClusterState, session: &mut Session) -> Result<Batch, StreamError> {
+    async fn gather(&self, state: &ClusterState, session: &mut Session, budget: Budget) -> Result<Batch, StreamError> {
         let now = self.clock.now();
         if state.placeable(now).next().is_none() {
             return Ok(Batch::default());
@@ -149,7 +164,7 @@ impl Placer {
         if !delta.upserted.is_empty() || !delta.removed.is_empty() {
             session.stream.send_delta(&delta).await?;
         }
-        Ok(session.queue.gather(state, now, &session.algorithms))
+        Ok(session.queue.gather(state, now, &session.algorithms, budget))
     }
 
     /// Has one batch placed and commits the answer.
@@ -159,6 +174,9 @@ impl Placer {
         for (group, answer) in groups.iter().zip(&answers) {
             let resolved = resolve(group, answer);
             session.known.placed(&group.request.requirements, &resolved.placements);
+            for order in &resolved.preemptions {
+                session.known.claimed(order.node_id);
+            }
             if resolved.placements.len() < group.keys.len() {
                 session.queue.block(group, &answer.unplaced_reason);
             }

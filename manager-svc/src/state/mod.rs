@@ -164,6 +164,12 @@ impl ClusterState {
         self.node_names.values().filter_map(|node_id| self.nodes.get(node_id))
     }
 
+    /// How many nodes there are.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Nodes after a name, by name.
     pub fn nodes_after(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<Node>> {
         use std::ops::Bound::{Excluded, Unbounded};

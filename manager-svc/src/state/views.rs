@@ -1,12 +1,14 @@
 //! What placement needs to know of tasks and nodes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use davit_core::id::{NodeId, TaskId};
 use davit_core::node::{Node, NodeStats};
 use davit_core::placement::{
-    Mark, NodeView, PlacedTask, PlacementRequest, Preferences, RecentFailures, Requirements, count_up,
+    MAX_RECENT_FAILURES, Mark, NodeView, PlacedTask, PlacementRequest, Preferences, RecentFailures, Requirements,
+    count_up,
 };
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
@@ -121,7 +123,7 @@ impl ClusterState {
     }
 
     /// Tasks on a node that matter least, at most `limit`: the lowest priority first, then those that run shortest. Only
-    /// those of a priority below `below`, and none that is being stopped.
+    /// those of a priority below `below`. And all that are being stopped, whatever their priority.
     #[must_use]
     pub fn placed_tasks(&self, node_id: NodeId, below: Option<i32>, limit: usize, now: Timestamp) -> Vec<PlacedTask> {
         let matters_less = |task: &&Arc<Task>| below.is_none_or(|below| task.spec.placement.priority < below);
@@ -132,13 +134,20 @@ impl ClusterState {
             .map(|task| (task.spec.placement.priority, running_secs(task, now), task))
             .collect();
         tasks.sort_unstable_by_key(|(priority, running_secs, task)| (*priority, *running_secs, task.task_id));
+        let ending = self.ending_on(node_id).map(|task| (task.spec.placement.priority, 0, task));
         let placed = |(priority, running_secs, task): (i32, u64, &Arc<Task>)| PlacedTask {
             task_id: task.task_id,
             requirements: self.held_by(task),
             priority,
             running_secs,
+            is_ending: is_stopping(task),
         };
-        tasks.into_iter().take(limit).map(placed).collect()
+        tasks.into_iter().take(limit).chain(ending).map(placed).collect()
+    }
+
+    /// Tasks on a node that are being stopped: their room becomes free.
+    pub fn ending_on(&self, node_id: NodeId) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks_on(node_id).filter(|task| is_stopping(task))
     }
 
     /// Grows whenever other marks are counted on nodes than before.
@@ -159,6 +168,9 @@ pub(crate) fn recent_failures<'a>(tasks: impl IntoIterator<Item = &'a Task>, now
             None => failures.push(RecentFailures { node_id, count: 1 }),
         }
     }
+    // Where most failed counts most; the rest of very many nodes is not worth telling.
+    failures.sort_unstable_by_key(|one| (Reverse(one.count), one.node_id));
+    failures.truncate(MAX_RECENT_FAILURES);
     failures.sort_unstable();
     failures
 }

@@ -151,8 +151,8 @@ fn placed_tasks_from_proto(
         if !ids.insert(task_id) {
             violations.add(field(&path, "task_id"), format!("{task_id} is given twice"));
         }
-        let v1::PlacedTask { priority, running_secs, .. } = task;
-        read.push(PlacedTask { task_id, requirements, priority, running_secs });
+        let v1::PlacedTask { priority, running_secs, is_ending, .. } = task;
+        read.push(PlacedTask { task_id, requirements, priority, running_secs, is_ending });
     }
     read
 }
@@ -163,6 +163,7 @@ fn placed_task_to_proto(task: &PlacedTask) -> v1::PlacedTask {
         requirements: Some(requirements_to_proto(&task.requirements)),
         priority: task.priority,
         running_secs: task.running_secs,
+        is_ending: task.is_ending,
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::constraint::Attribute;
 use davit_core::placement::{
-    Affinity, HostPort, MAX_WEIGHT, Mark, MaxPerNode, Preferences, RecentFailures, Requirements, SpreadOver,
+    Affinity, HostPort, MAX_RECENT_FAILURES, MAX_WEIGHT, Mark, MaxPerNode, Preferences, RecentFailures, Requirements,
+    SpreadOver,
 };
 use davit_core::validate::Violations;
 
@@ -24,8 +25,6 @@ const MAX_AFFINITIES: usize = 16;
 const MAX_SPREADS: usize = 4;
 /// How much spreading over an attribute weighs unless it is said.
 const DEFAULT_SPREAD_WEIGHT: u32 = 50;
-/// On how many nodes a task may have failed lately. A task remembers less.
-const MAX_RECENT_FAILURES: usize = 64;
 /// How many marks a node may count.
 const MAX_MARK_COUNTS: usize = 100_000;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use davit_core::id::NodeId;
+use davit_core::id::{NodeId, TaskId};
 use davit_core::node::NodeState;
 use davit_core::placement::{NodeView, Requirements, Summary};
 use davit_core::resources::Resources;
@@ -199,34 +199,32 @@ impl Mirror {
 
     /// Deducts one task from the node at a position.
     pub(super) fn reserve(&mut self, at: usize, requirements: &Requirements) {
-        let node = &mut self.nodes[at];
-        self.refusing -= usize::from(!node.refused.is_empty());
-        node.reserve(requirements);
-        self.refusing += usize::from(!node.refused.is_empty());
-        self.last_placed = Some(node.node_id);
+        self.change(at, |node| node.reserve(requirements));
+        self.last_placed = Some(self.nodes[at].node_id);
         self.placed_since_layout += 1;
-        self.facts = None;
-        self.update_table(at);
     }
 
     /// Gives back one task that [`Self::reserve`] deducted.
     pub(super) fn release(&mut self, at: usize, requirements: &Requirements) {
+        self.change(at, |node| node.release(requirements));
+    }
+
+    /// Keeps room on a node for a task that waits there for others to end; these victims are stopped for it.
+    pub(super) fn claim(&mut self, node_id: NodeId, requirements: &Requirements, victims: &[TaskId]) {
+        let Ok(at) = self.position(node_id) else { return };
+        for task in self.nodes[at].tasks.iter_mut().filter(|task| victims.contains(&task.task_id)) {
+            task.is_ending = true;
+        }
+        // What is told of the node counts both, until the victims have ended.
+        self.change(at, |node| node.reserve(requirements));
+    }
+
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut NodeView)) {
         let node = &mut self.nodes[at];
         self.refusing -= usize::from(!node.refused.is_empty());
-        node.release(requirements);
+        change(node);
         self.refusing += usize::from(!node.refused.is_empty());
         self.facts = None;
-        self.update_table(at);
-    }
-
-    /// Forgets tasks that were named as victims, so that no other task counts on their room.
-    pub(super) fn forget_tasks(&mut self, node_id: NodeId, victims: &[davit_core::id::TaskId]) {
-        if let Ok(at) = self.position(node_id) {
-            self.nodes[at].tasks.retain(|task| !victims.contains(&task.task_id));
-        }
-    }
-
-    fn update_table(&mut self, at: usize) {
         if self.is_laid_out {
             self.table.update(at, &self.nodes[at]);
         }

@@ -1,6 +1,6 @@
 //! All three steps for a whole batch of groups.
 
-use davit_core::id::{NodeId, TaskId};
+use davit_core::id::NodeId;
 use davit_core::placement::PlacementRequest;
 
 use super::algorithms::spread::shares;
@@ -132,18 +132,12 @@ fn conclude(placer: &mut Placer<'_>, group: &Group, mut runs: Vec<Run>, seed: u6
     if unplaced > 0 && group.request.may_preempt && !group.all_or_nothing {
         preemptions = preempt::plan(&group.request, unplaced, placer.mirror().nodes(), seed);
         for Preemption { node_id, victims, .. } in &preemptions {
-            placer.forget_tasks(*node_id, victims);
+            placer.mirror_mut().claim(*node_id, requirements, victims);
         }
     }
     let nodes = placer.mirror().nodes();
     let runs = runs.into_iter().map(|Run { at, count }| (nodes[at].node_id, count)).collect();
     GroupPlacement { group_id: group.group_id.clone(), runs, unplaced, reason, preemptions }
-}
-
-impl Placer<'_> {
-    fn forget_tasks(&mut self, node_id: NodeId, victims: &[TaskId]) {
-        self.mirror_mut().forget_tasks(node_id, victims);
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use std::fmt;
 pub use self::filter::{Filter, FilterVerdict, Misfit, fits, misfits, verdicts};
 pub use self::mark::{Mark, ParseMarkError};
 pub use self::ports::{PortRange, PortRangeError};
-pub use self::preference::{Affinity, MAX_WEIGHT, PlacementRequest, Preferences, RecentFailures, SpreadOver};
+pub use self::preference::{
+    Affinity, MAX_RECENT_FAILURES, MAX_WEIGHT, PlacementRequest, Preferences, RecentFailures, SpreadOver,
+};
 pub use self::summary::Summary;
 use crate::constraint::{Constraint, NodeAttributes};
 use crate::id::{NodeId, TaskId};
@@ -170,6 +172,8 @@ pub struct PlacedTask {
     pub priority: i32,
     /// How long it runs, in seconds: what would be lost with it.
     pub running_secs: u64,
+    /// Whether it is being stopped: its room becomes free whatever is decided.
+    pub is_ending: bool,
 }
 
 /// All that placement needs to know of a node.

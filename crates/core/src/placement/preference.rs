@@ -7,6 +7,9 @@ use crate::placement::Mark;
 /// The most that a preference may weigh.
 pub const MAX_WEIGHT: i32 = 100;
 
+/// Of so many nodes on which a task failed lately the scheduler is told.
+pub const MAX_RECENT_FAILURES: usize = 64;
+
 /// Likes or dislikes nodes that satisfy an expression.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Affinity {

@@ -163,7 +163,7 @@ impl Cluster {
         let less_important = || self.state.placed_tasks(node_id(node), priority, usize::MAX, self.now);
         let victims = match victims {
             Some(picks) => picks.into_iter().map(|pick| self.picked(pick).task_id).collect(),
-            None => less_important().into_iter().map(|task| task.task_id).collect(),
+            None => less_important().into_iter().filter(|task| !task.is_ending).map(|task| task.task_id).collect(),
         };
         PreemptionOrder { key, node_id: node_id(node), victims, unplaced_reason: "all is full".to_owned() }
     }

@@ -13,7 +13,7 @@ fn algorithms() -> Algorithms {
 }
 
 fn gather(queue: &mut Queue, cluster: &Cluster) -> Batch {
-    queue.gather(&cluster.state, cluster.now, &algorithms())
+    queue.gather(&cluster.state, cluster.now, &algorithms(), Budget::default())
 }
 
 fn counts(batch: &Batch) -> Vec<usize> {
@@ -113,4 +113,21 @@ fn an_answer_is_dealt_out_in_the_order_of_waiting_and_never_beyond_what_was_aske
     let too_much = Answer { runs: vec![(node_id(1), 9)], preemptions: vec![preemption], ..answer };
     let resolved = resolve(&group, &too_much);
     assert_eq!((resolved.placements.len(), resolved.preemptions.len(), resolved.unplaced.len()), (4, 0, 0));
+}
+
+#[test]
+fn a_batch_asks_for_no_more_than_the_scheduler_can_answer_in_time() {
+    let mut cluster = Cluster::new(3);
+    for number in 0..50 {
+        let mut spec = of_priority(1);
+        spec.resources.reservation.memory_bytes = 1 + number;
+        cluster.create(spec);
+    }
+    let mut small = Budget::default();
+    for _ in 0..30 {
+        small.was_late();
+    }
+    let gather = |budget| Queue::default().gather(&cluster.state, cluster.now, &algorithms(), budget).groups.len();
+    assert_eq!(gather(Budget::default()), 50);
+    assert!((1..10).contains(&gather(small)), "{}", gather(small));
 }

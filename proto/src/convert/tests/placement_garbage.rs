@@ -147,6 +147,7 @@ fn node(wild: Wildness) -> impl Strategy<Value = v1::PlacementNode> {
             requirements,
             priority,
             running_secs,
+            ..Default::default()
         });
     let amounts = (resources(wild, &[0, 8000]), resources(wild, &[0, 100]), option::of(stats));
     let ports = (vec(host_port(wild), 0..2), option::of(range), any::<u32>());

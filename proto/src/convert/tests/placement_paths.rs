@@ -34,7 +34,12 @@ fn requirements() -> v1::PlacementRequirements {
 }
 
 fn placed(task_id: &str) -> v1::PlacedTask {
-    v1::PlacedTask { task_id: task_id.to_owned(), requirements: Some(requirements()), priority: 0, running_secs: 1 }
+    v1::PlacedTask {
+        task_id: task_id.to_owned(),
+        requirements: Some(requirements()),
+        running_secs: 1,
+        ..Default::default()
+    }
 }
 
 #[test]

@@ -126,9 +126,15 @@ fn preferences() -> impl Strategy<Value = Preferences> {
 }
 
 fn placed_task() -> impl Strategy<Value = PlacedTask> {
-    (id(), requirements(), -1000..=1000, any::<u64>()).prop_map(|(task_id, requirements, priority, running_secs)| {
-        PlacedTask { task_id: TaskId(task_id), requirements, priority, running_secs }
-    })
+    (id(), requirements(), -1000..=1000, any::<u64>(), any::<bool>()).prop_map(
+        |(task_id, requirements, priority, running_secs, is_ending)| PlacedTask {
+            task_id: TaskId(task_id),
+            requirements,
+            priority,
+            running_secs,
+            is_ending,
+        },
+    )
 }
 
 fn port_range() -> impl Strategy<Value = PortRange> {

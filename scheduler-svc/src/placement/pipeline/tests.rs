@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use davit_core::id::TaskId;
 use davit_core::node::NodeState;
-use davit_core::placement::{Affinity, Mark, NodeView, SpreadOver, Summary, fits};
+use davit_core::placement::{Affinity, Mark, NodeView, PlacedTask, Requirements, SpreadOver, Summary, fits};
 use davit_core::resources::Resources;
 use davit_core::spec::PortProtocol;
 use proptest::prelude::*;
@@ -14,7 +15,9 @@ use crate::placement::explain::explain;
 use crate::placement::pick::pick;
 use crate::placement::preferences::PreferenceTerms;
 use crate::placement::steps::full_score;
-use crate::placement::test_support::{any_cluster, any_group, any_groups, find, group, node, node_id, on, stats};
+use crate::placement::test_support::{
+    any_cluster, any_group, any_groups, find, group, node, node_id, on, requirements, stats,
+};
 
 fn counts(placement: &GroupPlacement) -> Vec<u32> {
     placement.runs.iter().map(|(_, count)| *count).collect()
@@ -45,6 +48,35 @@ fn a_later_group_sees_what_an_earlier_one_took() {
     assert_eq!((placed[0].unplaced, placed[1].unplaced), (0, 1));
     assert_eq!(placed[1].reason.as_deref(), Some("fits 0 of 1 node: 1 lacks cpu"));
     assert_eq!(place(&mut mirror, &[large], 1)[0].unplaced, 1);
+}
+
+#[test]
+fn room_that_is_made_for_a_task_is_not_given_to_a_less_important_one() {
+    let mut full = node(1);
+    // 3 cores are free; the important task needs 5, and one victim.
+    let held = Requirements { reservation: Resources { cpu_millis: 5000, ..Resources::ZERO }, ..requirements() };
+    full.reserve(&held);
+    full.tasks.push(PlacedTask {
+        task_id: TaskId(uuid::Uuid::from_u128(1)),
+        requirements: held,
+        priority: 0,
+        running_secs: 0,
+        is_ending: false,
+    });
+    let wants = |group_id: &str, priority: i32, cpu_millis: u64| {
+        let mut group = Group { group_id: group_id.to_owned(), ..group(1, &Spread) };
+        group.request.requirements.reservation.cpu_millis = cpu_millis;
+        group.request.priority = priority;
+        group.request.may_preempt = true;
+        group
+    };
+    let groups = [wants("important", 9, 5000), wants("next", 8, 3000), wants("small", -5, 2000)];
+    let mut mirror = Mirror::new(vec![full]);
+    let placed = place(&mut mirror, &groups, 1);
+    let preemptions = |at: usize| placed[at].preemptions.iter().map(|one| one.victims.len()).collect::<Vec<_>>();
+    assert_eq!((preemptions(0), preemptions(1)), (vec![1], vec![0]), "what the victim leaves is enough for both");
+    assert_eq!((placed[2].unplaced, preemptions(2)), (1, vec![]), "it would be in their way");
+    assert!(mirror.nodes()[0].tasks[0].is_ending);
 }
 
 /// The book's code drops a task for which there is no candidate.

@@ -3,7 +3,7 @@
 //! `search` looks at one node, [`plan`] at all of them. What holds, and is tested:
 //! - no task of equal or higher priority is ever a victim;
 //! - when the victims have ended, the task fits on the node, by every filter;
-//! - none of the victims could be spared;
+//! - none of the victims could be spared, and room that becomes free anyway is used first;
 //! - on nodes with up to [`search::EXACT_CANDIDATES`] tasks that may be stopped no cheaper set exists. On fuller ones the
 //!   set is found greedily: its most important victim is still the least important possible, the rest is a good guess.
 //!
@@ -59,7 +59,7 @@ pub(super) struct Victims {
 pub struct Preemption {
     /// Where.
     pub node_id: NodeId,
-    /// Which tasks must be stopped, the least important first.
+    /// Which tasks must be stopped, the least important first. Empty where room is used that becomes free anyway.
     pub victims: Vec<TaskId>,
     /// For people: `stops 2 tasks of priority 0 to 10 on node-3`.
     pub reason: String,
@@ -68,8 +68,9 @@ pub struct Preemption {
 /// Makes room for up to `count` tasks that nothing fits for, one after the other: each goes to the node where it costs least;
 /// of nodes that cost the same a hash of seed and node id decides, so the order in which nodes are given does not matter.
 ///
-/// Room that an earlier preemption frees and its task does not use is used by the next ones first; for these nothing is
-/// stopped, and nothing is told. So there may be fewer preemptions than tasks that get room.
+/// Room that becomes free anyway, since tasks there are being stopped, is used first: also what an earlier preemption frees
+/// and its task does not use. Every task that gets room is told of, those for which nothing more is stopped too, so that the
+/// room can be kept for each.
 ///
 /// Nodes are visited once; after that only the one that was used last is looked at again.
 #[must_use]
@@ -95,13 +96,11 @@ pub(super) fn plan(request: &PlacementRequest, count: u32, nodes: &[NodeView], s
             continue;
         };
         served += 1;
-        if !victims.task_ids.is_empty() {
-            preemptions.push(Preemption {
-                node_id: case.node_id(),
-                reason: reason(&case, &victims),
-                victims: victims.task_ids.clone(),
-            });
-        }
+        preemptions.push(Preemption {
+            node_id: case.node_id(),
+            reason: reason(&case, &victims),
+            victims: victims.task_ids.clone(),
+        });
         if let Some(case) = case.after(&victims) {
             offers.push(Reverse(Offer::of(case, seed)));
         }
@@ -162,6 +161,9 @@ fn hash(seed: u64, node_id: NodeId) -> u64 {
 
 fn reason(case: &Case<'_>, victims: &Victims) -> String {
     let count = victims.task_ids.len();
+    if count == 0 {
+        return format!("uses room that becomes free on {}", case.node_name());
+    }
     let noun = if count == 1 { "task" } else { "tasks" };
     let (lowest, highest) = (case.lowest_priority(&victims.task_ids), victims.cost.highest_priority);
     let priorities = if lowest == highest { highest.to_string() } else { format!("{lowest} to {highest}") };

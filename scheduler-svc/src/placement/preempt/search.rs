@@ -14,7 +14,7 @@ use super::{Cost, Victims};
 pub(super) const EXACT_CANDIDATES: usize = 12;
 
 /// The cheapest tasks of lower priority whose end makes a task fit on a node, by [`Cost`]; of equal costs the lowest ids.
-/// Empty where it fits as it is; `None` where no end of such tasks helps, or where another filter fails.
+/// Empty where it fits as soon as the tasks that are ending have ended; `None` where no end of such tasks helps, or where another filter fails.
 #[cfg(test)]
 pub(super) fn cheapest(requirements: &Requirements, priority: i32, node: &NodeView) -> Option<Victims> {
     Case::new(requirements, priority, node)?.cheapest()
@@ -37,15 +37,22 @@ pub(super) struct Case<'a> {
 impl<'a> Case<'a> {
     /// `None` where no end of a task helps.
     pub(super) fn new(requirements: &'a Requirements, priority: i32, node: &'a NodeView) -> Option<Self> {
-        // What no end of a task gives: the node's nature, and tasks that are needed.
-        let unchangeable = Filter::STATIC.into_iter().chain([Filter::TaskAffinity]);
-        if !unchangeable.into_iter().all(|filter| filter.check(requirements, node)) {
+        if !Filter::STATIC.iter().all(|filter| filter.check(requirements, node)) {
             return None;
         }
-        let mut candidates: Vec<_> = node.tasks.iter().filter(|task| task.priority < priority).collect();
+        let (ending, staying): (Vec<_>, Vec<_>) = node.tasks.iter().partition(|task| task.is_ending);
+        let mut probe = probe(requirements, node);
+        for task in ending {
+            probe.release(&task.requirements);
+        }
+        // No end of a task gives one that is needed.
+        if !Filter::TaskAffinity.check(requirements, &probe) {
+            return None;
+        }
+        let mut candidates: Vec<_> = staying.into_iter().filter(|task| task.priority < priority).collect();
         candidates.sort_by_key(|task| importance(task));
         candidates.dedup_by_key(|task| task.task_id);
-        Self { requirements, node, probe: probe(requirements, node), candidates, least: 0 }.with_least()
+        Self { requirements, node, probe, candidates, least: 0 }.with_least()
     }
 
     /// Finds the lowest level of priority up to which stopping everything helps.

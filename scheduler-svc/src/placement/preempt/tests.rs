@@ -22,7 +22,7 @@ fn cores(cores: u64) -> Requirements {
 /// Puts a task of a priority on a node.
 fn put(node: &mut NodeView, number: u64, priority: i32, running_secs: u64, requirements: Requirements) {
     node.reserve(&requirements);
-    node.tasks.push(PlacedTask { task_id: task_id(number), requirements, priority, running_secs });
+    node.tasks.push(PlacedTask { task_id: task_id(number), requirements, priority, running_secs, is_ending: false });
 }
 
 fn request(requirements: Requirements, priority: i32) -> PlacementRequest {
@@ -147,10 +147,11 @@ fn room_that_is_left_over_is_used_before_more_is_stopped() {
     put(&mut nodes[0], 1, 0, 0, cores(8));
     put(&mut nodes[1], 2, 3, 0, cores(7));
     put(&mut nodes[1], 3, -4, 0, cores(1));
-    // Two on the first node for one preemption; the third needs both of the second node.
+    // Two on the first node for one preemption; the third needs both of the second node. Room is kept for each.
     let preemptions = plan(&request(cores(4), 10), 3, &nodes, 0);
     let told: Vec<_> = preemptions.iter().map(|one| (one.node_id, one.victims.clone())).collect();
-    assert_eq!(told, [(node_id(1), ids(&[1])), (node_id(2), ids(&[2]))]);
+    assert_eq!(told, [(node_id(1), ids(&[1])), (node_id(1), ids(&[])), (node_id(2), ids(&[2]))]);
+    assert_eq!(preemptions[1].reason, "uses room that becomes free on node-1");
     let both = plan(&request(cores(8), 10), 2, &nodes, 0);
     assert_eq!(both[1].reason, "stops 2 tasks of priority -4 to 3 on node-2");
 }
@@ -179,34 +180,49 @@ fn thousands_of_full_nodes_are_looked_at_in_little_time() {
         node.reserved.cpu_millis = node.allocatable.cpu_millis;
     }
     let preemptions = plan(&request(cores(1), 10), 200, &nodes, 3);
-    assert!(preemptions.len() > 100);
-    assert!(preemptions.iter().all(|one| !one.victims.is_empty()));
+    assert_eq!(preemptions.len(), 200);
+    assert!(preemptions.iter().filter(|one| !one.victims.is_empty()).count() > 100);
+}
+
+#[test]
+fn room_of_tasks_that_are_being_stopped_is_used_before_more_is_stopped() {
+    let mut nodes = vec![node(1), node(2)];
+    put(&mut nodes[0], 1, 0, 0, cores(8));
+    put(&mut nodes[1], 2, 99, 0, cores(8));
+    nodes[1].tasks[0].is_ending = true;
+    // Room for one of them is kept already.
+    nodes[1].reserve(&cores(3));
+    let preemptions = plan(&request(cores(3), 10), 2, &nodes, 0);
+    let told: Vec<_> = preemptions.iter().map(|one| (one.node_id, one.victims.clone())).collect();
+    assert_eq!(told, [(node_id(2), ids(&[])), (node_id(1), ids(&[1]))]);
 }
 
 /// A node whose tasks are all known, beside what `any_node` has.
 fn any_full_node(number: u64, most: usize) -> impl Strategy<Value = NodeView> {
-    let task = (any_requirements(), 0..4_i32, 0..3_u64);
+    let task = (any_requirements(), 0..4_i32, 0..3_u64, prop::bool::weighted(0.15));
     (any_node(number), prop::collection::vec(task, 0..=most)).prop_map(move |(mut node, tasks)| {
         node.reserved = Resources::ZERO;
         node.state = davit_core::node::NodeState::Ready;
         node.cordoned = false;
-        for (at, (requirements, priority, running_secs)) in (0..).zip(tasks) {
+        for (at, (requirements, priority, running_secs, is_ending)) in (0..).zip(tasks) {
             let roomy = Requirements { needs: Vec::new(), constraints: Vec::new(), ..requirements.clone() };
             if fits(&Requirements { runtime: *node.runtimes.first().unwrap(), ..roomy }, &node) {
                 put(&mut node, number * 100 + at, priority, running_secs, requirements);
+                node.tasks.last_mut().unwrap().is_ending = is_ending;
             }
         }
         node
     })
 }
 
-/// The node without some of its tasks.
+/// The node without some of its tasks, and without those that are ending.
 fn without(node: &NodeView, task_ids: &[TaskId]) -> NodeView {
     let mut left = node.clone();
-    for task in node.tasks.iter().filter(|task| task_ids.contains(&task.task_id)) {
+    let goes = |task: &PlacedTask| task.is_ending || task_ids.contains(&task.task_id);
+    for task in node.tasks.iter().filter(|task| goes(task)) {
         left.release(&task.requirements);
     }
-    left.tasks.retain(|task| !task_ids.contains(&task.task_id));
+    left.tasks.retain(|task| !goes(task));
     left
 }
 
@@ -223,7 +239,8 @@ fn cost_of(requirements: &Requirements, node: &NodeView, task_ids: &[TaskId]) ->
 
 /// The least cost of all sets.
 fn brute_force(requirements: &Requirements, priority: i32, node: &NodeView) -> Option<(i32, i64, usize, u64)> {
-    let lower: Vec<_> = node.tasks.iter().filter(|task| task.priority < priority).map(|task| task.task_id).collect();
+    let lower = node.tasks.iter().filter(|task| task.priority < priority && !task.is_ending);
+    let lower: Vec<_> = lower.map(|task| task.task_id).collect();
     let subset = |bits: u32| -> Vec<_> {
         (0..).zip(&lower).filter(|(at, _)| bits >> at & 1 == 1).map(|(_, task_id)| *task_id).collect()
     };
@@ -259,7 +276,7 @@ proptest! {
         if let Some(victims) = cheapest(&wants, priority, &node) {
             for task_id in &victims.task_ids {
                 let task = node.tasks.iter().find(|task| task.task_id == *task_id).unwrap();
-                prop_assert!(task.priority < priority);
+                prop_assert!(task.priority < priority && !task.is_ending);
                 let others: Vec<_> = victims.task_ids.iter().filter(|one| *one != task_id).copied().collect();
                 prop_assert!(!fits(&wants, &without(&node, &others)));
             }
