@@ -42,7 +42,7 @@ async fn every_node_gets_a_verdict_with_every_reason() {
     let expected: [(_, _, Vec<(&str, &str)>); 3] = [
         (node_id(1), true, vec![]),
         (node_id(2), false, vec![("memory", "memory: needs 1.0 GiB, 1.0 MiB free")]),
-        (node_id(3), false, vec![("cordoned", "cordoned"), ("constraint", "constraint node.labels.zone == a")]),
+        (node_id(3), false, vec![("cordoned", "cordoned"), ("constraint", "constraint node.labels.zone == a: is b")]),
     ];
     assert_eq!(verdicts, expected);
     assert!(response.summary.starts_with("fits 1 of 3 nodes"), "{}", response.summary);

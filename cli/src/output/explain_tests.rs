@@ -75,8 +75,11 @@ fn four_nodes() -> Option<v1::PlacementExplanation> {
 
 #[test]
 fn a_waiting_task_is_explained_best_node_first() {
-    let answer =
-        v1::ExplainTaskResponse { task: Some(task(1, "web", v1::TaskState::Pending)), explanation: four_nodes() };
+    let answer = v1::ExplainTaskResponse {
+        task: Some(task(1, "web", v1::TaskState::Pending)),
+        explanation: four_nodes(),
+        ..Default::default()
+    };
     insta::assert_snapshot!(explained_task(&answer, PLAIN, plain()));
 }
 
@@ -84,14 +87,17 @@ fn a_waiting_task_is_explained_best_node_first() {
 fn a_running_task_is_shown_where_it_is() {
     let mut running = running_task();
     running.status.get_or_insert_default().node_id = node_id(2);
-    let answer = v1::ExplainTaskResponse { task: Some(running), explanation: four_nodes() };
+    let answer = v1::ExplainTaskResponse { task: Some(running), explanation: four_nodes(), ..Default::default() };
     insta::assert_snapshot!(explained_task(&answer, PLAIN, plain()));
 }
 
 #[test]
 fn what_is_passed_is_shown_when_asked_for() {
-    let answer =
-        v1::ExplainTaskResponse { task: Some(task(1, "web", v1::TaskState::Pending)), explanation: four_nodes() };
+    let answer = v1::ExplainTaskResponse {
+        task: Some(task(1, "web", v1::TaskState::Pending)),
+        explanation: four_nodes(),
+        ..Default::default()
+    };
     insta::assert_snapshot!(explained_task(&answer, ExplainView { all: false, wide: true }, plain()));
 }
 

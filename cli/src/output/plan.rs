@@ -90,6 +90,7 @@ mod tests {
             imbalance_after: 0.042,
             more: true,
             revision: 7,
+            note: "2 tasks stay where they are: binpack fills nodes".to_owned(),
         };
         insta::assert_snapshot!(plan(&shown, false, Palette::new(false)));
         let applied = plan(&shown, true, Palette::new(false));

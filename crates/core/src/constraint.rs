@@ -8,14 +8,16 @@
 //! operator   = "==" | "!=" | "<" | "<=" | ">" | ">="
 //! ```
 //!
-//! A bare `key` means `node.labels.key`. `<`, `<=`, `>` and `>=` compare numbers; a label that is not a number
-//! satisfies none of them. **An absent label satisfies only `!exists`**: in particular it does not satisfy `!=` or
-//! `not in`, since a forgotten label should never let a task onto a node.
+//! A bare `key` means `node.labels.key`. `node.arch` may be given as images call it: `amd64` is `x86_64`, `arm64` is `aarch64`.
+//! `<`, `<=`, `>` and `>=` compare numbers; a label that is not a number satisfies none of them. **An absent label satisfies
+//! only `!exists`**: in particular it does not satisfy `!=` or `not in`, since a forgotten label should never let a task onto a
+//! node.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::labels::NodeLabels;
+use crate::placement::machine_arch;
 
 /// The longest expression that is accepted, in bytes.
 pub const MAX_EXPRESSION_BYTES: usize = 512;
@@ -150,14 +152,17 @@ impl Constraint {
         let Some(actual) = actual else {
             return self.operator == Operator::NotExists;
         };
+        // Image platforms and machines call the same architecture by different names.
+        let is_arch = self.attribute == Attribute::Arch;
+        let is = |value: &str| value == actual || (is_arch && machine_arch(value) == machine_arch(actual));
         let first = self.values.first().map_or("", String::as_str);
         match self.operator {
             Operator::Exists => true,
             Operator::NotExists => false,
-            Operator::Equal => actual == first,
-            Operator::NotEqual => actual != first,
-            Operator::In => self.values.iter().any(|value| value == actual),
-            Operator::NotIn => self.values.iter().all(|value| value != actual),
+            Operator::Equal => is(first),
+            Operator::NotEqual => !is(first),
+            Operator::In => self.values.iter().any(|value| is(value)),
+            Operator::NotIn => !self.values.iter().any(|value| is(value)),
             Operator::Less => compare(actual, first, |a, b| a < b),
             Operator::LessOrEqual => compare(actual, first, |a, b| a <= b),
             Operator::Greater => compare(actual, first, |a, b| a > b),
@@ -168,7 +173,8 @@ impl Constraint {
 
 fn compare(actual: &str, wanted: &str, holds: impl Fn(f64, f64) -> bool) -> bool {
     match (actual.parse::<f64>(), wanted.parse::<f64>()) {
-        (Ok(actual), Ok(wanted)) => holds(actual, wanted),
+        // A label may say `inf`, which is no amount of anything.
+        (Ok(actual), Ok(wanted)) if actual.is_finite() => holds(actual, wanted),
         _ => false,
     }
 }
@@ -374,11 +380,15 @@ mod tests {
             "node.name == node-1",
             "node.os==linux",
             "node.arch in (x86_64,aarch64)",
+            "node.arch == amd64",
+            "node.arch not in (arm64)",
             "example.com/zone == a",
         ] {
             assert!(holds(satisfied), "{satisfied}");
         }
-        for unsatisfied in ["disk==hdd", "disk !exists", "cores > 8", "disk > 1", "disk not in (ssd)"] {
+        for unsatisfied in
+            ["disk==hdd", "disk !exists", "cores > 8", "disk > 1", "disk not in (ssd)", "node.arch != amd64"]
+        {
             assert!(!holds(unsatisfied), "{unsatisfied}");
         }
     }
@@ -389,6 +399,17 @@ mod tests {
             assert!(!holds(expression), "{expression}");
         }
         assert!(holds("gpu !exists"));
+    }
+
+    #[test]
+    fn only_amounts_are_compared() {
+        for value in ["inf", "NaN", "-inf", "many"] {
+            let labels = [("cores".to_owned(), value.to_owned())].into_iter().collect();
+            let node = NodeAttributes { name: "n", os: "linux", arch: "x86_64", labels: &labels };
+            for expression in ["cores > 1", "cores < 1", "cores >= 1", "cores <= 1"] {
+                assert!(!expression.parse::<Constraint>().unwrap().is_satisfied_by(node), "{value}: {expression}");
+            }
+        }
     }
 
     #[test]

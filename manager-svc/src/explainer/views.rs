@@ -39,11 +39,12 @@ pub(crate) fn fill_preemptible(state: &ClusterState, nodes: &mut [NodeView], pri
     }
 }
 
-/// Tells of every node which of its tasks may be moved: at most `max_per_node`, those whose move disturbs least.
+/// Tells of every node which of its tasks may be moved; of very many those whose move disturbs least. Those that name no
+/// algorithm were placed by the default.
 ///
 /// Not moved are tasks that are being stopped or restarted, those that have room kept on another node already, and those of
 /// nodes that are not in touch. What they hold stays counted on their node.
-pub(crate) fn fill_movable(state: &ClusterState, nodes: &mut [NodeView], max_per_node: usize, now: Timestamp) {
+pub(crate) fn fill_movable(state: &ClusterState, nodes: &mut [NodeView], default_algorithm: &str, now: Timestamp) {
     let movable_on = |node: &NodeView| -> Vec<&Arc<Task>> {
         match node.state {
             NodeState::Ready => state.tasks_on(node.node_id).filter(|task| is_movable(task)).collect(),
@@ -51,11 +52,11 @@ pub(crate) fn fill_movable(state: &ClusterState, nodes: &mut [NodeView], max_per
         }
     };
     let mut movable: Vec<_> = nodes.iter().map(movable_on).collect();
-    let max_per_node = max_per_node.min(fair_share(movable.iter().map(Vec::len), MAX_TOLD_TASKS));
+    let max_per_node = fair_share(movable.iter().map(Vec::len), MAX_TOLD_TASKS);
     for (node, tasks) in nodes.iter_mut().zip(&mut movable) {
         tasks.sort_by_cached_key(|task| (task.spec.placement.priority, running_secs(task, now), task.task_id));
         tasks.truncate(max_per_node);
-        node.tasks = tasks.iter().map(|task| placed_task(state, task, now)).collect();
+        node.tasks = tasks.iter().map(|task| placed_task(state, task, default_algorithm, now)).collect();
     }
 }
 
@@ -67,13 +68,17 @@ pub(crate) fn is_movable(task: &Task) -> bool {
 }
 
 /// The other node has to have what the task asks for: it gives it ports of its own.
-fn placed_task(state: &ClusterState, task: &Task, now: Timestamp) -> PlacedTask {
+fn placed_task(state: &ClusterState, task: &Task, default_algorithm: &str, now: Timestamp) -> PlacedTask {
+    let policy = &task.spec.placement;
+    let algorithm = if policy.algorithm.is_empty() { default_algorithm } else { &policy.algorithm };
     PlacedTask {
         task_id: task.task_id,
         requirements: state.requirements_of(&task.spec),
-        priority: task.spec.placement.priority,
+        priority: policy.priority,
         running_secs: running_secs(task, now),
         is_ending: false,
+        algorithm: algorithm.to_owned(),
+        affinities: policy.affinities.clone(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use davit_core::id::TaskId;
 use davit_core::placement::PlacementRequest;
+use davit_core::state::TaskState;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
 use davit_svc_kit::grpc::{ApiError, ErrorKind};
@@ -29,15 +30,32 @@ pub(super) async fn explain_task(
     let task_id = violations.finish(task_id)?;
     let state = api.writer.state();
     let task = state.task(task_id).ok_or_else(|| no_task(task_id))?;
-    let nodes = api.node_views(&state, Some(task));
+    let now = api.clock.now();
+    let mut nodes = api.node_views(&state, Some(task));
+    // What waits is asked for as the placer asks: with its gang, or with the tasks that may be stopped for it.
+    let waits = task.status.state == TaskState::Pending && task.claim.is_none();
+    let gang = task.gang_id.filter(|_| waits).map(|gang_id| state.waiting_of_gang(gang_id).count());
+    let mut asked = state.placement_request(task, now);
+    asked.may_preempt &= waits && gang.is_none();
+    if asked.may_preempt {
+        explainer::fill_preemptible(&state, &mut nodes, asked.priority, now);
+    }
+    let count = gang.map_or(1, |members| u32::try_from(members).unwrap_or(u32::MAX));
     let question = v1::ExplainRequest {
-        group: Some(group(state.placement_request(task, api.clock.now()), 1, api)?),
+        group: Some(group(asked, count, gang.is_some(), api)?),
         nodes: nodes.iter().map(convert::node_view_to_proto).collect(),
         seed: state.revision().0,
         max_nodes: request.max_nodes,
     };
-    let (explanation, _) = ask(api, question).await?;
-    Ok(v1::ExplainTaskResponse { task: Some(convert::task_to_proto(task)), explanation: Some(explanation) })
+    let (explanation, placement) = ask(api, question).await?;
+    Ok(v1::ExplainTaskResponse {
+        task: Some(convert::task_to_proto(task)),
+        explanation: Some(explanation),
+        runs: placement.runs,
+        unplaced_count: placement.unplaced_count,
+        unplaced_reason: placement.unplaced_reason,
+        preemptions: placement.preemptions,
+    })
 }
 
 /// Explains tasks of a spec that are not created.
@@ -60,6 +78,9 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
     let mut violations = Violations::new();
     let spec = convert::required(request.spec, "spec", &mut violations)
         .and_then(|spec| convert::task_spec_from_proto(spec, "spec", &mut violations));
+    if request.all_or_nothing && spec.as_ref().is_some_and(|spec| spec.placement.may_preempt) {
+        violations.add("all_or_nothing", "is not for a spec that may preempt");
+    }
     if request.count > MAX_COUNT {
         violations.add("count", format!("is at most {MAX_COUNT}"));
     }
@@ -80,7 +101,7 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
         explainer::fill_preemptible(state, &mut nodes, task.spec.placement.priority, now);
     }
     Ok(v1::ExplainRequest {
-        group: Some(group(state.placement_request(task, now), request.count.max(1), api)?),
+        group: Some(group(state.placement_request(task, now), request.count.max(1), request.all_or_nothing, api)?),
         nodes: nodes.iter().map(convert::node_view_to_proto).collect(),
         seed,
         max_nodes: request.max_nodes,
@@ -88,7 +109,12 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
 }
 
 /// The group as the placer would ask for it.
-fn group(mut request: PlacementRequest, count: u32, api: &Api) -> Result<v1::PlacementGroup, ApiError> {
+fn group(
+    mut request: PlacementRequest,
+    count: u32,
+    all_or_nothing: bool,
+    api: &Api,
+) -> Result<v1::PlacementGroup, ApiError> {
     if request.algorithm.is_empty() {
         let algorithms = api.scheduler.algorithms();
         if let Some(problem) = algorithms.problem_of("") {
@@ -96,7 +122,7 @@ fn group(mut request: PlacementRequest, count: u32, api: &Api) -> Result<v1::Pla
         }
         request.algorithm = algorithms.default_name().to_owned();
     }
-    let group = convert::PlacementGroup { group_id: "0".to_owned(), request, count, all_or_nothing: false };
+    let group = convert::PlacementGroup { group_id: "0".to_owned(), request, count, all_or_nothing };
     Ok(convert::placement_group_to_proto(&group))
 }
 

@@ -44,13 +44,14 @@ pub(super) async fn plan(api: &Api, request: v1::PlanRebalanceRequest) -> Result
         imbalance_after: answer.imbalance_after,
         more: answer.more,
         revision: state.revision().0,
+        note: answer.note,
     })
 }
 
 fn question(api: &Api, state: &ClusterState, max_moves: u32, min_gain: f64) -> v1::PlanMovesRequest {
     let mut nodes = api.node_views(state, None);
-    let max_per_node = usize::try_from(max_moves).unwrap_or(usize::MAX);
-    explainer::fill_movable(state, &mut nodes, max_per_node, api.clock.now());
+    let algorithms = api.scheduler.algorithms();
+    explainer::fill_movable(state, &mut nodes, algorithms.default_name(), api.clock.now());
     v1::PlanMovesRequest { nodes: nodes.iter().map(convert::node_view_to_proto).collect(), max_moves, min_gain }
 }
 

@@ -141,6 +141,8 @@ impl ClusterState {
             priority,
             running_secs,
             is_ending: is_stopping(task),
+            algorithm: String::new(),
+            affinities: Vec::new(),
         };
         tasks.into_iter().take(limit).chain(ending).map(placed).collect()
     }

@@ -13,8 +13,8 @@ use super::node::{node_stats_from_proto, node_stats_to_proto};
 use super::path::{FieldPath, field, item};
 use super::port::{port_range_from_proto, port_range_to_proto};
 use super::requirements::{
-    host_port_to_proto, host_ports_from_proto, mark_counts_from_proto, mark_counts_to_proto, preferences_from_proto,
-    preferences_to_proto, requirements_from_proto, requirements_to_proto,
+    affinities_from_proto, affinities_to_proto, host_port_to_proto, host_ports_from_proto, mark_counts_from_proto,
+    mark_counts_to_proto, preferences_from_proto, preferences_to_proto, requirements_from_proto, requirements_to_proto,
 };
 use super::resources::{node_resources_from_proto, resources_to_proto};
 use crate::v1;
@@ -151,8 +151,9 @@ fn placed_tasks_from_proto(
         if !ids.insert(task_id) {
             violations.add(field(&path, "task_id"), format!("{task_id} is given twice"));
         }
-        let v1::PlacedTask { priority, running_secs, is_ending, .. } = task;
-        read.push(PlacedTask { task_id, requirements, priority, running_secs, is_ending });
+        let affinities = affinities_from_proto(&task.affinities, &field(&path, "affinities"), violations);
+        let v1::PlacedTask { priority, running_secs, is_ending, algorithm, .. } = task;
+        read.push(PlacedTask { task_id, requirements, priority, running_secs, is_ending, algorithm, affinities });
     }
     read
 }
@@ -164,6 +165,8 @@ fn placed_task_to_proto(task: &PlacedTask) -> v1::PlacedTask {
         priority: task.priority,
         running_secs: task.running_secs,
         is_ending: task.is_ending,
+        algorithm: task.algorithm.clone(),
+        affinities: affinities_to_proto(&task.affinities),
     }
 }
 

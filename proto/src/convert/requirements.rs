@@ -183,7 +183,12 @@ pub(super) fn affinities_from_proto(
         if weight == 0 || !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&weight) {
             violations.add(field(&path, "weight"), format!("{weight} is not -{MAX_WEIGHT} to {MAX_WEIGHT} without 0"));
         }
-        read.extend(expression.map(|expression| Affinity { expression, weight }));
+        let Some(expression) = expression else { continue };
+        // Each is a term of its own, and called by its expression.
+        if read.iter().any(|one: &Affinity| one.expression == expression) {
+            violations.add(field(&path, "expression"), format!("{expression} is given twice; add up the weights"));
+        }
+        read.push(Affinity { expression, weight });
     }
     read
 }

@@ -52,6 +52,11 @@ pub fn task_groups_from_proto<'a>(
         let spec_path = field(&path, "spec");
         let spec = required(group.spec, spec_path, violations)
             .and_then(|spec| task_spec_from_proto(spec, spec_path, violations));
+        if group.all_or_nothing && spec.as_ref().is_some_and(|spec| spec.placement.may_preempt) {
+            let placement = field(&spec_path, "placement");
+            violations
+                .add(field(&placement, "may_preempt"), "is not for tasks that are placed all together or not at all");
+        }
         read.extend(spec.map(|spec| TaskGroup { spec, count, all_or_nothing: group.all_or_nothing }));
     }
     (violations.0.len() == before).then_some(read)

@@ -81,6 +81,7 @@ pub(super) fn moves(plan: MovePlan) -> v1::PlanMovesResponse {
         imbalance_before: plan.imbalance_before,
         imbalance_after: plan.imbalance_after,
         more: plan.more,
+        note: plan.note,
     }
 }
 

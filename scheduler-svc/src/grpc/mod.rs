@@ -85,8 +85,9 @@ fn score(request: v1::ScoreRequest) -> Result<v1::ScoreResponse, Violations> {
 fn explain(request: v1::ExplainRequest) -> Result<v1::ExplainResponse, Violations> {
     let mut violations = Violations::new();
     let group = convert::required(request.group, "group", &mut violations).and_then(|mut group| {
+        // Of one group there is nothing to tell apart.
         if group.group_id.is_empty() {
-            group.group_id.push_str("explained");
+            group.group_id.push('0');
         }
         place_session::group_from_proto(group, "group", &mut violations)
     });

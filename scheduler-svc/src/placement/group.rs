@@ -11,6 +11,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
+use davit_core::id::NodeId;
 use davit_core::placement::{Filter, NodeView, Requirements, Summary};
 use davit_core::resources::Resources;
 
@@ -75,13 +76,6 @@ impl<'m> Placer<'m> {
         runs
     }
 
-    /// Where the first task of the group goes, counting on all that come with it.
-    #[cfg(test)]
-    pub(super) fn place_first(&mut self, group: &Group) -> Option<usize> {
-        let runs = self.by_heap(group, 1);
-        runs.first().map(|run| run.at)
-    }
-
     /// Why the rest of the tasks could not be placed.
     pub(super) fn summary(&mut self, requirements: &Requirements) -> String {
         if needs_special_look(requirements, self.mirror) {
@@ -91,13 +85,14 @@ impl<'m> Placer<'m> {
         }
     }
 
-    /// Gives back what was placed.
-    pub(super) fn undo(&mut self, requirements: &Requirements, runs: &[Run]) {
+    /// Gives back what was placed since the turn was after this node.
+    pub(super) fn undo(&mut self, requirements: &Requirements, runs: &[Run], last_placed: Option<NodeId>) {
         for run in runs {
             for _ in 0..run.count {
                 self.mirror.release(run.at, requirements);
             }
         }
+        self.mirror.set_last_placed(last_placed);
     }
 
     /// The node at a place.

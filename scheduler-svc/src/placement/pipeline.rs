@@ -53,8 +53,7 @@ pub fn place(mirror: &mut Mirror, groups: &[Group], seed: u64) -> Vec<GroupPlace
 pub(super) fn place_one(mirror: &mut Mirror, group: &Group, seed: u64) -> GroupPlacement {
     let facts = mirror.facts();
     let mut placer = Placer::new(mirror, facts, std::slice::from_ref(group), seed);
-    let runs = placer.place(group);
-    conclude(&mut placer, group, runs, seed)
+    place_group(&mut placer, group, seed)
 }
 
 /// As [`place`], but asks before each group whether to go on. `None` when not; the mirror is of no use then.
@@ -74,8 +73,7 @@ pub(crate) fn place_while(
             if !go_on() {
                 return None;
             }
-            let runs = placer.place(&groups[at]);
-            placements[at] = Some(conclude(&mut placer, &groups[at], runs, seed));
+            placements[at] = Some(place_group(&mut placer, &groups[at], seed));
         }
         if packed.is_empty() {
             continue;
@@ -110,26 +108,35 @@ fn order(groups: &[Group], facts: &ClusterFacts) -> Vec<usize> {
     order.into_iter().map(|(at, _)| at).collect()
 }
 
-/// Makes the answer of what was placed: takes back a torn gang, and says why the rest was not.
-fn conclude(placer: &mut Placer<'_>, group: &Group, mut runs: Vec<Run>, seed: u64) -> GroupPlacement {
+/// Places one group; takes back a torn gang.
+fn place_group(placer: &mut Placer<'_>, group: &Group, seed: u64) -> GroupPlacement {
+    let last_placed = placer.mirror().last_placed();
+    let runs = placer.place(group);
+    let placed: u32 = runs.iter().map(|run| run.count).sum();
+    if placed == group.count || !group.all_or_nothing {
+        return conclude(placer, group, runs, seed);
+    }
+    let requirements = &group.request.requirements;
+    let summary = placer.summary(requirements);
+    placer.undo(requirements, &runs, last_placed);
+    let reason = format!("needs room for all {} at once, {placed} fit; after those, {summary}", group.count);
+    GroupPlacement {
+        group_id: group.group_id.clone(),
+        runs: Vec::new(),
+        unplaced: group.count,
+        reason: Some(reason),
+        preemptions: Vec::new(),
+    }
+}
+
+/// Makes the answer of what was placed: says why the rest was not, and where room can be made for it.
+fn conclude(placer: &mut Placer<'_>, group: &Group, runs: Vec<Run>, seed: u64) -> GroupPlacement {
     let requirements = &group.request.requirements;
     let placed: u32 = runs.iter().map(|run| run.count).sum();
-    let mut unplaced = group.count - placed.min(group.count);
-    let mut reason = None;
-    if unplaced > 0 {
-        let summary = placer.summary(requirements);
-        if group.all_or_nothing {
-            placer.undo(requirements, &runs);
-            runs.clear();
-            unplaced = group.count;
-            reason = Some(format!("needs room for all {} at once, {placed} fit; after those, {summary}", group.count));
-        } else {
-            reason = Some(summary);
-        }
-    }
+    let unplaced = group.count - placed.min(group.count);
+    let reason = (unplaced > 0).then(|| placer.summary(requirements));
     let mut preemptions = Vec::new();
-    // A gang is stopped for as a whole or not at all, which would take more than one task's victims.
-    if unplaced > 0 && group.request.may_preempt && !group.all_or_nothing {
+    if unplaced > 0 && group.request.may_preempt {
         preemptions = preempt::plan(&group.request, unplaced, placer.mirror().nodes(), seed);
         for Preemption { node_id, victims, .. } in &preemptions {
             placer.mirror_mut().claim(*node_id, requirements, victims);

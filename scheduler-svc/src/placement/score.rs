@@ -211,6 +211,8 @@ pub struct ClusterFacts {
     pub measured: bool,
     /// What an average node offers to tasks.
     pub mean_allocatable: Resources,
+    /// The least that any node offers, each dimension by itself; of nodes that offer something.
+    pub least_allocatable: Resources,
     /// What an average task on the nodes has reserved; nothing while there is none.
     pub typical_task: Resources,
 }
@@ -224,6 +226,9 @@ impl ClusterFacts {
             let sum: u128 = nodes.iter().map(|node| u128::from(amount(node))).sum();
             u64::try_from(sum / u128::from(count.max(1))).unwrap_or(u64::MAX)
         };
+        let least = |amount: fn(&Resources) -> u64| {
+            nodes.iter().map(|node| amount(&node.allocatable)).filter(|amount| *amount > 0).min().unwrap_or(0)
+        };
         let tasks = nodes.iter().map(|node| u64::from(node.task_count)).sum();
         let nodes_count = nodes.len() as u64;
         Self {
@@ -233,6 +238,11 @@ impl ClusterFacts {
                 cpu_millis: mean(|node| node.allocatable.cpu_millis, nodes_count),
                 memory_bytes: mean(|node| node.allocatable.memory_bytes, nodes_count),
                 disk_bytes: mean(|node| node.allocatable.disk_bytes, nodes_count),
+            },
+            least_allocatable: Resources {
+                cpu_millis: least(|size| size.cpu_millis),
+                memory_bytes: least(|size| size.memory_bytes),
+                disk_bytes: least(|size| size.disk_bytes),
             },
             typical_task: Resources {
                 cpu_millis: mean(|node| node.reserved.cpu_millis, tasks),

@@ -5,7 +5,7 @@ use davit_core::placement::{Misfit, NodeView, PlacementRequest, Requirements, Su
 
 use super::algorithms::round_robin::distance;
 use super::preferences::PreferenceTerms;
-use super::score::{Algorithm, ClusterFacts, Form, Score};
+use super::score::{Algorithm, ClusterFacts, Form, Score, finite};
 
 /// Which nodes could take a task, and why the others could not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,11 +91,11 @@ pub(super) fn full_score(
         form => (form.cost(&numbers, &factors), form.terms(&numbers, &factors)),
     };
     let terms = algorithm.term_names().iter().map(|name| (*name).to_owned()).zip(values);
-    let score = Score::new(cost, terms);
-    match preferences {
-        Some(preferences) => score.with(preferences.fixed_terms(node)).with(preferences.spread_terms(node)),
-        None => score,
-    }
+    let Some(preferences) = preferences else { return Score::new(cost, terms) };
+    // Summed up as groups are placed, not term by term: the last digits decide who wins.
+    let cost = finite(cost + preferences.fixed_cost(node)) + preferences.spread_cost(&preferences.values_of(node));
+    let preferred = preferences.fixed_terms(node).into_iter().chain(preferences.spread_terms(node));
+    Score::new(cost, terms.chain(preferred))
 }
 
 /// The algorithm's cost of one task on one node.

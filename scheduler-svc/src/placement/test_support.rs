@@ -5,9 +5,7 @@ use davit_core::id::NodeId;
 pub(crate) use davit_core::placement::test_support::{
     any_cluster, any_node, any_requirements, node, node_id, requirements, stats,
 };
-use davit_core::placement::{
-    Affinity, Mark, NodeView, PlacementRequest, Preferences, RecentFailures, Requirements, SpreadOver,
-};
+use davit_core::placement::{Affinity, Mark, PlacementRequest, Preferences, RecentFailures, Requirements, SpreadOver};
 use davit_core::resources::Resources;
 use proptest::prelude::*;
 
@@ -17,7 +15,9 @@ use super::score::{Algorithm, ClusterFacts};
 
 /// Facts of so many nodes like [`node`], on which nothing runs and nothing was measured.
 pub(crate) fn facts(node_count: usize) -> ClusterFacts {
-    ClusterFacts { node_count, measured: false, mean_allocatable: node(0).allocatable, typical_task: Resources::ZERO }
+    let size = node(0).allocatable;
+    let (mean_allocatable, least_allocatable) = (size, size);
+    ClusterFacts { node_count, measured: false, mean_allocatable, least_allocatable, typical_task: Resources::ZERO }
 }
 
 /// A request for nothing but these requirements.
@@ -85,9 +85,4 @@ pub(crate) fn any_groups() -> impl Strategy<Value = Vec<Group>> {
 /// How many tasks went to a node.
 pub(crate) fn on(runs: &[(NodeId, u32)], node_id: NodeId) -> u32 {
     runs.iter().find(|(id, _)| *id == node_id).map_or(0, |(_, count)| *count)
-}
-
-/// The node of an id.
-pub(crate) fn find(nodes: &mut [NodeView], node_id: NodeId) -> &mut NodeView {
-    nodes.iter_mut().find(|node| node.node_id == node_id).unwrap()
 }

@@ -105,7 +105,8 @@ async fn what_if(
             task_spec(args.spec, args.placement, first.into_iter().collect(), |key| std::env::var(key).ok())?
         }
     };
-    let request = v1::ExplainPlacementRequest { spec: Some(spec), count, overrides, max_nodes: ALL_NODES };
+    let request =
+        v1::ExplainPlacementRequest { spec: Some(spec), count, overrides, max_nodes: ALL_NODES, ..Default::default() };
     let answer = manager.cluster().explain_placement(call(request)).await;
     let answer = answer.map_err(|status| manager.error(status))?.into_inner();
     output.object(&answer, |palette| output::explained_placement(&answer, count, view, palette))?;

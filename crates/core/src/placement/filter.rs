@@ -146,7 +146,10 @@ impl Filter {
             Self::Constraint => {
                 let attributes = node.attributes();
                 let broken = requirements.constraints.iter().filter(|one| !one.is_satisfied_by(attributes));
-                failed.extend(broken.cloned().map(Misfit::Constraint));
+                failed.extend(broken.map(|constraint| Misfit::Constraint {
+                    constraint: constraint.clone(),
+                    actual: constraint.attribute.value_on(attributes).map(str::to_owned),
+                }));
             }
             Self::Platform => failed.push(Misfit::Platform {
                 needed: requirements.platform.clone(),
@@ -222,7 +225,12 @@ pub enum Misfit {
         free_bytes: u64,
     },
     /// It does not satisfy this constraint.
-    Constraint(Constraint),
+    Constraint {
+        /// Which.
+        constraint: Constraint,
+        /// What the node has instead; `None` for an absent label.
+        actual: Option<String>,
+    },
     /// It is another kind of machine.
     Platform {
         /// What the task needs.
@@ -267,7 +275,7 @@ impl Misfit {
             Self::Cpu { .. } => Filter::Cpu,
             Self::Memory { .. } => Filter::Memory,
             Self::Disk { .. } => Filter::Disk,
-            Self::Constraint(_) => Filter::Constraint,
+            Self::Constraint { .. } => Filter::Constraint,
             Self::Platform { .. } => Filter::Platform,
             Self::HostPortTaken(_) => Filter::HostPort,
             Self::DynamicPorts { .. } => Filter::DynamicPort,
@@ -289,7 +297,8 @@ impl fmt::Display for Misfit {
             }
             Self::Memory { needed_bytes, free_bytes } => write_bytes(f, "memory", *needed_bytes, *free_bytes),
             Self::Disk { needed_bytes, free_bytes } => write_bytes(f, "disk", *needed_bytes, *free_bytes),
-            Self::Constraint(constraint) => write!(f, "constraint {constraint}"),
+            Self::Constraint { constraint, actual: Some(actual) } => write!(f, "constraint {constraint}: is {actual}"),
+            Self::Constraint { constraint, actual: None } => write!(f, "constraint {constraint}: has no such label"),
             Self::Platform { needed, actual } => write!(f, "platform: needs {needed}, node is {actual}"),
             Self::HostPortTaken((protocol, port)) => write!(f, "host port {port}/{protocol} is taken"),
             Self::DynamicPorts { needed, free } => write!(f, "dynamic ports: needs {needed}, {free} free"),
@@ -446,6 +455,7 @@ mod tests {
         bad.marks = BTreeMap::from([(Mark::of_name("web"), 1), ("app == db".parse().unwrap(), 2)]);
         bad.refused = BTreeMap::from([("app == web".parse().unwrap(), 1)]);
         bad.state = NodeState::Down;
+        bad.labels.insert("disk".to_owned(), "hdd".to_owned());
         bad.cordoned = true;
         bad.runtimes.clear();
         bad.reserved.cpu_millis = 500;
@@ -461,8 +471,8 @@ mod tests {
                 "memory: needs 20.0 GiB, 16.0 GiB free",
                 "disk: needs 200.0 GiB, 100.0 GiB free",
                 "platform: needs linux/aarch64, node is linux/x86_64",
-                "constraint node.labels.disk == ssd",
-                "constraint node.labels.zone in (a, b)",
+                "constraint node.labels.disk == ssd: is hdd",
+                "constraint node.labels.zone in (a, b): has no such label",
                 "host port 8080/tcp is taken",
                 "host port 53/udp is taken",
                 "dynamic ports: needs 2, 1 free",

@@ -67,6 +67,9 @@ impl FromStr for Mark {
             text.split_once("==").ok_or_else(|| error("a task is selected by `==` and nothing else".to_owned()))?;
         // One space is for the eye; any other belongs to the value, which may have some.
         let (key, value) = (key.trim(), value.strip_prefix(' ').unwrap_or(value));
+        if key.starts_with("node.") || (key.starts_with("task.") && key != NAME_KEY) {
+            return Err(error(format!("`{key}` is nothing that is known of tasks")));
+        }
         check_label_key(key).map_err(|problem| error(problem.to_string()))?;
         check_label_value(value).map_err(|problem| error(problem.to_string()))?;
         Ok(Self::of_label(key, value))
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn other_operators_and_missing_parts_are_refused_with_the_reason() {
-        for text in ["app != db", "app", "", "== db", "a b == c"] {
+        for text in ["app != db", "app", "", "== db", "a b == c", "node.name == n1", "task.id == x"] {
             let error = text.parse::<Mark>().unwrap_err().to_string();
             assert!(error.contains("write it like `app == db`"), "{text}: {error}");
         }

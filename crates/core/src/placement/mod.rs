@@ -78,14 +78,26 @@ impl fmt::Display for Platform {
 
 /// A text that is no platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a platform is written like linux/amd64, or only linux")]
+#[error("a platform is written like linux/amd64, or only linux or amd64")]
 pub struct ParsePlatformError;
 
 impl std::str::FromStr for Platform {
     type Err = ParsePlatformError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (os, arch) = text.split_once('/').unwrap_or((text, ""));
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let text = text.to_ascii_lowercase();
+        // A single word is an os, unless it is well known as something else, as with images.
+        let (os, arch) = match text.split_once('/') {
+            None if KNOWN_ARCHES.contains(&text.as_str()) => ("", text.as_str()),
+            None => (text.as_str(), ""),
+            // What is printed of a platform without an os.
+            Some(("", arch)) if !arch.is_empty() => ("", arch),
+            Some((os, arch)) if !os.is_empty() && !arch.is_empty() => (os, arch),
+            Some(_) => return Err(ParsePlatformError),
+        };
         let is_word = |word: &str| word.len() <= 32 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !is_word(os) || !is_word(arch) {
             return Err(ParsePlatformError);
@@ -94,8 +106,11 @@ impl std::str::FromStr for Platform {
     }
 }
 
+/// Architectures that are recognised where an os could stand.
+const KNOWN_ARCHES: [&str; 9] = ["amd64", "x86_64", "arm64", "aarch64", "arm", "riscv64", "ppc64le", "s390x", "i686"];
+
 /// The machine's name (as `uname -m` says it) of an architecture that is called otherwise in images.
-fn machine_arch(arch: &str) -> &str {
+pub(crate) fn machine_arch(arch: &str) -> &str {
     match arch {
         "amd64" => "x86_64",
         "arm64" => "aarch64",
@@ -174,6 +189,10 @@ pub struct PlacedTask {
     pub running_secs: u64,
     /// Whether it is being stopped: its room becomes free whatever is decided.
     pub is_ending: bool,
+    /// By which algorithm it was placed. Told where it may be moved.
+    pub algorithm: String,
+    /// Nodes that it likes or dislikes. Told where it may be moved.
+    pub affinities: Vec<Affinity>,
 }
 
 /// All that placement needs to know of a node.
@@ -309,17 +328,18 @@ mod tests {
             ("linux/arm64", platform("linux", "aarch64"), "linux/aarch64"),
             ("linux/riscv64", platform("linux", "riscv64"), "linux/riscv64"),
             ("linux", platform("linux", ""), "linux"),
-            ("linux/", platform("linux", ""), "linux"),
+            ("Linux/ARM64", platform("linux", "aarch64"), "linux/aarch64"),
+            ("amd64", platform("", "x86_64"), "/x86_64"),
             ("/arm64", platform("", "aarch64"), "/aarch64"),
             ("", Platform::default(), ""),
-            ("/", Platform::default(), ""),
         ];
         for (text, read, printed) in table {
             assert_eq!(text.parse(), Ok(read.clone()), "{text}");
             assert_eq!(read.to_string(), printed);
             assert_eq!(printed.parse(), Ok(read));
         }
-        for wrong in ["linux/amd64/v2", "linux amd64", "linux-amd64", " linux", &"l".repeat(33), "línux"] {
+        for wrong in ["linux/", "/", "linux/amd64/v2", "linux amd64", "linux-amd64", " linux", &"l".repeat(33), "línux"]
+        {
             assert_eq!(wrong.parse::<Platform>(), Err(ParsePlatformError), "{wrong}");
         }
     }

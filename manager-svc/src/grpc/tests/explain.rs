@@ -94,6 +94,50 @@ async fn a_waiting_task_is_explained_with_all_nodes_as_the_placer_would_ask() {
 }
 
 #[tokio::test]
+async fn a_waiting_gang_is_explained_whole() {
+    let (rig, scheduler) = rig().await;
+    rig.join("one").await;
+    let group = v1::TaskGroup { spec: Some(reserving("web", 500)), count: Some(3), all_or_nothing: true };
+    let request = v1::BatchCreateTasksRequest { groups: vec![group], ..Default::default() };
+    let created = rig.tasks.batch_create_tasks(Request::new(request)).await.unwrap().into_inner();
+    let answer = explain_task(&rig, &created.task_ids[1]).await.unwrap().into_inner();
+    assert_eq!((answer.unplaced_count, answer.unplaced_reason.as_str()), (1, "full"));
+    let group = scheduler.explained().group.unwrap();
+    assert_eq!((group.count, group.all_or_nothing), (3, true));
+}
+
+#[tokio::test]
+async fn a_waiting_task_that_may_preempt_is_explained_with_what_it_may_stop() {
+    let (rig, scheduler) = rig().await;
+    let (node_id, _session) = rig.join("one").await;
+    let lower = rig.create(reserving("lower", 500)).await;
+    rig.run_on(&lower.task_id, node_id, &[TaskState::Preparing, TaskState::Running]).await;
+    let policy = v1::PlacementPolicy { priority: 5, may_preempt: true, ..Default::default() };
+    let task = rig.create(with_policy("web", policy)).await;
+    assert_eq!(explain_task(&rig, &task.task_id).await.unwrap().into_inner().preemptions.len(), 1);
+    let told: Vec<_> = scheduler.explained().nodes[0].tasks.iter().map(|task| task.task_id.clone()).collect();
+    assert_eq!(told, [lower.task_id]);
+
+    // What runs is not asked for again.
+    rig.run_on(&task.task_id, node_id, &[TaskState::Preparing, TaskState::Running]).await;
+    explain_task(&rig, &task.task_id).await.unwrap();
+    assert!(!scheduler.explained().group.unwrap().may_preempt);
+}
+
+#[tokio::test]
+async fn a_gang_that_would_preempt_is_refused() {
+    let (rig, _scheduler) = rig().await;
+    let policy = v1::PlacementPolicy { may_preempt: true, ..Default::default() };
+    let group = v1::TaskGroup { spec: Some(with_policy("web", policy.clone())), count: Some(2), all_or_nothing: true };
+    let request = v1::BatchCreateTasksRequest { groups: vec![group], ..Default::default() };
+    let status = refused(rig.tasks.batch_create_tasks(Request::new(request)).await);
+    assert_eq!(fields(&status), ["groups[0].spec.placement.may_preempt"]);
+    let spec = Some(with_policy("web", policy));
+    let request = v1::ExplainPlacementRequest { spec, all_or_nothing: true, ..Default::default() };
+    assert_eq!(fields(&refused(explain_placement(&rig, request).await)), ["all_or_nothing"]);
+}
+
+#[tokio::test]
 async fn a_task_on_a_node_is_explained_as_if_it_were_not() {
     let (rig, scheduler) = rig().await;
     let (node_id, _session) = rig.join("one").await;
@@ -236,7 +280,7 @@ async fn everything_that_is_wrong_is_named_at_once_and_nothing_is_asked() {
         v1::NodeOverride { node: "three".to_owned(), allocatable: too_much, ..Default::default() },
     ];
     let request =
-        v1::ExplainPlacementRequest { spec: Some(spec("no good")), count: 1_000_001, overrides, max_nodes: 0 };
+        v1::ExplainPlacementRequest { spec: Some(spec("no good")), count: 1_000_001, overrides, ..Default::default() };
     let status = refused(explain_placement(&rig, request).await);
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
     let expected = [

@@ -48,6 +48,7 @@ async fn a_plan_names_tasks_attempts_and_nodes() {
         imbalance_before: 0.75,
         imbalance_after: 0.25,
         more: true,
+        note: "1 task stays where it is".to_owned(),
     }));
     let answer = plan(&rig, 0, 0.0).await.unwrap().into_inner();
     let expected = v1::TaskMove {
@@ -63,6 +64,7 @@ async fn a_plan_names_tasks_attempts_and_nodes() {
     };
     assert_eq!(answer.moves, [expected]);
     assert_eq!((answer.imbalance_before, answer.imbalance_after, answer.more), (0.75, 0.25, true));
+    assert_eq!(answer.note, "1 task stays where it is");
     assert_eq!(answer.revision, rig.api.writer.state().revision().0);
 
     let question = scheduler.planned();
@@ -95,15 +97,17 @@ async fn tasks_that_are_on_their_way_out_are_not_offered_but_count() {
 }
 
 #[tokio::test]
-async fn no_more_tasks_of_a_node_are_offered_than_could_be_moved() {
+async fn every_task_of_a_node_is_offered_however_few_moves_are_asked_for() {
     let (rig, scheduler) = rig().await;
     let (one, _one) = rig.join("one").await;
     for _ in 0..5 {
         let task_id = rig.create(spec("web")).await.task_id;
         rig.run_on(&task_id, one, &[]).await;
     }
-    plan(&rig, 3, 0.0).await.unwrap();
-    assert_eq!(scheduler.planned().nodes[0].tasks.len(), 3);
+    plan(&rig, 1, 0.0).await.unwrap();
+    let question = scheduler.planned();
+    assert_eq!((question.nodes[0].tasks.len(), question.max_moves), (5, 1));
+    assert_eq!(question.nodes[0].tasks[0].algorithm, "spread", "the default is spelled out");
 }
 
 #[tokio::test]

@@ -133,6 +133,8 @@ fn placed_task() -> impl Strategy<Value = PlacedTask> {
             priority,
             running_secs,
             is_ending,
+            algorithm: String::new(),
+            affinities: Vec::new(),
         },
     )
 }

@@ -143,9 +143,9 @@ fn rises(ln_base: f64, needed: Resources, allocatable: Resources) -> Parts {
     ]
 }
 
-/// What the task costs on a full node of average size.
+/// What the task costs on a full node of the smallest size: the most that it costs anywhere.
 fn cost_of_full_node(ln_base: f64, needed: Resources, facts: &ClusterFacts) -> f64 {
-    let [cpu, memory, tasks, _] = rises(ln_base, needed, facts.mean_allocatable);
+    let [cpu, memory, tasks, _] = rises(ln_base, needed, facts.least_allocatable);
     libm::exp(ln_base) * (cpu + memory + tasks)
 }
 

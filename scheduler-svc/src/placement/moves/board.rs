@@ -7,7 +7,13 @@ use davit_core::node::NodeState;
 use davit_core::placement::{NodeView, PlacedTask, Requirements, fits};
 
 use super::PlannedMove;
-use crate::placement::algorithms::spread::{TASK_SHARE, shares};
+use crate::placement::algorithms::{
+    self,
+    spread::{TASK_SHARE, shares},
+};
+
+/// Among how many targets that gain the same the emptiest is looked for.
+const MAX_TIES: usize = 16;
 
 /// Rounding never makes a move be overlooked.
 const SLACK: f64 = 1e-9;
@@ -20,6 +26,9 @@ pub(super) struct Board<'a> {
     /// Positions in `sides`, the emptiest first.
     order: BTreeSet<(Filling, usize)>,
     min_gain: f64,
+    /// How many tasks stay since these algorithms placed them.
+    packed: usize,
+    packing: BTreeSet<&'static str>,
 }
 
 /// One node.
@@ -43,6 +52,8 @@ pub(super) struct Step<'a> {
     from: usize,
     to: usize,
     gain: f64,
+    /// How full the target is afterwards.
+    becomes: f64,
 }
 
 /// What [`Board::best_from`] found.
@@ -58,9 +69,29 @@ impl<'a> Board<'a> {
         let mut nodes: Vec<_> = nodes.iter().filter(takes_tasks).collect();
         nodes.sort_by_key(|node| node.node_id);
         nodes.dedup_by_key(|node| node.node_id);
-        let sides: Vec<_> = nodes.into_iter().map(Side::new).collect();
+        let (mut packed, mut packing) = (0, BTreeSet::new());
+        let mut is_movable = |task: &PlacedTask| match algorithms::find(&task.algorithm) {
+            Ok(algorithm) if algorithm.packs() => {
+                packed += 1;
+                packing.insert(algorithm.name());
+                false
+            }
+            Ok(_) | Err(_) => true,
+        };
+        let sides: Vec<_> = nodes.into_iter().map(|node| Side::new(node, &mut is_movable)).collect();
         let order = sides.iter().enumerate().map(|(at, side)| (Filling(side.filling), at)).collect();
-        Self { sides, order, min_gain }
+        Self { sides, order, min_gain, packed, packing }
+    }
+
+    /// What was not looked at, for people.
+    pub(super) fn note(&self) -> String {
+        let names = self.packing.iter().copied().collect::<Vec<_>>().join(" and ");
+        let fills = if self.packing.len() == 1 { "fills" } else { "fill" };
+        match self.packed {
+            0 => String::new(),
+            1 => format!("1 task stays where it is: {names} {fills} nodes"),
+            count => format!("{count} tasks stay where they are: {names} {fills} nodes"),
+        }
     }
 
     /// How much fuller the fullest node is than the emptiest.
@@ -119,23 +150,32 @@ impl<'a> Board<'a> {
             if !wins(most, best, found.step.is_none()) || source.is_needed(task) {
                 continue;
             }
+            let mut ties = 0;
             for (filling, to) in &self.order {
+                let of_task = found.step.filter(|step| step.task.task_id == task.task_id);
                 let is_first = found.step.is_none();
                 let bound = most.min(source.filling - filling.0 - TASK_SHARE + SLACK);
                 if !wins(bound, best, is_first) {
-                    break;
+                    ties += 1;
+                    if of_task.is_none() || bound < best || ties > MAX_TIES {
+                        break;
+                    }
                 }
                 let target = &self.sides[*to];
                 let becomes = target.filling_with(&task.requirements);
                 let gain = source.filling - left.max(becomes);
-                if *to == from || !wins(gain, best, is_first) || !fits(&task.requirements, &target.node) {
+                // A target that is emptier afterwards keeps the task: it need not go on from there.
+                let is_better = wins(gain, best, is_first)
+                    || of_task.is_some_and(|step| gain >= step.gain && becomes < step.becomes);
+                let is_worth_it = gain - source.regret(task, target) >= self.min_gain;
+                if *to == from || !is_better || !is_worth_it || !fits(&task.requirements, &target.node) {
                     continue;
                 }
                 if !self.narrows(from, *to, left, becomes) {
                     found.undecided = true;
                     continue;
                 }
-                found.step = Some(Step { task, from, to: *to, gain });
+                found.step = Some(Step { task, from, to: *to, gain, becomes });
                 best = gain;
             }
         }
@@ -155,7 +195,7 @@ impl<'a> Board<'a> {
 
     /// Makes a move that [`Board::best_step`] gave.
     pub(super) fn make(&mut self, step: &Step<'a>) -> PlannedMove {
-        let Step { task, from, to, gain } = *step;
+        let Step { task, from, to, gain, .. } = *step;
         let before = [self.sides[from].filling, self.sides[to].filling];
         self.change(to, |side| {
             side.node.reserve(&task.requirements);
@@ -173,7 +213,7 @@ impl<'a> Board<'a> {
             to: target.node.node_id,
             gain,
             reason: format!(
-                "{} is {} full, {} {}; afterwards {} and {}",
+                "{} carries {}, {} {}; afterwards {} and {}",
                 source.node.name,
                 percent(before[0]),
                 target.node.name,
@@ -216,14 +256,15 @@ impl<'a> Board<'a> {
             && source.tasks.iter().any(|task| {
                 let left = source.filling_without(&task.requirements);
                 let becomes = target.filling_with(&task.requirements);
-                source.filling - left.max(becomes) >= self.min_gain && fits(&task.requirements, &target.node)
+                let gain = source.filling - left.max(becomes) - source.regret(task, target);
+                gain >= self.min_gain && fits(&task.requirements, &target.node)
             })
     }
 }
 
 impl<'a> Side<'a> {
-    fn new(node: &'a NodeView) -> Self {
-        let mut tasks: Vec<_> = node.tasks.iter().collect();
+    fn new(node: &'a NodeView, is_movable: &mut impl FnMut(&PlacedTask) -> bool) -> Self {
+        let mut tasks: Vec<_> = node.tasks.iter().filter(|task| is_movable(task)).collect();
         tasks.sort_by_key(|task| (task.priority, task.running_secs, task.task_id));
         let node = without_tasks(node);
         Self { filling: filling(&node), node, tasks, arrived: Vec::new(), stuck: false }
@@ -237,6 +278,15 @@ impl<'a> Side<'a> {
     fn filling_without(&self, requirements: &Requirements) -> f64 {
         let reserved = self.node.reserved.saturating_sub(requirements.reservation);
         largest(shares(reserved, self.node.allocatable)) + tasks(self.node.task_count.saturating_sub(1))
+    }
+
+    /// How much less a task likes another node, as a share of a node; nothing if it likes it as much.
+    fn regret(&self, task: &PlacedTask, other: &Self) -> f64 {
+        let liked = |side: &Self| -> f64 {
+            let matching = task.affinities.iter().filter(|one| one.expression.is_satisfied_by(side.node.attributes()));
+            matching.map(|one| f64::from(one.weight) / 100.0).sum()
+        };
+        if task.affinities.is_empty() { 0.0 } else { (liked(self) - liked(other)).max(0.0) }
     }
 
     /// Whether another task here is known to need this one beside it, and has no other.

@@ -8,6 +8,8 @@
 //! - every move gains at least what is asked for, and the gap between the fullest and the emptiest node never grows;
 //! - a balanced cluster gives no moves; after all moves of a plan there are no others, unless it says that there are `more`;
 //! - a task is moved once at most, and never when it is the last of a kind that others beside it are known to need;
+//! - a task that was placed by an algorithm that packs stays: evening out would undo what it is for;
+//! - no task is taken away from a node that it likes better, unless the move gains more than that;
 //! - the order in which nodes and tasks are given does not matter.
 
 mod board;
@@ -34,6 +36,8 @@ pub struct MovePlan {
     /// Whether another move would gain something: either the moves were as many as they may be, or a task would have to be moved
     /// a second time.
     pub more: bool,
+    /// For people: what was not looked at, and why. Empty if all was.
+    pub note: String,
 }
 
 /// One task that goes to another node.
@@ -47,7 +51,7 @@ pub struct PlannedMove {
     pub to: NodeId,
     /// How much emptier the fuller one of the two becomes, as a share of a node.
     pub gain: f64,
-    /// For people: `node-3 is 62% full, node-7 12%; afterwards 51% and 23%`.
+    /// For people: `node-3 carries 62%, node-7 12%; afterwards 51% and 23%`.
     pub reason: String,
 }
 
@@ -70,5 +74,5 @@ pub fn plan_moves(nodes: &[NodeView], max_moves: usize, min_gain: f64) -> MovePl
         moves.push(board.make(&step));
     }
     let more = more || board.has_second_move();
-    MovePlan { moves, imbalance_before, imbalance_after: board.imbalance(), more }
+    MovePlan { moves, imbalance_before, imbalance_after: board.imbalance(), more, note: board.note() }
 }

@@ -28,6 +28,8 @@ fn put(node: &mut NodeView, number: u64, requirements: Requirements) {
         priority: 0,
         running_secs: 0,
         is_ending: false,
+        algorithm: String::new(),
+        affinities: Vec::new(),
     });
 }
 
@@ -67,9 +69,53 @@ fn a_node_that_joined_gets_its_share() {
     assert!(plan.moves.iter().all(|one| one.to == node_id(4)));
     assert!(!plan.more);
     assert!(plan.imbalance_before > 0.5 && plan.imbalance_after < 1e-9, "{plan:?}");
-    assert_eq!(plan.moves[0].reason, "node-3 is 54% full, node-4 0%; afterwards 40% and 14%");
+    assert_eq!(plan.moves[0].reason, "node-3 carries 54%, node-4 0%; afterwards 40% and 14%");
     apply(&mut nodes, &plan);
     assert_eq!(plan_moves(&nodes, 100, 0.05).moves, []);
+}
+
+#[test]
+fn of_targets_that_gain_the_same_the_one_that_stays_emptier_is_taken() {
+    let mut nodes: Vec<_> = (1..=3).map(node).collect();
+    nodes[2].allocatable.cpu_millis *= 2;
+    put(&mut nodes[0], 1, Requirements { constraints: vec!["node.name == node-1".parse().unwrap()], ..cores(4) });
+    put(&mut nodes[0], 2, cores(2));
+    let plan = plan_moves(&nodes, 100, 0.01);
+    let told: Vec<_> = plan.moves.iter().map(|one| (one.task_id, one.to)).collect();
+    assert_eq!((told, plan.more), (vec![(task_id(2), node_id(3))], false));
+    apply(&mut nodes, &plan);
+    assert_eq!(plan_moves(&nodes, 100, 0.01).moves, []);
+}
+
+#[test]
+fn what_was_packed_stays_packed_and_the_plan_says_so() {
+    let mut nodes = vec![node(1), node(2)];
+    for number in 0..6 {
+        put(&mut nodes[0], number, cores(1));
+        nodes[0].tasks.last_mut().unwrap().algorithm = if number < 4 { "binpack" } else { "spread" }.to_owned();
+    }
+    let plan = plan_moves(&nodes, 100, 0.01);
+    assert!(plan.moves.iter().all(|one| one.task_id >= task_id(4)), "{plan:?}");
+    assert_eq!(plan.moves.len(), 2);
+    assert_eq!(plan.note, "4 tasks stay where they are: binpack fills nodes");
+    assert_eq!(plan_moves(&nodes[1..], 100, 0.01).note, "");
+}
+
+#[test]
+fn a_task_stays_where_it_likes_to_be_unless_the_move_gains_more() {
+    let mut nodes = vec![node(1), node(2)];
+    put(&mut nodes[0], 1, cores(3));
+    put(&mut nodes[0], 2, cores(3));
+    let likes = |nodes: &mut [NodeView], weight| {
+        for task in &mut nodes[0].tasks {
+            let expression = "node.name == node-1".parse().unwrap();
+            task.affinities = vec![davit_core::placement::Affinity { expression, weight }];
+        }
+        plan_moves(nodes, 100, 0.01).moves.len()
+    };
+    assert_eq!(likes(&mut nodes, 100), 0);
+    assert_eq!(likes(&mut nodes, 20), 1);
+    assert_eq!(likes(&mut nodes, -100), 1);
 }
 
 #[test]

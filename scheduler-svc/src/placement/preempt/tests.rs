@@ -22,7 +22,15 @@ fn cores(cores: u64) -> Requirements {
 /// Puts a task of a priority on a node.
 fn put(node: &mut NodeView, number: u64, priority: i32, running_secs: u64, requirements: Requirements) {
     node.reserve(&requirements);
-    node.tasks.push(PlacedTask { task_id: task_id(number), requirements, priority, running_secs, is_ending: false });
+    node.tasks.push(PlacedTask {
+        task_id: task_id(number),
+        requirements,
+        priority,
+        running_secs,
+        is_ending: false,
+        algorithm: String::new(),
+        affinities: Vec::new(),
+    });
 }
 
 fn request(requirements: Requirements, priority: i32) -> PlacementRequest {
