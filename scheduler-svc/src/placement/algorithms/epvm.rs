@@ -60,7 +60,8 @@ impl Algorithm for Epvm {
 
     fn description(&self) -> &'static str {
         "least opportunity cost (E-PVM, Amir et al. 2000); cost = sum over cpu, memory and tasks of \
-         n^(use after) - n^(use before), n = max(2, number of nodes), use = max(reserved, measured) / allocatable"
+         n^(use after) - n^(use before), n = max(2, number of nodes), use = max(reserved, measured) / allocatable, \
+         use of tasks = tasks / 100; a task that reserves nothing counts for 0.1 core and 200 MiB"
     }
 
     fn form(&self) -> Form {

@@ -26,8 +26,10 @@ impl Algorithm for LeastStranded {
     }
 
     fn description(&self) -> &'static str {
-        "the node on which least is left that no common task could use (after Weng et al. 2023); cost = shares of cpu and memory \
-         left after placement that neither this task nor the cluster's average one can use + half of all that is left"
+        "the node on which least is left that no common task could use (after Weng et al. 2023); cost = mean over two task sizes s \
+         of sum over cpu and memory of (left - k * s), k = floor(min over cpu and memory of left / s), \
+         + (left cpu + left memory) / 2; left = free share after placement; the sizes are the task's own and that of the \
+         cluster's average task"
     }
 
     fn form(&self) -> Form {
@@ -64,6 +66,23 @@ mod tests {
     use super::*;
     use crate::placement::steps::cost_of;
     use crate::placement::test_support::{facts, node, requirements};
+
+    #[test]
+    fn the_cost_is_the_formula() {
+        let mut half = node(1);
+        half.reserved = Resources { cpu_millis: 3300, memory_bytes: 9 << 30, disk_bytes: 0 };
+        let mut facts = facts(2);
+        facts.typical_task = Resources { cpu_millis: 900, memory_bytes: 1 << 30, disk_bytes: 0 };
+        let mut wants = requirements();
+        wants.reservation = Resources { cpu_millis: 1500, memory_bytes: 2 << 30, disk_bytes: 0 };
+        // 3.2 cores and 5 GiB are left of 8 cores and 16 GiB: two more such tasks, or three average ones.
+        let (cpu, memory) = (3.2 / 8.0, 5.0 / 16.0);
+        let own = (cpu - 2.0 * 1.5 / 8.0) + (memory - 2.0 * 2.0 / 16.0);
+        let typical = (cpu - 3.0 * 0.9 / 8.0) + (memory - 3.0 / 16.0);
+        let expected = (own + typical) / 2.0 + (cpu + memory) / 2.0;
+        let cost = cost_of(&LeastStranded, &wants, &half, &facts);
+        assert!((cost - expected).abs() < 1e-12, "{cost} is not {expected}");
+    }
 
     #[test]
     fn a_task_goes_where_it_evens_out_what_is_left() {
