@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use davit_core::constraint::Constraint;
 use davit_core::id::{AttemptKey, GangId, NodeId, TaskId};
-use davit_core::placement::PlacementRequest;
+use davit_core::placement::{PlacementRequest, Platform};
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
 use jiff::Timestamp;
@@ -163,6 +164,8 @@ struct Gathering<'a> {
     /// The fate of tasks that share a spec, as long as no task has failures of its own.
     by_spec: BTreeMap<*const TaskSpec, Fate>,
     gangs: BTreeSet<GangId>,
+    /// What tasks demand of the nodes' nature.
+    demands: BTreeSet<(Platform, Vec<Constraint>)>,
 }
 
 impl<'a> Gathering<'a> {
@@ -172,8 +175,21 @@ impl<'a> Gathering<'a> {
         now: Timestamp,
         algorithms: &'a Algorithms,
     ) -> Self {
-        let (fates, by_spec, gangs) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { blocked, state, now, algorithms, batch: Batch::default(), count: 0, work: 0, fates, by_spec, gangs }
+        let (fates, by_spec) = (BTreeMap::new(), BTreeMap::new());
+        let (gangs, demands) = (BTreeSet::new(), BTreeSet::new());
+        Self {
+            blocked,
+            state,
+            now,
+            algorithms,
+            batch: Batch::default(),
+            count: 0,
+            work: 0,
+            fates,
+            by_spec,
+            gangs,
+            demands,
+        }
     }
 
     fn run(mut self, budget: Budget) -> Batch {
@@ -240,7 +256,9 @@ impl<'a> Gathering<'a> {
         if let Some(fate) = self.fates.get(&key) {
             return fate.clone();
         }
-        self.work += work::of_group(&key.0, self.state.node_count());
+        let demand = (key.0.requirements.platform.clone(), key.0.requirements.constraints.clone());
+        let is_new = self.demands.insert(demand);
+        self.work += work::of_group(&key.0, is_new, self.state.node_count());
         let fate = Fate::Group(self.batch.groups.len());
         self.batch.groups.push(Group { request: key.0.clone(), gang_id, keys: Vec::new() });
         self.fates.insert(key, fate.clone());

@@ -14,6 +14,10 @@ const AFFINITY: u64 = 1;
 const SPREAD: u64 = 15;
 /// The same when it is looked for tasks to stop.
 const PREEMPTION: u64 = 50;
+/// The same when it can't be remembered of nodes why they don't fit: for ports, and for tasks beside it.
+const SPECIAL: u64 = 2;
+/// The same for the first group that demands something of the nodes' nature, which is remembered then.
+const DEMAND: u64 = 1;
 
 /// What a batch may ask for; less after an answer that was late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +46,19 @@ impl Budget {
     }
 }
 
-/// What a group costs once, whatever its size.
-pub(super) fn of_group(request: &PlacementRequest, node_count: usize) -> u64 {
+/// What a group costs once, whatever its size; `is_new` if it is the first to demand what it does of the nodes' nature.
+pub(super) fn of_group(request: &PlacementRequest, is_new: bool, node_count: usize) -> u64 {
     let preferences = &request.preferences;
     let mut looks = AFFINITY * preferences.affinities.len() as u64 + SPREAD * preferences.spread.len() as u64;
     looks += u64::from(!preferences.is_empty());
+    let requirements = &request.requirements;
+    let asks_for_ports = !requirements.host_ports.is_empty() || requirements.dynamic_ports > 0;
+    if asks_for_ports || requirements.mentioned_marks().next().is_some() {
+        looks += SPECIAL;
+    }
+    if is_new {
+        looks += DEMAND;
+    }
     if request.may_preempt {
         looks += PREEMPTION;
     }
@@ -85,13 +97,16 @@ mod tests {
             priority: 0,
             may_preempt: false,
         };
-        assert_eq!(of_group(&plain, 10), of_group(&plain, 10_000));
+        assert_eq!(of_group(&plain, false, 10), of_group(&plain, false, 10_000));
+        assert!(of_group(&plain, true, 10_000) > 100 * of_group(&plain, false, 10_000));
         let spread = vec![SpreadOver { attribute: "zone".parse().unwrap(), weight: 50 }];
         let spread =
             PlacementRequest { preferences: Preferences { spread, ..Preferences::default() }, ..plain.clone() };
-        let preempting = PlacementRequest { may_preempt: true, ..plain };
-        for request in [spread, preempting] {
-            assert!(of_group(&request, 10_000) > 100 * of_group(&request, 10));
+        let preempting = PlacementRequest { may_preempt: true, ..plain.clone() };
+        let mut publishing = plain;
+        publishing.requirements.dynamic_ports = 1;
+        for request in [spread, preempting, publishing] {
+            assert!(of_group(&request, false, 10_000) > 100 * of_group(&request, false, 10));
         }
     }
 }
