@@ -23,7 +23,8 @@ const DEFAULT_MOVE_LIMIT: Duration = Duration::from_secs(600);
 #[command(after_help = "\
 Exit code: 0 when nothing is to be moved, or the plan was only shown, or every move was made; 1 when one was not.")]
 pub struct RebalanceArgs {
-    /// Make the moves, one after the other: each task is stopped gracefully and runs on its new node before the next
+    /// Make the moves, one after the other: each task is stopped gracefully and runs on its new node before the next.
+    /// Asks before; without a terminal to ask on it needs --yes
     #[arg(long)]
     apply: bool,
     /// At most so many moves in all; 100 unless given
@@ -44,20 +45,32 @@ pub struct RebalanceArgs {
 }
 
 pub(super) async fn run(manager: &Manager, args: &RebalanceArgs, output: &Output) -> Result<u8, Error> {
+    if args.apply && !args.yes {
+        check_can_ask(output.format, io::stdin().is_terminal())?;
+    }
     let plan = plan(manager, args.budget.unwrap_or_default(), args.min_gain.unwrap_or_default()).await?;
     output.object(&plan, |palette| output::plan(&plan, args.apply, palette))?;
     if !args.apply || plan.moves.is_empty() {
         return Ok(0);
     }
-    // Who reads the plan as a program can't be asked.
-    let asks = !args.yes && output.format == Format::Table && io::stdin().is_terminal();
-    if asks && !is_confirmed(plan.moves.len(), output).await? {
+    if !args.yes && !is_confirmed(plan.moves.len(), output).await? {
         output.note("Nothing was moved.");
         return Ok(1);
     }
     let pace =
         carry_out::Pace { at_once: usize::from(args.at_once), limit: args.timeout.unwrap_or(DEFAULT_MOVE_LIMIT) };
     carry_out::run(manager, &plan, pace, output).await
+}
+
+/// Who can't be asked must have said yes.
+fn check_can_ask(format: Format, is_terminal: bool) -> Result<(), Error> {
+    if format != Format::Table {
+        return Err(Error::usage("--apply asks before it moves anything, which it can't with this output: pass --yes"));
+    }
+    if !is_terminal {
+        return Err(Error::usage("--apply asks before it moves anything, but there is no terminal here: pass --yes"));
+    }
+    Ok(())
 }
 
 async fn plan(manager: &Manager, max_moves: u32, min_gain: f64) -> Result<v1::PlanRebalanceResponse, Error> {
@@ -94,6 +107,16 @@ fn percent(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_can_not_be_asked_must_have_said_yes() {
+        assert!(check_can_ask(Format::Table, true).is_ok());
+        for (format, is_terminal) in [(Format::Table, false), (Format::Json, true), (Format::Yaml, false)] {
+            let error = check_can_ask(format, is_terminal).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().ends_with("pass --yes"), "{error}");
+        }
+    }
 
     #[test]
     fn a_gain_is_given_in_percent() {
