@@ -10,9 +10,24 @@ use super::text::short_id;
 /// Nodes that are further apart look as if there were something to move.
 const EVEN: f64 = 0.1;
 
-/// A plan; `is_applied` says that the reader has asked for the moves already.
+/// What is known beside a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanView {
+    /// The reader has asked for the moves already.
+    pub is_applied: bool,
+    /// As many moves as it may have.
+    pub budget: u32,
+}
+
+/// Whether a plan is as long as it may be, and would be longer.
 #[must_use]
-pub fn plan(plan: &v1::PlanRebalanceResponse, is_applied: bool, palette: Palette) -> String {
+pub(super) fn is_cut(plan: &v1::PlanRebalanceResponse, budget: u32) -> bool {
+    plan.more && plan.moves.len() >= usize::try_from(budget).unwrap_or(usize::MAX)
+}
+
+/// A plan.
+#[must_use]
+pub fn plan(plan: &v1::PlanRebalanceResponse, view: PlanView, palette: Palette) -> String {
     let before = percent(plan.imbalance_before);
     if plan.moves.is_empty() {
         let more = if plan.imbalance_before > EVEN { " No move would bring two nodes closer by enough." } else { "" };
@@ -39,10 +54,13 @@ pub fn plan(plan: &v1::PlanRebalanceResponse, is_applied: bool, palette: Palette
          {table}\n"
     );
     let mut hints = Vec::new();
-    if plan.more {
+    if is_cut(plan, view.budget) {
         hints.push("More moves would gain something: --budget allows more.".to_owned());
+    } else if plan.more {
+        let then = if view.is_applied { "they are planned then" } else { "--apply plans them then" };
+        hints.push(format!("After {them} more moves gain something: {then}."));
     }
-    if !is_applied {
+    if !view.is_applied {
         hints.push(format!("To make {them}: davit rebalance --apply"));
     }
     for hint in hints {
@@ -82,6 +100,10 @@ mod tests {
         }
     }
 
+    fn shown_only(budget: u32) -> PlanView {
+        PlanView { is_applied: false, budget }
+    }
+
     #[test]
     fn a_plan_says_what_moves_and_what_it_is_good_for() {
         let shown = v1::PlanRebalanceResponse {
@@ -91,20 +113,31 @@ mod tests {
             more: true,
             revision: 7,
         };
-        insta::assert_snapshot!(plan(&shown, false, Palette::new(false)));
-        let applied = plan(&shown, true, Palette::new(false));
+        insta::assert_snapshot!(plan(&shown, shown_only(2), Palette::new(false)));
+        let applied = plan(&shown, PlanView { is_applied: true, budget: 2 }, Palette::new(false));
         assert!(!applied.contains("--apply"), "{applied}");
+    }
+
+    #[test]
+    fn only_a_plan_that_uses_up_its_budget_is_helped_by_a_larger_one() {
+        let more = v1::PlanRebalanceResponse { moves: vec![one_move(0.12)], more: true, ..Default::default() };
+        let text = |shown: &v1::PlanRebalanceResponse, budget| plan(shown, shown_only(budget), Palette::new(false));
+        assert!(text(&more, 1).contains("--budget allows more"));
+        assert!(!text(&more, 2).contains("--budget"));
+        assert!(text(&more, 2).contains("After it more moves gain something: --apply plans them then."));
+        let all = v1::PlanRebalanceResponse { more: false, ..more };
+        assert!(!text(&all, 1).contains("more moves"));
     }
 
     #[test]
     fn an_even_cluster_has_nothing_to_move() {
         let even = v1::PlanRebalanceResponse { imbalance_before: 0.02, ..Default::default() };
         assert_eq!(
-            plan(&even, false, Palette::new(false)),
+            plan(&even, shown_only(100), Palette::new(false)),
             "Nothing to move: the fullest and the emptiest node are 2% of a node apart.\n"
         );
         let lumpy = v1::PlanRebalanceResponse { imbalance_before: 0.5, ..Default::default() };
-        let text = plan(&lumpy, false, Palette::new(false));
+        let text = plan(&lumpy, shown_only(100), Palette::new(false));
         assert!(text.ends_with("apart. No move would bring two nodes closer by enough.\n"), "{text}");
     }
 
