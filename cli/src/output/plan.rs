@@ -7,6 +7,9 @@ use super::style::{Palette, Tone};
 use super::table::render;
 use super::text::short_id;
 
+/// As the scheduler measures it.
+const LOAD: &str = "Load: the largest reserved share of cpu, memory or disk, plus 1% for each task.";
+const GAIN: &str = "Gain: how much emptier the fuller one of the two nodes becomes.";
 /// Nodes that are further apart look as if there were something to move.
 const EVEN: f64 = 0.1;
 
@@ -53,7 +56,7 @@ pub fn plan(plan: &v1::PlanRebalanceResponse, view: PlanView, palette: Palette) 
         "{moves} the cluster out: the fullest and the emptiest node are {before} of a node apart, {after} after {them}.\n\n\
          {table}\n"
     );
-    let mut hints = Vec::new();
+    let mut hints = vec![LOAD.to_owned(), GAIN.to_owned()];
     if is_cut(plan, view.budget) {
         hints.push("More moves would gain something: --budget allows more.".to_owned());
     } else if plan.more {

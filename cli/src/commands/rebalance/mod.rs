@@ -38,7 +38,8 @@ pub struct RebalanceArgs {
     /// At most so many moves in all; 100 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MOVES)))]
     budget: Option<u32>,
-    /// Only moves after which two nodes are at least so many percent of a node closer; 1 unless given
+    /// Only moves by which the fuller one of the two nodes becomes at least so many percent of a node emptier; 1 unless
+    /// given
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     min_gain: Option<f64>,
     /// How many tasks may be on the move at one time
