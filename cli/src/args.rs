@@ -87,7 +87,7 @@ pub enum Command {
     Move(MoveArgs),
     /// Show where a task could go, what each node would cost, and why the others don't fit
     Explain(Box<ExplainArgs>),
-    /// Even out a cluster which a new node or a drain left uneven
+    /// Even out a cluster which a node that joined or came back from a cordon left uneven
     Rebalance(RebalanceArgs),
     /// Show what happened in the cluster
     Events(EventsArgs),
