@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::style::{Palette, Tone, task_tone};
 use super::table::{NodeNames, cores, runtimes, used};
 use super::text::{
-    age, detail, from_proto_time, human_bytes, node_state, ports, state_of, state_short_name, task_name,
+    Promise, age, detail, from_proto_time, human_bytes, node_state, ports, promise, state_of, state_short_name,
+    task_name,
 };
 
 /// Lines of `key: value`, with the values in one column. Lines without a value are left out.
@@ -59,8 +60,14 @@ pub fn task(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette
     lines.add("Attempt", task.attempt.to_string());
     lines.add("Node", node_of(&status, nodes));
     if let Some(claim) = &task.claim {
-        let (node, reason) = (nodes.of(&claim.node_id), claim.reason.as_str());
-        lines.add("Moves to", if reason.is_empty() { node.to_owned() } else { format!("{node} ({reason})") });
+        let node = nodes.of(&claim.node_id);
+        let Promise { is_move, why } = promise(claim, node);
+        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        if is_move {
+            lines.add("Moves to", format!("{node}{why}"));
+        } else {
+            lines.add("Room kept", format!("on {node}{why}"));
+        }
     }
     lines.add("Gang", &task.gang_id);
     lines.add("Ports", ports(&status));
@@ -287,7 +294,7 @@ mod tests {
         let nodes = [a_node(1, "one"), a_node(2, "two")].iter().collect();
         let mut shown = running_task();
         shown.gang_id = "0193a5c0-0000-7d3a-9a53-0000000000aa".into();
-        shown.claim = Some(v1::PlacementClaim { node_id: node_id(2), reason: "asked to move".into() });
+        shown.claim = Some(v1::PlacementClaim { node_id: node_id(2), reason: "moved to two".into() });
         let affinity = |expression: &str, weight| v1::NodeAffinity { expression: expression.into(), weight };
         shown.spec.get_or_insert_default().placement = Some(v1::PlacementPolicy {
             algorithm: "binpack".into(),
@@ -304,6 +311,20 @@ mod tests {
             may_preempt: true,
         });
         insta::assert_snapshot!(task(&shown, &nodes, NOW, Palette::new(false)));
+    }
+
+    #[test]
+    fn what_room_is_kept_for_is_told() {
+        let nodes = [a_node(1, "one"), a_node(2, "two")].iter().collect();
+        let line = |reason: &str| {
+            let claim = Some(v1::PlacementClaim { node_id: node_id(2), reason: reason.into() });
+            let text = task(&v1::Task { claim, ..running_task() }, &nodes, NOW, Palette::new(false));
+            let line = text.lines().find(|line| line.contains("two"));
+            line.unwrap_or_else(|| panic!("no node in {text}")).replace("  ", " ")
+        };
+        assert_eq!(line("moved to two: evens out the cluster"), "Moves to: two (evens out the cluster)");
+        assert_eq!(line("2 tasks are stopped for it on two"), "Room kept: on two (2 tasks are stopped for it)");
+        assert_eq!(line(""), "Room kept: on two");
     }
 
     #[test]
