@@ -257,15 +257,30 @@ pub fn cluster(cluster: &v1::Cluster, palette: Palette) -> String {
     lines.add("Memory", format!("{} set aside", used(allocated.memory_bytes, allocatable.memory_bytes)));
     lines.add("Disk", format!("{} set aside", used(allocated.disk_bytes, allocatable.disk_bytes)));
     if let Some(scheduler) = &cluster.scheduler {
-        let (tone, state) = if scheduler.connected { (Tone::Good, "connected") } else { (Tone::Bad, "not connected") };
-        let why = if scheduler.reason.is_empty() { String::new() } else { format!(": {}", scheduler.reason) };
-        lines.add("Scheduler", format!("{}, {}{why}", scheduler.address, palette.paint(tone, state)));
+        lines.add("Scheduler", schedulers(scheduler, palette));
         lines.add("Algorithm", &scheduler.default_algorithm);
     }
     if let Some(period) = &cluster.heartbeat_period {
         lines.add("Heartbeat", format!("every {} s", period.seconds as f64 + f64::from(period.nanos) / 1e9));
     }
     lines.finish()
+}
+
+/// One line a scheduler: while one of several is dialled, the reason is that of the one before.
+fn schedulers(scheduler: &v1::SchedulerConnection, palette: Palette) -> String {
+    let line = |address: &str, connected: bool, why: &str| {
+        let (tone, state) = if connected { (Tone::Good, "connected") } else { (Tone::Bad, "not connected") };
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        format!("{address}, {}{why}", palette.paint(tone, state))
+    };
+    let v1::SchedulerConnection { address, connected, reason, .. } = scheduler;
+    match reason.split_once(" can't be reached: ") {
+        Some((dialled, why)) if dialled == address => line(address, *connected, why),
+        Some((other, why)) if !other.contains(' ') => {
+            format!("{}\n{}", line(address, *connected, ""), line(other, false, why))
+        }
+        _ => line(address, *connected, reason),
+    }
 }
 
 fn counts(counts: impl Iterator<Item = (u64, String)>) -> String {
@@ -363,6 +378,24 @@ mod tests {
             ..Default::default()
         };
         insta::assert_snapshot!(cluster(&shown, Palette::new(false)));
+    }
+
+    #[test]
+    fn every_scheduler_has_a_line_of_its_own() {
+        let told = |address: &str, connected, reason: &str| {
+            let (address, reason) = (address.into(), reason.into());
+            let scheduler = v1::SchedulerConnection { address, connected, reason, ..Default::default() };
+            schedulers(&scheduler, Palette::new(false))
+        };
+        let refused = "http://b:7410 can't be reached: Connection refused";
+        assert_eq!(told("http://b:7410", false, refused), "http://b:7410, not connected: Connection refused");
+        assert_eq!(
+            told("http://a:7410", false, refused),
+            "http://a:7410, not connected\nhttp://b:7410, not connected: Connection refused"
+        );
+        assert_eq!(told("http://a:7410", true, ""), "http://a:7410, connected");
+        let silent = "no answer within 10 s";
+        assert_eq!(told("http://a:7410", false, silent), "http://a:7410, not connected: no answer within 10 s");
     }
 
     #[test]
