@@ -4,7 +4,7 @@ use davit_proto::v1;
 use jiff::Timestamp;
 
 use super::style::{Palette, Tone, task_tone};
-use super::table::{NodeNames, cores, runtimes, used};
+use super::table::{NodeNames, cores, counted_cores, runtimes, used};
 use super::text::{
     Promise, age, detail, from_proto_time, human_bytes, node_state, ports, promise, state_of, state_short_name,
     task_name,
@@ -188,7 +188,7 @@ fn amounts(resources: Option<v1::Resources>) -> String {
     let resources = resources.unwrap_or_default();
     let mut parts = Vec::new();
     if resources.cpu_millis > 0 {
-        parts.push(format!("{} cores", cores(resources.cpu_millis)));
+        parts.push(counted_cores(resources.cpu_millis));
     }
     if resources.memory_bytes > 0 {
         parts.push(format!("{} memory", human_bytes(resources.memory_bytes)));
@@ -220,14 +220,14 @@ pub fn node(node: &v1::Node, now: Timestamp, palette: Palette) -> String {
         lines.add("Gives ports", format!("{} to {}", range.first, range.last));
     }
     lines.add("Tasks", node.task_count.to_string());
-    lines.add("CPU", format!("{} / {} cores set aside", cores(allocated.cpu_millis), cores(allocatable.cpu_millis)));
+    lines.add("CPU", format!("{} / {} set aside", cores(allocated.cpu_millis), counted_cores(allocatable.cpu_millis)));
     lines.add("Memory", format!("{} set aside", used(allocated.memory_bytes, allocatable.memory_bytes)));
     lines.add("Disk", format!("{} set aside", used(allocated.disk_bytes, allocatable.disk_bytes)));
     lines.add("Machine", amounts(node.capacity));
     if let Some(stats) = &node.stats {
         let measured = format!(
-            "{} cores, {} memory, {} disk, load {:.2}",
-            cores(stats.cpu_used_millis),
+            "{}, {} memory, {} disk, load {:.2}",
+            counted_cores(stats.cpu_used_millis),
             human_bytes(stats.memory_used_bytes),
             human_bytes(stats.disk_used_bytes),
             stats.load_1m
@@ -253,7 +253,7 @@ pub fn cluster(cluster: &v1::Cluster, palette: Palette) -> String {
     lines.add("Tasks", counts(tasks));
     let allocated = cluster.allocated.unwrap_or_default();
     let allocatable = cluster.allocatable.unwrap_or_default();
-    lines.add("CPU", format!("{} / {} cores set aside", cores(allocated.cpu_millis), cores(allocatable.cpu_millis)));
+    lines.add("CPU", format!("{} / {} set aside", cores(allocated.cpu_millis), counted_cores(allocatable.cpu_millis)));
     lines.add("Memory", format!("{} set aside", used(allocated.memory_bytes, allocatable.memory_bytes)));
     lines.add("Disk", format!("{} set aside", used(allocated.disk_bytes, allocatable.disk_bytes)));
     if let Some(scheduler) = &cluster.scheduler {

@@ -96,6 +96,11 @@ pub(super) fn cores(millis: u64) -> String {
     format!("{}", millis as f64 / 1000.0)
 }
 
+/// The same, counted: `1 core`, `1.5 cores`.
+pub(super) fn counted_cores(millis: u64) -> String {
+    format!("{} {}", cores(millis), if millis == 1000 { "core" } else { "cores" })
+}
+
 /// How much is set aside of how much.
 pub(super) fn used(allocated: u64, allocatable: u64) -> String {
     format!("{} / {}", human_bytes(allocated), human_bytes(allocatable))
@@ -175,6 +180,11 @@ mod tests {
     #[test]
     fn tasks_are_listed_one_a_line() {
         insta::assert_snapshot!(tasks_table(&some_tasks(), &names(), NOW, false, plain()));
+    }
+
+    #[test]
+    fn one_core_is_one() {
+        assert_eq!([0, 500, 1000, 2000].map(counted_cores), ["0 cores", "0.5 cores", "1 core", "2 cores"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The options that decide on a task's node.
 
 use clap::Args;
+use davit_core::spec::PRIORITIES;
 use davit_proto::v1;
 
 /// Apart from what is run, which is another question.
@@ -48,7 +49,7 @@ pub struct PlacementArgs {
     #[arg(long, value_name = "NAME")]
     algorithm: Option<String>,
     /// Higher is placed first, from -1000 to 1000
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = priority, default_value_t = 0, allow_negative_numbers = true)]
     priority: i32,
     /// Where nothing fits, stop tasks of lower priority for it, gracefully; they run again when there is room
     #[arg(long)]
@@ -114,6 +115,12 @@ fn spread_over(text: &str) -> Result<v1::SpreadPreference, String> {
     Ok(v1::SpreadPreference { attribute: attribute.trim().to_owned(), weight: weight.map(u32::from) })
 }
 
+fn priority(text: &str) -> Result<i32, String> {
+    let (least, most) = (PRIORITIES.start(), PRIORITIES.end());
+    let given = text.parse().ok().filter(|given| PRIORITIES.contains(given));
+    given.ok_or_else(|| format!("`{text}` is not a whole number from {least} to {most}"))
+}
+
 fn weight(given: Option<&str>) -> Result<u8, String> {
     let Some(given) = given.map(str::trim) else { return Ok(DEFAULT_WEIGHT) };
     match given.parse::<u8>() {
@@ -151,6 +158,14 @@ mod tests {
         let over = |weight| Ok(v1::SpreadPreference { attribute: "zone".to_owned(), weight });
         assert_eq!(spread_over("zone"), over(None));
         assert_eq!(spread_over("zone=80"), over(Some(80)));
+    }
+
+    #[test]
+    fn a_priority_that_is_none_is_answered_with_what_is_allowed() {
+        assert_eq!((priority("-1000"), priority("1000")), (Ok(-1000), Ok(1000)));
+        for text in ["abc", "1001", "-1001", "1.5", "", "99999999999"] {
+            assert_eq!(priority(text), Err(format!("`{text}` is not a whole number from -1000 to 1000")));
+        }
     }
 
     #[test]
