@@ -79,7 +79,7 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Stop tasks and wait until they ended
     Stop(StopArgs),
-    /// Start tasks anew, as another attempt
+    /// Start tasks anew, as another attempt, and wait until they run
     Restart(RestartArgs),
     /// Delete tasks that have ended
     Rm(RmArgs),

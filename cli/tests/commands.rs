@@ -4,6 +4,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -106,6 +107,14 @@ async fn a_task_lives_through_all_commands() {
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains("--force"), "{}", stderr(&output));
 
+    let output = davit(&manager, &["restart", "web"]).await;
+    assert_eq!((code(&output), stdout(&output).trim()), (Some(0), task_id.as_str()), "{}", stderr(&output));
+    assert_eq!(
+        (shown_of(&manager, "web", "State").await, shown_of(&manager, "web", "Attempt").await),
+        ("RUNNING".into(), "2".into())
+    );
+    assert_eq!(code(&davit(&manager, &["restart", "-d", "web"]).await), Some(0));
+
     assert_eq!(code(&davit(&manager, &["stop", "web"]).await), Some(0));
     let output = davit(&manager, &["stop", "web"]).await;
     assert_eq!(code(&output), Some(1));
@@ -116,6 +125,22 @@ async fn a_task_lives_through_all_commands() {
     assert!(events.lines().next().unwrap().contains("TASK_CREATED"), "{events}");
     assert_eq!(code(&davit(&manager, &["rm", "web"]).await), Some(0));
     assert_eq!(code(&davit(&manager, &["inspect", "web"]).await), Some(1));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_that_does_not_run_fails() {
+    let (cluster, manager) = start("restart").await;
+    let program = a_program("restart");
+    let line = ["run", "-d", "--process", "--name", "web", program.to_str().unwrap()];
+    assert_eq!(code(&davit(&manager, &line).await), Some(0));
+    while running_on(&manager, "node-1").await + running_on(&manager, "node-2").await < 1 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    std::fs::remove_file(&program).unwrap();
+    let output = davit(&manager, &["restart", "web"]).await;
+    assert_eq!((code(&output), stdout(&output).as_str()), (Some(1), ""));
+    assert!(stderr(&output).contains("does not run anew: it ended FAILED: "), "{}", stderr(&output));
     cluster.stop().await.unwrap();
 }
 
@@ -188,10 +213,15 @@ async fn what_if_is_answered_without_creating_anything() {
     cluster.stop().await.unwrap();
 }
 
-async fn node_of(manager: &str, task: &str) -> String {
+/// What `inspect` says of one thing.
+async fn shown_of(manager: &str, task: &str, key: &str) -> String {
     let shown = stdout(&davit(manager, &["inspect", task]).await);
-    let node = shown.lines().find_map(|line| line.strip_prefix("Node:"));
-    node.unwrap_or_else(|| panic!("no node in {shown}")).trim().to_owned()
+    let value = shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {key} in {shown}")).trim().to_owned()
+}
+
+async fn node_of(manager: &str, task: &str) -> String {
+    shown_of(manager, task, "Node").await
 }
 
 #[tokio::test]
@@ -214,6 +244,14 @@ async fn a_task_is_moved_and_waited_for() {
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains("cordoned"), "{}", stderr(&output));
     cluster.stop().await.unwrap();
+}
+
+/// One that sleeps, for tests to take away.
+fn a_program(name: &str) -> PathBuf {
+    let program = std::env::temp_dir().join(format!("davit-cli-test-{name}-{}.sh", std::process::id()));
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    program
 }
 
 /// All tasks on node-1, and node-2 empty: `count` processes of this command.
@@ -279,9 +317,7 @@ async fn nothing_is_moved_unasked() {
 #[tokio::test]
 async fn the_first_move_that_fails_is_the_last() {
     let (cluster, manager) = start("failing").await;
-    let program = std::env::temp_dir().join(format!("davit-cli-test-{}.sh", std::process::id()));
-    std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
-    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let program = a_program("failing");
     make_uneven(&manager, 6, &[program.to_str().unwrap()]).await;
     // What is not there can't be started on another node.
     std::fs::remove_file(&program).unwrap();
