@@ -15,7 +15,8 @@ pub const DEFAULT_MANAGER: &str = "127.0.0.1:7400";
 const GLOBAL: &str = "Options of every command";
 
 const AFTER_HELP: &str = "\
-Tasks are named by id, by the beginning or the end of an id, or by name; nodes by name or id.
+Tasks are named by id, by the beginning or the end of an id, or by name; nodes by name or id. For explain, move and stop a
+name is first that of a task which has not ended.
 
 Exit codes:
   0    done

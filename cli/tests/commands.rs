@@ -129,6 +129,22 @@ async fn a_task_lives_through_all_commands() {
 }
 
 #[tokio::test]
+async fn a_name_is_that_of_the_task_which_lives() {
+    let (cluster, manager) = start("names").await;
+    let sleeper = ["run", "-d", "--process", "--name", "sl", "sleep", "600"];
+    for _ in 0..2 {
+        let task_id = stdout(&davit(&manager, &sleeper).await).trim().to_owned();
+        assert_eq!(code(&davit(&manager, &["explain", "sl"]).await), Some(0));
+        let output = davit(&manager, &["stop", "sl"]).await;
+        assert_eq!((code(&output), stdout(&output).trim()), (Some(0), task_id.as_str()), "{}", stderr(&output));
+    }
+    let output = davit(&manager, &["stop", "sl"]).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("`sl` may be 2 tasks"), "{}", stderr(&output));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_restart_that_does_not_run_fails() {
     let (cluster, manager) = start("restart").await;
     let program = a_program("restart");

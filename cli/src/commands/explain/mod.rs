@@ -71,7 +71,7 @@ pub(super) async fn run(manager: &Manager, args: ExplainArgs, output: &Output) -
     let Some(reference) = &args.task else {
         return what_if(manager, args, None, view, output).await;
     };
-    let task = resolve::task(manager, reference).await?;
+    let task = resolve::live_task(manager, reference).await?;
     if args.asks_what_if() {
         return what_if(manager, args, task.spec, view, output).await;
     }
