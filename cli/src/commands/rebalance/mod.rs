@@ -29,7 +29,7 @@ With -o json or yaml, --apply writes one object: the first plan, and of every mo
 the problem), UNDER_WAY (not there in time; it goes on) or NOT_BEGUN.
 
 Exit code: 0 when nothing is to be moved, or the plan was only shown, or every move was made; 1 when one failed or was \
-not there in time.")]
+not there in time, or when the answer was no.")]
 pub struct RebalanceArgs {
     /// Make the moves, one after the other: each task is stopped gracefully and runs on its new node before the next. Ends
     /// at the first that fails. Asks before; without a terminal to ask on it needs --yes
