@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completion::CompletionArgs, demo::DemoArgs, dev::DevArgs, events::EventsArgs, explain::ExplainArgs,
+    completion::CompletionArgs, demo::DemoArgs, dev::DevArgs, events::EventsArgs, explain, explain::ExplainArgs,
     inspect::InspectArgs, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs, rebalance::RebalanceArgs,
     restart::RestartArgs, rm::RmArgs, run::RunArgs, stop::StopArgs,
 };
@@ -25,7 +25,7 @@ Exit codes:
   3    no manager could be reached
   130  interrupted
   `davit run` without --detach ends with the exit code of its task, or with 1 if any of several did not complete.
-  `davit explain` ends with 1 when there is no place.";
+  `davit explain` ends as grep does: 0 there is a place, 1 there is none, 2 an error of any kind.";
 
 /// Runs containers on a cluster of machines.
 #[derive(Debug, Parser)]
@@ -99,6 +99,14 @@ pub enum Command {
     Cluster,
     /// Write a completion script for a shell
     Completion(CompletionArgs),
+}
+
+impl Command {
+    /// The exit code that stands for each of its errors, if there is only one.
+    #[must_use]
+    pub fn error_code(&self) -> Option<u8> {
+        matches!(self, Self::Explain(_)).then_some(explain::NO_ANSWER)
+    }
 }
 
 /// Reads `KEY=VALUE`.

@@ -224,7 +224,7 @@ async fn what_if_is_answered_without_creating_anything() {
     assert_eq!(stdout(&davit(&manager, &["ps", "-a", "-q"]).await), "");
 
     let output = davit(&manager, &["explain", "--process", "--constraint", "zone ~ a"]).await;
-    assert_eq!(code(&output), Some(1));
+    assert_eq!(code(&output), Some(2));
     assert!(stderr(&output).contains("spec.constraints[0]"), "{}", stderr(&output));
     cluster.stop().await.unwrap();
 }
@@ -234,6 +234,22 @@ async fn shown_of(manager: &str, task: &str, key: &str) -> String {
     let shown = stdout(&davit(manager, &["inspect", task]).await);
     let value = shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     value.unwrap_or_else(|| panic!("no {key} in {shown}")).trim().to_owned()
+}
+
+#[tokio::test]
+async fn without_an_answer_explain_ends_with_2() {
+    assert_eq!(code(&davit("127.0.0.1:1", &["explain", "web"]).await), Some(2));
+    assert_eq!(code(&davit("127.0.0.1:1", &["explain", "--cpus", "2"]).await), Some(2));
+    let (cluster, manager) = start("no-answer").await;
+    for (line, problem) in [
+        (&["explain", "gone"][..], "no task with the id or name `gone`"),
+        (&["explain", "--process", "--algorithm", "dice"], "dice"),
+    ] {
+        let output = davit(&manager, line).await;
+        assert_eq!((code(&output), stdout(&output).as_str()), (Some(2), ""), "{line:?}");
+        assert!(stderr(&output).contains(problem), "{}", stderr(&output));
+    }
+    cluster.stop().await.unwrap();
 }
 
 async fn node_of(manager: &str, task: &str) -> String {

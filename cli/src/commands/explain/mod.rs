@@ -12,6 +12,8 @@ use crate::error::Error;
 use crate::output::{self, ExplainView, Output};
 use crate::resolve;
 
+/// What `davit explain` ends with when it has no answer. 1 is an answer: there is no place.
+pub const NO_ANSWER: u8 = 2;
 /// What the manager is asked for: all nodes, since those that don't fit are counted by reason here.
 const ALL_NODES: u32 = 0;
 
@@ -25,7 +27,8 @@ Examples:
   davit explain web --node 'node-2:cordoned=false,memory=16GiB'
   davit explain web --node 'node-9:cpus=8,memory=16GiB,label.disk=ssd' --without node-1
 
-Exit code: 0 when there is a place for it (with --count: for all, counting what --preempt makes room for), 1 when not.")]
+Exit code: 0 when there is a place for it (with --count: for all, counting what --preempt makes room for), 1 when not, 2 \
+for every error.")]
 pub struct ExplainArgs {
     /// The task. Of one that is on a node its own room counts as free; with --count, --node or --without it is told of
     /// another task like it
