@@ -252,6 +252,37 @@ async fn without_an_answer_explain_ends_with_2() {
     cluster.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_task_is_explained_as_it_is() {
+    let (cluster, manager) = start("otherwise").await;
+    let waits = ["run", "-d", "--process", "--name", "big", "--memory", "900t", "sleep", "600"];
+    assert_eq!(code(&davit(&manager, &waits).await), Some(0));
+    let output = davit(&manager, &["explain", "big"]).await;
+    assert_eq!(code(&output), Some(1), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("big ") && stdout(&output).contains(" is PENDING"), "{}", stdout(&output));
+
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn tasks_that_would_be_stopped_are_named() {
+    let (cluster, manager) = start("victims").await;
+    let nodes: Value = serde_json::from_str(&stdout(&davit(&manager, &["node", "ls", "-o", "json"]).await)).unwrap();
+    let cores = nodes[0]["allocatable"]["cpuMillis"].as_str().unwrap().parse::<f64>().unwrap() / 1000.0;
+    let cpus = format!("{:.3}", cores * 0.8);
+    let line = ["run", "-d", "--process", "--name", "low", "--count", "2", "--cpus", &cpus, "sleep", "600"];
+    assert_eq!(code(&davit(&manager, &line).await), Some(0));
+    while running_on(&manager, "node-1").await + running_on(&manager, "node-2").await < 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let output = davit(&manager, &["explain", "--process", "--cpus", &cpus, "--priority", "5", "--preempt"]).await;
+    let shown = stdout(&output);
+    assert_eq!(code(&output), Some(0), "{shown}{}", stderr(&output));
+    let stopped = shown.lines().skip_while(|line| !line.contains("STOPPED TASKS")).nth(1);
+    assert!(stopped.unwrap_or_default().contains("   low "), "{shown}");
+    cluster.stop().await.unwrap();
+}
+
 async fn node_of(manager: &str, task: &str) -> String {
     shown_of(manager, task, "Node").await
 }

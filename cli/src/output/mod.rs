@@ -16,7 +16,7 @@ pub(crate) mod test_support;
 use std::io::{self, IsTerminal as _, Write as _};
 
 pub use self::describe::{cluster, node, task};
-pub use self::explain::{ExplainView, explained_placement, explained_task};
+pub use self::explain::{Asked, ExplainView, explained_placement, explained_task};
 pub use self::moves::{AppliedPlan, MoveOutcome};
 pub use self::plan::{PlanView, percent, plan};
 pub use self::proto_json::{Described, json_line, json_list, json_object, yaml_document, yaml_list};

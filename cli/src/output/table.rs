@@ -21,6 +21,11 @@ const DETAIL_CHARS: usize = 80;
 pub struct NodeNames(HashMap<String, String>);
 
 impl NodeNames {
+    /// With the nodes of an explanation, which may be made up.
+    pub(super) fn add_explained(&mut self, explanation: &v1::PlacementExplanation) {
+        self.0.extend(explanation.nodes.iter().map(|node| (node.node_id.clone(), node.node_name.clone())));
+    }
+
     /// The name of a node. One that is gone is named by its id; no id gives no name.
     #[must_use]
     pub fn of<'a>(&'a self, node_id: &'a str) -> &'a str {

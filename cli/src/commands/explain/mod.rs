@@ -2,18 +2,27 @@
 
 mod node_change;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clap::Args;
 use davit_proto::v1;
+use futures::{StreamExt as _, stream};
 
 use self::node_change::NodeChange;
+use super::now;
 use super::spec::{PlacementArgs, SpecArgs, task_spec};
+use crate::args::Format;
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
-use crate::output::{self, ExplainView, Output};
+use crate::output::{self, Asked, ExplainView, NodeNames, Output, task_name};
 use crate::resolve;
 
 /// What `davit explain` ends with when it has no answer. 1 is an answer: there is no place.
 pub const NO_ANSWER: u8 = 2;
+/// As many tasks that would be stopped are asked for by name.
+const NAMED_VICTIMS: usize = 200;
+/// As many of them at one time.
+const ASKED_AT_ONCE: usize = 16;
 /// What the manager is asked for: all nodes, since those that don't fit are counted by reason here.
 const ALL_NODES: u32 = 0;
 
@@ -30,8 +39,8 @@ Examples:
 Exit code: 0 when there is a place for it (with --count: for all, counting what --preempt makes room for), 1 when not, 2 \
 for every error.")]
 pub struct ExplainArgs {
-    /// The task. Of one that is on a node its own room counts as free; with --count, --node or --without it is told of
-    /// another task like it
+    /// The task. Of one that is on a node its own room counts as free; with options that say what is otherwise it is told
+    /// of another task like it
     #[arg(value_name = "TASK", required_unless_present_any = ["image", "process"])]
     #[arg(conflicts_with_all = ["image", "SpecArgs", "PlacementArgs"])]
     task: Option<String>,
@@ -57,62 +66,77 @@ pub struct ExplainArgs {
     wide: bool,
     /// What would be run.
     #[command(flatten)]
-    spec: SpecArgs,
+    pub(super) spec: SpecArgs,
     /// Where it would go.
     #[command(flatten)]
-    placement: PlacementArgs,
+    pub(super) placement: PlacementArgs,
 }
 
 impl ExplainArgs {
     fn asks_what_if(&self) -> bool {
-        self.count.is_some() || !self.node.is_empty() || !self.without.is_empty()
+        let of_cluster = !self.node.is_empty() || !self.without.is_empty();
+        of_cluster || self.count.is_some()
     }
 }
 
 pub(super) async fn run(manager: &Manager, args: ExplainArgs, output: &Output) -> Result<u8, Error> {
-    let view = ExplainView { all: args.all, wide: args.wide };
     let Some(reference) = &args.task else {
-        return what_if(manager, args, None, view, output).await;
+        return what_if(manager, args, None, output).await;
     };
     let task = resolve::live_task(manager, reference).await?;
     if args.asks_what_if() {
-        return what_if(manager, args, task.spec, view, output).await;
+        return what_if(manager, args, Some(task), output).await;
     }
+    let view = ExplainView { all: args.all, wide: args.wide };
     let request = v1::ExplainTaskRequest { task_id: task.task_id, max_nodes: ALL_NODES };
     let answer =
         manager.tasks().explain_task(call(request)).await.map_err(|status| manager.error(status))?.into_inner();
     let fits = answer.explanation.as_ref().ok_or_else(|| no_content("explanation"))?.fitting_count > 0;
-    output.object(&answer, |palette| output::explained_task(&answer, view, palette))?;
+    output.object(&answer, |palette| output::explained_task(&answer, view, now(), palette))?;
     Ok(u8::from(!fits))
 }
 
 /// Of a spec that is not created, or nodes that are otherwise.
-async fn what_if(
-    manager: &Manager,
-    args: ExplainArgs,
-    like: Option<v1::TaskSpec>,
-    view: ExplainView,
-    output: &Output,
-) -> Result<u8, Error> {
-    let nodes = if args.node.iter().any(NodeChange::needs_node) { manager.list_nodes().await? } else { Vec::new() };
+async fn what_if(manager: &Manager, args: ExplainArgs, like: Option<v1::Task>, output: &Output) -> Result<u8, Error> {
+    let view = ExplainView { all: args.all, wide: args.wide };
+    let are_needed = like.is_some() || !args.node.is_empty() || !args.without.is_empty();
+    let nodes = if are_needed { manager.list_nodes().await? } else { Vec::new() };
     let changed = args.node.iter().map(|change| change.to_override(&nodes));
     let absent =
         args.without.iter().map(|node| v1::NodeOverride { node: node.clone(), absent: true, ..Default::default() });
     let overrides = changed.chain(absent).collect();
     let count = args.count.unwrap_or(1);
-    let spec = match like {
-        Some(spec) => spec,
+    let here = |key: &str| std::env::var(key).ok();
+    let spec = match &like {
+        Some(task) => task.spec.clone().unwrap_or_default(),
         None => {
             // Of a process only that it is one matters for its place; but a spec has a command.
             let first = if args.spec.is_process() { Some("true".to_owned()) } else { args.image };
-            task_spec(args.spec, args.placement, first.into_iter().collect(), |key| std::env::var(key).ok())?
+            task_spec(args.spec, args.placement, first.into_iter().collect(), here)?
         }
     };
     let request = v1::ExplainPlacementRequest { spec: Some(spec), count, overrides, max_nodes: ALL_NODES };
     let answer = manager.cluster().explain_placement(call(request)).await;
     let answer = answer.map_err(|status| manager.error(status))?.into_inner();
-    output.object(&answer, |palette| output::explained_placement(&answer, count, view, palette))?;
+    let victims = if output.format == Format::Table { victims(manager, &answer).await } else { BTreeMap::new() };
+    let names: NodeNames = nodes.iter().collect();
+    let asked = Asked { count, like: like.as_ref(), nodes: &names, victims: &victims };
+    output.object(&answer, |palette| output::explained_placement(&answer, asked, view, now(), palette))?;
     Ok(exit_code(&answer))
+}
+
+/// Names of the tasks that would be stopped; of those that can't be had, none.
+async fn victims(manager: &Manager, answer: &v1::ExplainPlacementResponse) -> BTreeMap<String, String> {
+    let ids: BTreeSet<&String> = answer.preemptions.iter().flat_map(|each| &each.victim_task_ids).collect();
+    let name = |id: &String| {
+        let id = id.clone();
+        async move {
+            let task = manager.get_task(&id).await.ok()?;
+            Some((id, task_name(&task).to_owned()))
+        }
+    };
+    let asked = stream::iter(ids.into_iter().take(NAMED_VICTIMS).map(name));
+    asked.buffer_unordered(ASKED_AT_ONCE).filter_map(std::future::ready).collect().await
 }
 
 /// Room that is made takes one task each.
@@ -136,14 +160,21 @@ mod tests {
     }
 
     #[test]
-    fn a_task_or_a_spec_is_explained_but_not_both() {
+    fn a_task_or_an_image_is_explained_but_not_both() {
         assert!(!parse(&["web"]).unwrap().asks_what_if());
-        assert!(parse(&["web", "--without", "node-1"]).unwrap().asks_what_if());
         assert!(parse(&["--image", "nginx", "--constraint", "disk == ssd", "--count", "3"]).is_ok());
         assert!(parse(&["--process", "--cpus", "2"]).is_ok());
         assert!(parse(&["--cpus", "2"]).is_err());
-        for line in [["web", "--cpus", "2"], ["web", "--priority", "2"], ["web", "--image", "nginx"]] {
-            assert!(parse(&line).unwrap_err().contains("cannot be used with"), "{line:?}");
+        for line in [&["web", "--process"][..], &["web", "--image", "nginx"]] {
+            assert!(parse(line).unwrap_err().contains("cannot be used with"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_task_it_is_asked_what_if_when_anything_is_otherwise() {
+        for line in [&["web", "--without", "node-1"][..], &["web", "--node", "node-1:cpus=1"], &["web", "--count", "1"]]
+        {
+            assert!(parse(line).unwrap().asks_what_if(), "{line:?}");
         }
     }
 
