@@ -253,7 +253,7 @@ async fn without_an_answer_explain_ends_with_2() {
 }
 
 #[tokio::test]
-async fn a_task_is_explained_as_it_is() {
+async fn a_task_is_explained_as_it_is_and_as_it_is_not() {
     let (cluster, manager) = start("otherwise").await;
     let waits = ["run", "-d", "--process", "--name", "big", "--memory", "900t", "sleep", "600"];
     assert_eq!(code(&davit(&manager, &waits).await), Some(0));
@@ -261,6 +261,19 @@ async fn a_task_is_explained_as_it_is() {
     assert_eq!(code(&output), Some(1), "{}", stderr(&output));
     assert!(stdout(&output).starts_with("big ") && stdout(&output).contains(" is PENDING"), "{}", stdout(&output));
 
+    let smaller = ["explain", "big", "--memory", "1m"];
+    let output = davit(&manager, &smaller).await;
+    let shown = stdout(&output);
+    assert_eq!(code(&output), Some(0), "{shown}{}", stderr(&output));
+    assert!(shown.contains("fits 2 of 2 nodes") && shown.contains("equally good; a seed decides."), "{shown}");
+    let output = davit(&manager, &[&smaller[..], &["--constraint", "node.name == node-1"]].concat()).await;
+    assert!(stdout(&output).contains("fits 1 of 2 nodes"), "{}", stdout(&output));
+
+    // One on each node.
+    let three = [&smaller[..], &["--distinct-hosts", "--count", "3"]].concat();
+    let output = davit(&manager, &three).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stdout(&output).contains("2 of 3 find a place; 1 would wait"), "{}", stdout(&output));
     cluster.stop().await.unwrap();
 }
 

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, stream};
 
 use self::node_change::NodeChange;
 use super::now;
-use super::spec::{PlacementArgs, SpecArgs, task_spec};
+use super::spec::{PlacementArgs, SpecArgs, task_spec, with_options};
 use crate::args::Format;
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
@@ -35,6 +35,10 @@ Examples:
   davit explain --process --cpus 1 --count 20             where each of twenty would go
   davit explain web --node 'node-2:cordoned=false,memory=16GiB'
   davit explain web --node 'node-9:cpus=8,memory=16GiB,label.disk=ssd' --without node-1
+  davit explain web --cpus 2                              what if it were otherwise
+
+With a TASK, an option is instead of what the task has: all of its --constraint, all of its --near, and so on; --label and \
+--env are added.
 
 Exit code: 0 when there is a place for it (with --count: for all, counting what --preempt makes room for), 1 when not, 2 \
 for every error.")]
@@ -42,7 +46,7 @@ pub struct ExplainArgs {
     /// The task. Of one that is on a node its own room counts as free; with options that say what is otherwise it is told
     /// of another task like it
     #[arg(value_name = "TASK", required_unless_present_any = ["image", "process"])]
-    #[arg(conflicts_with_all = ["image", "SpecArgs", "PlacementArgs"])]
+    #[arg(conflicts_with_all = ["image", "process"])]
     task: Option<String>,
     /// Instead of a task that is there: a container of this image that is not created, with the options below
     #[arg(long, value_name = "IMAGE", conflicts_with = "process")]
@@ -75,7 +79,7 @@ pub struct ExplainArgs {
 impl ExplainArgs {
     fn asks_what_if(&self) -> bool {
         let of_cluster = !self.node.is_empty() || !self.without.is_empty();
-        of_cluster || self.count.is_some()
+        of_cluster || self.count.is_some() || self.spec.is_given() || self.placement.is_given()
     }
 }
 
@@ -108,7 +112,7 @@ async fn what_if(manager: &Manager, args: ExplainArgs, like: Option<v1::Task>, o
     let count = args.count.unwrap_or(1);
     let here = |key: &str| std::env::var(key).ok();
     let spec = match &like {
-        Some(task) => task.spec.clone().unwrap_or_default(),
+        Some(task) => with_options(task.spec.clone().unwrap_or_default(), args.spec, args.placement, here)?,
         None => {
             // Of a process only that it is one matters for its place; but a spec has a command.
             let first = if args.spec.is_process() { Some("true".to_owned()) } else { args.image };
@@ -172,8 +176,14 @@ mod tests {
 
     #[test]
     fn of_a_task_it_is_asked_what_if_when_anything_is_otherwise() {
-        for line in [&["web", "--without", "node-1"][..], &["web", "--node", "node-1:cpus=1"], &["web", "--count", "1"]]
-        {
+        for line in [
+            &["web", "--without", "node-1"][..],
+            &["web", "--node", "node-1:cpus=1"],
+            &["web", "--count", "1"],
+            &["web", "--cpus", "2"],
+            &["web", "--priority", "0"],
+            &["web", "--restart", "never"],
+        ] {
             assert!(parse(line).unwrap().asks_what_if(), "{line:?}");
         }
     }
