@@ -241,9 +241,11 @@ async fn without_an_answer_explain_ends_with_2() {
     assert_eq!(code(&davit("127.0.0.1:1", &["explain", "web"]).await), Some(2));
     assert_eq!(code(&davit("127.0.0.1:1", &["explain", "--cpus", "2"]).await), Some(2));
     let (cluster, manager) = start("no-answer").await;
+    let twice = ["explain", "--process", "--node", "node-1:cpus=1", "--without", "node-1"];
     for (line, problem) in [
         (&["explain", "gone"][..], "no task with the id or name `gone`"),
         (&["explain", "--process", "--algorithm", "dice"], "dice"),
+        (&twice, "node `node-1` is overridden twice"),
     ] {
         let output = davit(&manager, line).await;
         assert_eq!((code(&output), stdout(&output).as_str()), (Some(2), ""), "{line:?}");
@@ -269,11 +271,16 @@ async fn a_task_is_explained_as_it_is_and_as_it_is_not() {
     let output = davit(&manager, &[&smaller[..], &["--constraint", "node.name == node-1"]].concat()).await;
     assert!(stdout(&output).contains("fits 1 of 2 nodes"), "{}", stdout(&output));
 
-    // One on each node.
+    // One on each node: two find a place, unless all three must.
     let three = [&smaller[..], &["--distinct-hosts", "--count", "3"]].concat();
     let output = davit(&manager, &three).await;
     assert_eq!(code(&output), Some(1));
     assert!(stdout(&output).contains("2 of 3 find a place; 1 would wait"), "{}", stdout(&output));
+    let output = davit(&manager, &[&three[..], &["--all-or-nothing"]].concat()).await;
+    let shown = stdout(&output);
+    assert_eq!(code(&output), Some(1));
+    assert!(shown.contains("None of 3 finds a place: needs room for all 3 at once, 2 fit"), "{shown}");
+    assert!(!shown.contains("WOULD GO TO"), "{shown}");
     cluster.stop().await.unwrap();
 }
 

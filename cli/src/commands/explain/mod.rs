@@ -8,7 +8,7 @@ use clap::Args;
 use davit_proto::v1;
 use futures::{StreamExt as _, stream};
 
-use self::node_change::NodeChange;
+use self::node_change::{NodeChange, find};
 use super::now;
 use super::spec::{PlacementArgs, SpecArgs, task_spec, with_options};
 use crate::args::Format;
@@ -35,7 +35,7 @@ Examples:
   davit explain --process --cpus 1 --count 20             where each of twenty would go
   davit explain web --node 'node-2:cordoned=false,memory=16GiB'
   davit explain web --node 'node-9:cpus=8,memory=16GiB,label.disk=ssd' --without node-1
-  davit explain web --cpus 2                              what if it were otherwise
+  davit explain web --cpus 2 --count 3 --all-or-nothing   what if it were otherwise, and all of three at once
 
 With a TASK, an option is instead of what the task has: all of its --constraint, all of its --near, and so on; --label and \
 --env are added.
@@ -54,6 +54,9 @@ pub struct ExplainArgs {
     /// How many tasks of this kind
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
+    /// All of --count at once: unless there is room for all of them, none finds a place
+    #[arg(long)]
+    all_or_nothing: bool,
     /// What if a node were otherwise: cpus, memory, disk (what tasks may use), reserved.cpus, reserved.memory,
     /// reserved.disk (what is set aside), cordoned=true|false, state=ready|suspect|down, label.KEY=VALUE (no value takes
     /// it away). A name that no node has adds one. May be repeated
@@ -79,7 +82,8 @@ pub struct ExplainArgs {
 impl ExplainArgs {
     fn asks_what_if(&self) -> bool {
         let of_cluster = !self.node.is_empty() || !self.without.is_empty();
-        of_cluster || self.count.is_some() || self.spec.is_given() || self.placement.is_given()
+        let of_count = self.count.is_some() || self.all_or_nothing;
+        of_cluster || of_count || self.spec.is_given() || self.placement.is_given()
     }
 }
 
@@ -105,10 +109,7 @@ async fn what_if(manager: &Manager, args: ExplainArgs, like: Option<v1::Task>, o
     let view = ExplainView { all: args.all, wide: args.wide };
     let are_needed = like.is_some() || !args.node.is_empty() || !args.without.is_empty();
     let nodes = if are_needed { manager.list_nodes().await? } else { Vec::new() };
-    let changed = args.node.iter().map(|change| change.to_override(&nodes));
-    let absent =
-        args.without.iter().map(|node| v1::NodeOverride { node: node.clone(), absent: true, ..Default::default() });
-    let overrides = changed.chain(absent).collect();
+    let overrides = overrides(&args.node, &args.without, &nodes)?;
     let count = args.count.unwrap_or(1);
     let here = |key: &str| std::env::var(key).ok();
     let spec = match &like {
@@ -121,12 +122,45 @@ async fn what_if(manager: &Manager, args: ExplainArgs, like: Option<v1::Task>, o
     };
     let request = v1::ExplainPlacementRequest { spec: Some(spec), count, overrides, max_nodes: ALL_NODES };
     let answer = manager.cluster().explain_placement(call(request)).await;
-    let answer = answer.map_err(|status| manager.error(status))?.into_inner();
+    let mut answer = answer.map_err(|status| manager.error(status))?.into_inner();
+    if args.all_or_nothing {
+        answer = all_or_none(answer, count);
+    }
     let victims = if output.format == Format::Table { victims(manager, &answer).await } else { BTreeMap::new() };
     let names: NodeNames = nodes.iter().collect();
     let asked = Asked { count, like: like.as_ref(), nodes: &names, victims: &victims };
     output.object(&answer, |palette| output::explained_placement(&answer, asked, view, now(), palette))?;
     Ok(exit_code(&answer))
+}
+
+/// Nodes as they are not; each at most once.
+fn overrides(changes: &[NodeChange], without: &[String], nodes: &[v1::Node]) -> Result<Vec<v1::NodeOverride>, Error> {
+    let mut seen = BTreeSet::new();
+    for named in changes.iter().map(NodeChange::node).chain(without.iter().map(String::as_str)) {
+        let node = find(nodes, named);
+        if !seen.insert(node.map_or(named, |node| &node.node_id)) {
+            let name = node.map_or(named, |node| &node.name);
+            return Err(Error::usage(format!(
+                "node `{name}` is overridden twice; say all of it in one --node '{name}:KEY=VALUE,…', or leave it out with \
+                 one --without"
+            )));
+        }
+    }
+    let changed = changes.iter().map(|change| change.to_override(nodes));
+    let absent = without.iter().map(|node| v1::NodeOverride { node: node.clone(), absent: true, ..Default::default() });
+    Ok(changed.chain(absent).collect())
+}
+
+/// The answer for a gang, made of that for single tasks: the API's question has no gangs. For a gang nothing is stopped.
+fn all_or_none(answer: v1::ExplainPlacementResponse, count: u32) -> v1::ExplainPlacementResponse {
+    if answer.unplaced_count == 0 {
+        return answer;
+    }
+    let v1::ExplainPlacementResponse { explanation, unplaced_count, unplaced_reason, .. } = answer;
+    let fit = count.saturating_sub(unplaced_count);
+    let after = if unplaced_reason.is_empty() { String::new() } else { format!("; after those, {unplaced_reason}") };
+    let unplaced_reason = format!("needs room for all {count} at once, {fit} fit{after}");
+    v1::ExplainPlacementResponse { explanation, unplaced_count: count, unplaced_reason, ..Default::default() }
 }
 
 /// Names of the tasks that would be stopped; of those that can't be had, none.
@@ -155,6 +189,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Cli, Command};
+    use crate::output::test_support::{node, node_id};
 
     fn parse(line: &[&str]) -> Result<ExplainArgs, String> {
         let words = ["davit", "explain"].iter().chain(line);
@@ -180,12 +215,56 @@ mod tests {
             &["web", "--without", "node-1"][..],
             &["web", "--node", "node-1:cpus=1"],
             &["web", "--count", "1"],
+            &["web", "--all-or-nothing"],
             &["web", "--cpus", "2"],
             &["web", "--priority", "0"],
             &["web", "--restart", "never"],
         ] {
             assert!(parse(line).unwrap().asks_what_if(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_is_overridden_twice_is_named() {
+        let nodes = [node(1, "one")];
+        let of = |changes: &[&str], without: &[&str]| {
+            let changes: Vec<NodeChange> = changes.iter().map(|text| text.parse().unwrap()).collect();
+            let without: Vec<String> = without.iter().map(|text| (*text).to_owned()).collect();
+            overrides(&changes, &without, &nodes).map(|overrides| overrides.len())
+        };
+        assert_eq!(of(&["one:cpus=1", "two:cpus=1"], &["three"]).unwrap(), 3);
+        let by_id = format!("{}:cpus=2", node_id(1));
+        for (changes, without) in [
+            (&["one:cpus=1", "one:label.a=b"][..], &[][..]),
+            (&["one:cpus=1", &by_id], &[]),
+            (&["one:cpus=1"], &["one"]),
+            (&[], &["one", "one"]),
+        ] {
+            let error = of(changes, without).unwrap_err();
+            assert!(error.to_string().starts_with("node `one` is overridden twice"), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+        assert!(of(&["new:cpus=1", "new:cpus=2"], &[]).unwrap_err().to_string().contains("`new`"));
+    }
+
+    #[test]
+    fn a_gang_finds_room_for_all_or_for_none() {
+        let answer = v1::ExplainPlacementResponse {
+            runs: vec![v1::PlacementRun { node_id: node_id(1), count: 2 }],
+            unplaced_count: 1,
+            unplaced_reason: "fits 0 of 2 nodes: 2 lack cpu".into(),
+            preemptions: vec![v1::Preemption::default()],
+            ..Default::default()
+        };
+        assert_eq!(exit_code(&answer), 0, "room is made for one");
+        let gang = all_or_none(answer, 3);
+        assert_eq!((gang.unplaced_count, gang.runs.len(), gang.preemptions.len(), exit_code(&gang)), (3, 0, 0, 1));
+        assert_eq!(
+            gang.unplaced_reason,
+            "needs room for all 3 at once, 2 fit; after those, fits 0 of 2 nodes: 2 lack cpu"
+        );
+        let all = v1::ExplainPlacementResponse { runs: vec![v1::PlacementRun::default()], ..Default::default() };
+        assert_eq!(all_or_none(all.clone(), 3), all);
     }
 
     #[test]

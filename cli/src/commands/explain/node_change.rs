@@ -58,13 +58,18 @@ pub(super) struct NodeChange {
 }
 
 /// The node of an id or name.
-fn find<'a>(nodes: &'a [v1::Node], named: &str) -> Option<&'a v1::Node> {
+pub(super) fn find<'a>(nodes: &'a [v1::Node], named: &str) -> Option<&'a v1::Node> {
     let mut found = nodes.iter().filter(|node| node.node_id == named || node.name == named);
     // A name may be that of a node which is gone, too.
     found.clone().find(|node| node.state() != v1::NodeState::Down).or_else(|| found.next())
 }
 
 impl NodeChange {
+    /// What it calls the node.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
     /// The same for the API.
     pub(super) fn to_override(&self, nodes: &[v1::Node]) -> v1::NodeOverride {
         let actual = find(nodes, &self.node);
