@@ -69,7 +69,7 @@ async fn completion_needs_no_manager() {
 #[tokio::test]
 async fn run_ends_as_its_task_does() {
     let (cluster, manager) = start("run").await;
-    let output = davit(&manager, &["run", "--process", "sh", "-c", "echo out; echo err >&2; exit 7"]).await;
+    let output = davit(&manager, &["run", "--process", "sh", "-c", "echo out; echo err >&2; sleep 1; exit 7"]).await;
     assert_eq!(code(&output), Some(7));
     assert_eq!(stdout(&output), "");
     assert!(stderr(&output).contains("RUNNING") && stderr(&output).contains("FAILED"), "{}", stderr(&output));
