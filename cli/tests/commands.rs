@@ -357,15 +357,20 @@ async fn running_on(manager: &str, node: &str) -> usize {
 #[tokio::test]
 async fn an_uneven_cluster_is_evened_out() {
     let (cluster, manager) = start("rebalance").await;
-    make_uneven(&manager, 4, &["sleep", "600"]).await;
+    make_uneven(&manager, 6, &["sleep", "600"]).await;
 
     let shown = stdout(&davit(&manager, &["rebalance"]).await);
     assert!(shown.contains("node-2") && shown.contains("davit rebalance --apply"), "{shown}");
-    assert_eq!(running_on(&manager, "node-1").await, 4, "a plan changes nothing");
+    assert_eq!(running_on(&manager, "node-1").await, 6, "a plan changes nothing");
+    let output = davit(&manager, &["rebalance", "--apply", "--budget", "1", "--yes"]).await;
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("The move was made"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--budget allows more."), "{}", stderr(&output));
     let output = davit(&manager, &["rebalance", "--apply", "--at-once", "2", "--yes"]).await;
     assert_eq!(code(&output), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("All 2 moves were made"), "{}", stderr(&output));
-    assert_eq!(running_on(&manager, "node-1").await, 2);
+    assert!(!stderr(&output).contains("--budget"), "{}", stderr(&output));
+    assert_eq!(running_on(&manager, "node-1").await, 3);
     let shown = stdout(&davit(&manager, &["rebalance"]).await);
     assert!(shown.starts_with("Nothing to move"), "{shown}");
     cluster.stop().await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use davit_proto::v1;
 use serde::Serialize;
 
-use super::plan::percent;
+use super::plan::{MORE, percent};
 use super::proto_json::one;
 use super::text::short_id;
 use crate::error::Error;
@@ -33,7 +33,7 @@ pub struct AppliedPlan {
     pub plan: v1::PlanRebalanceResponse,
     /// Every move, also of the plans after the first, in their order.
     pub results: Vec<(v1::TaskMove, MoveOutcome)>,
-    /// Whether more moves would gain something, but as many as may be were planned.
+    /// Whether more moves would gain something, but the budget is used up.
     pub more: bool,
     /// How uneven the cluster is now, if that can be told.
     pub imbalance_now: Option<f64>,
@@ -58,11 +58,12 @@ impl AppliedPlan {
         let total = self.results.len();
         if self.is_whole() {
             let all = if total == 1 { "The move was made".to_owned() } else { format!("All {total} moves were made") };
+            let more = if self.more { format!(" {MORE}") } else { String::new() };
             return match apart {
                 Some((now, before)) => {
-                    format!("{all}: the fullest and the emptiest node are {now} apart, {before} before.")
+                    format!("{all}: the fullest and the emptiest node are {now} apart, {before} before.{more}")
                 }
-                None => format!("{all}."),
+                None => format!("{all}.{more}"),
             };
         }
         let (made, under_way) = (self.count(&MoveOutcome::Made), self.count(&MoveOutcome::UnderWay));
@@ -189,6 +190,9 @@ mod tests {
             "All 2 moves were made: the fullest and the emptiest node are 4% apart, 62% before."
         );
         assert_eq!(applied(&[Made], None).told(A_SECOND), "The move was made.");
+        let cut = AppliedPlan { more: true, ..applied(&[Made], None) };
+        let told = "The move was made. More moves would gain something: --budget allows more.";
+        assert_eq!(cut.told(A_SECOND), told);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::text::short_id;
 /// As the scheduler measures it.
 const LOAD: &str = "Load: the largest reserved share of cpu, memory or disk, plus 1% for each task.";
 const GAIN: &str = "Gain: how much emptier the fuller one of the two nodes becomes.";
+/// Said only where the budget is the limit.
+pub(super) const MORE: &str = "More moves would gain something: --budget allows more.";
 /// Nodes that are further apart look as if there were something to move.
 const EVEN: f64 = 0.1;
 
@@ -20,12 +22,6 @@ pub struct PlanView {
     pub is_applied: bool,
     /// As many moves as it may have.
     pub budget: u32,
-}
-
-/// Whether a plan is as long as it may be, and would be longer.
-#[must_use]
-pub(super) fn is_cut(plan: &v1::PlanRebalanceResponse, budget: u32) -> bool {
-    plan.more && plan.moves.len() >= usize::try_from(budget).unwrap_or(usize::MAX)
 }
 
 /// A plan.
@@ -57,11 +53,13 @@ pub fn plan(plan: &v1::PlanRebalanceResponse, view: PlanView, palette: Palette) 
          {table}\n"
     );
     let mut hints = vec![LOAD.to_owned(), GAIN.to_owned()];
-    if is_cut(plan, view.budget) {
-        hints.push("More moves would gain something: --budget allows more.".to_owned());
-    } else if plan.more {
-        let then = if view.is_applied { "they are planned then" } else { "--apply plans them then" };
-        hints.push(format!("After {them} more moves gain something: {then}."));
+    let is_cut = plan.moves.len() >= usize::try_from(view.budget).unwrap_or(usize::MAX);
+    match (plan.more, is_cut, view.is_applied) {
+        // When they are made it is looked at again.
+        (false, ..) | (true, true, true) => {}
+        (true, true, false) => hints.push(MORE.to_owned()),
+        (true, false, true) => hints.push(format!("After {them} more moves gain something: they are planned then.")),
+        (true, false, false) => hints.push(format!("After {them} more moves gain something: --apply plans them then.")),
     }
     if !view.is_applied {
         hints.push(format!("To make {them}: davit rebalance --apply"));
@@ -118,7 +116,7 @@ mod tests {
         };
         insta::assert_snapshot!(plan(&shown, shown_only(2), Palette::new(false)));
         let applied = plan(&shown, PlanView { is_applied: true, budget: 2 }, Palette::new(false));
-        assert!(!applied.contains("--apply"), "{applied}");
+        assert!(!applied.contains("--apply") && !applied.contains("--budget"), "{applied}");
     }
 
     #[test]

@@ -90,8 +90,11 @@ pub(super) async fn run(manager: &Manager, args: &RebalanceArgs, output: &Output
     };
     let make =
         async |moves: &[v1::TaskMove]| carry_out::run(manager, &nodes, moves, pace, &mut interrupt, output).await;
-    let Carried { results, more, interrupted, problem } = carry_out_all(first.clone(), budget, again, make).await;
-    let imbalance_now = if interrupted || results.is_empty() { None } else { now_apart(manager).await };
+    let Carried { results, used_up, interrupted, problem } = carry_out_all(first.clone(), budget, again, make).await;
+    // Whether one more move would gain something, which a plan that is as long as it may be does not always know.
+    let now = if interrupted || results.is_empty() { None } else { plan(manager, 1, min_gain).await.ok() };
+    let more = used_up && now.as_ref().is_some_and(|now| !now.moves.is_empty());
+    let imbalance_now = now.map(|now| now.imbalance_before);
     let applied = AppliedPlan { plan: first, results, more, imbalance_now };
     if !applied.results.is_empty() {
         output.note(&applied.told((!interrupted).then_some(pace.limit)));
@@ -118,8 +121,8 @@ fn check_can_ask(format: Format, is_terminal: bool) -> Result<(), Error> {
 /// What became of the moves of all plans.
 struct Carried {
     results: Vec<(v1::TaskMove, MoveOutcome)>,
-    /// Whether more would gain something, but the budget is used up.
-    more: bool,
+    /// Whether as many moves were planned as may be.
+    used_up: bool,
     interrupted: bool,
     /// Why it could not be planned again.
     problem: Option<Error>,
@@ -133,7 +136,7 @@ async fn carry_out_all(
     mut again: impl AsyncFnMut(u32) -> Result<v1::PlanRebalanceResponse, Error>,
     mut make: impl AsyncFnMut(&[v1::TaskMove]) -> Round,
 ) -> Carried {
-    let mut carried = Carried { results: Vec::new(), more: false, interrupted: false, problem: None };
+    let mut carried = Carried { results: Vec::new(), used_up: false, interrupted: false, problem: None };
     let (mut plan, mut left) = (first, budget);
     while !plan.moves.is_empty() {
         let round = make(&plan.moves).await;
@@ -142,8 +145,8 @@ async fn carry_out_all(
         let is_whole = round.outcomes.iter().all(|outcome| *outcome == MoveOutcome::Made);
         carried.results.extend(plan.moves.into_iter().zip(round.outcomes));
         carried.interrupted = round.interrupted;
-        carried.more = plan.more && left == 0;
-        if round.interrupted || !is_whole || !plan.more || left == 0 {
+        carried.used_up = left == 0;
+        if round.interrupted || !is_whole || !plan.more || carried.used_up {
             break;
         }
         plan = match again(left).await {
@@ -155,11 +158,6 @@ async fn carry_out_all(
         };
     }
     carried
-}
-
-/// How uneven the cluster is now, if that can be told.
-async fn now_apart(manager: &Manager) -> Option<f64> {
-    plan(manager, 1, 0.0).await.ok().map(|plan| plan.imbalance_before)
 }
 
 async fn plan(manager: &Manager, max_moves: u32, min_gain: f64) -> Result<v1::PlanRebalanceResponse, Error> {
@@ -215,7 +213,7 @@ mod tests {
         Round { outcomes: vec![MoveOutcome::Made; moves.len()], interrupted: false }
     }
 
-    /// How many moves were made, what was asked for between them, and whether there is more.
+    /// How many moves were made, what was asked for between them, and whether the budget is used up.
     async fn carry_out(
         first: v1::PlanRebalanceResponse,
         budget: u32,
@@ -227,7 +225,7 @@ mod tests {
             Ok(then(left))
         };
         let carried = carry_out_all(first, budget, again, async |moves: &[_]| all_made(moves)).await;
-        (carried.results.len(), asked.into_inner(), carried.more)
+        (carried.results.len(), asked.into_inner(), carried.used_up)
     }
 
     #[tokio::test]
@@ -253,7 +251,7 @@ mod tests {
             let make = async |_: &[_]| Round { outcomes: vec![outcome.clone()], interrupted };
             let again = async |_| panic!("it is planned again after {outcome:?}");
             let carried = carry_out_all(planned(1, true), 9, again, make).await;
-            assert_eq!((carried.results.len(), carried.interrupted, carried.more), (1, interrupted, false));
+            assert_eq!((carried.results.len(), carried.interrupted, carried.used_up), (1, interrupted, false));
         }
     }
 
