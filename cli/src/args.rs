@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completion::CompletionArgs, demo::DemoArgs, dev::DevArgs, events::EventsArgs, explain::ExplainArgs,
+    completion::CompletionArgs, demo::DemoArgs, dev::DevArgs, events::EventsArgs, explain, explain::ExplainArgs,
     inspect::InspectArgs, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs, rebalance::RebalanceArgs,
     restart::RestartArgs, rm::RmArgs, run::RunArgs, stop::StopArgs,
 };
@@ -15,7 +15,8 @@ pub const DEFAULT_MANAGER: &str = "127.0.0.1:7400";
 const GLOBAL: &str = "Options of every command";
 
 const AFTER_HELP: &str = "\
-Tasks are named by id, by the beginning or the end of an id, or by name; nodes by name or id.
+Tasks are named by id, by the beginning or the end of an id, or by name; nodes by name or id. For explain, move and stop a
+name is first that of a task which has not ended.
 
 Exit codes:
   0    done
@@ -24,7 +25,7 @@ Exit codes:
   3    no manager could be reached
   130  interrupted
   `davit run` without --detach ends with the exit code of its task, or with 1 if any of several did not complete.
-  `davit explain` ends with 1 when there is no place.";
+  `davit explain` ends as grep does: 0 there is a place, 1 there is none, 2 an error of any kind.";
 
 /// Runs containers on a cluster of machines.
 #[derive(Debug, Parser)]
@@ -79,7 +80,7 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Stop tasks and wait until they ended
     Stop(StopArgs),
-    /// Start tasks anew, as another attempt
+    /// Start tasks anew, as another attempt, and wait until they run
     Restart(RestartArgs),
     /// Delete tasks that have ended
     Rm(RmArgs),
@@ -87,7 +88,7 @@ pub enum Command {
     Move(MoveArgs),
     /// Show where a task could go, what each node would cost, and why the others don't fit
     Explain(Box<ExplainArgs>),
-    /// Even out a cluster which a new node or a drain left uneven
+    /// Even out a cluster which a node that joined or came back from a cordon left uneven
     Rebalance(RebalanceArgs),
     /// Show what happened in the cluster
     Events(EventsArgs),
@@ -98,6 +99,14 @@ pub enum Command {
     Cluster,
     /// Write a completion script for a shell
     Completion(CompletionArgs),
+}
+
+impl Command {
+    /// The exit code that stands for each of its errors, if there is only one.
+    #[must_use]
+    pub fn error_code(&self) -> Option<u8> {
+        matches!(self, Self::Explain(_)).then_some(explain::NO_ANSWER)
+    }
 }
 
 /// Reads `KEY=VALUE`.

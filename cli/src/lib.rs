@@ -22,6 +22,7 @@ use crate::output::Output;
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     let output = Output::new(cli.global.output);
+    let error_code = cli.command.error_code();
     let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let done = runtime.block_on(commands::run(cli, &output));
@@ -36,7 +37,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Err(Error::OutputClosed) => ExitCode::SUCCESS,
         Err(error) => {
             output.complain(&error.to_string());
-            ExitCode::from(error.exit_code())
+            ExitCode::from(error_code.unwrap_or_else(|| error.exit_code()))
         }
     }
 }

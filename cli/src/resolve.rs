@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
-use crate::output::{Described, short_id, task_state};
+use crate::output::{Described, has_ended, short_id, state_of, task_state};
 
 const ID_CHARS: usize = 36;
 const MAX_NAME_CHARS: usize = 63;
@@ -17,10 +17,37 @@ const LISTED_MATCHES: usize = 10;
 /// # Errors
 /// When there is none, or more than one, or a call fails.
 pub async fn task(manager: &Manager, reference: &str) -> Result<v1::Task, Error> {
-    find_task(manager, reference).await?.ok_or_else(|| no_task(reference))
+    find_task(manager, reference, Named::Any).await?.ok_or_else(|| no_task(reference))
 }
 
-async fn find_task(manager: &Manager, reference: &str) -> Result<Option<v1::Task>, Error> {
+/// The same, for what is done with tasks that have not ended: of those with a name, one that has ended is meant only where
+/// none is left.
+///
+/// # Errors
+/// When there is none, or more than one, or a call fails.
+pub async fn live_task(manager: &Manager, reference: &str) -> Result<v1::Task, Error> {
+    find_task(manager, reference, Named::Live).await?.ok_or_else(|| no_task(reference))
+}
+
+/// Which of the tasks with a name are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Any,
+    /// Those that have not ended, if there are some.
+    Live,
+}
+
+impl Named {
+    fn meant(self, mut tasks: Vec<v1::Task>) -> Vec<v1::Task> {
+        let is_live = |task: &v1::Task| !has_ended(state_of(task));
+        if self == Self::Live && tasks.iter().any(is_live) {
+            tasks.retain(is_live);
+        }
+        tasks
+    }
+}
+
+async fn find_task(manager: &Manager, reference: &str, which: Named) -> Result<Option<v1::Task>, Error> {
     if may_be_id_part(reference) && reference.len() == ID_CHARS {
         return match manager.get_task(reference).await {
             Err(error) if error.code() == Some(Code::NotFound) => Ok(None),
@@ -30,7 +57,7 @@ async fn find_task(manager: &Manager, reference: &str) -> Result<Option<v1::Task
     let mut named = Vec::new();
     if may_be_name(reference) {
         let filter = v1::TaskFilter { name: reference.to_owned(), ..Default::default() };
-        named = manager.list_tasks(filter).await?.0;
+        named = which.meant(manager.list_tasks(filter).await?.0);
     }
     if named.is_empty() && may_be_id_part(reference) {
         let filter = v1::TaskFilter { id_part: reference.to_ascii_lowercase(), ..Default::default() };
@@ -62,7 +89,7 @@ impl Described for Found {
 /// # Errors
 /// When there is neither, or more than one task or node, or a call fails.
 pub async fn task_or_node(manager: &Manager, reference: &str) -> Result<Found, Error> {
-    if let Some(task) = find_task(manager, reference).await? {
+    if let Some(task) = find_task(manager, reference, Named::Any).await? {
         return Ok(Found::Task(Box::new(task)));
     }
     if let Some(node) = find_node(manager, reference).await? {
@@ -78,9 +105,21 @@ pub async fn task_or_node(manager: &Manager, reference: &str) -> Result<Found, E
 /// # Errors
 /// When any of them can't be told.
 pub async fn tasks(manager: &Manager, references: &[String]) -> Result<Vec<v1::Task>, Error> {
+    each_task(manager, references, Named::Any).await
+}
+
+/// The same, as [`live_task`].
+///
+/// # Errors
+/// When any of them can't be told.
+pub async fn live_tasks(manager: &Manager, references: &[String]) -> Result<Vec<v1::Task>, Error> {
+    each_task(manager, references, Named::Live).await
+}
+
+async fn each_task(manager: &Manager, references: &[String], which: Named) -> Result<Vec<v1::Task>, Error> {
     let mut found: Vec<v1::Task> = Vec::new();
     for reference in references {
-        let task = task(manager, reference).await?;
+        let task = find_task(manager, reference, which).await?.ok_or_else(|| no_task(reference))?;
         if found.iter().all(|other| other.task_id != task.task_id) {
             found.push(task);
         }
@@ -190,6 +229,18 @@ mod tests {
         ");
         let many = (0..13).map(|number| a_task(number, "web")).collect();
         assert!(only_task("web", many).unwrap_err().to_string().ends_with("\n  and 3 more"));
+    }
+
+    #[test]
+    fn of_tasks_with_a_name_those_that_live_are_meant() {
+        let ended = |number| {
+            let status = v1::TaskStatus { state: v1::TaskState::Stopped.into(), ..Default::default() };
+            v1::Task { status: Some(status), ..a_task(number, "web") }
+        };
+        let mixed = || vec![ended(1), a_task(2, "web"), ended(3)];
+        assert_eq!(Named::Live.meant(mixed()), [a_task(2, "web")]);
+        assert_eq!(Named::Any.meant(mixed()), mixed());
+        assert_eq!(Named::Live.meant(vec![ended(1), ended(3)]), [ended(1), ended(3)]);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -66,7 +69,7 @@ async fn completion_needs_no_manager() {
 #[tokio::test]
 async fn run_ends_as_its_task_does() {
     let (cluster, manager) = start("run").await;
-    let output = davit(&manager, &["run", "--process", "sh", "-c", "echo out; echo err >&2; exit 7"]).await;
+    let output = davit(&manager, &["run", "--process", "sh", "-c", "echo out; echo err >&2; sleep 1; exit 7"]).await;
     assert_eq!(code(&output), Some(7));
     assert_eq!(stdout(&output), "");
     assert!(stderr(&output).contains("RUNNING") && stderr(&output).contains("FAILED"), "{}", stderr(&output));
@@ -104,6 +107,14 @@ async fn a_task_lives_through_all_commands() {
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains("--force"), "{}", stderr(&output));
 
+    let output = davit(&manager, &["restart", "web"]).await;
+    assert_eq!((code(&output), stdout(&output).trim()), (Some(0), task_id.as_str()), "{}", stderr(&output));
+    assert_eq!(
+        (shown_of(&manager, "web", "State").await, shown_of(&manager, "web", "Attempt").await),
+        ("RUNNING".into(), "2".into())
+    );
+    assert_eq!(code(&davit(&manager, &["restart", "-d", "web"]).await), Some(0));
+
     assert_eq!(code(&davit(&manager, &["stop", "web"]).await), Some(0));
     let output = davit(&manager, &["stop", "web"]).await;
     assert_eq!(code(&output), Some(1));
@@ -114,6 +125,38 @@ async fn a_task_lives_through_all_commands() {
     assert!(events.lines().next().unwrap().contains("TASK_CREATED"), "{events}");
     assert_eq!(code(&davit(&manager, &["rm", "web"]).await), Some(0));
     assert_eq!(code(&davit(&manager, &["inspect", "web"]).await), Some(1));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_is_that_of_the_task_which_lives() {
+    let (cluster, manager) = start("names").await;
+    let sleeper = ["run", "-d", "--process", "--name", "sl", "sleep", "600"];
+    for _ in 0..2 {
+        let task_id = stdout(&davit(&manager, &sleeper).await).trim().to_owned();
+        assert_eq!(code(&davit(&manager, &["explain", "sl"]).await), Some(0));
+        let output = davit(&manager, &["stop", "sl"]).await;
+        assert_eq!((code(&output), stdout(&output).trim()), (Some(0), task_id.as_str()), "{}", stderr(&output));
+    }
+    let output = davit(&manager, &["stop", "sl"]).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("`sl` may be 2 tasks"), "{}", stderr(&output));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_that_does_not_run_fails() {
+    let (cluster, manager) = start("restart").await;
+    let program = a_program("restart");
+    let line = ["run", "-d", "--process", "--name", "web", program.to_str().unwrap()];
+    assert_eq!(code(&davit(&manager, &line).await), Some(0));
+    while running_on(&manager, "node-1").await + running_on(&manager, "node-2").await < 1 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    std::fs::remove_file(&program).unwrap();
+    let output = davit(&manager, &["restart", "web"]).await;
+    assert_eq!((code(&output), stdout(&output).as_str()), (Some(1), ""));
+    assert!(stderr(&output).contains("does not run anew: it ended FAILED: "), "{}", stderr(&output));
     cluster.stop().await.unwrap();
 }
 
@@ -181,15 +224,87 @@ async fn what_if_is_answered_without_creating_anything() {
     assert_eq!(stdout(&davit(&manager, &["ps", "-a", "-q"]).await), "");
 
     let output = davit(&manager, &["explain", "--process", "--constraint", "zone ~ a"]).await;
-    assert_eq!(code(&output), Some(1));
+    assert_eq!(code(&output), Some(2));
     assert!(stderr(&output).contains("spec.constraints[0]"), "{}", stderr(&output));
     cluster.stop().await.unwrap();
 }
 
-async fn node_of(manager: &str, task: &str) -> String {
+/// What `inspect` says of one thing.
+async fn shown_of(manager: &str, task: &str, key: &str) -> String {
     let shown = stdout(&davit(manager, &["inspect", task]).await);
-    let node = shown.lines().find_map(|line| line.strip_prefix("Node:"));
-    node.unwrap_or_else(|| panic!("no node in {shown}")).trim().to_owned()
+    let value = shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {key} in {shown}")).trim().to_owned()
+}
+
+#[tokio::test]
+async fn without_an_answer_explain_ends_with_2() {
+    assert_eq!(code(&davit("127.0.0.1:1", &["explain", "web"]).await), Some(2));
+    assert_eq!(code(&davit("127.0.0.1:1", &["explain", "--cpus", "2"]).await), Some(2));
+    let (cluster, manager) = start("no-answer").await;
+    let twice = ["explain", "--process", "--node", "node-1:cpus=1", "--without", "node-1"];
+    for (line, problem) in [
+        (&["explain", "gone"][..], "no task with the id or name `gone`"),
+        (&["explain", "--process", "--algorithm", "dice"], "dice"),
+        (&twice, "node `node-1` is overridden twice"),
+    ] {
+        let output = davit(&manager, line).await;
+        assert_eq!((code(&output), stdout(&output).as_str()), (Some(2), ""), "{line:?}");
+        assert!(stderr(&output).contains(problem), "{}", stderr(&output));
+    }
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_is_explained_as_it_is_and_as_it_is_not() {
+    let (cluster, manager) = start("otherwise").await;
+    let waits = ["run", "-d", "--process", "--name", "big", "--memory", "900t", "sleep", "600"];
+    assert_eq!(code(&davit(&manager, &waits).await), Some(0));
+    let output = davit(&manager, &["explain", "big"]).await;
+    assert_eq!(code(&output), Some(1), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("big ") && stdout(&output).contains(" is PENDING"), "{}", stdout(&output));
+
+    let smaller = ["explain", "big", "--memory", "1m"];
+    let output = davit(&manager, &smaller).await;
+    let shown = stdout(&output);
+    assert_eq!(code(&output), Some(0), "{shown}{}", stderr(&output));
+    assert!(shown.contains("fits 2 of 2 nodes") && shown.contains("equally good; a seed decides."), "{shown}");
+    let output = davit(&manager, &[&smaller[..], &["--constraint", "node.name == node-1"]].concat()).await;
+    assert!(stdout(&output).contains("fits 1 of 2 nodes"), "{}", stdout(&output));
+
+    // One on each node: two find a place, unless all three must.
+    let three = [&smaller[..], &["--distinct-hosts", "--count", "3"]].concat();
+    let output = davit(&manager, &three).await;
+    assert_eq!(code(&output), Some(1));
+    assert!(stdout(&output).contains("2 of 3 find a place; 1 would wait"), "{}", stdout(&output));
+    let output = davit(&manager, &[&three[..], &["--all-or-nothing"]].concat()).await;
+    let shown = stdout(&output);
+    assert_eq!(code(&output), Some(1));
+    assert!(shown.contains("None of 3 finds a place: needs room for all 3 at once, 2 fit"), "{shown}");
+    assert!(!shown.contains("WOULD GO TO"), "{shown}");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn tasks_that_would_be_stopped_are_named() {
+    let (cluster, manager) = start("victims").await;
+    let nodes: Value = serde_json::from_str(&stdout(&davit(&manager, &["node", "ls", "-o", "json"]).await)).unwrap();
+    let cores = nodes[0]["allocatable"]["cpuMillis"].as_str().unwrap().parse::<f64>().unwrap() / 1000.0;
+    let cpus = format!("{:.3}", cores * 0.8);
+    let line = ["run", "-d", "--process", "--name", "low", "--count", "2", "--cpus", &cpus, "sleep", "600"];
+    assert_eq!(code(&davit(&manager, &line).await), Some(0));
+    while running_on(&manager, "node-1").await + running_on(&manager, "node-2").await < 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let output = davit(&manager, &["explain", "--process", "--cpus", &cpus, "--priority", "5", "--preempt"]).await;
+    let shown = stdout(&output);
+    assert_eq!(code(&output), Some(0), "{shown}{}", stderr(&output));
+    let stopped = shown.lines().skip_while(|line| !line.contains("STOPPED TASKS")).nth(1);
+    assert!(stopped.unwrap_or_default().contains("   low "), "{shown}");
+    cluster.stop().await.unwrap();
+}
+
+async fn node_of(manager: &str, task: &str) -> String {
+    shown_of(manager, task, "Node").await
 }
 
 #[tokio::test]
@@ -214,26 +329,107 @@ async fn a_task_is_moved_and_waited_for() {
     cluster.stop().await.unwrap();
 }
 
+/// One that sleeps, for tests to take away.
+fn a_program(name: &str) -> PathBuf {
+    let program = std::env::temp_dir().join(format!("davit-cli-test-{name}-{}.sh", std::process::id()));
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+/// All tasks on node-1, and node-2 empty: `count` processes of this command.
+async fn make_uneven(manager: &str, count: usize, command: &[&str]) {
+    assert_eq!(code(&davit(manager, &["node", "cordon", "node-2"]).await), Some(0));
+    let count_text = count.to_string();
+    let line = ["run", "-d", "--process", "--name", "web", "--count", &count_text, "--cpus", "0.1"];
+    let output = davit(manager, &[&line[..], command].concat()).await;
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    while running_on(manager, "node-1").await < count {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(code(&davit(manager, &["node", "uncordon", "node-2"]).await), Some(0));
+}
+
+async fn running_on(manager: &str, node: &str) -> usize {
+    stdout(&davit(manager, &["ps", "-q", "--state", "running", "--node", node]).await).lines().count()
+}
+
 #[tokio::test]
 async fn an_uneven_cluster_is_evened_out() {
     let (cluster, manager) = start("rebalance").await;
-    assert_eq!(code(&davit(&manager, &["node", "cordon", "node-2"]).await), Some(0));
-    let sleepers = ["run", "-d", "--process", "--name", "web", "--count", "4", "--cpus", "0.1", "sleep", "600"];
-    assert_eq!(code(&davit(&manager, &sleepers).await), Some(0));
-    let running = ["ps", "-q", "--state", "running", "--node", "node-1"];
-    while stdout(&davit(&manager, &running).await).lines().count() < 4 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(code(&davit(&manager, &["node", "uncordon", "node-2"]).await), Some(0));
+    make_uneven(&manager, 6, &["sleep", "600"]).await;
 
     let shown = stdout(&davit(&manager, &["rebalance"]).await);
     assert!(shown.contains("node-2") && shown.contains("davit rebalance --apply"), "{shown}");
-    assert_eq!(stdout(&davit(&manager, &running).await).lines().count(), 4, "a plan changes nothing");
+    assert_eq!(running_on(&manager, "node-1").await, 6, "a plan changes nothing");
+    let output = davit(&manager, &["rebalance", "--apply", "--budget", "1", "--yes"]).await;
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("The move was made"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--budget allows more."), "{}", stderr(&output));
     let output = davit(&manager, &["rebalance", "--apply", "--at-once", "2", "--yes"]).await;
     assert_eq!(code(&output), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("All 2 moves were made"), "{}", stderr(&output));
-    assert_eq!(stdout(&davit(&manager, &running).await).lines().count(), 2);
+    assert!(!stderr(&output).contains("--budget"), "{}", stderr(&output));
+    assert_eq!(running_on(&manager, "node-1").await, 3);
     let shown = stdout(&davit(&manager, &["rebalance"]).await);
     assert!(shown.starts_with("Nothing to move"), "{shown}");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_moved_unasked() {
+    let (cluster, manager) = start("unasked").await;
+    make_uneven(&manager, 4, &["sleep", "600"]).await;
+    for line in [&["rebalance", "--apply"][..], &["rebalance", "--apply", "-o", "json"]] {
+        let output = davit(&manager, line).await;
+        assert_eq!((code(&output), stdout(&output).as_str()), (Some(2), ""), "{line:?}");
+        assert!(stderr(&output).contains("pass --yes"), "{}", stderr(&output));
+    }
+    assert_eq!(running_on(&manager, "node-1").await, 4);
+
+    let output = davit(&manager, &["rebalance", "--apply", "--yes", "-o", "json"]).await;
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let done: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(done["plan"]["moves"].as_array().unwrap().len(), 2, "{done}");
+    let outcomes: Vec<_> = done["results"].as_array().unwrap().iter().map(|each| &each["outcome"]).collect();
+    assert_eq!(outcomes, ["MADE", "MADE"], "{done}");
+    assert!(done["imbalanceNow"].as_f64().unwrap() < 0.01, "{done}");
+
+    // Of an even cluster there is the same object, with nothing in it.
+    let output = davit(&manager, &["rebalance", "--apply", "--yes", "-o", "json"]).await;
+    let done: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((code(&output), &done["results"]), (Some(0), &Value::Array(Vec::new())), "{done}");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_move_that_fails_is_the_last() {
+    let (cluster, manager) = start("failing").await;
+    let program = a_program("failing");
+    make_uneven(&manager, 6, &[program.to_str().unwrap()]).await;
+    // What is not there can't be started on another node.
+    std::fs::remove_file(&program).unwrap();
+
+    let output = davit(&manager, &["rebalance", "--apply", "--yes"]).await;
+    let told = stderr(&output);
+    assert_eq!(code(&output), Some(1), "{told}");
+    assert!(told.contains("1 of 3  web") && told.contains("failed: it ended FAILED"), "{told}");
+    assert!(told.contains("0 of 3 moves were made. web ") && told.contains("The other 2 were not begun."), "{told}");
+    assert!(!told.contains("2 of 3"), "{told}");
+    assert_eq!(running_on(&manager, "node-1").await, 5);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn moves_that_take_too_long_go_on() {
+    let (cluster, manager) = start("slow").await;
+    make_uneven(&manager, 4, &["--stop-grace", "1s", "--", "sh", "-c", "trap '' TERM; sleep 600"]).await;
+    let output = davit(&manager, &["rebalance", "--apply", "--yes", "--timeout", "200ms"]).await;
+    let told = stderr(&output);
+    assert_eq!(code(&output), Some(1), "{told}");
+    assert!(told.contains("0 of 2 moves were made so far. 2 moves had not arrived within 0.2 s and go on"), "{told}");
+    while running_on(&manager, "node-2").await < 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     cluster.stop().await.unwrap();
 }

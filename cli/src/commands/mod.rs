@@ -47,7 +47,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Logs(args) => logs::run(&connect().await?, &args, output).await.map(done),
         Command::Inspect(args) => inspect::run(&connect().await?, &args, output).await.map(done),
         Command::Stop(args) => stop::run(&connect().await?, &args, output).await,
-        Command::Restart(args) => restart::run(&connect().await?, &args, output).await.map(done),
+        Command::Restart(args) => restart::run(&connect().await?, &args, output).await,
         Command::Rm(args) => rm::run(&connect().await?, &args, output).await.map(done),
         Command::Move(args) => r#move::run(&connect().await?, &args, output).await,
         Command::Explain(args) => explain::run(&connect().await?, *args, output).await,

@@ -26,7 +26,7 @@ pub struct MoveArgs {
 }
 
 pub(super) async fn run(manager: &Manager, args: &MoveArgs, output: &Output) -> Result<u8, Error> {
-    let task = resolve::task(manager, &args.task).await?;
+    let task = resolve::live_task(manager, &args.task).await?;
     let node = resolve::node(manager, &args.node).await?;
     let request =
         v1::MoveTaskRequest { task_id: task.task_id, node: node.node_id.clone(), attempt: 0, reason: String::new() };

@@ -4,9 +4,10 @@ use davit_proto::v1;
 use jiff::Timestamp;
 
 use super::style::{Palette, Tone, task_tone};
-use super::table::{NodeNames, cores, runtimes, used};
+use super::table::{NodeNames, cores, counted_cores, runtimes, used};
 use super::text::{
-    age, detail, from_proto_time, human_bytes, node_state, ports, state_of, state_short_name, task_name,
+    Promise, age, detail, from_proto_time, human_bytes, node_state, ports, promise, state_of, state_short_name,
+    task_name,
 };
 
 /// Lines of `key: value`, with the values in one column. Lines without a value are left out.
@@ -59,8 +60,14 @@ pub fn task(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette
     lines.add("Attempt", task.attempt.to_string());
     lines.add("Node", node_of(&status, nodes));
     if let Some(claim) = &task.claim {
-        let (node, reason) = (nodes.of(&claim.node_id), claim.reason.as_str());
-        lines.add("Moves to", if reason.is_empty() { node.to_owned() } else { format!("{node} ({reason})") });
+        let node = nodes.of(&claim.node_id);
+        let Promise { is_move, why } = promise(claim, node);
+        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        if is_move {
+            lines.add("Moves to", format!("{node}{why}"));
+        } else {
+            lines.add("Room kept", format!("on {node}{why}"));
+        }
     }
     lines.add("Gang", &task.gang_id);
     lines.add("Ports", ports(&status));
@@ -181,7 +188,7 @@ fn amounts(resources: Option<v1::Resources>) -> String {
     let resources = resources.unwrap_or_default();
     let mut parts = Vec::new();
     if resources.cpu_millis > 0 {
-        parts.push(format!("{} cores", cores(resources.cpu_millis)));
+        parts.push(counted_cores(resources.cpu_millis));
     }
     if resources.memory_bytes > 0 {
         parts.push(format!("{} memory", human_bytes(resources.memory_bytes)));
@@ -213,14 +220,14 @@ pub fn node(node: &v1::Node, now: Timestamp, palette: Palette) -> String {
         lines.add("Gives ports", format!("{} to {}", range.first, range.last));
     }
     lines.add("Tasks", node.task_count.to_string());
-    lines.add("CPU", format!("{} / {} cores set aside", cores(allocated.cpu_millis), cores(allocatable.cpu_millis)));
+    lines.add("CPU", format!("{} / {} set aside", cores(allocated.cpu_millis), counted_cores(allocatable.cpu_millis)));
     lines.add("Memory", format!("{} set aside", used(allocated.memory_bytes, allocatable.memory_bytes)));
     lines.add("Disk", format!("{} set aside", used(allocated.disk_bytes, allocatable.disk_bytes)));
     lines.add("Machine", amounts(node.capacity));
     if let Some(stats) = &node.stats {
         let measured = format!(
-            "{} cores, {} memory, {} disk, load {:.2}",
-            cores(stats.cpu_used_millis),
+            "{}, {} memory, {} disk, load {:.2}",
+            counted_cores(stats.cpu_used_millis),
             human_bytes(stats.memory_used_bytes),
             human_bytes(stats.disk_used_bytes),
             stats.load_1m
@@ -246,19 +253,34 @@ pub fn cluster(cluster: &v1::Cluster, palette: Palette) -> String {
     lines.add("Tasks", counts(tasks));
     let allocated = cluster.allocated.unwrap_or_default();
     let allocatable = cluster.allocatable.unwrap_or_default();
-    lines.add("CPU", format!("{} / {} cores set aside", cores(allocated.cpu_millis), cores(allocatable.cpu_millis)));
+    lines.add("CPU", format!("{} / {} set aside", cores(allocated.cpu_millis), counted_cores(allocatable.cpu_millis)));
     lines.add("Memory", format!("{} set aside", used(allocated.memory_bytes, allocatable.memory_bytes)));
     lines.add("Disk", format!("{} set aside", used(allocated.disk_bytes, allocatable.disk_bytes)));
     if let Some(scheduler) = &cluster.scheduler {
-        let (tone, state) = if scheduler.connected { (Tone::Good, "connected") } else { (Tone::Bad, "not connected") };
-        let why = if scheduler.reason.is_empty() { String::new() } else { format!(": {}", scheduler.reason) };
-        lines.add("Scheduler", format!("{}, {}{why}", scheduler.address, palette.paint(tone, state)));
+        lines.add("Scheduler", schedulers(scheduler, palette));
         lines.add("Algorithm", &scheduler.default_algorithm);
     }
     if let Some(period) = &cluster.heartbeat_period {
         lines.add("Heartbeat", format!("every {} s", period.seconds as f64 + f64::from(period.nanos) / 1e9));
     }
     lines.finish()
+}
+
+/// One line a scheduler: while one of several is dialled, the reason is that of the one before.
+fn schedulers(scheduler: &v1::SchedulerConnection, palette: Palette) -> String {
+    let line = |address: &str, connected: bool, why: &str| {
+        let (tone, state) = if connected { (Tone::Good, "connected") } else { (Tone::Bad, "not connected") };
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        format!("{address}, {}{why}", palette.paint(tone, state))
+    };
+    let v1::SchedulerConnection { address, connected, reason, .. } = scheduler;
+    match reason.split_once(" can't be reached: ") {
+        Some((dialled, why)) if dialled == address => line(address, *connected, why),
+        Some((other, why)) if !other.contains(' ') => {
+            format!("{}\n{}", line(address, *connected, ""), line(other, false, why))
+        }
+        _ => line(address, *connected, reason),
+    }
 }
 
 fn counts(counts: impl Iterator<Item = (u64, String)>) -> String {
@@ -287,7 +309,7 @@ mod tests {
         let nodes = [a_node(1, "one"), a_node(2, "two")].iter().collect();
         let mut shown = running_task();
         shown.gang_id = "0193a5c0-0000-7d3a-9a53-0000000000aa".into();
-        shown.claim = Some(v1::PlacementClaim { node_id: node_id(2), reason: "asked to move".into() });
+        shown.claim = Some(v1::PlacementClaim { node_id: node_id(2), reason: "moved to two".into() });
         let affinity = |expression: &str, weight| v1::NodeAffinity { expression: expression.into(), weight };
         shown.spec.get_or_insert_default().placement = Some(v1::PlacementPolicy {
             algorithm: "binpack".into(),
@@ -304,6 +326,20 @@ mod tests {
             may_preempt: true,
         });
         insta::assert_snapshot!(task(&shown, &nodes, NOW, Palette::new(false)));
+    }
+
+    #[test]
+    fn what_room_is_kept_for_is_told() {
+        let nodes = [a_node(1, "one"), a_node(2, "two")].iter().collect();
+        let line = |reason: &str| {
+            let claim = Some(v1::PlacementClaim { node_id: node_id(2), reason: reason.into() });
+            let text = task(&v1::Task { claim, ..running_task() }, &nodes, NOW, Palette::new(false));
+            let line = text.lines().find(|line| line.contains("two"));
+            line.unwrap_or_else(|| panic!("no node in {text}")).replace("  ", " ")
+        };
+        assert_eq!(line("moved to two: evens out the cluster"), "Moves to: two (evens out the cluster)");
+        assert_eq!(line("2 tasks are stopped for it on two"), "Room kept: on two (2 tasks are stopped for it)");
+        assert_eq!(line(""), "Room kept: on two");
     }
 
     #[test]
@@ -342,6 +378,24 @@ mod tests {
             ..Default::default()
         };
         insta::assert_snapshot!(cluster(&shown, Palette::new(false)));
+    }
+
+    #[test]
+    fn every_scheduler_has_a_line_of_its_own() {
+        let told = |address: &str, connected, reason: &str| {
+            let (address, reason) = (address.into(), reason.into());
+            let scheduler = v1::SchedulerConnection { address, connected, reason, ..Default::default() };
+            schedulers(&scheduler, Palette::new(false))
+        };
+        let refused = "http://b:7410 can't be reached: Connection refused";
+        assert_eq!(told("http://b:7410", false, refused), "http://b:7410, not connected: Connection refused");
+        assert_eq!(
+            told("http://a:7410", false, refused),
+            "http://a:7410, not connected\nhttp://b:7410, not connected: Connection refused"
+        );
+        assert_eq!(told("http://a:7410", true, ""), "http://a:7410, connected");
+        let silent = "no answer within 10 s";
+        assert_eq!(told("http://a:7410", false, silent), "http://a:7410, not connected: no answer within 10 s");
     }
 
     #[test]

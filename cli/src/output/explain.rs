@@ -1,13 +1,14 @@
 //! Where a task could go, and why not elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use comfy_table::{Cell, CellAlignment};
 use davit_proto::v1;
+use jiff::Timestamp;
 
 use super::style::{Palette, Tone};
-use super::table::{render, toned};
-use super::text::{short_id, state_of, task_name, task_state};
+use super::table::{NodeNames, render, toned};
+use super::text::{Promise, detail, has_ended, promise, short_id, state_of, task_name, task_state};
 
 /// As many nodes have a line of their own, unless all are asked for.
 const SHOWN_NODES: usize = 20;
@@ -29,25 +30,46 @@ impl ExplainView {
     }
 }
 
+/// What is known beside an answer of where tasks would go that are not there.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// How many.
+    pub count: u32,
+    /// The task that they are like.
+    pub like: Option<&'a v1::Task>,
+    /// The nodes as they are.
+    pub nodes: &'a NodeNames,
+    /// Names of the tasks that would be stopped, as far as they are known.
+    pub victims: &'a BTreeMap<String, String>,
+}
+
 /// Where a task that is there could go.
 #[must_use]
-pub fn explained_task(answer: &v1::ExplainTaskResponse, view: ExplainView, palette: Palette) -> String {
+pub fn explained_task(
+    answer: &v1::ExplainTaskResponse,
+    victims: &BTreeMap<String, String>,
+    view: ExplainView,
+    now: Timestamp,
+    palette: Palette,
+) -> String {
     let explanation = answer.explanation.clone().unwrap_or_default();
     let task = answer.task.clone().unwrap_or_default();
-    let here = task.status.as_ref().map_or("", |status| status.node_id.as_str());
-    let is_there = |node: &&v1::NodeExplanation| !here.is_empty() && node.node_id == here;
-    let now = explanation.nodes.iter().find(is_there).map_or(String::new(), |node| format!(" on {}", node.node_name));
-    let mut text = format!("{}\n", summary(&explanation, palette));
-    let is_placed = !matches!(state_of(&task), v1::TaskState::Pending | v1::TaskState::Unspecified);
-    if is_placed {
-        text.push_str(&format!(
-            "{} {} is {}{now}; this is where it would go if it were placed now.\n",
-            task_name(&task),
-            short_id(&task.task_id),
-            task_state(&task)
-        ));
+    let mut names = NodeNames::default();
+    names.add_explained(&explanation);
+    let mut text = headline(&task, "it would go if it were placed now", &names, now);
+    let is_told = waits(&task) && reason(&task, now) == explanation.summary;
+    if !is_told {
+        text.push_str(&format!("{}\n", summary(&explanation, palette)));
     }
-    text.push_str(&nodes(&explanation, here, view, palette));
+    text.push_str(&nodes(&explanation, here(&task), view, palette));
+    // Of a gang: that single members fit says little.
+    let of_all = &answer.unplaced_reason;
+    if !of_all.is_empty() && *of_all != explanation.summary && !reason(&task, now).contains(of_all) {
+        text.push_str(&format!("\nIt waits: {of_all}.\n"));
+    }
+    if !answer.preemptions.is_empty() {
+        text.push_str(&preemptions(&answer.preemptions, &names, victims, palette));
+    }
     text
 }
 
@@ -55,23 +77,69 @@ pub fn explained_task(answer: &v1::ExplainTaskResponse, view: ExplainView, palet
 #[must_use]
 pub fn explained_placement(
     answer: &v1::ExplainPlacementResponse,
-    count: u32,
+    asked: Asked<'_>,
     view: ExplainView,
+    now: Timestamp,
     palette: Palette,
 ) -> String {
     let explanation = answer.explanation.clone().unwrap_or_default();
-    let mut text = format!("{}\n", summary(&explanation, palette));
+    let mut names = asked.nodes.clone();
+    names.add_explained(&explanation);
+    let mut text = String::new();
+    if let Some(task) = asked.like {
+        text.push_str(&headline(task, "another one like it would go", &names, now));
+        if waits(task) {
+            text.push_str("This is where another one like it would go.\n");
+        }
+    }
+    text.push_str(&format!("{}\n", summary(&explanation, palette)));
     text.push_str(&nodes(&explanation, "", view, palette));
-    let names: BTreeMap<&str, &str> =
-        explanation.nodes.iter().map(|node| (node.node_id.as_str(), node.node_name.as_str())).collect();
-    let name = |id: &str| names.get(id).map_or_else(|| short_id(id).to_owned(), |name| (*name).to_owned());
-    if count > 1 {
-        text.push_str(&runs(answer, count, &name, view, palette));
+    if asked.count > 1 {
+        text.push_str(&runs(answer, asked.count, &names, view, palette));
     }
     if !answer.preemptions.is_empty() {
-        text.push_str(&preemptions(&answer.preemptions, &name, palette));
+        text.push_str(&preemptions(&answer.preemptions, &names, asked.victims, palette));
     }
     text
+}
+
+/// What a task is now, and of one that doesn't wait what is shown of it.
+fn headline(task: &v1::Task, would: &str, nodes: &NodeNames, now: Timestamp) -> String {
+    let who = format!("{} {}", task_name(task), short_id(&task.task_id));
+    let state = task_state(task);
+    let mut text = if waits(task) {
+        let why = reason(task, now);
+        if why.is_empty() { format!("{who} is {state}.\n") } else { format!("{who} is {state}: {why}\n") }
+    } else {
+        let on = match here(task) {
+            "" => String::new(),
+            node_id => format!(" on {}", nodes.of(node_id)),
+        };
+        format!("{who} is {state}{on}; this is where {would}.\n")
+    };
+    if let Some(claim) = task.claim.as_ref().filter(|_| !has_ended(state_of(task))) {
+        let node = nodes.of(&claim.node_id);
+        let Promise { is_move, why } = promise(claim, node);
+        let told = why.is_empty() || reason(task, now).contains(why);
+        let why = if told { String::new() } else { format!(": {why}") };
+        let promised = if is_move { "It moves to" } else { "Room is kept for it on" };
+        text.push_str(&format!("{promised} {node}{why}.\n"));
+    }
+    text
+}
+
+fn waits(task: &v1::Task) -> bool {
+    matches!(state_of(task), v1::TaskState::Pending | v1::TaskState::Unspecified)
+}
+
+/// Why it waits, in one line.
+fn reason(task: &v1::Task, now: Timestamp) -> String {
+    task.status.as_ref().map_or_else(String::new, |status| detail(status, now).replace('\n', " "))
+}
+
+/// The node that it is on: none of a task that has ended.
+fn here(task: &v1::Task) -> &str {
+    if has_ended(state_of(task)) { "" } else { task.status.as_ref().map_or("", |status| &status.node_id) }
 }
 
 /// What the manager says in one line.
@@ -121,9 +189,10 @@ fn fitting_table(fitting: &[&v1::NodeExplanation], here: &str, view: ExplainView
     if view.wide {
         header.push("PASSES");
     }
-    let rows = shown.iter().map(|node| {
-        let tone = if node.rank == 1 { Tone::Good } else { Tone::Plain };
-        let mut row = vec![Cell::new(node.rank), toned(&named(node, here), tone), amount(Some(node.cost))];
+    let ranks = ranks(shown);
+    let rows = shown.iter().zip(&ranks).map(|(node, rank)| {
+        let tone = if *rank == 1 { Tone::Good } else { Tone::Plain };
+        let mut row = vec![Cell::new(*rank), toned(&named(node, here), tone), amount(Some(node.cost))];
         row.extend(
             terms.iter().map(|name| amount(node.terms.iter().find(|term| term.name == **name).map(|term| term.value))),
         );
@@ -132,7 +201,24 @@ fn fitting_table(fitting: &[&v1::NodeExplanation], here: &str, view: ExplainView
         }
         row
     });
-    render(&header, rows.collect::<Vec<_>>().into_iter(), palette) + "\n"
+    let mut text = render(&header, rows.collect::<Vec<_>>().into_iter(), palette) + "\n";
+    if ranks.windows(2).any(|pair| pair[0] == pair[1]) {
+        text.push_str(&palette.paint(Tone::Faint, "Nodes of one rank are equally good; a seed decides."));
+        text.push('\n');
+    }
+    text
+}
+
+/// The rank of each node, best first: nodes that cost the same share that of the first of them.
+fn ranks(fitting: &[&v1::NodeExplanation]) -> Vec<u32> {
+    let mut ranks: Vec<u32> = Vec::with_capacity(fitting.len());
+    for (index, node) in fitting.iter().enumerate() {
+        // The sum makes minus nothing nothing, as the scheduler does when it compares.
+        let costs_as = |other: &v1::NodeExplanation| (node.cost + 0.0).total_cmp(&(other.cost + 0.0)).is_eq();
+        let above = index.checked_sub(1).filter(|above| costs_as(fitting[*above]));
+        ranks.push(above.map_or(node.rank, |above| ranks[above]));
+    }
+    ranks
 }
 
 fn named(node: &v1::NodeExplanation, here: &str) -> String {
@@ -208,7 +294,7 @@ fn groups_table(unfit: &[&v1::NodeExplanation], palette: Palette) -> String {
 fn runs(
     answer: &v1::ExplainPlacementResponse,
     count: u32,
-    name: &impl Fn(&str) -> String,
+    names: &NodeNames,
     view: ExplainView,
     palette: Palette,
 ) -> String {
@@ -224,13 +310,13 @@ fn runs(
     };
     if !answer.runs.is_empty() {
         let shown = view.shown(answer.runs.len());
-        let rows =
-            answer.runs.iter().take(shown).map(|run| {
-                vec![Cell::new(name(&run.node_id)), Cell::new(run.count).set_alignment(CellAlignment::Right)]
-            });
+        let runs = best_first(answer);
+        let rows = runs.iter().take(shown).map(|run| {
+            vec![Cell::new(names.of(&run.node_id)), Cell::new(run.count).set_alignment(CellAlignment::Right)]
+        });
         text.push_str(&render(&["WOULD GO TO", "TASKS"], rows, palette));
         text.push('\n');
-        let rest: u32 = answer.runs.iter().skip(shown).map(|run| run.count).sum();
+        let rest: u32 = runs.iter().skip(shown).map(|run| run.count).sum();
         if rest > 0 {
             let more = format!("{rest} more on {} other nodes; --all shows them.", answer.runs.len() - shown);
             text.push_str(&palette.paint(Tone::Faint, &more));
@@ -240,10 +326,31 @@ fn runs(
     text
 }
 
-fn preemptions(preemptions: &[v1::Preemption], name: &impl Fn(&str) -> String, palette: Palette) -> String {
+/// Where tasks go, in the order in which the nodes are told.
+fn best_first(answer: &v1::ExplainPlacementResponse) -> Vec<&v1::PlacementRun> {
+    let told = answer.explanation.iter().flat_map(|explanation| &explanation.nodes);
+    let places: HashMap<&str, usize> = told.enumerate().map(|(place, node)| (node.node_id.as_str(), place)).collect();
+    let mut runs: Vec<_> = answer.runs.iter().collect();
+    runs.sort_by_key(|run| places.get(run.node_id.as_str()).copied().unwrap_or(usize::MAX));
+    runs
+}
+
+fn preemptions(
+    preemptions: &[v1::Preemption],
+    nodes: &NodeNames,
+    victims: &BTreeMap<String, String>,
+    palette: Palette,
+) -> String {
+    let one = |id: &String| match victims.get(id) {
+        Some(name) => format!("{name} {}", short_id(id)),
+        None => short_id(id).to_owned(),
+    };
     let rows = preemptions.iter().map(|each| {
-        let victims = each.victim_task_ids.iter().map(|id| short_id(id)).collect::<Vec<_>>().join(" ");
-        vec![Cell::new(name(&each.node_id)), toned(&victims, Tone::Waiting), Cell::new(&each.reason)]
+        let mut stopped = each.victim_task_ids.iter().map(one).collect::<Vec<_>>().join(", ");
+        if stopped.is_empty() {
+            stopped.push_str("none");
+        }
+        vec![Cell::new(nodes.of(&each.node_id)), toned(&stopped, Tone::Waiting), Cell::new(&each.reason)]
     });
     let table = render(&["ON NODE", "STOPPED TASKS", "WHY"], rows, palette);
     format!("\nRoom for {} would be made by stopping other tasks:\n{table}\n", preemptions.len())

@@ -2,6 +2,7 @@
 
 mod describe;
 mod explain;
+mod moves;
 mod ordered;
 mod plan;
 mod proto_json;
@@ -15,8 +16,9 @@ pub(crate) mod test_support;
 use std::io::{self, IsTerminal as _, Write as _};
 
 pub use self::describe::{cluster, node, task};
-pub use self::explain::{ExplainView, explained_placement, explained_task};
-pub use self::plan::{percent, plan};
+pub use self::explain::{Asked, ExplainView, explained_placement, explained_task};
+pub use self::moves::{AppliedPlan, MoveOutcome};
+pub use self::plan::{PlanView, percent, plan};
 pub use self::proto_json::{Described, json_line, json_list, json_object, yaml_document, yaml_list};
 pub use self::style::{Palette, Tone, task_tone};
 pub use self::table::{NodeNames, nodes_table, tasks_table};
@@ -115,6 +117,18 @@ impl Output {
             Format::Yaml => yaml_document(message)?,
         };
         self.print(&text)
+    }
+
+    /// Writes what became of a plan for programs; people were told on the way.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn applied(&self, applied: &AppliedPlan) -> Result<(), Error> {
+        match self.format {
+            Format::Table => Ok(()),
+            Format::Json => self.print(&proto_json::json(&moves::shown(applied)?)?),
+            Format::Yaml => self.print(&proto_json::document(&moves::shown(applied)?)?),
+        }
     }
 
     /// Writes one message of a stream: JSON as one line, YAML as a document.

@@ -39,6 +39,7 @@ described!(
     ExplainTaskResponse,
     PlanRebalanceResponse,
     StreamTaskLogsResponse,
+    TaskMove,
 );
 
 static POOL: LazyLock<Result<DescriptorPool, String>> =
@@ -55,7 +56,7 @@ fn with_descriptor(name: &str, message: &impl prost::Message) -> Result<DynamicM
     Ok(dynamic)
 }
 
-fn one<M: Described>(message: &M) -> Result<Ordered, Error> {
+pub(super) fn one<M: Described>(message: &M) -> Result<Ordered, Error> {
     Ordered::new(&message.dynamic()?).map_err(|error| json_error(&error))
 }
 
@@ -72,7 +73,7 @@ fn json_error(error: &serde_json::Error) -> Error {
 /// # Errors
 /// When a message is not described.
 pub fn json_list<M: Described>(messages: &[M]) -> Result<String, Error> {
-    serde_json::to_string_pretty(&all(messages)?).map_err(|error| json_error(&error))
+    json(&all(messages)?)
 }
 
 /// A message as one line of JSON.
@@ -88,7 +89,7 @@ pub fn json_line<M: Described>(message: &M) -> Result<String, Error> {
 /// # Errors
 /// When the message is not described.
 pub fn json_object<M: Described>(message: &M) -> Result<String, Error> {
-    serde_json::to_string_pretty(&one(message)?).map_err(|error| json_error(&error))
+    json(&one(message)?)
 }
 
 /// Messages as a YAML list.
@@ -104,10 +105,18 @@ pub fn yaml_list<M: Described>(messages: &[M]) -> Result<String, Error> {
 /// # Errors
 /// When the message is not described.
 pub fn yaml_document<M: Described>(message: &M) -> Result<String, Error> {
-    Ok(format!("---\n{}", yaml(&one(message)?)?))
+    document(&one(message)?)
 }
 
-fn yaml<T: Serialize>(value: &T) -> Result<String, Error> {
+pub(super) fn json<T: Serialize>(value: &T) -> Result<String, Error> {
+    serde_json::to_string_pretty(value).map_err(|error| json_error(&error))
+}
+
+pub(super) fn document<T: Serialize>(value: &T) -> Result<String, Error> {
+    Ok(format!("---\n{}", yaml(value)?))
+}
+
+pub(super) fn yaml<T: Serialize>(value: &T) -> Result<String, Error> {
     serde_saphyr::to_string(value).map_err(|error| Error::failed(format!("can't write YAML: {error}")))
 }
 
@@ -137,6 +146,8 @@ mod tests {
         assert!(v1::Cluster::default().dynamic().is_ok());
         assert!(v1::BatchCreateTasksResponse::default().dynamic().is_ok());
         assert!(v1::StreamTaskLogsResponse::default().dynamic().is_ok());
+        assert!(v1::PlanRebalanceResponse::default().dynamic().is_ok());
+        assert!(v1::TaskMove::default().dynamic().is_ok());
         assert_eq!(json_list::<v1::Task>(&[]).unwrap(), "[]");
     }
 }

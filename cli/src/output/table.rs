@@ -21,6 +21,11 @@ const DETAIL_CHARS: usize = 80;
 pub struct NodeNames(HashMap<String, String>);
 
 impl NodeNames {
+    /// With the nodes of an explanation, which may be made up.
+    pub(super) fn add_explained(&mut self, explanation: &v1::PlacementExplanation) {
+        self.0.extend(explanation.nodes.iter().map(|node| (node.node_id.clone(), node.node_name.clone())));
+    }
+
     /// The name of a node. One that is gone is named by its id; no id gives no name.
     #[must_use]
     pub fn of<'a>(&'a self, node_id: &'a str) -> &'a str {
@@ -94,6 +99,11 @@ pub fn nodes_table(nodes: &[v1::Node], now: Timestamp, palette: Palette) -> Stri
 /// Thousandths of cores as cores.
 pub(super) fn cores(millis: u64) -> String {
     format!("{}", millis as f64 / 1000.0)
+}
+
+/// The same, counted: `1 core`, `1.5 cores`.
+pub(super) fn counted_cores(millis: u64) -> String {
+    format!("{} {}", cores(millis), if millis == 1000 { "core" } else { "cores" })
 }
 
 /// How much is set aside of how much.
@@ -175,6 +185,11 @@ mod tests {
     #[test]
     fn tasks_are_listed_one_a_line() {
         insta::assert_snapshot!(tasks_table(&some_tasks(), &names(), NOW, false, plain()));
+    }
+
+    #[test]
+    fn one_core_is_one() {
+        assert_eq!([0, 500, 1000, 2000].map(counted_cores), ["0 cores", "0.5 cores", "1 core", "2 cores"]);
     }
 
     #[test]

@@ -99,6 +99,26 @@ pub fn node_state(node: &v1::Node) -> String {
     if node.cordoned { format!("{name}, cordoned") } else { name.to_owned() }
 }
 
+/// What room on a node is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Promise<'a> {
+    /// The task is sent there; else others are stopped there for it.
+    pub(super) is_move: bool,
+    /// What is to be said beside that and the node. May be empty.
+    pub(super) why: &'a str,
+}
+
+/// Reads the manager's words: there are no others.
+pub(super) fn promise<'a>(claim: &'a v1::PlacementClaim, node_name: &str) -> Promise<'a> {
+    match claim.reason.strip_prefix("moved to ") {
+        Some(moved) => Promise { is_move: true, why: moved.split_once(": ").map_or("", |(_, why)| why) },
+        None => {
+            let why = claim.reason.strip_suffix(node_name).and_then(|before| before.strip_suffix(" on "));
+            Promise { is_move: false, why: why.unwrap_or(&claim.reason) }
+        }
+    }
+}
+
 /// Published ports as given: `32768->80/tcp`.
 #[must_use]
 pub fn ports(status: &v1::TaskStatus) -> String {
@@ -167,7 +187,7 @@ pub fn event_line(event: &v1::Event, palette: Palette) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::test_support::{NOW, running_task, seconds_before};
+    use crate::output::test_support::{NOW, node_id, running_task, seconds_before};
 
     #[test]
     fn ages_have_one_unit() {
@@ -226,6 +246,19 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(of(pending), "it failed; due in 7s");
+    }
+
+    #[test]
+    fn a_promise_is_told_without_what_is_said_beside_it() {
+        let read = |reason: &str| {
+            let claim = v1::PlacementClaim { node_id: node_id(1), reason: reason.into() };
+            let Promise { is_move, why } = promise(&claim, "n1");
+            (is_move, why.to_owned())
+        };
+        assert_eq!(read("moved to n1"), (true, String::new()));
+        assert_eq!(read("moved to n1: evens out: soon"), (true, "evens out: soon".into()));
+        assert_eq!(read("2 tasks are stopped for it on n1"), (false, "2 tasks are stopped for it".into()));
+        assert_eq!(read("promised"), (false, "promised".into()));
     }
 
     #[test]

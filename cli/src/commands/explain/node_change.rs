@@ -57,17 +57,22 @@ pub(super) struct NodeChange {
     labels: BTreeMap<String, String>,
 }
 
+/// The node of an id or name.
+pub(super) fn find<'a>(nodes: &'a [v1::Node], named: &str) -> Option<&'a v1::Node> {
+    let mut found = nodes.iter().filter(|node| node.node_id == named || node.name == named);
+    // A name may be that of a node which is gone, too.
+    found.clone().find(|node| node.state() != v1::NodeState::Down).or_else(|| found.next())
+}
+
 impl NodeChange {
-    /// Whether the node as it is must be known.
-    pub(super) fn needs_node(&self) -> bool {
-        !self.allocatable.is_empty() || !self.reserved.is_empty()
+    /// What it calls the node.
+    pub(super) fn node(&self) -> &str {
+        &self.node
     }
 
     /// The same for the API.
     pub(super) fn to_override(&self, nodes: &[v1::Node]) -> v1::NodeOverride {
-        let mut named = nodes.iter().filter(|node| node.node_id == self.node || node.name == self.node);
-        // A name may be that of a node which is gone, too.
-        let actual = named.clone().find(|node| node.state() != v1::NodeState::Down).or_else(|| named.next());
+        let actual = find(nodes, &self.node);
         v1::NodeOverride {
             node: self.node.clone(),
             absent: false,
@@ -167,9 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn only_amounts_need_the_node_as_it_is() {
-        assert!("one:cpus=1".parse::<NodeChange>().unwrap().needs_node());
-        assert!(!"one:label.a=b".parse::<NodeChange>().unwrap().needs_node());
+    fn of_nodes_with_a_name_the_one_that_is_not_gone_is_meant() {
+        let gone = v1::Node { state: v1::NodeState::Down.into(), ..node(1, "one") };
+        let nodes = [gone.clone(), node(2, "one")];
+        assert_eq!(find(&nodes, "one"), Some(&nodes[1]));
+        assert_eq!(find(&nodes, &gone.node_id), Some(&gone));
+        assert_eq!(find(&nodes, "two"), None);
     }
 
     #[test]

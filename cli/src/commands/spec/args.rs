@@ -6,7 +6,7 @@ use davit_proto::v1;
 use crate::args::{bytes, cpus, duration, key_value};
 
 /// What is to be run, without its image or command.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub struct SpecArgs {
     /// Name of the tasks; made from the image or program unless given
     #[arg(long, value_name = "NAME")]
@@ -24,9 +24,10 @@ pub struct SpecArgs {
     /// Memory, such as 512m: set aside on the node, and the limit at which it is killed
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(super) memory: Option<u64>,
-    /// When it runs again after it ended: never, on-failure, on-failure:MAX (at most MAX attempts in all), always
-    #[arg(long, value_name = "POLICY", value_parser = super::restart, default_value = "never")]
-    pub(super) restart: v1::RestartPolicy,
+    /// When it runs again after it ended: never, on-failure, on-failure:MAX (at most MAX attempts in all), always;
+    /// never unless given
+    #[arg(long, value_name = "POLICY", value_parser = super::restart)]
+    pub(super) restart: Option<v1::RestartPolicy>,
     /// Set a label. May be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(super) label: Vec<(String, String)>,
@@ -42,9 +43,9 @@ pub struct SpecArgs {
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM", conflicts_with = "process")]
     pub(super) entrypoint: Option<String>,
-    /// When the image is pulled
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Pull::Missing, conflicts_with = "process")]
-    pub(super) pull: Pull,
+    /// When the image is pulled; missing unless given
+    #[arg(long, value_enum, value_name = "WHEN", conflicts_with = "process")]
+    pub(super) pull: Option<Pull>,
     /// Signal that stops it; what the image says, else SIGTERM, unless given
     #[arg(long, value_name = "SIGNAL")]
     pub(super) stop_signal: Option<String>,
@@ -60,6 +61,23 @@ impl SpecArgs {
     /// Whether a plain process is meant.
     pub(in crate::commands) fn is_process(&self) -> bool {
         self.process
+    }
+
+    /// Whether any of them is given.
+    pub(in crate::commands) fn is_given(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// One that only containers have, if it is given.
+    pub(super) fn only_of_containers(&self) -> Option<&'static str> {
+        let given = [
+            (!self.publish.is_empty(), "--publish"),
+            (!self.mount.is_empty(), "--mount"),
+            (self.user.is_some(), "--user"),
+            (self.entrypoint.is_some(), "--entrypoint"),
+            (self.pull.is_some(), "--pull"),
+        ];
+        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
     }
 }
 

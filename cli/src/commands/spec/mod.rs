@@ -22,56 +22,92 @@ pub(super) fn task_spec(
     words: Vec<String>,
     here: impl Fn(&str) -> Option<String>,
 ) -> Result<v1::TaskSpec, Error> {
-    let name = match (args.name, words.first()) {
-        (Some(name), _) => name,
-        (None, first) => default_name(first.map_or("", String::as_str)),
-    };
-    let env = environment(&args.env, here)?;
-    let working_dir = args.workdir.unwrap_or_default();
+    let name = default_name(words.first().map_or("", String::as_str));
     let mut words = words.into_iter();
     let runtime = if args.process {
-        v1::task_spec::Runtime::Process(v1::ProcessSpec { command: words.collect(), env, working_dir })
+        v1::task_spec::Runtime::Process(v1::ProcessSpec { command: words.collect(), ..Default::default() })
     } else {
         v1::task_spec::Runtime::Container(v1::ContainerSpec {
             image: words.next().unwrap_or_default(),
-            entrypoint: args.entrypoint.into_iter().collect(),
             command: words.collect(),
-            env,
-            working_dir,
-            user: args.user.unwrap_or_default(),
-            mounts: args.mount,
-            ports: args.publish,
-            pull_policy: pull_policy(args.pull).into(),
+            pull_policy: v1::PullPolicy::Missing.into(),
             ..Default::default()
         })
     };
-    let stop_policy = if args.stop_signal.is_some() || args.stop_grace.is_some() {
-        Some(v1::StopPolicy { signal: args.stop_signal.unwrap_or_default(), grace: args.stop_grace })
-    } else {
-        None
-    };
-    Ok(v1::TaskSpec {
-        name,
-        labels: args.label.into_iter().collect(),
-        runtime: Some(runtime),
-        resources: resources(args.cpus, args.memory, args.process),
-        constraints: placement.constraint.clone(),
-        restart_policy: Some(args.restart),
-        stop_policy,
-        on_node_loss: None,
-        placement: placement.policy(),
-    })
+    let never = v1::RestartPolicy { mode: v1::RestartMode::Never.into(), ..Default::default() };
+    let bare = v1::TaskSpec { name, runtime: Some(runtime), restart_policy: Some(never), ..Default::default() };
+    with_options(bare, args, placement, here)
+}
+
+/// A spec with what is given instead of what it has; labels and variables are added to those it has.
+pub(super) fn with_options(
+    mut spec: v1::TaskSpec,
+    args: SpecArgs,
+    placement: PlacementArgs,
+    here: impl Fn(&str) -> Option<String>,
+) -> Result<v1::TaskSpec, Error> {
+    let env = environment(&args.env, here)?;
+    let is_process = matches!(spec.runtime, Some(v1::task_spec::Runtime::Process(_)));
+    if let Some(option) = args.only_of_containers().filter(|_| is_process) {
+        return Err(Error::usage(format!("{option} is for containers, but `{}` is a plain process", spec.name)));
+    }
+    replace(&mut spec.name, args.name);
+    spec.labels.extend(args.label);
+    match &mut spec.runtime {
+        Some(v1::task_spec::Runtime::Container(container)) => {
+            container.env.extend(env);
+            replace(&mut container.working_dir, args.workdir);
+            replace(&mut container.user, args.user);
+            replace(&mut container.entrypoint, args.entrypoint.map(|program| vec![program]));
+            replace(&mut container.pull_policy, args.pull.map(|pull| pull_policy(pull).into()));
+            replace_all(&mut container.mounts, args.mount);
+            replace_all(&mut container.ports, args.publish);
+        }
+        Some(v1::task_spec::Runtime::Process(process)) => {
+            process.env.extend(env);
+            replace(&mut process.working_dir, args.workdir);
+        }
+        None => {}
+    }
+    set_resources(&mut spec, args.cpus, args.memory, is_process);
+    replace_all(&mut spec.constraints, placement.constraint.clone());
+    replace(&mut spec.restart_policy, args.restart.map(Some));
+    if args.stop_signal.is_some() || args.stop_grace.is_some() {
+        let policy = spec.stop_policy.get_or_insert_default();
+        replace(&mut policy.signal, args.stop_signal);
+        replace(&mut policy.grace, args.stop_grace.map(Some));
+    }
+    spec.placement = placement.over(spec.placement);
+    Ok(spec)
+}
+
+fn replace<T>(current: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *current = given;
+    }
+}
+
+/// Of a list all or nothing is replaced.
+fn replace_all<T>(current: &mut Vec<T>, given: Vec<T>) {
+    if !given.is_empty() {
+        *current = given;
+    }
 }
 
 /// What is given is set aside and enforced. Nothing is enforced on plain processes.
-fn resources(cpus: Option<u64>, memory: Option<u64>, process: bool) -> Option<v1::ResourceRequirements> {
+fn set_resources(spec: &mut v1::TaskSpec, cpus: Option<u64>, memory: Option<u64>, is_process: bool) {
     if cpus.is_none() && memory.is_none() {
-        return None;
+        return;
     }
-    let amounts =
-        v1::Resources { cpu_millis: cpus.unwrap_or_default(), memory_bytes: memory.unwrap_or_default(), disk_bytes: 0 };
-    let limit = if process { None } else { Some(amounts) };
-    Some(v1::ResourceRequirements { reservation: Some(amounts), limit })
+    let set = |amounts: &mut v1::Resources| {
+        replace(&mut amounts.cpu_millis, cpus);
+        replace(&mut amounts.memory_bytes, memory);
+    };
+    let resources = spec.resources.get_or_insert_default();
+    set(resources.reservation.get_or_insert_default());
+    if !is_process {
+        set(resources.limit.get_or_insert_default());
+    }
 }
 
 fn environment(pairs: &[String], here: impl Fn(&str) -> Option<String>) -> Result<BTreeMap<String, String>, Error> {
@@ -274,6 +310,70 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_here_is_named() {
         assert!(parse("-e GONE busybox").unwrap_err().contains("--env GONE"));
+    }
+
+    /// A spec with the options of a line laid over it.
+    fn over(spec: v1::TaskSpec, line: &[&str]) -> Result<v1::TaskSpec, Error> {
+        let words = ["davit", "explain", "web"].iter().chain(line);
+        let Command::Explain(args) = Cli::try_parse_from(words).unwrap().command else { panic!("not explain") };
+        with_options(spec, args.spec, args.placement, |_| None)
+    }
+
+    fn a_spec() -> v1::TaskSpec {
+        let line = "--name web -e A=1 -e B=2 --label app=web --cpus 0.5 --memory 64m --constraint gpu --platform linux \
+                    --prefer a --avoid b --priority 7 --restart always --stop-grace 1m -p 80 nginx -g x";
+        parse(line).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_given_is_otherwise() {
+        assert_eq!(over(a_spec(), &[]).unwrap(), a_spec());
+        let line = [
+            "--cpus",
+            "2",
+            "--constraint",
+            "disk == ssd",
+            "--algorithm",
+            "binpack",
+            "--priority",
+            "-5",
+            "--prefer",
+            "c",
+            "-e",
+            "B=3",
+            "--label",
+            "tier=1",
+            "--platform",
+            "linux/arm64",
+            "--preempt",
+            "-p",
+            "81",
+        ];
+        let spec = over(a_spec(), &line).unwrap();
+        let mut expected = a_spec();
+        for amounts in expected.resources.iter_mut().flat_map(|all| [&mut all.reservation, &mut all.limit]) {
+            amounts.get_or_insert_default().cpu_millis = 2000;
+        }
+        expected.constraints = vec!["disk == ssd".into()];
+        expected.labels.insert("tier".into(), "1".into());
+        let policy = expected.placement.get_or_insert_default();
+        policy.algorithm = "binpack".into();
+        policy.platform = "linux/arm64".into();
+        (policy.priority, policy.may_preempt) = (-5, true);
+        policy.affinities[0].expression = "c".into();
+        let Some(v1::task_spec::Runtime::Container(container)) = &mut expected.runtime else { panic!("no container") };
+        container.env.insert("B".into(), "3".into());
+        container.ports[0].container_port = 81;
+        assert_eq!(spec, expected);
+    }
+
+    #[test]
+    fn a_process_takes_no_options_of_containers() {
+        let process = parse("--process --memory 1g --name batch sh").unwrap();
+        assert_eq!(over(process.clone(), &["--cpus", "2"]).unwrap().resources.unwrap().limit, None);
+        let error = over(process, &["-p", "80"]).unwrap_err();
+        assert_eq!(error.to_string(), "--publish is for containers, but `batch` is a plain process");
+        assert_eq!(error.exit_code(), 2);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The options that decide on a task's node.
 
 use clap::Args;
+use davit_core::spec::PRIORITIES;
 use davit_proto::v1;
+
+use super::{replace, replace_all};
 
 /// Apart from what is run, which is another question.
 const HEADING: &str = "Where it goes";
@@ -11,7 +14,7 @@ const DEFAULT_WEIGHT: u8 = 50;
 const WEIGHT_END: char = ':';
 
 /// What decides on a task's node, beside its cores and memory.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = HEADING)]
 pub struct PlacementArgs {
     /// What the node must be, such as 'disk == ssd' or 'node.arch in (x86_64, aarch64)'. May be repeated
@@ -47,28 +50,36 @@ pub struct PlacementArgs {
     /// How nodes are scored, such as spread, binpack or epvm; the cluster's default unless given
     #[arg(long, value_name = "NAME")]
     algorithm: Option<String>,
-    /// Higher is placed first, from -1000 to 1000
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    priority: i32,
+    /// Higher is placed first, from -1000 to 1000; 0 unless given
+    #[arg(long, value_name = "N", value_parser = priority, allow_negative_numbers = true)]
+    priority: Option<i32>,
     /// Where nothing fits, stop tasks of lower priority for it, gracefully; they run again when there is room
     #[arg(long)]
     preempt: bool,
 }
 
 impl PlacementArgs {
-    /// The policy that is asked for; none where nothing is.
-    pub(super) fn policy(self) -> Option<v1::PlacementPolicy> {
-        let policy = v1::PlacementPolicy {
-            algorithm: self.algorithm.unwrap_or_default(),
-            platform: self.platform.unwrap_or_default(),
-            max_per_node: if self.distinct_hosts { Some(1) } else { self.max_per_node },
-            task_affinities: self.near,
-            task_anti_affinities: self.away_from,
-            affinities: self.prefer.into_iter().chain(self.avoid).collect(),
-            spread: self.spread_over,
-            priority: self.priority,
-            may_preempt: self.preempt,
-        };
+    /// Whether any of them is given.
+    pub(in crate::commands) fn is_given(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// A policy with what is given; none where there is nothing in it.
+    pub(super) fn over(self, policy: Option<v1::PlacementPolicy>) -> Option<v1::PlacementPolicy> {
+        let mut policy = policy.unwrap_or_default();
+        replace(&mut policy.algorithm, self.algorithm);
+        replace(&mut policy.platform, self.platform);
+        let one = self.distinct_hosts.then_some(1);
+        policy.max_per_node = one.or(self.max_per_node).or(policy.max_per_node);
+        replace_all(&mut policy.task_affinities, self.near);
+        replace_all(&mut policy.task_anti_affinities, self.away_from);
+        let (mut likes, mut dislikes) = policy.affinities.into_iter().partition(|each| each.weight > 0);
+        replace_all(&mut likes, self.prefer);
+        replace_all(&mut dislikes, self.avoid);
+        policy.affinities = likes.into_iter().chain(dislikes).collect();
+        replace_all(&mut policy.spread, self.spread_over);
+        replace(&mut policy.priority, self.priority);
+        policy.may_preempt |= self.preempt;
         (policy != v1::PlacementPolicy::default()).then_some(policy)
     }
 }
@@ -114,6 +125,12 @@ fn spread_over(text: &str) -> Result<v1::SpreadPreference, String> {
     Ok(v1::SpreadPreference { attribute: attribute.trim().to_owned(), weight: weight.map(u32::from) })
 }
 
+fn priority(text: &str) -> Result<i32, String> {
+    let (least, most) = (PRIORITIES.start(), PRIORITIES.end());
+    let given = text.parse().ok().filter(|given| PRIORITIES.contains(given));
+    given.ok_or_else(|| format!("`{text}` is not a whole number from {least} to {most}"))
+}
+
 fn weight(given: Option<&str>) -> Result<u8, String> {
     let Some(given) = given.map(str::trim) else { return Ok(DEFAULT_WEIGHT) };
     match given.parse::<u8>() {
@@ -151,6 +168,14 @@ mod tests {
         let over = |weight| Ok(v1::SpreadPreference { attribute: "zone".to_owned(), weight });
         assert_eq!(spread_over("zone"), over(None));
         assert_eq!(spread_over("zone=80"), over(Some(80)));
+    }
+
+    #[test]
+    fn a_priority_that_is_none_is_answered_with_what_is_allowed() {
+        assert_eq!((priority("-1000"), priority("1000")), (Ok(-1000), Ok(1000)));
+        for text in ["abc", "1001", "-1001", "1.5", "", "99999999999"] {
+            assert_eq!(priority(text), Err(format!("`{text}` is not a whole number from -1000 to 1000")));
+        }
     }
 
     #[test]
