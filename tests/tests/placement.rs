@@ -79,6 +79,35 @@ async fn one_victim_makes_room_for_all_that_fit_into_it_and_is_placed_again_when
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_victim_has_its_time_to_stop_and_who_comes_meanwhile_has_nobody_else_stopped() {
+    let cluster = Cluster::builder().workers(3).cores(4).start().await;
+    let mut low = taking(&cluster, 4.0);
+    low.labels.insert("fake.ignores_stop".to_owned(), "true".to_owned());
+    let grace = Some(davit_proto::convert::duration_to_proto(Duration::from_secs(1)));
+    low.stop_policy = Some(v1::StopPolicy { grace, ..Default::default() });
+    let low = cluster.create_many(3, low).await;
+    cluster.wait_for_all(&low, TaskState::Running).await;
+    let mut high = vec![cluster.create(preempting(&cluster, "first", 10, 1.0)).await];
+    eventually("one is being stopped", LIMIT, async || {
+        let tasks = cluster.list_tasks().await.into_iter().filter_map(|task| task.status);
+        let states: Vec<_> = tasks.map(|status| status.state()).collect();
+        if states.contains(&TaskState::Stopping) { Ok(()) } else { Err(states) }
+    })
+    .await;
+    high.push(cluster.create(preempting(&cluster, "second", 10, 2.0)).await);
+    high.push(cluster.create(preempting(&cluster, "third", 10, 1.0)).await);
+    cluster.wait_for_all(&high, TaskState::Running).await;
+    assert_eq!(nodes_of(&cluster, &high).await.len(), 1);
+    let signalled = cluster.signalled();
+    assert_eq!(signalled.len(), 1, "more were stopped than needed: {signalled:?}");
+    let (victim, _) = signalled.first().expect("a victim");
+    let past = cluster.get_task(victim).await.past_attempts.remove(0).status.expect("a status");
+    assert_eq!((past.state(), past.exit_code), (TaskState::Stopped, Some(137)), "killed after its grace");
+    assert!(past.reason.contains("preempted by first (priority 10)"), "{past:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tasks_of_equal_priority_are_never_stopped_for_each_other() {
     let cluster = Cluster::builder().workers(3).cores(4).start().await;
     let running = cluster.create_many(3, preempting(&cluster, "running", 10, 4.0)).await;

@@ -37,6 +37,8 @@ struct Entry {
     view: NodeView,
     /// The scheduler placed something on it, or keeps room there; whether that became true has to be looked at.
     is_uncertain: bool,
+    /// The scheduler changed what it knows of the node in a way that `view` does not tell.
+    is_blurred: bool,
 }
 
 /// What the scheduler has to be told.
@@ -93,12 +95,14 @@ impl Known {
             if let Some(below) = self.tasks_below {
                 view.tasks = state.placed_tasks(node.node_id, Some(below), MAX_TASKS_PER_NODE, self.ages_at);
             }
-            let entry = Entry { node: Arc::clone(node), usage: usage.cloned(), view, is_uncertain: false };
+            let (is_uncertain, is_blurred) = (false, false);
+            let entry = Entry { node: Arc::clone(node), usage: usage.cloned(), view, is_uncertain, is_blurred };
             let told = self.nodes.insert(node.node_id, entry);
             let Some(Entry { view, .. }) = self.nodes.get(&node.node_id) else { continue };
+            let was_blurred = told.as_ref().is_some_and(|told| told.is_blurred);
             let (differs, is_substantial) = difference(told.map(|told| told.view), view);
             delta.is_substantial |= is_substantial;
-            if differs {
+            if differs || was_blurred {
                 delta.upserted.push(view.clone());
             }
         }
@@ -110,10 +114,10 @@ impl Known {
         delta
     }
 
-    /// The scheduler keeps room on a node, which may not have become true.
+    /// The scheduler keeps room on a node, which may not have become true. It is told of the node in any case.
     pub(super) fn claimed(&mut self, node_id: NodeId) {
         if let Some(entry) = self.nodes.get_mut(&node_id) {
-            entry.is_uncertain = true;
+            (entry.is_uncertain, entry.is_blurred) = (true, true);
         }
     }
 
@@ -153,8 +157,8 @@ fn difference(told: Option<NodeView>, view: &NodeView) -> (bool, bool) {
 }
 
 /// Tasks without their ages, nor the order that follows from these.
-fn ageless(tasks: &[PlacedTask]) -> BTreeMap<TaskId, (&Requirements, i32)> {
-    tasks.iter().map(|task| (task.task_id, (&task.requirements, task.priority))).collect()
+fn ageless(tasks: &[PlacedTask]) -> BTreeMap<TaskId, (&Requirements, i32, bool)> {
+    tasks.iter().map(|task| (task.task_id, (&task.requirements, task.priority, task.is_ending))).collect()
 }
 
 #[cfg(test)]

@@ -125,6 +125,7 @@ fn a_claim_ends_with_its_task() {
             })
             .unwrap();
         assert_eq!((claims(&cluster), cluster.state.claimants().count()), (0, 0));
+        assert!(cluster.state.task(claimant).is_none_or(|task| task.claim.is_none()));
         assert!(!has_ripe_claim(&cluster.state));
         // The room is for whoever comes, such as the one that was stopped for it.
         cluster.report(1, tasks[0], Stopped);

@@ -156,6 +156,22 @@ fn room_that_is_on_its_way_to_another_does_not_speak_against_a_second_order() {
 }
 
 #[test]
+fn room_that_becomes_free_anyway_is_kept_and_nobody_is_stopped_for_it() {
+    let (mut cluster, tasks) = full([0, 0, 0]);
+    cluster.run(|draft| stop_task(draft, tasks[0])).unwrap();
+    let (first, second) = (waiting(&mut cluster, important()), waiting(&mut cluster, important()));
+    let report = preempt(&mut cluster, &[order(first, &[]), order(second, &[])]);
+    assert_eq!((report.committed, report.victims), (vec![first], 0));
+    assert_eq!(report.left_alone, [(second, "it would not fit all the same")], "it is kept for the first");
+    let told = format!("{FULL}; room that becomes free on node-1 is kept for it");
+    assert_eq!(cluster.task(first.task_id).status.reason, told);
+    cluster.report(1, tasks[0], Stopped);
+    assert_eq!(cluster.run(settle_claims), 1);
+    assert_eq!(cluster.task_state(first.task_id), (1, Scheduled));
+    assert!(tasks[1..].iter().all(|task_id| cluster.task(*task_id).wants_current_attempt()));
+}
+
+#[test]
 fn what_is_not_as_the_scheduler_believed_is_left_alone() {
     type Bend = fn(&mut Cluster, &mut PreemptionOrder, &[TaskId]);
     let table: [(&str, Bend); 11] = [
@@ -172,7 +188,7 @@ fn what_is_not_as_the_scheduler_believed_is_left_alone() {
         ("the node takes no tasks", |cluster, _, _| {
             cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Suspect, "silent"));
         }),
-        ("nothing is to be stopped", |_, order, _| order.victims.clear()),
+        ("it would not fit all the same", |_, order, _| order.victims.clear()),
         ("a victim is gone", |_, order, _| order.victims.push(TaskId(uuid::Uuid::nil()))),
         ("a victim is no longer there, or is being stopped", |_, order, _| order.node_id = node_id(2)),
         ("a victim is no longer there, or is being stopped", |cluster, _, tasks| {

@@ -160,18 +160,43 @@ fn tasks_are_told_while_one_waits_that_may_preempt_them() {
 }
 
 #[test]
-fn one_that_is_being_stopped_is_no_longer_told() {
+fn of_tasks_that_are_being_stopped_it_is_told_whatever_their_priority() {
     let mut cluster = Cluster::new(1);
-    let (stays, goes) = (cluster.running(spec(), 1), cluster.running(spec(), 1));
+    let (low, high) = (cluster.running(spec(), 1), cluster.running(of_priority(5), 1));
     let mut known = Known::default();
     known.tell_tasks_below(Some(1));
     update(&mut known, &cluster);
-    assert_eq!(tasks_told(&known, 1), [(stays, 0), (goes, 0)]);
-    cluster.run(|draft| stop_task(draft, goes)).unwrap();
+    let told = |delta: &Delta| -> Vec<(TaskId, bool)> {
+        delta.upserted[0].tasks.iter().map(|task| (task.task_id, task.is_ending)).collect()
+    };
+    assert_eq!(tasks_told(&known, 1), [(low, 0)]);
+    cluster.run(|draft| stop_task(draft, high)).unwrap();
+    let delta = update(&mut known, &cluster);
+    assert_eq!((told(&delta), delta.is_substantial), (vec![(low, false), (high, true)], true), "room becomes free");
+    cluster.run(|draft| stop_task(draft, low)).unwrap();
+    let delta = update(&mut known, &cluster);
+    assert_eq!((told(&delta), delta.is_substantial), (vec![(low, true), (high, true)], true));
+    cluster.report(1, high, Stopped);
+    assert_eq!(told(&update(&mut known, &cluster)), [(low, true)]);
+}
+
+#[test]
+fn a_node_on_which_the_scheduler_keeps_room_is_told_in_any_case() {
+    let mut cluster = Cluster::new(2);
+    let mut known = Known::default();
+    update(&mut known, &cluster);
+    known.claimed(node_id(1));
+    let delta = update(&mut known, &cluster);
+    assert_eq!(
+        (told(&delta), delta.is_substantial),
+        (vec!["node-1"], false),
+        "it came to nothing, and nothing changed"
+    );
+    assert_eq!(update(&mut known, &cluster), Delta::default());
+
+    known.claimed(node_id(1));
+    cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
     assert!(update(&mut known, &cluster).is_substantial);
-    assert_eq!(tasks_told(&known, 1), [(stays, 0)]);
-    cluster.report(1, goes, Stopped);
-    assert_eq!(update(&mut known, &cluster).upserted[0].task_count, 1);
 }
 
 #[test]
@@ -275,6 +300,8 @@ enum Step {
     Run(Op),
     /// All that waits is placed on one node, as far as the scheduler knows; the manager may reject it.
     Place(u64),
+    /// The scheduler keeps room on a node and would stop all that is on it; the manager rejects it.
+    Claim(u64),
     Tell(Option<i32>),
 }
 
@@ -282,6 +309,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => op().prop_map(Step::Run),
         2 => (1..4_u64).prop_map(Step::Place),
+        1 => (1..4_u64).prop_map(Step::Claim),
         1 => prop::option::of(-6..7).prop_map(Step::Tell),
     ]
 }
@@ -309,6 +337,14 @@ proptest! {
                         mirror.place(&requirements, &placement);
                     }
                     place(&mut known, &mut cluster, &waiting);
+                }
+                Step::Claim(node) => {
+                    mirror.apply(update(&mut known, &cluster));
+                    if let Some(view) = mirror.0.get_mut(&node_id(node)) {
+                        view.reserve(&cluster.state.requirements_of(&spec()));
+                        view.tasks.clear();
+                    }
+                    known.claimed(node_id(node));
                 }
                 Step::Tell(priority) => known.tell_only_tasks_below(priority),
             }
