@@ -34,6 +34,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Builder {
     workers: usize,
+    cores: u64,
     heartbeat: Duration,
 }
 
@@ -42,6 +43,13 @@ impl Builder {
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// How many cores each worker offers to tasks.
+    #[must_use]
+    pub fn cores(mut self, cores: u64) -> Self {
+        self.cores = cores;
         self
     }
 
@@ -74,7 +82,7 @@ impl Builder {
         let mut cluster =
             Cluster { manager_address, manager, shutdown, scheduler, fault, workers: Vec::new(), channel };
         for index in 0..self.workers {
-            let worker = Worker::new(index, manager_address).await;
+            let worker = Worker::new(index, self.cores, manager_address).await;
             cluster.workers.push(worker);
             cluster.start_worker(index).await;
         }
@@ -109,6 +117,7 @@ struct SchedulerHandle {
 #[derive(Debug)]
 struct Worker {
     name: String,
+    cores: u64,
     engine: FakeEngine,
     owner: Arc<Mutex<Option<Owner>>>,
     data_dir: TempDir,
@@ -132,10 +141,10 @@ impl RunningWorker {
 }
 
 impl Cluster {
-    /// Three workers, heartbeats every half second.
+    /// Three workers of 64 cores, heartbeats every half second.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { workers: 3, heartbeat: Duration::from_millis(500) }
+        Builder { workers: 3, cores: 64, heartbeat: Duration::from_millis(500) }
     }
 
     /// Where the manager's API is.
@@ -237,6 +246,14 @@ impl Cluster {
         self.workers.iter().map(started).sum()
     }
 
+    /// Attempts that were sent their stop signal, on all machines: the task, and which attempt.
+    #[must_use]
+    pub fn signalled(&self) -> BTreeSet<(String, u32)> {
+        let calls = self.workers.iter().flat_map(|worker| worker.engine.calls());
+        let keys = calls.filter(|call| call.step == Step::Stop).filter_map(|call| call.key);
+        keys.map(|key| (key.task_id.to_string(), key.attempt.0)).collect()
+    }
+
     /// A task for the fake runtime, with orders for it.
     #[must_use]
     pub fn fake_spec(&self, orders: &[(&str, &str)]) -> v1::TaskSpec {
@@ -271,7 +288,20 @@ impl Cluster {
 
     /// Creates many like tasks.
     pub async fn create_tasks(&self, count: u32, orders: &[(&str, &str)]) -> Vec<String> {
-        let group = v1::TaskGroup { spec: Some(self.fake_spec(orders)), count: Some(count), all_or_nothing: false };
+        self.create_many(count, self.fake_spec(orders)).await
+    }
+
+    /// Creates so many tasks of one spec.
+    pub async fn create_many(&self, count: u32, spec: v1::TaskSpec) -> Vec<String> {
+        self.create_group(v1::TaskGroup { spec: Some(spec), count: Some(count), all_or_nothing: false }).await
+    }
+
+    /// Creates so many tasks of one spec that are placed together or not at all.
+    pub async fn create_gang(&self, count: u32, spec: v1::TaskSpec) -> Vec<String> {
+        self.create_group(v1::TaskGroup { spec: Some(spec), count: Some(count), all_or_nothing: true }).await
+    }
+
+    async fn create_group(&self, group: v1::TaskGroup) -> Vec<String> {
         let request = v1::BatchCreateTasksRequest { groups: vec![group], ..Default::default() };
         self.tasks().batch_create_tasks(request).await.expect("the tasks are created").into_inner().task_ids
     }
@@ -280,6 +310,18 @@ impl Cluster {
     pub async fn get_task(&self, task_id: &str) -> v1::Task {
         let request = v1::GetTaskRequest { task_id: task_id.to_owned() };
         self.tasks().get_task(request).await.expect("the task").into_inner().task.expect("a task")
+    }
+
+    /// What a task's current attempt is at.
+    pub async fn status_of(&self, task_id: &str) -> v1::TaskStatus {
+        self.get_task(task_id).await.status.expect("a status")
+    }
+
+    /// What speaks for and against each node for a task.
+    pub async fn explain(&self, task_id: &str) -> v1::PlacementExplanation {
+        let request = v1::ExplainTaskRequest { task_id: task_id.to_owned(), ..Default::default() };
+        let response = self.tasks().explain_task(request).await.expect("the task is explained").into_inner();
+        response.explanation.expect("an explanation")
     }
 
     /// All tasks, page by page.
@@ -361,6 +403,16 @@ impl Cluster {
         self.get_cluster().await.revision
     }
 
+    /// What happened to a task so far, oldest first.
+    pub async fn events_of(&self, task_id: &str) -> Vec<v1::Event> {
+        let newest = self.revision().await;
+        let is_of_task = |event: &v1::Event| match &event.object {
+            Some(v1::event::Object::Task(task)) => task.task_id == task_id,
+            Some(v1::event::Object::Node(_)) | None => false,
+        };
+        self.watch_until(0, newest).await.into_iter().filter(is_of_task).collect()
+    }
+
     /// Events after one revision up to another.
     pub async fn watch_until(&self, after: u64, last: u64) -> Vec<v1::Event> {
         let mut client = EventServiceClient::new(self.channel.clone());
@@ -404,9 +456,10 @@ impl SchedulerHandle {
 }
 
 impl Worker {
-    async fn new(index: usize, manager: SocketAddr) -> Self {
+    async fn new(index: usize, cores: u64, manager: SocketAddr) -> Self {
         Self {
             name: format!("worker-{index}"),
+            cores,
             engine: FakeEngine::new(Arc::new(SystemClock)),
             owner: Arc::default(),
             data_dir: tempfile::tempdir().expect("a directory"),
@@ -421,7 +474,7 @@ impl Worker {
             self.name.clone(),
             self.data_dir.path(),
         );
-        config.offer.cpu_millis = Some(64_000);
+        config.offer.cpu_millis = Some(1000 * self.cores);
         config.offer.memory_bytes = Some(64 << 30);
         config.offer.disk_bytes = Some(1 << 40);
         let (engine, known_owner) = (self.engine.clone(), Arc::clone(&self.owner));

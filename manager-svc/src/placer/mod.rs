@@ -9,6 +9,8 @@ mod claims;
 mod known;
 mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::convert::Infallible;

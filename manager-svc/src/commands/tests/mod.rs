@@ -1,8 +1,10 @@
 //! What commands do, as facts; `properties` holds what no sequence of them may break.
 
+mod claims;
 mod housekeeping;
 mod nodes;
 mod placements;
+mod preemptions;
 mod properties;
 mod reports;
 mod restarts;

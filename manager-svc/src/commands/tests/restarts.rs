@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use davit_core::node::NodeState;
+use davit_core::placement::RecentFailures;
 use davit_core::restart::{RestartMode, RestartPolicy};
 use davit_core::spec::TaskSpec;
+use davit_core::state::TaskState;
 use davit_core::state::TaskState::{Completed, Failed, Pending, Running, Scheduled, Stopped};
 use davit_core::task::{AttemptStatus, KEPT_ATTEMPTS};
 
-use crate::commands::test_support::{Cluster, restarting, spec, status};
-use crate::commands::{Rejected, restart_task, stop_task};
+use crate::commands::test_support::{Cluster, node_id, restarting, spec, status};
+use crate::commands::{Rejected, lose_tasks_of_down_nodes, restart_task, set_node_state, stop_task};
 
 /// Lets a task's attempt fail and tells the wait before the next.
 fn fail(cluster: &mut Cluster, task_id: davit_core::id::TaskId) -> Duration {
@@ -195,4 +198,58 @@ fn the_user_reads_that_the_attempts_are_used_up() {
     let task_id = cluster.running(spec(), 1);
     cluster.report(1, task_id, Failed);
     assert_eq!(cluster.task(task_id).status.reason, "", "no remark for a task that is never restarted");
+}
+
+/// Runs a task's attempt on a node until it ends; tells where it failed lately, as the scheduler is told.
+fn end_on(cluster: &mut Cluster, node: u64, task_id: davit_core::id::TaskId, end: TaskState) -> Vec<RecentFailures> {
+    assert_eq!(cluster.place(task_id, node).committed, 1);
+    cluster.report(node, task_id, Running);
+    let ended = AttemptStatus { finished_at: Some(cluster.now), ..status(cluster.task(task_id).status.attempt, end) };
+    assert_eq!(cluster.report_status(node, task_id, ended).applied, 1);
+    failed_lately(cluster, task_id)
+}
+
+fn failed_lately(cluster: &Cluster, task_id: davit_core::id::TaskId) -> Vec<RecentFailures> {
+    cluster.state.placement_request(cluster.task(task_id), cluster.now).preferences.recent_failures
+}
+
+#[test]
+fn where_a_task_failed_within_the_last_hour_goes_with_what_is_asked_for_it() {
+    let mut cluster = Cluster::new(2);
+    let task_id = cluster.create(restarting(RestartMode::OnFailure));
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let failed = |node, count| RecentFailures { node_id: node_id(node), count };
+    assert_eq!(failed_lately(&cluster, task_id), []);
+    assert_eq!(end_on(&mut cluster, 1, task_id, Failed), [failed(1, 1)]);
+    cluster.advance(minutes(10));
+    assert_eq!(end_on(&mut cluster, 2, task_id, Failed), [failed(1, 1), failed(2, 1)]);
+    cluster.advance(minutes(10));
+    assert_eq!(end_on(&mut cluster, 1, task_id, Failed), [failed(1, 2), failed(2, 1)]);
+
+    cluster.advance(minutes(40) - Duration::from_secs(1));
+    assert_eq!(failed_lately(&cluster, task_id), [failed(1, 2), failed(2, 1)]);
+    cluster.advance(Duration::from_secs(1));
+    assert_eq!(failed_lately(&cluster, task_id), [failed(1, 1), failed(2, 1)], "the first was an hour ago");
+    cluster.advance(minutes(10));
+    assert_eq!(failed_lately(&cluster, task_id), [failed(1, 1)]);
+    cluster.advance(minutes(10));
+    assert_eq!(failed_lately(&cluster, task_id), []);
+    assert_eq!(cluster.task(task_id).past_attempts.len(), 3, "they are remembered all the same");
+}
+
+#[test]
+fn only_failures_speak_against_a_node() {
+    for end in [Completed, Stopped] {
+        let mut cluster = Cluster::new(1);
+        let task_id = cluster.create(restarting(RestartMode::Always));
+        assert_eq!(end_on(&mut cluster, 1, task_id, end), [], "{end}");
+        assert_eq!(cluster.task_state(task_id), (2, Pending));
+    }
+    // What a node lost with itself is not the task's failure there.
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Down, "silent"));
+    cluster.run(lose_tasks_of_down_nodes);
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+    assert_eq!(failed_lately(&cluster, task_id), []);
 }
