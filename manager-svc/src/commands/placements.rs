@@ -119,7 +119,9 @@ impl Checks {
         let is_due = |task: &&Arc<Task>| task.next_attempt_at.is_none_or(|at| at <= draft.now());
         let proposed: BTreeSet<AttemptKey> = members.iter().map(|member| member.key).collect();
         let is_proposed = |task: &Arc<Task>| proposed.contains(&task.key());
-        let complete = draft.state().waiting_of_gang(gang_id).filter(is_due).all(is_proposed);
+        // None is committed before all are checked, so that one which is named twice would pass twice.
+        let once_each = proposed.len() == members.len();
+        let complete = once_each && draft.state().waiting_of_gang(gang_id).filter(is_due).all(is_proposed);
         if complete && outcomes.iter().all(|(_, outcome)| outcome.is_ok()) {
             return Ok(outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok()).collect());
         }

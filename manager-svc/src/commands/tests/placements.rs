@@ -123,6 +123,9 @@ fn a_gang_is_committed_whole_or_not_at_all() {
         assert!(gang.iter().all(|task_id| cluster.task_state(*task_id) == (1, Pending)));
     }
     let small = cluster.create_gang(spec(), TASKS_PER_NODE);
+    let mut twice = propose(&small);
+    twice.push(twice[0]);
+    assert_eq!(cluster.run(|draft| commit_placements(draft, &twice)).committed, 0, "a member is named twice");
     assert_eq!(cluster.run(|draft| commit_placements(draft, &propose(&small))).committed as u64, TASKS_PER_NODE);
     assert!(small.iter().all(|task_id| cluster.task_state(*task_id) == (1, Scheduled)));
 }
