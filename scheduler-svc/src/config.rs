@@ -24,7 +24,8 @@ pub struct Settings {
     /// Where /metrics, /healthz and /readyz are served [default: 127.0.0.1:7411]
     #[arg(long, env = "DAVIT_HTTP_LISTEN", value_name = "ADDRESS")]
     pub http_listen: Option<SocketAddr>,
-    /// Records every placement stream to this file, for `davit-scheduler replay`
+    /// Records every placement stream to this file, for `davit-scheduler replay`. A recording that is there already becomes
+    /// FILE.1; any other file is refused
     #[arg(long, env = "DAVIT_RECORD", value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// How large the recording gets before it becomes FILE.1 and the next begins [default: 256MiB]
@@ -100,6 +101,9 @@ impl Config {
             let value = HumanBytes(self.record_max_bytes).to_string();
             return Err(ConfigError::invalid("record-max-bytes", &value, "is at least 1MiB"));
         }
+        if let Some(path) = self.record.as_ref().filter(|path| path.file_name().is_none()) {
+            return Err(ConfigError::invalid("record", path.display(), "names no file"));
+        }
         if let Some(filter) = &self.log {
             check_filter(filter).map_err(|problem| ConfigError::invalid("log", filter, problem))?;
         }
@@ -134,6 +138,7 @@ mod tests {
         for (key, settings) in [
             ("http-listen", Settings { http_listen: Some(Config::default().listen), ..Settings::default() }),
             ("record-max-bytes", Settings { record_max_bytes: Some(ByteSize(5)), ..Settings::default() }),
+            ("record", Settings { record: Some("".into()), ..Settings::default() }),
             ("log", Settings { log: Some("a=b=c".to_owned()), ..Settings::default() }),
             ("/no/such/file", Settings { config: Some("/no/such/file".into()), ..Settings::default() }),
         ] {

@@ -55,10 +55,8 @@ pub async fn run(
     }
     // Set off alone when one of the two ports breaks; the caller's other services go on.
     let shutdown = shutdown.child();
-    let recorder = match &config.record {
-        Some(path) => Some(Recorder::start(path, config.record_max_bytes)?),
-        None => None,
-    };
+    let started = config.record.as_ref().map(|path| Recorder::start(path, config.record_max_bytes));
+    let (recorder, recording) = started.transpose()?.unzip();
     let readiness = Readiness::new();
     let server = grpc::server(SchedulerApi::new(recorder, shutdown.clone()), readiness.clone());
     readiness.set_ready();
@@ -74,6 +72,9 @@ pub async fn run(
         served
     };
     let (api_served, side_port_served) = tokio::join!(api, side_port);
+    if let Some(recording) = recording {
+        recording.end().await;
+    }
     api_served?;
     side_port_served.map_err(Error::Http)
 }

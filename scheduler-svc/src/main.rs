@@ -9,7 +9,7 @@ use davit_svc_kit::program::{self, Outcome};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::{http, telemetry};
 use scheduler_svc::config::{Config, Settings};
-use scheduler_svc::record::{self, Difference};
+use scheduler_svc::record::{self, Verdict};
 use tracing::{error, info};
 
 /// The Davit scheduler: selects candidate nodes, scores them and picks.
@@ -26,8 +26,15 @@ struct Args {
 enum Command {
     /// Asks the scheduler of these settings whether it is ready; exit code 0 if it is
     Healthcheck,
-    /// Works out every batch of a recording again and compares to the letter; exit code 0 if all is the same, 1 if something
-    /// differs, 2 if the file can't be read
+    /// Works out every batch of a recording again and compares to the letter
+    ///
+    /// Exit codes:
+    ///   0  all is as recorded, and the file is whole
+    ///   1  something differs
+    ///   2  the file can't be read, is no recording, or is one of another format
+    ///   3  all that can be read is as recorded, but the file is cut off or damaged. It also counts as cut off while the
+    ///      scheduler still records to it, and after that was killed
+    #[command(verbatim_doc_comment)]
     Replay {
         /// As --record wrote it
         file: PathBuf,
@@ -53,19 +60,13 @@ fn replay(file: &Path) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut text = format!("{} streams, {} batches, {} tasks: ", report.streams, report.batches, report.tasks);
-    text.push_str(&match &report.difference {
-        None => "all as recorded".to_owned(),
-        Some(Difference { stream_id, batch_id, what }) => {
-            format!("stream {stream_id}, batch {batch_id} differs: {what}")
-        }
-    });
-    if let Some(truncated) = &report.truncated {
-        text.push_str(&format!("\nthe file is not complete: {truncated}"));
-    }
     // Nothing is left to do if even this can't be written.
-    let _ = writeln!(std::io::stdout(), "{text}");
-    if report.difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let _ = writeln!(std::io::stdout(), "{report}");
+    match report.verdict() {
+        Verdict::Same => ExitCode::SUCCESS,
+        Verdict::Different => ExitCode::from(1),
+        Verdict::Flawed => ExitCode::from(3),
+    }
 }
 
 async fn run(args: Args) -> Outcome {

@@ -86,24 +86,24 @@ impl PlaceSession {
             }
             (Some(mirror), Some(Message::Delta(delta))) => {
                 record_snapshot(self.record.as_mut(), mirror);
-                let recorded = self.record.is_some().then(|| delta.clone());
+                let recorded = copy_if_recorded(self.record.as_ref(), &delta);
                 apply_delta(mirror, delta)?;
-                if let (Some(record), Some(delta)) = (&mut self.record, recorded) {
-                    record.delta(delta);
+                if let Some(record) = &mut self.record {
+                    record.delta(recorded);
                 }
                 Ok(Outcome::Noted)
             }
             (Some(mirror), Some(Message::Batch(batch))) => {
                 record_snapshot(self.record.as_mut(), mirror);
-                let recorded = self.record.is_some().then(|| batch.clone());
+                let recorded = copy_if_recorded(self.record.as_ref(), &batch);
                 let (batch_id, seed) = (batch.batch_id, batch.seed);
                 let groups = groups_from_proto(batch.groups)?;
                 let Some(placements) = place_unless_abandoned(mirror, &groups, seed, abandoned) else {
                     return Ok(Outcome::Abandoned);
                 };
                 let answer = answer(batch_id, &groups, placements);
-                if let (Some(record), Some(batch)) = (&mut self.record, recorded) {
-                    record.batch(batch, answer.response.clone());
+                if let Some(record) = &mut self.record {
+                    record.batch(recorded, &answer.response);
                 }
                 Ok(Outcome::Answered(answer))
             }
@@ -115,10 +115,18 @@ impl PlaceSession {
 /// Records all that the stream goes by, where it is not known yet.
 fn record_snapshot(record: Option<&mut StreamRecord>, mirror: &Mirror) {
     let Some(record) = record.filter(|record| record.needs_snapshot()) else { return };
-    record.snapshot(v1::RecordSnapshot {
+    record.snapshot(snapshot_of(mirror));
+}
+
+fn snapshot_of(mirror: &Mirror) -> v1::RecordSnapshot {
+    v1::RecordSnapshot {
         nodes: mirror.nodes().iter().map(convert::node_view_to_proto).collect(),
         last_placed_node_id: mirror.last_placed().map(|id| id.to_string()).unwrap_or_default(),
-    });
+    }
+}
+
+fn copy_if_recorded<T: Clone>(record: Option<&StreamRecord>, message: &T) -> Option<T> {
+    record.is_some_and(StreamRecord::is_recorded).then(|| message.clone())
 }
 
 /// A recorded stream that is worked out again.
@@ -137,6 +145,12 @@ impl ReplaySession {
         let mut mirror = Mirror::new(violations.finish(nodes)?);
         mirror.set_last_placed(last);
         Ok(Self(mirror))
+    }
+
+    /// All that it goes by.
+    #[cfg(test)]
+    pub(crate) fn snapshot(&self) -> v1::RecordSnapshot {
+        snapshot_of(&self.0)
     }
 
     /// Nodes that changed.

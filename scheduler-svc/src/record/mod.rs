@@ -1,40 +1,66 @@
 //! What placement streams said, in a bounded file, so that decisions can be worked out again and compared.
 //!
-//! Writing never slows or fails a placement: entries go through a bounded queue to a thread of its own. What the queue has no
-//! room for, or the disk refuses, is missing; the stream then goes on with a snapshot, so that whatever is in a file can be
-//! replayed from that file alone.
+//! Writing never fails a placement, nor waits for a disk: entries go through a bounded queue to a thread of its own. What the
+//! queue has no room for, or the disk refuses, is missing; the stream then goes on with a snapshot, so that whatever is in a
+//! file can be replayed from that file alone, and the entries' numbers tell how much is missing.
 
+mod crc;
+mod difference;
+mod file;
 mod format;
+mod queue;
 mod replay;
+mod report;
+mod stream;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use davit_proto::v1;
-use davit_proto::v1::record_entry::Entry;
+use tokio::sync::oneshot;
+use tracing::warn;
 
-pub use self::format::FormatError;
-pub use self::replay::{Difference, ReplayError, ReplayReport, replay};
+pub use self::format::{Flaw, FormatError};
+use self::queue::Queue;
+pub use self::replay::{ReplayError, replay};
+pub use self::report::{Difference, ReplayReport, Verdict};
+pub(crate) use self::stream::StreamRecord;
 use self::writer::Writer;
-use crate::metrics;
 
-/// Entries that wait to be written.
-const WAITING_ENTRIES: usize = 256;
+/// How long a stop waits for what is still to be written.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why nothing can be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The file can't be made.
-    #[error("can't record to {path}")]
+    /// The file can't be made or written.
+    #[error("can't record to {path}: {source}")]
     File {
         /// Which.
         path: String,
         /// Why.
-        #[source]
         source: std::io::Error,
+    },
+    /// It would be overwritten.
+    #[error(
+        "can't record to {path}: it is there and not a recording of davit-scheduler; move it away, or record elsewhere"
+    )]
+    Foreign {
+        /// Which.
+        path: String,
+    },
+    /// It is in use.
+    #[error("can't record to {path}: another scheduler does")]
+    Busy {
+        /// Which.
+        path: String,
     },
     /// There is no thread for it.
     #[error("can't start the thread that records")]
@@ -45,86 +71,67 @@ pub enum RecordError {
     },
 }
 
-/// Records placement streams. Ends, with all that waits written, when it and all its streams are dropped.
+/// Records placement streams.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    entries: SyncSender<Stamped>,
+    queue: Queue,
     /// Counts files. A stream begins every file with a snapshot.
     file: Arc<AtomicU64>,
     last_stream: Arc<AtomicU64>,
-}
-
-/// An entry and the file that it is meant for.
-#[derive(Debug)]
-struct Stamped {
-    file: u64,
-    entry: v1::RecordEntry,
+    /// How large a file gets.
+    max_bytes: u64,
+    /// What it has beside the streams' entries.
+    overhead: u64,
 }
 
 impl Recorder {
     /// Begins a file of at most `max_bytes`; when it is full it becomes `FILE.1`, replacing an older one, and the next begins.
+    /// A recording that is there already becomes `FILE.1`, too.
     ///
     /// # Errors
-    /// When the file can't be made.
-    pub fn start(path: &Path, max_bytes: u64) -> Result<Self, RecordError> {
-        let (entries, receiver) = std::sync::mpsc::sync_channel(WAITING_ENTRIES);
+    /// When the file can't be made, or something else is there.
+    pub fn start(path: &Path, max_bytes: u64) -> Result<(Self, Recording), RecordError> {
+        let (queue, jobs) = Queue::new();
         let file = Arc::new(AtomicU64::new(0));
-        let writer = Writer::create(path, max_bytes, Arc::clone(&file))
-            .map_err(|source| RecordError::File { path: path.display().to_string(), source })?;
-        let thread = std::thread::Builder::new().name("record".to_owned());
-        thread.spawn(move || writer.run(&receiver)).map_err(|source| RecordError::Thread { source })?;
-        Ok(Self { entries, file, last_stream: Arc::new(AtomicU64::new(0)) })
+        let writer = Writer::begin(path, max_bytes, Arc::clone(&file))?;
+        let overhead = writer.overhead();
+        let (done, is_done) = oneshot::channel();
+        let run = move || {
+            writer.run(&jobs);
+            // Nobody may want to know.
+            let _ = done.send(());
+        };
+        let thread = std::thread::Builder::new().name("record".to_owned()).spawn(run);
+        let thread = thread.map_err(|source| RecordError::Thread { source })?;
+        let last_stream = Arc::new(AtomicU64::new(0));
+        let recorder = Self { queue: queue.clone(), file, last_stream, max_bytes, overhead };
+        Ok((recorder, Recording { queue, thread, is_done }))
     }
 
     /// A stream that is opened now.
     #[must_use]
     pub(crate) fn open_stream(&self) -> StreamRecord {
         let stream_id = self.last_stream.fetch_add(1, Ordering::Relaxed) + 1;
-        StreamRecord { recorder: self.clone(), stream_id, known_to: None }
+        StreamRecord::new(self.clone(), stream_id)
     }
 }
 
-/// Records one stream.
+/// What is being recorded. Without [`Recording::end`] it ends when this and all its streams are dropped.
 #[derive(Debug)]
-pub(crate) struct StreamRecord {
-    recorder: Recorder,
-    stream_id: u64,
-    /// The file that holds a snapshot of this stream and all that followed. `None`: no file does.
-    known_to: Option<u64>,
+pub struct Recording {
+    queue: Queue,
+    thread: JoinHandle<()>,
+    is_done: oneshot::Receiver<()>,
 }
 
-impl StreamRecord {
-    /// Whether the next entry must be a snapshot.
-    pub(crate) fn needs_snapshot(&self) -> bool {
-        self.known_to != Some(self.recorder.file.load(Ordering::Acquire))
-    }
-
-    /// Records all that the stream goes by from here on.
-    pub(crate) fn snapshot(&mut self, snapshot: v1::RecordSnapshot) {
-        self.known_to = Some(self.recorder.file.load(Ordering::Acquire));
-        self.send(Entry::Snapshot(snapshot));
-    }
-
-    /// Records nodes that changed.
-    pub(crate) fn delta(&mut self, delta: v1::PlaceDelta) {
-        self.send(Entry::Delta(delta));
-    }
-
-    /// Records tasks that were placed.
-    pub(crate) fn batch(&mut self, batch: v1::PlaceBatch, answer: v1::PlaceResponse) {
-        self.send(Entry::Batch(v1::RecordedBatch { batch: Some(batch), answer: Some(answer) }));
-    }
-
-    fn send(&mut self, entry: Entry) {
-        // Without a snapshot before it an entry is of no use.
-        let Some(file) = self.known_to else { return };
-        let entry = v1::RecordEntry { stream_id: self.stream_id, entry: Some(entry) };
-        match self.recorder.entries.try_send(Stamped { file, entry }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.known_to = None;
-                metrics::record_gap();
-            }
+impl Recording {
+    /// Writes what waits, and the end. Gives up when that takes too long.
+    pub async fn end(self) {
+        self.queue.end();
+        match tokio::time::timeout(END_TIMEOUT, self.is_done).await {
+            Ok(_) if self.thread.join().is_ok() => {}
+            Ok(_) => warn!("the thread that records broke"),
+            Err(_) => warn!("what was recorded last is not written yet, and may be lost"),
         }
     }
 }

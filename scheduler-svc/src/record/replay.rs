@@ -2,149 +2,181 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use davit_core::validate::Violations;
 use davit_proto::v1;
 use davit_proto::v1::record_entry::Entry;
 
-use super::format::{FormatError, Reader};
+use super::difference::differences;
+use super::format::{Flaw, FormatError, ReadError, Reader};
+use super::report::ReplayReport;
 use crate::grpc::ReplaySession;
 
 /// Why a recording can't be replayed.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    /// The file is not one.
-    #[error("can't replay {path}")]
-    File {
-        /// Which.
-        path: String,
-        /// Why.
-        #[source]
-        source: FormatError,
-    },
-    /// What it holds makes no sense.
-    #[error("stream {stream_id} of {path} makes no sense: {problem}")]
-    Nonsense {
-        /// Which file.
-        path: String,
-        /// Which stream.
-        stream_id: u64,
-        /// Why.
-        problem: String,
-    },
+#[error("can't replay {path}")]
+pub struct ReplayError {
+    /// Which file.
+    pub path: String,
+    /// Why.
+    pub source: FormatError,
 }
 
-/// What came of a replay.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ReplayReport {
-    /// Streams that were seen.
-    pub streams: u64,
-    /// Batches that were worked out again.
-    pub batches: u64,
-    /// Tasks in them.
-    pub tasks: u64,
-    /// The first batch that came out otherwise.
-    pub difference: Option<Difference>,
-    /// Where the file breaks off, if it does; all before it was compared.
-    pub truncated: Option<String>,
-}
-
-/// A batch that came out otherwise than recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// Of which stream.
-    pub stream_id: u64,
-    /// Which batch.
-    pub batch_id: u64,
-    /// Which group of it, and both answers, for people.
-    pub what: String,
-}
-
-/// Replays a file.
+/// Replays a file. Differences and flaws are in the report.
 ///
 /// # Errors
-/// When it can't be read or makes no sense. That it breaks off at the end is no error.
+/// When it can't be read, or is no recording of this format.
 pub fn replay(path: &Path) -> Result<ReplayReport, ReplayError> {
-    let name = path.display().to_string();
-    let unreadable = |source: FormatError| ReplayError::File { path: name.clone(), source };
-    let file = File::open(path).map_err(|problem| unreadable(problem.into()))?;
-    let mut reader = Reader::new(BufReader::new(file)).map_err(unreadable)?;
-    let mut sessions: BTreeMap<u64, ReplaySession> = BTreeMap::new();
-    let mut report = ReplayReport::default();
+    let replayed = File::open(path).map_err(Into::into).and_then(|file| replay_all(BufReader::new(file)));
+    replayed.map_err(|source| ReplayError { path: path.display().to_string(), source })
+}
+
+pub(super) fn replay_all(input: impl Read) -> Result<ReplayReport, FormatError> {
+    let mut reader = Reader::new(input)?;
+    let mut replay = Replay::default();
     loop {
-        let v1::RecordEntry { stream_id, entry } = match reader.next_entry() {
-            Ok(Some(entry)) => entry,
-            Ok(None) => break,
-            Err(truncated @ FormatError::Truncated { .. }) => {
-                report.truncated = Some(truncated.to_string());
-                break;
-            }
-            Err(problem) => return Err(unreadable(problem)),
-        };
-        let nonsense = |problem: String| ReplayError::Nonsense { path: name.clone(), stream_id, problem };
-        let wrong = |violations: Violations| nonsense(violations.to_string());
-        let known = |session: Option<ReplaySession>| session.ok_or_else(|| nonsense("it has no snapshot".to_owned()));
-        match entry {
-            Some(Entry::Snapshot(snapshot)) => {
-                let session = ReplaySession::new(snapshot).map_err(wrong)?;
-                report.streams += u64::from(sessions.insert(stream_id, session).is_none());
-            }
-            Some(Entry::Delta(delta)) => {
-                let mut session = known(sessions.remove(&stream_id))?;
-                session.delta(delta).map_err(wrong)?;
-                sessions.insert(stream_id, session);
-            }
-            Some(Entry::Batch(v1::RecordedBatch { batch: Some(batch), answer: Some(recorded) })) => {
-                let mut session = known(sessions.remove(&stream_id))?;
-                report.batches += 1;
-                report.tasks += batch.groups.iter().map(|group| u64::from(group.count)).sum::<u64>();
-                let batch_id = batch.batch_id;
-                let again = session.batch(batch).map_err(wrong)?;
-                if let Some(what) = difference(&recorded, &again) {
-                    report.difference = Some(Difference { stream_id, batch_id, what });
+        let at = reader.at();
+        match reader.next_entry() {
+            Ok(Some(entry)) => {
+                if let Err(problem) = replay.entry(entry) {
+                    replay.report.flaw = Some(Flaw::Damaged { at, problem });
                     break;
                 }
-                sessions.insert(stream_id, session);
             }
-            Some(Entry::Header(_) | Entry::Batch(_)) | None => {
-                return Err(nonsense("an entry holds nothing".to_owned()));
+            Ok(None) => {
+                replay.report.flaw = replay.is_cut_off().then_some(Flaw::NoEnd { at });
+                break;
             }
+            Err(ReadError::Flaw(flaw)) => {
+                replay.report.flaw = Some(flaw);
+                break;
+            }
+            Err(ReadError::Io(problem)) => return Err(problem.into()),
         }
     }
-    Ok(report)
+    Ok(replay.report)
 }
 
-/// What differs first.
-fn difference(recorded: &v1::PlaceResponse, again: &v1::PlaceResponse) -> Option<String> {
-    if recorded == again {
-        return None;
+/// How far it is.
+#[derive(Debug, Default)]
+struct Replay {
+    entries: u64,
+    has_end: bool,
+    streams: BTreeMap<u64, Stream>,
+    report: ReplayReport,
+}
+
+#[derive(Debug)]
+struct Stream {
+    /// `None` after something was refused, until the next snapshot.
+    session: Option<ReplaySession>,
+    /// The last message that was seen.
+    message: u64,
+}
+
+impl Replay {
+    /// Whether the file goes on where it ends. One in which nothing was recorded yet does not.
+    fn is_cut_off(&self) -> bool {
+        !self.has_end && self.entries != 1
     }
-    let pairs = recorded.placements.iter().zip(&again.placements);
-    let first = pairs.clone().find(|(recorded, again)| recorded != again);
-    Some(match first {
-        Some((recorded, again)) => {
-            format!("group {}: recorded {}, worked out again {}", recorded.group_id, words(recorded), words(again))
+
+    /// Does an entry; says why it can't be one.
+    fn entry(&mut self, entry: v1::RecordEntry) -> Result<(), String> {
+        let v1::RecordEntry { stream_id, message, entry } = entry;
+        let entry = entry.ok_or("an entry holds nothing that this version knows")?;
+        if self.has_end {
+            return Err("something follows the file's end".to_owned());
         }
-        None => format!(
-            "recorded batch {} with {} groups, worked out again batch {} with {}",
-            recorded.batch_id,
-            recorded.placements.len(),
-            again.batch_id,
-            again.placements.len()
-        ),
-    })
-}
+        if (self.entries == 0) != matches!(entry, Entry::Header(_)) {
+            let problem = if self.entries == 0 { "the first entry is no header" } else { "there is a second header" };
+            return Err(problem.to_owned());
+        }
+        match entry {
+            Entry::Header(_) => {}
+            Entry::Snapshot(snapshot) => self.snapshot(stream_id, message, snapshot)?,
+            Entry::Delta(delta) => self.delta(stream_id, message, delta)?,
+            Entry::Batch(v1::RecordedBatch { batch: Some(batch), answer: Some(answer) }) => {
+                self.batch(stream_id, message, batch, &answer)?;
+            }
+            Entry::Batch(_) => return Err(format!("stream {stream_id}: a batch or its answer is missing")),
+            Entry::End(v1::RecordEnd { entry_count }) if entry_count == self.entries => self.has_end = true,
+            Entry::End(v1::RecordEnd { entry_count }) => {
+                return Err(format!("the file ends with {} entries, and had {entry_count}", self.entries));
+            }
+        }
+        self.entries += 1;
+        Ok(())
+    }
 
-/// `3 on 0193…, 1 on 0194…, 2 nowhere (fits 0 of …)`
-fn words(placement: &v1::GroupPlacement) -> String {
-    let mut parts: Vec<_> = placement.runs.iter().map(|run| format!("{} on {}", run.count, run.node_id)).collect();
-    if placement.unplaced_count > 0 {
-        parts.push(format!("{} nowhere ({})", placement.unplaced_count, placement.unplaced_reason));
+    fn snapshot(&mut self, stream_id: u64, message: u64, snapshot: v1::RecordSnapshot) -> Result<(), String> {
+        let last = self.streams.get(&stream_id).map(|stream| stream.message);
+        if let Some(last) = last {
+            let Some(missing) = message.checked_sub(last) else {
+                return Err(format!("stream {stream_id}: a snapshot after message {message} follows message {last}"));
+            };
+            self.report.missing += missing;
+        } else {
+            self.report.streams += 1;
+        }
+        let session = ReplaySession::new(snapshot);
+        let session = self.accepted(stream_id, message, "the snapshot", session);
+        self.streams.insert(stream_id, Stream { session, message });
+        Ok(())
     }
-    for preemption in &placement.preemptions {
-        parts.push(format!("{} stopped on {}", preemption.victim_task_ids.len(), preemption.node_id));
+
+    fn delta(&mut self, stream_id: u64, message: u64, delta: v1::PlaceDelta) -> Result<(), String> {
+        let Some(mut session) = self.session(stream_id, message)? else { return Ok(()) };
+        let outcome = session.delta(delta);
+        if self.accepted(stream_id, message, "a change of nodes", outcome).is_some() {
+            self.go_on(stream_id, session);
+        }
+        Ok(())
     }
-    parts.join(", ")
+
+    fn batch(
+        &mut self,
+        stream_id: u64,
+        message: u64,
+        batch: v1::PlaceBatch,
+        recorded: &v1::PlaceResponse,
+    ) -> Result<(), String> {
+        let Some(mut session) = self.session(stream_id, message)? else { return Ok(()) };
+        self.report.batches += 1;
+        self.report.tasks += batch.groups.iter().map(|group| u64::from(group.count)).sum::<u64>();
+        let batch_id = batch.batch_id;
+        let outcome = session.batch(batch);
+        if let Some(again) = self.accepted(stream_id, message, &format!("batch {batch_id}"), outcome) {
+            for what in differences(recorded, &again) {
+                self.report.differs(stream_id, message, format!("batch {batch_id}, {what}"));
+            }
+            self.go_on(stream_id, session);
+        }
+        Ok(())
+    }
+
+    /// Takes the session of a stream to which this message is the next.
+    fn session(&mut self, stream_id: u64, message: u64) -> Result<Option<ReplaySession>, String> {
+        let Some(stream) = self.streams.get_mut(&stream_id) else {
+            return Err(format!("stream {stream_id} begins without a snapshot"));
+        };
+        if stream.message.checked_add(1) != Some(message) {
+            return Err(format!("stream {stream_id}: message {message} follows message {}", stream.message));
+        }
+        stream.message = message;
+        Ok(stream.session.take())
+    }
+
+    fn go_on(&mut self, stream_id: u64, session: ReplaySession) {
+        if let Some(stream) = self.streams.get_mut(&stream_id) {
+            stream.session = Some(session);
+        }
+    }
+
+    /// What was taken when it was recorded and is refused now is a difference, too.
+    fn accepted<T>(&mut self, stream_id: u64, message: u64, what: &str, outcome: Result<T, Violations>) -> Option<T> {
+        let refused = |problem| self.report.differs(stream_id, message, format!("{what} is refused: {problem}"));
+        outcome.map_err(refused).ok()
+    }
 }

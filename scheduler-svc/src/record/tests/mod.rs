@@ -1,0 +1,2 @@
+mod recording;
+mod replay;
