@@ -255,6 +255,9 @@ fn preemption_stream() -> Vec<Message> {
         }),
         priority: (number * 7 + at * 5) as i32 % 30,
         running_secs: u64::from(number * 1000 + at * 77),
+        // Some are on their way out already.
+        is_ending: number % 5 == 4 && at == 1,
+        ..Default::default()
     };
     let full = |number: u32| v1::PlacementNode {
         tasks: (0..4).map(|at| task(number, at)).collect(),
