@@ -49,8 +49,8 @@ fn preempt(cluster: &mut Cluster, orders: &[PreemptionOrder]) -> PreemptionRepor
 }
 
 /// Proposes it and expects that nothing at all comes of it; tells why.
-fn refused(cluster: &mut Cluster, order: PreemptionOrder) -> &'static str {
-    let report = preempt(cluster, std::slice::from_ref(&order));
+fn refused(cluster: &mut Cluster, order: &PreemptionOrder) -> &'static str {
+    let report = preempt(cluster, std::slice::from_ref(order));
     assert!(cluster.last_batch.is_empty(), "something changed: {report:?}");
     assert_eq!((report.committed.len(), report.victims, report.left_alone.len()), (0, 0, 1));
     assert_eq!(report.left_alone[0].0, order.key);
@@ -66,7 +66,7 @@ fn only_tasks_of_lower_priority_are_stopped() {
             assert_eq!(preempt(&mut cluster, &[order(key, &tasks[..1])]).committed, [key], "{priority}");
             assert!(!cluster.task(tasks[0]).wants_current_attempt());
         } else {
-            assert_eq!(refused(&mut cluster, order(key, &tasks[..1])), "a victim is not of lower priority");
+            assert_eq!(refused(&mut cluster, &order(key, &tasks[..1])), "a victim is not of lower priority");
             assert!(cluster.task(tasks[0]).wants_current_attempt());
             assert_eq!(cluster.task(key.task_id).status.reason, FULL);
         }
@@ -80,7 +80,7 @@ fn one_victim_of_equal_priority_spares_them_all() {
         priorities[at] = 5;
         let (mut cluster, tasks) = full(priorities);
         let key = waiting(&mut cluster, important());
-        assert_eq!(refused(&mut cluster, order(key, &tasks)), "a victim is not of lower priority");
+        assert_eq!(refused(&mut cluster, &order(key, &tasks)), "a victim is not of lower priority");
         assert!(tasks.iter().all(|task_id| cluster.task(*task_id).wants_current_attempt()));
     }
 }
@@ -134,7 +134,7 @@ fn two_orders_do_not_share_a_victim() {
     assert_eq!((report.committed, report.victims), (vec![one], 1));
     assert_eq!(report.left_alone, [(other, "a victim is no longer there, or is being stopped")]);
     // And one that makes room already is not served twice.
-    assert_eq!(refused(&mut cluster, order(one, &tasks[1..2])), "the task no longer waits");
+    assert_eq!(refused(&mut cluster, &order(one, &tasks[1..2])), "the task no longer waits");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn what_is_not_as_the_scheduler_believed_is_left_alone() {
         let key = waiting(&mut cluster, important());
         let mut order = order(key, &tasks[..1]);
         bend(&mut cluster, &mut order, &tasks);
-        assert_eq!(refused(&mut cluster, order), expected);
+        assert_eq!(refused(&mut cluster, &order), expected);
     }
 }
 
@@ -222,10 +222,10 @@ fn nobody_is_stopped_for_one_that_may_not_or_would_not_fit_all_the_same() {
         cluster.running(publishing(80), 1);
         cluster.running(labelled("app", "web"), 1);
         let key = waiting(&mut cluster, spec);
-        assert_eq!(refused(&mut cluster, order(key, &[victim])), expected);
+        assert_eq!(refused(&mut cluster, &order(key, &[victim])), expected);
     }
     let (mut cluster, tasks) = full([0, 0, 0]);
     let gang = cluster.create_gang(important(), 2);
     let key = cluster.key(gang[0]);
-    assert_eq!(refused(&mut cluster, order(key, &tasks[..1])), "the task may not preempt others");
+    assert_eq!(refused(&mut cluster, &order(key, &tasks[..1])), "the task may not preempt others");
 }
