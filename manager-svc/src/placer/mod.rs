@@ -38,6 +38,8 @@ use crate::writer::Handle;
 
 /// First and longest wait before the schedulers are dialled again.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// First and longest wait before a scheduler is asked again of whose placements none held.
+const REJECTED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// How long tasks that fitted nowhere wait at most before they are tried again although no node changed.
 const RETRY_BLOCKED: Duration = Duration::from_secs(10);
 
@@ -57,6 +59,8 @@ struct Session {
     algorithms: Algorithms,
     known: Known,
     queue: Queue,
+    /// Grows while the scheduler proposes nothing but what does not hold.
+    rejected: Backoff,
 }
 
 impl Placer {
@@ -127,7 +131,8 @@ impl Placer {
             status.algorithms = algorithms.clone();
         });
         metrics::scheduler_connected(true);
-        let mut session = Session { stream, algorithms, known, queue: Queue::default() };
+        let rejected = Backoff::new(REJECTED.0, REJECTED.1);
+        let mut session = Session { stream, algorithms, known, queue: Queue::default(), rejected };
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         loop {
             let state = Arc::clone(&state_changes.borrow_and_update());
@@ -205,6 +210,11 @@ impl Placer {
                 }
                 for (key, why) in &preempted.left_alone {
                     debug!(task_id = %key.task_id, why, "preemption rejected");
+                }
+                if placed.committed > 0 || placed.rejected.is_empty() {
+                    session.rejected.reset();
+                } else {
+                    tokio::time::sleep(session.rejected.next_delay()).await;
                 }
             }
             Err(problem) => {
