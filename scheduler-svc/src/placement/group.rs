@@ -17,7 +17,7 @@ use davit_core::resources::Resources;
 
 use super::algorithms::round_robin::distance;
 use super::eligible::Mask;
-use super::lanes::bits;
+use super::lanes::{amounts, bits, is_exact};
 use super::mirror::Mirror;
 use super::pipeline::Group;
 use super::preferences::PreferenceTerms;
@@ -143,8 +143,16 @@ impl<'m> Placer<'m> {
         let mask = self.mirror.eligible_slots(requirements);
         let special = needs_special_look(requirements, self.mirror);
         let (table, nodes) = self.mirror.parts();
-        let slots = mask.slots.iter().enumerate().flat_map(|(row, word)| bits(*word).map(move |lane| row * ROW + lane));
-        slots.map(|slot| table.node_of(slot)).filter(|at| passes_now(requirements, special, &nodes[*at])).collect()
+        let needed = requirements.reservation;
+        let in_lanes = amounts(needed);
+        // A look at the node itself costs more than all else.
+        let must_look = special || !is_exact(needed);
+        let holding = |(row, word): (usize, &u16)| {
+            bits(word & table.room(row).holding(in_lanes)).map(move |lane| row * ROW + lane)
+        };
+        let slots = mask.slots.iter().enumerate().flat_map(holding);
+        let passes = |at: &usize| !must_look || passes_now(requirements, special, &nodes[*at]);
+        slots.map(|slot| table.node_of(slot)).filter(passes).collect()
     }
 
     fn by_heap(&mut self, group: &Group, count: u32) -> Vec<Run> {
@@ -160,6 +168,7 @@ impl<'m> Placer<'m> {
 
         // One heap for all nodes that share what spreading costs.
         let mut parts: Vec<Part> = Vec::new();
+        let mut candidates_of: Vec<Vec<Reverse<Entry>>> = Vec::new();
         let mut part_of: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
         for at in candidates {
             let node = &self.mirror.nodes()[at];
@@ -169,6 +178,7 @@ impl<'m> Placer<'m> {
             };
             let index = *part_of.entry(values).or_insert_with_key(|values| {
                 parts.push(Part { values: values.clone(), waiting: BinaryHeap::new() });
+                candidates_of.push(Vec::new());
                 parts.len() - 1
             });
             let (table, _) = self.mirror.parts();
@@ -176,7 +186,15 @@ impl<'m> Placer<'m> {
             let parts_of_node = factors.of(table, table.size_of(slot));
             let cost = scorer.cost(&table.numbers(column, slot), &parts_of_node, at, 0) + fixed;
             let entry = Entry { cost: finite(cost) + 0.0, tie: ties.of_slot(slot), at, fixed, placed: 0 };
-            parts[index].waiting.push(Reverse(entry));
+            candidates_of[index].push(Reverse(entry));
+        }
+        for (part, mut of_part) in parts.iter_mut().zip(candidates_of) {
+            // Each task changes one node, so that of as many as there are tasks the best is never a worse one.
+            if let Some(worst) = (count as usize).checked_sub(1).filter(|worst| *worst + 1 < of_part.len()) {
+                of_part.select_nth_unstable_by(worst, |a, b| b.cmp(a));
+                of_part.truncate(worst + 1);
+            }
+            part.waiting = BinaryHeap::from(of_part);
         }
 
         let mut runs = Vec::new();

@@ -95,6 +95,13 @@ pub(super) fn amounts(resources: Resources) -> [f64; 3] {
     [resources.cpu_millis as f64, resources.memory_bytes as f64, resources.disk_bytes as f64]
 }
 
+/// Whether what holds these amounts in lanes holds them to the last byte: no digit of them is lost.
+pub(super) fn is_exact(resources: Resources) -> bool {
+    const MOST: u64 = 1 << 53;
+    let Resources { cpu_millis, memory_bytes, disk_bytes } = resources;
+    cpu_millis <= MOST && memory_bytes <= MOST && disk_bytes <= MOST
+}
+
 /// The lanes whose bits are set.
 pub(super) fn bits(mut bits: u16) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {

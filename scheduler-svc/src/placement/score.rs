@@ -196,7 +196,7 @@ fn least_stranded(least: [f64; 2], most: [f64; 2], low: [f64; 2], high: [f64; 2]
     let Some(times) = times(most, low) else { return 0.0 };
     let whole = whole(times);
     let beyond = |of: usize, other: usize| {
-        if low[other] > 0.0 { least[of] - most[other].max(0.0) * (high[of] / low[other]) } else { 0.0 }
+        if low[other] > 0.0 { least[of] - most[other].max(0.0) * high[of] * (1.0 / low[other]) } else { 0.0 }
     };
     let after = |of: usize| (least[of] - whole * high[of]).max(0.0);
     beyond(0, 1).max(beyond(1, 0)).max(after(0) + after(1))

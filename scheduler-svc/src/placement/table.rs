@@ -209,6 +209,12 @@ impl Table {
         (&self.columns[column].numbers[row], &self.room[row])
     }
 
+    /// What is left of the nodes of a row.
+    #[inline]
+    pub(super) fn room(&self, row: usize) -> &Room {
+        &self.room[row]
+    }
+
     /// Between which sizes the nodes of a row are.
     #[inline]
     pub(super) fn sizes_of_row(&self, row: usize) -> SizeRange {
