@@ -17,6 +17,8 @@ use crate::record::StreamRecord;
 
 /// Answers that wait for the client to read them; beyond, no further message is read.
 const WAITING_ANSWERS: usize = 4;
+/// Messages that are read while the one before them is worked on.
+const READ_AHEAD: usize = 1;
 /// How long a client that does not read is given to take the reason why the stream ends.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -47,20 +49,21 @@ pub(super) fn start(
 
 /// Ends with `Ok` when the client is done or gone.
 async fn serve(
-    mut requests: Streaming<v1::PlaceRequest>,
+    requests: Streaming<v1::PlaceRequest>,
     record: Option<StreamRecord>,
     answers: &Answers,
     shutdown: &Shutdown,
 ) -> Result<(), Status> {
     let mut session = PlaceSession::new(record);
+    let mut requests = read_ahead(requests);
     loop {
         let request = tokio::select! {
             biased;
             () = shutdown.triggered() => return Err(stopping()),
             () = answers.closed() => return Ok(()),
-            request = requests.message() => request?,
+            request = requests.recv() => request,
         };
-        let Some(request) = request else { return Ok(()) };
+        let Some(request) = request.transpose()? else { return Ok(()) };
         let started = Instant::now();
         let work = session.work(&request);
         let abandoned = {
@@ -87,6 +90,25 @@ async fn serve(
             }
         }
     }
+}
+
+/// Decodes messages beside the work on those before them. Ends with the stream, or with whoever reads from it.
+fn read_ahead(mut requests: Streaming<v1::PlaceRequest>) -> mpsc::Receiver<Result<v1::PlaceRequest, Status>> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    tokio::spawn(async move {
+        loop {
+            let message = tokio::select! {
+                () = sender.closed() => return,
+                message = requests.message() => message,
+            };
+            let Some(message) = message.transpose() else { return };
+            let is_last = message.is_err();
+            if sender.send(message).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 fn stopping() -> Status {
