@@ -183,7 +183,7 @@ impl Mirror {
 
     /// Lays the table out anew when so much was placed that nodes of one block may not be alike any more. Whether it did.
     pub(super) fn relayout_if_worn(&mut self) -> bool {
-        let worn = self.placed_since_layout >= (self.nodes.len() / 2).max(MIN_PLACED_BEFORE_LAYOUT);
+        let worn = self.placed_since_layout >= (self.nodes.len() / 4).max(MIN_PLACED_BEFORE_LAYOUT);
         if worn {
             self.is_laid_out = false;
             self.placed_since_layout = 0;
