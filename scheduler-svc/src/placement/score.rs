@@ -91,6 +91,12 @@ pub(super) trait Searched {
     /// No node whose numbers are between `least` and `most`, and the task's factors on it between `low` and `high`, costs
     /// less than this.
     fn bound(least: &Parts, most: &Parts, low: &Parts, high: &Parts) -> f64;
+
+    /// Something that the bound is not below, and that is quick to work out: where it is enough to pass a block over, the bound
+    /// need not be known.
+    fn floor(_least: &Parts, _high: &Parts) -> f64 {
+        f64::NEG_INFINITY
+    }
 }
 
 /// [`Form::Fill`].
@@ -156,7 +162,13 @@ impl Searched for Stranded {
             let (low, high) = ([low[size], low[size + 1]], [high[size], high[size + 1]]);
             least_stranded(left_least, left_most, low, high)
         };
-        (of(0) + of(2)) / 2.0 + LEFT_WEIGHT * (left_least[0] + left_least[1]) - ROUNDING
+        (of(0) + of(2)) / 2.0 + Self::floor(least, high)
+    }
+
+    /// Nothing stranded.
+    #[inline(always)]
+    fn floor(least: &Parts, high: &Parts) -> f64 {
+        LEFT_WEIGHT * ((least[0] - high[0]) + (least[1] - high[1])) - ROUNDING
     }
 }
 

@@ -231,14 +231,21 @@ impl<A: Fn(usize) -> bool> Search<'_, '_, A> {
         }
     }
 
-    /// What the nodes of some rows or blocks cost at least; infinite where nothing has room.
+    /// What the nodes of some rows or blocks cost at least; infinite where nothing has room. Of those that can't hold a better
+    /// node than was found, less than that may be told, but still too much.
     #[inline]
     fn bounds<F: Searched>(&mut self, of: Of, index: usize, which: u16) -> Lanes {
         let side = self.table.side(self.query.column, of, index);
         let mut bounds = [f64::INFINITY; WIDTH];
         for at in bits(which & side.room.holding(self.needed)) {
             let (low, high) = self.factors.between(self.table, side.sizes[at]);
-            bounds[at] = F::bound(&lane(&side.extent.least, at), &lane(&side.extent.most, at), &low, &high);
+            let least = lane(&side.extent.least, at);
+            let floor = F::floor(&least, &high);
+            bounds[at] = if self.could_be_better(floor, 0) {
+                F::bound(&least, &lane(&side.extent.most, at), &low, &high)
+            } else {
+                floor
+            };
         }
         bounds
     }
