@@ -28,7 +28,7 @@ pub struct Settings {
     /// FILE.1; any other file is refused
     #[arg(long, env = "DAVIT_RECORD", value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// How large the recording gets before it becomes FILE.1 and the next begins [default: 256MiB]
+    /// How large the recording gets before it becomes FILE.1 and the next begins, at least 1MiB [default: 256MiB]
     #[arg(long, env = "DAVIT_RECORD_MAX_BYTES", value_name = "SIZE")]
     pub record_max_bytes: Option<ByteSize>,
     /// How logs are written [default: pretty]

@@ -91,6 +91,9 @@ pub fn explained_placement(
         if waits(task) {
             text.push_str("This is where another one like it would go.\n");
         }
+        if waits(task) && !task.gang_id.is_empty() && asked.count == 1 {
+            text.push_str("It waits with its gang: --count and --all-or-nothing ask for all of it.\n");
+        }
     }
     text.push_str(&format!("{}\n", summary(&explanation, palette)));
     text.push_str(&nodes(&explanation, "", view, palette));

@@ -97,7 +97,10 @@ pub enum ParseError {
         len: usize,
     },
     /// No operator of the grammar.
-    #[error("`{text}` has no known operator; use one of ==, !=, <, <=, >, >=, in (…), not in (…), exists, !exists")]
+    #[error(
+        "`{text}` has no known operator; write one of ==, !=, <, <=, >, >=, in (…), not in (…), exists, !exists after the \
+         attribute, as in `disk == ssd` or `disk exists`"
+    )]
     NoOperator {
         /// The whole expression.
         text: String,

@@ -78,6 +78,9 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
     let mut violations = Violations::new();
     let spec = convert::required(request.spec, "spec", &mut violations)
         .and_then(|spec| convert::task_spec_from_proto(spec, "spec", &mut violations));
+    if let Some(spec) = &spec {
+        api.check_algorithm(spec, "spec", &mut violations);
+    }
     if request.all_or_nothing && spec.as_ref().is_some_and(|spec| spec.placement.may_preempt) {
         violations.add("all_or_nothing", "is not for a spec that may preempt");
     }

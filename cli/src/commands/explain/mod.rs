@@ -104,7 +104,9 @@ pub(super) async fn run(manager: &Manager, args: ExplainArgs, output: &Output) -
     }
     let victims = victims(manager, &answer.preemptions, output).await;
     output.object(&answer, |palette| output::explained_task(&answer, &victims, view, now(), palette))?;
-    Ok(exit_code(answer.unplaced_count, &answer.preemptions))
+    // Room that is kept for it is a place.
+    let is_promised = answer.task.is_some_and(|task| task.claim.is_some());
+    Ok(if is_promised { 0 } else { exit_code(answer.unplaced_count, &answer.preemptions) })
 }
 
 /// Of a spec that is not created, or nodes that are otherwise.

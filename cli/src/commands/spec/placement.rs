@@ -1,6 +1,7 @@
 //! The options that decide on a task's node.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use davit_core::spec::PRIORITIES;
 use davit_proto::v1;
 
@@ -21,7 +22,7 @@ pub struct PlacementArgs {
     #[arg(long, value_name = "EXPRESSION")]
     pub(super) constraint: Vec<String>,
     /// What kind of machine it must be, such as linux/amd64 or linux/arm64
-    #[arg(long, value_name = "OS[/ARCH]")]
+    #[arg(long, value_name = "OS[/ARCH]", value_parser = NonEmptyStringValueParser::new())]
     platform: Option<String>,
     /// Only on nodes that have such a task already: 'app == cache' for a label of tasks, 'task.name == cache' for a name.
     /// May be repeated
