@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use davit_core::placement::NodeView;
+use davit_core::resources::Resources;
 
 use super::algorithms::spread::shares;
 use super::eligible::{Mask, has};
@@ -120,7 +121,15 @@ fn suits_best(
     weights: [f64; 3],
 ) -> Option<usize> {
     let free = node.free();
-    let left = shares(free, node.allocatable);
+    let [left_cpu, left_memory, left_disk] = shares(free, node.allocatable);
+    // What is the same for every task is worked out once: the product with shares of this node.
+    let of = |weight: f64, left: f64, whole: u64| if whole > 0 { weight * left / whole as f64 } else { 0.0 };
+    let Resources { cpu_millis, memory_bytes, disk_bytes } = node.allocatable;
+    let per_unit = [
+        of(weights[0], left_cpu, cpu_millis),
+        of(weights[1], left_memory, memory_bytes),
+        of(weights[2], left_disk, disk_bytes),
+    ];
     let mut best: Option<(f64, usize)> = None;
     for first in buckets.iter().filter_map(|bucket| bucket.front().copied()) {
         let one = &waiting[first];
@@ -128,8 +137,9 @@ fn suits_best(
         if !needed.fits_in(free) || !has(&one.eligible, at) {
             continue;
         }
-        let needed = shares(needed, node.allocatable);
-        let product: f64 = (0..3).map(|dimension| weights[dimension] * needed[dimension] * left[dimension]).sum();
+        let product = per_unit[0] * needed.cpu_millis as f64
+            + per_unit[1] * needed.memory_bytes as f64
+            + per_unit[2] * needed.disk_bytes as f64;
         if best.is_none_or(|(most, _)| product > most) {
             best = Some((product, first));
         }
