@@ -92,11 +92,8 @@ pub(super) trait Searched {
     /// less than this.
     fn bound(least: &Parts, most: &Parts, low: &Parts, high: &Parts) -> f64;
 
-    /// Whether a cost takes so long to work out that it is worth while to look at [`Self::floor`] before.
-    const HAS_FLOOR: bool = false;
-
-    /// Something that neither bound nor cost is below, and that is quick to work out: where it is enough to pass a block or a
-    /// node over, they need not be known.
+    /// Something that the bound is not below, and that is quick to work out: where it is enough to pass a block over, the bound
+    /// need not be known.
     fn floor(_least: &Parts, _high: &Parts) -> f64 {
         f64::NEG_INFINITY
     }
@@ -167,8 +164,6 @@ impl Searched for Stranded {
         };
         (of(0) + of(2)) / 2.0 + Self::floor(least, high)
     }
-
-    const HAS_FLOOR: bool = true;
 
     /// Nothing stranded.
     #[inline(always)]

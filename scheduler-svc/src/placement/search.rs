@@ -207,17 +207,14 @@ impl<A: Fn(usize) -> bool> Search<'_, '_, A> {
         let sizes = table.sizes_of_row(row);
         let which = query.mask.slots[row] & room.holding(self.needed);
         let mut least = self.found.map_or(f64::MAX, |found| found.cost);
-        let costs: Lanes = if sizes.largest == sizes.smallest && !F::HAS_FLOOR {
+        let costs: Lanes = if sizes.largest == sizes.smallest {
             let factors = self.factors.of(table, sizes.largest);
             std::array::from_fn(|at| F::cost(&lane(numbers, at), &factors))
         } else {
             let mut costs = [f64::INFINITY; WIDTH];
             for at in bits(which) {
                 let factors = self.factors.of(table, table.size_of(row * ROW + at));
-                let numbers = lane(numbers, at);
-                if F::floor(&numbers, &factors) <= least {
-                    costs[at] = F::cost(&numbers, &factors);
-                }
+                costs[at] = F::cost(&lane(numbers, at), &factors);
             }
             costs
         };
