@@ -149,30 +149,16 @@ pub(super) fn shown(applied: &AppliedPlan) -> Result<impl Serialize, Error> {
 mod tests {
     use super::super::proto_json::{json, yaml};
     use super::*;
-    use crate::output::test_support::{node_id, running_task};
-
-    fn a_move() -> v1::TaskMove {
-        v1::TaskMove {
-            task_id: running_task().task_id,
-            attempt: 1,
-            task_name: "web".into(),
-            from_node_id: node_id(1),
-            from_node_name: "node-1".into(),
-            to_node_id: node_id(4),
-            to_node_name: "node-4".into(),
-            gain: 0.25,
-            reason: "node-1 is 80% full, node-4 5%; afterwards 55% and 30%".into(),
-        }
-    }
+    use crate::output::test_support::one_move;
 
     fn applied(outcomes: &[MoveOutcome], imbalance_now: Option<f64>) -> AppliedPlan {
         let plan = v1::PlanRebalanceResponse {
-            moves: vec![a_move(); outcomes.len()],
+            moves: vec![one_move(0.25); outcomes.len()],
             imbalance_before: 0.62,
             imbalance_after: 0.04,
             ..Default::default()
         };
-        let results = outcomes.iter().map(|outcome| (a_move(), outcome.clone())).collect();
+        let results = outcomes.iter().map(|outcome| (one_move(0.25), outcome.clone())).collect();
         AppliedPlan { plan, results, more: false, imbalance_now }
     }
 

@@ -91,21 +91,7 @@ pub fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::test_support::{node_id, running_task};
-
-    fn one_move(gain: f64) -> v1::TaskMove {
-        v1::TaskMove {
-            task_id: running_task().task_id,
-            attempt: 1,
-            task_name: "web".into(),
-            from_node_id: node_id(1),
-            from_node_name: "node-1".into(),
-            to_node_id: node_id(4),
-            to_node_name: "node-4".into(),
-            gain,
-            reason: "node-1 is 80% full, node-4 is 5%".into(),
-        }
-    }
+    use crate::output::test_support::one_move;
 
     fn shown_only(budget: u32) -> PlanView {
         PlanView { is_applied: false, budget }

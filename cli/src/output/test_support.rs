@@ -100,3 +100,18 @@ pub(crate) fn node(number: u32, name: &str) -> v1::Node {
         ..Default::default()
     }
 }
+
+/// A move of [`running_task`] that gains so much.
+pub(crate) fn one_move(gain: f64) -> v1::TaskMove {
+    v1::TaskMove {
+        task_id: running_task().task_id,
+        attempt: 1,
+        task_name: "web".into(),
+        from_node_id: node_id(1),
+        from_node_name: "node-1".into(),
+        to_node_id: node_id(4),
+        to_node_name: "node-4".into(),
+        gain,
+        reason: "node-1 carries 80%, node-4 5%; afterwards 55% and 30%".into(),
+    }
+}
