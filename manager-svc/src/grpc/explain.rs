@@ -5,6 +5,7 @@ use std::sync::Arc;
 use davit_core::id::TaskId;
 use davit_core::placement::PlacementRequest;
 use davit_core::state::TaskState;
+use davit_core::task::Task;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
 use davit_svc_kit::grpc::{ApiError, ErrorKind};
@@ -14,6 +15,7 @@ use super::Api;
 use super::errors::{no_task, refusal, scheduler_error};
 use crate::commands::{self, NewTasks};
 use crate::explainer::{self, NodeOverride};
+use crate::state::ClusterState;
 
 /// How many tasks one question places at most.
 const MAX_COUNT: u32 = 1_000_000;
@@ -30,23 +32,7 @@ pub(super) async fn explain_task(
     let task_id = violations.finish(task_id)?;
     let state = api.writer.state();
     let task = state.task(task_id).ok_or_else(|| no_task(task_id))?;
-    let now = api.clock.now();
-    let mut nodes = api.node_views(&state, Some(task));
-    // What waits is asked for as the placer asks: with its gang, or with the tasks that may be stopped for it.
-    let waits = task.status.state == TaskState::Pending && task.claim.is_none();
-    let gang = task.gang_id.filter(|_| waits).map(|gang_id| state.waiting_of_gang(gang_id).count());
-    let mut asked = state.placement_request(task, now);
-    asked.may_preempt &= waits && gang.is_none();
-    if asked.may_preempt {
-        explainer::fill_preemptible(&state, &mut nodes, asked.priority, now);
-    }
-    let count = gang.map_or(1, |members| u32::try_from(members).unwrap_or(u32::MAX));
-    let question = v1::ExplainRequest {
-        group: Some(group(asked, count, gang.is_some(), api)?),
-        nodes: nodes.iter().map(convert::node_view_to_proto).collect(),
-        seed: state.revision().0,
-        max_nodes: request.max_nodes,
-    };
+    let question = question_of_task(api, &state, task, request.max_nodes)?;
     let (explanation, placement) = ask(api, question).await?;
     Ok(v1::ExplainTaskResponse {
         task: Some(convert::task_to_proto(task)),
@@ -55,6 +41,31 @@ pub(super) async fn explain_task(
         unplaced_count: placement.unplaced_count,
         unplaced_reason: placement.unplaced_reason,
         preemptions: placement.preemptions,
+    })
+}
+
+fn question_of_task(
+    api: &Api,
+    state: &ClusterState,
+    task: &Arc<Task>,
+    max_nodes: u32,
+) -> Result<v1::ExplainRequest, ApiError> {
+    let now = api.clock.now();
+    let mut nodes = api.node_views(state, Some(task));
+    // What waits is asked for as the placer asks: with its gang, or with the tasks that may be stopped for it.
+    let waits = task.status.state == TaskState::Pending && task.claim.is_none();
+    let gang = task.gang_id.filter(|_| waits).map(|gang_id| state.waiting_of_gang(gang_id).count());
+    let mut asked = state.placement_request(task, now);
+    asked.may_preempt &= waits && gang.is_none();
+    if asked.may_preempt {
+        explainer::fill_preemptible(state, &mut nodes, asked.priority, now);
+    }
+    let count = gang.map_or(1, |members| u32::try_from(members).unwrap_or(u32::MAX));
+    Ok(v1::ExplainRequest {
+        group: Some(group(asked, count, gang.is_some(), api)?),
+        nodes: nodes.iter().map(convert::node_view_to_proto).collect(),
+        seed: state.revision().0,
+        max_nodes,
     })
 }
 
