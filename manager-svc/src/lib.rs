@@ -20,13 +20,13 @@ pub mod writer;
 
 use std::sync::Arc;
 
-use davit_svc_kit::clock::{Clock, SystemClock};
 use davit_svc_kit::grpc::GrpcServer;
 use davit_svc_kit::grpc::server::ServeError;
 use davit_svc_kit::http::MetricsError;
-use davit_svc_kit::ids::{IdSource, UuidV7Source};
+use davit_svc_kit::net::Listener;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -70,9 +70,10 @@ pub enum Error {
 /// # Errors
 /// When the store can't be read or a port can't be served.
 pub async fn run(
+    world: World,
     config: Config,
     store: Arc<dyn Store>,
-    listener: TcpListener,
+    listener: impl Listener,
     http_listener: Option<TcpListener>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
@@ -83,12 +84,10 @@ pub async fn run(
     }
     // Set off alone when one of the two ports breaks; the caller's other services go on.
     let shutdown = shutdown.child();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ids: Arc<dyn IdSource> = Arc::new(UuidV7Source);
     let readiness = Readiness::new();
     let contacts = Contacts::new();
     let (writer, handle) =
-        Writer::load(store, Router::default(), Arc::clone(&clock), readiness.clone(), config.kept_events).await?;
+        Writer::load(store, Router::default(), Arc::clone(&world.clock), readiness.clone(), config.kept_events).await?;
     let status = watch::Sender::new(SchedulerStatus {
         address: config.scheduler.first().cloned().unwrap_or_default(),
         connected: false,
@@ -99,14 +98,13 @@ pub async fn run(
         writer: handle.clone(),
         contacts: contacts.clone(),
         logs: LogRelay::default(),
-        ids,
-        clock: Arc::clone(&clock),
+        world: world.clone(),
         cluster: ClusterFacts {
             name: config.cluster.clone(),
             heartbeat_period: config.heartbeat_period,
             scheduler: status.subscribe(),
         },
-        scheduler: SchedulerClient::new(status.subscribe()),
+        scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),
         shutdown: shutdown.clone(),
     };
     let health_settings = health::Settings {
@@ -125,7 +123,7 @@ pub async fn run(
         }
     });
     let addresses = config.scheduler.clone();
-    let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), clock, status, addresses };
+    let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), world, status, addresses };
     let placer_task = tokio::spawn(placer.run(shutdown.clone()));
     let claims_task = tokio::spawn(placer::keep_claims(handle.clone(), shutdown.clone()));
     let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));

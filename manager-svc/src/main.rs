@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use davit_svc_kit::program::{self, Outcome};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
+use davit_svc_kit::world::World;
 use manager_svc::config::{Config, Settings};
 use manager_svc::store::MemoryStore;
 use tracing::{error, info};
@@ -47,7 +48,7 @@ async fn serve(config: Config) -> Outcome {
     let http_listener = program::bind("http-listen", config.http_listen).await?;
     info!(address = %config.listen, http = %config.http_listen, cluster = config.cluster, "manager serves");
     let outcome =
-        manager_svc::run(config, Arc::new(MemoryStore::default()), listener, Some(http_listener), shutdown).await;
+        manager_svc::run(World::real(), config, Arc::new(MemoryStore::default()), listener, Some(http_listener), shutdown).await;
     match &outcome {
         Ok(()) => info!("manager stopped"),
         Err(problem) => error!(%problem, "manager failed"),

@@ -12,6 +12,7 @@ pub mod record;
 
 use davit_svc_kit::grpc::server::ServeError;
 use davit_svc_kit::http::{self, MetricsError};
+use davit_svc_kit::net::Listener;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -43,7 +44,7 @@ pub enum Error {
 /// When a port can't be served.
 pub async fn run(
     config: Config,
-    listener: TcpListener,
+    listener: impl Listener,
     http_listener: Option<TcpListener>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use manager_svc::store::{Fault, FaultyStore, MemoryStore};
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -76,7 +77,7 @@ impl Builder {
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
         let stop = shutdown.clone();
         let manager = tokio::spawn(async move {
-            manager_svc::run(config, store, manager_listener, None, stop).await.expect("the manager serves");
+            manager_svc::run(World::real(), config, store, manager_listener, None, stop).await.expect("the manager serves");
         });
         let channel = davit_svc_kit::client::endpoint(&manager_address.to_string()).expect("an address").connect_lazy();
         let mut cluster =
@@ -488,7 +489,7 @@ impl Worker {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let main = process.spawn(async move {
             let listener = listen(free()).await;
-            worker_svc::run(config, factory, listener, None, stop).await.expect("the worker serves");
+            worker_svc::run(World::real(), config, factory, listener, None, stop).await.expect("the worker serves");
         });
         self.running = Some(RunningWorker { process, main, shutdown });
     }

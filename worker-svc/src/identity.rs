@@ -1,5 +1,6 @@
 //! What a worker keeps to be the same node after a restart: its id and its cluster's name, in its data directory.
 
+use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use davit_core::id::NodeId;
 use davit_core::spec::check_name;
 use davit_svc_kit::ids::IdSource;
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::agent::records::{FileRecords, Records};
 
 const LOCK: &str = "lock";
 const NODE_ID: &str = "node-id";
@@ -44,6 +47,27 @@ pub enum Error {
         /// What it should hold.
         expected: &'static str,
     },
+}
+
+/// What a worker keeps to be the same node after a restart.
+pub trait Home: Debug + Send + Sync {
+    /// The node's id.
+    fn node_id(&self) -> NodeId;
+
+    /// The cluster that welcomed this worker last; `None` if none ever did.
+    ///
+    /// # Errors
+    /// When it can't be read, or is no cluster's name.
+    fn cluster(&self) -> Result<Option<String>, Error>;
+
+    /// Notes the cluster that welcomed this worker.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn set_cluster(&self, name: &str) -> Result<(), Error>;
+
+    /// The records of a cluster's attempts. The name must be a valid one.
+    fn records(&self, cluster: &str) -> Box<dyn Records>;
 }
 
 /// A worker's data directory. No other worker can open it while this lives.
@@ -85,23 +109,20 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), node_id, _lock: lock })
     }
 
-    /// The node's id.
-    #[must_use]
-    pub fn node_id(&self) -> NodeId {
-        self.node_id
-    }
-
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The cluster that welcomed this worker last; `None` if none ever did.
-    ///
-    /// # Errors
-    /// When it can't be read, or is no cluster's name.
-    pub fn cluster(&self) -> Result<Option<String>, Error> {
+}
+
+impl Home for DataDir {
+    fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    fn cluster(&self) -> Result<Option<String>, Error> {
         let path = self.path.join(CLUSTER);
         let Some(name) = read(&path)? else { return Ok(None) };
         match check_name(&name) {
@@ -110,18 +131,12 @@ impl DataDir {
         }
     }
 
-    /// Notes the cluster that welcomed this worker.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn set_cluster(&self, name: &str) -> Result<(), Error> {
+    fn set_cluster(&self, name: &str) -> Result<(), Error> {
         write(&self.path.join(CLUSTER), name)
     }
 
-    /// Where the records of a cluster's attempts are. The name must be a valid one.
-    #[must_use]
-    pub fn records_path(&self, cluster: &str) -> PathBuf {
-        self.path.join(ATTEMPTS).join(cluster)
+    fn records(&self, cluster: &str) -> Box<dyn Records> {
+        Box::new(FileRecords::new(self.path.join(ATTEMPTS).join(cluster)))
     }
 }
 

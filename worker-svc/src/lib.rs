@@ -19,19 +19,21 @@ use std::time::Duration;
 use davit_core::placement::RuntimeKind;
 use davit_core::resources::{HumanBytes, HumanCpus};
 use davit_proto::v1::worker_service_server::WorkerServiceServer;
-use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES, server::ServeError};
 use davit_svc_kit::http;
 use davit_svc_kit::ids::UuidV7Source;
+use davit_svc_kit::net::Listener;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::config::Config;
-use self::identity::DataDir;
+use self::identity::{DataDir, Home};
 use self::node::Node;
-use self::runtime::{Owner, Runtime, SharedClock};
+use self::runtime::{Owner, Runtime};
+use self::stats::{Measure, Meter};
 
 /// The worker's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -39,6 +41,26 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Makes the runtimes of an owner, at most one of a kind. Called anew when the worker joins a cluster for the first time;
 /// before that the owner's cluster is empty, and the runtimes are only asked whether they work.
 pub type RuntimeFactory = Arc<dyn Fn(&Owner) -> Vec<Arc<dyn Runtime>> + Send + Sync>;
+
+/// What is beneath one worker.
+#[derive(Clone)]
+pub struct Machine {
+    /// What it keeps between two lives.
+    pub home: Arc<dyn Home>,
+    /// Measures what it has.
+    pub meter: Arc<dyn Measure>,
+    /// Makes what runs its attempts.
+    pub runtimes: RuntimeFactory,
+}
+
+impl Machine {
+    /// This machine, with an open data directory.
+    #[must_use]
+    pub fn real(data_dir: DataDir, runtimes: RuntimeFactory) -> Self {
+        let meter = Arc::new(Meter::new(data_dir.path()));
+        Self { home: Arc::new(data_dir), meter, runtimes }
+    }
+}
 
 /// How long tasks may take to stop when the worker is told to stop them. Their own grace periods end them earlier.
 const STOP_TASKS_TIME: Duration = Duration::from_secs(30);
@@ -79,14 +101,15 @@ pub enum Error {
 /// # Errors
 /// When it can't start or one of its servers breaks.
 pub async fn run(
+    world: World,
     config: Config,
     runtimes: RuntimeFactory,
-    listener: TcpListener,
+    listener: impl Listener,
     http_listener: Option<TcpListener>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     let data_dir = open_data_dir(&config)?;
-    run_in(data_dir, config, runtimes, listener, http_listener, shutdown).await
+    run_on(Machine::real(data_dir, runtimes), world, config, listener, http_listener, shutdown).await
 }
 
 /// Opens the data directory of this configuration: a program does so before it binds its ports.
@@ -97,20 +120,19 @@ pub fn open_data_dir(config: &Config) -> Result<DataDir, Error> {
     Ok(DataDir::open(&config.data_dir, &UuidV7Source)?)
 }
 
-/// As [`run`], in a data directory that is open already.
+/// As [`run`], on a machine that is there already.
 ///
 /// # Errors
 /// When it can't start or one of its servers breaks.
-pub async fn run_in(
-    data_dir: DataDir,
+pub async fn run_on(
+    machine: Machine,
+    world: World,
     config: Config,
-    runtimes: RuntimeFactory,
-    listener: TcpListener,
+    listener: impl Listener,
     http_listener: Option<TcpListener>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
-    let clock: SharedClock = Arc::new(SystemClock);
-    let node = Node::open(config, runtimes, data_dir, clock).await;
+    let node = Node::open(world, config, machine).await;
     let node = Arc::new(node.map_err(|error| Error::TakeUp { problem: error.to_string() })?);
     let allocatable = node.allocatable();
     tracing::info!(
@@ -154,7 +176,7 @@ pub async fn run_in(
 
 async fn serve(
     node: &Arc<Node>,
-    listener: TcpListener,
+    listener: impl Listener,
     http_listener: Option<TcpListener>,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {

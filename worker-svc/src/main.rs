@@ -10,7 +10,8 @@ use davit_svc_kit::http;
 use davit_svc_kit::program::{self, Outcome};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
-use worker_svc::RuntimeFactory;
+use davit_svc_kit::world::World;
+use worker_svc::{Machine, RuntimeFactory};
 use worker_svc::config::{DockerMode, ProgramConfig, Settings};
 use worker_svc::runtime::{DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock};
 
@@ -60,7 +61,7 @@ async fn serve(config: ProgramConfig) -> Outcome {
     let http_listener = program::bind("http-listen", config.http_listen).await?;
     tracing::info!(grpc = %listener.local_addr()?, http = %http_listener.local_addr()?, "listening");
     let runtimes = runtimes(&config);
-    worker_svc::run_in(data_dir, config.worker, runtimes, listener, Some(http_listener), shutdown).await?;
+    worker_svc::run_on(Machine::real(data_dir, runtimes), World::real(), config.worker, listener, Some(http_listener), shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -12,16 +12,17 @@ use davit_core::spec::check_name;
 use davit_proto::convert::{Registration, register_to_proto};
 use davit_proto::v1;
 use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::world::World;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prost::Message;
 
 use crate::agent::{Agent, Parts};
 use crate::config::Config;
-use crate::identity::{self, DataDir};
-use crate::runtime::{Owner, Runtime, SharedClock};
-use crate::stats::Meter;
-use crate::{RuntimeFactory, VERSION};
+use crate::identity::{self, Home};
+use crate::runtime::{Owner, Runtime};
+use crate::stats::Measure;
+use crate::{Machine, RuntimeFactory, VERSION};
 
 /// How long a runtime may take to say that it works.
 const CHECK_TIME: Duration = Duration::from_secs(5);
@@ -71,10 +72,10 @@ struct Hosted {
 
 pub(crate) struct Node {
     pub(crate) config: Config,
-    pub(crate) clock: SharedClock,
+    pub(crate) world: World,
     pub(crate) readiness: Readiness,
-    data_dir: DataDir,
-    meter: Meter,
+    home: Arc<dyn Home>,
+    meter: Arc<dyn Measure>,
     capacity: Resources,
     allocatable: Resources,
     factory: RuntimeFactory,
@@ -85,24 +86,23 @@ pub(crate) struct Node {
 impl Node {
     /// The node of a data directory, with what an earlier worker left there.
     pub(crate) async fn open(
+        world: World,
         config: Config,
-        factory: RuntimeFactory,
-        data_dir: DataDir,
-        clock: SharedClock,
+        machine: Machine,
     ) -> Result<Self, JoinError> {
-        let meter = Meter::new(data_dir.path());
+        let Machine { home, meter, runtimes: factory } = machine;
         let (capacity, allocatable) = config.offer.of(meter.capacity());
-        let cluster = data_dir.cluster()?;
-        let owner = Owner { cluster: cluster.clone().unwrap_or_default(), node_id: data_dir.node_id() };
+        let cluster = home.cluster()?;
+        let owner = Owner { cluster: cluster.clone().unwrap_or_default(), node_id: home.node_id() };
         let runtimes = factory(&owner);
-        let link = Link { connected: false, since: clock.now(), reason: "not dialled yet".to_owned() };
+        let link = Link { connected: false, since: world.clock.now(), reason: "not dialled yet".to_owned() };
         let node = Self {
             readiness: Readiness::new(),
             hosted: Mutex::new(Hosted { owner, runtimes, agent: None }),
             link: Mutex::new(link),
             config,
-            clock,
-            data_dir,
+            world,
+            home,
             meter,
             capacity,
             allocatable,
@@ -115,7 +115,7 @@ impl Node {
     }
 
     pub(crate) fn node_id(&self) -> NodeId {
-        self.data_dir.node_id()
+        self.home.node_id()
     }
 
     pub(crate) fn capacity(&self) -> Resources {
@@ -141,7 +141,7 @@ impl Node {
     }
 
     pub(crate) fn set_connected(&self) {
-        *self.link.lock() = Link { connected: true, since: self.clock.now(), reason: String::new() };
+        *self.link.lock() = Link { connected: true, since: self.world.clock.now(), reason: String::new() };
         self.readiness.set_ready();
         metrics::gauge!("davit_worker_connected", "node" => self.config.name.clone()).set(1.0);
     }
@@ -149,7 +149,7 @@ impl Node {
     pub(crate) fn set_disconnected(&self, reason: &str) {
         let mut link = self.link.lock();
         if link.connected {
-            link.since = self.clock.now();
+            link.since = self.world.clock.now();
         }
         link.connected = false;
         reason.clone_into(&mut link.reason);
@@ -176,11 +176,11 @@ impl Node {
         let parts = Parts {
             owner: owner.clone(),
             runtimes: runtimes.clone(),
-            records: self.data_dir.records_path(cluster),
+            records: self.home.records(cluster),
             retention: self.config.retention,
         };
-        let agent = Agent::start(parts, Arc::clone(&self.clock)).await?;
-        self.data_dir.set_cluster(cluster)?;
+        let agent = Agent::start(parts, self.world.clone()).await?;
+        self.home.set_cluster(cluster)?;
         *self.hosted.lock() = Hosted { owner, runtimes, agent: Some(Arc::clone(&agent)) };
         if let Some(old) = old {
             tracing::warn!(
@@ -243,7 +243,7 @@ impl Node {
     /// Measures the machine.
     pub(crate) async fn measure(&self) -> NodeStats {
         let running = self.agent().map_or(0, |agent| agent.running());
-        self.meter.measure(self.clock.now(), running).await
+        self.meter.measure(self.world.clock.now(), running).await
     }
 }
 

@@ -15,7 +15,6 @@ use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
-use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::client;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -90,8 +89,8 @@ pub(crate) struct Ending {
 /// Keeps a session open until the stop; then says goodbye, unless it has or leaves containers running.
 pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
     let stop = &ending.stop;
-    let mut backoff = Backoff::new(FIRST_REDIAL, LONGEST_REDIAL);
-    let mut refused = Backoff::new(REFUSED_REDIAL, REFUSED_REDIAL * 2);
+    let mut backoff = node.world.backoff(FIRST_REDIAL, LONGEST_REDIAL);
+    let mut refused = node.world.backoff(REFUSED_REDIAL, REFUSED_REDIAL * 2);
     let mut said = None;
     loop {
         let Some(opened) = stop.run_until_cancelled(open(&node)).await else { return };
@@ -138,7 +137,7 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
 /// Dials and registers.
 async fn open(node: &Node) -> Result<Opened, EndReason> {
     let offered = offered(node).await?;
-    let channel = client::endpoint(&node.config.manager)?.connect().await;
+    let channel = node.world.dialer.connect(&client::endpoint(&node.config.manager)?).await;
     let channel = channel.map_err(|error| EndReason::Connect(causes(&error)))?;
     let mut client = WorkerSessionServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (requests, stream) = mpsc::channel(REQUEST_QUEUE);
@@ -219,6 +218,8 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use davit_svc_kit::backoff::Backoff;
+
     use super::*;
 
     #[test]

@@ -1,9 +1,11 @@
 //! Measures the machine, or the container that the worker runs in.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use davit_core::node::NodeStats;
 use davit_core::resources::Resources;
 use jiff::Timestamp;
@@ -18,7 +20,17 @@ use self::cgroup::Cgroup;
 /// Measured anew at most this often; who asks more often gets the last answer.
 const MIN_PERIOD: Duration = Duration::from_millis(500);
 
-/// Measures one node.
+/// Tells what a node has and what of it is used.
+#[async_trait]
+pub trait Measure: Debug + Send + Sync {
+    /// What the machine or container has.
+    fn capacity(&self) -> Resources;
+
+    /// What is used now.
+    async fn measure(&self, now: Timestamp, running_tasks: u32) -> NodeStats;
+}
+
+/// Measures the machine that this process runs on.
 #[derive(Debug, Clone)]
 pub struct Meter {
     inner: Arc<Mutex<Inner>>,
@@ -53,10 +65,11 @@ impl Meter {
         inner.cpu_sum = inner.cgroup.cpu_used().map(|used| (used, Instant::now()));
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
+}
 
-    /// What the machine or container has.
-    #[must_use]
-    pub fn capacity(&self) -> Resources {
+#[async_trait]
+impl Measure for Meter {
+    fn capacity(&self) -> Resources {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -74,8 +87,8 @@ impl Meter {
         }
     }
 
-    /// What is used now. Reads a few small files of the kernel, on a thread that may block.
-    pub async fn measure(&self, now: Timestamp, running_tasks: u32) -> NodeStats {
+    /// Reads a few small files of the kernel, on a thread that may block.
+    async fn measure(&self, now: Timestamp, running_tasks: u32) -> NodeStats {
         let inner = Arc::clone(&self.inner);
         let measured = tokio::task::spawn_blocking(move || inner.lock().measure(now)).await;
         match measured {

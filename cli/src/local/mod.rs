@@ -14,11 +14,12 @@ use davit_core::resources::Resources;
 use davit_proto::v1;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use manager_svc::store::MemoryStore;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
-use worker_svc::stats::Meter;
+use worker_svc::stats::{Measure as _, Meter};
 
 pub use self::runtimes::{Docker, find_docker, get_image};
 
@@ -162,7 +163,7 @@ impl LocalCluster {
         let stop = cluster.stop_rest.clone();
         cluster.services.spawn(async move {
             let store = Arc::new(MemoryStore::default());
-            let served = manager_svc::run(config, store, manager_listener, Some(http_listener), stop).await;
+            let served = manager_svc::run(World::real(), config, store, manager_listener, Some(http_listener), stop).await;
             served.map_err(|problem| Error::Service(format!("the manager broke: {problem}")))
         });
         let share = share_of(Meter::new(&data_dir).capacity(), options.workers);
@@ -233,7 +234,7 @@ impl LocalCluster {
         let stop = self.stop_workers.clone();
         self.worker_count += 1;
         self.services.spawn(async move {
-            let served = worker_svc::run(config, factory, listener, None, stop).await;
+            let served = worker_svc::run(World::real(), config, factory, listener, None, stop).await;
             served.map_err(|problem| Error::Service(format!("the worker of {name} broke: {problem}")))
         });
     }

@@ -7,6 +7,7 @@ use davit_core::validate::Violations;
 use davit_proto::v1;
 use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
 use davit_svc_kit::client::AddressError;
+use davit_svc_kit::net::Dialer;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tonic::transport::Channel;
@@ -87,6 +88,7 @@ impl From<Violations> for Error {
 #[derive(Debug, Clone)]
 pub struct SchedulerClient {
     status: watch::Receiver<SchedulerStatus>,
+    dialer: Dialer,
     dialled: Arc<Mutex<Option<(String, Channel)>>>,
     timeout: Duration,
 }
@@ -94,8 +96,8 @@ pub struct SchedulerClient {
 impl SchedulerClient {
     /// Follows the placer from scheduler to scheduler.
     #[must_use]
-    pub fn new(status: watch::Receiver<SchedulerStatus>) -> Self {
-        Self { status, dialled: Arc::default(), timeout: ANSWER_TIMEOUT }
+    pub fn new(status: watch::Receiver<SchedulerStatus>, dialer: Dialer) -> Self {
+        Self { status, dialer, dialled: Arc::default(), timeout: ANSWER_TIMEOUT }
     }
 
     /// With another bound on the time for an answer.
@@ -153,7 +155,7 @@ impl SchedulerClient {
         {
             return Ok((address, channel.clone()));
         }
-        let channel = davit_svc_kit::client::endpoint(&address)?.connect_lazy();
+        let channel = self.dialer.connect_lazy(&davit_svc_kit::client::endpoint(&address)?);
         *dialled = Some((address.clone(), channel.clone()));
         Ok((address, channel))
     }

@@ -50,7 +50,7 @@ fn question_of_task(
     task: &Arc<Task>,
     max_nodes: u32,
 ) -> Result<v1::ExplainRequest, ApiError> {
-    let now = api.clock.now();
+    let now = api.world.clock.now();
     let mut nodes = api.node_views(state, Some(task));
     // What waits is asked for as the placer asks: with its gang, or with the tasks that may be stopped for it.
     let waits = task.status.state == TaskState::Pending && task.claim.is_none();
@@ -110,7 +110,7 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
     let state = trial.state();
     let mut nodes = explainer::what_if(api.node_views(state, None), &overrides, "overrides", &mut violations);
     let task = violations.finish(state.task(task_id))?;
-    let now = api.clock.now();
+    let now = api.world.clock.now();
     if task.spec.placement.may_preempt {
         explainer::fill_preemptible(state, &mut nodes, task.spec.placement.priority, now);
     }

@@ -33,11 +33,10 @@ use davit_proto::v1::event_service_server::EventServiceServer;
 use davit_proto::v1::node_service_server::NodeServiceServer;
 use davit_proto::v1::task_service_server::TaskServiceServer;
 use davit_proto::v1::worker_session_service_server::WorkerSessionServiceServer;
-use davit_svc_kit::clock::Clock;
 use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES};
-use davit_svc_kit::ids::IdSource;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use futures::Stream;
 use tokio::sync::watch;
 use tonic::Status;
@@ -66,8 +65,7 @@ pub struct Api {
     pub(crate) writer: Handle,
     pub(crate) contacts: Contacts,
     pub(crate) logs: LogRelay,
-    pub(crate) ids: Arc<dyn IdSource>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) world: World,
     pub(crate) cluster: ClusterFacts,
     pub(crate) scheduler: SchedulerClient,
     pub(crate) shutdown: Shutdown,
@@ -84,7 +82,7 @@ pub struct ClusterFacts {
 impl Api {
     /// A draft of the state as last committed, to try a command on and then forget.
     fn trial(&self) -> Draft {
-        Draft::new((*self.writer.state()).clone(), self.clock.now())
+        Draft::new((*self.writer.state()).clone(), self.world.clock.now())
     }
 
     /// Notes a spec's algorithm that the scheduler does not have.

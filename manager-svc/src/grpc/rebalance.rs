@@ -51,7 +51,7 @@ pub(super) async fn plan(api: &Api, request: v1::PlanRebalanceRequest) -> Result
 fn question(api: &Api, state: &ClusterState, max_moves: u32, min_gain: f64) -> v1::PlanMovesRequest {
     let mut nodes = api.node_views(state, None);
     let algorithms = api.scheduler.algorithms();
-    explainer::fill_movable(state, &mut nodes, algorithms.default_name(), api.clock.now());
+    explainer::fill_movable(state, &mut nodes, algorithms.default_name(), api.world.clock.now());
     v1::PlanMovesRequest { nodes: nodes.iter().map(convert::node_view_to_proto).collect(), max_moves, min_gain }
 }
 

@@ -57,7 +57,7 @@ impl TaskLogs {
                 .with_resource("node", node)
                 .with_retry_after(RETRY_AFTER));
         };
-        let log_id = api.ids.next_uuid();
+        let log_id = api.world.ids.next_uuid();
         let reading = api.logs.begin(log_id);
         let order = LogOrder { log_id, key, tail_lines: request.tail_lines, follow: request.follow };
         if !session.order_logs(order) {

@@ -52,7 +52,7 @@ impl TaskApi {
         if validate_only {
             return self.try_create(spec);
         }
-        let groups = [NewTasks { spec, task_ids: vec![self.api.ids.task_id()], gang_id: None }];
+        let groups = [NewTasks { spec, task_ids: vec![self.api.world.ids.task_id()], gang_id: None }];
         let request = Some((request_id.clone(), fingerprint)).filter(|(request_id, _)| !request_id.is_empty());
         let command = move |draft: &mut Draft| {
             let creation = commands::create_tasks(draft, &groups, request)?;
@@ -120,8 +120,8 @@ impl TaskApi {
             .into_iter()
             .map(|group| NewTasks {
                 spec: shared(group.spec),
-                task_ids: (0..group.count).map(|_| self.api.ids.task_id()).collect(),
-                gang_id: group.all_or_nothing.then(|| GangId(self.api.ids.next_uuid())),
+                task_ids: (0..group.count).map(|_| self.api.world.ids.task_id()).collect(),
+                gang_id: group.all_or_nothing.then(|| GangId(self.api.world.ids.next_uuid())),
             })
             .collect()
     }

@@ -13,7 +13,6 @@ use davit_proto::v1;
 use davit_proto::v1::session_request::Message as FromWorker;
 use davit_proto::v1::session_response::Message as ToWorker;
 use davit_proto::v1::worker_session_service_server::WorkerSessionService;
-use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::grpc::ApiError;
 use davit_svc_kit::shutdown::Shutdown;
 use futures::Stream;
@@ -122,7 +121,7 @@ async fn serve(
     let registration = read_registration(&mut incoming).await?;
     let node_id = registration.node_id;
     let name = registration.description.name.clone();
-    let session_id = api.ids.session_id();
+    let session_id = api.world.ids.session_id();
     tracing::Span::current().record("node_id", node_id.to_string()).record("session_id", session_id.to_string());
     let outbox = Arc::new(Outbox::new(session_id));
     let welcome = convert::welcome_to_proto(&convert::Welcome {
@@ -243,7 +242,7 @@ async fn write_reports(
     ended: &Shutdown,
 ) {
     while let Some((report_id, statuses)) = reports.recv().await {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = api.world.backoff(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             let statuses = statuses.clone();
             let applied =

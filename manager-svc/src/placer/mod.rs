@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_svc_kit::backoff::Backoff;
-use davit_svc_kit::clock::Clock;
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
@@ -47,7 +47,7 @@ const RETRY_BLOCKED: Duration = Duration::from_secs(10);
 pub(crate) struct Placer {
     pub(crate) writer: Handle,
     pub(crate) contacts: Contacts,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) world: World,
     pub(crate) status: watch::Sender<SchedulerStatus>,
     /// Where schedulers are; when one fails, the next is dialled. At least one.
     pub(crate) addresses: Vec<String>,
@@ -66,7 +66,7 @@ struct Session {
 impl Placer {
     /// Runs until shutdown.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let mut backoff = Backoff::new(REDIAL.0, REDIAL.1);
+        let mut backoff = self.world.backoff(REDIAL.0, REDIAL.1);
         let mut budget = Budget::default();
         while !shutdown.is_triggered() {
             for (index, address) in self.addresses.iter().enumerate() {
@@ -116,8 +116,8 @@ impl Placer {
         let mut state_changes = self.writer.watch();
         let mut known = Known::default();
         let stats_of = |node_id| self.contacts.stats(node_id);
-        let snapshot = known.update(&self.writer.state(), stats_of, self.clock.now()).upserted;
-        let (stream, names) = PlaceStream::open(address, snapshot).await?;
+        let snapshot = known.update(&self.writer.state(), stats_of, self.world.clock.now()).upserted;
+        let (stream, names) = PlaceStream::open(&self.world.dialer, address, snapshot).await?;
         let algorithms = Algorithms::new(names, self.status.borrow().algorithms.default_name());
         info!(%address, "connected to the scheduler");
         backoff.reset();
@@ -131,7 +131,7 @@ impl Placer {
             status.algorithms = algorithms.clone();
         });
         metrics::scheduler_connected(true);
-        let rejected = Backoff::new(REJECTED.0, REJECTED.1);
+        let rejected = self.world.backoff(REJECTED.0, REJECTED.1);
         let mut session = Session { stream, algorithms, known, queue: Queue::default(), rejected };
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         loop {
@@ -143,7 +143,7 @@ impl Placer {
                 budget.was_in_time();
                 continue;
             }
-            let now = self.clock.now();
+            let now = self.world.clock.now();
             let next_due = state.next_due(now).and_then(|due| Duration::try_from(due.duration_since(now)).ok());
             tokio::select! {
                 changed = state_changes.changed() => changed.map_err(|_| StreamError::Closed)?,
@@ -159,7 +159,7 @@ impl Placer {
 
     /// What may be placed now; tells the scheduler of nodes that changed, if there is anything to place.
     async fn gather(&self, state: &ClusterState, session: &mut Session, budget: Budget) -> Result<Batch, StreamError> {
-        let now = self.clock.now();
+        let now = self.world.clock.now();
         if state.placeable(now).next().is_none() {
             return Ok(Batch::default());
         }
@@ -247,7 +247,7 @@ impl Placer {
     async fn tell_waiting_tasks(&self, problem: &StreamError) {
         let state = self.writer.state();
         let reason = format!("no scheduler: {problem}");
-        let waiting = state.placeable(self.clock.now()).filter(|task| task.status.reason != reason);
+        let waiting = state.placeable(self.world.clock.now()).filter(|task| task.status.reason != reason);
         self.tell_held(waiting.take(batch::MAX_TASKS_PER_BATCH).map(|task| (task.key(), reason.clone())).collect())
             .await;
     }

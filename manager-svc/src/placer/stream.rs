@@ -8,6 +8,7 @@ use davit_proto::convert;
 use davit_proto::v1;
 use davit_proto::v1::place_request::Message;
 use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
+use davit_svc_kit::net::Dialer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -67,10 +68,14 @@ pub(super) struct PlaceStream {
 
 impl PlaceStream {
     /// Dials the scheduler, asks which algorithms it has, and sends it all nodes.
-    pub(super) async fn open(address: &str, nodes: Vec<NodeView>) -> Result<(Self, Vec<String>), StreamError> {
+    pub(super) async fn open(
+        dialer: &Dialer,
+        address: &str,
+        nodes: Vec<NodeView>,
+    ) -> Result<(Self, Vec<String>), StreamError> {
         let endpoint = davit_svc_kit::client::endpoint(address)?;
-        let channel = endpoint
-            .connect()
+        let channel = dialer
+            .connect(&endpoint)
             .await
             .map_err(|source| StreamError::Unreachable { address: address.to_owned(), source })?;
         let mut client = SchedulerServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);

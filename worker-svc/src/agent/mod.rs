@@ -10,7 +10,7 @@ mod closing;
 mod held;
 mod look;
 pub mod next_step;
-mod records;
+pub mod records;
 pub mod reporter;
 pub mod retention;
 mod task_runner;
@@ -23,6 +23,7 @@ use davit_core::id::{Attempt, AttemptKey};
 use davit_core::placement::RuntimeKind;
 use davit_core::task::{AttemptStatus, DesiredState};
 use davit_proto::convert::Assignment;
+use davit_svc_kit::world::World;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -36,7 +37,7 @@ use self::next_step::{Phase, Want};
 use self::records::{Kept, Mark, Records};
 use self::reporter::{Report, Reporter};
 use self::task_runner::{Runner, Start};
-use crate::runtime::{InstanceState, Owner, Runtime, SharedClock};
+use crate::runtime::{InstanceState, Owner, Runtime};
 
 /// How many instances are created and started side by side: engines become slower with more.
 const STARTS_AT_ONCE: usize = 8;
@@ -47,8 +48,8 @@ const MAX_REASON_BYTES: usize = 2048;
 pub struct Agent {
     owner: Owner,
     runtimes: Vec<Arc<dyn Runtime>>,
-    clock: SharedClock,
-    records: Records,
+    world: World,
+    records: Box<dyn Records>,
     retention: Duration,
     starts: Arc<Semaphore>,
     state: Mutex<State>,
@@ -81,8 +82,8 @@ pub struct Parts {
     pub owner: Owner,
     /// What runs them; one of a kind.
     pub runtimes: Vec<Arc<dyn Runtime>>,
-    /// Where its records are.
-    pub records: std::path::PathBuf,
+    /// Its records.
+    pub records: Box<dyn Records>,
     /// How long ended attempts stay.
     pub retention: Duration,
 }
@@ -92,12 +93,12 @@ impl Agent {
     ///
     /// # Errors
     /// When its records can't be read.
-    pub async fn start(parts: Parts, clock: SharedClock) -> std::io::Result<Arc<Self>> {
+    pub async fn start(parts: Parts, world: World) -> std::io::Result<Arc<Self>> {
         let agent = Arc::new(Self {
             owner: parts.owner,
             runtimes: parts.runtimes,
-            clock,
-            records: Records::new(parts.records),
+            world,
+            records: parts.records,
             retention: parts.retention,
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
             state: Mutex::default(),
@@ -136,7 +137,7 @@ impl Agent {
         mark: Mark,
         start: &Start,
     ) {
-        let now = self.clock.now();
+        let now = self.world.clock.now();
         let status = task_runner::first_status(key.attempt, start, mark, now);
         let (orders, receiver) = watch::channel(wanted);
         let status = held::renew(None, status, now);
@@ -242,7 +243,7 @@ impl Agent {
             // What the manager does not know yet stays: it might ask for the attempt again.
             let ended = state.held.iter().filter(|(key, _)| state.reporter.is_acknowledged(**key));
             let ended = ended.filter_map(|(key, held)| Some((held.ended_at?, *key))).collect();
-            for key in retention::expired(ended, self.clock.now(), self.retention) {
+            for key in retention::expired(ended, self.world.clock.now(), self.retention) {
                 if let Some(held) = state.held.get(&key) {
                     held.want(Want::Remove, None);
                 }
@@ -252,7 +253,7 @@ impl Agent {
 
     /// Takes down what a runner saw of its attempt.
     fn observe(&self, key: AttemptKey, change: impl FnOnce(&mut AttemptStatus)) {
-        let now = self.clock.now();
+        let now = self.world.clock.now();
         let mut state = self.state.lock();
         let Some(held) = state.held.get_mut(&key) else { return };
         let mut next = held.status.clone();
@@ -294,7 +295,7 @@ impl Agent {
     }
 
     fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.world.clock.now()
     }
 }
 

@@ -5,10 +5,12 @@
 //! machine the engine's own list still tells of containers, while processes are gone and reported as such.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use davit_core::id::{Attempt, AttemptKey};
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::{PortProtocol, StopPolicy};
@@ -17,7 +19,7 @@ use tokio::fs;
 
 /// How far an attempt was when its record was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mark {
+pub enum Mark {
     /// Its instance was about to be created.
     Create,
     /// It was about to be started: it may have run.
@@ -28,39 +30,69 @@ pub(super) enum Mark {
 
 /// What is kept of an attempt's spec, for a restarted worker that the manager has not sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Kept {
+pub struct Kept {
     /// The task's name; empty if it is not known.
-    pub(super) name: String,
+    pub name: String,
     /// How it is stopped.
-    pub(super) stop: Option<StopPolicy>,
+    pub stop: Option<StopPolicy>,
     /// Host ports that it was given.
-    pub(super) ports: Vec<PortBinding>,
+    pub ports: Vec<PortBinding>,
 }
 
 /// What is kept of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
+pub struct Record {
     /// What runs it.
-    pub(super) kind: RuntimeKind,
+    pub kind: RuntimeKind,
     /// How far it was.
-    pub(super) mark: Mark,
+    pub mark: Mark,
     /// Of its spec.
-    pub(super) kept: Kept,
+    pub kept: Kept,
 }
 
 /// The records of one cluster's attempts.
+#[async_trait]
+pub trait Records: Debug + Send + Sync {
+    /// All records. What can't be read is left alone and told.
+    ///
+    /// # Errors
+    /// When none can be read.
+    async fn load(&self) -> io::Result<BTreeMap<AttemptKey, Record>>;
+
+    /// Writes an attempt's record, in place of the one that there was.
+    ///
+    /// # Errors
+    /// When it can't be written; the old one stands then.
+    async fn write(&self, key: AttemptKey, record: &Record) -> io::Result<()>;
+
+    /// Removes an attempt's record, if there is one.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    async fn remove(&self, key: AttemptKey) -> io::Result<()>;
+}
+
+/// Records in a directory, one file each.
 #[derive(Debug)]
-pub(super) struct Records {
+pub struct FileRecords {
     directory: PathBuf,
 }
 
-impl Records {
-    pub(super) fn new(directory: PathBuf) -> Self {
+impl FileRecords {
+    /// Records in this directory, which is made when they are loaded.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// All records. What can't be read is left alone and told.
-    pub(super) async fn load(&self) -> io::Result<BTreeMap<AttemptKey, Record>> {
+    fn path(&self, key: AttemptKey) -> PathBuf {
+        self.directory.join(format!("{}_{}", key.task_id, key.attempt))
+    }
+}
+
+#[async_trait]
+impl Records for FileRecords {
+    async fn load(&self) -> io::Result<BTreeMap<AttemptKey, Record>> {
         fs::create_dir_all(&self.directory).await?;
         let mut records = BTreeMap::new();
         let mut entries = fs::read_dir(&self.directory).await?;
@@ -80,7 +112,7 @@ impl Records {
         Ok(records)
     }
 
-    pub(super) async fn write(&self, key: AttemptKey, record: &Record) -> io::Result<()> {
+    async fn write(&self, key: AttemptKey, record: &Record) -> io::Result<()> {
         let path = self.path(key);
         let unfinished = path.with_extension("new");
         let mark = match record.mark {
@@ -102,15 +134,11 @@ impl Records {
         fs::rename(&unfinished, &path).await
     }
 
-    pub(super) async fn remove(&self, key: AttemptKey) -> io::Result<()> {
+    async fn remove(&self, key: AttemptKey) -> io::Result<()> {
         match fs::remove_file(self.path(key)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
-    }
-
-    fn path(&self, key: AttemptKey) -> PathBuf {
-        self.directory.join(format!("{}_{}", key.task_id, key.attempt))
     }
 }
 
@@ -174,7 +202,7 @@ mod tests {
     async fn records_survive_and_unreadable_ones_do_no_harm() {
         let directory = tempfile::tempdir().unwrap();
         let key = |attempt| AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(attempt) };
-        let records = Records::new(directory.path().to_owned());
+        let records = FileRecords::new(directory.path().to_owned());
         records.load().await.unwrap();
         let stop = StopPolicy { signal: String::new(), grace: Duration::from_millis(1500) };
         let port = |container_port, protocol, host_port| PortBinding { container_port, protocol, host_port };
@@ -190,7 +218,7 @@ mod tests {
         records.remove(key(3)).await.unwrap();
         std::fs::write(directory.path().join("junk"), "x").unwrap();
         std::fs::write(directory.path().join(format!("{}_4", key(4).task_id)), "half a wo").unwrap();
-        let loaded = Records::new(directory.path().to_owned()).load().await.unwrap();
+        let loaded = FileRecords::new(directory.path().to_owned()).load().await.unwrap();
         assert_eq!(loaded, BTreeMap::from([(key(1), runs), (key(2), stops)]));
     }
 }

@@ -123,7 +123,7 @@ impl Runner {
             Start::Found(state) => started(state),
         };
         let ticks = agent.changed.subscribe();
-        let backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        let backoff = agent.world.backoff(FIRST_RETRY, LONGEST_RETRY);
         let failures = Failures { step: None, tries: 0, first: Instant::now(), backoff };
         Self { agent, key, kind, orders, ticks, phase, mark, exit: None, failures, turn: None }
     }

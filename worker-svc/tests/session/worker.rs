@@ -11,6 +11,7 @@ use davit_svc_kit::client;
 use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource, UuidV7Source};
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -64,7 +65,7 @@ impl Machine {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shutdown = Shutdown::new();
-        let run = worker_svc::run(config, self.factory(), listener, None, shutdown.clone());
+        let run = worker_svc::run(World::real(), config, self.factory(), listener, None, shutdown.clone());
         let run = AbortOnDropHandle::new(tokio::spawn(async move { run.await.map_err(|error| error.to_string()) }));
         Worker { run, shutdown, address, data_dir: self.disk.path().to_owned() }
     }

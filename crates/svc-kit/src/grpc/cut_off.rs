@@ -1,23 +1,26 @@
 //! A connection that can be cut, for what is still open when a server's time to stop is up.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// A TCP stream that fails from the moment its token is cancelled, also for somebody who waits for bytes already.
+use crate::net::BoxedStream;
+
+/// A connection that fails from the moment its token is cancelled, also for somebody who waits for bytes already.
 pub(super) struct CutOffStream {
-    stream: TcpStream,
+    stream: BoxedStream,
+    peer: SocketAddr,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl CutOffStream {
-    pub(super) fn new(stream: TcpStream, cut: CancellationToken) -> Self {
-        Self { stream, cut: Box::pin(cut.cancelled_owned()) }
+    pub(super) fn new(stream: BoxedStream, peer: SocketAddr, cut: CancellationToken) -> Self {
+        Self { stream, peer, cut: Box::pin(cut.cancelled_owned()) }
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -32,7 +35,7 @@ impl Connected for CutOffStream {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        TcpConnectInfo { local_addr: None, remote_addr: Some(self.peer) }
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use http::Request;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -20,6 +19,7 @@ use tower::Service;
 use super::call_metrics::CallMetricsLayer;
 use super::cut_off::CutOffStream;
 use super::error_layer::ErrorInfoLayer;
+use crate::net::Listener;
 use crate::readiness::{Readiness, ReadyState};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 
@@ -128,7 +128,7 @@ impl GrpcServer {
     ///
     /// # Errors
     /// When the descriptors can't be reflected, or serving breaks.
-    pub async fn serve(mut self, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
+    pub async fn serve(mut self, listener: impl Listener, shutdown: Shutdown) -> Result<(), ServeError> {
         let readiness = self.readiness.take().unwrap_or_else(|| {
             let readiness = Readiness::new();
             readiness.set_ready();
@@ -198,17 +198,14 @@ impl GrpcServer {
 
 /// Connections as they come. It never ends on an error: running out of file descriptors is passing.
 fn accept(
-    listener: TcpListener,
+    listener: impl Listener,
     cut: CancellationToken,
 ) -> impl futures::Stream<Item = Result<CutOffStream, io::Error>> {
-    futures::stream::unfold((listener, cut), |(listener, cut)| async move {
+    futures::stream::unfold((listener, cut), |(mut listener, cut)| async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "can't set TCP_NODELAY");
-                    }
-                    let stream = CutOffStream::new(stream, cut.clone());
+                Ok((stream, peer)) => {
+                    let stream = CutOffStream::new(stream, peer, cut.clone());
                     return Some((Ok(stream), (listener, cut)));
                 }
                 Err(error) => {

@@ -370,7 +370,7 @@ async fn a_scheduler_that_does_not_answer_is_not_waited_for_longer_than_allowed(
     scheduler.hangs();
     let timeout = Duration::from_millis(50);
     let address = scheduler.serve().await;
-    let client = SchedulerClient::new(watch::Sender::new(status(&address)).subscribe()).with_timeout(timeout);
+    let client = SchedulerClient::new(watch::Sender::new(status(&address)).subscribe(), Dialer::tcp()).with_timeout(timeout);
     let error = client.explain(v1::ExplainRequest::default()).await.unwrap_err();
     assert_eq!(error, Error::Timeout { address, timeout });
     assert!(error.to_string().contains("within 0.05 s"), "{error}");
@@ -381,7 +381,7 @@ async fn the_placers_next_scheduler_is_asked_next() {
     let (first, second) = (FakeScheduler::default(), FakeScheduler::default());
     second.answers_explain(Ok(answer()));
     let sender = watch::Sender::new(status("127.0.0.1:1"));
-    let client = SchedulerClient::new(sender.subscribe());
+    let client = SchedulerClient::new(sender.subscribe(), Dialer::tcp());
     let ask = async || client.explain(v1::ExplainRequest::default()).await;
     assert!(matches!(ask().await, Err(Error::Unreachable { .. })));
     let address = first.serve().await;

@@ -23,6 +23,7 @@ use davit_proto::v1::task_service_server::TaskService as _;
 use davit_proto::{convert, v1};
 use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+use davit_svc_kit::world::World;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
 use tokio::sync::watch;
@@ -76,7 +77,7 @@ impl Rig {
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
         let clock = Arc::new(SystemClock);
         let (writer, handle) =
-            Writer::load(store, Router::default(), clock.clone(), Readiness::new(), kept).await.unwrap();
+            Writer::load(store, Router::default(), clock, Readiness::new(), kept).await.unwrap();
         tokio::spawn(writer.run(shutdown.clone()));
         let status = SchedulerStatus {
             address: scheduler.to_owned(),
@@ -94,10 +95,9 @@ impl Rig {
             writer: handle,
             contacts: Contacts::new(),
             logs: LogRelay::default(),
-            ids: Arc::new(UuidV7Source),
-            clock,
+            world: World::real(),
             cluster,
-            scheduler: SchedulerClient::new(status),
+            scheduler: SchedulerClient::new(status, World::real().dialer),
             shutdown: shutdown.clone(),
         };
         Self {

@@ -13,7 +13,8 @@ use davit_core::resources::{ResourceRequirements, Resources};
 use davit_core::spec::{ContainerSpec, PlacementPolicy, Port, PortProtocol, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::Task;
-use davit_svc_kit::clock::ManualClock;
+use davit_svc_kit::clock::{Clock, ManualClock};
+use davit_svc_kit::world::World;
 use davit_svc_kit::readiness::Readiness;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -79,7 +80,7 @@ impl Manager {
         let placer = Placer {
             writer: self.writer.clone(),
             contacts: Contacts::new(),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            world: World { clock: Arc::clone(&self.clock) as Arc<dyn Clock>, ..World::real() },
             status: watch::Sender::new(status),
             addresses: vec![scheduler.address.clone()],
         };
