@@ -47,8 +47,15 @@ async fn serve(config: Config) -> Outcome {
     let listener = program::bind("listen", config.listen).await?;
     let http_listener = program::bind("http-listen", config.http_listen).await?;
     info!(address = %config.listen, http = %config.http_listen, cluster = config.cluster, "manager serves");
-    let outcome =
-        manager_svc::run(World::real(), config, Arc::new(MemoryStore::default()), listener, Some(http_listener), shutdown).await;
+    let outcome = manager_svc::run(
+        World::real(),
+        config,
+        Arc::new(MemoryStore::default()),
+        listener,
+        Some(http_listener),
+        shutdown,
+    )
+    .await;
     match &outcome {
         Ok(()) => info!("manager stopped"),
         Err(problem) => error!(%problem, "manager failed"),

@@ -77,7 +77,9 @@ impl Builder {
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
         let stop = shutdown.clone();
         let manager = tokio::spawn(async move {
-            manager_svc::run(World::real(), config, store, manager_listener, None, stop).await.expect("the manager serves");
+            manager_svc::run(World::real(), config, store, manager_listener, None, stop)
+                .await
+                .expect("the manager serves");
         });
         let channel = davit_svc_kit::client::endpoint(&manager_address.to_string()).expect("an address").connect_lazy();
         let mut cluster =

@@ -114,7 +114,6 @@ impl DataDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
 }
 
 impl Home for DataDir {

@@ -11,9 +11,9 @@ use davit_svc_kit::program::{self, Outcome};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
 use davit_svc_kit::world::World;
-use worker_svc::{Machine, RuntimeFactory};
 use worker_svc::config::{DockerMode, ProgramConfig, Settings};
 use worker_svc::runtime::{DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock};
+use worker_svc::{Machine, RuntimeFactory};
 
 /// Runs the tasks that a Davit manager assigns to this node.
 #[derive(Debug, Parser)]
@@ -61,7 +61,15 @@ async fn serve(config: ProgramConfig) -> Outcome {
     let http_listener = program::bind("http-listen", config.http_listen).await?;
     tracing::info!(grpc = %listener.local_addr()?, http = %http_listener.local_addr()?, "listening");
     let runtimes = runtimes(&config);
-    worker_svc::run_on(Machine::real(data_dir, runtimes), World::real(), config.worker, listener, Some(http_listener), shutdown).await?;
+    worker_svc::run_on(
+        Machine::real(data_dir, runtimes),
+        World::real(),
+        config.worker,
+        listener,
+        Some(http_listener),
+        shutdown,
+    )
+    .await?;
     tracing::info!("stopped");
     Ok(())
 }

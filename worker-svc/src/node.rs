@@ -85,11 +85,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// The node of a data directory, with what an earlier worker left there.
-    pub(crate) async fn open(
-        world: World,
-        config: Config,
-        machine: Machine,
-    ) -> Result<Self, JoinError> {
+    pub(crate) async fn open(world: World, config: Config, machine: Machine) -> Result<Self, JoinError> {
         let Machine { home, meter, runtimes: factory } = machine;
         let (capacity, allocatable) = config.offer.of(meter.capacity());
         let cluster = home.cluster()?;

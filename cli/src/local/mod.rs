@@ -163,7 +163,8 @@ impl LocalCluster {
         let stop = cluster.stop_rest.clone();
         cluster.services.spawn(async move {
             let store = Arc::new(MemoryStore::default());
-            let served = manager_svc::run(World::real(), config, store, manager_listener, Some(http_listener), stop).await;
+            let served =
+                manager_svc::run(World::real(), config, store, manager_listener, Some(http_listener), stop).await;
             served.map_err(|problem| Error::Service(format!("the manager broke: {problem}")))
         });
         let share = share_of(Meter::new(&data_dir).capacity(), options.workers);

@@ -9,6 +9,7 @@ use davit_proto::v1;
 use davit_proto::v1::cluster_service_server::ClusterService as _;
 use davit_proto::v1::task_service_server::TaskService as _;
 use davit_svc_kit::grpc::ApiError;
+use davit_svc_kit::net::Dialer;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
@@ -370,7 +371,8 @@ async fn a_scheduler_that_does_not_answer_is_not_waited_for_longer_than_allowed(
     scheduler.hangs();
     let timeout = Duration::from_millis(50);
     let address = scheduler.serve().await;
-    let client = SchedulerClient::new(watch::Sender::new(status(&address)).subscribe(), Dialer::tcp()).with_timeout(timeout);
+    let client =
+        SchedulerClient::new(watch::Sender::new(status(&address)).subscribe(), Dialer::tcp()).with_timeout(timeout);
     let error = client.explain(v1::ExplainRequest::default()).await.unwrap_err();
     assert_eq!(error, Error::Timeout { address, timeout });
     assert!(error.to_string().contains("within 0.05 s"), "{error}");

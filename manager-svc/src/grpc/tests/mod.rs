@@ -23,9 +23,9 @@ use davit_proto::v1::task_service_server::TaskService as _;
 use davit_proto::{convert, v1};
 use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
-use davit_svc_kit::world::World;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt as _;
@@ -76,8 +76,7 @@ impl Rig {
         let (fault, shutdown) = (Fault::default(), Shutdown::new());
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
         let clock = Arc::new(SystemClock);
-        let (writer, handle) =
-            Writer::load(store, Router::default(), clock, Readiness::new(), kept).await.unwrap();
+        let (writer, handle) = Writer::load(store, Router::default(), clock, Readiness::new(), kept).await.unwrap();
         tokio::spawn(writer.run(shutdown.clone()));
         let status = SchedulerStatus {
             address: scheduler.to_owned(),

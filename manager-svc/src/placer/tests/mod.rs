@@ -14,8 +14,8 @@ use davit_core::spec::{ContainerSpec, PlacementPolicy, Port, PortProtocol, Runti
 use davit_core::state::TaskState;
 use davit_core::task::Task;
 use davit_svc_kit::clock::{Clock, ManualClock};
-use davit_svc_kit::world::World;
 use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::world::World;
 use jiff::Timestamp;
 use uuid::Uuid;
 
