@@ -10,12 +10,12 @@ use davit_core::spec::check_name;
 use davit_svc_kit::ids::IdSource;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::agent::records::{FileRecords, Records};
+use crate::local_store::{Backend, FjallBackend};
 
 const LOCK: &str = "lock";
 const NODE_ID: &str = "node-id";
 const CLUSTER: &str = "cluster";
-const ATTEMPTS: &str = "attempts";
+const STORE: &str = "store";
 
 /// The data directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +66,8 @@ pub trait Home: Debug + Send + Sync {
     /// When it can't be written.
     fn set_cluster(&self, name: &str) -> Result<(), Error>;
 
-    /// The records of a cluster's attempts. The name must be a valid one.
-    fn records(&self, cluster: &str) -> Box<dyn Records>;
+    /// Where the store of a cluster's attempts is. The name must be a valid one.
+    fn store(&self, cluster: &str) -> Box<dyn Backend>;
 }
 
 /// A worker's data directory. No other worker can open it while this lives.
@@ -134,8 +134,8 @@ impl Home for DataDir {
         write(&self.path.join(CLUSTER), name)
     }
 
-    fn records(&self, cluster: &str) -> Box<dyn Records> {
-        Box::new(FileRecords::new(self.path.join(ATTEMPTS).join(cluster)))
+    fn store(&self, cluster: &str) -> Box<dyn Backend> {
+        Box::new(FjallBackend::new(self.path.join(STORE).join(cluster)))
     }
 }
 

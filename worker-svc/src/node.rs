@@ -20,6 +20,7 @@ use prost::Message;
 use crate::agent::{Agent, Parts};
 use crate::config::Config;
 use crate::identity::{self, Home};
+use crate::local_store::{self, LocalStore};
 use crate::runtime::{Owner, Runtime};
 use crate::stats::Measure;
 use crate::{Machine, RuntimeFactory, VERSION};
@@ -38,12 +39,9 @@ pub(crate) enum JoinError {
     /// It can't be noted.
     #[error(transparent)]
     Identity(#[from] identity::Error),
-    /// The records of its attempts can't be read.
-    #[error("can't read the records of attempts: {source}")]
-    Records {
-        #[from]
-        source: std::io::Error,
-    },
+    /// What is kept of its attempts can't be read.
+    #[error(transparent)]
+    Store(#[from] local_store::Error),
 }
 
 /// Whether the session is open.
@@ -172,10 +170,10 @@ impl Node {
         let parts = Parts {
             owner: owner.clone(),
             runtimes: runtimes.clone(),
-            records: self.home.records(cluster),
+            store: LocalStore::open(self.home.store(cluster)).await?,
             retention: self.config.retention,
         };
-        let agent = Agent::start(parts, self.world.clone()).await?;
+        let agent = Agent::start(parts, self.world.clone()).await;
         self.home.set_cluster(cluster)?;
         *self.hosted.lock() = Hosted { owner, runtimes, agent: Some(Arc::clone(&agent)) };
         if let Some(old) = old {

@@ -1,4 +1,4 @@
-//! Taking up what an earlier worker of the same owner left: what the runtimes list, and what only the records tell.
+//! Taking up what an earlier worker of the same owner left: what the runtimes list, and what only the store tells.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +7,17 @@ use davit_core::id::AttemptKey;
 
 use super::Agent;
 use super::held::Wanted;
-use super::next_step::Want;
-use super::records::{Kept, Mark, Record};
 use super::task_runner::Start;
+use crate::local_store::Record;
 use crate::runtime::Instance;
 
 /// How long a runtime may take to list what it has, at the worker's start.
 const LIST_TIME: Duration = Duration::from_secs(10);
 
 impl Agent {
-    /// Finds what earlier workers left: what the runtimes list, and what only the records tell.
-    pub(super) async fn adopt(self: &Arc<Self>) -> std::io::Result<()> {
-        let records = self.records.load().await?;
+    /// Finds what earlier workers left: what the runtimes list, and what only the store tells.
+    pub(super) async fn adopt(self: &Arc<Self>) {
+        let records = self.store.records();
         let mut unheard = records.clone();
         for runtime in &self.runtimes {
             let kind = runtime.kind();
@@ -37,14 +36,13 @@ impl Agent {
             for Instance { key, state } in listed {
                 unheard.remove(&key);
                 // Whatever the record says of its start: an instance tells that itself.
-                let missing = || Record { kind, mark: Mark::Create, kept: Kept::default() };
-                let record = records.get(&key).cloned().unwrap_or_else(missing);
-                self.take_up(key, Record { kind, ..record }, &Start::Found(state));
+                let record = records.get(&key).cloned().unwrap_or_else(|| Record::found(kind));
+                self.take_up(key, &Record { kind, ..record }, &Start::Found(state));
             }
             unheard.retain(|key, record| {
                 let missing = record.kind == kind;
                 if missing {
-                    self.take_up(*key, record.clone(), &Start::Missing);
+                    self.take_up(*key, record, &Start::Missing);
                 }
                 !missing
             });
@@ -53,13 +51,11 @@ impl Agent {
             }
         }
         for (key, record) in unheard {
-            self.take_up(key, record, &Start::Unknown);
+            self.take_up(key, &record, &Start::Unknown);
         }
-        Ok(())
     }
 
-    fn take_up(self: &Arc<Self>, key: AttemptKey, record: Record, start: &Start) {
-        let wanted = Wanted { want: Want::Undecided, spec: None, ports: Vec::new(), kept: record.kept };
-        self.hold(&mut self.state.lock(), key, record.kind, wanted, record.mark, start);
+    fn take_up(self: &Arc<Self>, key: AttemptKey, record: &Record, start: &Start) {
+        self.hold(&mut self.state.lock(), key, record.clone(), Wanted::left(record), start);
     }
 }

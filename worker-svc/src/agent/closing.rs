@@ -61,7 +61,7 @@ impl Agent {
             .for_each_concurrent(REMOVALS_AT_ONCE, |(key, kind)| async move {
                 let Some(runtime) = self.runtime(kind) else { return };
                 let removed = match runtime.remove(key).await {
-                    Ok(()) => self.records.remove(key).await.map_err(|error| error.to_string()),
+                    Ok(()) => self.store.remove(key).await.map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),
                 };
                 if let Err(error) = removed {
@@ -102,5 +102,8 @@ impl Agent {
         self.abandon();
         self.runners.close();
         self.runners.wait().await;
+        if let Err(error) = self.store.flush().await {
+            tracing::warn!(%error, "not all that the manager acknowledged is noted; some of it is sent again");
+        }
     }
 }

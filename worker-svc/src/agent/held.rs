@@ -4,37 +4,40 @@ use std::sync::Arc;
 
 use davit_core::id::{Attempt, AttemptKey, TaskId};
 use davit_core::placement::RuntimeKind;
-use davit_core::spec::TaskSpec;
+use davit_core::spec::{StopPolicy, TaskSpec};
 use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::next_step::Want;
-use super::records::Kept;
+use crate::local_store::{Known, Record};
+
+/// Reasons are cut here: engines can be long-winded, and every status is kept and sent.
+const MAX_REASON_BYTES: usize = 2048;
 
 /// What is wanted of an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) want: Want,
-    /// `None` until the manager has sent it.
+    /// `None` until the manager has sent it, to this worker or to one before.
     pub(super) spec: Option<Arc<TaskSpec>>,
     /// Host ports that the manager gave it, with its spec.
     pub(super) ports: Vec<PortBinding>,
-    /// What an earlier worker kept of it.
-    pub(super) kept: Kept,
 }
 
 impl Wanted {
-    /// What is known of the spec, to be kept for a later worker.
-    pub(super) fn to_keep(&self) -> Kept {
-        let ports = self.given_ports().to_vec();
-        let of = |spec: &Arc<TaskSpec>| Kept { name: spec.name.clone(), stop: Some(spec.stop.clone()), ports };
-        self.spec.as_ref().map_or_else(|| self.kept.clone(), of)
+    /// What is wanted of an attempt that an earlier worker left, before the manager says more.
+    pub(super) fn left(record: &Record) -> Self {
+        let (spec, ports) = match record.assignment() {
+            Some(assignment) => (Some(Arc::new(assignment.spec)), assignment.ports),
+            None => (None, Vec::new()),
+        };
+        Self { want: Want::Undecided, spec, ports }
     }
 
-    /// The host ports that are its own. They never change within an attempt, so what was kept is as good.
-    pub(super) fn given_ports(&self) -> &[PortBinding] {
-        if self.ports.is_empty() { &self.kept.ports } else { &self.ports }
+    /// How it is stopped.
+    pub(super) fn stop_policy(&self) -> StopPolicy {
+        self.spec.as_ref().map(|spec| spec.stop.clone()).unwrap_or_default()
     }
 }
 
@@ -64,13 +67,31 @@ impl Held {
         });
     }
 
+    /// Its status after what was seen of it; `None` if that tells nothing new.
+    pub(super) fn status_after(
+        &self,
+        change: impl FnOnce(&mut AttemptStatus),
+        now: Timestamp,
+    ) -> Option<AttemptStatus> {
+        let mut next = self.status.clone();
+        change(&mut next);
+        truncate(&mut next.reason);
+        let tells = next != self.status && next.state.rank() >= self.status.state.rank();
+        tells.then(|| renew(Some(&self.status), next, now))
+    }
+
+    /// Whether the manager has sent what to run.
+    pub(super) fn has_spec(&self) -> bool {
+        self.orders.borrow().spec.is_some()
+    }
+
     /// Whether it is on its way to its end.
     pub(super) fn wants_end(&self) -> bool {
         matches!(self.orders.borrow().want, Want::Stop | Want::Remove)
     }
 
     pub(super) fn name(&self) -> String {
-        self.orders.borrow().to_keep().name
+        self.orders.borrow().spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default()
     }
 
     pub(super) fn desired_state(&self) -> Option<DesiredState> {
@@ -89,6 +110,30 @@ pub(super) fn renew(old: Option<&AttemptStatus>, new: AttemptStatus, now: Timest
     let time = u64::try_from(now.as_millisecond()).unwrap_or(0);
     let sequence = old.map_or(0, |old| old.sequence + 1).max(time);
     AttemptStatus { sequence, ..new }
+}
+
+/// The status of an attempt that is taken up, and whether the manager has it: as it was known before, if nothing happened
+/// since.
+pub(super) fn taken_up(known: Option<&Known>, status: AttemptStatus, now: Timestamp) -> (AttemptStatus, bool) {
+    match known {
+        Some(Known { status: before, acknowledged })
+            if *before == (AttemptStatus { sequence: before.sequence, ..status.clone() }) =>
+        {
+            (before.clone(), *acknowledged)
+        }
+        _ => (renew(known.map(|known| &known.status), status, now), false),
+    }
+}
+
+fn truncate(reason: &mut String) {
+    if reason.len() > MAX_REASON_BYTES {
+        let mut end = MAX_REASON_BYTES - '…'.len_utf8();
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason.truncate(end);
+        reason.push('…');
+    }
 }
 
 /// The greatest key that an attempt of the task can have.

@@ -10,7 +10,6 @@ mod closing;
 mod held;
 mod look;
 pub mod next_step;
-pub mod records;
 pub mod reporter;
 pub mod retention;
 mod task_runner;
@@ -21,6 +20,7 @@ use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey};
 use davit_core::placement::RuntimeKind;
+use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState};
 use davit_proto::convert::Assignment;
 use davit_svc_kit::world::World;
@@ -34,22 +34,20 @@ use self::assignments::{Batch, Follower, Order};
 use self::held::{Held, Wanted};
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
-use self::records::{Kept, Mark, Records};
 use self::reporter::{Report, Reporter};
 use self::task_runner::{Runner, Start};
+use crate::local_store::{LocalStore, Record};
 use crate::runtime::{InstanceState, Owner, Runtime};
 
 /// How many instances are created and started side by side: engines become slower with more.
 const STARTS_AT_ONCE: usize = 8;
-/// Reasons are cut here: engines can be long-winded, and every status is kept and sent.
-const MAX_REASON_BYTES: usize = 2048;
 
 /// Holds the attempts of one owner.
 pub struct Agent {
     owner: Owner,
     runtimes: Vec<Arc<dyn Runtime>>,
     world: World,
-    records: Box<dyn Records>,
+    store: LocalStore,
     retention: Duration,
     starts: Arc<Semaphore>,
     state: Mutex<State>,
@@ -82,23 +80,20 @@ pub struct Parts {
     pub owner: Owner,
     /// What runs them; one of a kind.
     pub runtimes: Vec<Arc<dyn Runtime>>,
-    /// Its records.
-    pub records: Box<dyn Records>,
+    /// What it keeps of them.
+    pub store: LocalStore,
     /// How long ended attempts stay.
     pub retention: Duration,
 }
 
 impl Agent {
     /// An agent that has taken up again what an earlier worker of the same owner left.
-    ///
-    /// # Errors
-    /// When its records can't be read.
-    pub async fn start(parts: Parts, world: World) -> std::io::Result<Arc<Self>> {
+    pub async fn start(parts: Parts, world: World) -> Arc<Self> {
         let agent = Arc::new(Self {
             owner: parts.owner,
             runtimes: parts.runtimes,
             world,
-            records: parts.records,
+            store: parts.store,
             retention: parts.retention,
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
             state: Mutex::default(),
@@ -107,12 +102,12 @@ impl Agent {
             stopped: CancellationToken::new(),
             runners: TaskTracker::new(),
         });
-        agent.adopt().await?;
+        agent.adopt().await;
         agent.runners.spawn({
             let agent = Arc::clone(&agent);
             async move { agent.stopped.run_until_cancelled(agent.sweep()).await }
         });
-        Ok(agent)
+        agent
     }
 
     /// Whose attempts it holds.
@@ -128,23 +123,18 @@ impl Agent {
     }
 
     /// Begins to hold an attempt, with a runner of its own.
-    fn hold(
-        self: &Arc<Self>,
-        state: &mut State,
-        key: AttemptKey,
-        kind: RuntimeKind,
-        wanted: Wanted,
-        mark: Mark,
-        start: &Start,
-    ) {
+    fn hold(self: &Arc<Self>, state: &mut State, key: AttemptKey, record: Record, wanted: Wanted, start: &Start) {
         let now = self.world.clock.now();
-        let status = task_runner::first_status(key.attempt, start, mark, now);
+        let status = task_runner::first_status(key.attempt, start, &record, now);
         let (orders, receiver) = watch::channel(wanted);
-        let status = held::renew(None, status, now);
-        state.reporter.put(key, status.clone());
+        let (status, acknowledged) = held::taken_up(record.known.as_ref(), status, now);
+        if !acknowledged {
+            state.reporter.put(key, status.clone());
+        }
         let ended_at = status.state.is_terminal().then_some(now);
-        state.held.insert(key, Held { orders, kind, status, ended_at });
-        let runner = Runner::new(Arc::clone(self), key, kind, receiver, mark, start);
+        let runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
+        state.held.insert(key, Held { orders, kind: record.kind, status, ended_at });
+        self.store.keep(key, record);
         let stopped = self.stopped.clone();
         self.runners.spawn(async move { stopped.run_until_cancelled(runner.run()).await });
         self.report_ready.notify_one();
@@ -187,27 +177,25 @@ impl Agent {
     }
 
     fn order(self: &Arc<Self>, state: &mut State, assignment: Assignment) {
-        let Assignment { key, desired_state, spec, ports, .. } = assignment;
-        let want = match desired_state {
+        let key = assignment.key;
+        let want = match assignment.desired_state {
             DesiredState::Running => Want::Run,
             DesiredState::Stopped | DesiredState::Removed => Want::Stop,
         };
-        let spec = Arc::new(spec);
         match state.held.get(&key) {
             // What is to be removed or is being stopped for the worker's end stays so.
             Some(held) if held.wants_end() && want == Want::Run => {}
-            Some(held) => held.want(want, Some((spec, ports))),
+            Some(held) => {
+                if !held.has_spec() {
+                    self.store.note(key, |record| record.set_assignment(&assignment));
+                }
+                held.want(want, Some((Arc::new(assignment.spec), assignment.ports)));
+            }
             None if state.closing => {}
             None => {
-                let kind = spec.runtime.kind();
-                self.hold(
-                    state,
-                    key,
-                    kind,
-                    Wanted { want, spec: Some(spec), ports, kept: Kept::default() },
-                    Mark::Create,
-                    &Start::New,
-                );
+                let record = Record::assigned(&assignment);
+                let Assignment { spec, ports, .. } = assignment;
+                self.hold(state, key, record, Wanted { want, spec: Some(Arc::new(spec)), ports }, &Start::New);
             }
         }
     }
@@ -220,9 +208,19 @@ impl Agent {
 
     /// A report is durable.
     pub fn acknowledge(&self, report_id: u64) {
-        if !self.state.lock().reporter.acknowledge(report_id) {
-            tracing::debug!(report_id, "an acknowledgement of no report under way");
+        let mut state = self.state.lock();
+        let Some(known) = state.reporter.acknowledge(report_id) else {
+            return tracing::debug!(report_id, "an acknowledgement of no report under way");
+        };
+        for key in known {
+            // What comes before the start changes all the time, and is told anew after a restart.
+            if let Some(held) = state.held.get(&key)
+                && held.status.state > TaskState::Preparing
+            {
+                self.store.note(key, |record| record.set_known(&held.status, true));
+            }
         }
+        drop(state);
         self.report_ready.notify_one();
         self.changed.send_replace(());
     }
@@ -256,13 +254,7 @@ impl Agent {
         let now = self.world.clock.now();
         let mut state = self.state.lock();
         let Some(held) = state.held.get_mut(&key) else { return };
-        let mut next = held.status.clone();
-        change(&mut next);
-        truncate(&mut next.reason);
-        if next == held.status || next.state.rank() < held.status.state.rank() {
-            return;
-        }
-        let next = held::renew(Some(&held.status), next, now);
+        let Some(next) = held.status_after(change, now) else { return };
         if next.state != held.status.state {
             tracing::info!(
                 task_id = %key.task_id, attempt = key.attempt.0, state = %next.state, reason = next.reason, "attempt"
@@ -276,6 +268,19 @@ impl Agent {
         drop(state);
         self.report_ready.notify_one();
         self.changed.send_replace(());
+    }
+
+    /// Takes down the end of an attempt: on the disk first, since what the manager has heard is never taken back.
+    async fn observe_end(&self, key: AttemptKey, change: impl FnOnce(&mut AttemptStatus)) {
+        let now = self.world.clock.now();
+        let Some(end) = self.state.lock().held.get(&key).and_then(|held| held.status_after(change, now)) else {
+            return;
+        };
+        if let Err(error) = self.store.write(key, true, |record| record.set_known(&end, false)).await {
+            // The manager must hear of it all the same; the engine still has it for a restarted worker.
+            tracing::warn!(%key, %error, "the end of an attempt is reported without being noted");
+        }
+        self.observe(key, |status| *status = end);
     }
 
     /// Nothing is left of an attempt.
@@ -296,17 +301,6 @@ impl Agent {
 
     fn now(&self) -> Timestamp {
         self.world.clock.now()
-    }
-}
-
-fn truncate(reason: &mut String) {
-    if reason.len() > MAX_REASON_BYTES {
-        let mut end = MAX_REASON_BYTES - '…'.len_utf8();
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
-        reason.truncate(end);
-        reason.push('…');
     }
 }
 

@@ -76,15 +76,18 @@ impl Reporter {
         Some(Report { report_id: self.last_report_id, statuses })
     }
 
-    /// A report is durable: what has not changed since need not be sent again. False: no such report is under way.
-    pub fn acknowledge(&mut self, report_id: u64) -> bool {
-        let Some(acknowledged) = self.in_flight.take_if(|report| report.report_id == report_id) else { return false };
+    /// A report is durable: what has not changed since need not be sent again. Answers the attempts of which the manager
+    /// now has everything; `None`: no such report is under way.
+    pub fn acknowledge(&mut self, report_id: u64) -> Option<Vec<AttemptKey>> {
+        let acknowledged = self.in_flight.take_if(|report| report.report_id == report_id)?;
+        let mut known = Vec::with_capacity(acknowledged.sequences.len());
         for (key, sequence) in acknowledged.sequences {
             if self.pending.get(&key).is_some_and(|status| status.sequence == sequence) {
                 self.pending.remove(&key);
+                known.push(key);
             }
         }
-        true
+        Some(known)
     }
 
     /// The session broke or a new one begins: what was under way may be lost.
@@ -117,11 +120,11 @@ mod tests {
         reporter.put(key(1), status(2));
         reporter.put(key(1), status(3));
         assert_eq!(reporter.next_report(), None);
-        assert!(reporter.acknowledge(first.report_id));
+        assert_eq!(reporter.acknowledge(first.report_id), Some(Vec::new()), "there is something newer");
         assert!(!reporter.is_acknowledged(key(1)));
         let second = reporter.next_report().unwrap();
         assert_eq!(second.statuses, [(key(1), status(3))]);
-        assert!(reporter.acknowledge(second.report_id));
+        assert_eq!(reporter.acknowledge(second.report_id), Some(vec![key(1)]));
         assert!(reporter.is_empty() && reporter.next_report().is_none());
     }
 
@@ -131,7 +134,7 @@ mod tests {
         reporter.put(key(1), status(1));
         let lost = reporter.next_report().unwrap();
         reporter.reset();
-        assert!(!reporter.acknowledge(lost.report_id), "an answer from an earlier session counts for nothing");
+        assert_eq!(reporter.acknowledge(lost.report_id), None, "an answer from an earlier session counts for nothing");
         let again = reporter.next_report().unwrap();
         assert_eq!(again.statuses, lost.statuses);
         assert!(again.report_id > lost.report_id);
@@ -164,7 +167,7 @@ mod tests {
                         newest.insert(key(task), sequence);
                     }
                     1 => sent = reporter.next_report().or(sent),
-                    2 => if let Some(report) = sent.take() && reporter.acknowledge(report.report_id) {
+                    2 => if let Some(report) = sent.take() && reporter.acknowledge(report.report_id).is_some() {
                         has.extend(report.statuses.iter().map(|(key, status)| (*key, status.sequence)));
                     },
                     _ => {
@@ -176,7 +179,7 @@ mod tests {
             reporter.reset();
             while let Some(report) = reporter.next_report() {
                 has.extend(report.statuses.iter().map(|(key, status)| (*key, status.sequence)));
-                prop_assert!(reporter.acknowledge(report.report_id));
+                prop_assert!(reporter.acknowledge(report.report_id).is_some());
             }
             prop_assert_eq!(has, newest);
         }

@@ -19,8 +19,8 @@ use super::held::Wanted;
 use super::next_step::{
     AfterFailure, Ending, Phase, Step, View, Want, after_failure, ending, ending_without_exit, next_step,
 };
-use super::records::{Mark, Record};
 use super::{Agent, started};
+use crate::local_store::{self, Mark, Record};
 use crate::runtime::{AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started};
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -40,7 +40,12 @@ pub(super) enum Start {
 }
 
 /// The status of an attempt at the moment the worker begins to hold it.
-pub(super) fn first_status(attempt: Attempt, start: &Start, mark: Mark, now: Timestamp) -> AttemptStatus {
+pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now: Timestamp) -> AttemptStatus {
+    if let Some(end) = record.end() {
+        // Whatever became of its instance since.
+        return end.status.clone();
+    }
+    let mark = record.mark;
     let asked_to_stop = mark == Mark::Stop;
     let mut status = AttemptStatus { state: TaskState::Preparing, ..AttemptStatus::pending(attempt, "") };
     match start {
@@ -108,12 +113,13 @@ impl Runner {
     pub(super) fn new(
         agent: Arc<Agent>,
         key: AttemptKey,
-        kind: RuntimeKind,
         orders: watch::Receiver<Wanted>,
-        mark: Mark,
+        record: &Record,
         start: &Start,
     ) -> Self {
+        let Record { kind, mark, .. } = *record;
         let phase = match start {
+            _ if record.end().is_some() => Phase::Ended,
             Start::New => Phase::New,
             // It never ran: its creation was as far as it came.
             Start::Missing if mark == Mark::Create => Phase::New,
@@ -155,7 +161,7 @@ impl Runner {
                 Step::Start => self.start().await,
                 Step::Watch => self.watch().await,
                 Step::Stop => self.stop(&wanted).await,
-                Step::ReportEnd => Ok(self.report_end()),
+                Step::ReportEnd => Ok(self.report_end().await),
                 Step::Remove => self.remove().await,
                 Step::Wait => self.wait(earlier).await,
                 Step::Done => return self.agent.forget(self.key),
@@ -178,17 +184,17 @@ impl Runner {
     fn attempt(&self, wanted: &Wanted) -> Result<AttemptSpec, Error> {
         let missing = || Error::Unsupported { what: "the manager sent no spec".to_owned() };
         let spec = wanted.spec.clone().ok_or_else(missing)?;
-        Ok(AttemptSpec { key: self.key, spec, ports: wanted.given_ports().to_vec() })
+        Ok(AttemptSpec { key: self.key, spec, ports: wanted.ports.clone() })
     }
 
     fn asked_to_stop(&self) -> bool {
         self.mark == Mark::Stop
     }
 
-    async fn record(&mut self, mark: Mark) -> Result<(), Error> {
-        let record = Record { kind: self.kind, mark, kept: self.orders.borrow().to_keep() };
-        let written = self.agent.records.write(self.key, &record).await;
-        written.map_err(|source| Error::Io { action: "record an attempt", source })
+    /// Notes how far it is, on the disk with `sync`.
+    async fn note(&mut self, mark: Mark, sync: bool) -> Result<(), Error> {
+        let written = self.agent.store.write(self.key, sync, |record| record.mark = mark).await;
+        written.map_err(|error| not_noted("note an attempt", error))
     }
 
     async fn look(&mut self) -> Result<Phase, Error> {
@@ -233,7 +239,7 @@ impl Runner {
         if !self.has_turn().await {
             return Ok(self.phase);
         }
-        self.record(self.mark).await?;
+        self.note(self.mark, false).await?;
         runtime.create(&attempt).await?;
         Ok(Phase::Created)
     }
@@ -243,7 +249,7 @@ impl Runner {
         if !self.has_turn().await {
             return Ok(self.phase);
         }
-        self.record(Mark::Start).await?;
+        self.note(Mark::Start, true).await?;
         self.mark = Mark::Start;
         let started = runtime.start(self.key).await?;
         self.observe(|status| set_started(status, &started));
@@ -278,14 +284,14 @@ impl Runner {
     async fn stop(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let runtime = self.runtime()?;
         self.mark = Mark::Stop;
-        if let Err(error) = self.record(Mark::Stop).await {
-            tracing::warn!(key = %self.key, %error, "can't record that an attempt is asked to stop");
+        if let Err(error) = self.note(Mark::Stop, true).await {
+            tracing::warn!(key = %self.key, %error, "can't note that an attempt is asked to stop");
         }
         self.observe(|status| {
             (status.state, status.ready) = (TaskState::Stopping, false);
             status.reason.clear();
         });
-        let how = wanted.to_keep().stop.unwrap_or_default();
+        let how = wanted.stop_policy();
         match runtime.stop(self.key, &how).await {
             Err(error) if error.kind() == ErrorKind::Permanent => {
                 tracing::warn!(key = %self.key, %error, "can't stop an attempt as asked; killing it");
@@ -298,14 +304,14 @@ impl Runner {
         Ok(Phase::Exited)
     }
 
-    fn report_end(&mut self) -> Phase {
+    async fn report_end(&mut self) -> Phase {
         let exit = self.exit.take();
         let ending = match &exit {
             Some(exit) => ending(exit, self.asked_to_stop()),
             None => ending_without_exit(self.phase == Phase::Exited, self.asked_to_stop()),
         };
         let now = self.agent.now();
-        self.observe(|status| set_ended(status, ending, exit.as_ref(), now));
+        self.agent.observe_end(self.key, |status| set_ended(status, ending, exit.as_ref(), now)).await;
         Phase::Ended
     }
 
@@ -313,11 +319,7 @@ impl Runner {
         if let Some(runtime) = self.agent.runtime(self.kind) {
             runtime.remove(self.key).await?;
         }
-        self.agent
-            .records
-            .remove(self.key)
-            .await
-            .map_err(|source| Error::Io { action: "remove the record of an attempt", source })?;
+        self.agent.store.remove(self.key).await.map_err(|error| not_noted("forget an attempt", error))?;
         Ok(Phase::Gone)
     }
 
@@ -351,7 +353,7 @@ impl Runner {
             AfterFailure::Fail => {
                 let ending = Ending { state: TaskState::Failed, reason: error.to_string() };
                 let now = self.agent.now();
-                self.observe(|status| set_ended(status, ending, None, now));
+                self.agent.observe_end(self.key, |status| set_ended(status, ending, None, now)).await;
                 self.phase = Phase::Ended;
             }
             AfterFailure::Retry => {
@@ -377,6 +379,10 @@ impl Runner {
     fn observe(&self, change: impl FnOnce(&mut AttemptStatus)) {
         self.agent.observe(self.key, change);
     }
+}
+
+fn not_noted(action: &'static str, error: local_store::Error) -> Error {
+    Error::Io { action, source: std::io::Error::other(error) }
 }
 
 /// Waits for other orders; for ever when nobody can give any.

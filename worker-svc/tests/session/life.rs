@@ -98,7 +98,7 @@ async fn nobody_waits_for_a_pull_that_is_not_wanted_any_more() {
 #[tokio::test]
 async fn what_is_removed_leaves_nothing() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
-    let _worker = machine.worker(&manager).await;
+    let worker = machine.worker(&manager).await;
     let (runs, ended) = (new_key(), new_key());
     let short = container(&[("run_for_ms", "1")]);
     let mut session =
@@ -107,12 +107,13 @@ async fn what_is_removed_leaves_nothing() {
     session.until(ended, TaskState::Completed).await;
     session.remove(runs).await;
     session.remove(ended).await;
-    let records = machine.data_dir().join("attempts").join(CLUSTER);
-    until("an empty node", || {
-        let left = |key: &AttemptKey| machine.engine.print(&machine.owner(), *key, "");
-        !left(&runs) && !left(&ended) && std::fs::read_dir(&records).unwrap().next().is_none()
-    })
-    .await;
+    let client = worker.client().await;
+    let forgotten = async { while !crate::worker::local_tasks(&client).await.is_empty() {} };
+    in_time("an empty node", forgotten).await;
+    let left = |key: &AttemptKey| machine.engine.print(&machine.owner(), *key, "");
+    assert!(!left(&runs) && !left(&ended));
+    worker.kill().await;
+    assert!(machine.kept().await.is_empty());
 }
 
 #[tokio::test]

@@ -157,6 +157,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// The status with which an attempt was registered.
+    pub(crate) fn registered(&self, key: AttemptKey) -> AttemptStatus {
+        let of = |report: &&v1::AttemptReport| report.task_id == key.task_id.to_string();
+        let report = self.register.attempts.iter().find(of).unwrap().clone();
+        attempt_report_from_proto(report, "report", &mut Violations::new()).unwrap().1
+    }
+
     pub(crate) async fn send(&self, message: Response) {
         self.responses.send(Ok(v1::SessionResponse { message: Some(message) })).await.unwrap();
     }

@@ -8,8 +8,8 @@ use davit_core::task::PortBinding;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::{convert, v1};
 use tonic::Status;
-use worker_svc::runtime::RuntimeKind;
 use worker_svc::runtime::fake::Step;
+use worker_svc::runtime::{InstanceState, RuntimeKind};
 
 use crate::manager::Manager;
 use crate::worker::{Machine, container, new_key, process};
@@ -73,6 +73,7 @@ async fn a_killed_worker_finds_its_attempts_and_disturbs_none() {
         session.until(key, TaskState::Running).await;
     }
     let before = session.until(runs, TaskState::Running).await;
+    worker.until_all_acknowledged(&mut session).await;
     worker.kill().await;
     drop(session);
     machine.engine.end(&machine.owner(), ends, 0);
@@ -86,10 +87,9 @@ async fn a_killed_worker_finds_its_attempts_and_disturbs_none() {
     assert_eq!(states, [v1::TaskState::Running, v1::TaskState::Running, v1::TaskState::Completed]);
     session.assign(true, false, &[(runs, Running, &spec)], &[]).await;
     session.assign(true, true, &[], &[]).await;
-    let after = session.until(runs, TaskState::Running).await;
-    assert!(after.sequence > before.sequence);
-    assert_eq!((after.started_at, after.ports), (before.started_at, before.ports));
-    session.until(ends, TaskState::Completed).await;
+    assert!(session.until(ends, TaskState::Completed).await.sequence > before.sequence);
+    assert_eq!(session.registered(runs), before);
+    assert!(session.statuses.iter().all(|(key, _)| *key != runs), "the manager has it: {:?}", session.statuses);
     until("the end of what is not assigned", || machine.engine.running(&machine.owner()) == [runs]).await;
     let disturbed = machine.engine.calls().into_iter().skip(calls).any(|call| {
         call.key == Some(runs) && matches!(call.step, Step::Create | Step::Start | Step::Stop | Step::Remove)
@@ -113,6 +113,47 @@ async fn what_ran_and_is_gone_fails_and_is_not_run_again() {
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
     assert!(session.until(key, TaskState::Failed).await.reason.contains("gone"));
     assert!(!machine.engine.calls().iter().any(|call| call.step == Step::Start));
+}
+
+#[tokio::test]
+async fn an_end_that_was_seen_is_told_also_when_the_engine_has_forgotten_it() {
+    let (mut manager, mut machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[("run_for_ms", "1"), ("exit_code", "7")]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.acknowledges = false;
+    session.until(key, TaskState::Preparing).await;
+    until("its end", || matches!(machine.engine.state(&machine.owner(), key), Some(InstanceState::Exited(_)))).await;
+    let client = worker.client().await;
+    let noted = async {
+        let told = |tasks: Vec<v1::LocalTask>| tasks[0].status.clone().unwrap().state() == v1::TaskState::Failed;
+        while !told(crate::worker::local_tasks(&client).await) {}
+    };
+    crate::in_time("its end to be noted", noted).await;
+    worker.kill().await;
+    drop(session);
+    machine.engine = worker_svc::runtime::FakeEngine::new(std::sync::Arc::new(davit_svc_kit::clock::SystemClock));
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    assert_eq!(session.until(key, TaskState::Failed).await.exit_code, Some(7));
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_set_aside_and_what_runs_is_taken_up() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.kill().await;
+    drop(session);
+    let store = machine.data_dir().join("store").join(CLUSTER);
+    std::fs::write(store.join("version"), "nonsense").unwrap();
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    assert!(store.with_file_name(format!("{CLUSTER}.damaged-1")).exists());
+    assert_eq!(machine.engine.running(&machine.owner()), [key]);
 }
 
 #[tokio::test]
@@ -266,7 +307,7 @@ async fn ports_that_were_given_are_published_also_after_a_restart() {
     let _worker = machine.worker(&manager).await;
     // It has them in its records and needs not be told again.
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec), (lost, Running, &spec)]).await;
-    assert_eq!(session.until(key, TaskState::Running).await.ports, [given]);
+    assert_eq!(session.registered(key).ports, [given]);
     assert_eq!(session.until(lost, TaskState::Running).await.ports, [other]);
 }
 

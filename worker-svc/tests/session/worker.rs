@@ -1,11 +1,13 @@
 //! A real worker over a fake engine.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, NodeId, TaskId};
 use davit_core::spec::{ContainerSpec, Port, PortProtocol, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_proto::v1;
 use davit_proto::v1::worker_service_client::WorkerServiceClient;
 use davit_svc_kit::client;
 use davit_svc_kit::clock::SystemClock;
@@ -17,11 +19,12 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use worker_svc::identity::DataDir;
+use worker_svc::local_store::{FjallBackend, LocalStore, Record};
 use worker_svc::runtime::{FakeEngine, Owner, Runtime, RuntimeKind};
 use worker_svc::{Config, RuntimeFactory};
 
 use super::{CLUSTER, in_time};
-use crate::manager::Manager;
+use crate::manager::{Manager, Session};
 
 /// A machine: an engine and a disk, which outlive the worker.
 pub(crate) struct Machine {
@@ -47,6 +50,12 @@ impl Machine {
 
     pub(crate) fn config(&self, manager: &Manager) -> Config {
         Config::new(manager.address.to_string(), "node-1", self.disk.path())
+    }
+
+    /// What its worker, which does not run now, would find in its store.
+    pub(crate) async fn kept(&self) -> BTreeMap<AttemptKey, Record> {
+        let store = FjallBackend::new(self.data_dir().join("store").join(CLUSTER));
+        LocalStore::open(Box::new(store)).await.unwrap().records()
     }
 
     pub(crate) fn factory(&self) -> RuntimeFactory {
@@ -92,6 +101,17 @@ impl Worker {
         in_time("its data directory", free).await;
     }
 
+    /// Waits until it has taken in that the manager has all that it reported.
+    pub(crate) async fn until_all_acknowledged(&self, session: &mut Session) {
+        let client = self.client().await;
+        let reads = async {
+            while !local_tasks(&client).await.iter().all(|task| task.acknowledged) {
+                session.next().await;
+            }
+        };
+        in_time("its acknowledgements", reads).await;
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(self) -> Result<(), String> {
         in_time("the worker's end", self.run).await.unwrap()
@@ -100,6 +120,12 @@ impl Worker {
     pub(crate) async fn client(&self) -> WorkerServiceClient<Channel> {
         WorkerServiceClient::new(client::endpoint(&self.address).unwrap().connect().await.unwrap())
     }
+}
+
+/// What a worker says that it holds.
+pub(crate) async fn local_tasks(client: &WorkerServiceClient<Channel>) -> Vec<v1::LocalTask> {
+    let listed = client.clone().list_local_tasks(v1::ListLocalTasksRequest::default()).await.unwrap();
+    listed.into_inner().tasks
 }
 
 pub(crate) fn new_task() -> TaskId {

@@ -109,6 +109,12 @@ impl FakeEngine {
         self.instances(owner).into_iter().filter(running).map(|instance| instance.key).collect()
     }
 
+    /// Where an attempt is in its life; `None`: there is none.
+    #[must_use]
+    pub fn state(&self, owner: &Owner, key: AttemptKey) -> Option<InstanceState> {
+        self.find(owner, key).map(|instance| instance.state())
+    }
+
     /// Ends a running attempt now, as if it had ended by itself. False if it does not run.
     pub fn end(&self, owner: &Owner, key: AttemptKey, exit_code: i32) -> bool {
         self.find(owner, key).is_some_and(|instance| instance.end(exit_code, false, self.now()))

@@ -1,0 +1,216 @@
+//! The store on disk: an LSM tree with a journal (fjall), tuned for some hundred small records rather than for speed.
+//!
+//! One keyspace holds everything, since each one costs memory. A store that is damaged must not stop a node for ever: it is
+//! set aside under another name, told loudly, and an empty one takes its place; the engines' own lists are what is left then.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::{Backend, Change, Entry, Error};
+
+/// The format of the records that this worker writes.
+const FORMAT: u32 = 1;
+const FORMAT_KEY: &[u8] = b"!format";
+const KEYSPACE: &str = "worker";
+/// Of blocks that were read. Everything is read once, at the start.
+const CACHE_BYTES: u64 = 64 << 10;
+/// Beyond it the records in memory go to a file of their own.
+const MEMTABLE_BYTES: u64 = 512 << 10;
+/// The least that is allowed.
+const JOURNAL_BYTES: u64 = 64 << 20;
+/// Likewise.
+const CACHED_FILES: usize = 10;
+
+/// A store in a directory.
+pub struct FjallBackend {
+    path: PathBuf,
+    /// `None` after a failed write: what is on the disk can only be known by opening it anew.
+    open: Option<Open>,
+}
+
+struct Open {
+    entries: Keyspace,
+    database: Database,
+}
+
+impl std::fmt::Debug for FjallBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FjallBackend").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl FjallBackend {
+    /// The store in this directory, which need not be there. Opens it at the first use.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, open: None }
+    }
+
+    fn open(&mut self) -> Result<&Open, Error> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => open(&self.path)?,
+        };
+        Ok(self.open.insert(open))
+    }
+
+    fn read(&mut self) -> Result<Vec<Entry>, Error> {
+        let path = self.path.clone();
+        let open = self.open()?;
+        let mut entries = Vec::new();
+        for entry in open.entries.iter() {
+            let (key, value) = entry.into_inner().map_err(|error| judge(&path, &error))?;
+            if &*key != FORMAT_KEY {
+                entries.push((key.to_vec(), value.to_vec()));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+impl Backend for FjallBackend {
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    fn load(&mut self) -> Result<Vec<Entry>, Error> {
+        match self.read() {
+            Err(Error::Damaged { path, problem }) => {
+                self.open = None;
+                let aside = set_aside(&path).map_err(|error| unusable(&path, &error))?;
+                tracing::error!(
+                    path = %path.display(), kept_as = %aside.display(), problem,
+                    "the worker's store is damaged and was set aside; what runs here is taken up as the engines tell it"
+                );
+                metrics::counter!("davit_worker_stores_set_aside_total").increment(1);
+                self.read()
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn write(&mut self, changes: Vec<Change>, sync: bool) -> Result<(), Error> {
+        let path = self.path.clone();
+        let open = self.open()?;
+        let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
+        let written = if changes.is_empty() {
+            open.database.persist(mode)
+        } else {
+            let mut batch = open.database.batch().durability(Some(mode));
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(&open.entries, key, value),
+                    None => batch.remove(&open.entries, key),
+                }
+            }
+            batch.commit()
+        };
+        written.map_err(|error| {
+            self.open = None;
+            Error::Unusable { path, problem: words(&error) }
+        })
+    }
+}
+
+fn open(path: &Path) -> Result<Open, Error> {
+    let made = || {
+        // Specs may hold secrets in their environment.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        path.parent().map_or(Ok(()), sync_directory)
+    };
+    made().map_err(|error| unusable(path, &error))?;
+    // It panics at some kinds of damage.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .max_cached_files(Some(CACHED_FILES))
+            .worker_threads(1)
+            .open()
+    }));
+    let database = match opened {
+        Err(_) => return Err(damaged(path, "the engine broke while it read it")),
+        Ok(Err(fjall::Error::Locked)) => return Err(Error::Locked { path: path.to_owned() }),
+        Ok(Err(error)) => return Err(judge(path, &error)),
+        Ok(Ok(database)) => database,
+    };
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+    let entries = database.keyspace(KEYSPACE, options).map_err(|error| judge(path, &error))?;
+    match entries.get(FORMAT_KEY).map_err(|error| judge(path, &error))? {
+        Some(bytes) => match bytes.as_ref().try_into().map(u32::from_be_bytes) {
+            Ok(FORMAT) => {}
+            Ok(found) if found > FORMAT => {
+                return Err(Error::Newer { path: path.to_owned(), found, known: FORMAT });
+            }
+            _ => return Err(damaged(path, "its format is none that ever was")),
+        },
+        None if entries.is_empty().map_err(|error| judge(path, &error))? => {
+            let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&entries, FORMAT_KEY, FORMAT.to_be_bytes());
+            batch.commit().map_err(|error| judge(path, &error))?;
+        }
+        None => return Err(damaged(path, "it has entries and no format")),
+    }
+    Ok(Open { entries, database })
+}
+
+/// Gives a damaged store another name, so that a person can look at it.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut number = 1;
+    loop {
+        let aside = path.with_file_name(format!("{name}.damaged-{number}"));
+        if !aside.try_exists()? {
+            fs::rename(path, &aside)?;
+            aside.parent().map_or(Ok(()), sync_directory)?;
+            return Ok(aside);
+        }
+        number += 1;
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Whether an error of the engine is about the machine, or about what is on the disk.
+fn judge(path: &Path, error: &fjall::Error) -> Error {
+    match error {
+        fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) if !is_damage(io.kind()) => {
+            unusable(path, io)
+        }
+        _ => damaged(path, &words(error)),
+    }
+}
+
+/// A file that is missing, cut or holds nonsense. All else (no permission, no space, too many open files) may pass.
+fn is_damage(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidData
+            | ErrorKind::InvalidInput
+            | ErrorKind::UnexpectedEof
+    )
+}
+
+fn words(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => io.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn damaged(path: &Path, problem: &str) -> Error {
+    Error::Damaged { path: path.to_owned(), problem: problem.to_owned() }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Error {
+    Error::Unusable { path: path.to_owned(), problem: error.to_string() }
+}

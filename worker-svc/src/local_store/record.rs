@@ -1,0 +1,172 @@
+//! What is kept of one attempt, and its bytes.
+
+use davit_core::id::{Attempt, AttemptKey, TaskId};
+use davit_core::placement::RuntimeKind;
+use davit_core::task::AttemptStatus;
+use davit_core::validate::Violations;
+use davit_proto::convert::{
+    Assignment, assignment_from_proto, assignment_to_proto, attempt_report_from_proto, attempt_report_to_proto,
+};
+use davit_proto::v1;
+use prost::Message as _;
+use prost::bytes::Bytes;
+use uuid::Uuid;
+
+/// Keys of attempts begin with this.
+const ATTEMPT_PREFIX: u8 = b'a';
+
+/// How far an attempt was when its record was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// Its instance was about to be created.
+    Create,
+    /// It was about to be started: it may have run.
+    Start,
+    /// It was asked to stop.
+    Stop,
+}
+
+/// A status, and whether the manager has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// What was seen.
+    pub status: AttemptStatus,
+    /// Whether the manager has it durably.
+    pub acknowledged: bool,
+}
+
+/// What is kept of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// What runs it.
+    pub kind: RuntimeKind,
+    /// How far it was.
+    pub mark: Mark,
+    /// What the manager sent, as bytes. Empty: nothing yet, the attempt was found in its runtime.
+    pub assignment: Bytes,
+    /// Its end, or what the manager acknowledged last, whichever is newer.
+    pub known: Option<Known>,
+}
+
+/// The bytes of a [`Record`]. Numbers of fields are never used for another thing; a field that older workers must not
+/// overlook needs a new format of the store.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Stored {
+    /// 1: docker, 2: process.
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    /// 1: create, 2: start, 3: stop.
+    #[prost(uint32, tag = "2")]
+    mark: u32,
+    /// `davit.v1.Assignment`
+    #[prost(bytes = "bytes", tag = "3")]
+    assignment: Bytes,
+    #[prost(message, optional, tag = "4")]
+    status: Option<v1::AttemptReport>,
+    #[prost(bool, tag = "5")]
+    acknowledged: bool,
+}
+
+impl Record {
+    /// Of an attempt that was found, and of which nothing else is known.
+    #[must_use]
+    pub fn found(kind: RuntimeKind) -> Self {
+        Self { kind, mark: Mark::Create, assignment: Bytes::new(), known: None }
+    }
+
+    /// Of an attempt that is assigned.
+    #[must_use]
+    pub fn assigned(assignment: &Assignment) -> Self {
+        let kind = assignment.spec.runtime.kind();
+        Self { assignment: encode(assignment), ..Self::found(kind) }
+    }
+
+    /// Takes down what the manager sent of an attempt that was found.
+    pub fn set_assignment(&mut self, assignment: &Assignment) {
+        self.assignment = encode(assignment);
+    }
+
+    /// What the manager sent; `None` if it sent nothing, or what can't be understood any more.
+    #[must_use]
+    pub fn assignment(&self) -> Option<Assignment> {
+        let message = v1::Assignment::decode(self.assignment.clone()).ok()?;
+        assignment_from_proto(message, "assignment", &mut Violations::new())
+    }
+
+    /// Takes down a status, unless a newer one is known.
+    pub fn set_known(&mut self, status: &AttemptStatus, acknowledged: bool) {
+        if self.known.as_ref().is_none_or(|known| known.status.sequence <= status.sequence) {
+            self.known = Some(Known { status: status.clone(), acknowledged });
+        }
+    }
+
+    /// The status of its end, if it has ended.
+    #[must_use]
+    pub fn end(&self) -> Option<&Known> {
+        self.known.as_ref().filter(|known| known.status.state.is_terminal())
+    }
+
+    pub(super) fn to_bytes(&self, key: AttemptKey) -> Vec<u8> {
+        let kind = match self.kind {
+            RuntimeKind::Docker => 1,
+            RuntimeKind::Process => 2,
+        };
+        let mark = match self.mark {
+            Mark::Create => 1,
+            Mark::Start => 2,
+            Mark::Stop => 3,
+        };
+        Stored {
+            kind,
+            mark,
+            assignment: self.assignment.clone(),
+            status: self.known.as_ref().map(|known| attempt_report_to_proto(key.task_id, &known.status)),
+            acknowledged: self.known.as_ref().is_some_and(|known| known.acknowledged),
+        }
+        .encode_to_vec()
+    }
+
+    /// `None`: these are no bytes of a record.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let stored = Stored::decode(bytes).ok()?;
+        let kind = match stored.kind {
+            1 => RuntimeKind::Docker,
+            2 => RuntimeKind::Process,
+            _ => return None,
+        };
+        let mark = match stored.mark {
+            1 => Mark::Create,
+            2 => Mark::Start,
+            3 => Mark::Stop,
+            _ => return None,
+        };
+        let known = match stored.status {
+            None => None,
+            Some(report) => {
+                let (_, status) = attempt_report_from_proto(report, "status", &mut Violations::new())?;
+                Some(Known { status, acknowledged: stored.acknowledged })
+            }
+        };
+        Some(Self { kind, mark, assignment: stored.assignment, known })
+    }
+}
+
+fn encode(assignment: &Assignment) -> Bytes {
+    let Assignment { key, revision, desired_state, spec, ports } = assignment;
+    assignment_to_proto(*key, *revision, *desired_state, spec, ports).encode_to_vec().into()
+}
+
+/// Ordered as the attempts are.
+pub(super) fn key_bytes(key: AttemptKey) -> Vec<u8> {
+    let mut bytes = vec![ATTEMPT_PREFIX];
+    bytes.extend_from_slice(key.task_id.0.as_bytes());
+    bytes.extend_from_slice(&key.attempt.0.to_be_bytes());
+    bytes
+}
+
+/// `None`: another kind of entry.
+pub(super) fn key_from_bytes(bytes: &[u8]) -> Option<AttemptKey> {
+    let (task_id, attempt) = bytes.strip_prefix(&[ATTEMPT_PREFIX])?.split_at_checked(16)?;
+    let task_id = TaskId(Uuid::from_slice(task_id).ok()?);
+    Some(AttemptKey { task_id, attempt: Attempt(u32::from_be_bytes(attempt.try_into().ok()?)) })
+}
