@@ -36,6 +36,14 @@ pub struct Settings {
     /// How often workers send heartbeats; a node is down after three are missing [default: 1s]
     #[arg(long, env = "DAVIT_HEARTBEAT_PERIOD", value_name = "DURATION")]
     pub heartbeat_period: Option<HumanDuration>,
+    /// How long a node that is cut off may go on running tasks that must never run twice (on_node_loss stop_and_replace);
+    /// then it stops them, and a little later they are placed elsewhere [default: 10s]
+    #[arg(long, env = "DAVIT_LEASE_DURATION", value_name = "DURATION")]
+    pub lease_duration: Option<HumanDuration>,
+    /// How long workers get to come back after a start of the manager, before their nodes are called down and anything is
+    /// placed anew [default: 10s]
+    #[arg(long, env = "DAVIT_RESTART_GRACE", value_name = "DURATION")]
+    pub restart_grace: Option<HumanDuration>,
     /// How many events are kept for watchers that resume [default: 100000]
     #[arg(long, env = "DAVIT_KEPT_EVENTS", value_name = "COUNT")]
     pub kept_events: Option<usize>,
@@ -63,6 +71,8 @@ impl Merge for Settings {
             cluster: self.cluster.or(file.cluster),
             algorithm: self.algorithm.or(file.algorithm),
             heartbeat_period: self.heartbeat_period.or(file.heartbeat_period),
+            lease_duration: self.lease_duration.or(file.lease_duration),
+            restart_grace: self.restart_grace.or(file.restart_grace),
             kept_events: self.kept_events.or(file.kept_events),
             kept_finished_tasks: self.kept_finished_tasks.or(file.kept_finished_tasks),
             finished_task_retention: self.finished_task_retention.or(file.finished_task_retention),
@@ -87,6 +97,10 @@ pub struct Config {
     pub algorithm: String,
     /// How often workers send heartbeats.
     pub heartbeat_period: Duration,
+    /// How long a node's lease lasts from the last heartbeat that was acknowledged.
+    pub lease_duration: Duration,
+    /// How long workers get to come back after a start of the manager.
+    pub restart_grace: Duration,
     /// How many events are kept.
     pub kept_events: usize,
     /// How many ended tasks are kept.
@@ -115,6 +129,8 @@ impl Config {
             cluster: settings.cluster.unwrap_or(defaults.cluster),
             algorithm: settings.algorithm.unwrap_or(defaults.algorithm),
             heartbeat_period: settings.heartbeat_period.map_or(defaults.heartbeat_period, |period| period.0),
+            lease_duration: settings.lease_duration.map_or(defaults.lease_duration, |lease| lease.0),
+            restart_grace: settings.restart_grace.map_or(defaults.restart_grace, |grace| grace.0),
             kept_events: settings.kept_events.unwrap_or(defaults.kept_events),
             kept_finished_tasks: settings.kept_finished_tasks.unwrap_or(defaults.kept_finished_tasks),
             finished_task_retention: settings
@@ -145,6 +161,17 @@ impl Config {
             let value = HumanDuration(self.heartbeat_period).to_string();
             return Err(ConfigError::invalid("heartbeat-period", &value, "use 100ms to 1m"));
         }
+        // A lease that is not renewed by an ordinary heartbeat in time would stop tasks of nodes that are well.
+        let shortest = self.heartbeat_period * 3;
+        if self.lease_duration < shortest || self.lease_duration > Duration::from_secs(3600) {
+            let value = HumanDuration(self.lease_duration).to_string();
+            let allowed = format!("use {} (three heartbeat periods) to 1h", HumanDuration(shortest));
+            return Err(ConfigError::invalid("lease-duration", &value, allowed));
+        }
+        if self.restart_grace > Duration::from_secs(600) {
+            let value = HumanDuration(self.restart_grace).to_string();
+            return Err(ConfigError::invalid("restart-grace", &value, "use at most 10m"));
+        }
         if self.kept_events == 0 {
             return Err(ConfigError::invalid("kept-events", "0", "at least one event must be kept"));
         }
@@ -172,6 +199,8 @@ impl Default for Config {
             cluster: "davit".to_owned(),
             algorithm: "spread".to_owned(),
             heartbeat_period: Duration::from_secs(1),
+            lease_duration: Duration::from_secs(10),
+            restart_grace: Duration::from_secs(10),
             kept_events: crate::state::DEFAULT_KEPT_EVENTS,
             kept_finished_tasks: 100_000,
             finished_task_retention: Duration::from_secs(24 * 60 * 60),
@@ -206,6 +235,8 @@ mod tests {
             ("cluster", Settings { cluster: Some("no spaces".to_owned()), ..base() }),
             ("algorithm", Settings { algorithm: Some(String::new()), ..base() }),
             ("heartbeat-period", Settings { heartbeat_period: Some(HumanDuration(Duration::ZERO)), ..base() }),
+            ("lease-duration", Settings { lease_duration: Some(HumanDuration(Duration::from_secs(2))), ..base() }),
+            ("restart-grace", Settings { restart_grace: Some(HumanDuration(Duration::from_secs(601))), ..base() }),
             ("kept-events", Settings { kept_events: Some(0), ..base() }),
             ("scheduler", Settings { scheduler: Some("::::".to_owned()), ..base() }),
             ("scheduler", Settings { scheduler: Some("http://127.0.0.1:7410, ::::".to_owned()), ..base() }),

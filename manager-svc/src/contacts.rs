@@ -26,6 +26,8 @@ struct Entry {
     session: Option<Arc<Outbox>>,
     said_goodbye: bool,
     last_heard: Instant,
+    /// A node that this manager has not heard since it started is not called DOWN before this.
+    grace_until: Instant,
     stats: Option<NodeStats>,
     /// Grows with every measurement of any node, so that watchers find what is new.
     measurement: u64,
@@ -47,12 +49,15 @@ impl Contacts {
         entry.last_heard = Instant::now();
     }
 
-    /// Something was heard on a session.
-    pub fn heard(&self, node_id: NodeId, session_id: SessionId) {
-        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
-            && entry.is_of(session_id)
-        {
-            entry.last_heard = Instant::now();
+    /// Something was heard on a session. False when it is not the node's newest one: then it counts for nothing, and must not
+    /// be acknowledged.
+    pub fn heard(&self, node_id: NodeId, session_id: SessionId) -> bool {
+        match self.nodes.lock().get_mut(&node_id) {
+            Some(entry) if entry.is_of(session_id) => {
+                entry.last_heard = Instant::now();
+                true
+            }
+            _ => false,
         }
     }
 
@@ -87,9 +92,11 @@ impl Contacts {
         }
     }
 
-    /// A node of the durable state that has not been heard since this manager started: it has from now on to be heard.
-    pub fn expect(&self, node_id: NodeId) {
-        self.nodes.lock().entry(node_id).or_insert_with(Entry::new);
+    /// A node of the durable state that has not been heard since this manager started: it has from now on to be heard, and is
+    /// not called DOWN before the grace has passed.
+    pub fn expect(&self, node_id: NodeId, grace: Duration) {
+        let expected = || Entry { grace_until: Instant::now() + grace, ..Entry::new() };
+        self.nodes.lock().entry(node_id).or_insert_with(expected);
     }
 
     /// Forgets nodes that are gone.
@@ -101,6 +108,7 @@ impl Contacts {
     pub fn forgive(&self, pause: Duration) {
         for entry in self.nodes.lock().values_mut() {
             entry.last_heard += pause;
+            entry.grace_until += pause;
         }
     }
 
@@ -111,7 +119,14 @@ impl Contacts {
             connected: entry.session.is_some(),
             said_goodbye: entry.said_goodbye,
             silent_for: entry.last_heard.elapsed(),
+            grace_left: entry.grace_until.saturating_duration_since(Instant::now()),
         })
+    }
+
+    /// How long ago each node was heard last, or this manager began to expect it.
+    #[must_use]
+    pub fn silences(&self) -> BTreeMap<NodeId, Duration> {
+        self.nodes.lock().iter().map(|(node_id, entry)| (*node_id, entry.last_heard.elapsed())).collect()
     }
 
     /// The open session of a node.
@@ -154,7 +169,8 @@ impl Default for Contacts {
 
 impl Entry {
     fn new() -> Self {
-        Self { session: None, said_goodbye: false, last_heard: Instant::now(), stats: None, measurement: 0 }
+        let now = Instant::now();
+        Self { session: None, said_goodbye: false, last_heard: now, grace_until: now, stats: None, measurement: 0 }
     }
 
     fn is_of(&self, session_id: SessionId) -> bool {

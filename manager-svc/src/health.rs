@@ -11,7 +11,7 @@ use davit_svc_kit::shutdown::Shutdown;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::commands;
+use crate::commands::{self, Leases};
 use crate::contacts::Contacts;
 use crate::dispatch::Outbox;
 use crate::metrics;
@@ -33,6 +33,10 @@ pub struct Settings {
     pub kept_finished_tasks: usize,
     /// How long ended tasks are kept.
     pub finished_task_retention: Duration,
+    /// How long a lease of a node lasts from the last heartbeat that was acknowledged.
+    pub lease_duration: Duration,
+    /// How long workers get to register anew after the manager's start, before their nodes are called DOWN.
+    pub restart_grace: Duration,
 }
 
 /// Runs until shutdown.
@@ -51,15 +55,16 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
         last_look = Instant::now();
         let state = writer.state();
         metrics::cluster(&state);
-        if verdicts(&state, &contacts, settings.heartbeat_period).is_empty() && !has_work(&state) {
+        if verdicts(&state, &contacts, settings).is_empty() && !has_work(&state) {
             continue;
         }
         // Judged once more in the writer's turn: a node that registers meanwhile must not be called down.
         let contacts = contacts.clone();
         let outcome = writer
             .write_with_effects(move |draft, effects| {
-                let verdicts = verdicts(draft.state(), &contacts, settings.heartbeat_period);
-                look(draft, &verdicts, settings);
+                let verdicts = verdicts(draft.state(), &contacts, settings);
+                let leases = Leases { duration: settings.lease_duration, silences: contacts.silences() };
+                look(draft, &verdicts, &leases, settings);
                 for session in sessions_of_down_nodes(&verdicts, &contacts) {
                     effects.push(Box::new(move |_, _| session.close("the node is down: register anew")));
                 }
@@ -72,16 +77,16 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
     }
 }
 
-fn verdicts(state: &ClusterState, contacts: &Contacts, period: Duration) -> Vec<(NodeId, Verdict)> {
+fn verdicts(state: &ClusterState, contacts: &Contacts, settings: Settings) -> Vec<(NodeId, Verdict)> {
     contacts.retain(|node_id| state.node(node_id).is_some());
     state
         .nodes()
         .filter_map(|node| {
             let Some(contact) = contacts.contact(node.node_id) else {
-                contacts.expect(node.node_id);
+                contacts.expect(node.node_id, settings.restart_grace);
                 return None;
             };
-            judge(node.state, contact, period).map(|verdict| (node.node_id, verdict))
+            judge(node.state, contact, settings.heartbeat_period).map(|verdict| (node.node_id, verdict))
         })
         .collect()
 }
@@ -93,11 +98,11 @@ fn sessions_of_down_nodes(verdicts: &[(NodeId, Verdict)], contacts: &Contacts) -
     down.filter_map(|(node_id, _)| contacts.session(*node_id)).collect()
 }
 
-fn look(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], settings: Settings) {
+fn look(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, settings: Settings) {
     for (node_id, verdict) in verdicts {
         commands::set_node_state(draft, *node_id, verdict.state, &verdict.reason);
     }
-    commands::lose_tasks_of_down_nodes(draft);
+    commands::lose_tasks_of_down_nodes(draft, leases);
     commands::remove_finished(
         draft,
         settings.kept_finished_tasks,

@@ -13,6 +13,7 @@ pub mod logs;
 mod metrics;
 pub mod placer;
 pub mod reconcile;
+mod settling;
 mod stable_hash;
 pub mod state;
 pub mod store;
@@ -91,7 +92,7 @@ pub async fn run(
     let status = watch::Sender::new(SchedulerStatus {
         address: config.scheduler.first().cloned().unwrap_or_default(),
         connected: false,
-        reason: "not dialled yet".to_owned(),
+        reason: "not dialled yet: workers register anew first".to_owned(),
         algorithms: placer::Algorithms::new([], &config.algorithm),
     });
     let api = Api {
@@ -102,6 +103,7 @@ pub async fn run(
         cluster: ClusterFacts {
             name: config.cluster.clone(),
             heartbeat_period: config.heartbeat_period,
+            lease_duration: config.lease_duration,
             scheduler: status.subscribe(),
         },
         scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),
@@ -109,6 +111,8 @@ pub async fn run(
     };
     let health_settings = health::Settings {
         heartbeat_period: config.heartbeat_period,
+        lease_duration: config.lease_duration,
+        restart_grace: config.restart_grace,
         kept_finished_tasks: config.kept_finished_tasks,
         finished_task_retention: config.finished_task_retention,
     };
@@ -124,8 +128,14 @@ pub async fn run(
     });
     let addresses = config.scheduler.clone();
     let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), world, status, addresses };
-    let placer_task = tokio::spawn(placer.run(shutdown.clone()));
-    let claims_task = tokio::spawn(placer::keep_claims(handle.clone(), shutdown.clone()));
+    let placer_task = tokio::spawn({
+        let (handle, contacts, shutdown) = (handle.clone(), contacts.clone(), shutdown.clone());
+        let grace = config.restart_grace;
+        async move {
+            settling::settled(&handle, &contacts, grace, &shutdown).await;
+            tokio::join!(placer.run(shutdown.clone()), placer::keep_claims(handle, shutdown));
+        }
+    });
     let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));
     let server: GrpcServer = grpc::server(&api, readiness.clone());
     let api = async {
@@ -141,9 +151,7 @@ pub async fn run(
     };
     let (served, side_served) = tokio::join!(api, side_port);
     writer_shutdown.trigger();
-    for (part, task) in
-        [("writer", writer_task), ("placer", placer_task), ("claims", claims_task), ("health", health_task)]
-    {
+    for (part, task) in [("writer", writer_task), ("placer", placer_task), ("health", health_task)] {
         task.await.map_err(|source| Error::Part { part, source })?;
     }
     served?;

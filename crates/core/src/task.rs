@@ -74,6 +74,8 @@ pub struct AttemptStatus {
     pub started_at: Option<Timestamp>,
     /// When it ended, by the node's clock; for LOST by the manager's.
     pub finished_at: Option<Timestamp>,
+    /// How often its worker restarted it within this attempt, because it ended while the manager was out of reach.
+    pub local_restarts: u32,
 }
 
 impl AttemptStatus {
@@ -93,6 +95,7 @@ impl AttemptStatus {
             pull: None,
             started_at: None,
             finished_at: None,
+            local_restarts: 0,
         }
     }
 

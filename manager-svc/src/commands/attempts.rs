@@ -126,15 +126,20 @@ pub(super) fn begin_attempt(
         (None, None) => WAITING_FOR_SCHEDULER.to_owned(),
     };
     let ended = std::mem::replace(&mut next.status, AttemptStatus::pending(attempt, reason));
-    next.past_attempts.push_back(ended);
-    while next.past_attempts.len() > KEPT_ATTEMPTS {
-        next.past_attempts.pop_front();
-    }
+    remember_attempt(&mut next, ended);
     next.next_attempt_at = at;
     next.given_ports = Vec::new();
     // A wait tells of both attempts by itself.
     let message = if at.is_some() { why.to_owned() } else { format!("attempt {attempt}: {why}") };
     draft.put_task(next, EventType::TaskStateChanged, message)
+}
+
+/// Notes an ended attempt as the last of a task's past ones.
+pub(super) fn remember_attempt(task: &mut Task, ended: AttemptStatus) {
+    task.past_attempts.push_back(ended);
+    while task.past_attempts.len() > KEPT_ATTEMPTS {
+        task.past_attempts.pop_front();
+    }
 }
 
 fn ran_for(status: &AttemptStatus) -> Duration {

@@ -88,6 +88,19 @@ pub enum Error {
         /// Whose it is.
         holder: NodeId,
     },
+    /// A node that is DOWN has this name, and may still run tasks that must never run twice.
+    #[error(
+        "node {holder} of the name `{name}` is down, but may still run {tasks} tasks that must never run twice; this worker can \
+         take over the name when their lease has ended"
+    )]
+    NodeNameIsLeased {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        holder: NodeId,
+        /// How many such tasks.
+        tasks: usize,
+    },
     /// The node changed since the caller looked.
     #[error("node `{node}` has changed: its etag is {actual} now, not {expected}; look again and decide anew")]
     NodeHasChanged {
@@ -119,7 +132,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::TaskNotFound { .. } | Self::NodeNotFound { .. } => Kind::NotFound,
-            Self::RequestIdReused { .. } | Self::NodeNameInUse { .. } => Kind::AlreadyExists,
+            Self::RequestIdReused { .. } | Self::NodeNameInUse { .. } | Self::NodeNameIsLeased { .. } => {
+                Kind::AlreadyExists
+            }
             Self::TaskHasEnded { .. }
             | Self::TaskHasNotEnded { .. }
             | Self::TaskIsBeingDeleted { .. }
@@ -145,6 +160,7 @@ impl Error {
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
             Self::NodeNotFound { .. } => "NODE_NOT_FOUND",
             Self::NodeNameInUse { .. } => "NODE_NAME_IN_USE",
+            Self::NodeNameIsLeased { .. } => "NODE_NAME_IS_LEASED",
             Self::NodeHasChanged { .. } => "NODE_HAS_CHANGED",
         }
     }

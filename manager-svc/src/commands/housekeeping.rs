@@ -1,8 +1,10 @@
 //! What has to be done because time passed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::id::NodeId;
 use davit_core::node::{Node, NodeState};
 use davit_core::spec::OnNodeLoss;
 use davit_core::task::{DesiredState, Task};
@@ -11,14 +13,35 @@ use jiff::Timestamp;
 use super::reports::lose_attempts;
 use crate::state::{ClusterState, Draft};
 
+/// For how long a node may be the slower clock of the two, and its engine busy with killing, after a lease and the stop grace
+/// have passed.
+const LEASE_MARGIN: Duration = Duration::from_secs(3);
+
+/// What is known of the leases that nodes hold.
+#[derive(Debug, Clone, Default)]
+pub struct Leases {
+    /// How long a lease lasts from the last heartbeat that was acknowledged.
+    pub duration: Duration,
+    /// How long ago a node was heard last, by a clock that never jumps. A node that is not in here may hold a lease.
+    pub silences: BTreeMap<NodeId, Duration>,
+}
+
+impl Leases {
+    /// Whether the task's attempt must have stopped on this node by now: its lease, its own stop grace and a margin are over.
+    fn has_ended(&self, node_id: NodeId, task: &Task) -> bool {
+        let wait = self.duration.saturating_add(task.spec.stop.grace).saturating_add(LEASE_MARGIN);
+        self.silences.get(&node_id).is_some_and(|silent_for| *silent_for >= wait)
+    }
+}
+
 /// Ends attempts on nodes that are DOWN, each when its spec's node-loss policy says so.
-pub fn lose_tasks_of_down_nodes(draft: &mut Draft) {
+pub fn lose_tasks_of_down_nodes(draft: &mut Draft, leases: &Leases) {
     let now = draft.now();
     let lost: Vec<(Arc<Node>, Vec<Arc<Task>>)> = draft
         .state()
         .nodes()
         .filter(|node| node.state == NodeState::Down)
-        .map(|node| (Arc::clone(node), overdue(draft.state(), node, now)))
+        .map(|node| (Arc::clone(node), overdue(draft.state(), node, leases, now)))
         .collect();
     for (node, tasks) in lost {
         let reason = format!("node {} went down: {}", node.description.name, node.state_reason);
@@ -26,12 +49,14 @@ pub fn lose_tasks_of_down_nodes(draft: &mut Draft) {
     }
 }
 
-fn overdue(state: &ClusterState, node: &Node, now: Timestamp) -> Vec<Arc<Task>> {
+fn overdue(state: &ClusterState, node: &Node, leases: &Leases, now: Timestamp) -> Vec<Arc<Task>> {
     let overdue = |task: &&Arc<Task>| match task.spec.on_node_loss {
+        // Also of one that is to stop: it may be asked to run again the moment after.
+        OnNodeLoss::StopAndReplace => leases.has_ended(node.node_id, task),
         // Nobody waits for a task that was to stop anyway.
-        _ if task.desired_state != DesiredState::Running => true,
-        OnNodeLoss::Replace => true,
+        OnNodeLoss::Wait(_) if task.desired_state != DesiredState::Running => true,
         OnNodeLoss::Wait(wait) => elapsed(node.state_since, now) >= wait,
+        OnNodeLoss::Replace => true,
     };
     state.tasks_on(node.node_id).filter(overdue).cloned().collect()
 }

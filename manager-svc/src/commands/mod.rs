@@ -21,7 +21,7 @@ pub use davit_proto::convert::Registration;
 
 pub use self::claims::{has_ripe_claim, settle_claims};
 pub use self::error::{Error, Kind};
-pub use self::housekeeping::{lose_tasks_of_down_nodes, remove_finished};
+pub use self::housekeeping::{Leases, lose_tasks_of_down_nodes, remove_finished};
 pub use self::moves::move_task;
 pub use self::nodes::{register_node, set_cordon, set_node_state, set_user_labels};
 pub use self::placements::{Placement, PlacementReport, Rejected, commit_placements, note_unplaced};

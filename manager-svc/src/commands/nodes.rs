@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use davit_core::id::{AttemptKey, NodeId, Revision};
+use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, TaskId};
 use davit_core::node::{Node, NodeState};
+use davit_core::spec::OnNodeLoss;
 use davit_core::state::TaskState;
-use davit_core::task::Task;
+use davit_core::task::{AttemptStatus, Task};
 use davit_proto::convert::Registration;
 
 use super::Error;
+use super::attempts::remember_attempt;
 use super::reports::{apply_reports, lose_attempts};
 use crate::state::{Draft, EventType};
 
@@ -27,6 +29,10 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
             return Err(Error::NodeNameInUse { name, holder: rival.node_id });
         }
         let orphans: Vec<_> = draft.state().tasks_on(rival.node_id).cloned().collect();
+        let tasks = orphans.iter().filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace).count();
+        if tasks > 0 {
+            return Err(Error::NodeNameIsLeased { name, holder: rival.node_id, tasks });
+        }
         lose_attempts(draft, &orphans, "another worker took over the name of its node");
         draft.remove_node(rival.node_id, format!("node {name} was replaced by {node_id} of the same name"));
     }
@@ -62,6 +68,9 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
     };
     let held: BTreeSet<AttemptKey> =
         attempts.iter().map(|(task_id, status)| AttemptKey { task_id: *task_id, attempt: status.attempt }).collect();
+    for (task_id, status) in &attempts {
+        take_over_later_attempt(draft, &node, *task_id, status.attempt);
+    }
     apply_reports(draft, node_id, attempts);
     // SCHEDULED ones may never have reached the worker: they are assigned again.
     let missing: Vec<Arc<Task>> = draft
@@ -72,6 +81,31 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
         .collect();
     lose_attempts(draft, &missing, "its worker was restarted and no longer has it");
     Ok(node)
+}
+
+/// A worker may hold a later attempt than this manager knows of, if its state was restored from a backup. The greater attempt
+/// wins: what runs goes on, and the next attempt gets a number that no worker has seen.
+fn take_over_later_attempt(draft: &mut Draft, node: &Node, task_id: TaskId, attempt: Attempt) {
+    let Some(task) = draft.state().task(task_id).filter(|task| task.status.attempt < attempt).cloned() else { return };
+    let mut next = Task::clone(&task);
+    let message = format!("attempt {attempt}: node {} has it, which this manager did not know", node.description.name);
+    let assigned = AttemptStatus {
+        state: TaskState::Scheduled,
+        node_id: Some(node.node_id),
+        ..AttemptStatus::pending(attempt, message.clone())
+    };
+    let mut overtaken = std::mem::replace(&mut next.status, assigned);
+    if !overtaken.state.is_terminal() && overtaken.state != TaskState::Pending {
+        overtaken.state = TaskState::Lost;
+        overtaken.ready = false;
+        overtaken.reason = format!("attempt {attempt} came after it");
+        overtaken.finished_at = Some(draft.now());
+    }
+    if overtaken.state.is_terminal() {
+        remember_attempt(&mut next, overtaken);
+    }
+    (next.next_attempt_at, next.claim, next.given_ports) = (None, None, Vec::new());
+    draft.put_task(next, EventType::TaskStateChanged, message);
 }
 
 /// Notes whether a node's worker is in touch. A node that is not known, or is in that state, is left alone.

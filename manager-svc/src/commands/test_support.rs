@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    NewTasks, Placement, PlacementReport, Registration, ReportCounts, apply_reports, commit_placements, create_tasks,
-    register_node,
+    Leases, NewTasks, Placement, PlacementReport, Registration, ReportCounts, apply_reports, commit_placements,
+    create_tasks, lose_tasks_of_down_nodes, register_node,
 };
 use crate::state::{Batch, ClusterState, Draft};
 
@@ -196,6 +196,18 @@ impl Cluster {
 
     pub(crate) fn report_status(&mut self, node: u64, task_id: TaskId, status: AttemptStatus) -> ReportCounts {
         self.run(|draft| apply_reports(draft, node_id(node), vec![(task_id, status)]))
+    }
+
+    /// Ends what is lost with its node, long after any lease.
+    pub(crate) fn lose_tasks_of_down_nodes(&mut self) {
+        self.lose_tasks_after(Duration::MAX);
+    }
+
+    /// The same, when every node was heard for the last time so long ago; leases last 10 s.
+    pub(crate) fn lose_tasks_after(&mut self, silence: Duration) {
+        let silences = self.state.nodes().map(|node| (node.node_id, silence)).collect();
+        let leases = Leases { duration: Duration::from_secs(10), silences };
+        self.run(|draft| lose_tasks_of_down_nodes(draft, &leases));
     }
 
     /// Creates a task and brings it to RUNNING on a node.

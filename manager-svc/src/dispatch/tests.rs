@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::*;
 use crate::commands::test_support::random::{NODES, op};
 use crate::commands::test_support::{Cluster, node_id, restarting, spec};
-use crate::commands::{delete_task, lose_tasks_of_down_nodes, restart_task, set_node_state, stop_task};
+use crate::commands::{delete_task, restart_task, set_node_state, stop_task};
 
 fn outbox(session: u128) -> Arc<Outbox> {
     Arc::new(Outbox::new(SessionId(Uuid::from_u128(session))))
@@ -77,7 +77,7 @@ fn a_lost_attempt_is_removed_at_its_node() {
             cluster.run(|draft| stop_task(draft, task_id)).unwrap();
         }
         cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Down, "silent"));
-        cluster.run(lose_tasks_of_down_nodes);
+        cluster.lose_tasks_of_down_nodes();
         let expected = if stopping { (1, Lost) } else { (2, Pending) };
         assert_eq!(cluster.task_state(task_id), expected);
         assert_eq!(orders(&cluster), [(node_id(1), Order::Remove(key(task_id, 1)))]);

@@ -51,7 +51,9 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         }
         commands::Error::RequestIdReused { request_id } => api_error.with_resource("request_id", request_id.as_str()),
         commands::Error::NodeNotFound { node } => api_error.with_resource("node", node.as_str()),
-        commands::Error::NodeNameInUse { name, .. } => api_error.with_resource("node", name.as_str()),
+        commands::Error::NodeNameInUse { name, .. } | commands::Error::NodeNameIsLeased { name, .. } => {
+            api_error.with_resource("node", name.as_str())
+        }
         commands::Error::NodeHasChanged { node, actual, .. } => {
             api_error.with_resource("node", node.as_str()).with_metadata("etag", actual.as_str())
         }

@@ -76,6 +76,7 @@ pub struct Api {
 pub struct ClusterFacts {
     pub(crate) name: String,
     pub(crate) heartbeat_period: Duration,
+    pub(crate) lease_duration: Duration,
     pub(crate) scheduler: watch::Receiver<SchedulerStatus>,
 }
 

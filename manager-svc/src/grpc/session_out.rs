@@ -8,7 +8,7 @@ use davit_proto::v1;
 use davit_proto::v1::session_response::Message;
 use davit_svc_kit::shutdown::Shutdown;
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use crate::dispatch::{Delivery, LogOrder, Order, Outbox};
@@ -24,6 +24,8 @@ type Out = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 pub(super) struct SessionWriter {
     pub(super) outbox: Arc<Outbox>,
     pub(super) acks: mpsc::Receiver<u64>,
+    /// The newest heartbeat that was heard.
+    pub(super) heard: watch::Receiver<u64>,
     pub(super) out: Out,
     pub(super) shutdown: Shutdown,
 }
@@ -40,6 +42,10 @@ impl SessionWriter {
                 () = self.shutdown.triggered() => {
                     self.end("the manager is stopping").await;
                     return;
+                }
+                Ok(()) = self.heard.changed() => {
+                    let heartbeat_id = *self.heard.borrow_and_update();
+                    vec![Message::HeartbeatAck(v1::HeartbeatAck { heartbeat_id })]
                 }
                 Some(report_id) = self.acks.recv() => vec![Message::StatusAck(v1::StatusAck { report_id })],
                 delivery = self.outbox.next() => match delivery {

@@ -16,7 +16,7 @@ use davit_proto::v1::worker_session_service_server::WorkerSessionService;
 use davit_svc_kit::grpc::ApiError;
 use davit_svc_kit::shutdown::Shutdown;
 use futures::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info, warn};
@@ -128,6 +128,7 @@ async fn serve(
         cluster: api.cluster.name.clone(),
         heartbeat_period: api.cluster.heartbeat_period,
         session_id,
+        lease_duration: Some(api.cluster.lease_duration),
     });
     let welcome = v1::SessionResponse { message: Some(ToWorker::Welcome(welcome)) };
     let (contacts, attached) = (api.contacts.clone(), Arc::clone(&outbox));
@@ -147,9 +148,11 @@ async fn serve(
     let ended = Shutdown::new();
     let (reports_to, reports) = mpsc::channel(REPORT_BUFFER);
     let (acks_to, acks) = mpsc::channel(REPORT_BUFFER);
-    let sender = SessionWriter { outbox: Arc::clone(&outbox), acks, out: out.clone(), shutdown: api.shutdown.clone() };
+    let (heard_to, heard) = watch::channel(0);
+    let sender =
+        SessionWriter { outbox: Arc::clone(&outbox), acks, heard, out: out.clone(), shutdown: api.shutdown.clone() };
     let said_goodbye = tokio::select! {
-        goodbye = read(api, node_id, session_id, &mut incoming, reports_to) => goodbye,
+        goodbye = read(api, node_id, session_id, &mut incoming, reports_to, &heard_to) => goodbye,
         () = write_reports(api, node_id, reports, acks_to, &ended) => false,
         () = sender.run(welcome) => false,
     };
@@ -189,6 +192,7 @@ async fn read(
     session_id: SessionId,
     incoming: &mut Streaming<v1::SessionRequest>,
     reports: mpsc::Sender<Reports>,
+    heard_heartbeat: &watch::Sender<u64>,
 ) -> bool {
     let mut said_goodbye = false;
     loop {
@@ -200,7 +204,7 @@ async fn read(
                 return said_goodbye;
             }
         };
-        api.contacts.heard(node_id, session_id);
+        let counts = api.contacts.heard(node_id, session_id);
         let mut violations = Violations::new();
         match message {
             Some(FromWorker::Heartbeat(heartbeat)) => {
@@ -209,6 +213,10 @@ async fn read(
                     .and_then(|stats| convert::node_stats_from_proto(stats, "heartbeat.stats", &mut violations));
                 if let Some(stats) = stats {
                     api.contacts.measured(node_id, session_id, stats);
+                }
+                // Only after it is noted as heard: the node may rely on its lease from here on.
+                if counts && heartbeat.heartbeat_id > 0 {
+                    heard_heartbeat.send_replace(heartbeat.heartbeat_id);
                 }
             }
             Some(FromWorker::StatusReport(report)) => {

@@ -14,8 +14,10 @@ pub struct Contact {
     pub connected: bool,
     /// Whether it said goodbye. While its session is open it has not gone yet.
     pub said_goodbye: bool,
-    /// Time since anything was heard from it.
+    /// Time since anything was heard from it, or since this manager started.
     pub silent_for: Duration,
+    /// How long it may still be silent because this manager has only just started. Zero once its worker registered.
+    pub grace_left: Duration,
 }
 
 /// What a node's state should be, and why.
@@ -32,7 +34,8 @@ pub struct Verdict {
 #[must_use]
 pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<Verdict> {
     let gone = contact.said_goodbye && !contact.connected;
-    let wanted = if gone || contact.silent_for >= period * PERIODS_UNTIL_DOWN {
+    let too_long = contact.silent_for >= period * PERIODS_UNTIL_DOWN && contact.grace_left.is_zero();
+    let wanted = if gone || too_long {
         NodeState::Down
     } else if !contact.connected || contact.said_goodbye || contact.silent_for >= period * 2 {
         // DOWN stays DOWN until the worker registers anew: its tasks were given away.
@@ -50,6 +53,9 @@ pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<V
         NodeState::Down if gone => "its worker said goodbye".to_owned(),
         NodeState::Down => format!("nothing was heard from its worker for {silence:.1} s"),
         NodeState::Suspect if contact.said_goodbye => "its worker is about to go".to_owned(),
+        NodeState::Suspect if !contact.connected && !contact.grace_left.is_zero() => {
+            "the manager has just started, and its worker has not registered anew yet".to_owned()
+        }
         NodeState::Suspect if !contact.connected => "its session broke".to_owned(),
         NodeState::Suspect => format!("its heartbeat is late: silent for {silence:.1} s"),
         NodeState::Ready => "its heartbeats arrive again".to_owned(),
@@ -66,7 +72,8 @@ mod tests {
     const PERIOD: Duration = Duration::from_secs(1);
 
     fn contact(connected: bool, silent_ms: u64) -> Contact {
-        Contact { connected, said_goodbye: false, silent_for: Duration::from_millis(silent_ms) }
+        let silent_for = Duration::from_millis(silent_ms);
+        Contact { connected, said_goodbye: false, silent_for, grace_left: Duration::ZERO }
     }
 
     fn state_after(current: NodeState, contact: Contact) -> NodeState {
@@ -105,13 +112,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_node_that_a_fresh_manager_has_not_heard_is_suspect_until_the_grace_has_passed() {
+        let expected = Contact { grace_left: Duration::from_secs(1), ..contact(false, 9000) };
+        assert_eq!(state_after(NodeState::Ready, expected), NodeState::Suspect);
+        assert_eq!(state_after(NodeState::Suspect, expected), NodeState::Suspect);
+        assert_eq!(state_after(NodeState::Suspect, contact(false, 9000)), NodeState::Down);
+    }
+
     proptest! {
         #[test]
         fn judging_twice_changes_nothing_more(
             current in prop::sample::select(vec![NodeState::Ready, NodeState::Suspect, NodeState::Down]),
-            connected: bool, said_goodbye: bool, silent_ms in 0u64..10_000,
+            connected: bool, said_goodbye: bool, silent_ms in 0u64..10_000, grace_ms in 0u64..2,
         ) {
-            let contact = Contact { said_goodbye, ..contact(connected, silent_ms) };
+            let grace_left = Duration::from_millis(grace_ms);
+            let contact = Contact { said_goodbye, grace_left, ..contact(connected, silent_ms) };
             let once = state_after(current, contact);
             prop_assert_eq!(judge(once, contact, PERIOD), None);
         }

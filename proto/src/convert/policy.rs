@@ -121,7 +121,11 @@ pub fn on_node_loss_from_proto<'a>(
     };
     match (action?, wait) {
         (v1::NodeLossAction::Unspecified | v1::NodeLossAction::Replace, None) => Some(OnNodeLoss::Replace),
-        (v1::NodeLossAction::Unspecified | v1::NodeLossAction::Replace, Some(_)) => {
+        (v1::NodeLossAction::StopAndReplace, None) => Some(OnNodeLoss::StopAndReplace),
+        (
+            v1::NodeLossAction::Unspecified | v1::NodeLossAction::Replace | v1::NodeLossAction::StopAndReplace,
+            Some(_),
+        ) => {
             violations.add(wait_path, "has a meaning only with NODE_LOSS_ACTION_WAIT");
             None
         }
@@ -145,6 +149,9 @@ pub fn on_node_loss_to_proto(policy: OnNodeLoss) -> v1::NodeLossPolicy {
         OnNodeLoss::Wait(wait) => {
             let wait = Some(duration_to_proto(wait));
             v1::NodeLossPolicy { action: v1::NodeLossAction::Wait.into(), wait }
+        }
+        OnNodeLoss::StopAndReplace => {
+            v1::NodeLossPolicy { action: v1::NodeLossAction::StopAndReplace.into(), wait: None }
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Welcome {
     pub heartbeat_period: Duration,
     /// Unique to this stream.
     pub session_id: SessionId,
+    /// How long leased tasks may run after the sending of the last acknowledged heartbeat; `None`: as long as they like.
+    pub lease_duration: Option<Duration>,
 }
 
 /// One attempt that a worker is to run or stop.
@@ -202,6 +204,7 @@ pub fn attempt_report_from_proto<'a>(
         }),
         started_at,
         finished_at,
+        local_restarts: status.local_restarts,
     };
     let task_id = task_id?;
     (violations.0.len() == before).then_some((task_id, status))
@@ -252,7 +255,11 @@ pub fn welcome_from_proto<'a>(
         violations.add(period_path, "must be above zero");
         return None;
     }
-    Some(Welcome { cluster: welcome.cluster, heartbeat_period, session_id: session_id? })
+    let lease_duration = match welcome.lease_duration {
+        Some(lease) => Some(duration_from_proto(lease, field(path, "lease_duration"), violations)?),
+        None => None,
+    };
+    Some(Welcome { cluster: welcome.cluster, heartbeat_period, session_id: session_id?, lease_duration })
 }
 
 /// Writes the manager's acceptance.
@@ -262,6 +269,7 @@ pub fn welcome_to_proto(welcome: &Welcome) -> v1::Welcome {
         cluster: welcome.cluster.clone(),
         heartbeat_period: Some(duration_to_proto(welcome.heartbeat_period)),
         session_id: welcome.session_id.to_string(),
+        lease_duration: welcome.lease_duration.map(duration_to_proto),
     }
 }
 

@@ -118,5 +118,6 @@ pub fn attempt_status_to_proto(status: &AttemptStatus, next_attempt_at: Option<T
         start_time: status.started_at.map(timestamp_to_proto),
         finish_time: status.finished_at.map(timestamp_to_proto),
         next_attempt_time: next_attempt_at.map(timestamp_to_proto),
+        local_restarts: status.local_restarts,
     }
 }

@@ -28,6 +28,10 @@ pub struct SpecArgs {
     /// never unless given
     #[arg(long, value_name = "POLICY", value_parser = super::restart)]
     pub(super) restart: Option<v1::RestartPolicy>,
+    /// What happens when its node goes down: replace (at once), wait:TIME (after that time), stop-and-replace (never two at
+    /// once: the node stops it by itself first); replace unless given
+    #[arg(long, value_name = "POLICY", value_parser = super::on_node_loss)]
+    pub(super) on_node_loss: Option<v1::NodeLossPolicy>,
     /// Set a label. May be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(super) label: Vec<(String, String)>,

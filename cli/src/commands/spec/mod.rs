@@ -72,6 +72,7 @@ pub(super) fn with_options(
     set_resources(&mut spec, args.cpus, args.memory, is_process);
     replace_all(&mut spec.constraints, placement.constraint.clone());
     replace(&mut spec.restart_policy, args.restart.map(Some));
+    replace(&mut spec.on_node_loss, args.on_node_loss.map(Some));
     if args.stop_signal.is_some() || args.stop_grace.is_some() {
         let policy = spec.stop_policy.get_or_insert_default();
         replace(&mut policy.signal, args.stop_signal);
@@ -203,6 +204,17 @@ fn restart(text: &str) -> Result<v1::RestartPolicy, String> {
     Ok(v1::RestartPolicy { mode: mode.into(), max_attempts, ..Default::default() })
 }
 
+/// Reads `replace`, `wait:TIME` or `stop-and-replace`.
+fn on_node_loss(text: &str) -> Result<v1::NodeLossPolicy, String> {
+    let (action, wait) = match text.split_once(':') {
+        None if text == "replace" => (v1::NodeLossAction::Replace, None),
+        None if text == "stop-and-replace" => (v1::NodeLossAction::StopAndReplace, None),
+        Some(("wait", time)) => (v1::NodeLossAction::Wait, Some(crate::args::duration(time)?)),
+        _ => return Err("use one of replace, wait:TIME, stop-and-replace".to_owned()),
+    };
+    Ok(v1::NodeLossPolicy { action: action.into(), wait })
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -227,7 +239,7 @@ mod tests {
     fn every_option_arrives_in_the_spec() {
         let spec = parse(
             "--name web -e A=1 -e B=x=y -e HOME -p 8080:80 -p 53/udp --cpus 0.5 --memory 64m --constraint disk==ssd \
-             --constraint gpu --restart on-failure:3 --label app=web -v /data:/srv:ro -v cache:/cache --user 1:1 \
+             --constraint gpu --restart on-failure:3 --on-node-loss wait:30s --label app=web -v /data:/srv:ro -v cache:/cache --user 1:1 \
              --workdir /srv --entrypoint /run.sh --pull never --stop-signal SIGINT --stop-grace 1m nginx:1.27 -g x",
         );
         let task = v1::Task { spec: Some(spec.unwrap()), ..Default::default() };
@@ -400,6 +412,9 @@ mod tests {
         }
         for text in ["", "sometimes", "on-failure:0", "on-failure:x", "always:3"] {
             assert!(restart(text).is_err(), "{text}");
+        }
+        for text in ["", "wait", "wait:", "wait:soon", "replace:3s", "stop"] {
+            assert!(on_node_loss(text).is_err(), "{text}");
         }
         assert!(parse("").is_err() && parse("--count 0 busybox").is_err());
     }

@@ -168,4 +168,7 @@ pub enum OnNodeLoss {
     Replace,
     /// The same, but only after the node stayed down for this long.
     Wait(Duration),
+    /// At most one attempt runs at any time: the node stops it when its lease has ended, and the manager waits until that
+    /// must have happened before it places the next.
+    StopAndReplace,
 }

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::commands::{
     NewTasks, Placement, PreemptionOrder, apply_reports, commit_placements, commit_preemptions, create_tasks,
-    delete_task, lose_tasks_of_down_nodes, move_task, note_unplaced, register_node, remove_finished, restart_task,
-    set_cordon, set_node_state, set_user_labels, settle_claims, stop_task,
+    delete_task, move_task, note_unplaced, register_node, remove_finished, restart_task, set_cordon, set_node_state,
+    set_user_labels, settle_claims, stop_task,
 };
 
 /// Nodes that random commands are about; not all of them have joined.
@@ -116,7 +116,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// How many shapes of tasks there are.
-const SHAPES: usize = 16;
+const SHAPES: usize = 17;
 
 fn shape(number: usize) -> TaskSpec {
     let db = Mark::of_label("app", "db");
@@ -136,6 +136,7 @@ fn shape(number: usize) -> TaskSpec {
         12 => placed_by(PlacementPolicy { max_per_node: Some(1), ..PlacementPolicy::default() }),
         13 => placed_by(PlacementPolicy { task_affinities: vec![db], ..PlacementPolicy::default() }),
         14 => placed_by(PlacementPolicy { task_anti_affinities: vec![db], ..PlacementPolicy::default() }),
+        15 => TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() },
         _ => TaskSpec {
             restart: RestartPolicy { mode: RestartMode::Always, max_attempts: 2, ..RestartPolicy::default() },
             ..spec()
@@ -206,7 +207,7 @@ impl Cluster {
                 false
             }
             Op::LoseTasks => {
-                self.run(lose_tasks_of_down_nodes);
+                self.lose_tasks_of_down_nodes();
                 false
             }
             Op::Cordon(node, cordoned) => {

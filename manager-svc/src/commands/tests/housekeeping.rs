@@ -8,7 +8,7 @@ use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState::{Completed, Lost, Pending, Running};
 
 use crate::commands::test_support::{Cluster, node_id, spec};
-use crate::commands::{delete_task, lose_tasks_of_down_nodes, remove_finished, set_node_state, stop_task};
+use crate::commands::{Leases, delete_task, lose_tasks_of_down_nodes, remove_finished, set_node_state, stop_task};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -21,10 +21,10 @@ fn tasks_of_a_suspect_node_stay_and_those_of_a_down_node_are_replaced_at_once() 
     let mut cluster = Cluster::new(1);
     let task_id = cluster.running(spec(), 1);
     cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Suspect, "its session broke"));
-    cluster.run(lose_tasks_of_down_nodes);
+    cluster.lose_tasks_of_down_nodes();
     assert_eq!(cluster.task_state(task_id), (1, Running));
     down(&mut cluster);
-    cluster.run(lose_tasks_of_down_nodes);
+    cluster.lose_tasks_of_down_nodes();
     assert_eq!(cluster.task_state(task_id), (2, Pending));
     assert_eq!(cluster.state.placeable(cluster.now).count(), 1, "without a back-off");
     let lost = &cluster.task(task_id).past_attempts[0];
@@ -38,11 +38,37 @@ fn a_task_that_waits_for_its_node_is_replaced_only_after_that_time() {
     let task_id = cluster.running(TaskSpec { on_node_loss: OnNodeLoss::Wait(Duration::from_secs(60)), ..spec() }, 1);
     down(&mut cluster);
     cluster.advance(Duration::from_secs(59));
-    cluster.run(lose_tasks_of_down_nodes);
+    cluster.lose_tasks_of_down_nodes();
     assert_eq!(cluster.task_state(task_id), (1, Running));
     cluster.advance(Duration::from_secs(1));
-    cluster.run(lose_tasks_of_down_nodes);
+    cluster.lose_tasks_of_down_nodes();
     assert_eq!(cluster.task_state(task_id), (2, Pending));
+}
+
+#[test]
+fn a_task_that_must_never_run_twice_is_replaced_only_when_its_lease_its_grace_and_a_margin_are_over() {
+    let mut cluster = Cluster::new(1);
+    let leased = TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() };
+    let grace = leased.stop.grace;
+    let (runs, stops) = (cluster.running(leased.clone(), 1), cluster.running(leased, 1));
+    cluster.run(|draft| stop_task(draft, stops)).unwrap();
+    down(&mut cluster);
+    // The wall clock says nothing about it.
+    cluster.advance(DAY);
+    let wait = Duration::from_secs(10) + grace + Duration::from_secs(3);
+    cluster.lose_tasks_after(wait - Duration::from_millis(1));
+    assert_eq!((cluster.task_state(runs), cluster.task_state(stops)), ((1, Running), (1, Running)));
+    cluster.lose_tasks_after(wait);
+    assert_eq!((cluster.task_state(runs), cluster.task_state(stops)), ((2, Pending), (1, Lost)));
+}
+
+#[test]
+fn a_node_of_which_nothing_is_known_may_hold_a_lease() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() }, 1);
+    down(&mut cluster);
+    cluster.run(|draft| lose_tasks_of_down_nodes(draft, &Leases::default()));
+    assert_eq!(cluster.task_state(task_id), (1, Running));
 }
 
 #[test]
@@ -53,7 +79,7 @@ fn nobody_waits_for_a_task_that_was_to_stop_anyway() {
     cluster.run(|draft| stop_task(draft, stopped)).unwrap();
     cluster.run(|draft| delete_task(draft, deleted, true)).unwrap();
     down(&mut cluster);
-    cluster.run(lose_tasks_of_down_nodes);
+    cluster.lose_tasks_of_down_nodes();
     assert_eq!(cluster.task_state(stopped), (1, Lost));
     assert!(cluster.state.task(deleted).is_none());
 }
@@ -64,7 +90,7 @@ fn a_lost_attempt_counts_towards_max_attempts() {
     let restart = RestartPolicy { max_attempts: 1, ..RestartPolicy::default() };
     let task_id = cluster.running(TaskSpec { restart, ..spec() }, 1);
     down(&mut cluster);
-    cluster.run(lose_tasks_of_down_nodes);
+    cluster.lose_tasks_of_down_nodes();
     assert_eq!(cluster.task_state(task_id), (1, Lost));
 }
 

@@ -46,7 +46,7 @@ fn an_attempt_that_was_replaced_does_not_come_back_with_its_node() {
     let mut cluster = Cluster::new(2);
     let task_id = cluster.running(spec(), 1);
     down(&mut cluster, 1);
-    cluster.run(crate::commands::lose_tasks_of_down_nodes);
+    cluster.lose_tasks_of_down_nodes();
     cluster.place(task_id, 2);
     let attempts = vec![(task_id, status(Attempt::FIRST, Running))];
     let node = cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
@@ -73,6 +73,36 @@ fn the_name_of_a_node_that_is_in_touch_can_not_be_taken() {
         assert_eq!(refused, Error::NodeNameInUse { name: "node-1".to_owned(), holder: node_id(1) });
         assert!(cluster.last_batch.is_empty());
     }
+}
+
+#[test]
+fn the_name_of_a_down_node_is_not_taken_over_while_it_may_run_tasks_that_must_never_run_twice() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() }, 1);
+    down(&mut cluster, 1);
+    let mut rival = registration(2);
+    rival.description.name = "node-1".to_owned();
+    let refused = cluster.run(|draft| register_node(draft, rival.clone())).unwrap_err();
+    assert_eq!(refused, Error::NodeNameIsLeased { name: "node-1".to_owned(), holder: node_id(1), tasks: 1 });
+    cluster.lose_tasks_of_down_nodes();
+    cluster.run(|draft| register_node(draft, rival)).unwrap();
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+}
+
+#[test]
+fn a_later_attempt_than_the_manager_knows_is_taken_over() {
+    let mut cluster = Cluster::new(2);
+    let (elsewhere, ended) = (cluster.running(spec(), 2), cluster.running(spec(), 1));
+    let attempts = vec![(elsewhere, status(Attempt(3), Running)), (ended, status(Attempt(2), Completed))];
+    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    assert_eq!(cluster.task_state(elsewhere), (3, Running));
+    assert_eq!(cluster.task(elsewhere).status.node_id, Some(node_id(1)));
+    let overtaken = &cluster.task(elsewhere).past_attempts[0];
+    assert_eq!((overtaken.attempt, overtaken.state), (Attempt::FIRST, Lost));
+    assert_eq!(cluster.state.tasks_on(node_id(2)).count(), 0);
+    assert_eq!(cluster.task_state(ended), (2, Completed));
+    // Its end counts: it never runs again.
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use davit_core::state::TaskState::{Completed, Failed, Pending, Running, Schedule
 use davit_core::task::{AttemptStatus, KEPT_ATTEMPTS};
 
 use crate::commands::test_support::{Cluster, node_id, restarting, spec, status};
-use crate::commands::{Rejected, lose_tasks_of_down_nodes, restart_task, set_node_state, stop_task};
+use crate::commands::{Rejected, restart_task, set_node_state, stop_task};
 
 /// Lets a task's attempt fail and tells the wait before the next.
 fn fail(cluster: &mut Cluster, task_id: davit_core::id::TaskId) -> Duration {
@@ -249,7 +249,7 @@ fn only_failures_speak_against_a_node() {
     let mut cluster = Cluster::new(1);
     let task_id = cluster.running(spec(), 1);
     cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Down, "silent"));
-    cluster.run(lose_tasks_of_down_nodes);
+    cluster.lose_tasks_of_down_nodes();
     assert_eq!(cluster.task_state(task_id), (2, Pending));
     assert_eq!(failed_lately(&cluster, task_id), []);
 }

@@ -88,6 +88,7 @@ impl Rig {
         let cluster = ClusterFacts {
             name: "test".to_owned(),
             heartbeat_period: Duration::from_secs(1),
+            lease_duration: Duration::from_secs(10),
             scheduler: status.clone(),
         };
         let api = Api {

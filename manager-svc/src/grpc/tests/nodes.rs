@@ -168,6 +168,8 @@ async fn the_session_of_a_node_that_fell_silent_is_ended_so_that_its_worker_regi
     let (_, session) = rig.join("silent").await;
     let settings = health::Settings {
         heartbeat_period: Duration::from_secs(1),
+        lease_duration: Duration::from_secs(10),
+        restart_grace: Duration::ZERO,
         kept_finished_tasks: 10,
         finished_task_retention: Duration::from_secs(10),
     };

@@ -127,7 +127,7 @@ fn process(wild: Wildness) -> impl Strategy<Value = v1::ProcessSpec> {
 fn loss(wild: Wildness) -> BoxedStrategy<Option<v1::NodeLossPolicy>> {
     let wait = Some(prost_types::Duration { seconds: 30, nanos: 7 });
     let good =
-        vec![None, Some(v1::NodeLossPolicy { action: 1, wait: None }), Some(v1::NodeLossPolicy { action: 2, wait })];
+        vec![None, Some(v1::NodeLossPolicy { action: 3, wait: None }), Some(v1::NodeLossPolicy { action: 2, wait })];
     let anything = (any::<i32>(), duration(wild, &[-1, 0, 1]))
         .prop_map(|(action, wait)| Some(v1::NodeLossPolicy { action, wait }));
     mixed(wild, good, anything)

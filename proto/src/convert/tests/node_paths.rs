@@ -175,11 +175,13 @@ fn each_mistake_in_what_the_manager_sends_is_blamed_on_its_field() {
     assert_blamed(&valid, rows, |message, violations| attempt_ref_from_proto(&message, "removed[0]", violations));
 
     let heartbeat_period = Some(prost_types::Duration { seconds: 1, nanos: 0 });
-    let valid = v1::Welcome { cluster: "c".to_owned(), heartbeat_period, session_id: ID.to_owned() };
+    let (cluster, lease_duration) = ("c".to_owned(), heartbeat_period);
+    let valid = v1::Welcome { cluster, heartbeat_period, session_id: ID.to_owned(), lease_duration };
     let rows: &[Row<v1::Welcome>] = &[
         ("welcome.heartbeat_period", |w| w.heartbeat_period = None),
         ("welcome.heartbeat_period", |w| w.heartbeat_period = Some(prost_types::Duration::default())),
         ("welcome.session_id", |w| w.session_id.clear()),
+        ("welcome.lease_duration", |w| w.lease_duration = Some(prost_types::Duration { seconds: -1, nanos: 0 })),
     ];
     assert_blamed(&valid, rows, |message, violations| welcome_from_proto(message, "welcome", violations));
 }

@@ -229,10 +229,11 @@ fn status() -> impl Strategy<Value = AttemptStatus> {
         option::of(pull),
         option::of(time()),
         option::of(time()),
+        any::<u32>(),
     );
     (first, second).prop_map(|(first, second)| {
         let (attempt, state, sequence, ready, reason) = first;
-        let (exit_code, oom_killed, ports, pull, started_at, finished_at) = second;
+        let (exit_code, oom_killed, ports, pull, started_at, finished_at, local_restarts) = second;
         AttemptStatus {
             attempt: Attempt(attempt),
             state,
@@ -246,6 +247,7 @@ fn status() -> impl Strategy<Value = AttemptStatus> {
             pull,
             started_at,
             finished_at,
+            local_restarts,
         }
     })
 }
@@ -328,7 +330,9 @@ proptest! {
         prop_assert_eq!(again, Some(Assignment { key, revision, desired_state, spec, ports }), "{}", violations);
 
         let heartbeat_period = std::time::Duration::from_millis(u64::from(attempt));
-        let welcome = Welcome { cluster: "c".to_owned(), heartbeat_period, session_id: SessionId(task_id) };
+        let lease_duration = (attempt % 2 == 0).then_some(heartbeat_period * 3);
+        let session_id = SessionId(task_id);
+        let welcome = Welcome { cluster: "c".to_owned(), heartbeat_period, session_id, lease_duration };
         let (again, violations) = read(welcome_to_proto(&welcome), |w, found| welcome_from_proto(w, "welcome", found));
         prop_assert_eq!(again, Some(welcome), "{}", violations);
     }

@@ -114,6 +114,7 @@ const SPEC: &[Bend] = &[
     ("spec.stop_policy.grace", "1 h", |s| s.stop_policy = stop("", seconds(3601))),
     ("spec.stop_policy.grace", "negative", |s| s.stop_policy = stop("", seconds(i64::MIN))),
     ("spec.on_node_loss.action", "use one of NODE_LOSS_ACTION_REPLACE", |s| s.on_node_loss = loss(-1, None)),
+    ("spec.on_node_loss.wait", "has a meaning only with", |s| s.on_node_loss = loss(3, seconds(1))),
     ("spec.on_node_loss.wait", "is needed", |s| s.on_node_loss = loss(2, None)),
     ("spec.on_node_loss.wait", "above zero", |s| s.on_node_loss = loss(2, seconds(0))),
     ("spec.on_node_loss.wait", "24 h", |s| s.on_node_loss = loss(2, seconds(86_401))),
