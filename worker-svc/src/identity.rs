@@ -4,17 +4,20 @@ use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use davit_core::id::NodeId;
 use davit_core::spec::check_name;
 use davit_svc_kit::ids::IdSource;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::lease::LeaseFile;
 use crate::local_store::{Backend, FjallBackend};
 
 const LOCK: &str = "lock";
 const NODE_ID: &str = "node-id";
 const CLUSTER: &str = "cluster";
+const LEASE: &str = "lease";
 const STORE: &str = "store";
 
 /// The data directory can't be used.
@@ -68,6 +71,15 @@ pub trait Home: Debug + Send + Sync {
 
     /// Where the store of a cluster's attempts is. The name must be a valid one.
     fn store(&self, cluster: &str) -> Box<dyn Backend>;
+
+    /// Until which uptime the lease lasts, as noted last. Zero when it has ended for certain.
+    fn lease(&self) -> Duration;
+
+    /// Notes that the lease lasts until this uptime.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn renew_lease(&self, until: Duration) -> Result<(), Error>;
 }
 
 /// A worker's data directory. No other worker can open it while this lives.
@@ -75,6 +87,7 @@ pub trait Home: Debug + Send + Sync {
 pub struct DataDir {
     path: PathBuf,
     node_id: NodeId,
+    lease: LeaseFile,
     /// Held for its lock; the kernel frees it also when the process is killed.
     _lock: Flock<File>,
 }
@@ -106,7 +119,9 @@ impl DataDir {
                 node_id
             }
         };
-        Ok(Self { path: path.to_owned(), node_id, _lock: lock })
+        let lease_path = path.join(LEASE);
+        let lease = LeaseFile::new(&lease_path).map_err(|source| Error::Io { path: lease_path, source })?;
+        Ok(Self { path: path.to_owned(), node_id, lease, _lock: lock })
     }
 
     /// Where it is.
@@ -136,6 +151,14 @@ impl Home for DataDir {
 
     fn store(&self, cluster: &str) -> Box<dyn Backend> {
         Box::new(FjallBackend::new(self.path.join(STORE).join(cluster)))
+    }
+
+    fn lease(&self) -> Duration {
+        self.lease.read()
+    }
+
+    fn renew_lease(&self, until: Duration) -> Result<(), Error> {
+        self.lease.renew(until).map_err(|source| Error::Io { path: self.lease.path().to_owned(), source })
     }
 }
 

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod config;
 mod grpc;
 pub mod identity;
+pub mod lease;
 pub mod local_store;
 mod node;
 pub mod runtime;

@@ -172,6 +172,7 @@ impl Node {
             runtimes: runtimes.clone(),
             store: LocalStore::open(self.home.store(cluster)).await?,
             retention: self.config.retention,
+            lease: self.home.lease(),
         };
         let agent = Agent::start(parts, self.world.clone()).await;
         self.home.set_cluster(cluster)?;
@@ -190,6 +191,18 @@ impl Node {
             });
         }
         Ok(agent)
+    }
+
+    /// The manager heard a heartbeat, and may rely on what must never run twice being stopped after this uptime of the
+    /// machine, unless it hears another.
+    pub(crate) fn renew_lease(&self, until: Duration) {
+        // First for whoever watches in case this worker dies.
+        if let Err(error) = self.home.renew_lease(until) {
+            tracing::warn!(%error, "can't note the lease; it would end early if this worker were restarted");
+        }
+        if let Some(agent) = self.agent() {
+            agent.renew_lease(until);
+        }
     }
 
     /// Asks every runtime whether it works.

@@ -2,6 +2,7 @@
 //! any time; the next one begins with a registration and sends anew what was not acknowledged.
 
 mod active;
+mod heartbeats;
 mod logs;
 
 use std::collections::BTreeSet;
@@ -74,6 +75,8 @@ struct Opened {
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
     welcome: Welcome,
+    /// The uptime of the machine when it registered.
+    registered_at: Duration,
     offered: BTreeSet<RuntimeKind>,
 }
 
@@ -141,6 +144,7 @@ async fn open(node: &Node) -> Result<Opened, EndReason> {
     let channel = channel.map_err(|error| EndReason::Connect(causes(&error)))?;
     let mut client = WorkerSessionServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (requests, stream) = mpsc::channel(REQUEST_QUEUE);
+    let registered_at = node.world.clock.uptime();
     let register = Request::Register(node.registration(&offered));
     requests.send(v1::SessionRequest { message: Some(register) }).await.map_err(|_| EndReason::Stuck)?;
     let welcomed = async {
@@ -160,7 +164,7 @@ async fn open(node: &Node) -> Result<Opened, EndReason> {
         Some(Response::Disconnect(disconnect)) => return Err(active::disconnected(disconnect)),
         _ => return Err(EndReason::Unreadable("its first message is no welcome".to_owned())),
     };
-    Ok(Opened { client, requests, responses, welcome, offered })
+    Ok(Opened { client, requests, responses, welcome, registered_at, offered })
 }
 
 /// What this worker can run now.

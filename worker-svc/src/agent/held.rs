@@ -23,6 +23,8 @@ pub(super) struct Wanted {
     pub(super) spec: Option<Arc<TaskSpec>>,
     /// Host ports that the manager gave it, with its spec.
     pub(super) ports: Vec<PortBinding>,
+    /// Why it is to stop, where the manager did not ask for it.
+    pub(super) stop_reason: &'static str,
 }
 
 impl Wanted {
@@ -32,7 +34,7 @@ impl Wanted {
             Some(assignment) => (Some(Arc::new(assignment.spec)), assignment.ports),
             None => (None, Vec::new()),
         };
-        Self { want: Want::Undecided, spec, ports }
+        Self { want: Want::Undecided, spec, ports, stop_reason: "" }
     }
 
     /// How it is stopped.
@@ -83,6 +85,16 @@ impl Held {
     /// Whether the manager has sent what to run.
     pub(super) fn has_spec(&self) -> bool {
         self.orders.borrow().spec.is_some()
+    }
+
+    /// Has it stopped on this worker's own account.
+    pub(super) fn stop_because(&self, reason: &'static str) {
+        self.orders.send_modify(|wanted| {
+            wanted.stop_reason = reason;
+            if wanted.want != Want::Remove {
+                wanted.want = Want::Stop;
+            }
+        });
     }
 
     /// Whether it is on its way to its end.

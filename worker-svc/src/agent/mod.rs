@@ -8,6 +8,7 @@ mod adopt;
 pub mod assignments;
 mod closing;
 mod held;
+mod lease;
 mod look;
 pub mod next_step;
 pub mod reporter;
@@ -56,6 +57,8 @@ pub struct Agent {
     changed: watch::Sender<()>,
     stopped: CancellationToken,
     runners: TaskTracker,
+    /// Until which uptime of the machine attempts that must never run twice may run.
+    lease: watch::Sender<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +87,8 @@ pub struct Parts {
     pub store: LocalStore,
     /// How long ended attempts stay.
     pub retention: Duration,
+    /// Until which uptime of the machine attempts that must never run twice may run.
+    pub lease: Duration,
 }
 
 impl Agent {
@@ -101,6 +106,11 @@ impl Agent {
             changed: watch::Sender::new(()),
             stopped: CancellationToken::new(),
             runners: TaskTracker::new(),
+            lease: watch::Sender::new(parts.lease),
+        });
+        agent.runners.spawn({
+            let agent = Arc::clone(&agent);
+            async move { agent.stopped.run_until_cancelled(agent.keep_lease()).await }
         });
         agent.adopt().await;
         agent.runners.spawn({
@@ -138,6 +148,7 @@ impl Agent {
         let stopped = self.stopped.clone();
         self.runners.spawn(async move { stopped.run_until_cancelled(runner.run()).await });
         self.report_ready.notify_one();
+        self.changed.send_replace(());
     }
 
     /// A session begins: its full set comes next, and what an earlier one did not bring to an end is sent anew.
@@ -195,7 +206,13 @@ impl Agent {
             None => {
                 let record = Record::assigned(&assignment);
                 let Assignment { spec, ports, .. } = assignment;
-                self.hold(state, key, record, Wanted { want, spec: Some(Arc::new(spec)), ports }, &Start::New);
+                self.hold(
+                    state,
+                    key,
+                    record,
+                    Wanted { want, spec: Some(Arc::new(spec)), ports, stop_reason: "" },
+                    &Start::New,
+                );
             }
         }
     }

@@ -310,8 +310,14 @@ impl Runner {
             Some(exit) => ending(exit, self.asked_to_stop()),
             None => ending_without_exit(self.phase == Phase::Exited, self.asked_to_stop()),
         };
-        let now = self.agent.now();
-        self.agent.observe_end(self.key, |status| set_ended(status, ending, exit.as_ref(), now)).await;
+        let (now, stop_reason) = (self.agent.now(), self.orders.borrow().stop_reason);
+        let change = |status: &mut AttemptStatus| {
+            set_ended(status, ending, exit.as_ref(), now);
+            if status.state == TaskState::Stopped && !stop_reason.is_empty() {
+                stop_reason.clone_into(&mut status.reason);
+            }
+        };
+        self.agent.observe_end(self.key, change).await;
         Phase::Ended
     }
 

@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use super::heartbeats::Heartbeats;
 use super::{EndReason, Ending, Opened, logs};
 use crate::agent::Agent;
 use crate::agent::assignments::Batch;
@@ -44,6 +45,7 @@ pub(super) struct Active {
     ticks: Interval,
     stats: watch::Receiver<NodeStats>,
     last_sent: Instant,
+    heartbeats: Heartbeats,
     readings: JoinSet<()>,
     farewell: Farewell,
     _measuring: AbortOnDropHandle<()>,
@@ -71,7 +73,10 @@ enum Action {
 
 impl Active {
     pub(super) async fn new(node: Arc<Node>, agent: Arc<Agent>, opened: Opened) -> Self {
-        let Opened { client, requests, responses, welcome, offered } = opened;
+        let Opened { client, requests, responses, welcome, registered_at, offered } = opened;
+        // The registration counts as the first heartbeat, and the welcome acknowledges it.
+        let heartbeats = Heartbeats::new(welcome.lease_duration);
+        node.renew_lease(heartbeats.lease_of(registered_at));
         let mut ticks = tokio::time::interval(welcome.heartbeat_period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first heartbeat brings stats already.
@@ -108,6 +113,7 @@ impl Active {
             ticks,
             stats,
             last_sent: Instant::now(),
+            heartbeats,
             readings: JoinSet::new(),
             farewell: Farewell::NotDue,
             _measuring: AbortOnDropHandle::new(measuring),
@@ -173,7 +179,8 @@ impl Active {
     fn send_heartbeat(&mut self) -> Option<EndReason> {
         let fresh = self.stats.has_changed().unwrap_or(false);
         let stats = fresh.then(|| *self.stats.borrow_and_update());
-        let heartbeat = Request::Heartbeat(v1::Heartbeat { stats: stats.map(node_stats_to_proto) });
+        let heartbeat_id = self.heartbeats.send(self.node.world.clock.uptime());
+        let heartbeat = Request::Heartbeat(v1::Heartbeat { stats: stats.map(node_stats_to_proto), heartbeat_id });
         if self.requests.try_send(v1::SessionRequest { message: Some(heartbeat) }).is_ok() {
             self.last_sent = Instant::now();
             return None;
@@ -200,6 +207,11 @@ impl Active {
     fn take(&mut self, response: Response) -> Option<EndReason> {
         match response {
             Response::Assignments(assignments) => self.agent.assign(batch(assignments)),
+            Response::HeartbeatAck(ack) => {
+                if let Some(until) = self.heartbeats.acknowledge(ack.heartbeat_id) {
+                    self.node.renew_lease(until);
+                }
+            }
             Response::StatusAck(ack) => self.agent.acknowledge(ack.report_id),
             Response::StartLogs(order) => {
                 let (client, agent) = (self.client.clone(), Arc::clone(&self.agent));
