@@ -71,6 +71,9 @@ pub fn task(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette
     }
     lines.add("Gang", &task.gang_id);
     lines.add("Ports", ports(&status));
+    if status.local_restarts > 0 {
+        lines.add("Restarts", format!("{} by its node, while the manager was out of reach", status.local_restarts));
+    }
     lines.add("Exit code", status.exit_code.map(|code| code.to_string()).unwrap_or_default());
     lines.add_time("Created", task.create_time.as_ref(), now);
     lines.add_time("Started", status.start_time.as_ref(), now);
@@ -134,6 +137,19 @@ fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
             most => format!(", at most {most} attempts"),
         };
         lines.add("Restart", format!("{mode}{limit}"));
+    }
+    lines.add("Node loss", spec.on_node_loss.as_ref().map(node_loss).unwrap_or_default());
+}
+
+/// What happens when the task's node goes down; empty for what happens to most tasks.
+fn node_loss(policy: &v1::NodeLossPolicy) -> String {
+    match policy.action() {
+        v1::NodeLossAction::Unspecified | v1::NodeLossAction::Replace => String::new(),
+        v1::NodeLossAction::Wait => {
+            let wait = policy.wait.unwrap_or_default();
+            format!("replaced after {} s", wait.seconds)
+        }
+        v1::NodeLossAction::StopAndReplace => "stopped, then replaced: never two at once".to_owned(),
     }
 }
 

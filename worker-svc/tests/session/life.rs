@@ -179,7 +179,7 @@ async fn heartbeats_bring_what_was_measured() {
     let mut session = manager.session_with(CLUSTER, &[]).await;
     let stats = async {
         loop {
-            if let Some(Request::Heartbeat(v1::Heartbeat { stats: Some(stats) })) = session.next().await {
+            if let Some(Request::Heartbeat(v1::Heartbeat { stats: Some(stats), .. })) = session.next().await {
                 return stats;
             }
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod ends;
+mod lease;
 mod life;
 mod manager;
 mod output;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 const CLUSTER: &str = "test";
 const HEARTBEAT: Duration = Duration::from_millis(50);
+/// Long enough for a heartbeat to be acknowledged on a busy machine.
+const LEASE: Duration = Duration::from_secs(2);
 /// Only a hang reaches it.
 const HANG: Duration = Duration::from_secs(30);
 

@@ -21,7 +21,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request as Call, Response as Answer, Status, Streaming};
 
-use super::{HEARTBEAT, in_time};
+use super::{HEARTBEAT, LEASE, in_time};
 
 type Outbound = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 
@@ -136,6 +136,7 @@ impl Dialled {
             cluster: cluster.to_owned(),
             heartbeat_period: Some(duration_to_proto(HEARTBEAT)),
             session_id: UuidV7Source.session_id().to_string(),
+            lease_duration: Some(duration_to_proto(LEASE)),
         };
         session.send(Response::Welcome(welcome)).await;
         let _ = self.answer.send(Ok(ReceiverStream::new(stream)));
@@ -200,6 +201,9 @@ impl Session {
     /// The next message; notes and acknowledges reports. `None`: the worker ended the stream.
     pub(crate) async fn next(&mut self) -> Option<Request> {
         let message = in_time("a message", self.requests.message()).await.ok()??.message.unwrap();
+        if let Request::Heartbeat(v1::Heartbeat { heartbeat_id, .. }) = message {
+            self.send(Response::HeartbeatAck(v1::HeartbeatAck { heartbeat_id })).await;
+        }
         if let Request::StatusReport(report) = &message {
             for report in &report.reports {
                 let mut violations = Violations::new();

@@ -1,0 +1,68 @@
+//! What must never run twice stops when the node's lease has ended, and only then.
+
+use davit_core::spec::{OnNodeLoss, TaskSpec};
+use davit_core::state::TaskState;
+use davit_core::task::DesiredState::Running;
+use davit_svc_kit::clock::{Clock as _, SystemClock};
+use worker_svc::lease::LeaseFile;
+
+use crate::manager::Manager;
+use crate::worker::{Machine, container, new_key};
+use crate::{CLUSTER, LEASE, until};
+
+fn leased() -> TaskSpec {
+    TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..container(&[]) }
+}
+
+#[tokio::test]
+async fn a_cut_off_worker_stops_what_must_never_run_twice_and_nothing_else() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (once, any) = (new_key(), new_key());
+    let mut session =
+        manager.session_with(CLUSTER, &[(once, Running, &leased()), (any, Running, &container(&[]))]).await;
+    session.until(once, TaskState::Running).await;
+    session.until(any, TaskState::Running).await;
+    // From here on nobody answers.
+    drop(session);
+    let cut_off_since = SystemClock.uptime();
+    until("the end of the attempt", || machine.engine.running(&machine.owner()) == [any]).await;
+    // Its last heartbeat was sent no earlier than one period before; the rest is what a busy machine takes.
+    assert!(SystemClock.uptime() - cut_off_since > LEASE / 2);
+    // It dialled before that, with what it knew then.
+    let mut back = manager.session_with(CLUSTER, &[(once, Running, &leased()), (any, Running, &container(&[]))]).await;
+    let stopped = back.until(once, TaskState::Stopped).await;
+    assert!(stopped.reason.contains("lease ended"), "{}", stopped.reason);
+    assert_eq!(back.registered(any).state, TaskState::Running);
+}
+
+#[tokio::test]
+async fn acknowledged_heartbeats_keep_the_lease() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let once = new_key();
+    let mut session = manager.session_with(CLUSTER, &[(once, Running, &leased())]).await;
+    session.until(once, TaskState::Running).await;
+    let since = SystemClock.uptime();
+    while SystemClock.uptime() - since < LEASE * 3 / 2 {
+        session.next().await.unwrap();
+    }
+    assert_eq!(machine.engine.running(&machine.owner()), [once]);
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_after_its_lease_stops_what_it_finds() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let once = new_key();
+    let mut session = manager.session_with(CLUSTER, &[(once, Running, &leased())]).await;
+    session.until(once, TaskState::Running).await;
+    worker.kill().await;
+    let lease = LeaseFile::new(machine.data_dir().join("lease")).unwrap();
+    assert!(lease.read() > SystemClock.uptime(), "a worker that starts at once disturbs nothing");
+    until("the end of the lease", || lease.read() <= SystemClock.uptime()).await;
+    assert_eq!(machine.engine.running(&machine.owner()), [once], "nobody was there to stop it");
+    // It dials, and nobody answers.
+    let _worker = machine.worker(&manager).await;
+    until("the end of the attempt", || machine.engine.running(&machine.owner()).is_empty()).await;
+}
