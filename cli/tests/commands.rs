@@ -11,6 +11,7 @@ use std::time::Duration;
 use davit_cli::local::{LocalCluster, Options, Ports};
 use serde_json::Value;
 use tokio::process::Command;
+use worker_svc::reexec::Reexec;
 
 /// What takes longer waits for something that will not come.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -36,8 +37,14 @@ fn stderr(output: &Output) -> String {
 
 /// `name` keeps clusters of one process apart.
 async fn start(name: &str) -> (LocalCluster, String) {
-    let options =
-        Options { cluster: format!("cli-test-{name}"), workers: 2, data_dir: None, ports: Ports::Free, docker: None };
+    let options = Options {
+        cluster: format!("cli-test-{name}"),
+        workers: 2,
+        data_dir: None,
+        ports: Ports::Free,
+        docker: None,
+        reexec: Reexec::program(env!("CARGO_BIN_EXE_davit")),
+    };
     let cluster = LocalCluster::start(options).await.unwrap();
     let manager = cluster.manager.to_string();
     (cluster, manager)

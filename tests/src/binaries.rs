@@ -69,6 +69,14 @@ impl Service {
         .await;
     }
 
+    /// Ends it as SIGKILL does, in the middle of whatever it does.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it ran");
+    }
+
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Panics

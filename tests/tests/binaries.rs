@@ -77,6 +77,8 @@ async fn every_service_stops_in_good_order_on_sigterm_while_streams_are_open() {
         "off".to_owned(),
         "--process-runtime".to_owned(),
         "true".to_owned(),
+        "--stop-tasks-on-shutdown".to_owned(),
+        "true".to_owned(),
         "--name".to_owned(),
         "node".to_owned(),
     ];

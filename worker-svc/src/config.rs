@@ -23,6 +23,7 @@ const DEFAULT_HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std
 const DEFAULT_MANAGER: &str = "http://127.0.0.1:7400";
 const DEFAULT_DATA_DIR: &str = "/var/lib/davit/worker";
 const DEFAULT_DOCKER_SOCKET: &str = "/var/run/docker.sock";
+const STOP_TASKS_WITHIN: Duration = Duration::from_secs(30);
 const DEFAULT_RETENTION: Duration = Duration::from_secs(600);
 /// With less no container starts: more likely the unit was forgotten.
 const MIN_BYTES: u64 = 16 << 20;
@@ -98,7 +99,7 @@ pub struct Settings {
     /// Run plain processes too: whoever may create tasks may then run programs here [default: false].
     #[arg(long, env = "DAVIT_PROCESS_RUNTIME", num_args = 0..=1, default_missing_value = "true")]
     pub process_runtime: Option<bool>,
-    /// Stop all tasks when the worker is stopped and remove what they left, instead of letting containers run
+    /// Stop all tasks when the worker is stopped and remove what they left, instead of letting them run
     /// [default: false]. It then takes as long as the slowest task's grace period to stop, at most about 35 s.
     #[arg(long, env = "DAVIT_STOP_TASKS_ON_SHUTDOWN", num_args = 0..=1, default_missing_value = "true")]
     pub stop_tasks_on_shutdown: Option<bool>,
@@ -201,6 +202,8 @@ pub struct Config {
     pub require_runtimes: bool,
     /// Stop all tasks when the worker stops, and remove what they left.
     pub stop_tasks_on_shutdown: bool,
+    /// How long they may take before they are killed. Their own grace periods end them earlier.
+    pub stop_tasks_within: Duration,
     /// How long ended attempts stay.
     pub retention: Duration,
 }
@@ -219,6 +222,7 @@ impl Config {
             port_range: Some(PortRange::DEFAULT),
             require_runtimes: false,
             stop_tasks_on_shutdown: false,
+            stop_tasks_within: STOP_TASKS_WITHIN,
             retention: DEFAULT_RETENTION,
         }
     }
@@ -299,6 +303,7 @@ impl Settings {
             port_range: settings.port_range.unwrap_or_default().0,
             require_runtimes: docker == DockerMode::On,
             stop_tasks_on_shutdown: settings.stop_tasks_on_shutdown.unwrap_or(false),
+            stop_tasks_within: STOP_TASKS_WITHIN,
             retention: settings.retention.map_or(DEFAULT_RETENTION, |retention| retention.0),
         };
         Ok(ProgramConfig {

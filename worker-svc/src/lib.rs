@@ -10,6 +10,7 @@ pub mod identity;
 pub mod lease;
 pub mod local_store;
 mod node;
+pub mod reexec;
 pub mod runtime;
 mod session;
 pub mod stats;
@@ -18,7 +19,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::placement::RuntimeKind;
 use davit_core::resources::{HumanBytes, HumanCpus};
 use davit_proto::v1::worker_service_server::WorkerServiceServer;
 use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES, server::ServeError};
@@ -64,10 +64,6 @@ impl Machine {
     }
 }
 
-/// How long tasks may take to stop when the worker is told to stop them. Their own grace periods end them earlier.
-const STOP_TASKS_TIME: Duration = Duration::from_secs(30);
-/// The same for processes when containers are left running.
-const STOP_PROCESSES_TIME: Duration = Duration::from_secs(4);
 /// For killing what did not stop.
 const KILL_TIME: Duration = Duration::from_secs(1);
 /// For telling the manager the last statuses.
@@ -97,8 +93,8 @@ pub enum Error {
     SidePort(#[source] io::Error),
 }
 
-/// Runs a worker until the shutdown. Containers are left running then, unless the configuration says otherwise; processes
-/// are stopped, since nothing would watch them.
+/// Runs a worker until the shutdown. Containers and processes are left running then, unless the configuration says
+/// otherwise.
 ///
 /// # Errors
 /// When it can't start or one of its servers breaks.
@@ -198,16 +194,14 @@ async fn serve(
     tokio::try_join!(async { grpc.await.map_err(Error::from) }, side_port).map(drop)
 }
 
-/// Stops what is to stop with the worker, and tells the manager.
+/// Begins nothing new, stops what is to stop with the worker, and tells the manager.
 async fn close(node: &Node) {
     let Some(agent) = node.agent() else { return };
     let all = node.config.stop_tasks_on_shutdown;
-    let which = |kind| all || kind == RuntimeKind::Process;
-    let time = if all { STOP_TASKS_TIME } else { STOP_PROCESSES_TIME };
-    if tokio::time::timeout(time, agent.close(which)).await.is_err() {
+    if tokio::time::timeout(node.config.stop_tasks_within, agent.close(all)).await.is_err() {
         let killed = async {
-            agent.kill(which).await;
-            agent.close(which).await;
+            agent.kill().await;
+            agent.close(all).await;
         };
         if tokio::time::timeout(KILL_TIME, killed).await.is_err() {
             tracing::warn!("some tasks could not be stopped");

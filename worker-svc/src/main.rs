@@ -12,6 +12,7 @@ use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
 use davit_svc_kit::world::World;
 use worker_svc::config::{DockerMode, ProgramConfig, Settings};
+use worker_svc::reexec::{self, Reexec};
 use worker_svc::runtime::{DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock};
 use worker_svc::{Machine, RuntimeFactory};
 
@@ -35,6 +36,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = reexec::run_hidden() {
+        return code;
+    }
     let arguments = Arguments::parse();
     let outcome = match arguments.settings.resolve(arguments.config.as_deref()) {
         Ok(config) => match arguments.command {
@@ -77,7 +81,8 @@ async fn serve(config: ProgramConfig) -> Outcome {
 fn runtimes(config: &ProgramConfig) -> RuntimeFactory {
     let docker = (config.docker != DockerMode::Off)
         .then(|| DockerConfig { socket: config.docker_socket.clone(), ..DockerConfig::default() });
-    let process = config.process_runtime.then(|| ProcessConfig::new(config.worker.data_dir.join("processes")));
+    let process_dir = config.worker.data_dir.join("processes");
+    let process = config.process_runtime.then(|| ProcessConfig::new(process_dir, Reexec::this_program()));
     Arc::new(move |owner: &Owner| {
         let clock: SharedClock = Arc::new(SystemClock);
         let mut runtimes: Vec<Arc<dyn Runtime>> = Vec::new();

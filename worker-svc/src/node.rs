@@ -184,11 +184,7 @@ impl Node {
                 attempts = old.statuses().len(),
                 "the manager's cluster is another than before; what runs for the one before is left alone"
             );
-            // Nothing would watch its processes.
-            tokio::spawn(async move {
-                old.close(|kind| kind == RuntimeKind::Process).await;
-                old.shut_down().await;
-            });
+            old.shut_down().await;
         }
         Ok(agent)
     }

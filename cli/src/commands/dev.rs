@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry::{self, LogFormat};
+use worker_svc::reexec::Reexec;
 
 use crate::error::Error;
 use crate::local::{self, Docker, LocalCluster, Options, Ports};
@@ -41,6 +42,7 @@ pub async fn run(args: DevArgs, output: &Output) -> Result<u8, Error> {
         data_dir: args.data_dir,
         ports: Ports::Default,
         docker: docker.clone().ok(),
+        reexec: Reexec::this_program(),
     };
     let mut cluster = LocalCluster::start(options).await?;
     output.print(&banner(&cluster, &docker))?;

@@ -19,6 +19,7 @@ use manager_svc::store::MemoryStore;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
+use worker_svc::reexec::Reexec;
 use worker_svc::stats::{Measure as _, Meter};
 
 pub use self::runtimes::{Docker, find_docker, get_image};
@@ -50,6 +51,8 @@ pub struct Options {
     pub ports: Ports,
     /// The engine that containers run on; `None`: only processes.
     pub docker: Option<Docker>,
+    /// What the workers run again beside them.
+    pub reexec: Reexec,
 }
 
 /// Why a local cluster can't be.
@@ -174,7 +177,7 @@ impl LocalCluster {
             cluster.workers.push(address);
             // They share an engine too, which binds a port only once.
             let ports = PortRange::DEFAULT.part(index, options.workers);
-            cluster.spawn_worker(index, &data_dir, share, ports, listener, options.docker.clone());
+            cluster.spawn_worker(index, &data_dir, share, ports, listener, &options);
         }
         cluster.wait_until_ready(usize::from(options.workers)).await?;
         Ok(cluster)
@@ -219,7 +222,7 @@ impl LocalCluster {
         share: Resources,
         ports: Option<PortRange>,
         listener: TcpListener,
-        docker: Option<Docker>,
+        options: &Options,
     ) {
         let name = format!("node-{}", index + 1);
         let data_dir = data_dir.join(&name);
@@ -231,7 +234,7 @@ impl LocalCluster {
         config.labels.insert("zone".to_owned(), char::from(b'a' + u8::try_from(index % 26).unwrap_or(0)).to_string());
         // The state vanishes with this process, so nothing of it may go on.
         config.stop_tasks_on_shutdown = true;
-        let factory = runtimes::factory(docker, data_dir.join("processes"));
+        let factory = runtimes::factory(options.docker.clone(), data_dir.join("processes"), options.reexec.clone());
         let stop = self.stop_workers.clone();
         self.worker_count += 1;
         self.services.spawn(async move {

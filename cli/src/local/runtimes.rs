@@ -10,6 +10,7 @@ use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource, UuidV7Source};
 use tokio::sync::watch;
 use worker_svc::RuntimeFactory;
+use worker_svc::reexec::Reexec;
 use worker_svc::runtime::{
     AttemptSpec, DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock,
 };
@@ -58,9 +59,11 @@ pub async fn get_image(docker: &Docker, image: ImageReference, limit: Duration) 
 }
 
 /// The runtimes of one worker.
-pub(super) fn factory(docker: Option<Docker>, process_dir: PathBuf) -> RuntimeFactory {
+pub(super) fn factory(docker: Option<Docker>, process_dir: PathBuf, reexec: Reexec) -> RuntimeFactory {
+    // The state vanishes with this process, so nothing of it may go on.
+    let config = ProcessConfig { outlive_worker: false, ..ProcessConfig::new(process_dir, reexec) };
     Arc::new(move |owner: &Owner| {
-        let processes = ProcessRuntime::new(owner, &ProcessConfig::new(process_dir.clone()), clock());
+        let processes = ProcessRuntime::new(owner, &config, clock());
         let mut runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(processes)];
         if let Some(docker) = &docker {
             runtimes.push(Arc::new(DockerRuntime::new(owner.clone(), docker.config.clone(), clock())));

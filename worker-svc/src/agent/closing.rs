@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use davit_core::placement::RuntimeKind;
 use davit_core::spec::StopPolicy;
 use futures::StreamExt as _;
 
@@ -14,24 +13,25 @@ use super::{Agent, State};
 const REMOVALS_AT_ONCE: usize = 8;
 
 impl Agent {
-    /// Stops attempts because the worker goes away, and begins no more. Waits until they have ended.
-    pub async fn close(&self, which: impl Fn(RuntimeKind) -> bool) {
+    /// Begins no more attempts because the worker goes away. Stops all that there are if `stops` says so, and waits until they
+    /// have ended.
+    pub async fn close(&self, stops: bool) {
         {
             let mut state = self.state.lock();
             state.closing = true;
-            for held in state.held.values().filter(|held| which(held.kind) && held.ended_at.is_none()) {
+            for held in state.held.values().filter(|held| stops && held.ended_at.is_none()) {
                 held.want(Want::Stop, None);
             }
         }
-        let ended = |held: &Held| !which(held.kind) || held.ended_at.is_some();
+        let ended = |held: &Held| !stops || held.ended_at.is_some();
         self.until(|state| state.held.values().all(ended)).await;
     }
 
     /// Kills what [`Agent::close`] could not stop in time.
-    pub async fn kill(&self, which: impl Fn(RuntimeKind) -> bool) {
+    pub async fn kill(&self) {
         let left: Vec<_> = {
             let state = self.state.lock();
-            let left = state.held.iter().filter(|(_, held)| which(held.kind) && held.ended_at.is_none());
+            let left = state.held.iter().filter(|(_, held)| held.ended_at.is_none());
             left.map(|(key, held)| (*key, held.kind)).collect()
         };
         let how = StopPolicy { signal: "SIGKILL".to_owned(), grace: Duration::ZERO };

@@ -155,7 +155,9 @@ pub fn ending(exit: &Exit, asked_to_stop: bool) -> Ending {
     if exit.exit_code == 0 && !exit.oom_killed {
         return Ending { state: TaskState::Completed, reason: String::new() };
     }
+    let code = exit.known_code();
     let reason = match (exit.oom_killed, exit.error.as_str()) {
+        (false, error) if code.is_none() => format!("nobody knows its exit code: {error}"),
         (true, "") => "was killed because it was out of memory".to_owned(),
         (true, error) => format!("was killed because it was out of memory: {error}"),
         (false, "") => format!("exited with code {}", exit.exit_code),

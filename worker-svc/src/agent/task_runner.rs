@@ -80,7 +80,7 @@ fn set_ended(status: &mut AttemptStatus, ending: Ending, exit: Option<&Exit>, no
     status.reason = ending.reason;
     status.ready = false;
     status.pull = None;
-    status.exit_code = exit.map(|exit| exit.exit_code);
+    status.exit_code = exit.and_then(Exit::known_code);
     status.oom_killed = exit.is_some_and(|exit| exit.oom_killed);
     status.started_at = status.started_at.or(exit.and_then(|exit| exit.started_at));
     status.finished_at = Some(exit.map_or(now, |exit| exit.finished_at));

@@ -110,7 +110,7 @@ pub struct Started {
 /// How an instance ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
-    /// What it returned; 128 + N if signal N ended it.
+    /// What it returned; 128 + N if signal N ended it; [`Exit::UNKNOWN_CODE`] if nobody learned it.
     pub exit_code: i32,
     /// Whether the kernel killed it for its memory.
     pub oom_killed: bool,
@@ -120,6 +120,17 @@ pub struct Exit {
     pub started_at: Option<Timestamp>,
     /// When it ended, by the node's clock.
     pub finished_at: Timestamp,
+}
+
+impl Exit {
+    /// Stands for an exit code that nobody knows. No process returns it.
+    pub const UNKNOWN_CODE: i32 = -1;
+
+    /// What it returned, where that is known.
+    #[must_use]
+    pub fn known_code(&self) -> Option<i32> {
+        Some(self.exit_code).filter(|code| *code != Self::UNKNOWN_CODE)
+    }
 }
 
 /// Which log lines are wanted.

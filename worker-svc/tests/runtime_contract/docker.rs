@@ -68,18 +68,6 @@ async fn inspect(key: AttemptKey) -> ContainerInspectResponse {
 runtime_contract!(Docker::new().await);
 
 #[tokio::test]
-async fn a_worker_that_is_started_again_finds_its_containers() {
-    check(Docker::new().await, |bench| async move {
-        let key = bench.start_ready(Script::Run).await;
-        let restarted = bench.kind.runtime(bench.owner.clone());
-        assert_eq!(restarted.list().await.unwrap(), bench.runtime.list().await.unwrap());
-        restarted.stop(key, &StopPolicy::default()).await.unwrap();
-        assert_eq!(restarted.wait(key).await.unwrap().exit_code, 143);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn env_entrypoint_working_directory_user_and_stderr_are_as_given() {
     check(Docker::new().await, |bench| async move {
         let mut spec = program(&["-c", "echo $GREETING; pwd; busybox id -u; busybox id -g; echo bad >&2"]);

@@ -35,6 +35,10 @@ macro_rules! runtime_contract {
             a_task_that_was_not_started_cannot_be_waited_for,
             attempts_of_one_task_are_apart,
             all_who_wait_learn_the_end,
+            a_restarted_worker_sees_what_the_one_before_started,
+            a_restarted_worker_stops_and_removes_what_the_one_before_started,
+            a_restarted_worker_learns_how_ended_what_nobody_watched,
+            a_restarted_worker_starts_what_was_only_created,
         }
     };
 }
@@ -250,4 +254,53 @@ pub(crate) async fn all_who_wait_learn_the_end(bench: &Bench) {
     stopped.unwrap();
     assert_eq!(one.unwrap().exit_code, 143);
     assert_eq!(two.unwrap().exit_code, 143);
+}
+
+pub(crate) async fn a_restarted_worker_sees_what_the_one_before_started(bench: &Bench) {
+    let key = bench.start_ready(Script::Run).await;
+    let (exited, _) = bench.run(bench.kind.spec(Script::Exit(7))).await;
+    let restarted = bench.kind.runtime(bench.owner.clone());
+    assert_eq!(restarted.list().await.unwrap(), bench.runtime.list().await.unwrap());
+    assert_eq!(restarted.wait(exited).await.unwrap().exit_code, 7);
+    let again = restarted.start(key).await.unwrap();
+    assert_eq!(bench.state(key).await, Some(InstanceState::Running(again)), "it runs, and is not started anew");
+    let follow = LogOptions { follow: true, ..LogOptions::default() };
+    let mut lines = restarted.logs(key, follow).await.unwrap();
+    assert_eq!(lines.try_next().await.unwrap().unwrap().bytes, b"ready\n");
+    bench.runtime.stop(key, &stop_within(LONG)).await.unwrap();
+    assert_eq!(lines.try_next().await.unwrap(), None, "it follows to the end");
+}
+
+pub(crate) async fn a_restarted_worker_stops_and_removes_what_the_one_before_started(bench: &Bench) {
+    let (obeys, ignores) = (bench.start_ready(Script::Run).await, bench.start_ready(Script::IgnoreStop).await);
+    let restarted = bench.kind.runtime(bench.owner.clone());
+    restarted.stop(obeys, &stop_within(LONG)).await.unwrap();
+    assert_eq!(restarted.wait(obeys).await.unwrap().exit_code, 143);
+    restarted.stop(ignores, &stop_within(Duration::from_millis(100))).await.unwrap();
+    assert_eq!(restarted.wait(ignores).await.unwrap().exit_code, 137);
+    for key in [obeys, ignores] {
+        restarted.remove(key).await.unwrap();
+    }
+    assert_eq!(restarted.list().await.unwrap(), []);
+}
+
+pub(crate) async fn a_restarted_worker_learns_how_ended_what_nobody_watched(bench: &Bench) {
+    let (key, exit) = bench.run(bench.kind.spec(Script::Exit(7))).await;
+    let (printed, _) = bench.run(bench.kind.spec(Script::Print(&["one", "two"]))).await;
+    let restarted = bench.kind.runtime(bench.owner.clone());
+    assert_eq!(restarted.wait(key).await.unwrap(), exit, "code and times are those of the end");
+    let again = restarted.start(key).await.unwrap_err();
+    assert!(matches!(again, Error::AlreadyExited { .. }), "{again}");
+    for follow in [false, true] {
+        let lines = restarted.logs(printed, LogOptions { follow, ..LogOptions::default() }).await.unwrap();
+        let lines: Vec<_> = lines.map_ok(|line| line.bytes).try_collect().await.unwrap();
+        assert_eq!(lines, [b"one\n", b"two\n"]);
+    }
+}
+
+pub(crate) async fn a_restarted_worker_starts_what_was_only_created(bench: &Bench) {
+    let created = bench.create(bench.kind.spec(Script::Exit(3))).await.key;
+    let restarted = bench.kind.runtime(bench.owner.clone());
+    restarted.start(created).await.unwrap();
+    assert_eq!(restarted.wait(created).await.unwrap().exit_code, 3);
 }

@@ -36,29 +36,35 @@ async fn end(session: &mut Session) {
 }
 
 #[tokio::test]
-async fn containers_outlive_the_worker_and_processes_do_not() {
+async fn containers_and_processes_outlive_the_worker() {
     let (mut manager, mut machine) = (Manager::start().await, Machine::new());
     machine.kinds = vec![RuntimeKind::Docker, RuntimeKind::Process];
     let worker = machine.worker(&manager).await;
-    let (stays, stops) = (new_key(), new_key());
-    let all = [(stays, Running, &container(&[])), (stops, Running, &process(&[]))];
+    let keys = [new_key(), new_key()];
+    let all = [(keys[0], Running, &container(&[])), (keys[1], Running, &process(&[]))];
     let mut session = manager.session_with(CLUSTER, &all).await;
-    session.until(stays, TaskState::Running).await;
-    session.until(stops, TaskState::Running).await;
+    for key in keys {
+        session.until(key, TaskState::Running).await;
+    }
     worker.shutdown.trigger();
-    session.until(stops, TaskState::Stopped).await;
     // After a goodbye the manager would replace what is left.
     end(&mut session).await;
     drop(session);
     worker.ended().await.unwrap();
-    assert_eq!(machine.engine.running(&machine.owner()), [stays]);
+    let mut running = machine.engine.running(&machine.owner());
+    running.sort_unstable();
+    let mut expected = keys;
+    expected.sort_unstable();
+    assert_eq!(running, expected);
 
     let calls = machine.engine.calls().len();
     let _worker = machine.worker(&manager).await;
-    let session = manager.session_with(CLUSTER, &[all[0]]).await;
-    assert_eq!(session.registered(stays).state, TaskState::Running);
-    let touched = |call: &Call| call.key == Some(stays) && call.step != Step::Wait && call.step != Step::List;
-    assert!(!machine.engine.calls().iter().skip(calls).any(touched), "a restart disturbs no container");
+    let session = manager.session_with(CLUSTER, &all).await;
+    for key in keys {
+        assert_eq!(session.registered(key).state, TaskState::Running);
+    }
+    let touched = |call: &Call| call.key.is_some() && call.step != Step::Wait && call.step != Step::List;
+    assert!(!machine.engine.calls().iter().skip(calls).any(touched), "a restart disturbs nothing");
 }
 
 #[tokio::test]
@@ -101,18 +107,20 @@ async fn a_worker_without_a_manager_stops_at_once() {
 }
 
 #[tokio::test]
-async fn a_process_that_ignores_its_stop_does_not_hold_up_the_worker() {
+async fn a_task_that_ignores_its_stop_does_not_hold_up_the_worker_for_long() {
     let (mut manager, mut machine) = (Manager::start().await, Machine::new());
     machine.kinds = vec![RuntimeKind::Process];
-    let worker = machine.worker(&manager).await;
+    let mut config = machine.config(&manager);
+    (config.stop_tasks_on_shutdown, config.stop_tasks_within) = (true, Duration::from_millis(500));
+    let worker = machine.worker_with(config).await;
     let (key, mut spec) = (new_key(), process(&[("ignores_stop", "true")]));
     spec.stop.grace = Duration::from_secs(3600);
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
     session.until(key, TaskState::Running).await;
     let since = Instant::now();
     worker.shutdown.trigger();
-    session.until(key, TaskState::Stopped).await;
     goodbye(&mut session).await;
+    session.until(key, TaskState::Stopped).await;
     end(&mut session).await;
     drop(session);
     worker.ended().await.unwrap();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use davit_core::spec::ImageReference;
 use davit_svc_kit::telemetry::{self, LogFormat};
+use worker_svc::reexec::Reexec;
 
 use self::acts::{Acts, Kind};
 use self::narrator::Narrator;
@@ -39,7 +40,14 @@ pub struct DemoArgs {
 pub async fn run(args: DemoArgs, output: &Output) -> Result<u8, Error> {
     telemetry::init(LogFormat::Pretty, Some("error"));
     let (kind, docker) = choose(&args, output).await?;
-    let options = Options { cluster: "demo".to_owned(), workers: 3, data_dir: None, ports: Ports::Free, docker };
+    let options = Options {
+        cluster: "demo".to_owned(),
+        workers: 3,
+        data_dir: None,
+        ports: Ports::Free,
+        docker,
+        reexec: Reexec::this_program(),
+    };
     let mut cluster = LocalCluster::start(options).await?;
     output.print(&format!(
         "A manager, a scheduler and three workers run in this process; the API is at {}.\n",

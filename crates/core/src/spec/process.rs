@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct ProcessSpec {
     /// The program, then its arguments. Not passed through a shell. Never empty.
     pub command: Vec<String>,
-    /// Added to a minimal environment (`PATH`, `HOME`).
+    /// Added to a minimal environment: `PATH`, `HOME`, and `DAVIT_ATTEMPT`, which is always `TASK_ID/ATTEMPT`.
     pub env: BTreeMap<String, String>,
     /// Where it runs. Empty: a directory of the task's own.
     pub working_dir: String,

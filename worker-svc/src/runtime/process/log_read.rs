@@ -37,7 +37,7 @@ pub(super) async fn stream(
 
 /// In which file, and after how many entries there, the last `tail` entries begin.
 async fn start(dir: &Path, tail: Option<u64>) -> io::Result<(u64, u64)> {
-    let generations = generations(dir).await?;
+    let generations = generations(dir)?;
     let oldest = generations.first().copied().unwrap_or(1);
     let Some(mut missing) = tail else { return Ok((oldest, 0)) };
     for generation in generations.into_iter().rev() {

@@ -1,37 +1,52 @@
-//! Plain processes, each the leader of a process group of its own.
+//! Plain processes, each the leader of a process group of its own, each with a supervisor beside the worker.
 //!
+//! - Processes outlive the worker: its supervisor is the parent of each, keeps its log, and tells any later worker how it
+//!   ended. [`contract`] says what the two agree on. Should the supervisor be killed, the process is ended too.
 //! - Output is kept in files of bounded size under the data directory and stays readable after the end.
-//! - When the leader ends, what is left of its group is killed, as a container's processes end with its first one.
-//!   A process that made itself a new group escapes that.
+//! - When the leader ends, all that it left is killed, as a container's processes end with its first one.
 //! - No limit is enforced; cpu, memory and disk count for placement alone.
-//! - A worker that ends does not end its processes: that is the agent's job at shutdown. Those of a worker that was
-//!   killed are killed by the first `list` of the next one. So `list` knows only what this object started.
+//! - Before its first answer a runtime looks for what earlier workers left.
 
+mod contract;
+mod entry;
+mod launch;
 mod leftover;
+mod link;
 mod log_format;
 mod log_read;
 mod log_write;
-mod supervise;
+mod os;
+mod supervisor;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::id::AttemptKey;
 use davit_core::spec::{ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
+use futures::StreamExt as _;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::fs;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 
-use self::log_write::{Bounds, LogHead};
-use self::supervise::Entry;
+use self::contract::{Durable, SPEC, SpecRecord, WORK};
+use self::entry::Entry;
+use self::link::StopOrder;
 use super::{
     AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, Runtime,
     RuntimeInfo, RuntimeKind, SharedClock, Started,
 };
+use crate::reexec::Reexec;
+
+/// How many attempts of earlier workers are looked at side by side.
+const FINDS_AT_ONCE: usize = 16;
+/// Longer graces are as good as this one: a year.
+const LONGEST_GRACE: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Where and how processes are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +57,17 @@ pub struct ProcessConfig {
     pub log_max_bytes: u64,
     /// How many log files are kept of a process.
     pub log_max_files: u32,
+    /// How supervisors are started.
+    pub reexec: Reexec,
+    /// Whether processes outlive this program, or are stopped when it ends in whatever way.
+    pub outlive_worker: bool,
 }
 
 impl ProcessConfig {
     /// The defaults, with this directory.
     #[must_use]
-    pub fn new(data_dir: PathBuf) -> Self {
-        Self { data_dir, log_max_bytes: 10 * 1024 * 1024, log_max_files: 3 }
+    pub fn new(data_dir: PathBuf, reexec: Reexec) -> Self {
+        Self { data_dir, log_max_bytes: 10 * 1024 * 1024, log_max_files: 3, reexec, outlive_worker: true }
     }
 }
 
@@ -56,11 +75,11 @@ impl ProcessConfig {
 pub struct ProcessRuntime {
     /// The owner's part of the data directory.
     dir: PathBuf,
-    bounds: Bounds,
+    config: ProcessConfig,
     clock: SharedClock,
     entries: Mutex<BTreeMap<AttemptKey, Arc<Entry>>>,
-    /// Set when what a killed worker left has been ended.
-    tidied: OnceCell<()>,
+    /// Set when what earlier workers left has been found.
+    found: OnceCell<()>,
 }
 
 impl std::fmt::Debug for ProcessRuntime {
@@ -70,33 +89,74 @@ impl std::fmt::Debug for ProcessRuntime {
 }
 
 impl ProcessRuntime {
-    /// A runtime without processes.
+    /// A runtime over what is in its owner's part of the data directory.
     #[must_use]
     pub fn new(owner: &Owner, config: &ProcessConfig, clock: SharedClock) -> Self {
+        let dir = config.data_dir.join(&owner.cluster).join(owner.node_id.to_string());
         Self {
-            dir: config.data_dir.join(owner.node_id.to_string()),
-            bounds: Bounds { max_bytes: config.log_max_bytes, max_files: config.log_max_files },
+            // Supervisors do not share the worker's working directory.
+            dir: std::path::absolute(&dir).unwrap_or(dir),
+            config: config.clone(),
             clock,
             entries: Mutex::default(),
-            tidied: OnceCell::new(),
+            found: OnceCell::new(),
         }
     }
 
-    fn find(&self, key: AttemptKey) -> Result<Arc<Entry>, Error> {
+    async fn find(&self, key: AttemptKey) -> Result<Arc<Entry>, Error> {
+        self.find_all().await?;
         self.entries.lock().get(&key).cloned().ok_or(Error::NotFound { key })
     }
 
-    async fn end_leftovers(&self) {
-        let Ok(mut found) = fs::read_dir(&self.dir).await else { return };
-        while let Ok(Some(entry)) = found.next_entry().await {
-            if let Some(leader) = leftover::end(&entry.path(), nix::unistd::getpid()).await {
-                tracing::warn!(%leader, dir = %entry.path().display(), "killed a process that an earlier worker left");
+    /// Finds what earlier workers left, once. What can't be told of is left alone, and looked at again when it is asked for.
+    async fn find_all(&self) -> Result<(), Error> {
+        let find = || async {
+            let mut dirs = match fs::read_dir(&self.dir).await {
+                Ok(dirs) => dirs,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let mut keys = Vec::new();
+            while let Some(entry) = dirs.next_entry().await? {
+                keys.extend(entry.file_name().to_str().and_then(contract::key_of));
             }
-        }
+            let found = futures::stream::iter(keys)
+                .map(|key| async move { (key, Entry::find(key, self.dir_of(key), Arc::clone(&self.clock)).await) });
+            let found: Vec<_> = found.buffer_unordered(FINDS_AT_ONCE).collect().await;
+            for (key, found) in found {
+                match found {
+                    Ok(entry) => drop(self.entries.lock().insert(key, entry)),
+                    // One that is unknown must not be taken for gone, or it might be run elsewhere beside this one.
+                    Err(error) => return Err(io::Error::new(error.kind(), format!("attempt {key}: {error}"))),
+                }
+            }
+            Ok(())
+        };
+        let found = self.found.get_or_try_init(find).await;
+        found.copied().map_err(|source| Error::Io { action: "look for what earlier workers left", source })
     }
 
     fn dir_of(&self, key: AttemptKey) -> PathBuf {
         self.dir.join(key.container_name())
+    }
+
+    fn spec_record(&self, dir: &Path, attempt: &AttemptSpec) -> Result<SpecRecord, Error> {
+        let process = process(&attempt.spec)?;
+        let stop = &attempt.spec.stop;
+        Ok(SpecRecord {
+            version: contract::VERSION,
+            command: process.command.clone(),
+            env: process.env.clone().into_iter().collect(),
+            working_dir: match process.working_dir.as_str() {
+                "" => dir.join(WORK),
+                named => PathBuf::from(named),
+            },
+            stop_signal: signal(&stop.signal)?.as_str().to_owned(),
+            stop_grace_millis: millis(stop.grace),
+            log_max_bytes: self.config.log_max_bytes,
+            log_max_files: self.config.log_max_files,
+            ends_with_worker: !self.config.outlive_worker,
+        })
     }
 }
 
@@ -112,7 +172,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn list(&self) -> Result<Vec<Instance>, Error> {
-        self.tidied.get_or_init(|| self.end_leftovers()).await;
+        self.find_all().await?;
         let entries = self.entries.lock();
         Ok(entries.iter().map(|(key, entry)| Instance { key: *key, state: entry.state() }).collect())
     }
@@ -123,20 +183,28 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
-        let spec = process(&attempt.spec)?;
-        signal(&attempt.spec.stop.signal)?;
+        self.find_all().await?;
         let dir = self.dir_of(attempt.key);
-        fs::create_dir_all(dir.join("work")).await.map_err(|source| Error::Io { action: "create", source })?;
-        self.entries.lock().entry(attempt.key).or_insert_with(|| Arc::new(Entry::new(dir, spec.clone())));
+        let spec = self.spec_record(&dir, attempt)?;
+        let failed = |source| Error::Io { action: "create", source };
+        fs::create_dir_all(dir.join(WORK)).await.map_err(failed)?;
+        let entry = {
+            let mut entries = self.entries.lock();
+            let new = || Arc::new(Entry::new(attempt.key, dir.clone(), Arc::clone(&self.clock)));
+            Arc::clone(entries.entry(attempt.key).or_insert_with(new))
+        };
+        if entry.state() == InstanceState::Created {
+            contract::blocking(move || contract::write(&dir, SPEC, &spec, Durable::No)).await.map_err(failed)?;
+        }
         Ok(())
     }
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
-        self.find(key)?.start(key, self.bounds, &self.clock).await
+        self.find(key).await?.start(self.config.reexec.clone(), !self.config.outlive_worker).await
     }
 
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
-        let entry = self.find(key)?;
+        let entry = self.find(key).await?;
         if entry.state() == InstanceState::Created {
             return Err(Error::NotStarted { key });
         }
@@ -144,21 +212,16 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
-        let entry = self.find(key)?;
-        if !entry.signal(signal(&how.signal)?)? {
-            return Ok(());
-        }
-        if tokio::time::timeout(how.grace, entry.ended()).await.is_err() {
-            entry.signal(Signal::SIGKILL)?;
-            entry.ended().await;
-        }
-        Ok(())
+        let entry = self.find(key).await?;
+        let (signal, grace) = (signal(&how.signal)?.as_str(), how.grace.min(LONGEST_GRACE));
+        entry.stop(StopOrder { signal, grace }).await
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
-        // Known or not: an earlier worker may have left its directory.
-        if let Ok(entry) = self.find(key) {
-            entry.retire().await?;
+        match self.find(key).await {
+            Ok(entry) => entry.retire().await?,
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
         }
         match fs::remove_dir_all(self.dir_of(key)).await {
             Ok(()) => {}
@@ -170,19 +233,22 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {
-        let dir = self.dir_of(key);
-        let head = match self.find(key) {
-            Ok(entry) => entry.log_head(),
-            // Of an earlier worker: what is there is all there will be.
-            Err(missing) => {
-                let found =
-                    log_write::generations(&dir).await.map_err(|source| Error::Io { action: "logs", source })?;
-                let generation = found.last().copied().ok_or(missing)?;
-                watch::Sender::new(LogHead { generation, len: 0, closed: true }).subscribe()
-            }
+        let entry = self.find(key).await?;
+        let head = match options.follow {
+            true => entry.follow_log(),
+            false => entry.log_end().map_err(|source| Error::Io { action: "logs", source })?,
         };
-        log_read::stream(dir, head, options).await
+        log_read::stream(self.dir_of(key), head, options).await
     }
+}
+
+/// Supervises the process of an attempt, whose directory this is: the work of the hidden subcommand.
+pub(crate) fn supervise(dir: &Path) -> ExitCode {
+    supervisor::run(dir)
+}
+
+fn millis(grace: Duration) -> u64 {
+    u64::try_from(grace.min(LONGEST_GRACE).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The process in a task's spec.
@@ -197,8 +263,9 @@ fn process(spec: &TaskSpec) -> Result<&ProcessSpec, Error> {
 
 /// The signal of that name; an empty name means `SIGTERM`.
 pub(super) fn signal(name: &str) -> Result<Signal, Error> {
-    match name {
-        "" => Ok(Signal::SIGTERM),
-        name => name.parse().map_err(|_| Error::Unsupported { what: format!("there is no signal `{name}`") }),
-    }
+    signal_of(name).ok_or_else(|| Error::Unsupported { what: format!("there is no signal `{name}`") })
+}
+
+fn signal_of(name: &str) -> Option<Signal> {
+    if name.is_empty() { Some(Signal::SIGTERM) } else { name.parse().ok() }
 }
