@@ -119,7 +119,7 @@ impl DataDir {
                 node_id
             }
         };
-        let lease_path = path.join(LEASE);
+        let lease_path = Self::lease_path(path);
         let lease = LeaseFile::new(&lease_path).map_err(|source| Error::Io { path: lease_path, source })?;
         Ok(Self { path: path.to_owned(), node_id, lease, _lock: lock })
     }
@@ -128,6 +128,12 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the lease is in the data directory at this path.
+    #[must_use]
+    pub fn lease_path(path: &Path) -> PathBuf {
+        path.join(LEASE)
     }
 }
 

@@ -12,6 +12,7 @@ use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
 use davit_svc_kit::world::World;
 use worker_svc::config::{DockerMode, ProgramConfig, Settings};
+use worker_svc::identity::DataDir;
 use worker_svc::reexec::{self, Reexec};
 use worker_svc::runtime::{DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock};
 use worker_svc::{Machine, RuntimeFactory};
@@ -81,8 +82,11 @@ async fn serve(config: ProgramConfig) -> Outcome {
 fn runtimes(config: &ProgramConfig) -> RuntimeFactory {
     let docker = (config.docker != DockerMode::Off)
         .then(|| DockerConfig { socket: config.docker_socket.clone(), ..DockerConfig::default() });
-    let process_dir = config.worker.data_dir.join("processes");
-    let process = config.process_runtime.then(|| ProcessConfig::new(process_dir, Reexec::this_program()));
+    let data_dir = &config.worker.data_dir;
+    let process = config.process_runtime.then(|| ProcessConfig {
+        lease_file: Some(DataDir::lease_path(data_dir)),
+        ..ProcessConfig::new(data_dir.join("processes"), Reexec::this_program())
+    });
     Arc::new(move |owner: &Owner| {
         let clock: SharedClock = Arc::new(SystemClock);
         let mut runtimes: Vec<Arc<dyn Runtime>> = Vec::new();

@@ -149,7 +149,7 @@ pub struct Ending {
 /// What an exit means. One that was asked to stop is STOPPED, whatever it returned.
 #[must_use]
 pub fn ending(exit: &Exit, asked_to_stop: bool) -> Ending {
-    if asked_to_stop {
+    if asked_to_stop || exit.lease_ended {
         return Ending { state: TaskState::Stopped, reason: exit.error.clone() };
     }
     if exit.exit_code == 0 && !exit.oom_killed {

@@ -116,6 +116,8 @@ pub struct Exit {
     pub oom_killed: bool,
     /// The engine's own words, where it has some. Else empty.
     pub error: String,
+    /// Whether it was stopped because the node's lease had ended, without a worker's doing.
+    pub lease_ended: bool,
     /// When it started, by the node's clock, where that is known.
     pub started_at: Option<Timestamp>,
     /// When it ended, by the node's clock.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{AttemptKey, NodeId};
-use davit_core::spec::{ContainerSpec, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{ContainerSpec, OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
 use futures::TryStreamExt as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use worker_svc::lease::LeaseFile;
 use worker_svc::reexec::Reexec;
 use worker_svc::runtime::{
     AttemptSpec, ErrorKind, InstanceState, LogOptions, LogSource, Owner, ProcessConfig, ProcessRuntime, ProgressSender,
@@ -305,6 +306,42 @@ async fn a_process_that_is_not_to_outlive_its_worker_ends_with_it() {
     let exit = second.wait(attempt.key).await.unwrap();
     assert!(exit.error.contains("its worker ended"), "{}", exit.error);
     second.remove(attempt.key).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_must_never_run_twice_is_stopped_without_a_worker_when_the_lease_ends() {
+    let process = Process::new();
+    std::fs::create_dir_all(&process.dir).unwrap();
+    let lease = LeaseFile::new(process.dir.join("lease")).unwrap();
+    let owner = Owner { cluster: "davit-contract".to_owned(), node_id: NodeId(unique()) };
+    let config = ProcessConfig {
+        lease_file: Some(lease.path().to_owned()),
+        ..ProcessConfig::new(process.dir.clone(), reexec())
+    };
+    let runtime = ProcessRuntime::new(&owner, &config, clock());
+    let start = async |on_node_loss| {
+        let spec = TaskSpec { on_node_loss, ..shell("trap 'exit 5' TERM; while :; do busybox sleep 0.05; done") };
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec), ports: Vec::new() };
+        runtime.create(&attempt).await.unwrap();
+        runtime.start(attempt.key).await.unwrap();
+        attempt.key
+    };
+    lease.renew(clock().uptime() + Duration::from_millis(600)).unwrap();
+    let (leased, free) = (start(OnNodeLoss::StopAndReplace).await, start(OnNodeLoss::Replace).await);
+    let until = clock().uptime() + Duration::from_millis(1500);
+    lease.renew(until).unwrap();
+    // A later worker learns of it; this one never stopped it.
+    let exit = runtime.wait(leased).await.unwrap();
+    assert!(clock().uptime() >= until, "it was renewed meanwhile");
+    assert_eq!((exit.exit_code, exit.lease_ended), (5, true));
+    assert!(exit.error.contains("lease ended"), "{}", exit.error);
+    let restarted = ProcessRuntime::new(&owner, &config, clock());
+    assert_eq!(restarted.wait(leased).await.unwrap(), exit);
+    let states = restarted.list().await.unwrap();
+    assert!(states.iter().any(|one| one.key == free && matches!(one.state, InstanceState::Running(_))), "{states:?}");
+    for key in [leased, free] {
+        restarted.remove(key).await.unwrap();
+    }
 }
 
 /// Gone, or only waits to be reaped by whoever inherited it.

@@ -36,6 +36,7 @@ fn exit(state: &ContainerState, started_at: Option<Timestamp>, now: Timestamp) -
     Exit {
         exit_code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1),
         oom_killed: state.oom_killed.unwrap_or(false),
+        lease_ended: false,
         error: state.error.clone().unwrap_or_default(),
         started_at,
         // Of a very short run the engine may note the end before the start.

@@ -217,6 +217,7 @@ impl FakeInstance {
             life.state = InstanceState::Exited(Exit {
                 exit_code,
                 oom_killed,
+                lease_ended: false,
                 error: String::new(),
                 started_at,
                 finished_at: now,

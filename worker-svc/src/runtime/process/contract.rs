@@ -73,6 +73,9 @@ pub(super) struct SpecRecord {
     /// It is stopped when the supervisor's standard input ends, which the worker holds open.
     #[serde(default)]
     pub(super) ends_with_worker: bool,
+    /// It is stopped when the lease in this file has ended, see [`crate::lease`].
+    #[serde(default)]
+    pub(super) lease: Option<PathBuf>,
 }
 
 impl SpecRecord {
@@ -105,6 +108,9 @@ pub(super) struct ExitRecord {
     pub(super) exit_code: i32,
     /// Why, if that is not the process's own doing. Else empty.
     pub(super) error: String,
+    /// It was stopped because its lease had ended.
+    #[serde(default)]
+    pub(super) lease_ended: bool,
     pub(super) started_at: Option<Timestamp>,
     pub(super) finished_at: Timestamp,
 }
@@ -115,6 +121,7 @@ impl From<ExitRecord> for Exit {
             exit_code: record.exit_code,
             oom_killed: false,
             error: record.error,
+            lease_ended: record.lease_ended,
             started_at: record.started_at,
             finished_at: record.finished_at,
         }
@@ -232,7 +239,14 @@ mod tests {
 
     fn exit() -> ExitRecord {
         let finished_at = "2026-01-02T03:04:05.678901234Z".parse().unwrap();
-        ExitRecord { version: VERSION, exit_code: 7, error: String::new(), started_at: None, finished_at }
+        ExitRecord {
+            version: VERSION,
+            exit_code: 7,
+            error: String::new(),
+            lease_ended: false,
+            started_at: None,
+            finished_at,
+        }
     }
 
     #[test]

@@ -149,6 +149,7 @@ pub(super) fn ended_somehow(dir: &Path, error: &str, clock: &SharedClock) -> Exi
         version: contract::VERSION,
         exit_code: Exit::UNKNOWN_CODE,
         error: error.to_owned(),
+        lease_ended: false,
         started_at: start.map(|start| start.started_at),
         finished_at: clock.now(),
     }

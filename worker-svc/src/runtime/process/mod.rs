@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::id::AttemptKey;
-use davit_core::spec::{ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
 use futures::StreamExt as _;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
@@ -61,13 +61,23 @@ pub struct ProcessConfig {
     pub reexec: Reexec,
     /// Whether processes outlive this program, or are stopped when it ends in whatever way.
     pub outlive_worker: bool,
+    /// The node's lease: processes that must never run twice are stopped when it has ended, also without a worker. `None`:
+    /// there is none, and only the agent stops them.
+    pub lease_file: Option<PathBuf>,
 }
 
 impl ProcessConfig {
     /// The defaults, with this directory.
     #[must_use]
     pub fn new(data_dir: PathBuf, reexec: Reexec) -> Self {
-        Self { data_dir, log_max_bytes: 10 * 1024 * 1024, log_max_files: 3, reexec, outlive_worker: true }
+        Self {
+            data_dir,
+            log_max_bytes: 10 * 1024 * 1024,
+            log_max_files: 3,
+            reexec,
+            outlive_worker: true,
+            lease_file: None,
+        }
     }
 }
 
@@ -93,14 +103,7 @@ impl ProcessRuntime {
     #[must_use]
     pub fn new(owner: &Owner, config: &ProcessConfig, clock: SharedClock) -> Self {
         let dir = config.data_dir.join(&owner.cluster).join(owner.node_id.to_string());
-        Self {
-            // Supervisors do not share the worker's working directory.
-            dir: std::path::absolute(&dir).unwrap_or(dir),
-            config: config.clone(),
-            clock,
-            entries: Mutex::default(),
-            found: OnceCell::new(),
-        }
+        Self { dir: absolute(&dir), config: config.clone(), clock, entries: Mutex::default(), found: OnceCell::new() }
     }
 
     async fn find(&self, key: AttemptKey) -> Result<Arc<Entry>, Error> {
@@ -156,6 +159,10 @@ impl ProcessRuntime {
             log_max_bytes: self.config.log_max_bytes,
             log_max_files: self.config.log_max_files,
             ends_with_worker: !self.config.outlive_worker,
+            lease: match attempt.spec.on_node_loss {
+                OnNodeLoss::StopAndReplace => self.config.lease_file.as_ref().map(|path| absolute(path)),
+                OnNodeLoss::Replace | OnNodeLoss::Wait(_) => None,
+            },
         })
     }
 }
@@ -245,6 +252,11 @@ impl Runtime for ProcessRuntime {
 /// Supervises the process of an attempt, whose directory this is: the work of the hidden subcommand.
 pub(crate) fn supervise(dir: &Path) -> ExitCode {
     supervisor::run(dir)
+}
+
+/// Supervisors do not share the worker's working directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn millis(grace: Duration) -> u64 {

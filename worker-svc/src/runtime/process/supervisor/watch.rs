@@ -23,6 +23,7 @@ use super::children;
 use super::clients::{Clients, Request};
 use super::life::{LeaderEnd, Life};
 use super::output::{Output, Pipe};
+use crate::lease::LeaseFile;
 use crate::runtime::LogSource;
 
 /// How long to wait before what the leader left is looked for again, at first and at most.
@@ -46,8 +47,18 @@ pub(super) struct Watch {
     /// Something that the leader left may still run.
     children_left: bool,
     sweep_pause: Duration,
+    /// What must never run twice runs only while this lasts.
+    lease: Option<Lease>,
     /// Its standard input is a line to the worker, and was not cut.
     line: bool,
+}
+
+/// The node's lease, as far as it was read.
+#[derive(Debug)]
+struct Lease {
+    file: LeaseFile,
+    until: Duration,
+    ended: bool,
 }
 
 /// Where something may happen, what of it counts, and how it is noted.
@@ -95,6 +106,7 @@ impl Watch {
                 cause: String::new(),
                 children_left: false,
                 sweep_pause: FIRST_SWEEP,
+                lease: None,
                 line: false,
             }),
             Err(error) => Err((error, child)),
@@ -109,6 +121,10 @@ impl Watch {
     /// Watches until all is over and on record.
     pub(super) fn until_end(mut self, dir: &Path, spec: &SpecRecord) -> io::Result<()> {
         self.line = spec.ends_with_worker;
+        if let Some(path) = &spec.lease {
+            self.lease = Some(Lease { file: LeaseFile::new(path)?, until: Duration::ZERO, ended: false });
+            self.look_at_lease(spec)?;
+        }
         // It may have ended before its signals were taken.
         self.reap()?;
         let end = loop {
@@ -129,7 +145,8 @@ impl Watch {
 
     fn wake_at(&mut self) -> io::Result<Option<Duration>> {
         if !self.children_left {
-            return Ok(self.life.wake_at());
+            let lease = self.lease.as_ref().filter(|lease| !lease.ended && self.life.end().is_none());
+            return Ok(self.life.wake_at().into_iter().chain(lease.map(|lease| lease.until)).min());
         }
         let at = os::since_boot()? + self.sweep_pause;
         self.sweep_pause = (self.sweep_pause * 2).min(LONGEST_SWEEP);
@@ -210,10 +227,24 @@ impl Watch {
                 }
             }
         }
+        self.look_at_lease(spec)?;
         if self.life.kills(os::since_boot()?) {
             self.signal(Signal::SIGKILL);
         }
         self.reap()
+    }
+
+    /// Stops what must not run on without a lease.
+    fn look_at_lease(&mut self, spec: &SpecRecord) -> io::Result<()> {
+        let now = os::since_boot()?;
+        let Some(lease) = self.lease.as_mut().filter(|lease| !lease.ended && lease.until <= now) else { return Ok(()) };
+        // Renewed by the worker, if that lives and hears from the manager.
+        lease.until = lease.file.read();
+        if lease.until > now || self.life.end().is_some() {
+            return Ok(());
+        }
+        lease.ended = true;
+        self.stop_as_specified(spec, "its node's lease ended: the manager was out of reach for too long")
     }
 
     fn write_output(&mut self, mut step: impl FnMut(&mut Output, jiff::Timestamp, &mut Vec<u8>)) {
@@ -276,6 +307,7 @@ impl Watch {
             version: contract::VERSION,
             exit_code: end.exit_code,
             error: std::mem::take(&mut self.cause),
+            lease_ended: self.lease.as_ref().is_some_and(|lease| lease.ended),
             started_at: Some(self.start.started_at),
             finished_at: end.wall,
         };
