@@ -5,6 +5,7 @@
 //! here and nowhere else, so that everything beyond can be replayed.
 
 pub mod backoff;
+pub mod bugs;
 pub mod client;
 pub mod clock;
 pub mod config;

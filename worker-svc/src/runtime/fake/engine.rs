@@ -43,6 +43,21 @@ pub struct Call {
     pub key: Option<AttemptKey>,
 }
 
+/// What an engine did with an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// It runs from now on.
+    Started,
+    /// It ended.
+    Ended {
+        /// With what.
+        exit_code: i32,
+    },
+}
+
+/// Is told of every start and end at the moment it happens.
+pub type Observer = Arc<dyn Fn(AttemptKey, Deed) + Send + Sync>;
+
 /// The handle of a fake engine. Clones are the same engine.
 #[derive(Clone)]
 pub struct FakeEngine {
@@ -57,6 +72,7 @@ impl std::fmt::Debug for FakeEngine {
 
 struct Shared {
     clock: SharedClock,
+    observer: Option<Observer>,
     next_port: AtomicU16,
     held: Mutex<Held>,
 }
@@ -73,7 +89,18 @@ impl FakeEngine {
     /// An engine without instances.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self { shared: Arc::new(Shared { clock, next_port: AtomicU16::new(32768), held: Mutex::default() }) }
+        Self::build(clock, None)
+    }
+
+    /// An engine without instances that tells of every start and end.
+    #[must_use]
+    pub fn observed(clock: SharedClock, observer: Observer) -> Self {
+        Self::build(clock, Some(observer))
+    }
+
+    fn build(clock: SharedClock, observer: Option<Observer>) -> Self {
+        let next_port = AtomicU16::new(32768);
+        Self { shared: Arc::new(Shared { clock, observer, next_port, held: Mutex::default() }) }
     }
 
     /// A worker's view of it, which passes for a runtime of `kind`. It runs specs of both kinds.
@@ -143,6 +170,10 @@ impl FakeEngine {
         self.shared.clock.now()
     }
 
+    pub(super) fn observer(&self) -> Option<Observer> {
+        self.shared.observer.clone()
+    }
+
     pub(super) fn next_port(&self) -> u16 {
         // Wraps to numbers that a real engine would not give; no test gets that far.
         self.shared.next_port.fetch_add(1, Ordering::Relaxed).max(1024)
@@ -177,8 +208,9 @@ pub(super) struct Life {
 }
 
 /// An attempt that only pretends.
-#[derive(Debug)]
 pub(super) struct FakeInstance {
+    key: AttemptKey,
+    observer: Option<Observer>,
     /// What it publishes when it runs.
     pub(super) ports: Vec<PortBinding>,
     pub(super) orders: Orders,
@@ -186,8 +218,15 @@ pub(super) struct FakeInstance {
 }
 
 impl FakeInstance {
-    pub(super) fn new(ports: Vec<PortBinding>, orders: Orders) -> Self {
-        Self { ports, orders, life: watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new() }) }
+    pub(super) fn new(key: AttemptKey, ports: Vec<PortBinding>, orders: Orders, observer: Option<Observer>) -> Self {
+        let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new() });
+        Self { key, observer, ports, orders, life }
+    }
+
+    fn tell(&self, deed: Deed) {
+        if let Some(observer) = &self.observer {
+            observer(self.key, deed);
+        }
     }
 
     pub(super) fn state(&self) -> InstanceState {
@@ -204,6 +243,7 @@ impl FakeInstance {
             let begins = life.state == InstanceState::Created;
             if begins {
                 life.state = InstanceState::Running(started.clone());
+                self.tell(Deed::Started);
             }
             begins
         })
@@ -222,6 +262,7 @@ impl FakeInstance {
                 started_at,
                 finished_at: now,
             });
+            self.tell(Deed::Ended { exit_code });
             true
         })
     }

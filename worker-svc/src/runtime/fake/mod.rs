@@ -27,7 +27,7 @@ use davit_core::task::{PortBinding, PullProgress};
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
 
-pub use self::engine::{Call, FakeEngine, Step};
+pub use self::engine::{Call, Deed, FakeEngine, Observer, Step};
 use self::engine::{FakeInstance, Life};
 use self::orders::Orders;
 use super::{
@@ -103,7 +103,11 @@ impl Runtime for FakeRuntime {
         if let Some(message) = orders.create_fails {
             return Err(Error::Rejected { action: "create", message });
         }
-        self.engine.insert(&self.owner, attempt.key, FakeInstance::new(self.ports(attempt), orders));
+        self.engine.insert(
+            &self.owner,
+            attempt.key,
+            FakeInstance::new(attempt.key, self.ports(attempt), orders, self.engine.observer()),
+        );
         Ok(())
     }
 

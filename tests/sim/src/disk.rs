@@ -1,0 +1,168 @@
+//! The manager's disk: a journal of batches of which only a prefix is synced. A crash of the process loses nothing that was
+//! written; a loss of power leaves the synced part and, of the rest, as much as happened to reach the disk: the record that
+//! was torn and all after it are gone.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use davit_core::id::{Revision, TaskId};
+use davit_svc_kit::bugs::{self, Bug};
+use manager_svc::state::{Batch, Versions};
+use manager_svc::store::{Error, MemoryStore, Snapshot, Store};
+use parking_lot::Mutex;
+
+use crate::gate::Gate;
+use crate::history::{Event, History};
+use crate::rng::Rng;
+
+/// A write into the page cache, and a sync, as they usually are.
+const WRITE_MICROS: (u64, u64) = (20, 200);
+const SYNC_MICROS: (u64, u64) = (300, 3000);
+
+/// The disk beneath the manager. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    state: Arc<Mutex<State>>,
+    history: History,
+    rng: Rng,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    journal: Vec<Arc<Batch>>,
+    synced: usize,
+    is_full: bool,
+    extra_sync_time: Duration,
+}
+
+impl Disk {
+    /// An empty one.
+    #[must_use]
+    pub fn new(rng: Rng, history: History) -> Self {
+        Self { state: Arc::default(), history, rng }
+    }
+
+    /// What a process sees of it.
+    #[must_use]
+    pub fn store(&self, gate: Gate) -> DiskStore {
+        DiskStore { disk: self.clone(), gate }
+    }
+
+    /// From now on nothing can be written, or everything.
+    pub fn set_full(&self, is_full: bool) {
+        self.state.lock().is_full = is_full;
+    }
+
+    /// From now on syncs take up to so much longer.
+    pub fn set_slow(&self, extra: Duration) {
+        self.state.lock().extra_sync_time = extra;
+    }
+
+    /// The power fails: what was not synced is lost, but for what happened to be written.
+    pub fn lose_power(&self) -> usize {
+        let mut state = self.state.lock();
+        let unsynced = state.journal.len() - state.synced;
+        let kept = usize::try_from(self.rng.below(unsynced as u64 + 1)).unwrap_or(0);
+        let length = state.synced + kept;
+        state.journal.truncate(length);
+        state.synced = length;
+        unsynced - kept
+    }
+
+    /// Whether the synced part holds all these tasks, or did once.
+    #[must_use]
+    pub fn holds(&self, task_ids: &[TaskId]) -> bool {
+        let state = self.state.lock();
+        let synced = state.journal[..state.synced].iter().flat_map(|batch| &batch.changes);
+        let held: BTreeSet<TaskId> = synced
+            .filter_map(|change| match &change.versions {
+                Versions::Task { after: Some(task), .. } => Some(task.task_id),
+                Versions::Task { .. } | Versions::Node { .. } => None,
+            })
+            .collect();
+        task_ids.iter().all(|task_id| held.contains(task_id))
+    }
+
+    /// All that was ever written and not lost.
+    #[must_use]
+    pub fn journal(&self) -> Vec<Arc<Batch>> {
+        self.state.lock().journal.clone()
+    }
+
+    fn sync_time(&self) -> Duration {
+        let extra = self.state.lock().extra_sync_time;
+        Duration::from_micros(self.rng.between(SYNC_MICROS.0, SYNC_MICROS.1)) + extra.mul_f64(self.rng.fraction())
+    }
+}
+
+/// A manager's view of its disk.
+pub struct DiskStore {
+    disk: Disk,
+    gate: Gate,
+}
+
+impl fmt::Debug for DiskStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskStore").finish_non_exhaustive()
+    }
+}
+
+fn full() -> Error {
+    Error::Unavailable { problem: "the disk is full".to_owned() }
+}
+
+#[async_trait]
+impl Store for DiskStore {
+    async fn load(&self) -> Result<Snapshot, Error> {
+        self.gate.pass().await;
+        tokio::time::sleep(self.disk.sync_time()).await;
+        self.gate.pass().await;
+        let journal = {
+            let mut state = self.disk.state.lock();
+            // Whoever loads goes on from there, so it is synced first.
+            state.synced = state.journal.len();
+            state.journal.clone()
+        };
+        let memory = MemoryStore::default();
+        for batch in journal {
+            memory.commit(batch).await?;
+        }
+        memory.load().await
+    }
+
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Revision, Error> {
+        self.gate.pass().await;
+        let (low, high) = WRITE_MICROS;
+        tokio::time::sleep(Duration::from_micros(self.disk.rng.between(low, high))).await;
+        self.gate.pass().await;
+        let last = batch.changes.last().map(|change| change.event.revision);
+        let written = {
+            let mut state = self.disk.state.lock();
+            if state.is_full {
+                return Err(full());
+            }
+            state.journal.push(batch);
+            state.journal.len()
+        };
+        if bugs::is(Bug::AckBeforeCommit) {
+            return Ok(last.unwrap_or_default());
+        }
+        tokio::time::sleep(self.disk.sync_time()).await;
+        self.gate.pass().await;
+        if !bugs::is(Bug::DroppedSync) {
+            self.disk.state.lock().synced = written;
+        }
+        if let Some(last) = last {
+            self.disk.history.note(Event::Synced { revision: last.0 });
+        }
+        Ok(last.unwrap_or_default())
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.gate.pass().await;
+        if self.disk.state.lock().is_full { Err(full()) } else { Ok(()) }
+    }
+}

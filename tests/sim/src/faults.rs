@@ -1,0 +1,155 @@
+//! What goes wrong: a random fault after random times, each for a while. At the end all of them are over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::cluster::{CLIENT, Cluster, MANAGER, MANAGER_PORT, SCHEDULER};
+use crate::history::Event;
+use crate::net::Host;
+use crate::rng::Rng;
+
+/// How far a wall clock jumps. A back-off is counted by the wall clock, so a longer one would only make runs wait longer.
+const MAX_JUMP_SECONDS: u64 = 30;
+
+/// Injects faults until the time is up, then ends all of them.
+pub async fn inject(cluster: &Arc<Cluster>, rng: &Rng, time: Duration) {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        one(cluster, rng);
+        tokio::time::sleep(rng.millis(100, 2500)).await;
+    }
+    heal(cluster);
+}
+
+/// Ends all faults.
+pub fn heal(cluster: &Arc<Cluster>) {
+    cluster.net.heal();
+    cluster.disk.set_full(false);
+    cluster.disk.set_slow(Duration::ZERO);
+    for clock in cluster.clocks.values() {
+        clock.set_offset(SignedDuration::ZERO);
+    }
+    for machine in cluster.machines.values() {
+        machine.engine.set_down(None);
+    }
+    for host in cluster.hosts() {
+        cluster.start(host);
+    }
+    cluster.history.note(Event::Fault("all are over".to_owned()));
+}
+
+fn one(cluster: &Arc<Cluster>, rng: &Rng) {
+    let workers: Vec<Host> = cluster.machines.keys().copied().collect();
+    let Some(worker) = rng.pick(&workers).copied() else { return };
+    let other = rng.pick(&[SCHEDULER, CLIENT, worker, worker, worker]).copied().unwrap_or(worker);
+    let host = rng.pick(&cluster.hosts()).copied().unwrap_or(MANAGER);
+    let told = match rng.below(100) {
+        0..=13 => cut(cluster, rng, other, true, true),
+        14..=22 => {
+            let outwards = rng.percent(50);
+            cut(cluster, rng, other, outwards, !outwards)
+        }
+        23..=29 => slow_link(cluster, rng, other),
+        30..=37 => {
+            cluster.net.reset_one(MANAGER, other);
+            format!("connection of {other} is reset")
+        }
+        38..=42 => {
+            let time = rng.millis(500, 8000);
+            cluster.net.stall(worker, MANAGER, time);
+            format!("what {worker} says on its open connections is {time:?} late")
+        }
+        43..=47 => {
+            format!("a connection of {worker} is played again: {}", cluster.net.replay(worker, MANAGER, MANAGER_PORT))
+        }
+        48..=62 => end_process(cluster, rng, host, false),
+        63..=74 => end_process(cluster, rng, host, true),
+        75..=82 => jump(cluster, rng, host),
+        83..=88 => slow_disk(cluster, rng),
+        89..=93 => full_disk(cluster, rng),
+        _ => engine_down(cluster, rng, worker),
+    };
+    cluster.history.note(Event::Fault(told));
+}
+
+/// After a while does something to the cluster, unless all faults are over by then, which ends it too.
+fn later(cluster: &Arc<Cluster>, time: Duration, what: impl FnOnce(&Arc<Cluster>) + Send + 'static) {
+    let cluster = Arc::clone(cluster);
+    tokio::spawn(async move {
+        tokio::time::sleep(time).await;
+        what(&cluster);
+    });
+}
+
+fn cut(cluster: &Arc<Cluster>, rng: &Rng, other: Host, inwards: bool, outwards: bool) -> String {
+    let time = rng.millis(300, 7000);
+    let set = move |cluster: &Arc<Cluster>, is_cut| {
+        if inwards {
+            cluster.net.set_cut(other, MANAGER, is_cut);
+        }
+        if outwards {
+            cluster.net.set_cut(MANAGER, other, is_cut);
+        }
+    };
+    set(cluster, true);
+    later(cluster, time, move |cluster| set(cluster, false));
+    format!("{other} is cut off for {time:?}, towards the manager {inwards}, from it {outwards}")
+}
+
+fn slow_link(cluster: &Arc<Cluster>, rng: &Rng, other: Host) -> String {
+    let (extra, time) = (rng.millis(10, 2500), rng.millis(500, 6000));
+    let set = move |cluster: &Arc<Cluster>, extra| {
+        cluster.net.set_latency(other, MANAGER, extra);
+        cluster.net.set_latency(MANAGER, other, extra);
+    };
+    set(cluster, extra);
+    later(cluster, time, move |cluster| set(cluster, Duration::ZERO));
+    format!("the link to {other} is up to {extra:?} slower for {time:?}")
+}
+
+fn end_process(cluster: &Arc<Cluster>, rng: &Rng, host: Host, machine_too: bool) -> String {
+    let ended = if machine_too { cluster.lose_power(host) } else { cluster.kill(host) };
+    if !ended {
+        return format!("{host} is down already");
+    }
+    let time = rng.millis(20, 6000);
+    later(cluster, time, move |cluster| cluster.start(host));
+    format!("{host} {} for {time:?}", if machine_too { "loses power" } else { "is killed" })
+}
+
+fn jump(cluster: &Arc<Cluster>, rng: &Rng, host: Host) -> String {
+    let seconds = i64::try_from(rng.below(2 * MAX_JUMP_SECONDS)).unwrap_or(0) - MAX_JUMP_SECONDS as i64;
+    if let Some(clock) = cluster.clocks.get(host) {
+        clock.set_offset(SignedDuration::from_secs(seconds));
+    }
+    format!("the clock of {host} is wrong by {seconds} s")
+}
+
+fn slow_disk(cluster: &Arc<Cluster>, rng: &Rng) -> String {
+    let (extra, time) = (rng.millis(20, 1500), rng.millis(500, 5000));
+    cluster.disk.set_slow(extra);
+    later(cluster, time, |cluster| cluster.disk.set_slow(Duration::ZERO));
+    format!("syncs take up to {extra:?} longer for {time:?}")
+}
+
+fn full_disk(cluster: &Arc<Cluster>, rng: &Rng) -> String {
+    let time = rng.millis(200, 4000);
+    cluster.disk.set_full(true);
+    later(cluster, time, |cluster| cluster.disk.set_full(false));
+    format!("the manager's disk is full for {time:?}")
+}
+
+fn engine_down(cluster: &Arc<Cluster>, rng: &Rng, worker: Host) -> String {
+    let time = rng.millis(200, 5000);
+    if let Some(machine) = cluster.machines.get(worker) {
+        machine.engine.set_down(Some("simulated"));
+    }
+    later(cluster, time, move |cluster| {
+        if let Some(machine) = cluster.machines.get(worker) {
+            machine.engine.set_down(None);
+        }
+    });
+    format!("the engine of {worker} does not answer for {time:?}")
+}

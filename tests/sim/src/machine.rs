@@ -1,0 +1,276 @@
+//! What is beneath a worker: its engine, whose containers outlive it, and its small records.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use davit_core::id::{AttemptKey, NodeId};
+use davit_core::node::NodeStats;
+use davit_core::resources::Resources;
+use davit_core::spec::StopPolicy;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use worker_svc::agent::records::{Record, Records};
+use worker_svc::identity::{self, Home};
+use worker_svc::runtime::fake::Deed;
+use worker_svc::runtime::{
+    AttemptSpec, Error, Exit, FakeEngine, FakeRuntime, Instance, LogOptions, LogStream, Owner, ProgressSender, Runtime,
+    RuntimeInfo, RuntimeKind, Started,
+};
+use worker_svc::stats::Measure;
+
+use crate::clock::WallClock;
+use crate::gate::Gate;
+use crate::history::{Event, History};
+use crate::net::Host;
+use crate::rng::Rng;
+
+/// How long an engine takes for one step.
+const STEP_MICROS: (u64, u64) = (500, 8000);
+/// The kernel writes what was not synced after about so long.
+const WRITE_BACK: Duration = Duration::from_secs(5);
+
+/// A machine that a worker runs on.
+#[derive(Clone)]
+pub struct WorkerMachine {
+    /// Its engine.
+    pub engine: FakeEngine,
+    /// Its files.
+    pub files: Files,
+    /// What it has.
+    pub capacity: Resources,
+    rng: Rng,
+}
+
+impl WorkerMachine {
+    /// A machine that runs nothing yet.
+    #[must_use]
+    pub fn new(
+        host: Host,
+        node_id: NodeId,
+        capacity: Resources,
+        clock: Arc<WallClock>,
+        rng: Rng,
+        history: History,
+    ) -> Self {
+        let observer = Arc::new(move |key, deed| {
+            history.note(match deed {
+                Deed::Started => Event::Started { host, key },
+                Deed::Ended { exit_code } => Event::Ended { host, key, exit_code },
+            });
+        });
+        let files = Files { node_id, state: Arc::default() };
+        Self { engine: FakeEngine::observed(clock, observer), files, capacity, rng }
+    }
+
+    /// Who owns the containers of this machine's worker in a cluster.
+    #[must_use]
+    pub fn owner(&self, cluster: &str) -> Owner {
+        Owner { cluster: cluster.to_owned(), node_id: self.files.node_id }
+    }
+
+    /// The power fails: containers end, and files fall back to what was written to the disk.
+    pub fn lose_power(&self, cluster: &str) {
+        let owner = self.owner(cluster);
+        for key in self.engine.running(&owner) {
+            self.engine.end(&owner, key, 137);
+        }
+        self.files.lose_power();
+    }
+
+    /// What one worker process sees of it.
+    #[must_use]
+    pub fn seen_by(&self, gate: &Gate) -> worker_svc::Machine {
+        let (engine, rng, runtime_gate) = (self.engine.clone(), self.rng.clone(), gate.clone());
+        let runtimes: worker_svc::RuntimeFactory = Arc::new(move |owner: &Owner| {
+            let inner = engine.runtime(owner.clone(), RuntimeKind::Docker);
+            vec![Arc::new(GatedRuntime { inner, gate: runtime_gate.clone(), rng: rng.clone() }) as Arc<dyn Runtime>]
+        });
+        let home = GatedFiles { files: self.files.clone(), gate: gate.clone() };
+        worker_svc::Machine { home: Arc::new(home), meter: Arc::new(FixedMeter(self.capacity)), runtimes }
+    }
+}
+
+/// The files of a worker. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Files {
+    node_id: NodeId,
+    state: Arc<Mutex<FilesState>>,
+}
+
+#[derive(Debug, Default)]
+struct FilesState {
+    cluster: Option<String>,
+    /// As processes see them.
+    cached: BTreeMap<AttemptKey, Record>,
+    /// As the disk has them.
+    on_disk: BTreeMap<AttemptKey, Record>,
+    written_back: Option<Instant>,
+}
+
+impl Files {
+    fn lose_power(&self) {
+        let mut state = self.state.lock();
+        state.cached = state.on_disk.clone();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<AttemptKey, Record>)) {
+        let mut state = self.state.lock();
+        if state.written_back.is_none_or(|last| last.elapsed() >= WRITE_BACK) {
+            state.on_disk = state.cached.clone();
+            state.written_back = Some(Instant::now());
+        }
+        change(&mut state.cached);
+    }
+}
+
+#[derive(Debug, Clone)]
+struct GatedFiles {
+    files: Files,
+    gate: Gate,
+}
+
+impl Home for GatedFiles {
+    fn node_id(&self) -> NodeId {
+        self.files.node_id
+    }
+
+    fn cluster(&self) -> Result<Option<String>, identity::Error> {
+        Ok(self.files.state.lock().cluster.clone())
+    }
+
+    fn set_cluster(&self, name: &str) -> Result<(), identity::Error> {
+        if !self.gate.is_closed() {
+            self.files.state.lock().cluster = Some(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn records(&self, _: &str) -> Box<dyn Records> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Records for GatedFiles {
+    async fn load(&self) -> io::Result<BTreeMap<AttemptKey, Record>> {
+        self.gate.pass().await;
+        Ok(self.files.state.lock().cached.clone())
+    }
+
+    async fn write(&self, key: AttemptKey, record: &Record) -> io::Result<()> {
+        self.gate.pass().await;
+        self.files.change(|records| drop(records.insert(key, record.clone())));
+        Ok(())
+    }
+
+    async fn remove(&self, key: AttemptKey) -> io::Result<()> {
+        self.gate.pass().await;
+        self.files.change(|records| drop(records.remove(&key)));
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct FixedMeter(Resources);
+
+#[async_trait]
+impl Measure for FixedMeter {
+    fn capacity(&self) -> Resources {
+        self.0
+    }
+
+    async fn measure(&self, now: Timestamp, running_tasks: u32) -> NodeStats {
+        NodeStats {
+            measured_at: now,
+            cpu_used_millis: 0,
+            memory_used_bytes: 0,
+            disk_used_bytes: 0,
+            load_1m: 0.0,
+            running_tasks,
+        }
+    }
+}
+
+/// An engine as one worker process reaches it: every call takes its time, and a dead process reaches nothing.
+struct GatedRuntime {
+    inner: FakeRuntime,
+    gate: Gate,
+    rng: Rng,
+}
+
+impl fmt::Debug for GatedRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl GatedRuntime {
+    async fn enter(&self) {
+        self.gate.pass().await;
+        let (low, high) = STEP_MICROS;
+        tokio::time::sleep(Duration::from_micros(self.rng.between(low, high))).await;
+        self.gate.pass().await;
+    }
+
+    async fn leave<T>(&self, answer: T) -> T {
+        self.gate.pass().await;
+        answer
+    }
+}
+
+#[async_trait]
+impl Runtime for GatedRuntime {
+    fn kind(&self) -> RuntimeKind {
+        self.inner.kind()
+    }
+
+    async fn check(&self) -> Result<RuntimeInfo, Error> {
+        self.enter().await;
+        self.leave(self.inner.check().await).await
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>, Error> {
+        self.enter().await;
+        self.leave(self.inner.list().await).await
+    }
+
+    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error> {
+        self.enter().await;
+        self.leave(self.inner.prepare(attempt, progress).await).await
+    }
+
+    async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
+        self.enter().await;
+        self.leave(self.inner.create(attempt).await).await
+    }
+
+    async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
+        self.enter().await;
+        self.leave(self.inner.start(key).await).await
+    }
+
+    async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
+        self.enter().await;
+        self.leave(self.inner.wait(key).await).await
+    }
+
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
+        self.enter().await;
+        self.leave(self.inner.stop(key, how).await).await
+    }
+
+    async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
+        self.enter().await;
+        self.leave(self.inner.remove(key).await).await
+    }
+
+    async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {
+        self.enter().await;
+        self.leave(self.inner.logs(key, options).await).await
+    }
+}

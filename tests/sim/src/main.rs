@@ -1,0 +1,89 @@
+//! `davit-sim`: runs many seeds side by side, or one with all that happens in it.
+
+#![allow(clippy::print_stdout, reason = "a program for people")]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
+
+use clap::Parser;
+use davit_sim::{panics, run};
+use parking_lot::Mutex;
+
+/// Simulates clusters under faults and checks Davit's promises.
+#[derive(Debug, Parser)]
+#[command(name = "davit-sim")]
+struct Args {
+    /// How many seeds are run.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Runs this seed alone.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Prints all that happens.
+    #[arg(long)]
+    trace: bool,
+    /// Prints the logs of the services, as this filter says.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How many seeds are run side by side [default: one per core].
+    #[arg(long)]
+    jobs: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    panics::watch();
+    if let Some(filter) = &args.log {
+        tracing_subscriber::fmt().with_env_filter(filter.as_str()).without_time().init();
+    }
+    if let Some(seed) = args.seed {
+        let report = run::seed(seed, None, args.trace);
+        print(&report);
+        println!("digest {:016x}, {} events, {:?} simulated", report.digest, report.events, report.simulated);
+        return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    many(&args)
+}
+
+fn many(args: &Args) -> ExitCode {
+    let jobs = args.jobs.unwrap_or_else(|| available_parallelism().map_or(1, |cores| cores.get() as u64));
+    let next = Arc::new(AtomicU64::new(args.first));
+    let end = args.first + args.seeds;
+    let failed = Arc::new(Mutex::new(Vec::new()));
+    let simulated = Arc::new(AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let report = run::seed(seed, None, false);
+                    simulated.fetch_add(report.simulated.as_secs(), Ordering::Relaxed);
+                    if !report.violations.is_empty() {
+                        print(&report);
+                        failed.lock().push(seed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.lock();
+    println!("{} seeds, {} failed, {} s simulated", args.seeds, failed.len(), simulated.load(Ordering::Relaxed));
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print(report: &run::Report) {
+    for violation in &report.violations {
+        println!("seed {}: promise {}: {}", report.seed, violation.promise, violation.what);
+    }
+    if !report.violations.is_empty() {
+        println!("seed {}: repeat it with: cargo xtask sim --seed {} --trace", report.seed, report.seed);
+    }
+}

@@ -1,0 +1,196 @@
+//! One run from one seed: faults and users side by side, then quiet, then what must hold in quiet.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::AttemptKey;
+use davit_core::node::NodeState;
+use davit_svc_kit::bugs::Bug;
+
+use crate::check::{self, Violation, Violations};
+use crate::cluster::{Cluster, MANAGER, NAME};
+use crate::entropy;
+use crate::faults;
+use crate::history::{Event, History};
+use crate::model::Model;
+use crate::net::Host;
+use crate::panics;
+use crate::rng::Rng;
+use crate::workload::Users;
+
+/// How long the cluster may take to settle once all faults are over. Waits of workers that were refused, back-offs and wall
+/// clocks that were wrong come together here.
+const SETTLE_TIME: Duration = Duration::from_secs(150);
+/// It is settled when it stayed so for this long.
+const STILL_TIME: Duration = Duration::from_secs(2);
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
+/// Three heartbeats of a second, and what it takes to look and to write it down.
+const DEATH_TIME: Duration = Duration::from_millis(3300);
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Promises that were broken.
+    pub violations: Vec<Violation>,
+    /// One number for all that happened.
+    pub digest: u64,
+    /// How many events the history has.
+    pub events: usize,
+    /// How much time passed in the simulation.
+    pub simulated: Duration,
+}
+
+/// Runs one seed on a thread of its own.
+#[must_use]
+pub fn seed(seed: u64, bug: Option<Bug>, trace: bool) -> Report {
+    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).spawn(move || {
+        entropy::seed_this_thread(seed);
+        set_bug(bug);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            runtime.map(|runtime| runtime.block_on(run(seed, trace))).map_err(|error| error.to_string())
+        }));
+        let mut report = match ended {
+            Ok(Ok(report)) => report,
+            Ok(Err(problem)) => broken(seed, problem),
+            Err(_) => broken(seed, "the simulation panicked".to_owned()),
+        };
+        let panics = panics::take().into_iter().map(|what| Violation { promise: 0, what });
+        report.violations.extend(panics);
+        report
+    });
+    let joined = thread.map_err(|error| error.to_string());
+    joined
+        .and_then(|thread| thread.join().map_err(|_| "the thread panicked".to_owned()))
+        .unwrap_or_else(|problem| broken(seed, problem))
+}
+
+#[cfg(feature = "sim-bugs")]
+fn set_bug(bug: Option<Bug>) {
+    davit_svc_kit::bugs::set(bug);
+}
+
+#[cfg(not(feature = "sim-bugs"))]
+fn set_bug(_: Option<Bug>) {}
+
+fn broken(seed: u64, what: String) -> Report {
+    let violations = vec![Violation { promise: 0, what }];
+    Report { seed, violations, digest: 0, events: 0, simulated: Duration::ZERO }
+}
+
+async fn run(seed: u64, trace: bool) -> Report {
+    let rng = Rng::new(seed);
+    let history = History::new(trace);
+    let workers = usize::try_from(rng.between(2, 4)).unwrap_or(3);
+    let cluster = Cluster::new(&rng, workers, rng.percent(40), history.clone());
+    let mut violations = Violations::default();
+    play(&cluster, &rng, &mut violations).await;
+    check::all(&cluster, &mut violations);
+    Report {
+        seed,
+        violations: violations.into_vec(),
+        digest: history.digest(),
+        events: history.entries().len(),
+        simulated: history.elapsed(),
+    }
+}
+
+async fn play(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
+    let note = |phase| cluster.history.note(Event::Phase(phase));
+    note("start");
+    for host in cluster.hosts() {
+        cluster.start(host);
+    }
+    let Some(users) = Users::new(cluster, rng.fork("users")) else { return };
+    tokio::time::sleep(rng.millis(0, 2000)).await;
+    note("faults");
+    let time = rng.millis(6000, 14_000);
+    let fault_rng = rng.fork("faults");
+    tokio::join!(users.act(time), faults::inject(cluster, &fault_rng, time + Duration::from_secs(1)));
+    faults::heal(cluster);
+    note("quiet");
+    for host in cluster.machines.keys() {
+        for _ in 0..20 {
+            if users.set_cordon(host, false).await {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    let unsettled = settle(cluster).await;
+    if !unsettled.is_empty() {
+        return violations.add(5, format!("not settled after {SETTLE_TIME:?}: {}", unsettled.join("; ")));
+    }
+    note("restarts");
+    restarts_disturb_nothing(cluster, violations).await;
+    note("death");
+    a_death_is_acted_on(cluster, rng, violations).await;
+}
+
+/// Waits until all is as it is to be, and stays so. Else tells what is not.
+async fn settle(cluster: &Cluster) -> Vec<String> {
+    let deadline = tokio::time::Instant::now() + SETTLE_TIME;
+    let mut still_since = None;
+    loop {
+        let unsettled = check::unsettled(cluster);
+        let now = tokio::time::Instant::now();
+        if unsettled.is_empty() {
+            let since = *still_since.get_or_insert(now);
+            if now.duration_since(since) >= STILL_TIME {
+                return Vec::new();
+            }
+        } else {
+            still_since = None;
+            if now >= deadline {
+                return unsettled;
+            }
+        }
+        tokio::time::sleep(LOOK_PERIOD).await;
+    }
+}
+
+fn running(cluster: &Cluster) -> BTreeSet<(Host, AttemptKey)> {
+    let on = |(host, machine): (&Host, &crate::machine::WorkerMachine)| {
+        let host = *host;
+        machine.engine.running(&machine.owner(NAME)).into_iter().map(move |key| (host, key)).collect::<Vec<_>>()
+    };
+    cluster.machines.iter().flat_map(on).collect()
+}
+
+/// 6: killing a worker or the manager and starting it again disturbs no container.
+async fn restarts_disturb_nothing(cluster: &Arc<Cluster>, violations: &mut Violations) {
+    let before = running(cluster);
+    let hosts: Vec<Host> = cluster.machines.keys().copied().chain([MANAGER]).collect();
+    for host in hosts {
+        cluster.kill(host);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.start(host);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    let after = running(cluster);
+    if before != after {
+        violations.add(6, format!("restarts changed what runs from {before:?} to {after:?}"));
+    }
+}
+
+/// 6: when a machine dies, the manager knows within three seconds.
+async fn a_death_is_acted_on(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
+    let hosts: Vec<Host> = cluster.machines.keys().copied().collect();
+    let Some(host) = rng.pick(&hosts).copied() else { return };
+    let Some(node_id) = cluster.machines.get(host).map(|machine| machine.owner(NAME).node_id) else { return };
+    cluster.lose_power(host);
+    tokio::time::sleep(DEATH_TIME).await;
+    let model = Model::of(&cluster.disk.journal());
+    let state = model.nodes.get(&node_id).map(|node| node.state);
+    if state != Some(NodeState::Down) {
+        violations.add(6, format!("{DEATH_TIME:?} after {host} died it is {state:?}"));
+    }
+    let left = model.placed_on(node_id).count();
+    if left > 0 {
+        violations.add(6, format!("{DEATH_TIME:?} after {host} died it still holds {left} tasks"));
+    }
+}
