@@ -6,6 +6,7 @@ use std::sync::Arc;
 use davit_core::id::{AttemptKey, NodeId, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::resources::Resources;
+use davit_core::restart::RestartMode;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
 use manager_svc::state::{Batch, Versions};
@@ -92,7 +93,9 @@ impl Model {
             DesiredState::Removed => false,
             DesiredState::Stopped => state.is_terminal(),
             DesiredState::Running => match state {
-                TaskState::Running | TaskState::Completed => true,
+                // What ends by itself is waited for.
+                TaskState::Running => task.spec.restart.mode == RestartMode::Always,
+                TaskState::Completed => true,
                 // Its policy has given it up.
                 TaskState::Failed | TaskState::Lost => task.spec.restart.max_attempts > 0,
                 TaskState::Pending => !self.waits_in_vain(task),

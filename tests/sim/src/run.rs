@@ -173,7 +173,11 @@ async fn restarts_disturb_nothing(cluster: &Arc<Cluster>, violations: &mut Viola
     }
     let after = running(cluster);
     if before != after {
-        violations.add(6, format!("restarts changed what runs from {before:?} to {after:?}"));
+        let list = |one: &BTreeSet<(Host, AttemptKey)>, other: &BTreeSet<(Host, AttemptKey)>| {
+            one.difference(other).map(|(host, key)| format!("{key} on {host}")).collect::<Vec<_>>().join(", ")
+        };
+        let (gone, new) = (list(&before, &after), list(&after, &before));
+        violations.add(6, format!("restarts of workers and manager ended [{gone}] and started [{new}]"));
     }
 }
 
