@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use davit_core::id::{AttemptKey, TaskId};
 use davit_core::resources::Resources;
+use davit_core::spec::OnNodeLoss;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
 use manager_svc::state::{Batch, Versions};
@@ -54,6 +55,7 @@ pub fn all(cluster: &Cluster, violations: &mut Violations) {
     engines_are_not_over_committed(cluster, &journal, violations);
     finished_stays_finished(&journal, violations);
     attempts_start_once(&entries, violations);
+    the_lonely_run_alone(cluster, &journal, violations);
     wrong_requests_change_nothing(&entries, &journal, violations);
 }
 
@@ -210,6 +212,25 @@ fn attempts_start_once(entries: &[Entry], violations: &mut Violations) {
             violations.add(3, format!("attempt {key} was started a second time at {:?}, by {host}", entry.at));
         }
     }
+}
+
+/// 4: of a task with `stop_and_replace` no two attempts run at the same moment.
+fn the_lonely_run_alone(cluster: &Cluster, journal: &[Arc<Batch>], violations: &mut Violations) {
+    let lonely: BTreeSet<TaskId> = versions(journal)
+        .filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace)
+        .map(|task| task.task_id)
+        .collect();
+    let mut told = BTreeSet::new();
+    cluster.history.running_over_time(|at, running| {
+        let mut seen: BTreeMap<TaskId, (Host, AttemptKey)> = BTreeMap::new();
+        for (host, key) in running.iter().filter(|(_, key)| lonely.contains(&key.task_id)) {
+            if let Some((other_host, other)) = seen.insert(key.task_id, (host, *key))
+                && told.insert(key.task_id)
+            {
+                violations.add(4, format!("at {at:?} {key} runs on {host} beside {other} on {other_host}"));
+            }
+        }
+    });
 }
 
 /// 7: wrong requests are told so and leave nothing.

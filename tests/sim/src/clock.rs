@@ -43,4 +43,8 @@ impl Clock for WallClock {
         let right = base.checked_add(elapsed).unwrap_or(base);
         right.checked_add(*self.offset.lock()).unwrap_or(right)
     }
+
+    fn uptime(&self) -> Duration {
+        self.began.elapsed()
+    }
 }

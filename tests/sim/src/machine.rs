@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,8 @@ use davit_core::resources::Resources;
 use davit_core::spec::StopPolicy;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::time::Instant;
-use worker_svc::agent::records::{Record, Records};
 use worker_svc::identity::{self, Home};
+use worker_svc::local_store::{self, Backend, Change, Entry};
 use worker_svc::runtime::fake::Deed;
 use worker_svc::runtime::{
     AttemptSpec, Error, Exit, FakeEngine, FakeRuntime, Instance, LogOptions, LogStream, Owner, ProgressSender, Runtime,
@@ -31,9 +29,6 @@ use crate::rng::Rng;
 
 /// How long an engine takes for one step.
 const STEP_MICROS: (u64, u64) = (500, 8000);
-/// The kernel writes what was not synced after about so long.
-const WRITE_BACK: Duration = Duration::from_secs(5);
-
 /// A machine that a worker runs on.
 #[derive(Clone)]
 pub struct WorkerMachine {
@@ -105,26 +100,19 @@ pub struct Files {
 #[derive(Debug, Default)]
 struct FilesState {
     cluster: Option<String>,
+    lease: Duration,
     /// As processes see them.
-    cached: BTreeMap<AttemptKey, Record>,
+    cached: BTreeMap<Vec<u8>, Vec<u8>>,
     /// As the disk has them.
-    on_disk: BTreeMap<AttemptKey, Record>,
-    written_back: Option<Instant>,
+    synced: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Files {
     fn lose_power(&self) {
         let mut state = self.state.lock();
-        state.cached = state.on_disk.clone();
-    }
-
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<AttemptKey, Record>)) {
-        let mut state = self.state.lock();
-        if state.written_back.is_none_or(|last| last.elapsed() >= WRITE_BACK) {
-            state.on_disk = state.cached.clone();
-            state.written_back = Some(Instant::now());
-        }
-        change(&mut state.cached);
+        state.cached = state.synced.clone();
+        // A lease is of one boot.
+        state.lease = Duration::ZERO;
     }
 }
 
@@ -150,27 +138,47 @@ impl Home for GatedFiles {
         Ok(())
     }
 
-    fn records(&self, _: &str) -> Box<dyn Records> {
+    fn store(&self, _: &str) -> Box<dyn Backend> {
         Box::new(self.clone())
+    }
+
+    fn lease(&self) -> Duration {
+        self.files.state.lock().lease
+    }
+
+    fn renew_lease(&self, until: Duration) -> Result<(), identity::Error> {
+        if !self.gate.is_closed() {
+            self.files.state.lock().lease = until;
+        }
+        Ok(())
     }
 }
 
-#[async_trait]
-impl Records for GatedFiles {
-    async fn load(&self) -> io::Result<BTreeMap<AttemptKey, Record>> {
-        self.gate.pass().await;
-        Ok(self.files.state.lock().cached.clone())
+impl Backend for GatedFiles {
+    fn blocks(&self) -> bool {
+        false
     }
 
-    async fn write(&self, key: AttemptKey, record: &Record) -> io::Result<()> {
-        self.gate.pass().await;
-        self.files.change(|records| drop(records.insert(key, record.clone())));
-        Ok(())
+    fn load(&mut self) -> Result<Vec<Entry>, local_store::Error> {
+        let state = self.files.state.lock();
+        Ok(state.cached.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    async fn remove(&self, key: AttemptKey) -> io::Result<()> {
-        self.gate.pass().await;
-        self.files.change(|records| drop(records.remove(&key)));
+    fn write(&mut self, changes: Vec<Change>, sync: bool) -> Result<(), local_store::Error> {
+        if self.gate.is_closed() {
+            let problem = "the process is dead".to_owned();
+            return Err(local_store::Error::Unusable { path: "/nowhere".into(), problem });
+        }
+        let mut state = self.files.state.lock();
+        for (key, value) in changes {
+            match value {
+                Some(value) => state.cached.insert(key, value),
+                None => state.cached.remove(&key),
+            };
+        }
+        if sync {
+            state.synced = state.cached.clone();
+        }
         Ok(())
     }
 }

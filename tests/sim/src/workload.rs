@@ -73,6 +73,8 @@ pub enum Outcome {
 pub enum Kind {
     /// Runs until it is stopped, and again whenever it ends.
     Service,
+    /// As a service, but two of its attempts may never run at once.
+    Lonely,
     /// Ends by itself with 0 and is never run again.
     Job,
     /// Fails, and is run again up to three times.
@@ -146,13 +148,15 @@ impl Users {
     /// Creates with a request id, as often as it takes to be answered.
     async fn create(&self) {
         let kind = match self.rng.below(10) {
-            0..=3 => Kind::Service,
+            0..=1 => Kind::Service,
+            2..=3 => Kind::Lonely,
             4..=7 => Kind::Job,
             _ => Kind::FailingJob,
         };
         // Room is short, but not so short that what is to run for ever can't.
-        let kind = if kind == Kind::Service && self.services() >= 5 { Kind::Job } else { kind };
-        let count = if kind != Kind::Service && self.rng.percent(30) { 3 } else { 1 };
+        let endless = matches!(kind, Kind::Service | Kind::Lonely);
+        let kind = if endless && self.services() >= 5 { Kind::Job } else { kind };
+        let count = if !endless && self.rng.percent(30) { 3 } else { 1 };
         let name = self.next_name("task");
         let request_id = format!("request-of-{name}");
         let spec = self.spec(&name, kind);
@@ -253,7 +257,7 @@ impl Users {
     }
 
     fn services(&self) -> usize {
-        self.known.lock().values().filter(|kind| **kind == Kind::Service).count()
+        self.known.lock().values().filter(|kind| matches!(kind, Kind::Service | Kind::Lonely)).count()
     }
 
     fn answered(&self, call: Call, outcome: Outcome) {
@@ -267,7 +271,7 @@ impl Users {
     fn spec(&self, name: &str, kind: Kind) -> v1::TaskSpec {
         let run_for = |low, high| ("fake.run_for_ms".to_owned(), self.rng.between(low, high).to_string());
         let mut labels: BTreeMap<String, String> = match kind {
-            Kind::Service => Vec::new(),
+            Kind::Service | Kind::Lonely => Vec::new(),
             Kind::Job => vec![run_for(200, 6000)],
             Kind::FailingJob => vec![run_for(100, 2000), ("fake.exit_code".to_owned(), "3".to_owned())],
         }
@@ -277,7 +281,7 @@ impl Users {
             labels.insert("fake.pull_ms".to_owned(), self.rng.between(10, 1500).to_string());
         }
         let (mode, max_attempts) = match kind {
-            Kind::Service => (v1::RestartMode::Always, 0),
+            Kind::Service | Kind::Lonely => (v1::RestartMode::Always, 0),
             Kind::Job => (v1::RestartMode::OnFailure, 0),
             Kind::FailingJob => (v1::RestartMode::OnFailure, 3),
         };
@@ -302,6 +306,8 @@ impl Users {
                 max_delay: short(900),
                 ..Default::default()
             }),
+            on_node_loss: (kind == Kind::Lonely)
+                .then(|| v1::NodeLossPolicy { action: v1::NodeLossAction::StopAndReplace.into(), wait: None }),
             stop_policy: Some(v1::StopPolicy { grace: short(500), ..Default::default() }),
             ..Default::default()
         }
