@@ -29,11 +29,13 @@ pub enum Bug {
     AdoptsNothing,
     /// A node that is silent never counts as down.
     SilenceIgnored,
+    /// A worker runs what must never run twice beyond the end of its lease.
+    LeaseIgnored,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::DroppedSync,
         Self::AckBeforeCommit,
         Self::MergeReversed,
@@ -45,6 +47,7 @@ impl Bug {
         Self::CompletedRunsAgain,
         Self::AdoptsNothing,
         Self::SilenceIgnored,
+        Self::LeaseIgnored,
     ];
 }
 

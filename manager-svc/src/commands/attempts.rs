@@ -7,6 +7,7 @@ use davit_core::id::{AttemptKey, TaskId};
 use davit_core::restart::{Decision, Ended, RestartPolicy, decide};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState, KEPT_ATTEMPTS, Task};
+use davit_svc_kit::bugs::{self, Bug};
 use jiff::Timestamp;
 
 use super::Error;
@@ -96,7 +97,10 @@ fn what_follows(task: &Task, now: Timestamp, why_replaced: Option<&str>) -> Next
         ran_for: ran_for(&task.status),
         restarts_in_row: task.restarts_in_row,
     };
-    let decided = |policy: &RestartPolicy| decide(policy, &ended, jitter(task.key()), now);
+    let decided = |policy: &RestartPolicy| {
+        let state = if bugs::is(Bug::CompletedRunsAgain) { TaskState::Failed } else { ended.state };
+        decide(policy, &Ended { state, ..ended }, jitter(task.key()), now)
+    };
     match decided(&task.spec.restart) {
         Decision::Retry { at, restarts_in_row, why } => {
             Next::Attempt { at: Some(at).filter(|at| *at > now), restarts_in_row, why }

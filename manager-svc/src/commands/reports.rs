@@ -5,6 +5,7 @@ use std::sync::Arc;
 use davit_core::id::{NodeId, TaskId};
 use davit_core::state::transition;
 use davit_core::task::{AttemptStatus, Task};
+use davit_svc_kit::bugs::{self, Bug};
 
 use super::attempts::{end_attempt, why_replaced};
 use crate::state::{Draft, EventType};
@@ -42,7 +43,9 @@ fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: A
     // PENDING, SCHEDULED and LOST are the manager's own; a worker has nothing to say on them.
     let Some(event) = reported.state.reported_by() else { return false };
     let state_changes = reported.state != current.state;
-    if state_changes {
+    if bugs::is(Bug::MergeReversed) {
+        // The simulator is to find this.
+    } else if state_changes {
         if transition(current.state, event).is_err() {
             return false;
         }
@@ -60,7 +63,8 @@ fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: A
         reported.reason = with_reason(why, if ends { &reported.reason } else { "" });
     }
     let message = describe(&reported);
-    let next = Task { status: current.clone().merge(reported), ..Task::clone(&task) };
+    let status = if bugs::is(Bug::MergeReversed) { reported } else { current.clone().merge(reported) };
+    let next = Task { status, ..Task::clone(&task) };
     if ends {
         end_attempt(draft, next, message, why_replaced);
     } else {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use davit_core::node::NodeState;
+use davit_svc_kit::bugs::{self, Bug};
 
 /// A node is DOWN when nothing was heard from it for this many heartbeat periods.
 pub(super) const PERIODS_UNTIL_DOWN: u32 = 3;
@@ -34,7 +35,9 @@ pub struct Verdict {
 #[must_use]
 pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<Verdict> {
     let gone = contact.said_goodbye && !contact.connected;
-    let too_long = contact.silent_for >= period * PERIODS_UNTIL_DOWN && contact.grace_left.is_zero();
+    let too_long = !bugs::is(Bug::SilenceIgnored)
+        && contact.silent_for >= period * PERIODS_UNTIL_DOWN
+        && contact.grace_left.is_zero();
     let wanted = if gone || too_long {
         NodeState::Down
     } else if !contact.connected || contact.said_goodbye || contact.silent_for >= period * 2 {

@@ -8,6 +8,7 @@ use davit_core::resources::Resources;
 use davit_core::spec::{RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::Task;
+use davit_svc_kit::bugs::{self, Bug};
 use imbl::OrdSet;
 
 use super::marks::Mentions;
@@ -61,7 +62,9 @@ impl NodeUsage {
         if self.tasks.remove(&task.task_id).is_none() {
             return;
         }
-        self.reserved = self.reserved.saturating_sub(task.spec.resources.reservation);
+        if !bugs::is(Bug::ReservationNotReleased) {
+            self.reserved = self.reserved.saturating_sub(task.spec.resources.reservation);
+        }
         for port in host_ports(task) {
             self.host_ports.remove(&port);
         }

@@ -9,6 +9,8 @@ use std::thread::available_parallelism;
 
 use clap::Parser;
 use davit_sim::{panics, run};
+#[cfg(feature = "sim-bugs")]
+use davit_svc_kit::bugs::Bug;
 use parking_lot::Mutex;
 
 /// Simulates clusters under faults and checks Davit's promises.
@@ -24,6 +26,10 @@ struct Args {
     /// Runs this seed alone.
     #[arg(long)]
     seed: Option<u64>,
+    /// Puts deliberate bugs into the services, one after the other, and tells after how many seeds each is found.
+    #[cfg(feature = "sim-bugs")]
+    #[arg(long)]
+    bugs: bool,
     /// Prints all that happens.
     #[arg(long)]
     trace: bool,
@@ -33,6 +39,12 @@ struct Args {
     /// How many seeds are run side by side [default: one per core].
     #[arg(long)]
     jobs: Option<u64>,
+}
+
+impl Args {
+    fn jobs(&self) -> u64 {
+        self.jobs.unwrap_or_else(|| available_parallelism().map_or(1, |cores| cores.get() as u64))
+    }
 }
 
 fn main() -> ExitCode {
@@ -47,17 +59,54 @@ fn main() -> ExitCode {
         println!("digest {:016x}, {} events, {:?} simulated", report.digest, report.events, report.simulated);
         return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    #[cfg(feature = "sim-bugs")]
+    if args.bugs {
+        return hunt(&args);
+    }
     many(&args)
 }
 
+/// Looks for each deliberate bug until a seed finds it.
+#[cfg(feature = "sim-bugs")]
+fn hunt(args: &Args) -> ExitCode {
+    let found = Mutex::new(Vec::new());
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs() {
+            scope.spawn(|| {
+                while let Some(bug) =
+                    usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok().and_then(|at| Bug::ALL.get(at))
+                {
+                    let seeds = args.first..args.first + args.seeds;
+                    let caught = seeds
+                        .map(|seed| run::seed(seed, Some(*bug), false))
+                        .find(|report| !report.violations.is_empty());
+                    let told =
+                        caught.as_ref().and_then(|report| report.violations.first().map(|first| (report.seed, first)));
+                    match told {
+                        Some((seed, first)) => {
+                            println!("{bug:?}: found by seed {seed}: promise {}: {}", first.promise, first.what);
+                        }
+                        None => println!("{bug:?}: NOT FOUND in {} seeds", args.seeds),
+                    }
+                    found.lock().push(told.is_some());
+                }
+            });
+        }
+    });
+    let found = found.lock();
+    let missed = found.iter().filter(|found| !**found).count();
+    println!("{} bugs, {missed} not found", found.len());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn many(args: &Args) -> ExitCode {
-    let jobs = args.jobs.unwrap_or_else(|| available_parallelism().map_or(1, |cores| cores.get() as u64));
     let next = Arc::new(AtomicU64::new(args.first));
     let end = args.first + args.seeds;
     let failed = Arc::new(Mutex::new(Vec::new()));
     let simulated = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..args.jobs() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);

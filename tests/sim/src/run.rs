@@ -30,6 +30,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// Three heartbeats of a second, and what it takes to look and to write it down.
 const DEATH_TIME: Duration = Duration::from_millis(3300);
 
+/// The manager's default, and a little.
+const RESTART_GRACE: Duration = Duration::from_secs(11);
+
 /// What came of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -172,6 +175,8 @@ async fn restarts_disturb_nothing(cluster: &Arc<Cluster>, violations: &mut Viola
         cluster.start(host);
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
+    // As long as a manager that was restarted waits for its workers.
+    tokio::time::sleep(RESTART_GRACE).await;
     let after = running(cluster);
     if before != after {
         let list = |one: &BTreeSet<(Host, AttemptKey)>, other: &BTreeSet<(Host, AttemptKey)>| {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use davit_core::id::{Attempt, AttemptKey, TaskId};
 use davit_core::task::DesiredState;
 use davit_proto::convert::Assignment;
+use davit_svc_kit::bugs::{self, Bug};
 
 /// One message of assignments.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,7 +66,7 @@ impl Follower {
         }
         for assignment in batch.assignments {
             let key = assignment.key;
-            if batch.full {
+            if batch.full || bugs::is(Bug::FullSetMisread) {
                 self.seen.insert(key);
             }
             if newest.get(&key.task_id).is_some_and(|newest| *newest > key.attempt)
@@ -78,9 +79,11 @@ impl Follower {
             orders.push(Order::Assign(Box::new(assignment)));
         }
         orders.extend(batch.removed.into_iter().map(|key| Order::Remove { key, why: "the manager has removed it" }));
-        if batch.full && batch.last && !self.complete {
+        let misread = bugs::is(Bug::FullSetMisread);
+        if (batch.full && batch.last && !self.complete) || misread {
             self.complete = true;
-            let left_out = held.iter().filter(|(key, ended)| !**ended && !self.seen.contains(key));
+            let left_out =
+                held.iter().filter(|(key, ended)| !**ended && !self.seen.contains(key) && !bugs::is(Bug::FenceIgnored));
             orders.extend(left_out.map(|(key, _)| Order::Remove { key: *key, why: "it is not assigned to this node" }));
             self.seen.clear();
         }

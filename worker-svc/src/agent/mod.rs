@@ -24,6 +24,7 @@ use davit_core::placement::RuntimeKind;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState};
 use davit_proto::convert::Assignment;
+use davit_svc_kit::bugs::{self, Bug};
 use davit_svc_kit::world::World;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -165,7 +166,7 @@ impl Agent {
         let mut state = self.state.lock();
         let state = &mut *state;
         // Only what a batch can touch is looked at, unless it ends the full set.
-        let ends_full_set = batch.full && batch.last;
+        let ends_full_set = (batch.full && batch.last) || bugs::is(Bug::FullSetMisread);
         let ended = |held: &Held| held.status.state.is_terminal();
         let held: BTreeMap<AttemptKey, bool> = if ends_full_set {
             state.held.iter().map(|(key, held)| (*key, ended(held))).collect()
