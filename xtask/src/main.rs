@@ -1,4 +1,4 @@
-//! Davit's recipes: `cargo xtask test`, `cargo xtask images` and `cargo xtask bench`.
+//! Davit's recipes: `cargo xtask test`, `cargo xtask images`, `cargo xtask bench` and `cargo xtask sim`.
 //!
 //! A recipe runs named steps one after the other, shows every command before it runs and how long each step took, and
 //! stops at the first failure with what to do about it. Nothing is skipped without a line that says so.
@@ -13,6 +13,7 @@ mod machine;
 mod proto;
 mod rust;
 mod shell;
+mod sim;
 mod steps;
 mod workspace;
 
@@ -36,6 +37,10 @@ Davit's recipes.
         --tasks N --shapes like|100|all --algorithm NAME --constraints` one cell alone, `--help` all options. The last line is
         one JSON object. See docs/benchmarks.md.
 
+    cargo xtask sim [OPTION]...
+        Simulates whole clusters under faults, one from each seed, and checks Davit's promises: `--seeds 2000`, `--seed N
+        --trace` one with all that happens, `--bugs` that deliberate bugs are found. See tests/sim/README.md.
+
 Steps of `test`, in their order:
 ";
 
@@ -51,8 +56,10 @@ fn main() -> ExitCode {
 
 fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
     let is_help = |argument: &String| argument == "--help" || argument == "-h";
-    // After `bench` it asks for the options of the bench.
-    if arguments.first().is_none_or(is_help) || (arguments[0] != "bench" && arguments.iter().any(is_help)) {
+    // After `bench` and `sim` it asks for their options.
+    if arguments.first().is_none_or(is_help)
+        || (!["bench", "sim"].contains(&arguments[0].as_str()) && arguments.iter().any(is_help))
+    {
         println!("{USAGE}{}", steps::list());
         return Ok(());
     }
@@ -61,6 +68,7 @@ fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
         "test" => steps::test(&TestOptions::parse(rest)?),
         "images" => images::build(&rest),
         "bench" => bench::run_with(&rest),
+        "sim" => sim::run_with(&rest),
         other => Err(Failure::new(format!("there is no recipe `{other}`"), "see `cargo xtask --help`")),
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     images,
     machine::{self, Machine},
-    proto, rust,
+    proto, rust, sim,
 };
 
 /// One step: what it is for, and what runs.
@@ -26,7 +26,7 @@ enum Run {
 /// The name of the first step, which prepares the machine for those that need it.
 const PREREQUISITES: &str = "prerequisites";
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", what: "the formatting of the Rust code", run: Run::Plain(rust::fmt) },
     Step { name: "proto-lint", what: "the style of the API", run: Run::Prepared(proto::lint) },
     Step { name: "proto-format", what: "the formatting of the API", run: Run::Prepared(proto::format) },
@@ -40,6 +40,7 @@ const STEPS: [Step; 10] = [
         what: "unit, property, contract, cluster and black-box tests",
         run: Run::Prepared(rust::tests),
     },
+    Step { name: "sim", what: "promises, in simulated clusters under faults", run: Run::Plain(sim::test) },
     Step { name: "doc-tests", what: "the examples in the documentation", run: Run::Plain(rust::doc_tests) },
 ];
 

@@ -14,10 +14,10 @@ use crate::rng::Rng;
 const MAX_JUMP_SECONDS: u64 = 30;
 
 /// Injects faults until the time is up, then ends all of them.
-pub async fn inject(cluster: &Arc<Cluster>, rng: &Rng, time: Duration) {
+pub async fn inject(cluster: &Arc<Cluster>, rng: &Rng, time: Duration, replays: bool) {
     let end = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < end {
-        one(cluster, rng);
+        one(cluster, rng, replays);
         tokio::time::sleep(rng.millis(100, 2500)).await;
     }
     heal(cluster);
@@ -40,7 +40,7 @@ pub fn heal(cluster: &Arc<Cluster>) {
     cluster.history.note(Event::Fault("all are over".to_owned()));
 }
 
-fn one(cluster: &Arc<Cluster>, rng: &Rng) {
+fn one(cluster: &Arc<Cluster>, rng: &Rng, replays: bool) {
     let workers: Vec<Host> = cluster.machines.keys().copied().collect();
     let Some(worker) = rng.pick(&workers).copied() else { return };
     let other = rng.pick(&[SCHEDULER, CLIENT, worker, worker, worker]).copied().unwrap_or(worker);
@@ -61,10 +61,10 @@ fn one(cluster: &Arc<Cluster>, rng: &Rng) {
             cluster.net.stall(worker, MANAGER, time);
             format!("what {worker} says on its open connections is {time:?} late")
         }
-        43..=47 => {
+        43..=47 if replays => {
             format!("a connection of {worker} is played again: {}", cluster.net.replay(worker, MANAGER, MANAGER_PORT))
         }
-        48..=62 => end_process(cluster, rng, host, false),
+        43..=62 => end_process(cluster, rng, host, false),
         63..=74 => end_process(cluster, rng, host, true),
         75..=82 => jump(cluster, rng, host),
         83..=88 => slow_disk(cluster, rng),

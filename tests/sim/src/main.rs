@@ -9,7 +9,6 @@ use std::thread::available_parallelism;
 
 use clap::Parser;
 use davit_sim::{panics, run};
-#[cfg(feature = "sim-bugs")]
 use davit_svc_kit::bugs::Bug;
 use parking_lot::Mutex;
 
@@ -36,12 +35,19 @@ struct Args {
     /// Prints the logs of the services, as this filter says.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    /// Plays again what workers said on earlier connections.
+    #[arg(long)]
+    replays: bool,
     /// How many seeds are run side by side [default: one per core].
     #[arg(long)]
     jobs: Option<u64>,
 }
 
 impl Args {
+    fn options(&self, bug: Option<Bug>) -> run::Options {
+        run::Options { bug, trace: self.trace, replays: self.replays }
+    }
+
     fn jobs(&self) -> u64 {
         self.jobs.unwrap_or_else(|| available_parallelism().map_or(1, |cores| cores.get() as u64))
     }
@@ -54,7 +60,7 @@ fn main() -> ExitCode {
         tracing_subscriber::fmt().with_env_filter(filter.as_str()).without_time().init();
     }
     if let Some(seed) = args.seed {
-        let report = run::seed(seed, None, args.trace);
+        let report = run::seed(seed, args.options(None));
         print(&report);
         println!("digest {:016x}, {} events, {:?} simulated", report.digest, report.events, report.simulated);
         return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -79,7 +85,7 @@ fn hunt(args: &Args) -> ExitCode {
                 {
                     let seeds = args.first..args.first + args.seeds;
                     let caught = seeds
-                        .map(|seed| run::seed(seed, Some(*bug), false))
+                        .map(|seed| run::seed(seed, args.options(Some(*bug))))
                         .find(|report| !report.violations.is_empty());
                     let told =
                         caught.as_ref().and_then(|report| report.violations.first().map(|first| (report.seed, first)));
@@ -113,7 +119,7 @@ fn many(args: &Args) -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    let report = run::seed(seed, None, false);
+                    let report = run::seed(seed, args.options(None));
                     simulated.fetch_add(report.simulated.as_secs(), Ordering::Relaxed);
                     if !report.violations.is_empty() {
                         print(&report);

@@ -48,15 +48,26 @@ pub struct Report {
     pub simulated: Duration,
 }
 
+/// What a run is to be like, beside its seed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// A deliberate bug of the services.
+    pub bug: Option<Bug>,
+    /// Prints all that happens.
+    pub trace: bool,
+    /// What workers said on earlier connections is played again: see the README for what does not hold then.
+    pub replays: bool,
+}
+
 /// Runs one seed on a thread of its own.
 #[must_use]
-pub fn seed(seed: u64, bug: Option<Bug>, trace: bool) -> Report {
+pub fn seed(seed: u64, options: Options) -> Report {
     let thread = std::thread::Builder::new().name(format!("seed-{seed}")).spawn(move || {
         entropy::seed_this_thread(seed);
-        set_bug(bug);
+        set_bug(options.bug);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            runtime.map(|runtime| runtime.block_on(run(seed, trace))).map_err(|error| error.to_string())
+            runtime.map(|runtime| runtime.block_on(run(seed, options))).map_err(|error| error.to_string())
         }));
         let mut report = match ended {
             Ok(Ok(report)) => report,
@@ -86,13 +97,13 @@ fn broken(seed: u64, what: String) -> Report {
     Report { seed, violations, digest: 0, events: 0, simulated: Duration::ZERO }
 }
 
-async fn run(seed: u64, trace: bool) -> Report {
+async fn run(seed: u64, options: Options) -> Report {
     let rng = Rng::new(seed);
-    let history = History::new(trace);
+    let history = History::new(options.trace);
     let workers = usize::try_from(rng.between(2, 4)).unwrap_or(3);
     let cluster = Cluster::new(&rng, workers, rng.percent(40), history.clone());
     let mut violations = Violations::default();
-    play(&cluster, &rng, &mut violations).await;
+    play(&cluster, &rng, options, &mut violations).await;
     check::all(&cluster, &mut violations);
     Report {
         seed,
@@ -103,7 +114,7 @@ async fn run(seed: u64, trace: bool) -> Report {
     }
 }
 
-async fn play(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
+async fn play(cluster: &Arc<Cluster>, rng: &Rng, options: Options, violations: &mut Violations) {
     let note = |phase| cluster.history.note(Event::Phase(phase));
     note("start");
     for host in cluster.hosts() {
@@ -114,7 +125,7 @@ async fn play(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
     note("faults");
     let time = rng.millis(6000, 20_000);
     let fault_rng = rng.fork("faults");
-    tokio::join!(users.act(time), faults::inject(cluster, &fault_rng, time + Duration::from_secs(1)));
+    tokio::join!(users.act(time), faults::inject(cluster, &fault_rng, time + Duration::from_secs(1), options.replays));
     faults::heal(cluster);
     note("quiet");
     for host in cluster.machines.keys() {
