@@ -2,15 +2,15 @@
 
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
-use std::process::ExitCode;
-use std::sync::Arc;
+use std::process::{Command, ExitCode};
+#[cfg(feature = "sim-bugs")]
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 
 use clap::Parser;
 use davit_sim::{panics, run};
 use davit_svc_kit::bugs::Bug;
-use parking_lot::Mutex;
 
 /// Simulates clusters under faults and checks Davit's promises.
 #[derive(Debug, Parser)]
@@ -35,6 +35,9 @@ struct Args {
     /// Prints the logs of the services, as this filter says.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    /// Puts this deliberate bug into the services, by its number.
+    #[arg(long, hide = true)]
+    bug: Option<usize>,
     /// Plays again what workers said on earlier connections.
     #[arg(long)]
     replays: bool,
@@ -44,10 +47,6 @@ struct Args {
 }
 
 impl Args {
-    fn options(&self, bug: Option<Bug>) -> run::Options {
-        run::Options { bug, trace: self.trace, replays: self.replays }
-    }
-
     fn jobs(&self) -> u64 {
         self.jobs.unwrap_or_else(|| available_parallelism().map_or(1, |cores| cores.get() as u64))
     }
@@ -60,7 +59,8 @@ fn main() -> ExitCode {
         tracing_subscriber::fmt().with_env_filter(filter.as_str()).without_time().init();
     }
     if let Some(seed) = args.seed {
-        let report = run::seed(seed, args.options(None));
+        let bug = args.bug.and_then(|number| Bug::ALL.get(number)).copied();
+        let report = run::seed(seed, run::Options { bug, trace: args.trace, replays: args.replays });
         print(&report);
         println!("digest {:016x}, {} events, {:?} simulated", report.digest, report.events, report.simulated);
         return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -72,45 +72,51 @@ fn main() -> ExitCode {
     many(&args)
 }
 
+/// Runs a seed in a process of its own. Tells what it printed if a promise was broken.
+fn child(args: &Args, seed: u64, bug: Option<usize>) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|problem| problem.to_string())?;
+    let mut command = Command::new(program);
+    command.args(["--seed", &seed.to_string()]);
+    if args.replays {
+        command.arg("--replays");
+    }
+    if let Some(bug) = bug {
+        command.args(["--bug", &bug.to_string()]);
+    }
+    let ended = command.output().map_err(|problem| problem.to_string())?;
+    if ended.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&ended.stdout).into_owned()) }
+}
+
 /// Looks for each deliberate bug until a seed finds it.
 #[cfg(feature = "sim-bugs")]
 fn hunt(args: &Args) -> ExitCode {
-    let found = Mutex::new(Vec::new());
-    let next = AtomicU64::new(0);
+    let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..args.jobs() {
             scope.spawn(|| {
-                while let Some(bug) =
-                    usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok().and_then(|at| Bug::ALL.get(at))
-                {
-                    let seeds = args.first..args.first + args.seeds;
-                    let caught = seeds
-                        .map(|seed| run::seed(seed, args.options(Some(*bug))))
-                        .find(|report| !report.violations.is_empty());
-                    let told =
-                        caught.as_ref().and_then(|report| report.violations.first().map(|first| (report.seed, first)));
-                    match told {
-                        Some((seed, first)) => {
-                            println!("{bug:?}: found by seed {seed}: promise {}: {}", first.promise, first.what);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(bug) = Bug::ALL.get(number) else { return };
+                    let mut seeds = args.first..args.first + args.seeds;
+                    match seeds.find_map(|seed| child(args, seed, Some(number)).err()) {
+                        Some(told) => println!("{bug:?}: found: {}", told.lines().next().unwrap_or_default()),
+                        None => {
+                            missed.fetch_add(1, Ordering::Relaxed);
+                            println!("{bug:?}: NOT FOUND in {} seeds", args.seeds);
                         }
-                        None => println!("{bug:?}: NOT FOUND in {} seeds", args.seeds),
                     }
-                    found.lock().push(told.is_some());
                 }
             });
         }
     });
-    let found = found.lock();
-    let missed = found.iter().filter(|found| !**found).count();
-    println!("{} bugs, {missed} not found", found.len());
+    let missed = missed.into_inner();
+    println!("{} bugs, {missed} not found", Bug::ALL.len());
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn many(args: &Args) -> ExitCode {
-    let next = Arc::new(AtomicU64::new(args.first));
+    let (next, failed) = (AtomicU64::new(args.first), AtomicU64::new(0));
     let end = args.first + args.seeds;
-    let failed = Arc::new(Mutex::new(Vec::new()));
-    let simulated = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..args.jobs() {
             scope.spawn(|| {
@@ -119,19 +125,17 @@ fn many(args: &Args) -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    let report = run::seed(seed, args.options(None));
-                    simulated.fetch_add(report.simulated.as_secs(), Ordering::Relaxed);
-                    if !report.violations.is_empty() {
-                        print(&report);
-                        failed.lock().push(seed);
+                    if let Err(told) = child(args, seed, None) {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                        print!("{told}");
                     }
                 }
             });
         }
     });
-    let failed = failed.lock();
-    println!("{} seeds, {} failed, {} s simulated", args.seeds, failed.len(), simulated.load(Ordering::Relaxed));
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let failed = failed.into_inner();
+    println!("{} seeds, {failed} failed", args.seeds);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn print(report: &run::Report) {

@@ -59,7 +59,8 @@ pub struct Options {
     pub replays: bool,
 }
 
-/// Runs one seed on a thread of its own.
+/// Runs one seed on a thread of its own. Only the first run of a process can be repeated: tokio counts runtimes by process and
+/// draws from that too, so the program runs each seed in a process of its own.
 #[must_use]
 pub fn seed(seed: u64, options: Options) -> Report {
     let thread = std::thread::Builder::new().name(format!("seed-{seed}")).spawn(move || {
