@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod contacts;
 pub mod dispatch;
+mod drainer;
 pub mod explainer;
 pub mod grpc;
 pub mod health;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 use self::config::Config;
 use self::contacts::Contacts;
 use self::dispatch::Router;
+use self::drainer::Drainer;
 use self::explainer::SchedulerClient;
 use self::grpc::{Api, ClusterFacts};
 use self::logs::LogRelay;
@@ -127,6 +129,9 @@ pub async fn run(
         }
     });
     let addresses = config.scheduler.clone();
+    let asks = SchedulerClient::new(status.subscribe(), world.dialer.clone());
+    let drainer = Drainer::new(handle.clone(), contacts.clone(), world.clone(), asks);
+    let drainer_task = tokio::spawn(drainer.run(shutdown.clone()));
     let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), world, status, addresses };
     let placer_task = tokio::spawn({
         let (handle, contacts, shutdown) = (handle.clone(), contacts.clone(), shutdown.clone());
@@ -151,7 +156,8 @@ pub async fn run(
     };
     let (served, side_served) = tokio::join!(api, side_port);
     writer_shutdown.trigger();
-    for (part, task) in [("writer", writer_task), ("placer", placer_task), ("health", health_task)] {
+    let parts = [("writer", writer_task), ("placer", placer_task), ("drainer", drainer_task), ("health", health_task)];
+    for (part, task) in parts {
         task.await.map_err(|source| Error::Part { part, source })?;
     }
     served?;

@@ -37,6 +37,7 @@ pub struct Builder {
     workers: usize,
     cores: u64,
     heartbeat: Duration,
+    drain_on_shutdown: Option<Duration>,
 }
 
 impl Builder {
@@ -58,6 +59,13 @@ impl Builder {
     #[must_use]
     pub fn heartbeat(mut self, period: Duration) -> Self {
         self.heartbeat = period;
+        self
+    }
+
+    /// Workers that are stopped have their node drained first, for at most so long.
+    #[must_use]
+    pub fn drain_on_shutdown(mut self, limit: Duration) -> Self {
+        self.drain_on_shutdown = Some(limit);
         self
     }
 
@@ -85,7 +93,7 @@ impl Builder {
         let mut cluster =
             Cluster { manager_address, manager, shutdown, scheduler, fault, workers: Vec::new(), channel };
         for index in 0..self.workers {
-            let worker = Worker::new(index, self.cores, manager_address).await;
+            let worker = Worker::new(index, &self, manager_address).await;
             cluster.workers.push(worker);
             cluster.start_worker(index).await;
         }
@@ -121,6 +129,7 @@ struct SchedulerHandle {
 struct Worker {
     name: String,
     cores: u64,
+    drain_on_shutdown: Option<Duration>,
     engine: FakeEngine,
     owner: Arc<Mutex<Option<Owner>>>,
     data_dir: TempDir,
@@ -147,7 +156,7 @@ impl Cluster {
     /// Three workers of 64 cores, heartbeats every half second.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { workers: 3, cores: 64, heartbeat: Duration::from_millis(500) }
+        Builder { workers: 3, cores: 64, heartbeat: Duration::from_millis(500), drain_on_shutdown: None }
     }
 
     /// Where the manager's API is.
@@ -164,11 +173,9 @@ impl Cluster {
 
     /// Stops everything in good order.
     pub async fn stop(mut self) {
-        for worker in &mut self.workers {
-            if let Some(mut running) = worker.running.take() {
-                running.shutdown.trigger();
-                (&mut running.main).await.expect("the worker stops");
-                running.end().await;
+        for index in 0..self.workers.len() {
+            if self.workers[index].running.is_some() {
+                self.stop_worker(index).await;
             }
         }
         self.shutdown.trigger();
@@ -182,6 +189,14 @@ impl Cluster {
         worker.running.take().expect("the worker runs").end().await;
         let owner = worker.owner.lock().clone().expect("the worker had joined");
         owner.node_id.to_string()
+    }
+
+    /// Stops a worker in good order, as with SIGTERM; its machine goes on.
+    pub async fn stop_worker(&mut self, index: usize) {
+        let mut running = self.workers[index].running.take().expect("the worker runs");
+        running.shutdown.trigger();
+        (&mut running.main).await.expect("the worker stops");
+        running.end().await;
     }
 
     /// Starts a worker, anew or again, and waits until its node is READY.
@@ -387,6 +402,25 @@ impl Cluster {
         client.list_nodes(v1::ListNodesRequest::default()).await.expect("nodes").into_inner().nodes
     }
 
+    /// One node as it is.
+    pub async fn get_node(&self, node: &str) -> v1::Node {
+        let request = v1::GetNodeRequest { node: node.to_owned() };
+        self.nodes().get_node(request).await.expect("the node").into_inner().node.expect("a node")
+    }
+
+    /// Has a node drained.
+    pub async fn drain_node(&self, node: &str, max_parallel: u32, time_limit: Option<Duration>) -> v1::Node {
+        let deadline = time_limit.map(davit_proto::convert::duration_to_proto);
+        let request = v1::DrainNodeRequest { node: node.to_owned(), max_parallel, deadline, cancel: false };
+        self.nodes().drain_node(request).await.expect("the node is drained").into_inner().node.expect("a node")
+    }
+
+    /// Lets a node take tasks again.
+    pub async fn uncordon_node(&self, node: &str) {
+        let request = v1::UncordonNodeRequest { node: node.to_owned() };
+        self.nodes().uncordon_node(request).await.expect("the node is uncordoned");
+    }
+
     /// Sets a node's user labels.
     pub async fn label_node(&self, node: &str, labels: &[(&str, &str)]) {
         let user_labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -441,6 +475,10 @@ impl Cluster {
         response.status() == tonic_health::pb::health_check_response::ServingStatus::Serving
     }
 
+    fn nodes(&self) -> NodeServiceClient<Channel> {
+        NodeServiceClient::new(self.channel.clone())
+    }
+
     fn tasks(&self) -> TaskServiceClient<Channel> {
         TaskServiceClient::new(self.channel.clone())
     }
@@ -459,10 +497,11 @@ impl SchedulerHandle {
 }
 
 impl Worker {
-    async fn new(index: usize, cores: u64, manager: SocketAddr) -> Self {
+    async fn new(index: usize, builder: &Builder, manager: SocketAddr) -> Self {
         Self {
             name: format!("worker-{index}"),
-            cores,
+            cores: builder.cores,
+            drain_on_shutdown: builder.drain_on_shutdown,
             engine: FakeEngine::new(Arc::new(SystemClock)),
             owner: Arc::default(),
             data_dir: tempfile::tempdir().expect("a directory"),
@@ -477,6 +516,7 @@ impl Worker {
             self.name.clone(),
             self.data_dir.path(),
         );
+        config.drain_on_shutdown = self.drain_on_shutdown;
         config.offer.cpu_millis = Some(1000 * self.cores);
         config.offer.memory_bytes = Some(64 << 30);
         config.offer.disk_bytes = Some(1 << 40);

@@ -25,6 +25,7 @@ const DEFAULT_DATA_DIR: &str = "/var/lib/davit/worker";
 const DEFAULT_DOCKER_SOCKET: &str = "/var/run/docker.sock";
 const STOP_TASKS_WITHIN: Duration = Duration::from_secs(30);
 const DEFAULT_RETENTION: Duration = Duration::from_secs(600);
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 /// With less no container starts: more likely the unit was forgotten.
 const MIN_BYTES: u64 = 16 << 20;
 /// What is left to the system of a machine whose resources are measured.
@@ -103,6 +104,13 @@ pub struct Settings {
     /// [default: false]. It then takes as long as the slowest task's grace period to stop, at most about 35 s.
     #[arg(long, env = "DAVIT_STOP_TASKS_ON_SHUTDOWN", num_args = 0..=1, default_missing_value = "true")]
     pub stop_tasks_on_shutdown: Option<bool>,
+    /// Have the node drained when the worker is stopped: tasks move to other nodes first, and what fits nowhere else is
+    /// then treated as without this [default: false]. A second signal ends the worker at once.
+    #[arg(long, env = "DAVIT_DRAIN_ON_SHUTDOWN", num_args = 0..=1, default_missing_value = "true")]
+    pub drain_on_shutdown: Option<bool>,
+    /// How long --drain-on-shutdown waits at most [default: 5m].
+    #[arg(long, env = "DAVIT_DRAIN_TIMEOUT")]
+    pub drain_timeout: Option<HumanDuration>,
     /// How long ended attempts and their output stay [default: 10m].
     #[arg(long, env = "DAVIT_RETENTION")]
     pub retention: Option<HumanDuration>,
@@ -135,6 +143,8 @@ impl Merge for Settings {
             docker_socket: self.docker_socket.or(file.docker_socket),
             process_runtime: self.process_runtime.or(file.process_runtime),
             stop_tasks_on_shutdown: self.stop_tasks_on_shutdown.or(file.stop_tasks_on_shutdown),
+            drain_on_shutdown: self.drain_on_shutdown.or(file.drain_on_shutdown),
+            drain_timeout: self.drain_timeout.or(file.drain_timeout),
             retention: self.retention.or(file.retention),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
@@ -204,6 +214,8 @@ pub struct Config {
     pub stop_tasks_on_shutdown: bool,
     /// How long they may take before they are killed. Their own grace periods end them earlier.
     pub stop_tasks_within: Duration,
+    /// Have the node drained before the worker stops, for at most so long. `None`: it is not drained.
+    pub drain_on_shutdown: Option<Duration>,
     /// How long ended attempts stay.
     pub retention: Duration,
 }
@@ -223,6 +235,7 @@ impl Config {
             require_runtimes: false,
             stop_tasks_on_shutdown: false,
             stop_tasks_within: STOP_TASKS_WITHIN,
+            drain_on_shutdown: None,
             retention: DEFAULT_RETENTION,
         }
     }
@@ -293,6 +306,7 @@ impl Settings {
             return Err(ConfigError::invalid("http-listen", http_listen, "is the same as `listen`"));
         }
         let docker = settings.docker.unwrap_or_default();
+        let drain_timeout = settings.drain_timeout.map_or(DEFAULT_DRAIN_TIMEOUT, |timeout| timeout.0);
         let worker = Config {
             manager,
             name,
@@ -304,6 +318,7 @@ impl Settings {
             require_runtimes: docker == DockerMode::On,
             stop_tasks_on_shutdown: settings.stop_tasks_on_shutdown.unwrap_or(false),
             stop_tasks_within: STOP_TASKS_WITHIN,
+            drain_on_shutdown: settings.drain_on_shutdown.unwrap_or(false).then_some(drain_timeout),
             retention: settings.retention.map_or(DEFAULT_RETENTION, |retention| retention.0),
         };
         Ok(ProgramConfig {

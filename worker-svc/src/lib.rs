@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod config;
 mod grpc;
+mod health;
 pub mod identity;
 pub mod lease;
 pub mod local_store;
@@ -139,12 +140,16 @@ pub async fn run_on(
         disk = %HumanBytes(allocatable.disk_bytes), "worker"
     );
     let ending = session::Ending::default();
+    let _watching = AbortOnDropHandle::new(tokio::spawn(health::watch(Arc::clone(&node))));
     // Also ends when this future is dropped: then the worker is gone at once, as if it had been killed.
     let session = AbortOnDropHandle::new(tokio::spawn(session::run(Arc::clone(&node), ending.clone())));
     let served = serve(&node, listener, http_listener, &shutdown);
     // A server that breaks stops the worker in good order too.
     let stopping = async {
         shutdown.triggered().await;
+        if let Some(limit) = node.config.drain_on_shutdown {
+            drain(&node, &ending, limit).await;
+        }
         if node.config.stop_tasks_on_shutdown {
             ending.leaves.cancel();
         }
@@ -192,6 +197,17 @@ async fn serve(
         }
     };
     tokio::try_join!(async { grpc.await.map_err(Error::from) }, side_port).map(drop)
+}
+
+/// Has the manager move all tasks to other nodes, and waits until none is left, or the time is up.
+async fn drain(node: &Node, ending: &session::Ending, limit: Duration) {
+    ending.drains.cancel();
+    let Some(agent) = node.agent() else { return };
+    tracing::info!(limit_s = limit.as_secs(), "waiting until the node is drained");
+    match tokio::time::timeout(limit, agent.emptied()).await {
+        Ok(()) => tracing::info!("the node is drained"),
+        Err(_) => tracing::warn!("the node could not be drained in time; stopping with tasks on it"),
+    }
 }
 
 /// Begins nothing new, stops what is to stop with the worker, and tells the manager.

@@ -1,6 +1,5 @@
 //! The node that this worker reports for: who it is, what it has, what runs its attempts, whether it is connected.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,14 @@ use davit_core::node::{NodeDescription, NodeStats};
 use davit_core::placement::RuntimeKind;
 use davit_core::resources::Resources;
 use davit_core::spec::check_name;
-use davit_proto::convert::{Registration, register_to_proto};
+use davit_proto::convert::{Registration, RuntimeHealth, register_to_proto};
 use davit_proto::v1;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::world::World;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prost::Message;
+use tokio::sync::watch;
 
 use crate::agent::{Agent, Parts};
 use crate::config::Config;
@@ -51,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) since: Timestamp,
     /// Why it is not open.
     pub(crate) reason: String,
+    /// Whether it ever was open.
+    was_welcomed: bool,
 }
 
 /// What a runtime says of itself: its version, or what is wrong with it.
@@ -79,6 +81,8 @@ pub(crate) struct Node {
     factory: RuntimeFactory,
     hosted: Mutex<Hosted>,
     link: Mutex<Link>,
+    /// `None` until the runtimes were asked for the first time.
+    health: watch::Sender<Option<RuntimeHealth>>,
 }
 
 impl Node {
@@ -89,11 +93,17 @@ impl Node {
         let cluster = home.cluster()?;
         let owner = Owner { cluster: cluster.clone().unwrap_or_default(), node_id: home.node_id() };
         let runtimes = factory(&owner);
-        let link = Link { connected: false, since: world.clock.now(), reason: "not dialled yet".to_owned() };
+        let link = Link {
+            connected: false,
+            since: world.clock.now(),
+            reason: "not dialled yet".to_owned(),
+            was_welcomed: false,
+        };
         let node = Self {
             readiness: Readiness::new(),
             hosted: Mutex::new(Hosted { owner, runtimes, agent: None }),
             link: Mutex::new(link),
+            health: watch::Sender::new(None),
             config,
             world,
             home,
@@ -134,8 +144,14 @@ impl Node {
         self.link.lock().clone()
     }
 
+    /// Whether a manager has ever taken this worker in since it started.
+    pub(crate) fn was_welcomed(&self) -> bool {
+        self.link.lock().was_welcomed
+    }
+
     pub(crate) fn set_connected(&self) {
-        *self.link.lock() = Link { connected: true, since: self.world.clock.now(), reason: String::new() };
+        *self.link.lock() =
+            Link { connected: true, since: self.world.clock.now(), reason: String::new(), was_welcomed: true };
         self.readiness.set_ready();
         metrics::gauge!("davit_worker_connected", "node" => self.config.name.clone()).set(1.0);
     }
@@ -201,6 +217,22 @@ impl Node {
         }
     }
 
+    /// What the runtimes said last.
+    pub(crate) fn health(&self) -> watch::Receiver<Option<RuntimeHealth>> {
+        self.health.subscribe()
+    }
+
+    /// Takes down what the runtimes said.
+    pub(crate) fn set_health(&self, health: &RuntimeHealth) {
+        self.health.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(health);
+            if changed {
+                *known = Some(health.clone());
+            }
+            changed
+        });
+    }
+
     /// Asks every runtime whether it works.
     pub(crate) async fn check(&self) -> Vec<Checked> {
         let runtimes = self.hosted.lock().runtimes.clone();
@@ -215,7 +247,7 @@ impl Node {
     }
 
     /// What the manager is told at the begin of a session.
-    pub(crate) fn registration(&self, runtimes: &BTreeSet<RuntimeKind>) -> v1::Register {
+    pub(crate) fn registration(&self, health: &RuntimeHealth) -> v1::Register {
         let description = NodeDescription {
             name: self.config.name.clone(),
             address: self.config.address.clone(),
@@ -224,13 +256,15 @@ impl Node {
             labels: self.config.labels.clone(),
             allocatable: self.allocatable,
             capacity: self.capacity,
-            runtimes: runtimes.clone(),
+            runtimes: health.runtimes.clone(),
             port_range: self.config.port_range,
             worker_version: VERSION.to_owned(),
         };
         let statuses = self.agent().map(|agent| agent.statuses()).unwrap_or_default();
         let attempts = statuses.into_iter().map(|(key, status)| (key.task_id, status)).collect();
-        let mut register = register_to_proto(&Registration { node_id: self.node_id(), description, attempts });
+        let runtime_problems = health.problems.clone();
+        let registration = Registration { node_id: self.node_id(), description, runtime_problems, attempts };
+        let mut register = register_to_proto(&registration);
         // Live ones come first and are all told: what is left out counts as lost.
         let mut left = MAX_ENDED_BYTES;
         register.attempts.retain(|report| {

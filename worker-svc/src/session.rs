@@ -5,19 +5,18 @@ mod active;
 mod heartbeats;
 mod logs;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::placement::RuntimeKind;
 use davit_core::validate::Violations;
-use davit_proto::convert::{Welcome, welcome_from_proto};
+use davit_proto::convert::{RuntimeHealth, Welcome, welcome_from_proto};
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
 use davit_svc_kit::client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -65,8 +64,6 @@ pub(crate) enum EndReason {
     Disconnected { reason: String, retry_after: Duration },
     #[error("nothing can be sent to the manager")]
     Stuck,
-    #[error("what this worker can run has changed")]
-    RuntimesChanged,
 }
 
 /// An open session.
@@ -77,12 +74,15 @@ struct Opened {
     welcome: Welcome,
     /// The uptime of the machine when it registered.
     registered_at: Duration,
-    offered: BTreeSet<RuntimeKind>,
+    /// What the registration did not tell of the runtimes is news to it.
+    health: watch::Receiver<Option<RuntimeHealth>>,
 }
 
 /// What the session is told of the worker's end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ending {
+    /// The worker wants to go once its node is drained: the manager is asked for that, in every session anew.
+    pub(crate) drains: CancellationToken,
     /// The worker stops its tasks and then goes: the manager is to know at once, and still to hear how they end.
     pub(crate) leaves: CancellationToken,
     /// The worker goes now.
@@ -116,10 +116,6 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
                 tracing::info!(reason = %ended, "session ended");
                 *retry_after + backoff.next_delay()
             }
-            EndReason::RuntimesChanged => {
-                tracing::info!(reason = %ended, "session ended");
-                Duration::ZERO
-            }
             _ => {
                 // The same reason over and over is said once.
                 if said.as_ref() == Some(&ended.to_string()) {
@@ -139,13 +135,14 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
 
 /// Dials and registers.
 async fn open(node: &Node) -> Result<Opened, EndReason> {
-    let offered = offered(node).await?;
+    let mut health = runtime_health(node).await?;
     let channel = node.world.dialer.connect(&client::endpoint(&node.config.manager)?).await;
     let channel = channel.map_err(|error| EndReason::Connect(causes(&error)))?;
     let mut client = WorkerSessionServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (requests, stream) = mpsc::channel(REQUEST_QUEUE);
     let registered_at = node.world.clock.uptime();
-    let register = Request::Register(node.registration(&offered));
+    let told = health.borrow_and_update().clone().unwrap_or_default();
+    let register = Request::Register(node.registration(&told));
     requests.send(v1::SessionRequest { message: Some(register) }).await.map_err(|_| EndReason::Stuck)?;
     let welcomed = async {
         let mut responses =
@@ -164,26 +161,21 @@ async fn open(node: &Node) -> Result<Opened, EndReason> {
         Some(Response::Disconnect(disconnect)) => return Err(active::disconnected(disconnect)),
         _ => return Err(EndReason::Unreadable("its first message is no welcome".to_owned())),
     };
-    Ok(Opened { client, requests, responses, welcome, registered_at, offered })
+    Ok(Opened { client, requests, responses, welcome, registered_at, health })
 }
 
-/// What this worker can run now.
-async fn offered(node: &Node) -> Result<BTreeSet<RuntimeKind>, EndReason> {
-    let mut offered = BTreeSet::new();
-    for checked in node.check().await {
-        match checked.result {
-            Ok(_) => {
-                offered.insert(checked.kind);
-            }
-            Err(problem) if node.config.require_runtimes => {
-                return Err(EndReason::RuntimeMissing { kind: checked.kind, problem });
-            }
-            Err(problem) => {
-                tracing::info!(kind = %checked.kind, problem, "a runtime does not answer and is not offered");
-            }
-        }
+/// What this worker can run now, as it was told last.
+async fn runtime_health(node: &Node) -> Result<watch::Receiver<Option<RuntimeHealth>>, EndReason> {
+    let mut health = node.health();
+    let known = health.wait_for(Option::is_some).await.map_err(|_| EndReason::Stopped)?.clone().unwrap_or_default();
+    // Later an engine that fails must not end the session: what runs would be taken for lost.
+    if node.config.require_runtimes
+        && !node.was_welcomed()
+        && let Some((kind, problem)) = known.problems.into_iter().next()
+    {
+        return Err(EndReason::RuntimeMissing { kind, problem });
     }
-    Ok(offered)
+    Ok(health)
 }
 
 async fn active(node: &Arc<Node>, opened: Opened, ending: &Ending) -> EndReason {
@@ -192,7 +184,7 @@ async fn active(node: &Arc<Node>, opened: Opened, ending: &Ending) -> EndReason 
         Err(error) => return error.into(),
     };
     tracing::info!(
-        cluster = opened.welcome.cluster, session_id = %opened.welcome.session_id, runtimes = ?opened.offered,
+        cluster = opened.welcome.cluster, session_id = %opened.welcome.session_id,
         "session with the manager is open"
     );
     metrics::counter!("davit_worker_sessions_total", "node" => node.config.name.clone()).increment(1);

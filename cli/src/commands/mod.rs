@@ -53,7 +53,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Explain(args) => explain::run(&connect().await?, *args, output).await,
         Command::Rebalance(args) => rebalance::run(&connect().await?, &args, output).await,
         Command::Events(args) => events::run(&connect().await?, args, output).await.map(done),
-        Command::Node(command) => node::run(&connect().await?, command, output).await.map(done),
+        Command::Node(command) => node::run(&connect().await?, command, output).await,
         Command::Cluster => cluster::run(&connect().await?, output).await.map(done),
     }
 }

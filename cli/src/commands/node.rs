@@ -1,5 +1,7 @@
 //! `davit node`: looks at nodes and directs them.
 
+mod drain;
+
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
@@ -27,6 +29,10 @@ pub enum NodeCommand {
     Cordon(NodesArgs),
     /// Let nodes take new tasks again
     Uncordon(NodesArgs),
+    /// Move all tasks of a node to others; it takes no new ones
+    Drain(drain::DrainArgs),
+    /// Forget nodes that are gone for good
+    Rm(RmArgs),
     /// Set and remove labels of a node
     Label(LabelArgs),
 }
@@ -45,6 +51,16 @@ pub struct NodesArgs {
     /// The nodes
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
+}
+
+/// Arguments of `davit node rm`.
+#[derive(Debug, Args)]
+pub struct RmArgs {
+    /// Also nodes whose worker may be in touch, or that have tasks: these count as lost, and are replaced as they say
+    #[arg(short, long)]
+    force: bool,
+    #[command(flatten)]
+    nodes: NodesArgs,
 }
 
 /// Arguments of `davit node label`.
@@ -67,20 +83,24 @@ pub enum LabelChange {
     Remove(String),
 }
 
-pub(super) async fn run(manager: &Manager, command: NodeCommand, output: &Output) -> Result<(), Error> {
+pub(super) async fn run(manager: &Manager, command: NodeCommand, output: &Output) -> Result<u8, Error> {
+    let done = |()| 0;
     match command {
         NodeCommand::Ls(args) => {
             let nodes = manager.list_nodes().await?;
             if args.quiet {
-                return output.print(&nodes.iter().map(|node| format!("{}\n", node.node_id)).collect::<String>());
+                let ids = nodes.iter().map(|node| format!("{}\n", node.node_id)).collect::<String>();
+                return output.print(&ids).map(done);
             }
-            output.list(&nodes, |palette| nodes_table(&nodes, now(), palette))
+            output.list(&nodes, |palette| nodes_table(&nodes, now(), palette)).map(done)
         }
         NodeCommand::Inspect(args) => {
             let nodes = find(manager, &args).await?;
-            output.list(&nodes, |palette| {
-                nodes.iter().map(|node| output::node(node, now(), palette)).collect::<Vec<_>>().join("\n")
-            })
+            output
+                .list(&nodes, |palette| {
+                    nodes.iter().map(|node| output::node(node, now(), palette)).collect::<Vec<_>>().join("\n")
+                })
+                .map(done)
         }
         NodeCommand::Cordon(args) => {
             let mut changed = Vec::new();
@@ -88,7 +108,7 @@ pub(super) async fn run(manager: &Manager, command: NodeCommand, output: &Output
                 let answer = manager.nodes().cordon_node(call(v1::CordonNodeRequest { node: node.node_id })).await;
                 changed.extend(answer.map_err(|status| manager.error(status))?.into_inner().node);
             }
-            print_changed(&changed, output)
+            print_changed(&changed, output).map(done)
         }
         NodeCommand::Uncordon(args) => {
             let mut changed = Vec::new();
@@ -96,9 +116,19 @@ pub(super) async fn run(manager: &Manager, command: NodeCommand, output: &Output
                 let answer = manager.nodes().uncordon_node(call(v1::UncordonNodeRequest { node: node.node_id })).await;
                 changed.extend(answer.map_err(|status| manager.error(status))?.into_inner().node);
             }
-            print_changed(&changed, output)
+            print_changed(&changed, output).map(done)
         }
-        NodeCommand::Label(args) => print_changed(&[label(manager, &args).await?], output),
+        NodeCommand::Drain(args) => drain::run(manager, &args, output).await,
+        NodeCommand::Rm(args) => {
+            let nodes = find(manager, &args.nodes).await?;
+            for node in &nodes {
+                let request = v1::RemoveNodeRequest { node: node.node_id.clone(), force: args.force };
+                manager.nodes().remove_node(call(request)).await.map_err(|status| manager.error(status))?;
+            }
+            // As they were: there is nothing left to ask for.
+            print_changed(&nodes, output).map(done)
+        }
+        NodeCommand::Label(args) => print_changed(&[label(manager, &args).await?], output).map(done),
     }
 }
 

@@ -4,10 +4,10 @@ use davit_proto::v1;
 use jiff::Timestamp;
 
 use super::style::{Palette, Tone, task_tone};
-use super::table::{NodeNames, cores, counted_cores, runtimes, used};
+use super::table::{NodeNames, cores, counted_cores, runtime, runtimes, used};
 use super::text::{
-    Promise, age, detail, from_proto_time, human_bytes, node_state, ports, promise, state_of, state_short_name,
-    task_name,
+    Promise, age, detail, drain_line, from_proto_time, human_bytes, node_state, ports, promise, state_of,
+    state_short_name, task_name,
 };
 
 /// Lines of `key: value`, with the values in one column. Lines without a value are left out.
@@ -230,10 +230,18 @@ pub fn node(node: &v1::Node, now: Timestamp, palette: Palette) -> String {
     lines.add("Address", &node.address);
     lines.add("Platform", format!("{}/{}", node.os, node.arch));
     lines.add("Runtimes", runtimes(node));
+    for problem in &node.runtime_problems {
+        let since = from_proto_time(problem.start_time.as_ref()).map_or_else(String::new, |time| age(time, now));
+        lines.add("Failing", format!("{}, for {since}: {}", runtime(problem.kind()), problem.problem));
+    }
     lines.add_pairs("Labels", &node.labels);
     lines.add_pairs("Set by users", &node.user_labels);
     if let Some(range) = &node.port_range {
         lines.add("Gives ports", format!("{} to {}", range.first, range.last));
+    }
+    if let Some(drain) = &node.drain {
+        lines.add("Drain", drain_line(drain));
+        lines.add_time("Deadline", drain.deadline.as_ref(), now);
     }
     lines.add("Tasks", node.task_count.to_string());
     lines.add("CPU", format!("{} / {} set aside", cores(allocated.cpu_millis), counted_cores(allocatable.cpu_millis)));

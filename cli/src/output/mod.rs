@@ -23,8 +23,8 @@ pub use self::proto_json::{Described, json_line, json_list, json_object, yaml_do
 pub use self::style::{Palette, Tone, task_tone};
 pub use self::table::{NodeNames, nodes_table, tasks_table};
 pub use self::text::{
-    age, detail, event_line, from_proto_time, has_ended, human_bytes, node_state, ports, short_id, state_of,
-    state_short_name, task_name, task_state,
+    age, detail, drain_line, event_line, from_proto_time, has_ended, human_bytes, node_state, ports, short_id,
+    state_of, state_short_name, task_name, task_state,
 };
 
 use crate::args::Format;

@@ -111,14 +111,20 @@ pub(super) fn used(allocated: u64, allocatable: u64) -> String {
     format!("{} / {}", human_bytes(allocated), human_bytes(allocatable))
 }
 
-/// What a node can run.
+/// What a node can run, and what it could if it answered.
 pub(super) fn runtimes(node: &v1::Node) -> String {
-    let one = |kind: v1::RuntimeKind| match kind {
+    let works = node.runtimes().map(|kind| runtime(kind).to_owned());
+    let fails = node.runtime_problems.iter().map(|problem| format!("{} (failing)", runtime(problem.kind())));
+    works.chain(fails).collect::<Vec<_>>().join(", ")
+}
+
+/// The name of a runtime.
+pub(super) fn runtime(kind: v1::RuntimeKind) -> &'static str {
+    match kind {
         v1::RuntimeKind::Docker => "docker",
         v1::RuntimeKind::Process => "process",
         v1::RuntimeKind::Unspecified => "unknown",
-    };
-    node.runtimes().map(one).collect::<Vec<_>>().join(", ")
+    }
 }
 
 fn since(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {

@@ -96,7 +96,32 @@ pub fn task_name(task: &v1::Task) -> &str {
 pub fn node_state(node: &v1::Node) -> String {
     let name = node.state().as_str_name();
     let name = name.strip_prefix("NODE_STATE_").unwrap_or(name);
-    if node.cordoned { format!("{name}, cordoned") } else { name.to_owned() }
+    match node.drain.as_ref().map(v1::NodeDrain::state) {
+        Some(v1::DrainState::Drained) => format!("{name}, DRAINED"),
+        Some(v1::DrainState::Draining | v1::DrainState::Unspecified) => format!("{name}, DRAINING"),
+        None if node.cordoned => format!("{name}, cordoned"),
+        None => name.to_owned(),
+    }
+}
+
+/// How far the drain of a node is.
+#[must_use]
+pub fn drain_line(drain: &v1::NodeDrain) -> String {
+    let mut parts = vec![format!("{} moved", drain.moved_count)];
+    let counts = [
+        (u64::from(drain.moving_count), "moving"),
+        (u64::from(drain.waiting_count), "to move"),
+        (drain.stuck_count, "of them fit nowhere else now"),
+        (drain.forced_count, "stopped at the deadline"),
+    ];
+    parts.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    let state = if drain.state() == v1::DrainState::Drained { "DRAINED" } else { "DRAINING" };
+    let mut line = format!("{state}: {}", parts.join(", "));
+    if let Some(stuck) = drain.stuck_tasks.first() {
+        let reason = stuck.reason.replace(['\n', '\r'], " ");
+        line.push_str(&format!("; {}: {reason}", short_id(&stuck.task_id)));
+    }
+    line
 }
 
 /// What room on a node is kept for.
@@ -246,6 +271,33 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(of(pending), "it failed; due in 7s");
+    }
+
+    #[test]
+    fn a_drain_is_told_by_what_is_done_and_what_is_left() {
+        let mut node = crate::output::test_support::node(1, "one");
+        (node.cordoned, node.state) = (true, v1::NodeState::Ready.into());
+        assert_eq!(node_state(&node), "READY, cordoned");
+        let stuck = v1::StuckTask { task_id: running_task().task_id, reason: "all\nis full".into() };
+        let mut drain = v1::NodeDrain {
+            state: v1::DrainState::Draining.into(),
+            moved_count: 3,
+            moving_count: 2,
+            waiting_count: 4,
+            stuck_count: 1,
+            stuck_tasks: vec![stuck],
+            ..Default::default()
+        };
+        assert_eq!(
+            drain_line(&drain),
+            "DRAINING: 3 moved, 2 moving, 4 to move, 1 of them fit nowhere else now; 000000000001: all is full"
+        );
+        node.drain = Some(drain.clone());
+        assert_eq!(node_state(&node), "READY, DRAINING");
+        drain = v1::NodeDrain { state: v1::DrainState::Drained.into(), moved_count: 9, ..Default::default() };
+        assert_eq!(drain_line(&drain), "DRAINED: 9 moved");
+        node.drain = Some(drain);
+        assert_eq!(node_state(&node), "READY, DRAINED");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::drain::Drain;
 use crate::id::{NodeId, Revision};
 use crate::placement::{PortRange, RuntimeKind};
 use crate::resources::Resources;
@@ -55,6 +56,15 @@ pub struct NodeDescription {
     pub worker_version: String,
 }
 
+/// Why a node can't use one of its runtimes now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeProblem {
+    /// In the worker's words.
+    pub problem: String,
+    /// Since when, by the manager's clock.
+    pub since: Timestamp,
+}
+
 /// A machine that a worker reports for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -70,8 +80,12 @@ pub struct Node {
     pub state_reason: String,
     /// Since when.
     pub state_since: Timestamp,
-    /// Whether it takes no new tasks. Written by `CordonNode` and `UncordonNode`.
+    /// Its runtimes that don't answer; what can run is in the description. Written by the worker's reports.
+    pub runtime_problems: BTreeMap<RuntimeKind, RuntimeProblem>,
+    /// Whether it takes no new tasks. Written by `CordonNode`, `UncordonNode` and `DrainNode`.
     pub cordoned: bool,
+    /// How far its drain is, if it is drained. A node that is drained is cordoned. Written by `DrainNode` and the drainer.
+    pub drain: Option<Drain>,
     /// When it first registered.
     pub joined_at: Timestamp,
     /// When any of this changed last.

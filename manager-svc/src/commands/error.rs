@@ -80,6 +80,20 @@ pub enum Error {
         /// Its id or name.
         node: String,
     },
+    /// No drain of the node moves this task now: it is over, was cancelled, or moves enough others.
+    #[error("no drain of node `{node}` moves this task now")]
+    NotDrained {
+        /// The node's name.
+        node: String,
+    },
+    /// The node can't be removed: something of it is still there.
+    #[error("node `{node}` can't be removed: {}; drain it and stop its worker first, or remove it with `force`", hindrances.join(", and "))]
+    NodeInUse {
+        /// Its name.
+        node: String,
+        /// Every reason.
+        hindrances: Vec<String>,
+    },
     /// Another node that is in touch has this name.
     #[error("node {holder} has the name `{name}` and is in touch; give this worker another name")]
     NodeNameInUse {
@@ -140,6 +154,8 @@ impl Error {
             | Self::TaskIsBeingDeleted { .. }
             | Self::TaskIsBeingStopped { .. }
             | Self::TaskIsThere { .. }
+            | Self::NotDrained { .. }
+            | Self::NodeInUse { .. }
             | Self::DoesNotFit { .. } => Kind::FailedPrecondition,
             Self::NodeHasChanged { .. } | Self::AttemptHasChanged { .. } => Kind::Aborted,
         }
@@ -159,6 +175,8 @@ impl Error {
             Self::DoesNotFit { .. } => "DOES_NOT_FIT",
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
             Self::NodeNotFound { .. } => "NODE_NOT_FOUND",
+            Self::NotDrained { .. } => "NOT_DRAINED",
+            Self::NodeInUse { .. } => "NODE_IN_USE",
             Self::NodeNameInUse { .. } => "NODE_NAME_IN_USE",
             Self::NodeNameIsLeased { .. } => "NODE_NAME_IS_LEASED",
             Self::NodeHasChanged { .. } => "NODE_HAS_CHANGED",

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod claims;
+mod drains;
 mod error;
 mod housekeeping;
 mod moves;
@@ -20,10 +21,13 @@ mod tests;
 pub use davit_proto::convert::Registration;
 
 pub use self::claims::{has_ripe_claim, settle_claims};
+pub use self::drains::{
+    advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained, note_stuck,
+};
 pub use self::error::{Error, Kind};
 pub use self::housekeeping::{Leases, lose_tasks_of_down_nodes, remove_finished};
 pub use self::moves::move_task;
-pub use self::nodes::{register_node, set_cordon, set_node_state, set_user_labels};
+pub use self::nodes::{register_node, remove_node, set_cordon, set_node_state, set_runtime_health, set_user_labels};
 pub use self::placements::{Placement, PlacementReport, Rejected, commit_placements, note_unplaced};
 pub use self::preemptions::{PreemptionOrder, PreemptionReport, commit_preemptions};
 pub use self::reports::{ReportCounts, apply_reports};

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use davit_core::drain::{Drain, DrainSource};
 use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, TaskId};
-use davit_core::node::{Node, NodeState};
+use davit_core::node::{Node, NodeState, RuntimeProblem};
+use davit_core::placement::RuntimeKind;
 use davit_core::spec::OnNodeLoss;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
-use davit_proto::convert::Registration;
+use davit_proto::convert::{Registration, RuntimeHealth};
+use jiff::Timestamp;
 
 use super::Error;
 use super::attempts::remember_attempt;
@@ -21,7 +24,7 @@ use crate::state::{Draft, EventType};
 /// # Errors
 /// When another node that is in touch has this name.
 pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Arc<Node>, Error> {
-    let Registration { node_id, description, attempts } = registration;
+    let Registration { node_id, description, runtime_problems, attempts } = registration;
     let name = description.name.clone();
     let rival = draft.state().node_by_name(&name).filter(|rival| rival.node_id != node_id).cloned();
     if let Some(rival) = rival {
@@ -46,7 +49,9 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
                 state: NodeState::Ready,
                 state_reason: "registered".to_owned(),
                 state_since: now,
+                runtime_problems: problems_since(&BTreeMap::new(), runtime_problems, now),
                 cordoned: false,
+                drain: None,
                 joined_at: now,
                 updated_at: now,
                 revision: Revision::default(),
@@ -56,6 +61,12 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
         Some(known) => {
             let mut node = Node::clone(&known);
             node.description = description;
+            node.runtime_problems = problems_since(&known.runtime_problems, runtime_problems, now);
+            // A drain that its worker asked for before it went is over now that it is back.
+            if let Some(DrainSource::Worker { cordoned_before }) = node.drain.as_ref().map(|drain| drain.source) {
+                node.drain = None;
+                node.cordoned = cordoned_before;
+            }
             if known.state == NodeState::Ready {
                 if node == *known { known } else { draft.put_node(node, EventType::NodeUpdated, "registered anew") }
             } else {
@@ -108,6 +119,46 @@ fn take_over_later_attempt(draft: &mut Draft, node: &Node, task_id: TaskId, atte
     draft.put_task(next, EventType::TaskStateChanged, message);
 }
 
+/// Notes which runtimes of a node answer. New tasks for the others go elsewhere; those that run keep what is known of them.
+pub fn set_runtime_health(draft: &mut Draft, node_id: NodeId, health: RuntimeHealth) {
+    let Some(known) = draft.state().node(node_id).cloned() else { return };
+    let RuntimeHealth { runtimes, problems } = health;
+    let mut node = Node::clone(&known);
+    node.description.runtimes = runtimes;
+    node.runtime_problems = problems_since(&known.runtime_problems, problems, draft.now());
+    if node == *known {
+        return;
+    }
+    let message = describe_change(&known, &node);
+    draft.put_node(node, EventType::NodeUpdated, message);
+}
+
+/// Problems with the time since when each is known. One that only changes its words goes on.
+fn problems_since(
+    known: &BTreeMap<RuntimeKind, RuntimeProblem>,
+    problems: BTreeMap<RuntimeKind, String>,
+    now: Timestamp,
+) -> BTreeMap<RuntimeKind, RuntimeProblem> {
+    let since = |kind: &RuntimeKind| known.get(kind).map_or(now, |known| known.since);
+    problems.into_iter().map(|(kind, problem)| (kind, RuntimeProblem { problem, since: since(&kind) })).collect()
+}
+
+fn describe_change(before: &Node, after: &Node) -> String {
+    let mut parts = Vec::new();
+    for (kind, RuntimeProblem { problem, .. }) in &after.runtime_problems {
+        if before.runtime_problems.get(kind).is_none_or(|known| known.problem != *problem) {
+            parts.push(format!("its {kind} runtime can't be used: {problem}"));
+        }
+    }
+    for kind in after.description.runtimes.difference(&before.description.runtimes) {
+        parts.push(format!("its {kind} runtime answers"));
+    }
+    if parts.is_empty() {
+        parts.push("what it can run has changed".to_owned());
+    }
+    format!("node {}: {}", after.description.name, parts.join("; "))
+}
+
 /// Notes whether a node's worker is in touch. A node that is not known, or is in that state, is left alone.
 pub fn set_node_state(draft: &mut Draft, node_id: NodeId, state: NodeState, reason: &str) {
     let Some(known) = draft.state().node(node_id).cloned() else { return };
@@ -122,19 +173,64 @@ pub fn set_node_state(draft: &mut Draft, node_id: NodeId, state: NodeState, reas
     draft.put_node(node, EventType::NodeStateChanged, message);
 }
 
-/// Makes a node take no new tasks, or take them again.
+/// Makes a node take no new tasks, or take them again. A node that takes tasks is drained no longer.
 ///
 /// # Errors
 /// When there is no such node.
 pub fn set_cordon(draft: &mut Draft, id_or_name: &str, cordoned: bool) -> Result<Arc<Node>, Error> {
     let known = find_node(draft, id_or_name)?;
-    if known.cordoned == cordoned {
+    let drain = known.drain.clone().filter(|_| cordoned).map(stays_cordoned);
+    let node = Node { cordoned, drain, ..Node::clone(&known) };
+    if node == *known {
         return Ok(known);
     }
-    let node = Node { cordoned, ..Node::clone(&known) };
     let what = if cordoned { "cordoned: takes no new tasks" } else { "uncordoned: takes new tasks" };
     let message = format!("node {} is {what}", node.description.name);
     Ok(draft.put_node(node, EventType::NodeUpdated, message))
+}
+
+/// A user wants the node cordoned, also after a drain that its worker asked for.
+fn stays_cordoned(drain: Drain) -> Drain {
+    let source = match drain.source {
+        DrainSource::Worker { .. } => DrainSource::Worker { cordoned_before: true },
+        DrainSource::User => DrainSource::User,
+    };
+    Drain { source, ..drain }
+}
+
+/// Forgets a node. With `force` also one whose worker may be in touch, or that has tasks: these are LOST. But never one with
+/// tasks that must never run twice: they are over only when they are stopped, or their lease is. Answers the cluster's
+/// revision after it.
+///
+/// # Errors
+/// When there is no such node, or it may not be removed.
+pub fn remove_node(draft: &mut Draft, id_or_name: &str, force: bool) -> Result<(NodeId, Revision), Error> {
+    let known = find_node(draft, id_or_name)?;
+    let name = known.description.name.clone();
+    let tasks: Vec<Arc<Task>> = draft.state().tasks_on(known.node_id).cloned().collect();
+    let mut hindrances = Vec::new();
+    if known.state != NodeState::Down {
+        hindrances.push(format!("its worker may be in touch, it is {}", known.state));
+    }
+    if !tasks.is_empty() {
+        hindrances.push(if tasks.len() == 1 {
+            "it has 1 task".to_owned()
+        } else {
+            format!("it has {} tasks", tasks.len())
+        });
+    }
+    if !hindrances.is_empty() && !force {
+        return Err(Error::NodeInUse { node: name, hindrances });
+    }
+    let leased = tasks.iter().filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace).count();
+    if leased > 0 {
+        // What follows them would run beside them.
+        let hindrance = format!("{leased} of its tasks must never run twice: drain it, or stop its worker and wait");
+        return Err(Error::NodeInUse { node: name, hindrances: vec![hindrance] });
+    }
+    lose_attempts(draft, &tasks, &format!("node {name} was removed"));
+    draft.remove_node(known.node_id, format!("node {name} was removed"));
+    Ok((known.node_id, draft.state().revision()))
 }
 
 /// Replaces the labels that users set on a node.
@@ -163,7 +259,7 @@ pub fn set_user_labels(
     Ok(draft.put_node(node, EventType::NodeUpdated, message))
 }
 
-fn find_node(draft: &Draft, id_or_name: &str) -> Result<Arc<Node>, Error> {
+pub(super) fn find_node(draft: &Draft, id_or_name: &str) -> Result<Arc<Node>, Error> {
     let found = draft.state().find_node(id_or_name).cloned();
     found.ok_or_else(|| Error::NodeNotFound { node: id_or_name.to_owned() })
 }

@@ -102,6 +102,7 @@ pub(crate) fn registration(number: u64) -> Registration {
             port_range: PortRange::new(20_000, 20_003).ok(),
             worker_version: "0.1.0".to_owned(),
         },
+        runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),
     }
 }

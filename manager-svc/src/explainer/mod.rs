@@ -4,9 +4,11 @@
 //! What is asked is made here from the state, purely; [`SchedulerClient`] asks it. Nothing here changes the state.
 
 mod client;
+mod elsewhere;
 mod views;
 mod what_if;
 
 pub use self::client::{Error, SchedulerClient};
-pub(crate) use self::views::{fill_movable, fill_preemptible, node_views};
+pub(crate) use self::elsewhere::{placement_group, question_of_move};
+pub(crate) use self::views::{fill_movable, fill_preemptible, is_movable, node_views};
 pub(crate) use self::what_if::{NodeOverride, what_if};

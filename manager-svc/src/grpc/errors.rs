@@ -51,6 +51,9 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         }
         commands::Error::RequestIdReused { request_id } => api_error.with_resource("request_id", request_id.as_str()),
         commands::Error::NodeNotFound { node } => api_error.with_resource("node", node.as_str()),
+        commands::Error::NotDrained { node } | commands::Error::NodeInUse { node, .. } => {
+            api_error.with_precondition("NODE_STATE", format!("node/{node}"), message)
+        }
         commands::Error::NodeNameInUse { name, .. } | commands::Error::NodeNameIsLeased { name, .. } => {
             api_error.with_resource("node", name.as_str())
         }
@@ -133,6 +136,8 @@ mod tests {
             (Error::AttemptHasChanged { task_id, expected: Attempt(1), actual: Attempt(2) }, ErrorKind::Aborted),
             (Error::RequestIdReused { request_id: "a".to_owned() }, ErrorKind::AlreadyExists),
             (Error::NodeNotFound { node: node.clone() }, ErrorKind::NotFound),
+            (Error::NotDrained { node: node.clone() }, ErrorKind::FailedPrecondition),
+            (Error::NodeInUse { node: node.clone(), hindrances: vec![] }, ErrorKind::FailedPrecondition),
             (Error::NodeNameInUse { name, holder }, ErrorKind::AlreadyExists),
             (Error::NodeHasChanged { node, expected: "r1".to_owned(), actual: "r2".to_owned() }, ErrorKind::Aborted),
         ];

@@ -124,20 +124,13 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
 
 /// The group as the placer would ask for it.
 fn group(
-    mut request: PlacementRequest,
+    request: PlacementRequest,
     count: u32,
     all_or_nothing: bool,
     api: &Api,
 ) -> Result<v1::PlacementGroup, ApiError> {
-    if request.algorithm.is_empty() {
-        let algorithms = api.scheduler.algorithms();
-        if let Some(problem) = algorithms.problem_of("") {
-            return Err(ApiError::new(ErrorKind::FailedPrecondition, "NO_DEFAULT_ALGORITHM", problem));
-        }
-        request.algorithm = algorithms.default_name().to_owned();
-    }
-    let group = convert::PlacementGroup { group_id: "0".to_owned(), request, count, all_or_nothing };
-    Ok(convert::placement_group_to_proto(&group))
+    explainer::placement_group(request, count, all_or_nothing, &api.scheduler.algorithms())
+        .map_err(|problem| ApiError::new(ErrorKind::FailedPrecondition, "NO_DEFAULT_ALGORITHM", problem))
 }
 
 async fn ask(

@@ -1,5 +1,6 @@
 //! Nodes, for users.
 
+use davit_core::drain::{DEFAULT_MAX_PARALLEL, MAX_PARALLEL};
 use davit_core::node::{Node, NodeState};
 use davit_core::validate::Violations;
 use davit_proto::v1::node_service_server::NodeService;
@@ -12,8 +13,10 @@ use super::node_stats::StatsWatch;
 use super::paging::Page;
 use super::{Api, Responses};
 use crate::commands;
+use crate::explainer::is_movable;
 use crate::stable_hash::stable_hash;
-use crate::state::ClusterState;
+use crate::state::{ClusterState, Draft};
+use crate::writer::Effects;
 
 /// Serves nodes.
 #[derive(Debug, Clone)]
@@ -37,6 +40,7 @@ impl NodeApi {
         let usage = convert::NodeUsage {
             allocated: usage.reserved,
             task_count: usage.task_count(),
+            waiting_count: waiting_count(state, node),
             stats: self.api.contacts.stats(node.node_id),
         };
         convert::node_to_proto(node, &usage)
@@ -105,6 +109,59 @@ impl NodeApi {
         let updated = self.api.writer.write(command).await.map_err(to_api_error)?;
         Ok(self.show(&updated))
     }
+
+    async fn drain(&self, request: v1::DrainNodeRequest) -> Result<v1::Node, ApiError> {
+        let v1::DrainNodeRequest { node, max_parallel, deadline, cancel } = request;
+        let mut violations = Violations::new();
+        check_name_given(&node, &mut violations);
+        if max_parallel > MAX_PARALLEL {
+            violations.add("max_parallel", format!("is at most {MAX_PARALLEL}"));
+        }
+        let time_limit = deadline.and_then(|limit| convert::duration_from_proto(limit, "deadline", &mut violations));
+        if cancel {
+            for (field, is_set) in [("max_parallel", max_parallel != 0), ("deadline", deadline.is_some())] {
+                if is_set {
+                    violations.add(field, "is not for `cancel`");
+                }
+            }
+        }
+        violations.finish(Some(()))?;
+        let max_parallel = if max_parallel == 0 { DEFAULT_MAX_PARALLEL } else { max_parallel };
+        let command = move |draft: &mut _| match cancel {
+            true => commands::cancel_drain(draft, &node),
+            false => commands::drain_node(draft, &node, time_limit, max_parallel),
+        };
+        let updated = self.api.writer.write(command).await.map_err(to_api_error)?;
+        Ok(self.show(&updated))
+    }
+
+    async fn remove(&self, request: v1::RemoveNodeRequest) -> Result<u64, ApiError> {
+        let v1::RemoveNodeRequest { node, force } = request;
+        let mut violations = Violations::new();
+        check_name_given(&node, &mut violations);
+        violations.finish(Some(()))?;
+        let contacts = self.api.contacts.clone();
+        let command = move |draft: &mut Draft, effects: &mut Effects| {
+            let (node_id, revision) = commands::remove_node(draft, &node, force)?;
+            // A worker that is in touch all the same has to register anew: as a new node.
+            effects.push(Box::new(move |_, _| {
+                if let Some(session) = contacts.session(node_id) {
+                    session.close("the node was removed");
+                }
+            }));
+            Ok(revision.0)
+        };
+        self.api.writer.write_with_effects(command).await.map_err(to_api_error)
+    }
+}
+
+/// How many tasks of a drained node were not told to leave yet.
+fn waiting_count(state: &ClusterState, node: &Node) -> u32 {
+    if node.drain.is_none() {
+        return 0;
+    }
+    let waiting = state.tasks_on(node.node_id).filter(|task| is_movable(task)).count();
+    u32::try_from(waiting).unwrap_or(u32::MAX)
 }
 
 fn check_name_given(node: &str, violations: &mut Violations) {
@@ -156,6 +213,22 @@ impl NodeService for NodeApi {
     ) -> Result<Response<v1::UncordonNodeResponse>, Status> {
         let node = Some(self.set_cordon(request.into_inner().node, false).await?);
         Ok(Response::new(v1::UncordonNodeResponse { node }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::DrainNodeResponse>, Status> {
+        let node = Some(self.drain(request.into_inner()).await?);
+        Ok(Response::new(v1::DrainNodeResponse { node }))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<v1::RemoveNodeRequest>,
+    ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
+        let revision = self.remove(request.into_inner()).await?;
+        Ok(Response::new(v1::RemoveNodeResponse { revision }))
     }
 
     async fn watch_node_stats(

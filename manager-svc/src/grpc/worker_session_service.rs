@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::drain::DEFAULT_MAX_PARALLEL;
 use davit_core::id::{NodeId, SessionId, TaskId};
 use davit_core::task::AttemptStatus;
 use davit_core::validate::Violations;
@@ -16,7 +17,7 @@ use davit_proto::v1::worker_session_service_server::WorkerSessionService;
 use davit_svc_kit::grpc::ApiError;
 use davit_svc_kit::shutdown::Shutdown;
 use futures::Stream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info, warn};
@@ -24,13 +25,17 @@ use tracing::{Instrument as _, debug, info, warn};
 use super::Api;
 use super::errors::to_api_error;
 use super::session_out::SessionWriter;
-use crate::commands::{apply_reports, register_node};
+use crate::commands::{apply_reports, drain_for_worker, register_node, set_runtime_health};
 use crate::dispatch::Outbox;
+use crate::writer::WriteError;
 
 /// How long a worker has to say who it is.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages on their way to one worker.
 const OUT_BUFFER: usize = 16;
+/// Until what a worker says is written again after the store failed.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
 /// Status reports of one worker that wait for the writer; beyond it the worker waits.
 const REPORT_BUFFER: usize = 16;
 
@@ -148,11 +153,16 @@ async fn serve(
     let ended = Shutdown::new();
     let (reports_to, reports) = mpsc::channel(REPORT_BUFFER);
     let (acks_to, acks) = mpsc::channel(REPORT_BUFFER);
+    let (health_to, health) = watch::channel(None);
     let (heard_to, heard) = watch::channel(0);
+    let drain = Notify::new();
     let sender =
         SessionWriter { outbox: Arc::clone(&outbox), acks, heard, out: out.clone(), shutdown: api.shutdown.clone() };
+    let told_to = Told { reports: reports_to, heartbeats: &heard_to, health: health_to, drain: &drain };
     let said_goodbye = tokio::select! {
-        goodbye = read(api, node_id, session_id, &mut incoming, reports_to, &heard_to) => goodbye,
+        goodbye = read(api, node_id, session_id, &mut incoming, told_to) => goodbye,
+        () = write_health(api, node_id, health, &ended) => false,
+        () = begin_drains(api, node_id, &drain) => false,
         () = write_reports(api, node_id, reports, acks_to, &ended) => false,
         () = sender.run(welcome) => false,
     };
@@ -184,6 +194,15 @@ async fn read_registration(incoming: &mut Streaming<v1::SessionRequest>) -> Resu
     Ok(violations.finish(registration)?)
 }
 
+/// Where what a worker says goes.
+struct Told<'a> {
+    reports: mpsc::Sender<Reports>,
+    /// The newest heartbeat that counts.
+    heartbeats: &'a watch::Sender<u64>,
+    health: watch::Sender<Option<convert::RuntimeHealth>>,
+    drain: &'a Notify,
+}
+
 /// Reads what the worker says until the stream ends, also after its goodbye: a worker may have attempts to stop before it
 /// goes. True when it said goodbye.
 async fn read(
@@ -191,8 +210,7 @@ async fn read(
     node_id: NodeId,
     session_id: SessionId,
     incoming: &mut Streaming<v1::SessionRequest>,
-    reports: mpsc::Sender<Reports>,
-    heard_heartbeat: &watch::Sender<u64>,
+    told_to: Told<'_>,
 ) -> bool {
     let mut said_goodbye = false;
     loop {
@@ -216,16 +234,26 @@ async fn read(
                 }
                 // Only after it is noted as heard: the node may rely on its lease from here on.
                 if counts && heartbeat.heartbeat_id > 0 {
-                    heard_heartbeat.send_replace(heartbeat.heartbeat_id);
+                    told_to.heartbeats.send_replace(heartbeat.heartbeat_id);
                 }
             }
             Some(FromWorker::StatusReport(report)) => {
                 let report = convert::status_report_from_proto(report, "status_report", &mut violations);
                 if let Some(report) = report
-                    && reports.send(report).await.is_err()
+                    && told_to.reports.send(report).await.is_err()
                 {
                     return said_goodbye;
                 }
+            }
+            Some(FromWorker::RuntimeHealth(told)) => {
+                let told = convert::runtime_health_from_proto(told, "runtime_health", &mut violations);
+                if told.is_some() {
+                    told_to.health.send_replace(told);
+                }
+            }
+            Some(FromWorker::Drain(_)) => {
+                info!("the worker asks for its node to be drained");
+                told_to.drain.notify_one();
             }
             Some(FromWorker::Goodbye(goodbye)) => {
                 info!(reason = goodbye.reason, "the worker says goodbye");
@@ -241,6 +269,52 @@ async fn read(
     }
 }
 
+/// Makes it durable which runtimes answer; only the newest word counts.
+async fn write_health(
+    api: &Api,
+    node_id: NodeId,
+    mut health: watch::Receiver<Option<convert::RuntimeHealth>>,
+    ended: &Shutdown,
+) {
+    let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
+    while health.changed().await.is_ok() {
+        loop {
+            let Some(told) = health.borrow_and_update().clone() else { break };
+            let write = move |draft: &mut crate::state::Draft| {
+                set_runtime_health(draft, node_id, told);
+                Ok::<_, Infallible>(())
+            };
+            match api.writer.write(write).await {
+                Ok(()) => break backoff.reset(),
+                Err(problem) => debug!(%problem, "what a node can run waits for the store"),
+            }
+            if ended.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
+                return;
+            }
+        }
+    }
+    // The reader is done; the session ends with it.
+    std::future::pending::<()>().await;
+}
+
+/// Has the node drained whenever its worker asks for it. Does not end.
+async fn begin_drains(api: &Api, node_id: NodeId, asked: &Notify) {
+    loop {
+        asked.notified().await;
+        let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
+        loop {
+            let begun = api.writer.write(move |draft| drain_for_worker(draft, node_id, DEFAULT_MAX_PARALLEL)).await;
+            match begun {
+                Ok(_) | Err(WriteError::Refused(_) | WriteError::Stopping) => break,
+                Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded)) => {
+                    debug!(%problem, "a drain waits for the store");
+                }
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+}
+
 /// Makes reports durable, one after the other, and acknowledges each. A report that can't be committed is tried again.
 async fn write_reports(
     api: &Api,
@@ -250,7 +324,7 @@ async fn write_reports(
     ended: &Shutdown,
 ) {
     while let Some((report_id, statuses)) = reports.recv().await {
-        let mut backoff = api.world.backoff(Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
         loop {
             let statuses = statuses.clone();
             let applied =

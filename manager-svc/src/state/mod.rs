@@ -53,6 +53,8 @@ pub struct ClusterState {
     preempting: OrdMap<i32, u32>,
     /// Tasks for which room on a node is kept.
     claims: OrdSet<TaskId>,
+    /// Nodes that are drained.
+    drains: OrdSet<NodeId>,
     /// Marks that some unfinished task's placement refers to.
     mentions: Mentions,
     /// Tasks that have ended, by the time of their last change.
@@ -76,6 +78,7 @@ impl ClusterState {
             gangs: OrdMap::new(),
             preempting: OrdMap::new(),
             claims: OrdSet::new(),
+            drains: OrdSet::new(),
             mentions: Mentions::default(),
             finished: OrdSet::new(),
             counts: [0; TaskState::ALL.len()],
@@ -91,6 +94,7 @@ impl ClusterState {
         state.revision = snapshot.revision;
         for node in snapshot.nodes {
             state.node_names.insert(node.description.name.clone(), node.node_id);
+            state.reindex_drain(node.node_id, Some(&node));
             state.nodes.insert(node.node_id, node);
         }
         for task in snapshot.tasks {
@@ -162,6 +166,11 @@ impl ClusterState {
     /// All nodes, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.node_names.values().filter_map(|node_id| self.nodes.get(node_id))
+    }
+
+    /// Nodes that have a drain, also one that is over.
+    pub fn drained_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.drains.iter().filter_map(|node_id| self.nodes.get(node_id))
     }
 
     /// How many nodes there are.

@@ -1,5 +1,6 @@
 //! Nodes and what is measured on them.
 
+use davit_core::drain::{Drain, DrainSource};
 use davit_core::node::{Node, NodeStats};
 use davit_core::resources::Resources;
 use davit_core::validate::Violations;
@@ -9,6 +10,7 @@ use super::enums::{node_state_to_proto, runtime_kind_to_proto};
 use super::path::{FieldPath, field};
 use super::port::port_range_to_proto;
 use super::resources::resources_to_proto;
+use super::runtime_health::runtime_problems_to_proto;
 use crate::v1;
 
 /// What a node has of tasks and load now. Follows from other state, so it is no part of [`Node`].
@@ -18,6 +20,8 @@ pub struct NodeUsage {
     pub allocated: Resources,
     /// How many tasks it holds that have not ended.
     pub task_count: u32,
+    /// How many of them a drain has not told to move yet.
+    pub waiting_count: u32,
     /// What was measured last.
     pub stats: Option<NodeStats>,
 }
@@ -50,6 +54,33 @@ pub fn node_to_proto(node: &Node, usage: &NodeUsage) -> v1::Node {
         revision: node.revision.0,
         etag: etag(node.revision),
         port_range: description.port_range.map(port_range_to_proto),
+        runtime_problems: runtime_problems_to_proto(&node.runtime_problems),
+        drain: node.drain.as_ref().map(|drain| drain_to_proto(drain, usage.waiting_count)),
+    }
+}
+
+fn drain_to_proto(drain: &Drain, waiting_count: u32) -> v1::NodeDrain {
+    let state = if drain.drained_at.is_some() { v1::DrainState::Drained } else { v1::DrainState::Draining };
+    let source = match drain.source {
+        DrainSource::User => v1::DrainSource::User,
+        DrainSource::Worker { .. } => v1::DrainSource::Worker,
+    };
+    let stuck = drain.stuck.iter();
+    v1::NodeDrain {
+        state: state.into(),
+        source: source.into(),
+        start_time: Some(timestamp_to_proto(drain.started_at)),
+        deadline: drain.deadline.map(timestamp_to_proto),
+        drained_time: drain.drained_at.map(timestamp_to_proto),
+        max_parallel: drain.max_parallel,
+        waiting_count,
+        moving_count: u32::try_from(drain.moving.len()).unwrap_or(u32::MAX),
+        moved_count: drain.moved_count,
+        forced_count: drain.forced_count,
+        stuck_count: drain.stuck_count,
+        stuck_tasks: stuck
+            .map(|(task_id, reason)| v1::StuckTask { task_id: task_id.to_string(), reason: reason.clone() })
+            .collect(),
     }
 }
 

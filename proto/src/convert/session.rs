@@ -1,10 +1,11 @@
 //! What workers and the manager say to each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use davit_core::id::{AttemptKey, NodeId, Revision, SessionId, TaskId};
 use davit_core::node::NodeDescription;
+use davit_core::placement::RuntimeKind;
 use davit_core::spec::{TaskSpec, check_name};
 use davit_core::task::{AttemptStatus, DesiredState, PortBinding, PullProgress};
 use davit_core::validate::Violations;
@@ -20,6 +21,7 @@ use super::enums::{
 use super::path::{FieldPath, field, item};
 use super::port::{port_number, port_range_from_proto, port_range_to_proto};
 use super::resources::{dimensions, node_resources_from_proto, resources_to_proto};
+use super::runtime_health::{reported_problems_to_proto, runtime_problems_from_proto};
 use super::task::{attempt_status_to_proto, port_binding_to_proto};
 use super::task_spec::{task_spec_from_proto, task_spec_to_proto};
 use super::text::{check_printable, truncated};
@@ -37,6 +39,8 @@ pub struct Registration {
     pub node_id: NodeId,
     /// What it says of its machine.
     pub description: NodeDescription,
+    /// Its runtimes that don't answer, each with what is wrong.
+    pub runtime_problems: BTreeMap<RuntimeKind, String>,
     /// Every attempt that it holds, each once. `node_id` of the statuses is unset: it is this worker's.
     pub attempts: Vec<(TaskId, AttemptStatus)>,
 }
@@ -89,6 +93,8 @@ pub fn register_from_proto<'a>(
     let allocatable = node_resources_from_proto(register.allocatable, allocatable_path, violations);
     let runtimes = runtime_kinds_from_proto(&register.runtimes, field(path, "runtimes"), violations);
     let port_range = port_range_from_proto(register.port_range, field(path, "port_range"), violations);
+    let problems_path = field(path, "runtime_problems");
+    let runtime_problems = runtime_problems_from_proto(register.runtime_problems, &problems_path, violations);
     let attempts = attempt_reports_from_proto(register.attempts, &field(path, "attempts"), violations);
     let (capacity, allocatable) = (capacity?, allocatable?);
     for (name, usable, total) in dimensions(allocatable, capacity) {
@@ -109,7 +115,7 @@ pub fn register_from_proto<'a>(
         worker_version: register.worker_version,
     };
     let (node_id, attempts) = (node_id?, attempts?);
-    (violations.0.len() == before).then_some(Registration { node_id, description, attempts })
+    (violations.0.len() == before).then_some(Registration { node_id, description, runtime_problems, attempts })
 }
 
 /// Writes a registration.
@@ -129,6 +135,7 @@ pub fn register_to_proto(registration: &Registration) -> v1::Register {
         worker_version: description.worker_version.clone(),
         attempts: registration.attempts.iter().map(|(id, status)| attempt_report_to_proto(*id, status)).collect(),
         port_range: description.port_range.map(port_range_to_proto),
+        runtime_problems: reported_problems_to_proto(&registration.runtime_problems),
     }
 }
 

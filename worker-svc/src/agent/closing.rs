@@ -77,6 +77,11 @@ impl Agent {
         self.state.lock().held.values().any(|held| held.ended_at.is_none())
     }
 
+    /// Waits until no attempt is left that has not ended.
+    pub async fn emptied(&self) {
+        self.until(|state| state.held.values().all(|held| held.ended_at.is_some())).await;
+    }
+
     /// Waits until the manager knows everything.
     pub async fn flushed(&self) {
         self.until(|state| state.reporter.is_empty()).await;

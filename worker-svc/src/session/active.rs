@@ -6,7 +6,8 @@ use std::time::Duration;
 use davit_core::node::NodeStats;
 use davit_core::validate::Violations;
 use davit_proto::convert::{
-    assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto, duration_from_proto, node_stats_to_proto,
+    RuntimeHealth, assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto, duration_from_proto,
+    node_stats_to_proto, runtime_health_to_proto,
 };
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
@@ -29,8 +30,6 @@ use crate::node::Node;
 const STUCK_TIME: Duration = Duration::from_secs(10);
 /// How long the manager may take to end its side of the stream after this side has ended.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
-/// How often runtimes that did not answer are asked again.
-const RECHECK_PERIOD: Duration = Duration::from_secs(10);
 /// The machine is measured no more often than this.
 const MIN_MEASURE_PERIOD: Duration = Duration::from_secs(1);
 /// Outputs that are read side by side; more are refused.
@@ -47,25 +46,35 @@ pub(super) struct Active {
     last_sent: Instant,
     heartbeats: Heartbeats,
     readings: JoinSet<()>,
-    farewell: Farewell,
+    drain: Word,
+    farewell: Word,
     _measuring: AbortOnDropHandle<()>,
-    runtimes_changed: AbortOnDropHandle<()>,
+    health: watch::Receiver<Option<RuntimeHealth>>,
+    health_due: bool,
 }
 
-/// How far the goodbye is.
+/// How far something is that is said once in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Farewell {
+enum Word {
     NotDue,
     /// It found the queue full and goes with the next heartbeat.
     Due,
     Said,
 }
 
+impl Word {
+    fn sent(sent: bool) -> Self {
+        if sent { Self::Said } else { Self::Due }
+    }
+}
+
 /// The next thing to do.
 enum Action {
+    Drain,
     Goodbye,
     Heartbeat,
     Report,
+    Health,
     Take(Box<Response>),
     End(EndReason),
     Nothing,
@@ -73,7 +82,7 @@ enum Action {
 
 impl Active {
     pub(super) async fn new(node: Arc<Node>, agent: Arc<Agent>, opened: Opened) -> Self {
-        let Opened { client, requests, responses, welcome, registered_at, offered } = opened;
+        let Opened { client, requests, responses, welcome, registered_at, health } = opened;
         // The registration counts as the first heartbeat, and the welcome acknowledges it.
         let heartbeats = Heartbeats::new(welcome.lease_duration);
         node.renew_lease(heartbeats.lease_of(registered_at));
@@ -92,18 +101,6 @@ impl Active {
                 }
             }
         });
-        let runtimes_changed = tokio::spawn({
-            let node = Arc::clone(&node);
-            async move {
-                loop {
-                    tokio::time::sleep(RECHECK_PERIOD).await;
-                    // Only more than before: what stops answering may answer again before anyone needs it.
-                    if super::offered(&node).await.is_ok_and(|now| !now.is_subset(&offered)) {
-                        return;
-                    }
-                }
-            }
-        });
         Self {
             node,
             agent,
@@ -115,9 +112,11 @@ impl Active {
             last_sent: Instant::now(),
             heartbeats,
             readings: JoinSet::new(),
-            farewell: Farewell::NotDue,
+            drain: Word::NotDue,
+            farewell: Word::NotDue,
             _measuring: AbortOnDropHandle::new(measuring),
-            runtimes_changed: AbortOnDropHandle::new(runtimes_changed),
+            health,
+            health_due: false,
         }
     }
 
@@ -141,7 +140,8 @@ impl Active {
             // The goodbye goes before reports of what it announces.
             biased;
             () = ending.stop.cancelled() => Action::End(EndReason::Stopped),
-            () = ending.leaves.cancelled(), if self.farewell == Farewell::NotDue => Action::Goodbye,
+            () = ending.leaves.cancelled(), if self.farewell == Word::NotDue => Action::Goodbye,
+            () = ending.drains.cancelled(), if self.drain == Word::NotDue => Action::Drain,
             _ = self.ticks.tick() => Action::Heartbeat,
             () = self.agent.report_ready() => Action::Report,
             response = self.responses.message() => match response {
@@ -152,7 +152,7 @@ impl Active {
                 Err(status) => Action::End(broken(&status)),
             },
             Some(_) = self.readings.join_next() => Action::Nothing,
-            _ = &mut self.runtimes_changed => Action::End(EndReason::RuntimesChanged),
+            Ok(()) = self.health.changed() => Action::Health,
         }
     }
 
@@ -161,14 +161,22 @@ impl Active {
             Action::Heartbeat => {
                 // A report that found the queue full goes now.
                 self.send_report();
-                if self.farewell == Farewell::Due {
+                if self.health_due {
+                    self.send_health();
+                }
+                if self.drain == Word::Due {
+                    self.send_drain();
+                }
+                if self.farewell == Word::Due {
                     self.send_goodbye();
                 }
                 self.count();
                 return self.send_heartbeat();
             }
+            Action::Drain => self.send_drain(),
             Action::Goodbye => self.send_goodbye(),
             Action::Report => self.send_report(),
+            Action::Health => self.send_health(),
             Action::Take(response) => return self.take(*response),
             Action::End(reason) => return Some(reason),
             Action::Nothing => {}
@@ -188,9 +196,20 @@ impl Active {
         (self.last_sent.elapsed() >= STUCK_TIME).then_some(EndReason::Stuck)
     }
 
+    fn send_health(&mut self) {
+        let health = self.health.borrow_and_update().clone().unwrap_or_default();
+        let health = Request::RuntimeHealth(runtime_health_to_proto(&health));
+        // One that finds the queue full goes with the next heartbeat.
+        self.health_due = self.requests.try_send(v1::SessionRequest { message: Some(health) }).is_err();
+    }
+
+    fn send_drain(&mut self) {
+        let drain = v1::SessionRequest { message: Some(Request::Drain(v1::Drain {})) };
+        self.drain = Word::sent(self.requests.try_send(drain).is_ok());
+    }
+
     fn send_goodbye(&mut self) {
-        let sent = self.requests.try_send(goodbye()).is_ok();
-        self.farewell = if sent { Farewell::Said } else { Farewell::Due };
+        self.farewell = Word::sent(self.requests.try_send(goodbye()).is_ok());
     }
 
     fn send_report(&mut self) {
@@ -235,7 +254,7 @@ impl Active {
     /// Ends the session: with a goodbye if nothing is left running, so that the manager need not wait for this worker. What
     /// was left running would be replaced at once after a goodbye, while a worker that is only restarted is soon back.
     async fn close(mut self) {
-        let says_goodbye = self.farewell != Farewell::Said && !self.agent.leaves_any();
+        let says_goodbye = self.farewell != Word::Said && !self.agent.leaves_any();
         let end = async {
             if says_goodbye && self.requests.send(goodbye()).await.is_err() {
                 return;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
-use davit_core::task::DesiredState::Running;
+use davit_core::task::DesiredState::{Running, Stopped};
 use davit_proto::v1::session_request::Message as Request;
 use tokio::time::Instant;
 use worker_svc::runtime::RuntimeKind;
@@ -24,6 +24,17 @@ async fn goodbye(session: &mut Session) {
             }
             Some(_) => {}
             None => panic!("it ended without a goodbye"),
+        }
+    }
+}
+
+/// Reads on until the worker asks for its node to be drained.
+async fn asks_for_drain(session: &mut Session) {
+    loop {
+        match session.next().await {
+            Some(Request::Drain(_)) => break,
+            Some(Request::Goodbye(_)) | None => panic!("it goes without a drain"),
+            Some(_) => {}
         }
     }
 }
@@ -94,6 +105,47 @@ async fn a_worker_that_takes_its_tasks_along_says_goodbye_first_and_still_tells_
         assert!(!machine.engine.print(&machine.owner(), left, ""), "{left} is still there");
     }
     assert!(machine.kept().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_that_is_to_be_drained_asks_for_it_in_every_session_and_goes_when_nothing_is_left() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let mut config = machine.config(&manager);
+    config.drain_on_shutdown = Some(Duration::from_secs(60));
+    let worker = machine.worker_with(config).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.shutdown.trigger();
+    asks_for_drain(&mut session).await;
+    assert_eq!(machine.engine.running(&machine.owner()), [key], "it stops nothing by itself");
+    // The manager is restarted meanwhile.
+    drop(session);
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    asks_for_drain(&mut session).await;
+    session.change(key, Stopped, &spec).await;
+    session.until(key, TaskState::Stopped).await;
+    goodbye(&mut session).await;
+    end(&mut session).await;
+    drop(session);
+    worker.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_leaves_what_a_plain_stop_would_leave() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let mut config = machine.config(&manager);
+    config.drain_on_shutdown = Some(Duration::from_millis(200));
+    let worker = machine.worker_with(config).await;
+    let key = new_key();
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &container(&[]))]).await;
+    session.until(key, TaskState::Running).await;
+    worker.shutdown.trigger();
+    asks_for_drain(&mut session).await;
+    end(&mut session).await;
+    drop(session);
+    worker.ended().await.unwrap();
+    assert_eq!(machine.engine.running(&machine.owner()), [key]);
 }
 
 #[tokio::test]

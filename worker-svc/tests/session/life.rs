@@ -7,7 +7,7 @@ use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
 use worker_svc::runtime::fake::Step;
 
-use crate::manager::Manager;
+use crate::manager::{Manager, Session};
 use crate::worker::{Machine, container, new_key, process};
 use crate::{CLUSTER, in_time, until};
 
@@ -170,6 +170,40 @@ async fn an_engine_that_is_down_for_a_while_fails_no_attempt() {
     session.until_reason(key, "restarting").await;
     machine.engine.set_down(None);
     assert_eq!(session.until(key, TaskState::Running).await.reason, "");
+}
+
+/// Reads on until the worker says what it can run.
+async fn told_health(session: &mut Session) -> v1::RuntimeHealth {
+    let reads = async {
+        loop {
+            match session.next().await.expect("the session goes on") {
+                Request::RuntimeHealth(health) => return health,
+                _ => continue,
+            }
+        }
+    };
+    in_time("word of the runtimes", reads).await
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_is_told_and_so_is_its_return_and_what_runs_is_not_disturbed() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    let (statuses, calls) = (session.statuses.len(), machine.engine.calls().len());
+    machine.engine.set_hanging(true);
+    let hangs = told_health(&mut session).await;
+    assert!(hangs.runtimes.is_empty());
+    assert_eq!(hangs.problems[0].kind(), v1::RuntimeKind::Docker);
+    assert!(hangs.problems[0].problem.contains("does not answer within"), "{hangs:?}");
+    machine.engine.set_hanging(false);
+    let back = told_health(&mut session).await;
+    assert_eq!((back.runtimes, back.problems.len()), (vec![v1::RuntimeKind::Docker as i32], 0));
+    assert_eq!(session.statuses.len(), statuses, "it keeps its state");
+    let later = machine.engine.calls().split_off(calls);
+    assert!(later.iter().all(|call| call.step == Step::Check), "{later:?}");
 }
 
 #[tokio::test]

@@ -108,16 +108,17 @@ async fn what_ran_and_is_gone_fails_and_is_not_run_again() {
     worker.kill().await;
     drop(session);
     // The machine is restarted, say: no process is left.
-    machine.engine = worker_svc::runtime::FakeEngine::new(std::sync::Arc::new(davit_svc_kit::clock::SystemClock));
+    machine.engine.forget_all();
     let _worker = machine.worker(&manager).await;
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
     assert!(session.until(key, TaskState::Failed).await.reason.contains("gone"));
-    assert!(!machine.engine.calls().iter().any(|call| call.step == Step::Start));
+    let starts = machine.engine.calls().iter().filter(|call| call.step == Step::Start).count();
+    assert_eq!(starts, 1, "only the first");
 }
 
 #[tokio::test]
 async fn an_end_that_was_seen_is_told_also_when_the_engine_has_forgotten_it() {
-    let (mut manager, mut machine) = (Manager::start().await, Machine::new());
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
     let worker = machine.worker(&manager).await;
     let (key, spec) = (new_key(), container(&[("run_for_ms", "1"), ("exit_code", "7")]));
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
@@ -132,7 +133,7 @@ async fn an_end_that_was_seen_is_told_also_when_the_engine_has_forgotten_it() {
     crate::in_time("its end to be noted", noted).await;
     worker.kill().await;
     drop(session);
-    machine.engine = worker_svc::runtime::FakeEngine::new(std::sync::Arc::new(davit_svc_kit::clock::SystemClock));
+    machine.engine.forget_all();
     let _worker = machine.worker(&manager).await;
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
     assert_eq!(session.until(key, TaskState::Failed).await.exit_code, Some(7));
@@ -169,6 +170,7 @@ async fn attempts_of_an_engine_that_is_down_are_still_held() {
     let _worker = machine.worker(&manager).await;
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
     assert!(session.register.runtimes.is_empty());
+    assert!(session.register.runtime_problems[0].problem.contains("restarting"));
     assert_eq!(session.register.attempts.len(), 1, "the manager must not take it for lost");
     machine.engine.set_down(None);
     session.until(key, TaskState::Running).await;

@@ -19,9 +19,9 @@ use super::{
     status, task_id,
 };
 use crate::commands::{
-    NewTasks, Placement, PreemptionOrder, apply_reports, commit_placements, commit_preemptions, create_tasks,
-    delete_task, move_task, note_unplaced, register_node, remove_finished, restart_task, set_cordon, set_node_state,
-    set_user_labels, settle_claims, stop_task,
+    NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
+    create_tasks, delete_task, drain_for_worker, drain_node, move_drained, move_task, note_unplaced, register_node,
+    remove_finished, remove_node, restart_task, set_cordon, set_node_state, set_user_labels, settle_claims, stop_task,
 };
 
 /// Nodes that random commands are about; not all of them have joined.
@@ -54,6 +54,12 @@ pub(crate) enum Op {
     NodeState(u64, NodeState),
     LoseTasks,
     Cordon(u64, bool),
+    Drain(u64, u32, Option<u64>),
+    DrainForWorker(u64),
+    /// Moves a task as the drain of the first node is told to.
+    MoveDrained(u64, Pick, u64),
+    AdvanceDrains,
+    RemoveNode(u64, bool),
     Label(u64, u8),
     Place(Vec<(Pick, u64)>),
     /// All that waits, onto one node: more than fits.
@@ -96,6 +102,12 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => (node(), node_state).prop_map(|(node, state)| Op::NodeState(node, state)),
         1 => Just(Op::LoseTasks),
         1 => (node(), any::<bool>()).prop_map(|(node, cordoned)| Op::Cordon(node, cordoned)),
+        2 => (node(), 1u32..3, prop::option::of(0u64..100))
+            .prop_map(|(node, parallel, limit)| Op::Drain(node, parallel, limit)),
+        1 => node().prop_map(Op::DrainForWorker),
+        3 => (node(), pick(), node()).prop_map(|(from, pick, to)| Op::MoveDrained(from, pick, to)),
+        2 => Just(Op::AdvanceDrains),
+        1 => (node(), prop::bool::weighted(0.3)).prop_map(|(node, force)| Op::RemoveNode(node, force)),
         1 => (node(), 0u8..3).prop_map(|(node, label)| Op::Label(node, label)),
         3 => prop::collection::vec((pick(), node()), 1..6).prop_map(Op::Place),
         2 => node().prop_map(Op::PlaceAll),
@@ -212,6 +224,22 @@ impl Cluster {
             }
             Op::Cordon(node, cordoned) => {
                 self.run(|draft| set_cordon(draft, &node_id(node).to_string(), cordoned)).is_err()
+            }
+            Op::Drain(node, max_parallel, limit) => {
+                let limit = limit.map(Duration::from_secs);
+                self.run(|draft| drain_node(draft, &node_id(node).to_string(), limit, max_parallel)).is_err()
+            }
+            Op::DrainForWorker(node) => self.run(|draft| drain_for_worker(draft, node_id(node), 2)).is_err(),
+            Op::MoveDrained(from, pick, to) => {
+                let key = self.picked(pick);
+                self.run(|draft| move_drained(draft, node_id(from), key, node_id(to))).is_err()
+            }
+            Op::AdvanceDrains => {
+                self.run(advance_drains);
+                false
+            }
+            Op::RemoveNode(node, force) => {
+                self.run(|draft| remove_node(draft, &node_id(node).to_string(), force)).is_err()
             }
             Op::Label(node, label) => {
                 let labels = BTreeMap::from([("label".to_owned(), label.to_string())]);

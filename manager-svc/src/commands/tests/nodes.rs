@@ -1,14 +1,20 @@
 //! Joining, coming back, and taking over a name.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use davit_core::id::Attempt;
 use davit_core::node::NodeState::{Down, Ready, Suspect};
+use davit_core::placement::RuntimeKind;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState::{Completed, Lost, Pending, Running, Scheduled};
 
+use davit_proto::convert::RuntimeHealth;
+
 use crate::commands::test_support::{Cluster, node_id, registration, spec, status};
-use crate::commands::{Error, Registration, register_node, set_cordon, set_node_state, set_user_labels, stop_task};
+use crate::commands::{
+    Error, Registration, register_node, set_cordon, set_node_state, set_runtime_health, set_user_labels, stop_task,
+};
 
 fn down(cluster: &mut Cluster, node: u64) {
     cluster.run(|draft| set_node_state(draft, node_id(node), Down, "nothing was heard"));
@@ -53,6 +59,33 @@ fn an_attempt_that_was_replaced_does_not_come_back_with_its_node() {
     assert_eq!(node.state, Ready);
     assert_eq!(cluster.task_state(task_id), (2, Scheduled));
     assert_eq!(cluster.state.tasks_on(node_id(1)).count(), 0);
+}
+
+#[test]
+fn a_runtime_that_does_not_answer_takes_no_tasks_until_it_does() {
+    let mut cluster = Cluster::new(1);
+    let runs = cluster.running(spec(), 1);
+    let health = |runtimes: &[RuntimeKind], problems: &[(RuntimeKind, &str)]| RuntimeHealth {
+        runtimes: runtimes.iter().copied().collect(),
+        problems: problems.iter().map(|(kind, problem)| (*kind, (*problem).to_owned())).collect(),
+    };
+    let began = cluster.now;
+    let hangs = health(&[], &[(RuntimeKind::Docker, "hangs")]);
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), hangs.clone()));
+    let told = cluster.last_batch.changes.last().unwrap().event.message.clone();
+    assert!(told.contains("docker") && told.contains("hangs"), "{told}");
+    cluster.now = began + Duration::from_secs(60);
+    let still = health(&[], &[(RuntimeKind::Docker, "still hangs")]);
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), still));
+    let node = cluster.state.node(node_id(1)).unwrap().clone();
+    let problem = &node.runtime_problems[&RuntimeKind::Docker];
+    assert_eq!((problem.problem.as_str(), problem.since), ("still hangs", began));
+    assert!(cluster.state.node_view(&node, None).runtimes.is_empty(), "no scheduler sends it a container");
+    assert_eq!(cluster.task_state(runs), (1, Running));
+
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), health(&[RuntimeKind::Docker], &[])));
+    let node = cluster.state.node(node_id(1)).unwrap();
+    assert!(node.runtime_problems.is_empty() && node.description.runtimes.contains(&RuntimeKind::Docker));
 }
 
 #[test]
@@ -108,7 +141,7 @@ fn a_later_attempt_than_the_manager_knows_is_taken_over() {
 #[test]
 fn the_name_of_a_down_node_is_taken_over_and_its_attempts_are_lost() {
     let mut cluster = Cluster::new(1);
-    let waiting = TaskSpec { on_node_loss: OnNodeLoss::Wait(std::time::Duration::from_secs(3600)), ..spec() };
+    let waiting = TaskSpec { on_node_loss: OnNodeLoss::Wait(Duration::from_secs(3600)), ..spec() };
     let task_id = cluster.running(waiting, 1);
     let stopping = cluster.running(spec(), 1);
     cluster.run(|draft| stop_task(draft, stopping)).unwrap();

@@ -59,6 +59,18 @@ fn claims_are_of_tasks_that_are_to_run(state: &ClusterState) -> Result<(), TestC
     Ok(())
 }
 
+fn a_drained_node_takes_no_tasks(state: &ClusterState, op: &Op, refused: bool) -> Result<(), TestCaseError> {
+    for node in state.drained_nodes() {
+        let Some(drain) = &node.drain else { continue };
+        prop_assert!(node.cordoned, "{} is drained and takes tasks", node.description.name);
+        if matches!(op, Op::MoveDrained(from, ..) if !refused && node_id(*from) == node.node_id) {
+            prop_assert!(drain.moving.len() <= drain.max_parallel as usize, "too many are on the move");
+        }
+    }
+    prop_assert_eq!(state.drained_nodes().count(), state.nodes().filter(|node| node.drain.is_some()).count());
+    Ok(())
+}
+
 /// Whoever was asked to stop does.
 fn let_all_stop(cluster: &mut Cluster) {
     let stopping: Vec<_> = cluster
@@ -140,6 +152,7 @@ proptest! {
             no_node_is_over_committed(&cluster.state)?;
             nobody_is_beside_whom_it_refuses(&cluster.state)?;
             claims_are_of_tasks_that_are_to_run(&cluster.state)?;
+            a_drained_node_takes_no_tasks(&cluster.state, op, ran.refused)?;
             each_change_is_allowed(&batch, op)?;
             stale_reports_change_nothing(&ran, &batch)?;
         }

@@ -22,11 +22,11 @@ use uuid::Uuid;
 
 use super::{container_spec, read};
 use crate::convert::{
-    Assignment, PlacementGroup, Registration, Welcome, assignment_from_proto, assignment_to_proto,
+    Assignment, PlacementGroup, Registration, RuntimeHealth, Welcome, assignment_from_proto, assignment_to_proto,
     attempt_ref_from_proto, attempt_ref_to_proto, attempt_report_from_proto, attempt_report_to_proto,
     node_view_from_proto, node_view_to_proto, placement_group_from_proto, placement_group_to_proto,
-    register_from_proto, register_to_proto, task_spec_from_proto, task_spec_to_proto, welcome_from_proto,
-    welcome_to_proto,
+    register_from_proto, register_to_proto, runtime_health_from_proto, runtime_health_to_proto, task_spec_from_proto,
+    task_spec_to_proto, welcome_from_proto, welcome_to_proto,
 };
 
 fn id() -> impl Strategy<Value = Uuid> {
@@ -254,21 +254,25 @@ fn status() -> impl Strategy<Value = AttemptStatus> {
 
 fn registration() -> impl Strategy<Value = Registration> {
     let attempts = btree_map(id().prop_map(TaskId), status(), 0..4);
-    (node_view(), resources(1 << 40), attempts).prop_map(|(view, allocatable, attempts)| Registration {
-        node_id: view.node_id,
-        description: NodeDescription {
-            name: view.name,
-            address: "10.0.0.1".to_owned(),
-            os: "linux".to_owned(),
-            arch: "aarch64".to_owned(),
-            labels: (&view.labels).into(),
-            allocatable,
-            capacity: allocatable.saturating_add(view.reserved),
-            runtimes: view.runtimes,
-            port_range: view.port_range,
-            worker_version: "0.1.0".to_owned(),
-        },
-        attempts: attempts.into_iter().collect(),
+    let problems = btree_map(prop_oneof![Just(RuntimeKind::Docker), Just(RuntimeKind::Process)], "[a-z ]{0,9}", 0..3);
+    (node_view(), resources(1 << 40), attempts, problems).prop_map(|(view, allocatable, attempts, problems)| {
+        Registration {
+            node_id: view.node_id,
+            runtime_problems: problems,
+            description: NodeDescription {
+                name: view.name,
+                address: "10.0.0.1".to_owned(),
+                os: "linux".to_owned(),
+                arch: "aarch64".to_owned(),
+                labels: (&view.labels).into(),
+                allocatable,
+                capacity: allocatable.saturating_add(view.reserved),
+                runtimes: view.runtimes,
+                port_range: view.port_range,
+                worker_version: "0.1.0".to_owned(),
+            },
+            attempts: attempts.into_iter().collect(),
+        }
     })
 }
 
@@ -277,6 +281,15 @@ proptest! {
     fn node_views_survive(node in node_view()) {
         let (again, violations) = read(node_view_to_proto(&node), |node, found| node_view_from_proto(node, "n", found));
         prop_assert_eq!(again, Some(node), "{}", violations);
+    }
+
+    #[test]
+    fn what_a_worker_can_run_survives(registration in registration()) {
+        let runtimes = registration.description.runtimes;
+        let health = RuntimeHealth { runtimes, problems: registration.runtime_problems };
+        let (again, violations) =
+            read(runtime_health_to_proto(&health), |health, found| runtime_health_from_proto(health, "h", found));
+        prop_assert_eq!(again, Some(health), "{}", violations);
     }
 
     #[test]

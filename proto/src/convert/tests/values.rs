@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use davit_core::constraint::Operator;
+use davit_core::drain::{Drain, DrainSource};
 use davit_core::id::{Attempt, GangId, NodeId, Revision, TaskId};
-use davit_core::node::{Node, NodeDescription, NodeState, NodeStats};
-use davit_core::placement::PortRange;
+use davit_core::node::{Node, NodeDescription, NodeState, NodeStats, RuntimeProblem};
+use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::Resources;
 use davit_core::spec::{PortProtocol, RuntimeSpec, TaskSpec};
 use davit_core::task::{AttemptStatus, Claim, DesiredState, PortBinding, Task};
@@ -124,6 +125,12 @@ fn a_task_is_written_with_its_status_and_past() {
 fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
     let now = Timestamp::UNIX_EPOCH;
     let label = |value: &str| [("zone".to_owned(), value.to_owned())].into();
+    let drain = Drain {
+        stuck: [(TaskId(Uuid::from_u128(1)), "nowhere".to_owned())].into(),
+        stuck_count: 1,
+        moved_count: 2,
+        ..Drain::begin(DrainSource::User, now, Some(now), 3)
+    };
     let node = Node {
         node_id: NodeId(Uuid::from_u128(7)),
         description: NodeDescription {
@@ -135,23 +142,33 @@ fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
             allocatable: Resources::ZERO,
             capacity: Resources::ZERO,
             port_range: Some(PortRange::DEFAULT),
-            runtimes: [davit_core::placement::RuntimeKind::Process].into(),
+            runtimes: [RuntimeKind::Process].into(),
             worker_version: "0.1.0".to_owned(),
         },
         user_labels: label("user"),
         state: NodeState::Suspect,
         state_reason: "its session broke".to_owned(),
         state_since: now,
+        runtime_problems: [(RuntimeKind::Docker, RuntimeProblem { problem: "hangs".to_owned(), since: now })].into(),
         cordoned: true,
+        drain: Some(drain),
         joined_at: now,
         updated_at: now,
         revision: Revision(3),
     };
-    let usage = NodeUsage { task_count: 4, ..NodeUsage::default() };
+    let usage = NodeUsage { task_count: 4, waiting_count: 3, ..NodeUsage::default() };
     let written = node_to_proto(&node, &usage);
     assert_eq!(written.labels["zone"], "user");
+    let problem = &written.runtime_problems[0];
+    assert_eq!((problem.kind(), problem.problem.as_str()), (v1::RuntimeKind::Docker, "hangs"));
+    assert_eq!(problem.start_time, Some(timestamp_to_proto(now)));
     assert_eq!(written.port_range, Some(v1::PortRange { first: 20_000, last: 31_999 }));
     assert_eq!((written.state(), written.task_count, written.stats), (v1::NodeState::Suspect, 4, None));
+    let drain = written.drain.unwrap();
+    assert_eq!((drain.state(), drain.source()), (v1::DrainState::Draining, v1::DrainSource::User));
+    assert_eq!((drain.waiting_count, drain.moved_count, drain.max_parallel), (3, 2, 3));
+    assert_eq!((drain.stuck_count, drain.stuck_tasks[0].reason.as_str()), (1, "nowhere"));
+    assert_eq!((drain.deadline, drain.drained_time), (Some(prost_types::Timestamp::default()), None));
 }
 
 proptest! {

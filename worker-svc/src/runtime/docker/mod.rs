@@ -37,6 +37,11 @@ use super::{
     RuntimeInfo, RuntimeKind, SharedClock, Started,
 };
 
+/// How long the engine may take for what only reads, or signals: it answers such within milliseconds unless it hangs. Creating,
+/// starting and removing may take as long as [`DockerConfig::request_timeout`], since they work on disk and network.
+const QUICK_TIME: Duration = Duration::from_secs(15);
+/// How long a container may take to end after it was killed.
+const KILLED_TIME: Duration = Duration::from_secs(60);
 /// How many containers are looked at side by side when all are listed.
 const INSPECTS_AT_ONCE: usize = 8;
 
@@ -107,7 +112,9 @@ impl DockerRuntime {
                 .negotiate_version()
                 .await
         };
-        self.engine.get_or_try_init(connect).await.map_err(|error| unavailable("connect", &error))
+        let connecting =
+            async { self.engine.get_or_try_init(connect).await.map_err(|error| unavailable("connect", &error)) };
+        in_time("connect", QUICK_TIME, connecting).await
     }
 
     /// Looks at the attempt's container. One that is another's counts as not found.
@@ -118,11 +125,14 @@ impl DockerRuntime {
 
     /// `None`: there is none, or it is another's.
     async fn inspect(&self, engine: &Docker, key: AttemptKey, name: &str) -> Result<Option<Own>, Error> {
-        let inspected = match engine.inspect_container(name, None::<InspectContainerOptions>).await {
-            Ok(inspected) => inspected,
-            Err(error) if status(&error) == Some(404) => return Ok(None),
-            Err(error) => return Err(unavailable("inspect", &error)),
+        let inspecting = async {
+            match engine.inspect_container(name, None::<InspectContainerOptions>).await {
+                Ok(inspected) => Ok(Some(inspected)),
+                Err(error) if status(&error) == Some(404) => Ok(None),
+                Err(error) => Err(unavailable("inspect", &error)),
+            }
         };
+        let Some(inspected) = in_time("inspect", QUICK_TIME, inspecting).await? else { return Ok(None) };
         let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
         if labels.and_then(|labels| labels::key(&self.owner, labels)) != Some(key) {
             return Ok(None);
@@ -132,11 +142,14 @@ impl DockerRuntime {
     }
 
     async fn has_image(&self, engine: &Docker, image: &str) -> Result<bool, Error> {
-        match engine.inspect_image(image).await {
-            Ok(_) => Ok(true),
-            Err(error) if status(&error) == Some(404) => Ok(false),
-            Err(error) => Err(refused("inspect image", &error)),
-        }
+        let inspecting = async {
+            match engine.inspect_image(image).await {
+                Ok(_) => Ok(true),
+                Err(error) if status(&error) == Some(404) => Ok(false),
+                Err(error) => Err(refused("inspect image", &error)),
+            }
+        };
+        in_time("inspect image", QUICK_TIME, inspecting).await
     }
 
     /// Returns when the container does not run any more.
@@ -154,14 +167,27 @@ impl DockerRuntime {
 
     async fn kill(&self, engine: &Docker, id: &str, signal: &str) -> Result<(), Error> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
-        match engine.kill_container(id, Some(options)).await {
-            Ok(()) => Ok(()),
-            // It is gone or does not run: nothing is left to kill.
-            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
-            Err(error) if matches!(status(&error), Some(400)) => Err(refused("stop", &error)),
-            Err(error) => Err(unavailable("stop", &error)),
-        }
+        let killing = async {
+            match engine.kill_container(id, Some(options)).await {
+                Ok(()) => Ok(()),
+                // It is gone or does not run: nothing is left to kill.
+                Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+                Err(error) if matches!(status(&error), Some(400)) => Err(refused("stop", &error)),
+                Err(error) => Err(unavailable("stop", &error)),
+            }
+        };
+        in_time("stop", QUICK_TIME, killing).await
     }
+}
+
+/// Gives up a call that takes too long: an engine that hangs takes connections and never answers.
+async fn in_time<T>(
+    action: &'static str,
+    limit: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let late = |_| Error::Unavailable { action, reason: format!("no answer within {} s", limit.as_secs()) };
+    tokio::time::timeout(limit, call).await.map_err(late)?
 }
 
 #[async_trait]
@@ -171,14 +197,18 @@ impl Runtime for DockerRuntime {
     }
 
     async fn check(&self) -> Result<RuntimeInfo, Error> {
-        let version = self.engine().await?.version().await.map_err(|error| unavailable("check", &error))?;
+        let engine = self.engine().await?;
+        let checking = async { engine.version().await.map_err(|error| unavailable("check", &error)) };
+        let version = in_time("check", QUICK_TIME, checking).await?;
         Ok(RuntimeInfo { version: format!("Docker {}", version.version.unwrap_or_default()) })
     }
 
     async fn list(&self) -> Result<Vec<Instance>, Error> {
         let engine = self.engine().await?;
         let options = ListContainersOptionsBuilder::new().all(true).filters(&labels::filter(&self.owner)).build();
-        let found = engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error))?;
+        let listing =
+            async { engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error)) };
+        let found = in_time("list", QUICK_TIME, listing).await?;
         let keyed = found.into_iter().filter_map(|summary| {
             let key = labels::key(&self.owner, summary.labels.as_ref()?)?;
             Some((key, summary.id?))
@@ -310,7 +340,7 @@ impl Runtime for DockerRuntime {
             Ok(ended) => ended,
             Err(_) => {
                 self.kill(engine, &own.id, "SIGKILL").await?;
-                self.until_ended(engine, key, &own.id).await
+                in_time("wait for the end", KILLED_TIME, self.until_ended(engine, key, &own.id)).await
             }
         };
         match ended {

@@ -74,6 +74,7 @@ struct Shared {
     clock: SharedClock,
     observer: Option<Observer>,
     next_port: AtomicU16,
+    hanging: watch::Sender<bool>,
     held: Mutex<Held>,
 }
 
@@ -99,8 +100,8 @@ impl FakeEngine {
     }
 
     fn build(clock: SharedClock, observer: Option<Observer>) -> Self {
-        let next_port = AtomicU16::new(32768);
-        Self { shared: Arc::new(Shared { clock, observer, next_port, held: Mutex::default() }) }
+        let (next_port, hanging) = (AtomicU16::new(32768), watch::Sender::new(false));
+        Self { shared: Arc::new(Shared { clock, observer, next_port, hanging, held: Mutex::default() }) }
     }
 
     /// A worker's view of it, which passes for a runtime of `kind`. It runs specs of both kinds.
@@ -112,6 +113,17 @@ impl FakeEngine {
     /// From now on every step fails with `Unavailable` and this reason; `None` ends that.
     pub fn set_down(&self, reason: Option<&str>) {
         self.shared.held.lock().down = reason.map(str::to_owned);
+    }
+
+    /// From now on no step answers, as if the engine were stopped by a signal; `false` lets it go on, also with the calls that
+    /// wait.
+    pub fn set_hanging(&self, hangs: bool) {
+        self.shared.hanging.send_replace(hangs);
+    }
+
+    /// The machine is started anew: nothing of what it had is left.
+    pub fn forget_all(&self) {
+        self.shared.held.lock().instances.clear();
     }
 
     /// From now on this step fails with `Unavailable` and this reason; `None` ends that.
@@ -153,8 +165,10 @@ impl FakeEngine {
         found.inspect(|instance| instance.print(line, self.now())).is_some()
     }
 
-    /// Notes a call, and fails it if it is to fail.
-    pub(super) fn enter(&self, step: Step, key: Option<AttemptKey>) -> Result<(), Error> {
+    /// Notes a call, once the engine does not hang, and fails it if it is to fail.
+    pub(super) async fn enter(&self, step: Step, key: Option<AttemptKey>) -> Result<(), Error> {
+        // The sender is in `self`, so this can't fail.
+        let _ = self.shared.hanging.subscribe().wait_for(|hangs| !hangs).await;
         let mut held = self.shared.held.lock();
         if held.calls.len() == KEPT_CALLS {
             held.calls.pop_front();

@@ -63,17 +63,17 @@ impl Runtime for FakeRuntime {
     }
 
     async fn check(&self) -> Result<RuntimeInfo, Error> {
-        self.engine.enter(Step::Check, None)?;
+        self.engine.enter(Step::Check, None).await?;
         Ok(RuntimeInfo { version: "fake".to_owned() })
     }
 
     async fn list(&self) -> Result<Vec<Instance>, Error> {
-        self.engine.enter(Step::List, None)?;
+        self.engine.enter(Step::List, None).await?;
         Ok(self.engine.instances(&self.owner))
     }
 
     async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error> {
-        self.engine.enter(Step::Prepare, Some(attempt.key))?;
+        self.engine.enter(Step::Prepare, Some(attempt.key)).await?;
         let orders = Orders::parse(&attempt.spec)?;
         let RuntimeSpec::Container(container) = &attempt.spec.runtime else { return Ok(()) };
         if let Some(message) = orders.pull_fails {
@@ -98,7 +98,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
-        self.engine.enter(Step::Create, Some(attempt.key))?;
+        self.engine.enter(Step::Create, Some(attempt.key)).await?;
         let orders = Orders::parse(&attempt.spec)?;
         if let Some(message) = orders.create_fails {
             return Err(Error::Rejected { action: "create", message });
@@ -112,7 +112,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
-        self.engine.enter(Step::Start, Some(key))?;
+        self.engine.enter(Step::Start, Some(key)).await?;
         let instance = self.find(key)?;
         match instance.state() {
             InstanceState::Running(started) => return Ok(started),
@@ -139,7 +139,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
-        self.engine.enter(Step::Wait, Some(key))?;
+        self.engine.enter(Step::Wait, Some(key)).await?;
         let instance = self.find(key)?;
         if instance.state() == InstanceState::Created {
             return Err(Error::NotStarted { key });
@@ -148,7 +148,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
-        self.engine.enter(Step::Stop, Some(key))?;
+        self.engine.enter(Step::Stop, Some(key)).await?;
         let instance = self.find(key)?;
         if !matches!(instance.state(), InstanceState::Running(_)) {
             return Ok(());
@@ -163,7 +163,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
-        self.engine.enter(Step::Remove, Some(key))?;
+        self.engine.enter(Step::Remove, Some(key)).await?;
         if let Some(instance) = self.engine.remove(&self.owner, key) {
             self.end(&instance, 137, false);
         }
@@ -171,7 +171,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {
-        self.engine.enter(Step::Logs, Some(key))?;
+        self.engine.enter(Step::Logs, Some(key)).await?;
         let mut life = self.find(key)?.subscribe();
         let there = life.borrow_and_update().log.len();
         let tail = options.tail.and_then(|lines| usize::try_from(lines).ok()).unwrap_or(there);

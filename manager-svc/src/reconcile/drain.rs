@@ -1,0 +1,112 @@
+//! What the drain of a node has to do next: which tasks it may move, when what is left is stopped, and when it is over.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use davit_core::drain::Drain;
+use davit_core::id::{Attempt, TaskId};
+use davit_core::node::{Node, NodeState};
+use davit_core::placement::{Misfit, misfits};
+use davit_core::state::TaskState;
+use davit_core::task::Task;
+use jiff::Timestamp;
+
+use crate::explainer::is_movable;
+use crate::state::ClusterState;
+
+/// What is to be done for one drain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrainStep {
+    /// Tasks on the move that are on the move no longer: they run elsewhere, or have ended.
+    pub settled: Vec<TaskId>,
+    /// What comes next.
+    pub next: DrainNext,
+}
+
+/// What comes next in a drain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DrainNext {
+    /// Nothing, until something changes or the deadline passes.
+    Wait,
+    /// Some of these are to move, each once a place elsewhere was found for it.
+    Move {
+        /// The one that matters most first.
+        candidates: Vec<Arc<Task>>,
+        /// As many may begin to move now; at least one.
+        at_most: usize,
+    },
+    /// The deadline has passed: all of these are stopped and wait for a place elsewhere.
+    Force {
+        /// Which.
+        tasks: Vec<Arc<Task>>,
+    },
+    /// No task is left.
+    Finish,
+}
+
+impl DrainStep {
+    /// Whether nothing is to be done now but to look for places.
+    #[must_use]
+    pub fn changes_nothing(&self) -> bool {
+        self.settled.is_empty() && matches!(self.next, DrainNext::Wait | DrainNext::Move { .. })
+    }
+}
+
+/// Judges the drain of a node. What is done with tasks is decided here in one place, so that ways of moving that need no stop
+/// beforehand have theirs too, once there are owners of tasks that allow it.
+#[must_use]
+pub fn next_of_drain(state: &ClusterState, node: &Node, drain: &Drain, now: Timestamp) -> DrainStep {
+    let is_over = |(task_id, attempt): &(&TaskId, &Attempt)| is_settled(state.task(**task_id), **attempt);
+    let settled: Vec<TaskId> = drain.moving.iter().filter(is_over).map(|(task_id, _)| *task_id).collect();
+    let on_the_move = drain.moving.len().saturating_sub(settled.len());
+    DrainStep { next: next(state, node, drain, on_the_move, now), settled }
+}
+
+fn next(state: &ClusterState, node: &Node, drain: &Drain, on_the_move: usize, now: Timestamp) -> DrainNext {
+    if drain.drained_at.is_some() {
+        return DrainNext::Wait;
+    }
+    if state.tasks_on(node.node_id).next().is_none() {
+        return DrainNext::Finish;
+    }
+    let mut candidates: Vec<Arc<Task>> =
+        state.tasks_on(node.node_id).filter(|task| is_movable(task)).cloned().collect();
+    if candidates.is_empty() {
+        return DrainNext::Wait;
+    }
+    if drain.is_overdue(now) {
+        return DrainNext::Force { tasks: candidates };
+    }
+    let at_most = (drain.max_parallel as usize).saturating_sub(on_the_move);
+    // A worker that is not in touch can't be told to stop anything. It may be back, or its tasks are lost by their rules.
+    if at_most == 0 || node.state != NodeState::Ready {
+        return DrainNext::Wait;
+    }
+    candidates.sort_by_key(|task| (Reverse(task.spec.placement.priority), task.task_id));
+    DrainNext::Move { candidates, at_most }
+}
+
+/// Whether a task that was told to move, with this attempt on the node, is on the move no longer.
+fn is_settled(task: Option<&Arc<Task>>, attempt: Attempt) -> bool {
+    let Some(task) = task else { return true };
+    let ran = |state: TaskState| state.rank() >= TaskState::Running.rank();
+    let mut later = task.past_attempts.iter().chain([&task.status]).filter(|status| status.attempt > attempt);
+    task.is_finished() || later.any(|status| status.node_id.is_some() && ran(status.state))
+}
+
+/// Why a task that fits nowhere else does not, for people. `unplaced` is what the scheduler says.
+#[must_use]
+pub fn why_stuck(state: &ClusterState, task: &Task, node: &Node, unplaced: &str) -> String {
+    let requirements = state.requirements_of(&task.spec);
+    let is_bound = |misfit: &Misfit| {
+        matches!(misfit, Misfit::Constraint { .. } | Misfit::Platform { .. } | Misfit::RuntimeMissing { .. })
+    };
+    let mut others = state.nodes().filter(|other| other.node_id != node.node_id).peekable();
+    if others.peek().is_none() {
+        return "there is no other node".to_owned();
+    }
+    if others.all(|other| misfits(&requirements, &state.node_view(other, None)).iter().any(is_bound)) {
+        return format!("it is bound to this node: no other one is what it asks for ({unplaced})");
+    }
+    unplaced.to_owned()
+}
