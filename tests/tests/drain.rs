@@ -99,6 +99,12 @@ async fn a_worker_that_drains_itself_leaves_nothing_behind_and_takes_tasks_again
             |past: &v1::TaskAttempt| past.status.as_ref().is_some_and(|status| status.state() == TaskState::Lost);
         !task.past_attempts.iter().any(lost)
     }));
+    // Its goodbye may still be on its way; until it is noted, the node looks READY as before.
+    eventually("its goodbye is noted", LIMIT, async || match cluster.get_node("worker-0").await.state() {
+        v1::NodeState::Down => Ok(()),
+        state => Err(state),
+    })
+    .await;
     cluster.start_worker(0).await;
     let node = cluster.get_node("worker-0").await;
     assert!(!node.cordoned && node.drain.is_none(), "{node:?}");
