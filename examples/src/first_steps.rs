@@ -48,7 +48,7 @@ pub async fn first_steps(data_dir: &Path, reexec: Reexec) -> Result<Vec<String>,
     // A user creates a task.
     let task_id = ids.task_id();
     let new_tasks = NewTasks { spec: Arc::new(describe_task()), task_ids: vec![task_id], gang_id: None };
-    create_tasks(&mut manager, &[new_tasks], None)?;
+    create_tasks(&mut manager, &[new_tasks], None, u64::MAX)?;
     let task = task_of(&manager, task_id)?;
     story.push(format!("task {} created: {} ({})", task.spec.name, task.status.state, task.status.reason));
 

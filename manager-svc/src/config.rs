@@ -47,6 +47,10 @@ pub struct Settings {
     /// How many events are kept for watchers that resume [default: 100000]
     #[arg(long, env = "DAVIT_KEPT_EVENTS", value_name = "COUNT")]
     pub kept_events: Option<usize>,
+    /// How many tasks there may be, ended ones included; a create beyond it is refused. Count with 1 to 2 KiB of memory for each
+    /// [default: 2000000]
+    #[arg(long, env = "DAVIT_MAX_TASKS", value_name = "COUNT")]
+    pub max_tasks: Option<u64>,
     /// How many ended tasks are kept [default: 100000]
     #[arg(long, env = "DAVIT_KEPT_FINISHED_TASKS", value_name = "COUNT")]
     pub kept_finished_tasks: Option<usize>,
@@ -74,6 +78,7 @@ impl Merge for Settings {
             lease_duration: self.lease_duration.or(file.lease_duration),
             restart_grace: self.restart_grace.or(file.restart_grace),
             kept_events: self.kept_events.or(file.kept_events),
+            max_tasks: self.max_tasks.or(file.max_tasks),
             kept_finished_tasks: self.kept_finished_tasks.or(file.kept_finished_tasks),
             finished_task_retention: self.finished_task_retention.or(file.finished_task_retention),
             log_format: self.log_format.or(file.log_format),
@@ -103,6 +108,8 @@ pub struct Config {
     pub restart_grace: Duration,
     /// How many events are kept.
     pub kept_events: usize,
+    /// How many tasks there may be, ended ones included.
+    pub max_tasks: u64,
     /// How many ended tasks are kept.
     pub kept_finished_tasks: usize,
     /// How long ended tasks are kept.
@@ -132,6 +139,7 @@ impl Config {
             lease_duration: settings.lease_duration.map_or(defaults.lease_duration, |lease| lease.0),
             restart_grace: settings.restart_grace.map_or(defaults.restart_grace, |grace| grace.0),
             kept_events: settings.kept_events.unwrap_or(defaults.kept_events),
+            max_tasks: settings.max_tasks.unwrap_or(defaults.max_tasks),
             kept_finished_tasks: settings.kept_finished_tasks.unwrap_or(defaults.kept_finished_tasks),
             finished_task_retention: settings
                 .finished_task_retention
@@ -172,6 +180,9 @@ impl Config {
             let value = HumanDuration(self.restart_grace).to_string();
             return Err(ConfigError::invalid("restart-grace", &value, "use at most 10m"));
         }
+        if self.max_tasks == 0 {
+            return Err(ConfigError::invalid("max-tasks", "0", "at least one task must be allowed"));
+        }
         if self.kept_events == 0 {
             return Err(ConfigError::invalid("kept-events", "0", "at least one event must be kept"));
         }
@@ -202,6 +213,7 @@ impl Default for Config {
             lease_duration: Duration::from_secs(10),
             restart_grace: Duration::from_secs(10),
             kept_events: crate::state::DEFAULT_KEPT_EVENTS,
+            max_tasks: 2_000_000,
             kept_finished_tasks: 100_000,
             finished_task_retention: Duration::from_secs(24 * 60 * 60),
             log_format: LogFormat::Pretty,
@@ -237,6 +249,7 @@ mod tests {
             ("heartbeat-period", Settings { heartbeat_period: Some(HumanDuration(Duration::ZERO)), ..base() }),
             ("lease-duration", Settings { lease_duration: Some(HumanDuration(Duration::from_secs(2))), ..base() }),
             ("restart-grace", Settings { restart_grace: Some(HumanDuration(Duration::from_secs(601))), ..base() }),
+            ("max-tasks", Settings { max_tasks: Some(0), ..base() }),
             ("kept-events", Settings { kept_events: Some(0), ..base() }),
             ("scheduler", Settings { scheduler: Some("::::".to_owned()), ..base() }),
             ("scheduler", Settings { scheduler: Some("http://127.0.0.1:7410, ::::".to_owned()), ..base() }),

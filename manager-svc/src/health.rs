@@ -71,7 +71,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
                 Ok::<(), Infallible>(())
             })
             .await;
-        if let Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded)) = outcome {
+        if let Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded { .. })) = outcome {
             warn!(%problem, "node health could not be written; trying again");
         }
     }

@@ -106,6 +106,7 @@ pub async fn run(
             name: config.cluster.clone(),
             heartbeat_period: config.heartbeat_period,
             lease_duration: config.lease_duration,
+            max_tasks: config.max_tasks,
             scheduler: status.subscribe(),
         },
         scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),

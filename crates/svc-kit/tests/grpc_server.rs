@@ -3,16 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use davit_svc_kit::client;
-use davit_svc_kit::grpc::GrpcServer;
 use davit_svc_kit::grpc::server::ServeError;
+use davit_svc_kit::grpc::{GrpcServer, Limits};
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
+use http_body_util::BodyExt as _;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_stream::StreamExt;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -30,7 +32,7 @@ use tonic_types::StatusExt;
 /// Long enough for any machine; only a hang reaches it.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A service that never answers.
+/// A service that reads its request and never answers.
 #[derive(Clone)]
 struct Never;
 
@@ -41,18 +43,25 @@ impl NamedService for Never {
 impl tower::Service<http::Request<Body>> for Never {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = std::future::Pending<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
-        std::future::pending()
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(async move {
+            // As every handler: the whole request first.
+            match request.into_body().collect().await {
+                Ok(_) => std::future::pending().await,
+                Err(status) => Ok(status.into_http()),
+            }
+        })
     }
 }
 
 struct Running {
+    address: String,
     channel: Channel,
     readiness: Readiness,
     shutdown: Shutdown,
@@ -61,13 +70,21 @@ struct Running {
 
 impl Running {
     async fn start(drain_deadline: Duration) -> Self {
+        Self::start_with(drain_deadline, Limits::default()).await
+    }
+
+    async fn start_with(drain_deadline: Duration, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
-        let server = GrpcServer::builder().service(Never).readiness(readiness.clone()).drain_deadline(drain_deadline);
+        let server = GrpcServer::builder()
+            .service(Never)
+            .readiness(readiness.clone())
+            .drain_deadline(drain_deadline)
+            .limits(limits);
         let server = tokio::spawn(server.serve(listener, shutdown.clone()));
         let channel = client::endpoint(&address).unwrap().connect().await.unwrap();
-        Self { channel, readiness, shutdown, server }
+        Self { address, channel, readiness, shutdown, server }
     }
 
     fn health(&self) -> HealthClient<Channel> {
@@ -199,8 +216,8 @@ async fn a_deadline_that_passes_is_called_so() {
     let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
     let path = http::uri::PathAndQuery::from_static("/test.Never/Wait");
     let mut request = Request::new(overall());
-    // Set by hand: `set_timeout` would also start a timer in this client, which could be first.
-    request.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
+    // The client has a timer of its own by this, which is a little later than the server's.
+    request.metadata_mut().insert("grpc-timeout", "500m".parse().unwrap());
     let status = client.unary(request, path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
@@ -247,4 +264,82 @@ async fn calls_are_counted_by_method_and_code_and_made_up_methods_share_a_name()
     let text = metrics.render();
     assert!(text.contains("davit_grpc_request_seconds_count{method=\"grpc.health.v1.Health/Check\"}"), "{text}");
     assert!(!text.contains("MadeUp"), "{text}");
+}
+
+/// A call of the service that never answers.
+async fn wait_for_never(channel: Channel, text: String) -> Status {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+    let path = http::uri::PathAndQuery::from_static("/test.Never/Wait");
+    client.unary(Request::new(HealthCheckRequest { service: text }), path, codec).await.unwrap_err()
+}
+
+/// Waits until a call of the service that never answers finds a place there.
+async fn there_is_room(running: &Running, bytes: usize) {
+    let room = async {
+        loop {
+            let call = wait_for_never(running.channel.clone(), "x".repeat(bytes));
+            if tokio::time::timeout(Duration::from_millis(300), call).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(HANG, room).await.expect("there is no room");
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_are_refused_with_a_time_to_come_back_and_health_still_answers() {
+    let running = Running::start_with(HANG, Limits { calls: 2, ..Limits::default() }).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..3 {
+        calls.spawn(wait_for_never(running.channel.clone(), String::new()));
+    }
+    let status = tokio::time::timeout(HANG, calls.join_next()).await.expect("nothing is refused").unwrap().unwrap();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_CALLS"));
+    assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    running.health().check(overall()).await.unwrap();
+    // Callers that go make room.
+    calls.shutdown().await;
+    there_is_room(&running, 0).await;
+}
+
+#[tokio::test]
+async fn streams_beyond_the_limit_are_refused_with_a_time_to_come_back() {
+    let running = Running::start_with(HANG, Limits { streams: 1, ..Limits::default() }).await;
+    let open = || async {
+        let (requests, stream) = tokio::sync::mpsc::channel::<ServerReflectionRequest>(1);
+        let open = tokio_stream::wrappers::ReceiverStream::new(stream);
+        let answers = ServerReflectionClient::new(running.channel.clone()).server_reflection_info(open).await;
+        (requests, answers)
+    };
+    let (_requests, answers) = open().await;
+    let _answers = answers.unwrap();
+    let status = open().await.1.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"));
+    assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_at_once() {
+    let running = Running::start_with(HANG, Limits { connections: 1, ..Limits::default() }).await;
+    running.health().check(overall()).await.unwrap();
+    let second = client::endpoint(&running.address).unwrap().connect_lazy();
+    let status = HealthClient::new(second).check(overall()).await.unwrap_err();
+    assert!(status.get_details_error_info().is_none(), "{status:?} is no answer of the server");
+    running.health().check(overall()).await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bytes_that_may_be_held_are_refused_until_others_are_done() {
+    let running = Running::start_with(HANG, Limits { request_bytes: 3 << 20, ..Limits::default() }).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..2 {
+        calls.spawn(wait_for_never(running.channel.clone(), "x".repeat(2 << 20)));
+    }
+    let status = tokio::time::timeout(HANG, calls.join_next()).await.expect("nothing is refused").unwrap().unwrap();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_REQUEST_BYTES"));
+    assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    calls.shutdown().await;
+    there_is_room(&running, 2 << 20).await;
 }

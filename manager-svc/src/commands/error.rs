@@ -74,6 +74,19 @@ pub enum Error {
         /// The id.
         request_id: String,
     },
+    /// There would be more tasks than the manager is allowed to hold.
+    #[error(
+        "there are {there} tasks, ended ones included, and {more} more would be above the limit of {max_tasks}; delete some, or \
+         raise the manager's `max-tasks`"
+    )]
+    TooManyTasks {
+        /// How many there are.
+        there: u64,
+        /// How many are asked for.
+        more: u64,
+        /// How many there may be.
+        max_tasks: u64,
+    },
     /// No such node.
     #[error("there is no node `{node}`")]
     NodeNotFound {
@@ -138,6 +151,8 @@ pub enum Kind {
     FailedPrecondition,
     /// Someone else was faster.
     Aborted,
+    /// A limit is reached.
+    ResourceExhausted,
 }
 
 impl Error {
@@ -158,6 +173,7 @@ impl Error {
             | Self::NodeInUse { .. }
             | Self::DoesNotFit { .. } => Kind::FailedPrecondition,
             Self::NodeHasChanged { .. } | Self::AttemptHasChanged { .. } => Kind::Aborted,
+            Self::TooManyTasks { .. } => Kind::ResourceExhausted,
         }
     }
 
@@ -174,6 +190,7 @@ impl Error {
             Self::TaskIsThere { .. } => "TASK_IS_THERE",
             Self::DoesNotFit { .. } => "DOES_NOT_FIT",
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
+            Self::TooManyTasks { .. } => "TOO_MANY_TASKS",
             Self::NodeNotFound { .. } => "NODE_NOT_FOUND",
             Self::NotDrained { .. } => "NOT_DRAINED",
             Self::NodeInUse { .. } => "NODE_IN_USE",

@@ -35,11 +35,17 @@ pub struct Creation {
     pub revision: Revision,
 }
 
-/// Creates tasks, all or none. `request` is the caller's request id with a hash of the request's content.
+/// Creates tasks, all or none. `request` is the caller's request id with a hash of the request's content; `max_tasks`: so many
+/// there may be, ended ones included.
 ///
 /// # Errors
-/// When the request id was used for something else.
-pub fn create_tasks(draft: &mut Draft, groups: &[NewTasks], request: Option<(String, u64)>) -> Result<Creation, Error> {
+/// When the request id was used for something else, or there would be too many tasks.
+pub fn create_tasks(
+    draft: &mut Draft,
+    groups: &[NewTasks],
+    request: Option<(String, u64)>,
+    max_tasks: u64,
+) -> Result<Creation, Error> {
     if let Some((request_id, fingerprint)) = &request
         && let Some(known) = draft.state().requests().get(request_id)
     {
@@ -47,6 +53,11 @@ pub fn create_tasks(draft: &mut Draft, groups: &[NewTasks], request: Option<(Str
             return Err(Error::RequestIdReused { request_id: request_id.clone() });
         }
         return Ok(Creation { task_ids: Arc::clone(&known.task_ids), revision: known.revision });
+    }
+    let there: u64 = TaskState::ALL.iter().map(|state| draft.state().task_count(*state)).sum();
+    let more = groups.iter().map(|group| group.task_ids.len() as u64).sum();
+    if there.saturating_add(more) > max_tasks {
+        return Err(Error::TooManyTasks { there, more, max_tasks });
     }
     for group in groups {
         for task_id in &group.task_ids {

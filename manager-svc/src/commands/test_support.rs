@@ -166,7 +166,7 @@ impl Cluster {
         let task_ids: Vec<TaskId> = (1..=count).map(|nth| task_id(self.created + nth)).collect();
         self.created += count;
         let tasks = NewTasks { spec: Arc::new(spec), task_ids: task_ids.clone(), gang_id };
-        self.run(|draft| create_tasks(draft, &[tasks], None)).unwrap();
+        self.run(|draft| create_tasks(draft, &[tasks], None, u64::MAX)).unwrap();
         task_ids
     }
 

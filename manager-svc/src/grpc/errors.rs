@@ -15,13 +15,13 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What a caller is told when a command has no answer.
 pub(super) fn to_api_error(error: WriteError<commands::Error>) -> ApiError {
     let message = error.to_string();
-    let (kind, reason) = match error {
+    let (kind, reason, retry_after) = match error {
         WriteError::Refused(refused) => return refusal(&refused),
-        WriteError::Overloaded => (ErrorKind::ResourceExhausted, "OVERLOADED"),
-        WriteError::NotCommitted(_) => (ErrorKind::Unavailable, "NOT_COMMITTED"),
-        WriteError::Stopping => (ErrorKind::Unavailable, "STOPPING"),
+        WriteError::Overloaded { retry_after } => (ErrorKind::ResourceExhausted, "OVERLOADED", retry_after),
+        WriteError::NotCommitted(_) => (ErrorKind::Unavailable, "NOT_COMMITTED", RETRY_AFTER),
+        WriteError::Stopping => (ErrorKind::Unavailable, "STOPPING", RETRY_AFTER),
     };
-    ApiError::new(kind, reason, message).with_retry_after(RETRY_AFTER)
+    ApiError::new(kind, reason, message).with_retry_after(retry_after)
 }
 
 /// What a caller is told when a command was refused.
@@ -31,6 +31,7 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         Kind::AlreadyExists => ErrorKind::AlreadyExists,
         Kind::FailedPrecondition => ErrorKind::FailedPrecondition,
         Kind::Aborted => ErrorKind::Aborted,
+        Kind::ResourceExhausted => ErrorKind::ResourceExhausted,
     };
     let message = error.to_string();
     let api_error = ApiError::new(kind, error.reason(), message.clone());
@@ -48,6 +49,9 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         }
         commands::Error::AttemptHasChanged { task_id, actual, .. } => {
             api_error.with_resource("task", task_id.to_string()).with_metadata("attempt", actual.to_string())
+        }
+        commands::Error::TooManyTasks { max_tasks, .. } => {
+            api_error.with_resource("limit", "max-tasks").with_metadata("max_tasks", max_tasks.to_string())
         }
         commands::Error::RequestIdReused { request_id } => api_error.with_resource("request_id", request_id.as_str()),
         commands::Error::NodeNotFound { node } => api_error.with_resource("node", node.as_str()),
@@ -110,7 +114,7 @@ mod tests {
     fn what_passes_by_itself_says_when_to_come_back() {
         let problem = crate::store::Error::Unavailable { problem: "full".to_owned() };
         let table = [
-            (WriteError::Overloaded, ErrorKind::ResourceExhausted),
+            (WriteError::Overloaded { retry_after: RETRY_AFTER }, ErrorKind::ResourceExhausted),
             (WriteError::NotCommitted(problem), ErrorKind::Unavailable),
             (WriteError::Stopping, ErrorKind::Unavailable),
         ];
@@ -135,6 +139,7 @@ mod tests {
             (Error::DoesNotFit { task_id, node: node.clone(), misfits: vec![] }, ErrorKind::FailedPrecondition),
             (Error::AttemptHasChanged { task_id, expected: Attempt(1), actual: Attempt(2) }, ErrorKind::Aborted),
             (Error::RequestIdReused { request_id: "a".to_owned() }, ErrorKind::AlreadyExists),
+            (Error::TooManyTasks { there: 9, more: 2, max_tasks: 10 }, ErrorKind::ResourceExhausted),
             (Error::NodeNotFound { node: node.clone() }, ErrorKind::NotFound),
             (Error::NotDrained { node: node.clone() }, ErrorKind::FailedPrecondition),
             (Error::NodeInUse { node: node.clone(), hindrances: vec![] }, ErrorKind::FailedPrecondition),

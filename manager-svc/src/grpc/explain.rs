@@ -105,7 +105,7 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
     let task_id = TaskId(Uuid::max());
     if let Some(spec) = spec {
         let groups = [NewTasks { spec: Arc::new(spec), task_ids: vec![task_id], gang_id: None }];
-        commands::create_tasks(&mut trial, &groups, None).map_err(|error| refusal(&error))?;
+        commands::create_tasks(&mut trial, &groups, None, u64::MAX).map_err(|error| refusal(&error))?;
     }
     let state = trial.state();
     let mut nodes = explainer::what_if(api.node_views(state, None), &overrides, "overrides", &mut violations);

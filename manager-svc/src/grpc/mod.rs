@@ -11,6 +11,7 @@ mod node_service;
 mod node_stats;
 mod paging;
 mod rebalance;
+mod report_inbox;
 mod session_out;
 mod task_filter;
 mod task_logs;
@@ -40,6 +41,7 @@ use davit_svc_kit::world::World;
 use futures::Stream;
 use tokio::sync::watch;
 use tonic::Status;
+use tonic::server::NamedService;
 
 pub use self::cluster_service::ClusterApi;
 pub use self::event_service::EventApi;
@@ -56,6 +58,9 @@ use crate::writer::Handle;
 /// The largest message of a worker: its registration names every attempt that it holds.
 const MAX_WORKER_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
 
+/// Sessions and outputs that workers bring at once; users' calls do not take away from it.
+const MAX_SESSION_CALLS: usize = 16_384;
+const SESSION_SERVICE: &str = <WorkerSessionServiceServer<WorkerSessions> as NamedService>::NAME;
 /// A stream of answers. It is pulled by its reader: one that does not read holds nothing but its place.
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -77,6 +82,8 @@ pub struct ClusterFacts {
     pub(crate) name: String,
     pub(crate) heartbeat_period: Duration,
     pub(crate) lease_duration: Duration,
+    /// So many tasks there may be, ended ones included.
+    pub(crate) max_tasks: u64,
     pub(crate) scheduler: watch::Receiver<SchedulerStatus>,
 }
 
@@ -108,11 +115,15 @@ impl fmt::Debug for Api {
 }
 
 /// The server with all services of the manager.
+///
+/// Users' commands go through the writer's queue for users, those of sessions through the cluster's own.
 pub(crate) fn server(api: &Api, readiness: Readiness) -> GrpcServer {
     let sessions = WorkerSessionServiceServer::new(WorkerSessions::new(api.clone()));
+    let api = &Api { writer: api.writer.for_users(), ..api.clone() };
     GrpcServer::builder()
         .descriptor_set(davit_proto::FILE_DESCRIPTOR_SET)
         .readiness(readiness)
+        .reserve(SESSION_SERVICE, MAX_SESSION_CALLS)
         .service(TaskServiceServer::new(TaskApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(NodeServiceServer::new(NodeApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(EventServiceServer::new(EventApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))

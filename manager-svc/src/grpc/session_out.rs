@@ -10,6 +10,7 @@ use davit_svc_kit::shutdown::Shutdown;
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
+use tracing::debug;
 
 use crate::dispatch::{Delivery, LogOrder, Order, Outbox};
 
@@ -18,12 +19,16 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 /// When a worker may dial again after the manager ended its session.
 const REDIAL_AFTER: Duration = Duration::from_millis(500);
 
+/// A worker that takes no message for so long is cut off: it would go on with what it was told long ago.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
 type Out = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 
 /// Writes one session's stream.
 pub(super) struct SessionWriter {
     pub(super) outbox: Arc<Outbox>,
-    pub(super) acks: mpsc::Receiver<u64>,
+    /// The newest report that is durable.
+    pub(super) acks: watch::Receiver<u64>,
     /// The newest heartbeat that was heard.
     pub(super) heard: watch::Receiver<u64>,
     pub(super) out: Out,
@@ -47,7 +52,10 @@ impl SessionWriter {
                     let heartbeat_id = *self.heard.borrow_and_update();
                     vec![Message::HeartbeatAck(v1::HeartbeatAck { heartbeat_id })]
                 }
-                Some(report_id) = self.acks.recv() => vec![Message::StatusAck(v1::StatusAck { report_id })],
+                Ok(()) = self.acks.changed() => {
+                    let report_id = *self.acks.borrow_and_update();
+                    vec![Message::StatusAck(v1::StatusAck { report_id })]
+                }
                 delivery = self.outbox.next() => match delivery {
                     Delivery::FullSet(orders, revision) => assignments(orders, revision.0, true),
                     Delivery::Changes(orders, revision) => assignments(orders, revision.0, false),
@@ -59,8 +67,14 @@ impl SessionWriter {
                 },
             };
             for message in messages {
-                if self.out.send(Ok(v1::SessionResponse { message: Some(message) })).await.is_err() {
-                    return;
+                let sent = self.out.send(Ok(v1::SessionResponse { message: Some(message) }));
+                match tokio::time::timeout(SEND_TIMEOUT, sent).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    Err(_) => {
+                        debug!("the worker does not read; its session ends");
+                        return;
+                    }
                 }
             }
         }

@@ -58,13 +58,13 @@ impl TaskLogs {
                 .with_retry_after(RETRY_AFTER));
         };
         let log_id = api.world.ids.next_uuid();
-        let reading = api.logs.begin(log_id);
+        let Some(reading) = api.logs.begin(log_id) else {
+            return Err(too_many_readers("too many outputs are read at once".to_owned()).with_resource("node", node));
+        };
         let order = LogOrder { log_id, key, tail_lines: request.tail_lines, follow: request.follow };
         if !session.order_logs(order) {
             let message = format!("too many readers wait for output of node {node}");
-            return Err(ApiError::new(ErrorKind::ResourceExhausted, "TOO_MANY_READERS", message)
-                .with_resource("node", node)
-                .with_retry_after(RETRY_AFTER));
+            return Err(too_many_readers(message).with_resource("node", node));
         }
         Ok(Self {
             reading,
@@ -128,6 +128,10 @@ fn find_attempt(task: &Task, number: u32) -> Result<&AttemptStatus, ApiError> {
 
 fn unavailable(problem: String) -> ApiError {
     ApiError::new(ErrorKind::Unavailable, "LOGS_UNAVAILABLE", problem).with_retry_after(RETRY_AFTER)
+}
+
+fn too_many_readers(problem: String) -> ApiError {
+    ApiError::new(ErrorKind::ResourceExhausted, "TOO_MANY_READERS", problem).with_retry_after(RETRY_AFTER)
 }
 
 fn logs_gone(problem: String) -> ApiError {

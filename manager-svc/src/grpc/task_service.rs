@@ -54,8 +54,9 @@ impl TaskApi {
         }
         let groups = [NewTasks { spec, task_ids: vec![self.api.world.ids.task_id()], gang_id: None }];
         let request = Some((request_id.clone(), fingerprint)).filter(|(request_id, _)| !request_id.is_empty());
+        let max_tasks = self.api.cluster.max_tasks;
         let command = move |draft: &mut Draft| {
-            let creation = commands::create_tasks(draft, &groups, request)?;
+            let creation = commands::create_tasks(draft, &groups, request, max_tasks)?;
             // A repeated call answers the task as it is now.
             Ok(creation.task_ids.first().and_then(|task_id| draft.state().task(*task_id).cloned()))
         };
@@ -72,7 +73,8 @@ impl TaskApi {
         let mut trial = self.api.trial();
         let task_id = TaskId(Uuid::max());
         let groups = [NewTasks { spec, task_ids: vec![task_id], gang_id: None }];
-        commands::create_tasks(&mut trial, &groups, None).map_err(|error| refusal(&error))?;
+        commands::create_tasks(&mut trial, &groups, None, self.api.cluster.max_tasks)
+            .map_err(|error| refusal(&error))?;
         let task = trial.state().task(task_id).ok_or_else(|| no_task(task_id))?;
         let shown = convert::task_to_proto(task);
         Ok(v1::Task { task_id: String::new(), revision: 0, etag: String::new(), ..shown })
@@ -98,7 +100,8 @@ impl TaskApi {
         }
         let groups = self.new_tasks(groups);
         let request = Some((request_id, fingerprint)).filter(|(request_id, _)| !request_id.is_empty());
-        let command = move |draft: &mut Draft| commands::create_tasks(draft, &groups, request);
+        let max_tasks = self.api.cluster.max_tasks;
+        let command = move |draft: &mut Draft| commands::create_tasks(draft, &groups, request, max_tasks);
         let creation = self.api.writer.write(command).await.map_err(to_api_error)?;
         let task_ids = creation.task_ids.iter().map(ToString::to_string).collect();
         Ok(v1::BatchCreateTasksResponse { task_ids, revision: creation.revision.0 })

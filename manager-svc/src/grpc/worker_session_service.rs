@@ -17,6 +17,7 @@ use davit_proto::v1::worker_session_service_server::WorkerSessionService;
 use davit_svc_kit::grpc::ApiError;
 use davit_svc_kit::shutdown::Shutdown;
 use futures::Stream;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -24,6 +25,7 @@ use tracing::{Instrument as _, debug, info, warn};
 
 use super::Api;
 use super::errors::to_api_error;
+use super::report_inbox::{Full, ReportInbox};
 use super::session_out::SessionWriter;
 use crate::commands::{apply_reports, drain_for_worker, register_node, set_runtime_health};
 use crate::dispatch::Outbox;
@@ -32,14 +34,10 @@ use crate::writer::WriteError;
 /// How long a worker has to say who it is.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages on their way to one worker.
-const OUT_BUFFER: usize = 16;
+const OUT_BUFFER: usize = 4;
 /// Until what a worker says is written again after the store failed.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// Status reports of one worker that wait for the writer; beyond it the worker waits.
-const REPORT_BUFFER: usize = 16;
-
-type Reports = (u64, Vec<(TaskId, AttemptStatus)>);
 
 /// Serves workers.
 #[derive(Debug, Clone)]
@@ -151,19 +149,18 @@ async fn serve(
     info!(name, "worker registered");
     let _counted = crate::metrics::OpenSession::count();
     let ended = Shutdown::new();
-    let (reports_to, reports) = mpsc::channel(REPORT_BUFFER);
-    let (acks_to, acks) = mpsc::channel(REPORT_BUFFER);
+    let (reports, (acks_to, acks)) = (Reports::default(), watch::channel(0));
     let (health_to, health) = watch::channel(None);
     let (heard_to, heard) = watch::channel(0);
     let drain = Notify::new();
     let sender =
         SessionWriter { outbox: Arc::clone(&outbox), acks, heard, out: out.clone(), shutdown: api.shutdown.clone() };
-    let told_to = Told { reports: reports_to, heartbeats: &heard_to, health: health_to, drain: &drain };
+    let told_to = Told { reports: &reports, heartbeats: &heard_to, health: health_to, drain: &drain };
     let said_goodbye = tokio::select! {
         goodbye = read(api, node_id, session_id, &mut incoming, told_to) => goodbye,
         () = write_health(api, node_id, health, &ended) => false,
         () = begin_drains(api, node_id, &drain) => false,
-        () = write_reports(api, node_id, reports, acks_to, &ended) => false,
+        () = write_reports(api, node_id, &reports, &acks_to, &ended) => false,
         () = sender.run(welcome) => false,
     };
     ended.trigger();
@@ -194,9 +191,35 @@ async fn read_registration(incoming: &mut Streaming<v1::SessionRequest>) -> Resu
     Ok(violations.finish(registration)?)
 }
 
+/// Status reports on their way from the reader to the writer. The reader never waits for the writer: heartbeats come on the same
+/// stream.
+#[derive(Default)]
+struct Reports {
+    inbox: Mutex<ReportInbox>,
+    filled: Notify,
+}
+
+impl Reports {
+    fn put(&self, report_id: u64, statuses: Vec<(TaskId, AttemptStatus)>) -> Result<(), Full> {
+        self.inbox.lock().put(report_id, statuses)?;
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits for what is to be written next.
+    async fn next(&self) -> (u64, Vec<(TaskId, AttemptStatus)>) {
+        loop {
+            if let Some(waiting) = self.inbox.lock().take() {
+                return waiting;
+            }
+            self.filled.notified().await;
+        }
+    }
+}
+
 /// Where what a worker says goes.
 struct Told<'a> {
-    reports: mpsc::Sender<Reports>,
+    reports: &'a Reports,
     /// The newest heartbeat that counts.
     heartbeats: &'a watch::Sender<u64>,
     health: watch::Sender<Option<convert::RuntimeHealth>>,
@@ -239,9 +262,10 @@ async fn read(
             }
             Some(FromWorker::StatusReport(report)) => {
                 let report = convert::status_report_from_proto(report, "status_report", &mut violations);
-                if let Some(report) = report
-                    && told_to.reports.send(report).await.is_err()
+                if let Some((report_id, statuses)) = report
+                    && let Err(problem) = told_to.reports.put(report_id, statuses)
                 {
+                    warn!(%problem, "the session ends");
                     return said_goodbye;
                 }
             }
@@ -306,7 +330,7 @@ async fn begin_drains(api: &Api, node_id: NodeId, asked: &Notify) {
             let begun = api.writer.write(move |draft| drain_for_worker(draft, node_id, DEFAULT_MAX_PARALLEL)).await;
             match begun {
                 Ok(_) | Err(WriteError::Refused(_) | WriteError::Stopping) => break,
-                Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded)) => {
+                Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded { .. })) => {
                     debug!(%problem, "a drain waits for the store");
                 }
             }
@@ -315,32 +339,28 @@ async fn begin_drains(api: &Api, node_id: NodeId, asked: &Notify) {
     }
 }
 
-/// Makes reports durable, one after the other, and acknowledges each. A report that can't be committed is tried again.
-async fn write_reports(
-    api: &Api,
-    node_id: NodeId,
-    mut reports: mpsc::Receiver<Reports>,
-    acks: mpsc::Sender<u64>,
-    ended: &Shutdown,
-) {
-    while let Some((report_id, statuses)) = reports.recv().await {
-        let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
-        loop {
-            let statuses = statuses.clone();
-            let applied =
-                api.writer.write(move |draft| Ok::<_, Infallible>(apply_reports(draft, node_id, statuses))).await;
-            match applied {
-                Ok(counts) => {
-                    crate::metrics::reports(counts);
-                    break;
-                }
-                Err(problem) => debug!(%problem, "a status report waits for the store"),
+/// Makes reports durable and acknowledges them. What can't be committed is tried again, with what came meanwhile. Does not end
+/// before the session does.
+async fn write_reports(api: &Api, node_id: NodeId, reports: &Reports, acks: &watch::Sender<u64>, ended: &Shutdown) {
+    let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
+    loop {
+        let (report_id, statuses) = reports.next().await;
+        let to_write = statuses.clone();
+        let applied = api.writer.write(move |draft| Ok::<_, Infallible>(apply_reports(draft, node_id, to_write))).await;
+        match applied {
+            Ok(counts) => {
+                crate::metrics::reports(counts);
+                backoff.reset();
+                acks.send_replace(report_id);
+                continue;
             }
-            if ended.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
-                return;
-            }
+            Err(problem) => debug!(%problem, "a status report waits for the store"),
         }
-        if acks.send(report_id).await.is_err() {
+        // Back to where newer statuses of the same attempts take their place.
+        if let Err(problem) = reports.put(report_id, statuses) {
+            return warn!(%problem, "the session ends");
+        }
+        if ended.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
             return;
         }
     }

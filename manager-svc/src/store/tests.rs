@@ -42,7 +42,7 @@ fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
     let create = |cluster: &mut Cluster, from: u64, request: &str| {
         let tasks =
             NewTasks { spec: Arc::new(spec()), task_ids: (from..from + 3).map(task_id).collect(), gang_id: None };
-        cluster.run(|draft| create_tasks(draft, &[tasks], Some((request.to_owned(), from)))).unwrap();
+        cluster.run(|draft| create_tasks(draft, &[tasks], Some((request.to_owned(), from)), u64::MAX)).unwrap();
         cluster.last_batch.clone()
     };
     batches.push(create(&mut cluster, 1, "first"));

@@ -62,7 +62,7 @@ impl Store for GatedStore {
 
 async fn create(handle: Handle, number: u64) -> Result<Creation, WriteError<commands::Error>> {
     let tasks = NewTasks { spec: Arc::new(spec()), task_ids: vec![task_id(number)], gang_id: None };
-    handle.write(move |draft| create_tasks(draft, &[tasks], None)).await
+    handle.write(move |draft| create_tasks(draft, &[tasks], None, u64::MAX)).await
 }
 
 fn ids(handle: &Handle) -> Vec<TaskId> {
@@ -96,7 +96,7 @@ async fn held(numbers: std::ops::RangeInclusive<u64>) -> (Running, Gate, Vec<Joi
         until(|| commits.load(Ordering::SeqCst) == 1).await;
     }
     let queued = callers.len() - 1;
-    let commands = running.handle.commands.clone();
+    let commands = running.handle.queue.commands.clone();
     until(|| commands.max_capacity() - commands.capacity() == queued).await;
     (running, gate, callers)
 }
@@ -179,7 +179,7 @@ async fn nobody_is_answered_by_a_change_that_was_not_committed() {
     let [deleting, stopping] = handles;
     // Both in one batch: the second finds nothing, because of a deletion that then is not committed.
     let deleted = tokio::spawn(async move { deleting.write(|draft| delete_task(draft, task_id(1), true)).await });
-    let commands = running.handle.commands.clone();
+    let commands = running.handle.queue.commands.clone();
     until(|| commands.max_capacity() - commands.capacity() == 1).await;
     let stopped = tokio::spawn(async move { stopping.write(|draft| stop_task(draft, task_id(1))).await });
     until(|| commands.max_capacity() - commands.capacity() == 2).await;
@@ -245,4 +245,91 @@ async fn a_command_without_a_change_commits_nothing() {
     let revision = running.handle.write(|draft| Ok::<_, Infallible>(draft.state().revision())).await;
     assert_eq!(revision, Ok(Revision(1)));
     assert_eq!(gate.commits.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_its_caller_took_back_before_its_turn_is_never_done() {
+    let (running, gate, mut callers) = held(1..=3).await;
+    // The second is queued: its caller goes, as one does whose deadline has passed. What it held is free at once.
+    let (kept, held_by_command) = (Arc::new(()), Arc::new(()));
+    let also_held = Arc::clone(&held_by_command);
+    let handle = running.handle.clone();
+    let gone = tokio::spawn(async move {
+        handle
+            .write(move |draft| {
+                let _held = also_held;
+                stop_task(draft, task_id(1))
+            })
+            .await
+    });
+    let commands = running.handle.queue.commands.clone();
+    until(|| commands.max_capacity() - commands.capacity() == 3).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    assert_eq!(Arc::strong_count(&held_by_command), Arc::strong_count(&kept), "its memory is held by the queue");
+    let second = callers.remove(1);
+    second.abort();
+    assert!(second.await.unwrap_err().is_cancelled());
+    gate.permits.add_permits(2);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(ids(&running.handle), [task_id(1), task_id(3)]);
+    let first = running.handle.state().task(task_id(1)).cloned().unwrap();
+    assert_eq!(first.desired_state, davit_core::task::DesiredState::Running);
+}
+
+#[tokio::test]
+async fn what_was_begun_is_done_though_its_caller_is_gone() {
+    let (running, gate, callers) = held(1..=1).await;
+    for caller in callers {
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+    }
+    gate.permits.add_permits(1);
+    until(|| ids(&running.handle) == [task_id(1)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_store_that_hangs_everyone_is_answered_and_exactly_what_was_answered_ok_is_there() {
+    const CALLERS: u64 = 10_000;
+    let (running, gate, first) = held(1..=1).await;
+    let users = running.handle.for_users();
+    let callers: Vec<_> = (2..=CALLERS).map(|number| tokio::spawn(create(users.clone(), number))).collect();
+    let queue = users.queue.commands.clone();
+    until(|| queue.capacity() == 0).await;
+    let mut told = Vec::new();
+    for caller in callers {
+        match caller.await.unwrap() {
+            Err(WriteError::Overloaded { retry_after }) => told.push(retry_after),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(told.iter().all(|delay| *delay > Duration::from_secs(1)), "the store hangs for seconds already");
+    // The cluster's own commands have a queue that users do not fill.
+    let own = tokio::spawn(create(running.handle.clone(), CALLERS + 1));
+    gate.permits.add_permits(10);
+    for caller in first {
+        caller.await.unwrap().unwrap();
+    }
+    own.await.unwrap().unwrap();
+    assert_eq!(ids(&running.handle), [task_id(1), task_id(CALLERS + 1)]);
+    create(users, CALLERS + 2).await.unwrap();
+}
+
+#[tokio::test]
+async fn neither_users_nor_the_cluster_itself_hold_up_the_other() {
+    let (running, gate, callers) = held(1..=1).await;
+    let (own, users) = (running.handle.clone(), running.handle.for_users());
+    let fill = |handle: &Handle, from: u64| -> Vec<_> {
+        (from..from + QUEUE as u64).map(|number| tokio::spawn(create(handle.clone(), number))).collect()
+    };
+    let mut waiting = fill(&own, 10_000);
+    waiting.extend(fill(&users, 20_000));
+    until(|| own.queue.commands.capacity() == 0 && users.queue.commands.capacity() == 0).await;
+    gate.permits.add_permits(2);
+    for caller in callers.into_iter().chain(waiting) {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(gate.commits.load(Ordering::SeqCst), 2, "both queues went in one batch");
 }

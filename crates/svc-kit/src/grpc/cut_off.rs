@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -16,11 +17,18 @@ pub(super) struct CutOffStream {
     stream: BoxedStream,
     peer: SocketAddr,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Given back with the connection's end.
+    _place: OwnedSemaphorePermit,
 }
 
 impl CutOffStream {
-    pub(super) fn new(stream: BoxedStream, peer: SocketAddr, cut: CancellationToken) -> Self {
-        Self { stream, peer, cut: Box::pin(cut.cancelled_owned()) }
+    pub(super) fn new(
+        stream: BoxedStream,
+        peer: SocketAddr,
+        cut: CancellationToken,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { stream, peer, cut: Box::pin(cut.cancelled_owned()), _place: place }
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -11,6 +11,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::deadline::Deadline;
 use super::explain;
 use super::request_body::DrainedBody;
 
@@ -46,9 +47,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
         let timeout = answer_within(request.headers());
+        if let Some(timeout) = timeout {
+            request.extensions_mut().insert(Deadline::after(timeout));
+        }
         let answer = self.inner.call(request.map(DrainedBody::wrap));
         Box::pin(async move {
             let mut response = match timeout {
@@ -95,7 +99,7 @@ fn answer_within(headers: &HeaderMap) -> Option<Duration> {
         "n" => Duration::from_nanos(amount),
         _ => return None,
     };
-    Some(timeout - (timeout / 10).min(Duration::from_millis(20)))
+    Some(timeout - (timeout / 10).min(Duration::from_millis(50)))
 }
 
 #[cfg(test)]
@@ -110,9 +114,9 @@ mod tests {
             headers.insert("grpc-timeout", HeaderValue::from_static(text));
             answer_within(&headers)
         };
-        assert_eq!(within("2S"), Some(Duration::from_millis(1980)));
+        assert_eq!(within("2S"), Some(Duration::from_millis(1950)));
         assert_eq!(within("100m"), Some(Duration::from_millis(90)));
-        assert_eq!(within("1H"), Some(Duration::from_millis(3_599_980)));
+        assert_eq!(within("1H"), Some(Duration::from_millis(3_599_950)));
         for bad in ["", "S", "5", "123456789S", "xS", "5w"] {
             assert_eq!(within(bad), None, "{bad}");
         }

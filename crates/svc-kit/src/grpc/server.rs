@@ -3,10 +3,12 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::IntoResponse;
 use http::Request;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -16,6 +18,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
+use super::admission::{AdmissionLayer, Limits};
 use super::call_metrics::CallMetricsLayer;
 use super::cut_off::CutOffStream;
 use super::error_layer::ErrorInfoLayer;
@@ -39,6 +42,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// Pause after an accept that failed, as when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+const REFUSED_CONNECTIONS: &str = "davit_grpc_refused_connections_total";
 /// What every server has.
 const OWN_DESCRIPTOR_SETS: [&[u8]; 4] = [
     tonic_types::pb::FILE_DESCRIPTOR_SET,
@@ -74,6 +78,9 @@ pub struct GrpcServer {
     descriptor_sets: Vec<&'static [u8]>,
     readiness: Option<Readiness>,
     drain_deadline: Duration,
+    limits: Limits,
+    /// Services with a number of calls of their own.
+    reserved: Vec<(&'static str, usize)>,
 }
 
 impl GrpcServer {
@@ -86,6 +93,8 @@ impl GrpcServer {
             descriptor_sets: Vec::new(),
             readiness: None,
             drain_deadline: DRAIN_DEADLINE,
+            limits: Limits::default(),
+            reserved: Vec::new(),
         }
     }
 
@@ -123,6 +132,20 @@ impl GrpcServer {
         self
     }
 
+    /// How much it takes on at once; [`Limits::default`] when not set.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Gives a service a number of calls of its own, which no other call takes away from it; streams count.
+    #[must_use]
+    pub fn reserve(mut self, service: &'static str, calls: usize) -> Self {
+        self.reserved.push((service, calls));
+        self
+    }
+
     /// Serves until the shutdown. Then it says NOT_SERVING, takes no new connections, waits for open calls, and cuts
     /// what is still open after the drain deadline. Services with endless streams should end them by themselves.
     ///
@@ -140,7 +163,10 @@ impl GrpcServer {
         let names: Vec<&'static str> = [""].into_iter().chain(self.service_names).collect();
         tell(&health, &names, &readiness.get()).await;
 
-        let measured = CallMetricsLayer::new(OWN_DESCRIPTOR_SETS.into_iter().chain(self.descriptor_sets));
+        metrics::describe_counter!(REFUSED_CONNECTIONS, "Connections that were closed because there were too many");
+        let described = || OWN_DESCRIPTOR_SETS.into_iter().chain(self.descriptor_sets.iter().copied());
+        let measured = CallMetricsLayer::new(described());
+        let admission = AdmissionLayer::new(self.limits, &self.reserved, described());
         let cut = CancellationToken::new();
         // Also cuts when this future is dropped, so that no connection outlives its server.
         let _cut_on_drop = cut.clone().drop_guard();
@@ -157,8 +183,9 @@ impl GrpcServer {
             // Outside of the other, so that it counts the codes that callers get.
             .layer(measured)
             .layer(ErrorInfoLayer)
+            .layer(admission)
             .add_routes(self.routes.routes().prepare())
-            .serve_with_incoming_shutdown(accept(listener, cut), shutdown.triggered());
+            .serve_with_incoming_shutdown(accept(listener, cut, self.limits.connections), shutdown.triggered());
         let follow = follow_readiness(health, &names, readiness, &shutdown);
         let work = Box::pin(async {
             let follow = async {
@@ -196,17 +223,24 @@ impl GrpcServer {
     }
 }
 
-/// Connections as they come. It never ends on an error: running out of file descriptors is passing.
+/// Connections as they come, so many at once. It never ends on an error: running out of file descriptors is passing.
 fn accept(
     listener: impl Listener,
     cut: CancellationToken,
+    at_once: usize,
 ) -> impl futures::Stream<Item = Result<CutOffStream, io::Error>> {
-    futures::stream::unfold((listener, cut), |(mut listener, cut)| async move {
+    let places = Arc::new(Semaphore::new(at_once));
+    futures::stream::unfold((listener, cut, places), |(mut listener, cut, places)| async move {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let stream = CutOffStream::new(stream, peer, cut.clone());
-                    return Some((Ok(stream), (listener, cut)));
+                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                        metrics::counter!(REFUSED_CONNECTIONS).increment(1);
+                        tracing::debug!(%peer, "too many connections; this one is closed");
+                        continue;
+                    };
+                    let stream = CutOffStream::new(stream, peer, cut.clone(), place);
+                    return Some((Ok(stream), (listener, cut, places)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "can't accept a connection");

@@ -191,7 +191,7 @@ impl Cluster {
                 self.created += count;
                 let tasks = NewTasks { spec: Arc::new(shape(number)), task_ids, gang_id };
                 let request = Some((format!("request {}", self.created), number as u64));
-                self.run(|draft| create_tasks(draft, &[tasks], request)).is_err()
+                self.run(|draft| create_tasks(draft, &[tasks], request, u64::MAX)).is_err()
             }
             Op::Stop(pick) => {
                 let key = self.picked(pick);

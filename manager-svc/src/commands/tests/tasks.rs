@@ -16,11 +16,11 @@ fn three_tasks(from: u64) -> NewTasks {
 fn a_repeated_create_answers_what_the_first_one_did() {
     let mut cluster = Cluster::new(1);
     let request = Some(("deploy-7".to_owned(), 42));
-    let first = cluster.run(|draft| create_tasks(draft, &[three_tasks(1)], request.clone())).unwrap();
+    let first = cluster.run(|draft| create_tasks(draft, &[three_tasks(1)], request.clone(), u64::MAX)).unwrap();
     assert_eq!(first.task_ids.len(), 3);
     assert_eq!(cluster.last_batch.requests.len(), 1);
 
-    let second = cluster.run(|draft| create_tasks(draft, &[three_tasks(11)], request.clone())).unwrap();
+    let second = cluster.run(|draft| create_tasks(draft, &[three_tasks(11)], request.clone(), u64::MAX)).unwrap();
     assert_eq!(second, first);
     assert!(cluster.last_batch.is_empty());
     assert_eq!(cluster.state.tasks().count(), 3);
@@ -31,8 +31,8 @@ fn a_repeated_create_of_the_same_batch_creates_nothing_either() {
     let mut cluster = Cluster::new(1);
     let request = Some(("deploy-7".to_owned(), 42));
     let (first, second) = cluster.run(|draft| {
-        let first = create_tasks(draft, &[three_tasks(1)], request.clone()).unwrap();
-        (first, create_tasks(draft, &[three_tasks(11)], request.clone()).unwrap())
+        let first = create_tasks(draft, &[three_tasks(1)], request.clone(), u64::MAX).unwrap();
+        (first, create_tasks(draft, &[three_tasks(11)], request.clone(), u64::MAX).unwrap())
     });
     assert_eq!(first, second);
     assert_eq!(cluster.last_batch.changes.len(), 3);
@@ -41,8 +41,8 @@ fn a_repeated_create_of_the_same_batch_creates_nothing_either() {
 #[test]
 fn a_request_id_with_other_content_is_refused() {
     let mut cluster = Cluster::new(1);
-    cluster.run(|draft| create_tasks(draft, &[three_tasks(1)], Some(("a".to_owned(), 1)))).unwrap();
-    let refused = cluster.run(|draft| create_tasks(draft, &[three_tasks(11)], Some(("a".to_owned(), 2))));
+    cluster.run(|draft| create_tasks(draft, &[three_tasks(1)], Some(("a".to_owned(), 1)), u64::MAX)).unwrap();
+    let refused = cluster.run(|draft| create_tasks(draft, &[three_tasks(11)], Some(("a".to_owned(), 2)), u64::MAX));
     assert_eq!(refused, Err(Error::RequestIdReused { request_id: "a".to_owned() }));
     assert!(cluster.last_batch.is_empty());
 }

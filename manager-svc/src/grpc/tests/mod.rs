@@ -89,6 +89,7 @@ impl Rig {
             name: "test".to_owned(),
             heartbeat_period: Duration::from_secs(1),
             lease_duration: Duration::from_secs(10),
+            max_tasks: 100_000,
             scheduler: status.clone(),
         };
         let api = Api {

@@ -95,7 +95,7 @@ impl Manager {
 
     async fn create(&self, tasks: Vec<NewTasks>) -> Vec<TaskId> {
         let task_ids = tasks.iter().flat_map(|tasks| tasks.task_ids.clone()).collect();
-        self.write(move |draft| create_tasks(draft, &tasks, None).unwrap()).await;
+        self.write(move |draft| create_tasks(draft, &tasks, None, u64::MAX).unwrap()).await;
         task_ids
     }
 
@@ -121,7 +121,7 @@ impl Manager {
             for (node_id, task_id, said) in reports {
                 assert_eq!(apply_reports(draft, node_id, vec![(task_id, said)]).applied, 1);
             }
-            create_tasks(draft, &come, None).unwrap();
+            create_tasks(draft, &come, None, u64::MAX).unwrap();
         })
         .await;
         new
