@@ -106,3 +106,23 @@ fn a_task_that_no_worker_has_is_deleted_by_force_at_once() {
     let refused = cluster.run(|draft| delete_task(draft, task_id, true));
     assert_eq!(refused, Err(Error::TaskNotFound { task_id }));
 }
+
+#[test]
+fn a_create_beyond_the_limit_of_tasks_is_refused_whole() {
+    let mut cluster = Cluster::new(0);
+    let request = Some(("a".to_owned(), 1));
+    cluster.run(|draft| create_tasks(draft, &[three_tasks(1)], request.clone(), 5)).unwrap();
+    let refused = cluster.run(|draft| create_tasks(draft, &[three_tasks(11)], None, 5));
+    assert_eq!(refused, Err(Error::TooManyTasks { there: 3, more: 3, max_tasks: 5 }));
+    assert_eq!(cluster.state.tasks().count(), 3);
+    // What is there already is answered all the same.
+    cluster.run(|draft| create_tasks(draft, &[three_tasks(21)], request, 3)).unwrap();
+    assert_eq!(cluster.state.tasks().count(), 3);
+    // Ended ones count until they are deleted.
+    for number in 1..=3 {
+        cluster.run(|draft| stop_task(draft, task_id(number))).unwrap();
+    }
+    assert!(cluster.run(|draft| create_tasks(draft, &[three_tasks(11)], None, 5)).is_err());
+    cluster.run(|draft| delete_task(draft, task_id(1), false)).unwrap();
+    cluster.run(|draft| create_tasks(draft, &[three_tasks(11)], None, 5)).unwrap();
+}
