@@ -6,16 +6,28 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=davit");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir("davit/v1")?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
-    files.sort();
-    let descriptors = protox::compile(&files, ["."])?;
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
+    let descriptors = protox::compile(proto_files("davit/v1")?, ["."])?;
     std::fs::write(out_dir.join("davit.v1.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         // Deterministic field order in maps, so that equal messages encode equally.
         .btree_map(".")
         .compile_fds(descriptors)?;
+    // Apart from the API: what a store holds is nobody's to call, and is not in the descriptors for reflection.
+    let store_dir = out_dir.join("store");
+    std::fs::create_dir_all(&store_dir)?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .extern_path(".davit.v1", "crate::v1")
+        .out_dir(store_dir)
+        .compile_fds(protox::compile(proto_files("davit/store/v1")?, ["."])?)?;
     Ok(())
+}
+
+fn proto_files(folder: &str) -> Result<Vec<PathBuf>, std::io::Error> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
+    files.sort();
+    Ok(files)
 }

@@ -33,6 +33,12 @@ pub struct Settings {
     /// [default: spread]
     #[arg(long, env = "DAVIT_ALGORITHM", value_name = "NAME")]
     pub algorithm: Option<String>,
+    /// Where the cluster's state is kept; a directory of its own [default: /var/lib/davit/manager]
+    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// What keeps the state: fjall, in the data directory, or memory, which a restart empties [default: fjall]
+    #[arg(long, env = "DAVIT_STORE", value_name = "KIND")]
+    pub store: Option<StoreKind>,
     /// How often workers send heartbeats; a node is down after three are missing [default: 1s]
     #[arg(long, env = "DAVIT_HEARTBEAT_PERIOD", value_name = "DURATION")]
     pub heartbeat_period: Option<HumanDuration>,
@@ -51,6 +57,9 @@ pub struct Settings {
     /// [default: 2000000]
     #[arg(long, env = "DAVIT_MAX_TASKS", value_name = "COUNT")]
     pub max_tasks: Option<u64>,
+    /// How long events are kept [default: 24h]
+    #[arg(long, env = "DAVIT_EVENT_RETENTION", value_name = "DURATION")]
+    pub event_retention: Option<HumanDuration>,
     /// How many ended tasks are kept [default: 100000]
     #[arg(long, env = "DAVIT_KEPT_FINISHED_TASKS", value_name = "COUNT")]
     pub kept_finished_tasks: Option<usize>,
@@ -74,17 +83,31 @@ impl Merge for Settings {
             scheduler: self.scheduler.or(file.scheduler),
             cluster: self.cluster.or(file.cluster),
             algorithm: self.algorithm.or(file.algorithm),
+            data_dir: self.data_dir.or(file.data_dir),
+            store: self.store.or(file.store),
             heartbeat_period: self.heartbeat_period.or(file.heartbeat_period),
             lease_duration: self.lease_duration.or(file.lease_duration),
             restart_grace: self.restart_grace.or(file.restart_grace),
             kept_events: self.kept_events.or(file.kept_events),
             max_tasks: self.max_tasks.or(file.max_tasks),
+            event_retention: self.event_retention.or(file.event_retention),
             kept_finished_tasks: self.kept_finished_tasks.or(file.kept_finished_tasks),
             finished_task_retention: self.finished_task_retention.or(file.finished_task_retention),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }
     }
+}
+
+/// What keeps the cluster's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// An embedded store in the data directory.
+    #[default]
+    Fjall,
+    /// Nothing but memory.
+    Memory,
 }
 
 /// What the manager goes by.
@@ -100,6 +123,10 @@ pub struct Config {
     pub cluster: String,
     /// The algorithm that nodes are scored by.
     pub algorithm: String,
+    /// Where the cluster's state is kept.
+    pub data_dir: PathBuf,
+    /// What keeps it.
+    pub store: StoreKind,
     /// How often workers send heartbeats.
     pub heartbeat_period: Duration,
     /// How long a node's lease lasts from the last heartbeat that was acknowledged.
@@ -110,6 +137,8 @@ pub struct Config {
     pub kept_events: usize,
     /// How many tasks there may be, ended ones included.
     pub max_tasks: u64,
+    /// How long events are kept.
+    pub event_retention: Duration,
     /// How many ended tasks are kept.
     pub kept_finished_tasks: usize,
     /// How long ended tasks are kept.
@@ -135,11 +164,14 @@ impl Config {
             scheduler: settings.scheduler.map_or(defaults.scheduler, |given| addresses(&given)),
             cluster: settings.cluster.unwrap_or(defaults.cluster),
             algorithm: settings.algorithm.unwrap_or(defaults.algorithm),
+            data_dir: settings.data_dir.unwrap_or(defaults.data_dir),
+            store: settings.store.unwrap_or(defaults.store),
             heartbeat_period: settings.heartbeat_period.map_or(defaults.heartbeat_period, |period| period.0),
             lease_duration: settings.lease_duration.map_or(defaults.lease_duration, |lease| lease.0),
             restart_grace: settings.restart_grace.map_or(defaults.restart_grace, |grace| grace.0),
             kept_events: settings.kept_events.unwrap_or(defaults.kept_events),
             max_tasks: settings.max_tasks.unwrap_or(defaults.max_tasks),
+            event_retention: settings.event_retention.map_or(defaults.event_retention, |retention| retention.0),
             kept_finished_tasks: settings.kept_finished_tasks.unwrap_or(defaults.kept_finished_tasks),
             finished_task_retention: settings
                 .finished_task_retention
@@ -209,11 +241,14 @@ impl Default for Config {
             scheduler: vec!["http://127.0.0.1:7410".to_owned()],
             cluster: "davit".to_owned(),
             algorithm: "spread".to_owned(),
+            data_dir: PathBuf::from("/var/lib/davit/manager"),
+            store: StoreKind::Fjall,
             heartbeat_period: Duration::from_secs(1),
             lease_duration: Duration::from_secs(10),
             restart_grace: Duration::from_secs(10),
             kept_events: crate::state::DEFAULT_KEPT_EVENTS,
             max_tasks: 2_000_000,
+            event_retention: Duration::from_secs(24 * 60 * 60),
             kept_finished_tasks: 100_000,
             finished_task_retention: Duration::from_secs(24 * 60 * 60),
             log_format: LogFormat::Pretty,

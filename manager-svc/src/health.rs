@@ -24,6 +24,9 @@ const LOOKS_PER_PERIOD: u32 = 10;
 /// How many ended tasks one look deletes at most.
 const MAX_DELETIONS_PER_LOOK: usize = 1_000;
 
+/// How many events one look drops at most.
+const MAX_COMPACTIONS_PER_LOOK: usize = 10_000;
+
 /// What the loop goes by.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -37,6 +40,8 @@ pub struct Settings {
     pub lease_duration: Duration,
     /// How long workers get to register anew after the manager's start, before their nodes are called DOWN.
     pub restart_grace: Duration,
+    /// How long events are kept.
+    pub event_retention: Duration,
 }
 
 /// Runs until shutdown.
@@ -109,11 +114,12 @@ fn look(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, sett
         settings.finished_task_retention,
         MAX_DELETIONS_PER_LOOK,
     );
+    commands::compact_events(draft, settings.event_retention, MAX_COMPACTIONS_PER_LOOK);
 }
 
 /// Whether time alone may have made something due.
 fn has_work(state: &ClusterState) -> bool {
     let down_with_tasks =
         state.nodes().any(|node| node.state == NodeState::Down && state.usage(node.node_id).task_count() > 0);
-    down_with_tasks || state.finished_count() > 0
+    down_with_tasks || state.finished_count() > 0 || state.events().oldest().is_some()
 }

@@ -118,6 +118,7 @@ pub async fn run(
         restart_grace: config.restart_grace,
         kept_finished_tasks: config.kept_finished_tasks,
         finished_task_retention: config.finished_task_retention,
+        event_retention: config.event_retention,
     };
     // The writer outlives the servers, so that calls under way at shutdown still get their answer.
     let writer_shutdown = Shutdown::new();

@@ -1,7 +1,6 @@
 //! `davit-manager`: settings, telemetry, ports, then [`manager_svc::run`].
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use davit_svc_kit::program::{self, Outcome};
@@ -9,7 +8,6 @@ use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
 use davit_svc_kit::world::World;
 use manager_svc::config::{Config, Settings};
-use manager_svc::store::MemoryStore;
 use tracing::{error, info};
 
 /// The Davit manager: owns the truth about tasks and nodes.
@@ -46,16 +44,12 @@ async fn serve(config: Config) -> Outcome {
     let shutdown = Shutdown::signal()?;
     let listener = program::bind("listen", config.listen).await?;
     let http_listener = program::bind("http-listen", config.http_listen).await?;
-    info!(address = %config.listen, http = %config.http_listen, cluster = config.cluster, "manager serves");
-    let outcome = manager_svc::run(
-        World::real(),
-        config,
-        Arc::new(MemoryStore::default()),
-        listener,
-        Some(http_listener),
-        shutdown,
-    )
-    .await;
+    info!(address = %config.listen, http = %config.http_listen, cluster = config.cluster, "manager starts");
+    let store = manager_svc::store::open(&config).await;
+    let outcome = match store {
+        Ok(store) => manager_svc::run(World::real(), config, store, listener, Some(http_listener), shutdown).await,
+        Err(problem) => Err(problem.into()),
+    };
     match &outcome {
         Ok(()) => info!("manager stopped"),
         Err(problem) => error!(%problem, "manager failed"),

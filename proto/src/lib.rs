@@ -13,6 +13,12 @@ pub mod v1 {
     tonic::include_proto!("davit.v1");
 }
 
+/// Records of a manager's store: package `davit.store.v1`, which is not part of the API. Documented in the `.proto` files.
+#[allow(missing_docs, unreachable_pub, clippy::all, unused_qualifications)]
+pub mod store_v1 {
+    include!(concat!(env!("OUT_DIR"), "/store/davit.store.v1.rs"));
+}
+
 /// All messages and services of `davit.v1`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/davit.v1.bin"));
 

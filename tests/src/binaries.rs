@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::wait::eventually;
@@ -38,6 +39,8 @@ pub fn free_address() -> SocketAddr {
 pub struct Service {
     name: &'static str,
     child: Child,
+    /// A manager's, unless the arguments say where it keeps its state.
+    _data_dir: Option<TempDir>,
     /// Where its gRPC services are.
     pub address: SocketAddr,
     /// Where its metrics and health are.
@@ -48,7 +51,13 @@ impl Service {
     /// Starts a program on free ports, with further arguments.
     pub fn start(name: &'static str, arguments: &[String]) -> Self {
         let (address, http) = (free_address(), free_address());
-        let child = Command::new(path_of(name))
+        let says_where = arguments.iter().any(|argument| argument == "--data-dir");
+        let data_dir = (name == "davit-manager" && !says_where).then(|| tempfile::tempdir().expect("a directory"));
+        let mut command = Command::new(path_of(name));
+        if let Some(data_dir) = &data_dir {
+            command.arg("--data-dir").arg(data_dir.path());
+        }
+        let child = command
             .args(["--listen", &address.to_string(), "--http-listen", &http.to_string()])
             .args(arguments)
             .env_remove("DAVIT_LOG")
@@ -58,7 +67,7 @@ impl Service {
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
-        Self { name, child, address, http }
+        Self { name, child, _data_dir: data_dir, address, http }
     }
 
     /// Waits until `/readyz` says so.

@@ -16,7 +16,7 @@ pub struct DevArgs {
     /// How many workers, each a node of its own
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub workers: u16,
-    /// Where the workers keep what they need [default: a directory that vanishes at the end]
+    /// Where the manager and the workers keep what they need [default: memory, and a directory that vanishes at the end]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// The Docker engine's socket [default: /var/run/docker.sock]

@@ -6,7 +6,6 @@ mod runtimes;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::placement::PortRange;
@@ -15,7 +14,7 @@ use davit_proto::v1;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
-use manager_svc::store::MemoryStore;
+use manager_svc::config::StoreKind;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -45,7 +44,8 @@ pub struct Options {
     pub cluster: String,
     /// How many workers; at least one.
     pub workers: u16,
-    /// Where the workers keep what they need; `None`: in a directory that vanishes with the cluster.
+    /// Where the manager and the workers keep what they need; `None`: the manager in memory, workers in a directory that
+    /// vanishes with the cluster.
     pub data_dir: Option<PathBuf>,
     /// Where the services listen.
     pub ports: Ports,
@@ -161,11 +161,14 @@ impl LocalCluster {
         let config = manager_svc::config::Config {
             scheduler: vec![format!("http://{scheduler}")],
             cluster: options.cluster.clone(),
+            data_dir: data_dir.join("manager"),
+            // What is temporary needs no disk.
+            store: if options.data_dir.is_some() { StoreKind::Fjall } else { StoreKind::Memory },
             ..manager_svc::config::Config::default()
         };
+        let store = manager_svc::store::open(&config).await.map_err(|problem| Error::Service(problem.to_string()))?;
         let stop = cluster.stop_rest.clone();
         cluster.services.spawn(async move {
-            let store = Arc::new(MemoryStore::default());
             let served =
                 manager_svc::run(World::real(), config, store, manager_listener, Some(http_listener), stop).await;
             served.map_err(|problem| Error::Service(format!("the manager broke: {problem}")))

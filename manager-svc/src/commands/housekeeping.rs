@@ -79,6 +79,13 @@ pub fn remove_finished(draft: &mut Draft, max_count: usize, max_age: Duration, l
     }
 }
 
+/// Drops events that are older than `max_age`; at most `limit` of them.
+pub fn compact_events(draft: &mut Draft, max_age: Duration, limit: usize) {
+    if let Ok(before) = draft.now().checked_sub(max_age) {
+        draft.compact_events(before, limit);
+    }
+}
+
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }

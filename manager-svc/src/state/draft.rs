@@ -7,7 +7,7 @@ use davit_core::node::Node;
 use davit_core::task::Task;
 use jiff::Timestamp;
 
-use super::{ClusterState, Event, EventType, Object, RequestRecord};
+use super::{ClusterState, Event, EventType, Object, RequestRecord, Totals};
 
 /// An object before and after a change; `None` where it did not or does not exist.
 #[derive(Debug, Clone)]
@@ -44,13 +44,17 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Creates with a request id that these changes hold.
     pub requests: Vec<Arc<RequestRecord>>,
+    /// The last revision whose event is no longer kept, if it is another than before.
+    pub compacted: Option<Revision>,
+    /// What happened since the cluster began, up to these changes.
+    pub totals: Totals,
 }
 
 impl Batch {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.requests.is_empty()
+        self.changes.is_empty() && self.requests.is_empty() && self.compacted.is_none()
     }
 }
 
@@ -61,13 +65,16 @@ pub struct Draft {
     state: ClusterState,
     batch: Batch,
     now: Timestamp,
+    /// What the event log had compacted at first.
+    compacted: Revision,
 }
 
 impl Draft {
     /// A draft without a change.
     #[must_use]
     pub fn new(state: ClusterState, now: Timestamp) -> Self {
-        Self { state, batch: Batch::default(), now }
+        let compacted = state.events.compacted();
+        Self { state, batch: Batch::default(), now, compacted }
     }
 
     /// The cluster with all changes so far.
@@ -87,6 +94,8 @@ impl Draft {
     pub fn finish(mut self) -> (ClusterState, Batch) {
         // Once for the whole batch, however many of its tasks refer to marks for the first time.
         self.state.settle_marks();
+        self.batch.compacted = Some(self.state.events.compacted()).filter(|compacted| *compacted != self.compacted);
+        self.batch.totals = self.state.totals;
         (self.state, self.batch)
     }
 
@@ -97,6 +106,7 @@ impl Draft {
         let task = Arc::new(task);
         let before = self.state.tasks.insert(task.task_id, Arc::clone(&task));
         self.state.reindex(before.as_deref(), Some(&task));
+        self.state.totals.count(before.as_deref(), &task);
         let versions = Versions::Task { before, after: Some(Arc::clone(&task)) };
         self.record(versions, event_type, message.into(), Object::Task(Arc::clone(&task)));
         task
@@ -142,6 +152,11 @@ impl Draft {
         let record = Arc::new(record);
         self.state.requests.push(Arc::clone(&record));
         self.batch.requests.push(record);
+    }
+
+    /// Drops events that happened before a time; at most `limit` of them.
+    pub fn compact_events(&mut self, before: Timestamp, limit: usize) {
+        self.state.events.drop_before(before, limit);
     }
 
     fn next_revision(&mut self) -> Revision {

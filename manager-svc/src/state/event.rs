@@ -109,6 +109,21 @@ impl EventLog {
         }
     }
 
+    /// Drops events that happened before a time; at most `limit` of them.
+    pub(super) fn drop_before(&mut self, before: Timestamp, limit: usize) {
+        for _ in 0..limit {
+            let Some(dropped) = self.events.front().filter(|event| event.time < before) else { return };
+            self.compacted = dropped.revision;
+            self.events.pop_front();
+        }
+    }
+
+    /// The last revision whose event is not kept.
+    #[must_use]
+    pub fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
     /// The oldest revision whose event is kept; `None` while there is none.
     #[must_use]
     pub fn oldest(&self) -> Option<Revision> {

@@ -10,6 +10,7 @@ mod marks;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod usage;
 mod views;
 
@@ -30,6 +31,7 @@ use self::index::PendingKey;
 pub(crate) use self::index::Waiting;
 use self::marks::Mentions;
 pub use self::requests::{KEPT_REQUESTS, RequestLog, RequestRecord};
+pub use self::totals::Totals;
 pub use self::usage::NodeUsage;
 pub use self::views::LeftOut;
 pub(crate) use self::views::recent_failures;
@@ -60,6 +62,7 @@ pub struct ClusterState {
     /// Tasks that have ended, by the time of their last change.
     finished: OrdSet<(Timestamp, TaskId)>,
     counts: [u64; TaskState::ALL.len()],
+    totals: Totals,
     events: EventLog,
     requests: RequestLog,
 }
@@ -82,6 +85,7 @@ impl ClusterState {
             mentions: Mentions::default(),
             finished: OrdSet::new(),
             counts: [0; TaskState::ALL.len()],
+            totals: Totals::default(),
             events: EventLog::new(kept_events, Revision::default()),
             requests: RequestLog::default(),
         }
@@ -92,6 +96,7 @@ impl ClusterState {
     pub fn from_snapshot(snapshot: Snapshot, kept_events: usize) -> Self {
         let mut state = Self::new(kept_events);
         state.revision = snapshot.revision;
+        state.totals = snapshot.totals;
         for node in snapshot.nodes {
             state.node_names.insert(node.description.name.clone(), node.node_id);
             state.reindex_drain(node.node_id, Some(&node));
@@ -216,6 +221,12 @@ impl ClusterState {
     #[must_use]
     pub fn finished_count(&self) -> usize {
         self.finished.len()
+    }
+
+    /// What happened since the cluster began.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// The last events.

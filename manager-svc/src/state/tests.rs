@@ -96,6 +96,7 @@ fn reloaded(state: &ClusterState) -> ClusterState {
         nodes: state.nodes().cloned().collect(),
         events: state.events.after(Revision(0)).unwrap().cloned().collect(),
         requests: Vec::new(),
+        totals: state.totals(),
     };
     ClusterState::from_snapshot(snapshot, 10_000)
 }

@@ -1,6 +1,6 @@
 //! A store that lives as long as the process: for tests, for `davit dev`, and as the model for the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,9 +10,9 @@ use davit_core::task::Task;
 use parking_lot::Mutex;
 
 use super::{Error, Snapshot, Store};
-use crate::state::{Batch, KEPT_REQUESTS, RequestRecord, Versions};
+use crate::state::{Batch, Event, KEPT_REQUESTS, RequestRecord, Totals, Versions};
 
-/// Keeps tasks and nodes in memory. Events are not kept apart: they would only be needed after a restart, which ends it.
+/// Keeps everything in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     stored: Mutex<Stored>,
@@ -23,7 +23,9 @@ struct Stored {
     revision: Revision,
     tasks: BTreeMap<TaskId, Arc<Task>>,
     nodes: BTreeMap<NodeId, Arc<Node>>,
-    requests: std::collections::VecDeque<Arc<RequestRecord>>,
+    events: VecDeque<Arc<Event>>,
+    requests: VecDeque<Arc<RequestRecord>>,
+    totals: Totals,
 }
 
 #[async_trait]
@@ -34,8 +36,9 @@ impl Store for MemoryStore {
             revision: stored.revision,
             tasks: stored.tasks.values().cloned().collect(),
             nodes: stored.nodes.values().cloned().collect(),
-            events: Vec::new(),
+            events: stored.events.iter().cloned().collect(),
             requests: stored.requests.iter().cloned().collect(),
+            totals: stored.totals,
         })
     }
 
@@ -50,12 +53,18 @@ impl Store for MemoryStore {
         }
         for change in &batch.changes {
             stored.apply(&change.versions);
+            stored.events.push_back(Arc::clone(&change.event));
+        }
+        let compacted = batch.compacted.unwrap_or_default();
+        while stored.events.front().is_some_and(|event| event.revision <= compacted) {
+            stored.events.pop_front();
         }
         stored.requests.extend(batch.requests.iter().cloned());
         while stored.requests.len() > KEPT_REQUESTS {
             stored.requests.pop_front();
         }
         stored.revision = last;
+        stored.totals = batch.totals;
         Ok(last)
     }
 

@@ -2,11 +2,14 @@
 //! everything once and commits batches after that.
 
 mod faulty;
+mod fjall;
 mod memory;
+mod records;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,8 +18,10 @@ use davit_core::node::Node;
 use davit_core::task::Task;
 
 pub use self::faulty::{Fault, FaultyStore};
+pub use self::fjall::FjallStore;
 pub use self::memory::MemoryStore;
-use crate::state::{Batch, Event, RequestRecord};
+use crate::config::{Config, StoreKind};
+use crate::state::{Batch, Event, RequestRecord, Totals};
 
 /// Everything that a store holds.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +36,8 @@ pub struct Snapshot {
     pub events: Vec<Arc<Event>>,
     /// The last creates that had a request id, oldest first.
     pub requests: Vec<Arc<RequestRecord>>,
+    /// What happened since the cluster began.
+    pub totals: Totals,
 }
 
 /// Why a store could not do what it was asked.
@@ -43,6 +50,67 @@ pub enum Error {
         stored: Revision,
         /// The first revision of the batch.
         got: Revision,
+    },
+    /// Another process has the store open.
+    #[error("the store in {} is in use by {holder}; stop that first, or use another --data-dir", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// Who has it.
+        holder: String,
+    },
+    /// The directory holds something that is no store.
+    #[error("{} is no manager's store: {problem}; use another --data-dir", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        problem: String,
+    },
+    /// The store is another cluster's.
+    #[error("the store in {} is of cluster `{stored}`, and this manager is of cluster `{configured}`", path.display())]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster that the store is of.
+        stored: String,
+        /// The cluster that was to be opened.
+        configured: String,
+    },
+    /// The store was written by a later release.
+    #[error(
+        "the store in {} has schema {stored} and this manager knows none above {known}: it takes a later release",
+        path.display()
+    )]
+    NewerSchema {
+        /// The directory.
+        path: PathBuf,
+        /// Its schema.
+        stored: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// Something in the store can't be read, or does not belong together.
+    #[error("the store in {} is damaged: {problem}; restore a backup", path.display())]
+    Corrupt {
+        /// The directory.
+        path: PathBuf,
+        /// What.
+        problem: String,
+    },
+    /// The store once held more than it does now.
+    #[error(
+        "the store in {} ends with revision {stored}, but once held revision {marked}: something of it was lost; \
+         restore a backup",
+        path.display()
+    )]
+    Lost {
+        /// The directory.
+        path: PathBuf,
+        /// The last revision that is there.
+        stored: Revision,
+        /// A revision that was there.
+        marked: Revision,
     },
     /// The store can't be written or read now. Nothing of the batch was stored.
     #[error("the store can't be used: {problem}")]
@@ -72,4 +140,20 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// When it could not.
     async fn check(&self) -> Result<(), Error>;
+}
+
+/// Opens the store that the configuration asks for.
+///
+/// # Errors
+/// When it can't be opened; says what is in the way.
+pub async fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    match config.store {
+        StoreKind::Memory => Ok(Arc::new(MemoryStore::default())),
+        StoreKind::Fjall => {
+            let (path, cluster) = (config.data_dir.clone(), config.cluster.clone());
+            let opened = tokio::task::spawn_blocking(move || FjallStore::open(path, &cluster)).await;
+            let store = opened.unwrap_or_else(|broken| Err(Error::Unavailable { problem: broken.to_string() }))?;
+            Ok(Arc::new(store))
+        }
+    }
 }

@@ -1,42 +1,75 @@
 //! One contract for every store. A new store joins the list at the end.
 
+use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use davit_core::id::Revision;
 use davit_core::state::TaskState;
 use proptest::prelude::*;
+use tempfile::TempDir;
 
-use super::{Error, Fault, FaultyStore, MemoryStore, Snapshot, Store};
+use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{Cluster, spec, task_id};
-use crate::commands::{NewTasks, create_tasks, delete_task};
-use crate::state::{Batch, ClusterState};
+use crate::commands::{NewTasks, create_tasks, delete_task, stop_task};
+use crate::state::{Batch, Change, ClusterState, Event, Object, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
-fn sorted(mut snapshot: Snapshot) -> (Revision, Vec<String>, Vec<String>, Vec<String>) {
+pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 4]) {
+    fn told<T: Debug>(objects: &[T]) -> Vec<String> {
+        objects.iter().map(|object| format!("{object:?}")).collect()
+    }
     snapshot.tasks.sort_by_key(|task| task.task_id);
     snapshot.nodes.sort_by_key(|node| node.node_id);
-    (
-        snapshot.revision,
-        snapshot.tasks.iter().map(|task| format!("{task:?}")).collect(),
-        snapshot.nodes.iter().map(|node| format!("{node:?}")).collect(),
-        snapshot.requests.iter().map(|request| format!("{request:?}")).collect(),
-    )
+    let Snapshot { revision, tasks, nodes, events, requests, totals } = &snapshot;
+    (*revision, *totals, [told(tasks), told(nodes), told(events), told(requests)])
+}
+
+/// A store in a directory that is removed with it.
+#[derive(Debug)]
+struct TempStore {
+    store: FjallStore,
+    _dir: TempDir,
+}
+
+impl TempStore {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { store: FjallStore::open(dir.path(), "test").unwrap(), _dir: dir }
+    }
+}
+
+#[async_trait]
+impl Store for TempStore {
+    async fn load(&self) -> Result<Snapshot, Error> {
+        self.store.load().await
+    }
+
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Revision, Error> {
+        self.store.commit(batch).await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.store.check().await
+    }
 }
 
 /// What a store should hold when all changes of a cluster were committed.
-fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot {
+pub(super) fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot {
     Snapshot {
         revision: state.revision(),
         tasks: state.tasks().cloned().collect(),
         nodes: state.nodes().cloned().collect(),
-        events: Vec::new(),
+        events: state.events().after(state.events().compacted()).unwrap().cloned().collect(),
+        totals: state.totals(),
         requests: batches.iter().flat_map(|batch| batch.requests.iter().cloned()).collect(),
     }
 }
 
 /// A cluster and the batches that made it.
-fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
+pub(super) fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
     let mut cluster = Cluster::new(0);
     let mut batches = Vec::new();
     let create = |cluster: &mut Cluster, from: u64, request: &str| {
@@ -100,11 +133,59 @@ async fn a_batch_that_does_not_follow_is_refused_and_nothing_of_it_is_stored(sto
     store.commit(Arc::clone(&batches[1])).await.unwrap();
 }
 
+async fn events_that_were_compacted_are_gone_and_the_rest_goes_on(store: &dyn Store) {
+    let mut cluster = Cluster::new(2);
+    store.commit(Arc::new(Batch { changes: all_changes(&cluster), ..Batch::default() })).await.unwrap();
+    cluster.create(spec());
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    let later = cluster.now + Duration::from_secs(1);
+    cluster.run(|draft| draft.compact_events(later, 2));
+    assert!(!cluster.last_batch.is_empty());
+    assert_eq!(store.commit(Arc::clone(&cluster.last_batch)).await, Ok(Revision(3)));
+    let loaded = store.load().await.unwrap();
+    assert_eq!(loaded.events.iter().map(|event| event.revision).collect::<Vec<_>>(), [Revision(3)]);
+    let state = ClusterState::from_snapshot(loaded, 100);
+    assert_eq!(state.events().after(Revision(1)).err().map(|compacted| compacted.oldest), Some(Revision(3)));
+    assert_eq!(state.events().after(Revision(2)).unwrap().count(), 1);
+    // All of them: what was asked for is gone, and what comes next is there.
+    cluster.run(|draft| draft.compact_events(later, 100));
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    let state = ClusterState::from_snapshot(store.load().await.unwrap(), 100);
+    assert_eq!((state.revision(), state.events().oldest()), (Revision(3), None));
+    assert!(state.events().after(Revision(2)).is_err());
+    assert_eq!(state.events().after(Revision(3)).unwrap().count(), 0);
+}
+
+async fn totals_outlive_the_tasks_that_they_count(store: &dyn Store) {
+    let mut cluster = Cluster::new(0);
+    let task_id = cluster.create(spec());
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    cluster.run(|draft| stop_task(draft, task_id)).unwrap();
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    cluster.run(|draft| delete_task(draft, task_id, true)).unwrap();
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    let state = ClusterState::from_snapshot(store.load().await.unwrap(), 100);
+    assert_eq!(state.tasks().count(), 0);
+    assert_eq!(state.totals(), Totals { created: 1, stopped: 1, ..Totals::default() });
+}
+
+/// What made a cluster, in one batch.
+fn all_changes(cluster: &Cluster) -> Vec<Change> {
+    let change = |event: &Arc<Event>| {
+        let versions = match &event.object {
+            Object::Node(node) => Versions::Node { before: None, after: Some(Arc::clone(node)) },
+            Object::Task(task) => Versions::Task { before: None, after: Some(Arc::clone(task)) },
+        };
+        Change { versions, event: Arc::clone(event) }
+    };
+    cluster.state.events().after(Revision(0)).unwrap().map(change).collect()
+}
+
 async fn a_batch_of_requests_alone_keeps_the_revision(store: &dyn Store) {
     let (_, batches) = some_history();
     store.commit(Arc::clone(&batches[0])).await.unwrap();
     let requests = batches[1].requests.clone();
-    let revision = store.commit(Arc::new(Batch { changes: Vec::new(), requests })).await.unwrap();
+    let revision = store.commit(Arc::new(Batch { requests, ..Batch::default() })).await.unwrap();
     assert_eq!(revision, Revision(3));
     let loaded = store.load().await.unwrap();
     assert_eq!((loaded.revision, loaded.requests.len()), (Revision(3), 2));
@@ -112,7 +193,7 @@ async fn a_batch_of_requests_alone_keeps_the_revision(store: &dyn Store) {
 
 /// Makes the contract's tests for one store; `$new` is an expression that makes an empty one.
 macro_rules! store_contract {
-    ($module:ident, $new:expr) => {
+    ($module:ident, $cases:expr, $new:expr) => {
         mod $module {
             use super::*;
 
@@ -121,11 +202,13 @@ macro_rules! store_contract {
                 what_was_committed_is_loaded,
                 a_loaded_cluster_goes_on_where_it_was,
                 a_batch_that_does_not_follow_is_refused_and_nothing_of_it_is_stored,
+                events_that_were_compacted_are_gone_and_the_rest_goes_on,
+                totals_outlive_the_tasks_that_they_count,
                 a_batch_of_requests_alone_keeps_the_revision,
             );
 
             proptest! {
-                #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+                #![proptest_config(ProptestConfig { cases: $cases, ..ProptestConfig::default() })]
 
                 #[test]
                 fn after_any_history_it_holds_what_the_cluster_is(ops in ops()) {
@@ -156,8 +239,9 @@ macro_rules! store_contract {
     };
 }
 
-store_contract!(memory, MemoryStore::default());
-store_contract!(faulty_while_it_works, FaultyStore::new(MemoryStore::default(), Fault::default()));
+store_contract!(memory, 64, MemoryStore::default());
+store_contract!(fjall, 12, TempStore::new());
+store_contract!(faulty_while_it_works, 64, FaultyStore::new(MemoryStore::default(), Fault::default()));
 
 #[tokio::test]
 async fn a_faulty_store_refuses_to_write_until_it_is_mended_and_stores_nothing_meanwhile() {

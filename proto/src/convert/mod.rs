@@ -56,7 +56,9 @@ pub use self::resources::{
     MAX_BYTES, MAX_TASK_CPU_MILLIS, node_resources_from_proto, resource_requirements_to_proto, resources_to_proto,
     task_resources_from_proto,
 };
-pub use self::runtime_health::{RuntimeHealth, runtime_health_from_proto, runtime_health_to_proto};
+pub use self::runtime_health::{
+    RuntimeHealth, runtime_health_from_proto, runtime_health_to_proto, runtime_problems_to_proto,
+};
 pub use self::session::{
     Assignment, Registration, Welcome, assignment_from_proto, assignment_to_proto, attempt_ref_from_proto,
     attempt_ref_to_proto, attempt_report_from_proto, attempt_report_to_proto, register_from_proto, register_to_proto,

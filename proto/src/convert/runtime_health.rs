@@ -74,7 +74,8 @@ pub(super) fn reported_problems_to_proto(problems: &BTreeMap<RuntimeKind, String
 }
 
 /// Writes problems as users see them.
-pub(super) fn runtime_problems_to_proto(problems: &BTreeMap<RuntimeKind, RuntimeProblem>) -> Vec<v1::RuntimeProblem> {
+#[must_use]
+pub fn runtime_problems_to_proto(problems: &BTreeMap<RuntimeKind, RuntimeProblem>) -> Vec<v1::RuntimeProblem> {
     let write = |(kind, problem): (&RuntimeKind, &RuntimeProblem)| v1::RuntimeProblem {
         kind: runtime_kind_to_proto(*kind).into(),
         problem: problem.problem.clone(),

@@ -8,7 +8,9 @@ use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState::{Completed, Lost, Pending, Running};
 
 use crate::commands::test_support::{Cluster, node_id, spec};
-use crate::commands::{Leases, delete_task, lose_tasks_of_down_nodes, remove_finished, set_node_state, stop_task};
+use crate::commands::{
+    Leases, compact_events, delete_task, lose_tasks_of_down_nodes, remove_finished, set_node_state, stop_task,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -133,4 +135,23 @@ fn one_look_deletes_no_more_than_its_limit() {
     assert_eq!(left(&cluster), ids[3..]);
     cluster.run(|draft| remove_finished(draft, 0, DAY, 3));
     assert!(left(&cluster).is_empty());
+}
+
+#[test]
+fn events_are_dropped_when_they_are_old_and_what_is_left_has_no_gap() {
+    let (mut cluster, _) = completed(4);
+    let revision = cluster.state.revision();
+    cluster.run(|draft| compact_events(draft, Duration::from_secs(15), 100));
+    assert!(cluster.last_batch.changes.is_empty() && !cluster.last_batch.is_empty());
+    let events = cluster.state.events();
+    assert_eq!(cluster.last_batch.compacted, Some(events.compacted()));
+    let ages: Vec<_> =
+        events.after(events.compacted()).unwrap().map(|event| cluster.now.duration_since(event.time)).collect();
+    assert!(!ages.is_empty() && ages.iter().all(|age| age.as_secs() <= 15), "{ages:?}");
+    assert_eq!(events.compacted().0 + ages.len() as u64, revision.0);
+    // Nothing more to do: nothing to commit.
+    cluster.run(|draft| compact_events(draft, Duration::from_secs(15), 100));
+    assert!(cluster.last_batch.is_empty());
+    cluster.run(|draft| compact_events(draft, Duration::ZERO, 1));
+    assert_eq!(cluster.state.events().after(cluster.state.events().compacted()).unwrap().count(), ages.len() - 1);
 }

@@ -172,6 +172,7 @@ async fn the_session_of_a_node_that_fell_silent_is_ended_so_that_its_worker_regi
         restart_grace: Duration::ZERO,
         kept_finished_tasks: 10,
         finished_task_retention: Duration::from_secs(10),
+        event_retention: Duration::from_secs(24 * 60 * 60),
     };
     tokio::spawn(health::run(rig.api.writer.clone(), rig.api.contacts.clone(), settings, rig.shutdown.clone()));
     assert_eq!(session.next().await, Delivery::Close("the node is down: register anew".to_owned()));

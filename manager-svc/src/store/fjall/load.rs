@@ -1,0 +1,258 @@
+//! Reads all of a store and checks that it belongs together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use davit_core::id::{Revision, TaskId};
+use davit_core::node::Node;
+use davit_core::spec::TaskSpec;
+use davit_core::task::Task;
+use davit_proto::store_v1;
+use parking_lot::Mutex;
+use prost::Message as _;
+
+use super::super::Snapshot;
+use super::super::records::{
+    Malformed, SpecKey, SpecSource, event_from_record, node_from_record, node_key, request_from_record,
+    spec_from_bytes, task_from_record, task_key, totals_from_record,
+};
+use super::engine::{Engine, Table};
+use super::ledger::{Head, Ledger, References};
+use super::schema::HEAD_KEY;
+use crate::state::{Event, Object, RequestRecord};
+
+/// Records that a thread decodes in one go.
+const CHUNK: usize = 4096;
+
+impl SpecSource for HashMap<SpecKey, Arc<TaskSpec>> {
+    fn spec(&self, key: SpecKey) -> Option<Arc<TaskSpec>> {
+        self.get(&key).cloned()
+    }
+}
+
+/// Everything that is stored. Says what is wrong if something is.
+pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
+    let head = load_head(engine)?;
+    let specs = load_specs(engine, &head)?;
+    let mut references = References::new();
+    let tasks = load_tasks(engine, &head, &specs, &mut references)?;
+    let nodes = load_nodes(engine, &head)?;
+    let (events, event_specs) = load_events(engine, &head, &specs, &mut references)?;
+    let events = share_newest(events, &tasks)?;
+    let requests = load_requests(engine, &head)?;
+    if let Some(unused) = specs.keys().find(|key| !references.contains_key(*key)) {
+        return Err(format!("nothing refers to spec {unused:?}"));
+    }
+    let ledger = Ledger { head, references, event_specs: event_specs.into() };
+    let snapshot = Snapshot { revision: head.revision, tasks, nodes, events, requests, totals: head.totals };
+    Ok((snapshot, ledger))
+}
+
+fn load_head(engine: &Engine) -> Result<Head, String> {
+    let unreadable = |problem: String| format!("its head can't be read: {problem}");
+    let bytes = engine.get(Table::Meta, HEAD_KEY).map_err(|problem| unreadable(problem.to_string()))?;
+    let record = match bytes {
+        Some(bytes) => {
+            store_v1::StoreHead::decode(bytes.as_slice()).map_err(|problem| unreadable(problem.to_string()))?
+        }
+        None => store_v1::StoreHead::default(),
+    };
+    let head = Head {
+        revision: Revision(record.revision),
+        compacted: Revision(record.compacted_revision),
+        first_request: record.first_request,
+        next_request: record.next_request,
+        task_count: record.task_count,
+        node_count: record.node_count,
+        spec_count: record.spec_count,
+        totals: totals_from_record(record.totals.unwrap_or_default()),
+    };
+    if head.compacted > head.revision || head.first_request > head.next_request {
+        return Err("its head contradicts itself".to_owned());
+    }
+    Ok(head)
+}
+
+fn load_specs(engine: &Engine, head: &Head) -> Result<HashMap<SpecKey, Arc<TaskSpec>>, String> {
+    let specs = decode_all(engine, Table::Specs, |key, value| {
+        let key = SpecKey::try_from(key)?;
+        Ok((key, Arc::new(spec_from_bytes(key, value)?)))
+    })?;
+    check_count("specs", specs.len(), head.spec_count)?;
+    Ok(specs.into_iter().collect())
+}
+
+fn load_tasks(
+    engine: &Engine,
+    head: &Head,
+    specs: &HashMap<SpecKey, Arc<TaskSpec>>,
+    references: &mut References,
+) -> Result<Vec<Arc<Task>>, String> {
+    let tasks = decode_all(engine, Table::Tasks, |key, value| {
+        let (task, spec_key) = task_from_record(store_v1::TaskRecord::decode(value)?, specs)?;
+        check_record(key == task_key(task.task_id), task.revision, head)?;
+        Ok((Arc::new(task), spec_key))
+    })?;
+    check_count("tasks", tasks.len(), head.task_count)?;
+    Ok(tasks
+        .into_iter()
+        .map(|(task, spec_key)| {
+            *references.entry(spec_key).or_default() += 1;
+            task
+        })
+        .collect())
+}
+
+fn load_nodes(engine: &Engine, head: &Head) -> Result<Vec<Arc<Node>>, String> {
+    let nodes = decode_all(engine, Table::Nodes, |key, value| {
+        let node = node_from_record(store_v1::NodeRecord::decode(value)?)?;
+        check_record(key == node_key(node.node_id), node.revision, head)?;
+        Ok(Arc::new(node))
+    })?;
+    check_count("nodes", nodes.len(), head.node_count)?;
+    Ok(nodes)
+}
+
+type LoadedEvents = (Vec<Event>, Vec<Option<SpecKey>>);
+
+fn load_events(
+    engine: &Engine,
+    head: &Head,
+    specs: &HashMap<SpecKey, Arc<TaskSpec>>,
+    references: &mut References,
+) -> Result<LoadedEvents, String> {
+    let read = decode_all(engine, Table::Events, |key, value| {
+        let (event, spec_key) = event_from_record(store_v1::EventRecord::decode(value)?, specs)?;
+        check_record(key == event.revision.0.to_be_bytes(), event.revision, head)?;
+        Ok((event, spec_key))
+    })?;
+    let mut last = head.compacted;
+    for (event, _) in &read {
+        if event.revision != last.next() {
+            return Err(format!("the event of revision {} is missing", last.next()));
+        }
+        last = event.revision;
+    }
+    if last != head.revision {
+        return Err(format!("the event of revision {} is missing", last.next()));
+    }
+    let (events, event_specs): LoadedEvents = read.into_iter().unzip();
+    for key in event_specs.iter().flatten() {
+        *references.entry(*key).or_default() += 1;
+    }
+    Ok((events, event_specs))
+}
+
+/// Checks that tasks are as their newest events tell, and lets both be one in memory.
+fn share_newest(events: Vec<Event>, tasks: &[Arc<Task>]) -> Result<Vec<Arc<Event>>, String> {
+    // Both by key, so in order of their ids.
+    let stored = |task_id: TaskId| tasks.binary_search_by_key(&task_id, |task| task.task_id).ok().map(|at| &tasks[at]);
+    let mut shared = Vec::with_capacity(events.len());
+    for mut event in events {
+        if let Object::Task(task) = &mut event.object
+            && let Some(stored) = stored(task.task_id)
+        {
+            if task.revision == stored.revision && task == stored {
+                *task = Arc::clone(stored);
+            } else if task.revision >= stored.revision {
+                return Err(format!("task {} is not as the event of revision {} tells", task.task_id, event.revision));
+            }
+        }
+        shared.push(Arc::new(event));
+    }
+    Ok(shared)
+}
+
+fn load_requests(engine: &Engine, head: &Head) -> Result<Vec<Arc<RequestRecord>>, String> {
+    let read = decode_all(engine, Table::Requests, |key, value| {
+        let request = request_from_record(store_v1::RequestRecord::decode(value)?)?;
+        Ok((key.to_vec(), Arc::new(request)))
+    })?;
+    check_count("requests", read.len(), head.next_request - head.first_request)?;
+    let mut requests = Vec::with_capacity(read.len());
+    for (number, (key, request)) in (head.first_request..).zip(read) {
+        if key != number.to_be_bytes() {
+            return Err(format!("request {number} is missing"));
+        }
+        requests.push(request);
+    }
+    Ok(requests)
+}
+
+fn check_count(what: &str, found: usize, expected: u64) -> Result<(), String> {
+    if found as u64 == expected { Ok(()) } else { Err(format!("it holds {found} {what} instead of {expected}")) }
+}
+
+fn check_record(has_its_key: bool, revision: Revision, head: &Head) -> Result<(), Malformed> {
+    if !has_its_key {
+        return Err(Malformed("it is not the one of its key".to_owned()));
+    }
+    if revision > head.revision {
+        return Err(Malformed(format!("its revision {revision} is above the store's {}", head.revision)));
+    }
+    Ok(())
+}
+
+/// Decodes all records of a table, on all cores, in order of their keys.
+fn decode_all<T: Send>(
+    engine: &Engine,
+    table: Table,
+    decode: impl Fn(&[u8], &[u8]) -> Result<T, Malformed> + Sync,
+) -> Result<Vec<T>, String> {
+    type Record = (fjall::Slice, fjall::Slice);
+    let decode_chunk = |chunk: Vec<Record>| -> Result<Vec<T>, String> {
+        let decode_one = |(key, value): Record| {
+            decode(&key, &value).map_err(|problem| format!("{} record {} is wrong: {problem}", table.name(), hex(&key)))
+        };
+        chunk.into_iter().map(decode_one).collect()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (chunks_to, chunks) = mpsc::sync_channel::<(usize, Vec<Record>)>(2 * threads);
+    let chunks = Mutex::new(chunks);
+    let decoded = Mutex::new(Vec::new());
+    let mut read = Ok(());
+    std::thread::scope(|scope| {
+        let decoder = || {
+            loop {
+                let next = chunks.lock().recv();
+                let Ok((index, chunk)) = next else { return };
+                let outcome = decode_chunk(chunk);
+                decoded.lock().push((index, outcome));
+            }
+        };
+        for _ in 0..threads {
+            scope.spawn(decoder);
+        }
+        let mut records = engine
+            .iter(table)
+            .map(|guard| guard.into_inner().map_err(|problem| format!("{} can't be read: {problem:?}", table.name())));
+        for index in 0.. {
+            let chunk: Result<Vec<Record>, String> = records.by_ref().take(CHUNK).collect();
+            match chunk {
+                Ok(chunk) => {
+                    if chunk.is_empty() || chunks_to.send((index, chunk)).is_err() {
+                        break;
+                    }
+                }
+                Err(problem) => {
+                    read = Err(problem);
+                    break;
+                }
+            }
+        }
+        drop(chunks_to);
+    });
+    read?;
+    let mut decoded = decoded.into_inner();
+    decoded.sort_unstable_by_key(|(index, _)| *index);
+    let mut all = Vec::new();
+    for (_, chunk) in decoded {
+        all.extend(chunk?);
+    }
+    Ok(all)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().take(32).map(|byte| format!("{byte:02x}")).collect()
+}

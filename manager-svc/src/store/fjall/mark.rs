@@ -1,0 +1,127 @@
+//! How far the store once was, kept beside it: an engine takes damage in its journal for a torn end and goes on with less, and
+//! then only this tells that something is missing.
+//!
+//! It is written after a commit is durable, and so never ahead of it. It is not synced each time: a killed process loses
+//! nothing of it, a machine that loses power loses what the kernel had not written yet.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use davit_core::id::Revision;
+use sha2::{Digest as _, Sha256};
+
+const MAGIC: [u8; 8] = *b"davitmk1";
+/// Magic, turn, revision, and the start of their SHA-256.
+const SLOT_BYTES: usize = 32;
+/// Each slot is in a sector of its own, so that one torn write leaves the other.
+const SLOT_OFFSETS: [u64; 2] = [0, 4096];
+
+/// The mark's file.
+#[derive(Debug)]
+pub(super) struct Mark {
+    file: File,
+    turn: u64,
+    revision: Revision,
+}
+
+impl Mark {
+    /// Makes the mark of an empty store.
+    pub(super) fn create(path: &Path) -> std::io::Result<Self> {
+        let temporary = path.with_extension("new");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+        let mut mark = Self { file, turn: 0, revision: Revision::default() };
+        mark.write(Revision::default())?;
+        mark.write(Revision::default())?;
+        mark.file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        super::engine::sync_parent(path)?;
+        Ok(mark)
+    }
+
+    /// Reads a mark. Says what is wrong with one that can't be read.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let unreadable = |problem: std::io::Error| format!("its mark {} can't be read: {problem}", path.display());
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(unreadable)?;
+        let slot = |offset: &u64| {
+            let mut bytes = [0; SLOT_BYTES];
+            file.read_exact_at(&mut bytes, *offset).ok()?;
+            decode(&bytes)
+        };
+        match SLOT_OFFSETS.iter().filter_map(slot).max() {
+            Some((turn, revision)) => Ok(Self { file, turn, revision }),
+            None => Err(format!("its mark {} is damaged", path.display())),
+        }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Notes that the store is durable up to a revision.
+    pub(super) fn set(&mut self, revision: Revision) -> std::io::Result<()> {
+        let first = self.revision == Revision::default() && revision > self.revision;
+        self.write(revision)?;
+        // From the first commit on a store without its engine is known to be a loss.
+        if first { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn write(&mut self, revision: Revision) -> std::io::Result<()> {
+        self.turn += 1;
+        let offset = SLOT_OFFSETS[usize::from(self.turn.is_multiple_of(2))];
+        self.file.write_all_at(&encode(self.turn, revision), offset)?;
+        self.revision = revision;
+        Ok(())
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        // Only makes it newer; see above.
+        let _synced = self.file.sync_data();
+    }
+}
+
+fn encode(turn: u64, revision: Revision) -> [u8; SLOT_BYTES] {
+    let mut bytes = [0; SLOT_BYTES];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..16].copy_from_slice(&turn.to_le_bytes());
+    bytes[16..24].copy_from_slice(&revision.0.to_le_bytes());
+    let sum = Sha256::digest(&bytes[..24]);
+    bytes[24..].copy_from_slice(&sum[..8]);
+    bytes
+}
+
+fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Revision)> {
+    let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let (turn, revision) = (number(8)?, Revision(number(16)?));
+    (encode(turn, revision) == *bytes).then_some((turn, revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_readable_slot_counts_and_damage_of_both_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mark");
+        let mut mark = Mark::create(&path).unwrap();
+        for revision in 1..=5 {
+            mark.set(Revision(revision)).unwrap();
+        }
+        drop(mark);
+        assert_eq!(Mark::open(&path).unwrap().revision(), Revision(5));
+        let bytes = std::fs::read(&path).unwrap();
+        let (newest, older) = if bytes[8] > bytes[4104] { (0, 4096) } else { (4096, 0) };
+        let mut damaged = bytes.clone();
+        damaged[newest + 17] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        assert_eq!(Mark::open(&path).unwrap().revision(), Revision(4));
+        damaged[older] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(Mark::open(&path).unwrap_err().contains("damaged"));
+        std::fs::write(&path, b"").unwrap();
+        assert!(Mark::open(&path).unwrap_err().contains("damaged"));
+    }
+}

@@ -1,0 +1,195 @@
+//! PURE: what a batch becomes in the store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use davit_core::id::Revision;
+use davit_core::spec::TaskSpec;
+use prost::Message as _;
+
+use super::super::Error;
+use super::super::records::{
+    SpecKey, event_to_record, node_key, node_to_record, request_to_record, spec_to_bytes, task_key, task_to_record,
+};
+use super::engine::{Table, Write};
+use super::ledger::{Delta, Head, Ledger, References};
+use super::schema::HEAD_KEY;
+use crate::state::{Batch, Change, KEPT_REQUESTS, Object, Versions};
+
+/// All that is written for a batch, and what the ledger is after it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) writes: Vec<Write>,
+    pub(super) delta: Delta,
+}
+
+/// Plans a batch on top of what is stored.
+///
+/// # Errors
+/// When it does not follow on that.
+pub(super) fn plan(ledger: &Ledger, batch: &Batch) -> Result<Plan, Error> {
+    let mut last = ledger.revision();
+    for change in &batch.changes {
+        if change.event.revision != last.next() {
+            return Err(Error::Gap { stored: last, got: change.event.revision });
+        }
+        last = change.event.revision;
+    }
+    let head = Head { revision: last, totals: batch.totals, ..ledger.head };
+    let mut planner = Planner {
+        ledger,
+        writes: Vec::with_capacity(2 * batch.changes.len() + batch.requests.len() + 1),
+        head,
+        references: References::new(),
+        known: HashMap::new(),
+        new_specs: BTreeMap::new(),
+        event_specs: Vec::with_capacity(batch.changes.len()),
+    };
+    planner.objects(&batch.changes);
+    for change in &batch.changes {
+        planner.event(change);
+    }
+    planner.compact(batch.compacted.unwrap_or_default());
+    planner.requests(batch);
+    planner.specs();
+    planner.put(Table::Meta, HEAD_KEY, planner.head.to_record().encode_to_vec());
+    let Planner { writes, head, references, event_specs, .. } = planner;
+    Ok(Plan { writes, delta: Delta { head, references, event_specs } })
+}
+
+struct Planner<'a> {
+    ledger: &'a Ledger,
+    writes: Vec<Write>,
+    head: Head,
+    /// References of all specs that the batch touches.
+    references: References,
+    /// Keys of specs by where they are in memory, so that a spec which many tasks share is encoded once.
+    known: HashMap<*const TaskSpec, SpecKey>,
+    /// Specs of this batch, encoded; some of them are stored already.
+    new_specs: BTreeMap<SpecKey, Vec<u8>>,
+    event_specs: Vec<Option<SpecKey>>,
+}
+
+impl Planner<'_> {
+    /// Writes each object once, however often the batch changes it.
+    fn objects(&mut self, changes: &[Change]) {
+        let mut tasks = BTreeMap::new();
+        let mut nodes = BTreeMap::new();
+        for change in changes {
+            match &change.versions {
+                Versions::Task { before, after } => {
+                    let Some(task) = after.as_ref().or(before.as_ref()) else { continue };
+                    tasks.entry(task.task_id).or_insert((before.as_ref(), None)).1 = after.as_ref();
+                }
+                Versions::Node { before, after } => {
+                    let Some(node) = after.as_ref().or(before.as_ref()) else { continue };
+                    nodes.entry(node.node_id).or_insert((before.as_ref(), None)).1 = after.as_ref();
+                }
+            }
+        }
+        for (task_id, (before, after)) in tasks {
+            self.head.task_count = counted(self.head.task_count, before.is_some(), after.is_some());
+            let key_before = before.map(|task| self.spec_key(&task.spec));
+            let key_after = after.map(|task| self.spec_key(&task.spec));
+            self.refer(key_after, key_before);
+            let value = after.zip(key_after).map(|(task, key)| task_to_record(task, key).encode_to_vec());
+            self.writes.push(Write { table: Table::Tasks, key: task_key(task_id).to_vec(), value });
+        }
+        for (node_id, (before, after)) in nodes {
+            self.head.node_count = counted(self.head.node_count, before.is_some(), after.is_some());
+            let value = after.map(|node| node_to_record(node).encode_to_vec());
+            self.writes.push(Write { table: Table::Nodes, key: node_key(node_id).to_vec(), value });
+        }
+    }
+
+    fn event(&mut self, change: &Change) {
+        let spec_key = match &change.event.object {
+            Object::Task(task) => Some(self.spec_key(&task.spec)),
+            Object::Node(_) => None,
+        };
+        self.refer(spec_key, None);
+        self.event_specs.push(spec_key);
+        let value = event_to_record(&change.event, spec_key).encode_to_vec();
+        self.put(Table::Events, &change.event.revision.0.to_be_bytes(), value);
+    }
+
+    /// Removes events up to a revision.
+    fn compact(&mut self, to: Revision) {
+        let first = self.ledger.head.compacted.next().0;
+        let to = to.min(self.head.revision);
+        for revision in first..=to.0 {
+            let index = usize::try_from(revision - first).unwrap_or(usize::MAX);
+            let stored = self.ledger.event_specs.len();
+            let spec_key =
+                if index < stored { self.ledger.event_specs.get(index) } else { self.event_specs.get(index - stored) };
+            self.refer(None, spec_key.copied().flatten());
+            self.remove(Table::Events, &revision.to_be_bytes());
+        }
+        self.head.compacted = self.head.compacted.max(to);
+    }
+
+    fn requests(&mut self, batch: &Batch) {
+        for request in &batch.requests {
+            let key = self.head.next_request.to_be_bytes();
+            self.put(Table::Requests, &key, request_to_record(request).encode_to_vec());
+            self.head.next_request += 1;
+        }
+        let first = self.head.next_request.saturating_sub(KEPT_REQUESTS as u64);
+        for number in self.head.first_request..first {
+            self.remove(Table::Requests, &number.to_be_bytes());
+        }
+        self.head.first_request = self.head.first_request.max(first);
+    }
+
+    /// Writes specs that are new and removes those to which nothing refers any more.
+    fn specs(&mut self) {
+        let mut touched: Vec<(SpecKey, u64)> = self.references.iter().map(|(key, count)| (*key, *count)).collect();
+        touched.sort_unstable();
+        for (key, count) in touched {
+            let was_stored = self.ledger.references.contains_key(&key);
+            match (was_stored, count > 0) {
+                (false, true) => {
+                    let value = self.new_specs.remove(&key).unwrap_or_default();
+                    self.put(Table::Specs, key.as_bytes(), value);
+                }
+                (true, false) => self.remove(Table::Specs, key.as_bytes()),
+                (true, true) | (false, false) => {}
+            }
+            self.head.spec_count = counted(self.head.spec_count, was_stored, count > 0);
+        }
+    }
+
+    fn spec_key(&mut self, spec: &Arc<TaskSpec>) -> SpecKey {
+        *self.known.entry(Arc::as_ptr(spec)).or_insert_with(|| {
+            let bytes = spec_to_bytes(spec);
+            let key = SpecKey::of(&bytes);
+            self.new_specs.insert(key, bytes);
+            key
+        })
+    }
+
+    /// Counts one more reference to one spec and one less to another.
+    fn refer(&mut self, more: Option<SpecKey>, less: Option<SpecKey>) {
+        let ledger = self.ledger;
+        let stored = |key: &SpecKey| ledger.references.get(key).copied().unwrap_or(0);
+        if let Some(key) = more {
+            *self.references.entry(key).or_insert_with(|| stored(&key)) += 1;
+        }
+        if let Some(key) = less {
+            let count = self.references.entry(key).or_insert_with(|| stored(&key));
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
+        self.writes.push(Write { table, key: key.to_vec(), value: Some(value) });
+    }
+
+    fn remove(&mut self, table: Table, key: &[u8]) {
+        self.writes.push(Write { table, key: key.to_vec(), value: None });
+    }
+}
+
+fn counted(count: u64, before: bool, after: bool) -> u64 {
+    count.saturating_add(u64::from(after)).saturating_sub(u64::from(before))
+}

@@ -1,0 +1,77 @@
+//! Whose store it is and which schema its records have, and how a store of an older schema becomes one of this release's.
+
+use std::path::Path;
+
+use davit_proto::store_v1::StoreIdentity;
+use prost::Message as _;
+
+use super::super::Error;
+use super::engine::{Engine, Problem, Table, Write};
+
+/// The key of the identity in the table of such things.
+pub(super) const IDENTITY_KEY: &[u8] = b"identity";
+/// The key of the head.
+pub(super) const HEAD_KEY: &[u8] = b"head";
+
+/// The schema that this release writes. What changes the meaning of a field, or what is in a table, is a new one, and gets a
+/// step in [`STEPS`].
+pub(super) const SCHEMA: u32 = 1;
+
+/// Turns a store of schema `from` into one of the next: all that has to be written for it.
+pub(super) struct Step {
+    pub(super) from: u32,
+    pub(super) migrate: fn(&Engine) -> Result<Vec<Write>, Problem>,
+}
+
+/// There is no older schema yet.
+const STEPS: &[Step] = &[];
+
+/// Makes sure that the store is of this cluster and schema. A store that is new becomes so, one of an older schema is migrated.
+pub(super) fn check(engine: &Engine, cluster: &str, path: &Path) -> Result<(), Error> {
+    check_with(engine, cluster, path, SCHEMA, STEPS)
+}
+
+pub(super) fn check_with(
+    engine: &Engine,
+    cluster: &str,
+    path: &Path,
+    schema: u32,
+    steps: &[Step],
+) -> Result<(), Error> {
+    let corrupt = |problem: String| Error::Corrupt { path: path.to_owned(), problem };
+    let unwritable = |problem: Problem| Error::Unavailable { problem: problem.to_string() };
+    let stored = engine.get(Table::Meta, IDENTITY_KEY).map_err(|problem| corrupt(problem.to_string()))?;
+    let Some(bytes) = stored else {
+        if let Some(table) = Table::ALL.into_iter().find(|table| engine.iter(*table).next().is_some()) {
+            return Err(corrupt(format!("it does not say whose it is, and holds {}", table.name())));
+        }
+        let identity = StoreIdentity { schema_version: schema, cluster: cluster.to_owned() };
+        return engine.write(&[identity_write(&identity)]).map_err(unwritable);
+    };
+    let mut identity = StoreIdentity::decode(bytes.as_slice())
+        .map_err(|problem| corrupt(format!("whose it is can't be read: {problem}")))?;
+    if identity.schema_version > schema {
+        let path = path.to_owned();
+        return Err(Error::NewerSchema { path, stored: identity.schema_version, known: schema });
+    }
+    if identity.cluster != cluster {
+        let (path, configured) = (path.to_owned(), cluster.to_owned());
+        return Err(Error::OtherCluster { path, stored: identity.cluster, configured });
+    }
+    while identity.schema_version < schema {
+        let from = identity.schema_version;
+        let Some(step) = steps.iter().find(|step| step.from == from) else {
+            return Err(corrupt(format!("its schema {from} is none that there ever was")));
+        };
+        let mut writes = (step.migrate)(engine).map_err(|problem| corrupt(problem.to_string()))?;
+        identity.schema_version += 1;
+        writes.push(identity_write(&identity));
+        engine.write(&writes).map_err(unwritable)?;
+        tracing::info!(from, to = identity.schema_version, "the store's schema was migrated");
+    }
+    Ok(())
+}
+
+pub(super) fn identity_write(identity: &StoreIdentity) -> Write {
+    Write { table: Table::Meta, key: IDENTITY_KEY.to_vec(), value: Some(identity.encode_to_vec()) }
+}

@@ -1,0 +1,164 @@
+//! Stores that can't be opened, and what is said of them.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use davit_core::id::Revision;
+use davit_proto::store_v1::StoreIdentity;
+
+use super::super::super::tests::some_history;
+use super::super::engine::{Engine, Table, Write};
+use super::super::schema::{self, SCHEMA, Step, check_with};
+use super::*;
+
+fn opening(path: &Path) -> Error {
+    FjallStore::open(path, CLUSTER).expect_err("it was opened")
+}
+
+/// A directory with a store of revision 8.
+fn some_store() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for batch in some_history().1 {
+        commit(&store, &batch);
+    }
+    dir
+}
+
+#[test]
+fn a_store_in_use_names_the_process_that_has_it() {
+    let dir = some_store();
+    let mut holder = Command::new("flock")
+        .arg(dir.path().join("lock"))
+        .args(["sh", "-c", &format!("echo $$ > {}; echo $$; read end", dir.path().join("lock").display())])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pid = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+    let told = opening(dir.path());
+    assert!(matches!(told, Error::Locked { .. }), "{told}");
+    assert!(told.to_string().contains(&format!("process {}", pid.trim())), "{told}");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    open(dir.path());
+}
+
+#[test]
+fn a_directory_with_something_else_in_it_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("letters.txt"), "dear").unwrap();
+    let told = opening(dir.path());
+    assert!(matches!(told, Error::Foreign { .. }) && told.to_string().contains("letters.txt"), "{told}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_path_that_is_a_file_is_told() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let told = opening(file.path());
+    assert!(told.to_string().contains(file.path().to_str().unwrap()), "{told}");
+}
+
+#[test]
+fn another_clusters_store_is_refused() {
+    let dir = some_store();
+    let told = FjallStore::open(dir.path(), "other").unwrap_err();
+    assert!(matches!(&told, Error::OtherCluster { .. }), "{told}");
+    assert!(told.to_string().contains("`test`") && told.to_string().contains("`other`"), "{told}");
+    open(dir.path());
+}
+
+#[test]
+fn a_store_of_a_later_release_is_refused() {
+    let dir = some_store();
+    let engine = Engine::open(&dir.path().join("fjall")).unwrap();
+    let identity = StoreIdentity { schema_version: SCHEMA + 1, cluster: CLUSTER.to_owned() };
+    engine.write(&[schema::identity_write(&identity)]).unwrap();
+    drop(engine);
+    let told = opening(dir.path());
+    assert!(
+        matches!(told, Error::NewerSchema { stored, known, .. } if stored == SCHEMA + 1 && known == SCHEMA),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_store_of_an_older_schema_is_migrated_step_by_step() {
+    let dir = some_store();
+    let engine = Engine::open(&dir.path().join("fjall")).unwrap();
+    let note = |key: &str, value: &str| Write {
+        table: Table::Meta,
+        key: key.as_bytes().to_vec(),
+        value: Some(value.as_bytes().to_vec()),
+    };
+    engine.write(&[note("a", "1")]).unwrap();
+    let first = |engine: &Engine| {
+        let old = engine.get(Table::Meta, b"a")?.unwrap_or_default();
+        let put = Write { table: Table::Meta, key: b"b".to_vec(), value: Some([old, b"2".to_vec()].concat()) };
+        Ok(vec![Write { table: Table::Meta, key: b"a".to_vec(), value: None }, put])
+    };
+    let second = |engine: &Engine| {
+        let old = engine.get(Table::Meta, b"b")?.unwrap_or_default();
+        Ok(vec![Write { table: Table::Meta, key: b"c".to_vec(), value: Some([old, b"3".to_vec()].concat()) }])
+    };
+    let steps = [Step { from: SCHEMA, migrate: first }, Step { from: SCHEMA + 1, migrate: second }];
+    check_with(&engine, CLUSTER, dir.path(), SCHEMA + 2, &steps).unwrap();
+    assert_eq!(engine.get(Table::Meta, b"a").unwrap(), None);
+    assert_eq!(engine.get(Table::Meta, b"c").unwrap(), Some(b"123".to_vec()));
+    // Done once; and a step that is missing is told.
+    check_with(&engine, CLUSTER, dir.path(), SCHEMA + 2, &[]).unwrap();
+    let told = check_with(&engine, CLUSTER, dir.path(), SCHEMA + 3, &steps).unwrap_err();
+    assert!(matches!(told, Error::Corrupt { .. }), "{told}");
+}
+
+#[test]
+fn a_store_that_once_held_more_is_refused() {
+    let dir = some_store();
+    std::fs::remove_dir_all(dir.path().join("fjall")).unwrap();
+    let told = opening(dir.path());
+    assert!(matches!(told, Error::Lost { stored: Revision(0), marked: Revision(8), .. }), "{told}");
+}
+
+#[test]
+fn an_older_copy_beside_a_newer_mark_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (_, batches) = some_history();
+    commit(&store, &batches[0]);
+    drop(store);
+    assert!(
+        Command::new("cp")
+            .arg("-r")
+            .args([dir.path().join("fjall"), copy.path().join("fjall")])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let store = open(dir.path());
+    commit(&store, &batches[1]);
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("fjall")).unwrap();
+    std::fs::rename(copy.path().join("fjall"), dir.path().join("fjall")).unwrap();
+    let told = load(&open(dir.path())).unwrap_err();
+    assert!(matches!(told, Error::Lost { stored: Revision(3), marked: Revision(6), .. }), "{told}");
+}
+
+#[test]
+fn a_store_without_its_mark_is_refused() {
+    let dir = some_store();
+    std::fs::remove_file(dir.path().join("mark")).unwrap();
+    let told = opening(dir.path());
+    assert!(matches!(told, Error::Corrupt { .. }) && told.to_string().contains("`mark`"), "{told}");
+}
+
+#[test]
+fn a_store_that_was_never_finished_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    // As after a kill in the middle of making it.
+    std::fs::remove_file(dir.path().join("fjall").join("version")).unwrap();
+    assert_eq!(load(&open(dir.path())).unwrap().revision, Revision(0));
+}

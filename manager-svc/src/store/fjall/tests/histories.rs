@@ -1,0 +1,94 @@
+//! Histories of a cluster, across restarts.
+
+use std::collections::BTreeSet;
+
+use davit_core::id::Revision;
+use davit_core::spec::TaskSpec;
+use proptest::prelude::*;
+
+use super::super::super::tests::{expected, sorted};
+use super::super::engine::Table;
+use super::*;
+use crate::commands::delete_task;
+use crate::commands::test_support::random::ops;
+use crate::commands::test_support::{labelled, spec};
+use crate::state::ClusterState;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_store_that_was_opened_anew_is_as_it_was(ops in ops(), pauses in prop::collection::vec(any::<bool>(), 64)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut stored = Stored::new();
+        let mut store = open(dir.path());
+        for (op, pause) in ops.iter().zip(pauses.iter().cycle()) {
+            stored.cluster.apply(op);
+            stored.commit(&store);
+            if *pause && stored.batches.len().is_multiple_of(7) {
+                drop(store);
+                store = open(dir.path());
+            }
+        }
+        let before = sorted(load(&store).unwrap());
+        prop_assert_eq!(&before, &sorted(expected(&stored.cluster.state, &stored.batches)));
+        drop(store);
+        prop_assert_eq!(sorted(load(&open(dir.path())).unwrap()), before);
+    }
+}
+
+#[test]
+fn tasks_of_one_shape_share_one_spec_on_disk_and_in_memory_and_it_goes_with_the_last_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut stored = Stored::new();
+    let create = |stored: &mut Stored, spec: TaskSpec| {
+        let task_id = stored.cluster.create(spec);
+        stored.commit(&store);
+        task_id
+    };
+    let like = [create(&mut stored, spec()), create(&mut stored, spec())];
+    let other = create(&mut stored, labelled("app", "shop"));
+    assert_eq!(store.inner.lock().engine.as_ref().unwrap().iter(Table::Specs).count(), 2);
+    let specs = |store: &FjallStore| -> BTreeSet<_> {
+        load(store).unwrap().tasks.iter().map(|task| Arc::as_ptr(&task.spec)).collect()
+    };
+    assert_eq!(specs(&store).len(), 2);
+    for task_id in like.into_iter().chain([other]) {
+        stored.cluster.run(|draft| delete_task(draft, task_id, true)).unwrap();
+        stored.commit(&store);
+    }
+    // Events still tell of them.
+    assert_eq!(store.inner.lock().engine.as_ref().unwrap().iter(Table::Specs).count(), 2);
+    let later = stored.cluster.now + std::time::Duration::from_secs(1);
+    stored.cluster.run(|draft| draft.compact_events(later, 1000));
+    stored.commit(&store);
+    assert_eq!(store.inner.lock().engine.as_ref().unwrap().iter(Table::Specs).count(), 0);
+    assert_eq!(load(&store).unwrap().revision, stored.cluster.state.revision());
+}
+
+#[test]
+fn what_is_no_longer_kept_is_gone_from_the_disk_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut stored = Stored::new();
+    stored.cluster.state = ClusterState::new(10);
+    for _ in 0..40 {
+        let task_id = stored.cluster.create(spec());
+        stored.commit(&store);
+        stored.cluster.run(|draft| delete_task(draft, task_id, true)).unwrap();
+        stored.commit(&store);
+    }
+    let engine = |table| store.inner.lock().engine.as_ref().unwrap().iter(table).count();
+    assert_eq!((engine(Table::Events), engine(Table::Tasks), engine(Table::Specs)), (10, 0, 1));
+    let loaded = load(&store).unwrap();
+    assert_eq!((loaded.revision, loaded.events.len()), (Revision(120), 10));
+    // A manager that keeps fewer from now on.
+    drop(store);
+    let store = open(dir.path());
+    stored.cluster.state = ClusterState::from_snapshot(load(&store).unwrap(), 3);
+    stored.cluster.create(spec());
+    stored.commit(&store);
+    let state = ClusterState::from_snapshot(load(&store).unwrap(), 10);
+    assert_eq!(state.events().oldest(), Some(Revision(119)));
+}
