@@ -40,8 +40,13 @@ pub async fn first_steps(data_dir: &Path, reexec: Reexec) -> Result<Vec<String>,
 
     // A node joins: what its worker would say when it opens a session.
     let node_id = ids.node_id();
-    let registration =
-        Registration { node_id, description: describe_node(), runtime_problems: BTreeMap::new(), attempts: Vec::new() };
+    let registration = Registration {
+        node_id,
+        registration_number: 1,
+        description: describe_node(),
+        runtime_problems: BTreeMap::new(),
+        attempts: Vec::new(),
+    };
     let node = register_node(&mut manager, registration)?;
     story.push(format!("node {} joined: {}", node.description.name, node.state));
 

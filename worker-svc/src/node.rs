@@ -1,6 +1,7 @@
 //! The node that this worker reports for: who it is, what it has, what runs its attempts, whether it is connected.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use davit_core::id::NodeId;
@@ -83,6 +84,8 @@ pub(crate) struct Node {
     link: Mutex<Link>,
     /// `None` until the runtimes were asked for the first time.
     health: watch::Sender<Option<RuntimeHealth>>,
+    /// The number of its last registration. After a restart the manager tells how far an earlier worker came.
+    last_registration: AtomicU64,
 }
 
 impl Node {
@@ -104,6 +107,7 @@ impl Node {
             hosted: Mutex::new(Hosted { owner, runtimes, agent: None }),
             link: Mutex::new(link),
             health: watch::Sender::new(None),
+            last_registration: AtomicU64::new(0),
             config,
             world,
             home,
@@ -246,6 +250,11 @@ impl Node {
         futures::future::join_all(checks).await
     }
 
+    /// The manager knows of a registration of this number: the next one gets a greater one.
+    pub(crate) fn count_registrations_from(&self, last: u64) {
+        self.last_registration.fetch_max(last, Ordering::Relaxed);
+    }
+
     /// What the manager is told at the begin of a session.
     pub(crate) fn registration(&self, health: &RuntimeHealth) -> v1::Register {
         let description = NodeDescription {
@@ -263,7 +272,9 @@ impl Node {
         let statuses = self.agent().map(|agent| agent.statuses()).unwrap_or_default();
         let attempts = statuses.into_iter().map(|(key, status)| (key.task_id, status)).collect();
         let runtime_problems = health.problems.clone();
-        let registration = Registration { node_id: self.node_id(), description, runtime_problems, attempts };
+        let registration_number = self.last_registration.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let registration =
+            Registration { node_id: self.node_id(), registration_number, description, runtime_problems, attempts };
         let mut register = register_to_proto(&registration);
         // Live ones come first and are all told: what is left out counts as lost.
         let mut left = MAX_ENDED_BYTES;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use davit_core::placement::RuntimeKind;
 use davit_core::validate::Violations;
-use davit_proto::convert::{RuntimeHealth, Welcome, welcome_from_proto};
+use davit_proto::convert::{
+    LAST_REGISTRATION_NUMBER, REGISTRATION_OVERTAKEN, RuntimeHealth, Welcome, welcome_from_proto,
+};
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
 use davit_proto::v1::session_response::Message as Response;
@@ -21,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
 
 use self::active::Active;
 use crate::node::{JoinError, Node};
@@ -48,6 +51,8 @@ pub(crate) enum EndReason {
     Connect(String),
     #[error("the manager refused the registration: {0}")]
     Refused(String),
+    #[error("the manager knows of a later registration of this node, of number {last}")]
+    Overtaken { last: u64 },
     #[error("the manager did not answer the registration in time")]
     NoWelcome,
     #[error("the manager's answer can't be understood: {0}")]
@@ -133,12 +138,27 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
     }
 }
 
-/// Dials and registers.
+/// Dials and registers. A worker that was restarted does not know how often the one before it registered: the manager refuses
+/// the number that it begins with and tells from which to go on.
 async fn open(node: &Node) -> Result<Opened, EndReason> {
-    let mut health = runtime_health(node).await?;
+    let health = runtime_health(node).await?;
     let channel = node.world.dialer.connect(&client::endpoint(&node.config.manager)?).await;
     let channel = channel.map_err(|error| EndReason::Connect(causes(&error)))?;
-    let mut client = WorkerSessionServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let client = WorkerSessionServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    match register(node, client.clone(), health.clone()).await {
+        Err(EndReason::Overtaken { last }) => {
+            node.count_registrations_from(last);
+            register(node, client, health).await
+        }
+        answered => answered,
+    }
+}
+
+async fn register(
+    node: &Node,
+    mut client: WorkerSessionServiceClient<Channel>,
+    mut health: watch::Receiver<Option<RuntimeHealth>>,
+) -> Result<Opened, EndReason> {
     let (requests, stream) = mpsc::channel(REQUEST_QUEUE);
     let registered_at = node.world.clock.uptime();
     let told = health.borrow_and_update().clone().unwrap_or_default();
@@ -192,6 +212,12 @@ async fn active(node: &Arc<Node>, opened: Opened, ending: &Ending) -> EndReason 
 }
 
 fn refusal(status: &Status) -> EndReason {
+    if let Some(info) = status.get_details_error_info()
+        && info.reason == REGISTRATION_OVERTAKEN
+        && let Some(last) = info.metadata.get(LAST_REGISTRATION_NUMBER).and_then(|last| last.parse().ok())
+    {
+        return EndReason::Overtaken { last };
+    }
     match status.code() {
         Code::AlreadyExists | Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated => {
             EndReason::Refused(status.message().to_owned())

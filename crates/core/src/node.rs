@@ -86,6 +86,9 @@ pub struct Node {
     pub cordoned: bool,
     /// How far its drain is, if it is drained. A node that is drained is cordoned. Written by `DrainNode` and the drainer.
     pub drain: Option<Drain>,
+    /// The number of its last registration: what belongs to an earlier one is overtaken and counts for nothing. Written at
+    /// registration.
+    pub registration_number: u64,
     /// When it first registered.
     pub joined_at: Timestamp,
     /// When any of this changed last.

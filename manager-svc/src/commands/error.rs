@@ -128,6 +128,19 @@ pub enum Error {
         /// How many such tasks.
         tasks: usize,
     },
+    /// A later registration of the node was taken in before this one.
+    #[error(
+        "node `{node}` has registered with number {last} since, so its registration {number} is out of date; register anew with \
+         a greater number"
+    )]
+    RegistrationOvertaken {
+        /// The node's name.
+        node: String,
+        /// The number of the registration that is out of date.
+        number: u64,
+        /// The node's last one.
+        last: u64,
+    },
     /// The node changed since the caller looked.
     #[error("node `{node}` has changed: its etag is {actual} now, not {expected}; look again and decide anew")]
     NodeHasChanged {
@@ -172,7 +185,9 @@ impl Error {
             | Self::NotDrained { .. }
             | Self::NodeInUse { .. }
             | Self::DoesNotFit { .. } => Kind::FailedPrecondition,
-            Self::NodeHasChanged { .. } | Self::AttemptHasChanged { .. } => Kind::Aborted,
+            Self::NodeHasChanged { .. } | Self::AttemptHasChanged { .. } | Self::RegistrationOvertaken { .. } => {
+                Kind::Aborted
+            }
             Self::TooManyTasks { .. } => Kind::ResourceExhausted,
         }
     }
@@ -196,6 +211,7 @@ impl Error {
             Self::NodeInUse { .. } => "NODE_IN_USE",
             Self::NodeNameInUse { .. } => "NODE_NAME_IN_USE",
             Self::NodeNameIsLeased { .. } => "NODE_NAME_IS_LEASED",
+            Self::RegistrationOvertaken { .. } => davit_proto::convert::REGISTRATION_OVERTAKEN,
             Self::NodeHasChanged { .. } => "NODE_HAS_CHANGED",
         }
     }

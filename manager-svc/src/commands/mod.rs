@@ -11,6 +11,7 @@ mod moves;
 mod nodes;
 mod placements;
 mod preemptions;
+mod registrations;
 mod reports;
 mod tasks;
 #[cfg(test)]
@@ -27,8 +28,9 @@ pub use self::drains::{
 pub use self::error::{Error, Kind};
 pub use self::housekeeping::{Leases, compact_events, lose_tasks_of_down_nodes, remove_finished};
 pub use self::moves::move_task;
-pub use self::nodes::{register_node, remove_node, set_cordon, set_node_state, set_runtime_health, set_user_labels};
+pub use self::nodes::{remove_node, set_cordon, set_node_state, set_runtime_health, set_user_labels};
 pub use self::placements::{Placement, PlacementReport, Rejected, commit_placements, note_unplaced};
 pub use self::preemptions::{PreemptionOrder, PreemptionReport, commit_preemptions};
+pub use self::registrations::{Registered, register_node};
 pub use self::reports::{ReportCounts, apply_reports};
 pub use self::tasks::{Creation, NewTasks, create_tasks, delete_task, restart_task, stop_task};

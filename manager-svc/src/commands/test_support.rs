@@ -90,6 +90,7 @@ pub(crate) fn registration(number: u64) -> Registration {
     let allocatable = Resources { cpu_millis: 100 * TASKS_PER_NODE, memory_bytes: 1000, disk_bytes: 1000 };
     Registration {
         node_id: node_id(number),
+        registration_number: 0,
         description: NodeDescription {
             name: format!("node-{number}"),
             address: "127.0.0.1".to_owned(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use davit_core::id::TaskId;
+use davit_proto::convert;
 use davit_svc_kit::grpc::{ApiError, ErrorKind};
 
 use crate::commands::{self, Kind};
@@ -60,6 +61,10 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         }
         commands::Error::NodeNameInUse { name, .. } | commands::Error::NodeNameIsLeased { name, .. } => {
             api_error.with_resource("node", name.as_str())
+        }
+        commands::Error::RegistrationOvertaken { node, last, .. } => {
+            let api_error = api_error.with_resource("node", node.as_str());
+            api_error.with_metadata(convert::LAST_REGISTRATION_NUMBER, last.to_string())
         }
         commands::Error::NodeHasChanged { node, actual, .. } => {
             api_error.with_resource("node", node.as_str()).with_metadata("etag", actual.as_str())
@@ -144,6 +149,7 @@ mod tests {
             (Error::NotDrained { node: node.clone() }, ErrorKind::FailedPrecondition),
             (Error::NodeInUse { node: node.clone(), hindrances: vec![] }, ErrorKind::FailedPrecondition),
             (Error::NodeNameInUse { name, holder }, ErrorKind::AlreadyExists),
+            (Error::RegistrationOvertaken { node: node.clone(), number: 1, last: 1 }, ErrorKind::Aborted),
             (Error::NodeHasChanged { node, expected: "r1".to_owned(), actual: "r2".to_owned() }, ErrorKind::Aborted),
         ];
         for (error, kind) in table {

@@ -27,7 +27,7 @@ use super::Api;
 use super::errors::to_api_error;
 use super::report_inbox::{Full, ReportInbox};
 use super::session_out::SessionWriter;
-use crate::commands::{apply_reports, drain_for_worker, register_node, set_runtime_health};
+use crate::commands::{self, Registered, apply_reports, drain_for_worker, register_node, set_runtime_health};
 use crate::dispatch::Outbox;
 use crate::writer::WriteError;
 
@@ -135,18 +135,19 @@ async fn serve(
     });
     let welcome = v1::SessionResponse { message: Some(ToWorker::Welcome(welcome)) };
     let (contacts, attached) = (api.contacts.clone(), Arc::clone(&outbox));
-    api.writer
+    let registered = api
+        .writer
         .write_with_effects(move |draft, effects| {
-            register_node(draft, registration)?;
+            let node = register_node(draft, registration)?;
             effects.push(Box::new(move |router, state| {
                 contacts.opened(node_id, Arc::clone(&attached));
                 router.attach(node_id, attached, state);
             }));
-            Ok::<(), crate::commands::Error>(())
+            Ok::<_, commands::Error>(Registered::newest_of(&node))
         })
         .await
         .map_err(to_api_error)?;
-    info!(name, "worker registered");
+    info!(name, registration_number = registered.number, "worker registered");
     let _counted = crate::metrics::OpenSession::count();
     let ended = Shutdown::new();
     let (reports, (acks_to, acks)) = (Reports::default(), watch::channel(0));
@@ -158,9 +159,9 @@ async fn serve(
     let told_to = Told { reports: &reports, heartbeats: &heard_to, health: health_to, drain: &drain };
     let said_goodbye = tokio::select! {
         goodbye = read(api, node_id, session_id, &mut incoming, told_to) => goodbye,
-        () = write_health(api, node_id, health, &ended) => false,
-        () = begin_drains(api, node_id, &drain) => false,
-        () = write_reports(api, node_id, &reports, &acks_to, &ended) => false,
+        () = write_health(api, registered, health, &ended) => false,
+        () = begin_drains(api, registered, &drain) => false,
+        () = write_reports(api, registered, &reports, &acks_to, &ended) => false,
         () = sender.run(welcome) => false,
     };
     ended.trigger();
@@ -293,10 +294,10 @@ async fn read(
     }
 }
 
-/// Makes it durable which runtimes answer; only the newest word counts.
+/// Makes it durable which runtimes answer; only the newest word counts. Ends when the node has registered anew since.
 async fn write_health(
     api: &Api,
-    node_id: NodeId,
+    registered: Registered,
     mut health: watch::Receiver<Option<convert::RuntimeHealth>>,
     ended: &Shutdown,
 ) {
@@ -305,11 +306,13 @@ async fn write_health(
         loop {
             let Some(told) = health.borrow_and_update().clone() else { break };
             let write = move |draft: &mut crate::state::Draft| {
-                set_runtime_health(draft, node_id, told);
-                Ok::<_, Infallible>(())
+                registered.check(draft)?;
+                set_runtime_health(draft, registered.node_id, told);
+                Ok::<_, commands::Error>(())
             };
             match api.writer.write(write).await {
                 Ok(()) => break backoff.reset(),
+                Err(WriteError::Refused(problem)) => return debug!(%problem, "the session is overtaken"),
                 Err(problem) => debug!(%problem, "what a node can run waits for the store"),
             }
             if ended.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
@@ -322,13 +325,16 @@ async fn write_health(
 }
 
 /// Has the node drained whenever its worker asks for it. Does not end.
-async fn begin_drains(api: &Api, node_id: NodeId, asked: &Notify) {
+async fn begin_drains(api: &Api, registered: Registered, asked: &Notify) {
     loop {
         asked.notified().await;
         let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
         loop {
-            let begun = api.writer.write(move |draft| drain_for_worker(draft, node_id, DEFAULT_MAX_PARALLEL)).await;
-            match begun {
+            let begin = move |draft: &mut crate::state::Draft| {
+                registered.check(draft)?;
+                drain_for_worker(draft, registered.node_id, DEFAULT_MAX_PARALLEL)
+            };
+            match api.writer.write(begin).await {
                 Ok(_) | Err(WriteError::Refused(_) | WriteError::Stopping) => break,
                 Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded { .. })) => {
                     debug!(%problem, "a drain waits for the store");
@@ -339,21 +345,31 @@ async fn begin_drains(api: &Api, node_id: NodeId, asked: &Notify) {
     }
 }
 
-/// Makes reports durable and acknowledges them. What can't be committed is tried again, with what came meanwhile. Does not end
-/// before the session does.
-async fn write_reports(api: &Api, node_id: NodeId, reports: &Reports, acks: &watch::Sender<u64>, ended: &Shutdown) {
+/// Makes reports durable and acknowledges them. What can't be committed is tried again, with what came meanwhile. Ends when the
+/// node has registered anew since.
+async fn write_reports(
+    api: &Api,
+    registered: Registered,
+    reports: &Reports,
+    acks: &watch::Sender<u64>,
+    ended: &Shutdown,
+) {
     let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
     loop {
         let (report_id, statuses) = reports.next().await;
         let to_write = statuses.clone();
-        let applied = api.writer.write(move |draft| Ok::<_, Infallible>(apply_reports(draft, node_id, to_write))).await;
-        match applied {
+        let write = move |draft: &mut crate::state::Draft| {
+            registered.check(draft)?;
+            Ok::<_, commands::Error>(apply_reports(draft, registered.node_id, to_write))
+        };
+        match api.writer.write(write).await {
             Ok(counts) => {
                 crate::metrics::reports(counts);
                 backoff.reset();
                 acks.send_replace(report_id);
                 continue;
             }
+            Err(WriteError::Refused(problem)) => return debug!(%problem, "the session is overtaken"),
             Err(problem) => debug!(%problem, "a status report waits for the store"),
         }
         // Back to where newer statuses of the same attempts take their place.

@@ -32,11 +32,18 @@ const MAX_REASON_BYTES: usize = 4096;
 /// How many ports of one attempt are kept: as many as a spec can name.
 const MAX_PORT_BINDINGS: usize = 65_536;
 
+/// The `ErrorInfo.reason` of a registration that is refused because a later one was taken in before.
+pub const REGISTRATION_OVERTAKEN: &str = "REGISTRATION_OVERTAKEN";
+/// In the `ErrorInfo.metadata` of such a refusal: the number of the node's last registration.
+pub const LAST_REGISTRATION_NUMBER: &str = "last_registration_number";
+
 /// Who a worker is, what it has and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// Made once by the worker.
     pub node_id: NodeId,
+    /// Grows with every registration of the node; 0 for a worker that does not count them.
+    pub registration_number: u64,
     /// What it says of its machine.
     pub description: NodeDescription,
     /// Its runtimes that don't answer, each with what is wrong.
@@ -115,7 +122,9 @@ pub fn register_from_proto<'a>(
         worker_version: register.worker_version,
     };
     let (node_id, attempts) = (node_id?, attempts?);
-    (violations.0.len() == before).then_some(Registration { node_id, description, runtime_problems, attempts })
+    let registration_number = register.registration_number;
+    let registration = Registration { node_id, registration_number, description, runtime_problems, attempts };
+    (violations.0.len() == before).then_some(registration)
 }
 
 /// Writes a registration.
@@ -136,6 +145,7 @@ pub fn register_to_proto(registration: &Registration) -> v1::Register {
         attempts: registration.attempts.iter().map(|(id, status)| attempt_report_to_proto(*id, status)).collect(),
         port_range: description.port_range.map(port_range_to_proto),
         runtime_problems: reported_problems_to_proto(&registration.runtime_problems),
+        registration_number: registration.registration_number,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{AttemptKey, TaskId};
+use davit_core::node::NodeState;
 use davit_core::resources::Resources;
 use davit_core::spec::OnNodeLoss;
 use davit_core::state::TaskState;
@@ -254,6 +255,10 @@ pub fn unsettled(cluster: &Cluster) -> Vec<String> {
     let mut problems: Vec<String> = model.tasks.values().filter_map(|task| model.unsettled(task)).collect();
     for (host, machine) in &cluster.machines {
         let owner = machine.owner(NAME);
+        let state = model.nodes.get(&owner.node_id).map(|node| node.state);
+        if state != Some(NodeState::Ready) {
+            problems.push(format!("{host} is {state:?}"));
+        }
         let runs: BTreeSet<AttemptKey> = machine.engine.running(&owner).into_iter().collect();
         let wanted = model.running_on(owner.node_id);
         problems.extend(runs.difference(&wanted).map(|key| format!("{host} runs {key}, which is not wanted there")));

@@ -1,6 +1,6 @@
 //! The hosts of one simulated cluster and the processes on them: the real manager, scheduler and workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub struct Cluster {
     rng: Rng,
     ids: BTreeMap<Host, Arc<SeededSource>>,
     processes: Mutex<BTreeMap<Host, Process>>,
+    /// Hosts whose process never runs again.
+    retired: Mutex<BTreeSet<Host>>,
     schedulers: Vec<String>,
 }
 
@@ -89,6 +91,7 @@ impl Cluster {
             rng: rng.fork("processes"),
             ids,
             processes: Mutex::default(),
+            retired: Mutex::default(),
             schedulers: stale.into_iter().chain([address(SCHEDULER)]).collect(),
         })
     }
@@ -118,9 +121,9 @@ impl Cluster {
         self.processes.lock().contains_key(host)
     }
 
-    /// Starts a host's process, if it does not run.
+    /// Starts a host's process, if it does not run and was not retired.
     pub fn start(self: &Arc<Self>, host: Host) {
-        if self.runs(host) {
+        if self.runs(host) || self.retired.lock().contains(host) {
             return;
         }
         self.net.host_back(host);
@@ -199,6 +202,12 @@ impl Cluster {
             machine.lose_power(NAME);
         }
         true
+    }
+
+    /// Kills a host's process for good.
+    pub fn retire(&self, host: Host) {
+        self.retired.lock().insert(host);
+        self.end(host, false);
     }
 
     fn end(&self, host: Host, machine_too: bool) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::cluster::{CLIENT, Cluster, MANAGER, MANAGER_PORT, SCHEDULER};
+use crate::cluster::{CLIENT, Cluster, MANAGER, MANAGER_PORT, SCHEDULER, STALE_SCHEDULER};
 use crate::history::Event;
 use crate::net::Host;
 use crate::rng::Rng;
@@ -14,10 +14,10 @@ use crate::rng::Rng;
 const MAX_JUMP_SECONDS: u64 = 30;
 
 /// Injects faults until the time is up, then ends all of them.
-pub async fn inject(cluster: &Arc<Cluster>, rng: &Rng, time: Duration, replays: bool) {
+pub async fn inject(cluster: &Arc<Cluster>, rng: &Rng, time: Duration) {
     let end = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < end {
-        one(cluster, rng, replays);
+        one(cluster, rng);
         tokio::time::sleep(rng.millis(100, 2500)).await;
     }
     heal(cluster);
@@ -34,13 +34,15 @@ pub fn heal(cluster: &Arc<Cluster>) {
     for machine in cluster.machines.values() {
         machine.engine.set_down(None);
     }
+    // It would go on keeping changes from the other scheduler.
+    cluster.retire(STALE_SCHEDULER);
     for host in cluster.hosts() {
         cluster.start(host);
     }
     cluster.history.note(Event::Fault("all are over".to_owned()));
 }
 
-fn one(cluster: &Arc<Cluster>, rng: &Rng, replays: bool) {
+fn one(cluster: &Arc<Cluster>, rng: &Rng) {
     let workers: Vec<Host> = cluster.machines.keys().copied().collect();
     let Some(worker) = rng.pick(&workers).copied() else { return };
     let other = rng.pick(&[SCHEDULER, CLIENT, worker, worker, worker]).copied().unwrap_or(worker);
@@ -61,10 +63,10 @@ fn one(cluster: &Arc<Cluster>, rng: &Rng, replays: bool) {
             cluster.net.stall(worker, MANAGER, time);
             format!("what {worker} says on its open connections is {time:?} late")
         }
-        43..=47 if replays => {
+        43..=47 => {
             format!("a connection of {worker} is played again: {}", cluster.net.replay(worker, MANAGER, MANAGER_PORT))
         }
-        43..=62 => end_process(cluster, rng, host, false),
+        48..=62 => end_process(cluster, rng, host, false),
         63..=74 => end_process(cluster, rng, host, true),
         75..=82 => jump(cluster, rng, host),
         83..=88 => slow_disk(cluster, rng),

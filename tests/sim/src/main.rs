@@ -38,9 +38,6 @@ struct Args {
     /// Puts this deliberate bug into the services, by its number.
     #[arg(long, hide = true)]
     bug: Option<usize>,
-    /// Plays again what workers said on earlier connections.
-    #[arg(long)]
-    replays: bool,
     /// How many seeds are run side by side [default: one per core].
     #[arg(long)]
     jobs: Option<u64>,
@@ -60,7 +57,7 @@ fn main() -> ExitCode {
     }
     if let Some(seed) = args.seed {
         let bug = args.bug.and_then(|number| Bug::ALL.get(number)).copied();
-        let report = run::seed(seed, run::Options { bug, trace: args.trace, replays: args.replays });
+        let report = run::seed(seed, run::Options { bug, trace: args.trace });
         print(&report);
         println!("digest {:016x}, {} events, {:?} simulated", report.digest, report.events, report.simulated);
         return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -73,13 +70,10 @@ fn main() -> ExitCode {
 }
 
 /// Runs a seed in a process of its own. Tells what it printed if a promise was broken.
-fn child(args: &Args, seed: u64, bug: Option<usize>) -> Result<(), String> {
+fn child(seed: u64, bug: Option<usize>) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|problem| problem.to_string())?;
     let mut command = Command::new(program);
     command.args(["--seed", &seed.to_string()]);
-    if args.replays {
-        command.arg("--replays");
-    }
     if let Some(bug) = bug {
         command.args(["--bug", &bug.to_string()]);
     }
@@ -98,7 +92,7 @@ fn hunt(args: &Args) -> ExitCode {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(bug) = Bug::ALL.get(number) else { return };
                     let mut seeds = args.first..args.first + args.seeds;
-                    match seeds.find_map(|seed| child(args, seed, Some(number)).err()) {
+                    match seeds.find_map(|seed| child(seed, Some(number)).err()) {
                         Some(told) => println!("{bug:?}: found: {}", told.lines().next().unwrap_or_default()),
                         None => {
                             missed.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +119,7 @@ fn many(args: &Args) -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    if let Err(told) = child(args, seed, None) {
+                    if let Err(told) = child(seed, None) {
                         failed.fetch_add(1, Ordering::Relaxed);
                         print!("{told}");
                     }

@@ -55,8 +55,6 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// Prints all that happens.
     pub trace: bool,
-    /// What workers said on earlier connections is played again: see the README for what does not hold then.
-    pub replays: bool,
 }
 
 /// Runs one seed on a thread of its own. Only the first run of a process can be repeated: tokio counts runtimes by process and
@@ -104,7 +102,7 @@ async fn run(seed: u64, options: Options) -> Report {
     let workers = usize::try_from(rng.between(2, 4)).unwrap_or(3);
     let cluster = Cluster::new(&rng, workers, rng.percent(40), history.clone());
     let mut violations = Violations::default();
-    play(&cluster, &rng, options, &mut violations).await;
+    play(&cluster, &rng, &mut violations).await;
     check::all(&cluster, &mut violations);
     Report {
         seed,
@@ -115,7 +113,7 @@ async fn run(seed: u64, options: Options) -> Report {
     }
 }
 
-async fn play(cluster: &Arc<Cluster>, rng: &Rng, options: Options, violations: &mut Violations) {
+async fn play(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
     let note = |phase| cluster.history.note(Event::Phase(phase));
     note("start");
     for host in cluster.hosts() {
@@ -126,7 +124,7 @@ async fn play(cluster: &Arc<Cluster>, rng: &Rng, options: Options, violations: &
     note("faults");
     let time = rng.millis(6000, 20_000);
     let fault_rng = rng.fork("faults");
-    tokio::join!(users.act(time), faults::inject(cluster, &fault_rng, time + Duration::from_secs(1), options.replays));
+    tokio::join!(users.act(time), faults::inject(cluster, &fault_rng, time + Duration::from_secs(1)));
     faults::heal(cluster);
     note("quiet");
     for host in cluster.machines.keys() {

@@ -7,7 +7,8 @@ use davit_core::task::DesiredState::Running;
 use davit_core::task::PortBinding;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::{convert, v1};
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 use worker_svc::runtime::fake::Step;
 use worker_svc::runtime::{InstanceState, RuntimeKind};
 
@@ -59,6 +60,22 @@ async fn a_stream_cut_twenty_times_runs_everything_once() {
     assert_eq!(machine.engine.running(&machine.owner()), all);
     let starts = machine.engine.calls().into_iter().filter(|call| call.step == Step::Start).count();
     assert_eq!(starts, all.len());
+}
+
+#[tokio::test]
+async fn every_registration_has_a_greater_number_than_those_before_and_than_the_manager_tells() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        numbers.push(manager.session(CLUSTER).await.register.registration_number);
+    }
+    // An earlier worker of this node came further.
+    let last = [(convert::LAST_REGISTRATION_NUMBER.to_owned(), "7".to_owned())];
+    let details = ErrorDetails::with_error_info(convert::REGISTRATION_OVERTAKEN, "davit.dev", last);
+    manager.dialled().await.refuse(Status::with_error_details(Code::Aborted, "too late", details));
+    numbers.push(manager.session(CLUSTER).await.register.registration_number);
+    assert_eq!(numbers, [1, 2, 8]);
 }
 
 #[tokio::test]

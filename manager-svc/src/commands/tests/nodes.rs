@@ -13,7 +13,8 @@ use davit_proto::convert::RuntimeHealth;
 
 use crate::commands::test_support::{Cluster, node_id, registration, spec, status};
 use crate::commands::{
-    Error, Registration, register_node, set_cordon, set_node_state, set_runtime_health, set_user_labels, stop_task,
+    Error, Registered, Registration, register_node, set_cordon, set_node_state, set_runtime_health, set_user_labels,
+    stop_task,
 };
 
 fn down(cluster: &mut Cluster, node: u64) {
@@ -45,6 +46,45 @@ fn what_happened_while_a_worker_was_away_is_believed_when_it_registers() {
     let attempts = vec![(task_id, status(Attempt::FIRST, Completed))];
     cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
     assert_eq!(cluster.task_state(task_id), (1, Completed));
+}
+
+#[test]
+fn a_registration_that_arrives_after_a_later_one_is_refused_and_changes_nothing() {
+    let mut cluster = Cluster::new(0);
+    let numbered = |registration_number| Registration { registration_number, ..registration(1) };
+    cluster.run(|draft| register_node(draft, numbered(5))).unwrap();
+    let begun_since = cluster.running(spec(), 1);
+    down(&mut cluster, 1);
+    for late in [1, 4, 5] {
+        let refused = cluster.run(|draft| register_node(draft, numbered(late))).unwrap_err();
+        assert_eq!(refused, Error::RegistrationOvertaken { node: "node-1".to_owned(), number: late, last: 5 });
+        assert!(cluster.last_batch.is_empty());
+    }
+    assert_eq!(cluster.task_state(begun_since), (1, Running));
+    let attempts = vec![(begun_since, status(Attempt::FIRST, Running))];
+    let node = cluster.run(|draft| register_node(draft, Registration { attempts, ..numbered(6) })).unwrap();
+    assert_eq!((node.state, node.registration_number), (Ready, 6));
+}
+
+#[test]
+fn a_worker_that_does_not_count_its_registrations_overtakes_those_before() {
+    let mut cluster = Cluster::new(0);
+    let numbered = |registration_number| Registration { registration_number, ..registration(1) };
+    cluster.run(|draft| register_node(draft, numbered(5))).unwrap();
+    let node = cluster.run(|draft| register_node(draft, numbered(0))).unwrap();
+    assert_eq!(node.registration_number, 6);
+    assert!(cluster.run(|draft| register_node(draft, numbered(6))).is_err());
+}
+
+#[test]
+fn only_the_session_of_the_newest_registration_speaks_for_a_node() {
+    let mut cluster = Cluster::new(1);
+    let before = Registered::newest_of(cluster.state.node(node_id(1)).unwrap());
+    assert_eq!(cluster.run(|draft| before.check(draft)), Ok(()));
+    let node = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    let overtaken = Error::RegistrationOvertaken { node: "node-1".to_owned(), number: 1, last: 2 };
+    assert_eq!(cluster.run(|draft| before.check(draft)), Err(overtaken));
+    assert_eq!(cluster.run(|draft| Registered::newest_of(&node).check(draft)), Ok(()));
 }
 
 #[test]

@@ -132,8 +132,13 @@ impl Rig {
             port_range: None,
             worker_version: "0.1.0".to_owned(),
         };
-        let registration =
-            convert::Registration { node_id, description, runtime_problems: BTreeMap::new(), attempts: Vec::new() };
+        let registration = convert::Registration {
+            node_id,
+            registration_number: 1,
+            description,
+            runtime_problems: BTreeMap::new(),
+            attempts: Vec::new(),
+        };
         self.api.writer.write(move |draft| register_node(draft, registration)).await.unwrap();
         let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
         self.api.contacts.opened(node_id, Arc::clone(&session));

@@ -255,24 +255,24 @@ fn status() -> impl Strategy<Value = AttemptStatus> {
 fn registration() -> impl Strategy<Value = Registration> {
     let attempts = btree_map(id().prop_map(TaskId), status(), 0..4);
     let problems = btree_map(prop_oneof![Just(RuntimeKind::Docker), Just(RuntimeKind::Process)], "[a-z ]{0,9}", 0..3);
-    (node_view(), resources(1 << 40), attempts, problems).prop_map(|(view, allocatable, attempts, problems)| {
-        Registration {
-            node_id: view.node_id,
-            runtime_problems: problems,
-            description: NodeDescription {
-                name: view.name,
-                address: "10.0.0.1".to_owned(),
-                os: "linux".to_owned(),
-                arch: "aarch64".to_owned(),
-                labels: (&view.labels).into(),
-                allocatable,
-                capacity: allocatable.saturating_add(view.reserved),
-                runtimes: view.runtimes,
-                port_range: view.port_range,
-                worker_version: "0.1.0".to_owned(),
-            },
-            attempts: attempts.into_iter().collect(),
-        }
+    let all = (node_view(), resources(1 << 40), attempts, problems, any::<u64>());
+    all.prop_map(|(view, allocatable, attempts, problems, registration_number)| Registration {
+        node_id: view.node_id,
+        registration_number,
+        runtime_problems: problems,
+        description: NodeDescription {
+            name: view.name,
+            address: "10.0.0.1".to_owned(),
+            os: "linux".to_owned(),
+            arch: "aarch64".to_owned(),
+            labels: (&view.labels).into(),
+            allocatable,
+            capacity: allocatable.saturating_add(view.reserved),
+            runtimes: view.runtimes,
+            port_range: view.port_range,
+            worker_version: "0.1.0".to_owned(),
+        },
+        attempts: attempts.into_iter().collect(),
     })
 }
 

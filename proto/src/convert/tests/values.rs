@@ -152,6 +152,7 @@ fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
         runtime_problems: [(RuntimeKind::Docker, RuntimeProblem { problem: "hangs".to_owned(), since: now })].into(),
         cordoned: true,
         drain: Some(drain),
+        registration_number: 2,
         joined_at: now,
         updated_at: now,
         revision: Revision(3),

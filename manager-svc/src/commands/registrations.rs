@@ -1,0 +1,160 @@
+//! Registrations of workers: nodes that join or are back, and which of a node's sessions speaks for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use davit_core::drain::DrainSource;
+use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, TaskId};
+use davit_core::node::{Node, NodeState};
+use davit_core::spec::OnNodeLoss;
+use davit_core::state::TaskState;
+use davit_core::task::{AttemptStatus, Task};
+use davit_proto::convert::Registration;
+
+use super::Error;
+use super::attempts::remember_attempt;
+use super::nodes::problems_since;
+use super::reports::{apply_reports, lose_attempts};
+use crate::state::{Draft, EventType};
+
+/// One registration of a node, and the session that it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// The node.
+    pub node_id: NodeId,
+    /// The number of the registration.
+    pub number: u64,
+}
+
+impl Registered {
+    /// The newest registration of a node.
+    #[must_use]
+    pub fn newest_of(node: &Node) -> Self {
+        Self { node_id: node.node_id, number: node.registration_number }
+    }
+
+    /// Whether what the session says still counts. It does for a node that was removed, of which nothing is left to change.
+    ///
+    /// # Errors
+    /// When the node has registered anew since.
+    pub fn check(self, draft: &Draft) -> Result<(), Error> {
+        match draft.state().node(self.node_id) {
+            Some(node) if node.registration_number != self.number => Err(Error::RegistrationOvertaken {
+                node: node.description.name.clone(),
+                number: self.number,
+                last: node.registration_number,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes a node READY: a new one joins, a known one is back. Its report of held attempts is applied, and attempts that it
+/// should hold but does not are LOST.
+///
+/// # Errors
+/// When a later registration of the node was taken in before, or another node that is in touch has this name.
+pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Arc<Node>, Error> {
+    let Registration { node_id, registration_number, description, runtime_problems, attempts } = registration;
+    let name = description.name.clone();
+    let last = draft.state().node(node_id).map_or(0, |known| known.registration_number);
+    let registration_number = match registration_number {
+        // A worker that does not count them: any of its registrations may be the newest.
+        0 => last.saturating_add(1),
+        number if number <= last => return Err(Error::RegistrationOvertaken { node: name, number, last }),
+        number => number,
+    };
+    let rival = draft.state().node_by_name(&name).filter(|rival| rival.node_id != node_id).cloned();
+    if let Some(rival) = rival {
+        if rival.state != NodeState::Down {
+            return Err(Error::NodeNameInUse { name, holder: rival.node_id });
+        }
+        let orphans: Vec<_> = draft.state().tasks_on(rival.node_id).cloned().collect();
+        let tasks = orphans.iter().filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace).count();
+        if tasks > 0 {
+            return Err(Error::NodeNameIsLeased { name, holder: rival.node_id, tasks });
+        }
+        lose_attempts(draft, &orphans, "another worker took over the name of its node");
+        draft.remove_node(rival.node_id, format!("node {name} was replaced by {node_id} of the same name"));
+    }
+    let now = draft.now();
+    let node = match draft.state().node(node_id).cloned() {
+        None => {
+            let node = Node {
+                node_id,
+                description,
+                user_labels: BTreeMap::new(),
+                state: NodeState::Ready,
+                state_reason: "registered".to_owned(),
+                state_since: now,
+                runtime_problems: problems_since(&BTreeMap::new(), runtime_problems, now),
+                cordoned: false,
+                drain: None,
+                registration_number,
+                joined_at: now,
+                updated_at: now,
+                revision: Revision::default(),
+            };
+            draft.put_node(node, EventType::NodeJoined, format!("node {name} joined"))
+        }
+        Some(known) => {
+            let mut node = Node::clone(&known);
+            node.description = description;
+            node.registration_number = registration_number;
+            node.runtime_problems = problems_since(&known.runtime_problems, runtime_problems, now);
+            // A drain that its worker asked for before it went is over now that it is back.
+            if let Some(DrainSource::Worker { cordoned_before }) = node.drain.as_ref().map(|drain| drain.source) {
+                node.drain = None;
+                node.cordoned = cordoned_before;
+            }
+            if known.state == NodeState::Ready {
+                draft.put_node(node, EventType::NodeUpdated, format!("node {name} registered anew"))
+            } else {
+                node.state = NodeState::Ready;
+                node.state_reason = "registered anew".to_owned();
+                node.state_since = now;
+                draft.put_node(node, EventType::NodeStateChanged, format!("node {name} is back: READY"))
+            }
+        }
+    };
+    let held: BTreeSet<AttemptKey> =
+        attempts.iter().map(|(task_id, status)| AttemptKey { task_id: *task_id, attempt: status.attempt }).collect();
+    for (task_id, status) in &attempts {
+        take_over_later_attempt(draft, &node, *task_id, status.attempt);
+    }
+    apply_reports(draft, node_id, attempts);
+    // SCHEDULED ones may never have reached the worker: they are assigned again.
+    let missing: Vec<Arc<Task>> = draft
+        .state()
+        .tasks_on(node_id)
+        .filter(|task| task.status.state != TaskState::Scheduled && !held.contains(&task.key()))
+        .cloned()
+        .collect();
+    lose_attempts(draft, &missing, "its worker was restarted and no longer has it");
+    Ok(node)
+}
+
+/// A worker may hold a later attempt than this manager knows of, if its state was restored from a backup. The greater attempt
+/// wins: what runs goes on, and the next attempt gets a number that no worker has seen.
+fn take_over_later_attempt(draft: &mut Draft, node: &Node, task_id: TaskId, attempt: Attempt) {
+    let Some(task) = draft.state().task(task_id).filter(|task| task.status.attempt < attempt).cloned() else { return };
+    let mut next = Task::clone(&task);
+    let message = format!("attempt {attempt}: node {} has it, which this manager did not know", node.description.name);
+    let assigned = AttemptStatus {
+        state: TaskState::Scheduled,
+        node_id: Some(node.node_id),
+        ..AttemptStatus::pending(attempt, message.clone())
+    };
+    let mut overtaken = std::mem::replace(&mut next.status, assigned);
+    if !overtaken.state.is_terminal() && overtaken.state != TaskState::Pending {
+        overtaken.state = TaskState::Lost;
+        overtaken.ready = false;
+        overtaken.reason = format!("attempt {attempt} came after it");
+        overtaken.finished_at = Some(draft.now());
+    }
+    if overtaken.state.is_terminal() {
+        remember_attempt(&mut next, overtaken);
+    }
+    (next.next_attempt_at, next.claim, next.given_ports) = (None, None, Vec::new());
+    draft.put_task(next, EventType::TaskStateChanged, message);
+}
