@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use davit_core::id::Attempt;
+use davit_core::node::Node;
 use davit_core::node::NodeState::{Down, Ready, Suspect};
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
@@ -129,10 +130,13 @@ fn a_runtime_that_does_not_answer_takes_no_tasks_until_it_does() {
 }
 
 #[test]
-fn registering_again_without_news_changes_nothing() {
+fn registering_again_without_news_changes_only_the_number() {
     let mut cluster = Cluster::new(1);
-    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
-    assert!(cluster.last_batch.is_empty());
+    let before = Node::clone(cluster.state.node(node_id(1)).unwrap());
+    let after = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    let expected = Node { registration_number: 2, revision: after.revision, updated_at: after.updated_at, ..before };
+    assert_eq!(*after, expected);
+    assert_eq!(cluster.last_batch.changes.len(), 1);
 }
 
 #[test]
