@@ -28,6 +28,10 @@ impl Session {
         let register = v1::Register {
             node_id: NODE_ID.to_owned(),
             name: "by-hand".to_owned(),
+            address: "127.0.0.1".to_owned(),
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            worker_version: "0.1.0".to_owned(),
             capacity: resources,
             allocatable: resources,
             registration_number,
