@@ -22,6 +22,7 @@ pub(in crate::store) fn node_to_record(node: &Node) -> store_v1::NodeRecord {
         runtime_problems,
         cordoned,
         drain,
+        registration_number,
         joined_at,
         updated_at,
         revision,
@@ -39,6 +40,7 @@ pub(in crate::store) fn node_to_record(node: &Node) -> store_v1::NodeRecord {
         revision: revision.0,
         runtime_problems: convert::runtime_problems_to_proto(runtime_problems),
         drain: drain.as_ref().map(drain_to_record),
+        registration_number: *registration_number,
     }
 }
 
@@ -69,6 +71,7 @@ pub(in crate::store) fn node_from_record(record: store_v1::NodeRecord) -> Result
         runtime_problems: record.runtime_problems.into_iter().map(problem).collect::<Result<_, _>>()?,
         cordoned: record.cordoned,
         drain,
+        registration_number: record.registration_number,
         joined_at: time_from(record.join_time, "join_time")?,
         updated_at: time_from(record.update_time, "update_time")?,
         revision: Revision(record.revision),
