@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Why a measurement could not be made, or can't be believed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The scheduler's program does not run.
-    #[error("{} does not run: {source}; build it with `cargo build --release -p scheduler-svc`", path.display())]
+    /// A service's program does not run.
+    #[error("{} does not run: {source}; build it with `cargo build --release --bins`", path.display())]
     NotStarted {
         /// Where it was looked for.
         path: PathBuf,

@@ -10,6 +10,7 @@ mod options;
 mod quality;
 mod report;
 mod run;
+mod store;
 mod workload;
 
 use std::process::ExitCode;
@@ -38,11 +39,13 @@ struct Args {
 enum Subject {
     /// Placements per second, memory, and how densely is packed
     Scheduler(Box<Options>),
+    /// How quickly a manager starts from a million stored tasks, and how quickly they are stored
+    Store(store::Options),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Args { subject: Subject::Scheduler(options) } = Args::parse();
+    let Args { subject } = Args::parse();
     let shutdown = match Shutdown::signal() {
         Ok(shutdown) => shutdown,
         Err(error) => {
@@ -50,8 +53,14 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // What is dropped on a signal ends the scheduler process that was started.
-    let Some(outcome) = shutdown.or_stop(scheduler(&options)).await else {
+    let run = async {
+        match &subject {
+            Subject::Scheduler(options) => scheduler(options).await,
+            Subject::Store(options) => stored(options).await,
+        }
+    };
+    // What is dropped on a signal ends the process that was started.
+    let Some(outcome) = shutdown.or_stop(run).await else {
         return ExitCode::from(INTERRUPTED);
     };
     match outcome {
@@ -81,6 +90,14 @@ async fn scheduler(options: &Options) -> Result<bool, Error> {
     }
     println!("{result}");
     Ok(good)
+}
+
+async fn stored(options: &store::Options) -> Result<bool, Error> {
+    let machine = Machine::look();
+    println!("{machine}");
+    let result = to_json::with_machine(store::measure(options).await?, &machine);
+    println!("{result}");
+    Ok(true)
 }
 
 fn quality(options: &Options) -> (Value, bool) {

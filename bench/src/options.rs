@@ -208,7 +208,7 @@ impl Options {
 }
 
 /// The folder of this program.
-fn beside() -> PathBuf {
+pub(crate) fn beside() -> PathBuf {
     let program = std::env::current_exe().ok();
     program.and_then(|program| program.parent().map(PathBuf::from)).unwrap_or_else(|| PathBuf::from("."))
 }

@@ -2,6 +2,7 @@
 //!
 //! [`run`] starts everything on ports that are bound already, so that a process may host several services.
 
+pub mod backup;
 pub mod commands;
 pub mod config;
 pub mod contacts;

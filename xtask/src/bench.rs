@@ -10,7 +10,17 @@ use crate::{
 /// last line, which is for programs, is the last one of the recipe too.
 pub(crate) fn run_with(arguments: &[String]) -> Result<(), Failure> {
     // In one go: built one after the other they could choose different features of what they share.
-    run(cargo().args(["build", "--release", "--package", "scheduler-svc", "--package", "davit-bench", "--bins"]))?;
+    run(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "scheduler-svc",
+        "--package",
+        "manager-svc",
+        "--package",
+        "davit-bench",
+        "--bins",
+    ]))?;
     run(command(workspace::target().join("release/davit-bench")).args(arguments))
         .map_err(|failure| failure.advise("the lines above say what is not as it has to be"))
 }

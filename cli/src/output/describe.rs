@@ -275,6 +275,17 @@ pub fn cluster(cluster: &v1::Cluster, palette: Palette) -> String {
     lines.add("Nodes", counts(nodes));
     let tasks = cluster.tasks.iter().map(|each| (each.count, short(each.state().as_str_name(), "TASK_STATE_")));
     lines.add("Tasks", counts(tasks));
+    if let Some(totals) = &cluster.totals {
+        let ended = [
+            (totals.completed, "COMPLETED"),
+            (totals.failed, "FAILED"),
+            (totals.stopped, "STOPPED"),
+            (totals.lost, "LOST"),
+        ];
+        let ended = ended.into_iter().filter(|(count, _)| *count > 0).map(|(count, state)| (count, state.to_owned()));
+        let created = [(totals.created, "created".to_owned())];
+        lines.add("Ever", counts(created.into_iter().chain(ended)));
+    }
     let allocated = cluster.allocated.unwrap_or_default();
     let allocatable = cluster.allocatable.unwrap_or_default();
     lines.add("CPU", format!("{} / {} set aside", cores(allocated.cpu_millis), counted_cores(allocatable.cpu_millis)));

@@ -1,13 +1,20 @@
 //! The cluster as a whole, for users.
 
+use std::sync::Arc;
+
 use davit_core::node::NodeState;
 use davit_core::resources::Resources;
 use davit_core::state::TaskState;
 use davit_proto::v1::cluster_service_server::ClusterService;
 use davit_proto::{convert, v1};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::{Api, explain, rebalance};
+use super::{Api, Responses, backup, explain, rebalance};
+use crate::state::Totals;
+
+/// Backups that are made at once; each keeps a version of the cluster in memory.
+const MAX_BACKUPS: usize = 2;
 
 const NODE_STATES: [NodeState; 3] = [NodeState::Ready, NodeState::Suspect, NodeState::Down];
 
@@ -15,13 +22,14 @@ const NODE_STATES: [NodeState; 3] = [NodeState::Ready, NodeState::Suspect, NodeS
 #[derive(Debug, Clone)]
 pub struct ClusterApi {
     api: Api,
+    backups: Arc<Semaphore>,
 }
 
 impl ClusterApi {
     /// On top of what all services share.
     #[must_use]
     pub fn new(api: Api) -> Self {
-        Self { api }
+        Self { api, backups: Arc::new(Semaphore::new(MAX_BACKUPS)) }
     }
 
     fn get(&self) -> v1::Cluster {
@@ -63,8 +71,14 @@ impl ClusterApi {
                 default_algorithm: scheduler.algorithms.default_name().to_owned(),
             }),
             heartbeat_period: Some(convert::duration_to_proto(facts.heartbeat_period)),
+            totals: Some(totals_to_proto(state.totals())),
         }
     }
+}
+
+fn totals_to_proto(totals: Totals) -> v1::TaskTotals {
+    let Totals { created, completed, failed, stopped, lost } = totals;
+    v1::TaskTotals { created, completed, failed, stopped, lost }
 }
 
 #[tonic::async_trait]
@@ -88,5 +102,14 @@ impl ClusterService for ClusterApi {
         request: Request<v1::PlanRebalanceRequest>,
     ) -> Result<Response<v1::PlanRebalanceResponse>, Status> {
         Ok(Response::new(rebalance::plan(&self.api, request.into_inner()).await?))
+    }
+
+    type BackupClusterStream = Responses<v1::BackupClusterResponse>;
+
+    async fn backup_cluster(
+        &self,
+        _request: Request<v1::BackupClusterRequest>,
+    ) -> Result<Response<Self::BackupClusterStream>, Status> {
+        Ok(Response::new(Box::pin(backup::begin(&self.api, &self.backups)?)))
     }
 }

@@ -1,6 +1,7 @@
 //! The manager's gRPC services. Each turns a request into domain types, hands a command to the writer or looks at the newest
 //! version of the cluster, and turns the outcome into a response or an error with details.
 
+mod backup;
 mod cluster_service;
 mod errors;
 mod event_convert;

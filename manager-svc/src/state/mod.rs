@@ -173,6 +173,14 @@ impl ClusterState {
         self.node_names.values().filter_map(|node_id| self.nodes.get(node_id))
     }
 
+    /// The node whose id follows on another, or the first.
+    #[must_use]
+    pub fn node_after(&self, node_id: Option<NodeId>) -> Option<&Arc<Node>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = node_id.map_or(Unbounded, Excluded);
+        self.nodes.range((start, Unbounded)).next().map(|(_, node)| node)
+    }
+
     /// Nodes that have a drain, also one that is over.
     pub fn drained_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.drains.iter().filter_map(|node_id| self.nodes.get(node_id))

@@ -36,6 +36,12 @@ impl RequestLog {
         self.by_id.get(request_id).filter(|_| !bugs::is(Bug::RequestIdsForgotten))
     }
 
+    /// One of them by its place, the oldest at 0.
+    #[must_use]
+    pub fn nth(&self, index: usize) -> Option<&Arc<RequestRecord>> {
+        self.order.get(index)
+    }
+
     pub(super) fn push(&mut self, record: Arc<RequestRecord>) {
         self.by_id.insert(record.request_id.clone(), Arc::clone(&record));
         self.order.push_back(record);

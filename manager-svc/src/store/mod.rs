@@ -1,6 +1,7 @@
 //! Where the cluster's state is kept. The manager is the only writer and all reads are from memory, so a store only loads
 //! everything once and commits batches after that.
 
+mod backup;
 mod faulty;
 mod fjall;
 mod memory;
@@ -17,8 +18,10 @@ use davit_core::id::Revision;
 use davit_core::node::Node;
 use davit_core::task::Task;
 
+pub use self::backup::{BackupError, BackupInfo, BackupWriter, REVISION_JUMP, check_backup};
 pub use self::faulty::{Fault, FaultyStore};
-pub use self::fjall::FjallStore;
+use self::fjall::SCHEMA;
+pub use self::fjall::{FjallStore, RestoreError, restore};
 pub use self::memory::MemoryStore;
 use crate::config::{Config, StoreKind};
 use crate::state::{Batch, Event, RequestRecord, Totals};

@@ -12,8 +12,10 @@ use super::mark::Mark;
 use super::schema;
 
 const LOCK_FILE: &str = "lock";
-const MARK_FILE: &str = "mark";
-const ENGINE_DIR: &str = "fjall";
+pub(super) const MARK_FILE: &str = "mark";
+pub(super) const ENGINE_DIR: &str = "fjall";
+/// In which a backup is restored; while it is there, the rest is not whole.
+pub(super) const UNFINISHED: &str = "restoring";
 /// What a file system puts into its own root.
 const NOT_OURS_BUT_FINE: &str = "lost+found";
 
@@ -33,6 +35,10 @@ impl Directory {
         };
         std::fs::create_dir_all(&path).map_err(|problem| unusable("can't be made", problem))?;
         let found = entries(&path).map_err(|problem| unusable("can't be read", problem))?;
+        if found.iter().any(|name| name == UNFINISHED) {
+            let problem = "a restore into it was not finished, which has to be run again".to_owned();
+            return Err(Error::Foreign { path, problem });
+        }
         let is_known = |name: &String| [LOCK_FILE, MARK_FILE, ENGINE_DIR].contains(&name.as_str());
         if let Some(stranger) = found.iter().find(|name| !is_known(name) && !name.starts_with("mark.")) {
             return Err(Error::Foreign { path, problem: format!("it holds `{stranger}`") });
@@ -110,7 +116,8 @@ impl Directory {
     }
 }
 
-fn entries(path: &Path) -> std::io::Result<Vec<String>> {
+/// What is in a directory, by name.
+pub(super) fn entries(path: &Path) -> std::io::Result<Vec<String>> {
     let mut names: Vec<String> = std::fs::read_dir(path)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<std::io::Result<_>>()?;

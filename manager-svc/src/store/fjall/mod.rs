@@ -13,6 +13,7 @@ mod ledger;
 mod load;
 mod mark;
 mod plan;
+mod restore;
 mod schema;
 mod settle;
 #[cfg(test)]
@@ -29,6 +30,8 @@ use parking_lot::Mutex;
 use self::directory::Directory;
 use self::engine::Engine;
 use self::ledger::Ledger;
+pub use self::restore::{RestoreError, restore};
+pub(super) use self::schema::SCHEMA;
 use self::settle::Unsettled;
 use super::{Error, Snapshot, Store};
 use crate::state::Batch;

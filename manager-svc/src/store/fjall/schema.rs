@@ -15,7 +15,7 @@ pub(super) const HEAD_KEY: &[u8] = b"head";
 
 /// The schema that this release writes. What changes the meaning of a field, or what is in a table, is a new one, and gets a
 /// step in [`STEPS`].
-pub(super) const SCHEMA: u32 = 1;
+pub(in crate::store) const SCHEMA: u32 = 1;
 
 /// Turns a store of schema `from` into one of the next: all that has to be written for it.
 pub(super) struct Step {

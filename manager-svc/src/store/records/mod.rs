@@ -56,11 +56,13 @@ fn optional_uuid_from(bytes: &[u8], field: &str) -> Result<Option<Uuid>, Malform
     if bytes.is_empty() { Ok(None) } else { uuid_from(bytes, field).map(Some) }
 }
 
-fn time_to(time: Timestamp) -> ProtoTimestamp {
+/// Writes a time.
+pub(super) fn time_to(time: Timestamp) -> ProtoTimestamp {
     convert::timestamp_to_proto(time)
 }
 
-fn time_from(time: Option<ProtoTimestamp>, field: &str) -> Result<Timestamp, Malformed> {
+/// Reads a time that must be there.
+pub(super) fn time_from(time: Option<ProtoTimestamp>, field: &str) -> Result<Timestamp, Malformed> {
     match optional_time_from(time, field)? {
         Some(time) => Ok(time),
         None => malformed(format!("{field} is missing")),
