@@ -10,18 +10,18 @@ use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::client::endpoint;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+use tokio::time::Instant;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
-use tonic_types::StatusExt as _;
+use tonic::{Code, Request, Response, Status};
 
 use crate::error::{Error, is_from_manager, root_problem};
+use crate::retry;
 
 /// How long a call that answers once may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A page of 1,000 tasks with large specs.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 const PAGE_SIZE: u32 = 1000;
-const CREATE_TRIES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
@@ -95,26 +95,34 @@ impl Manager {
         Error::Unreachable { address: self.address.clone(), problem }
     }
 
-    /// Creates tasks. Tried again when the manager can't be reached or can't write now: one request id for all tries
-    /// makes sure that nothing is created twice.
+    /// Makes a call that is safe to repeat: a read, or a create with a request id. It is sent again while the manager can't be
+    /// reached or says that it has too much to do, for a bounded time. No other call is.
+    ///
+    /// # Errors
+    /// When the manager refuses, or all tries failed.
+    pub async fn repeat<T>(&self, mut call: impl AsyncFnMut() -> Result<Response<T>, Status>) -> Result<T, Error> {
+        let began = Instant::now();
+        let mut backoff = backoff();
+        loop {
+            let status = match call().await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            match retry::next_wait(&status, backoff.next_delay(), began.elapsed()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(self.error(status)),
+            }
+        }
+    }
+
+    /// Creates tasks. One request id for all tries makes sure that nothing is created twice.
     ///
     /// # Errors
     /// When the manager refuses, or all tries failed.
     pub async fn create(&self, groups: Vec<v1::TaskGroup>) -> Result<v1::BatchCreateTasksResponse, Error> {
         let request_id = UuidV7Source.next_uuid().to_string();
         let request = v1::BatchCreateTasksRequest { groups, request_id, validate_only: false };
-        let mut backoff = backoff();
-        let mut tries = 1;
-        loop {
-            match self.tasks().batch_create_tasks(call(request.clone())).await {
-                Ok(response) => return Ok(response.into_inner()),
-                Err(status) if tries < CREATE_TRIES && may_pass(&status) => {
-                    tokio::time::sleep(wait_for(&status, backoff.next_delay())).await;
-                    tries += 1;
-                }
-                Err(status) => return Err(self.error(status)),
-            }
-        }
+        self.repeat(async || self.tasks().batch_create_tasks(call(request.clone())).await).await
     }
 
     /// One task by its whole id.
@@ -123,8 +131,8 @@ impl Manager {
     /// When there is none, or the call fails.
     pub async fn get_task(&self, task_id: &str) -> Result<v1::Task, Error> {
         let request = v1::GetTaskRequest { task_id: task_id.to_owned() };
-        let response = self.tasks().get_task(call(request)).await.map_err(|status| self.error(status))?;
-        response.into_inner().task.ok_or_else(|| no_content("task"))
+        let response = self.repeat(async || self.tasks().get_task(call(request.clone())).await).await?;
+        response.task.ok_or_else(|| no_content("task"))
     }
 
     /// All tasks that pass a filter, oldest first, and the revision to watch from to miss nothing.
@@ -137,7 +145,7 @@ impl Manager {
         let mut page_token = String::new();
         loop {
             let request = v1::ListTasksRequest { filter: Some(filter.clone()), page_size: PAGE_SIZE, page_token };
-            let page = self.tasks().list_tasks(call(request)).await.map_err(|status| self.error(status))?.into_inner();
+            let page = self.repeat(async || self.tasks().list_tasks(call(request.clone())).await).await?;
             // Later pages are newer: what changed since the first one is seen again, which does no harm.
             let revision = *first_revision.get_or_insert(page.revision);
             tasks.extend(page.tasks);
@@ -157,7 +165,7 @@ impl Manager {
         let mut page_token = String::new();
         loop {
             let request = v1::ListNodesRequest { filter: None, page_size: PAGE_SIZE, page_token };
-            let page = self.nodes().list_nodes(call(request)).await.map_err(|status| self.error(status))?.into_inner();
+            let page = self.repeat(async || self.nodes().list_nodes(call(request.clone())).await).await?;
             nodes.extend(page.nodes);
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -173,41 +181,45 @@ pub fn no_content(what: &str) -> Error {
     Error::failed(format!("the manager's answer has no {what}; do manager and command line have the same version?"))
 }
 
-/// Whether the same call may go better later.
-#[must_use]
-pub fn may_pass(status: &Status) -> bool {
-    // A connection that breaks in the middle of a call is told as `Unknown` by the transport.
-    status.code() == Code::Unavailable || (status.code() == Code::Unknown && !is_from_manager(status))
-}
-
-fn wait_for(status: &Status, wait: Duration) -> Duration {
-    let asked = status.get_details_retry_info().and_then(|retry| retry.retry_delay).unwrap_or_default();
-    wait.max(asked.min(LONGEST_WAIT))
-}
-
 #[cfg(test)]
 mod tests {
     use davit_svc_kit::grpc::{ApiError, ErrorKind};
 
     use super::*;
 
-    #[test]
-    fn only_what_passes_by_itself_is_tried_again() {
-        let of = |kind: ErrorKind| Status::from(ApiError::new(kind, "X", "x"));
-        assert!(may_pass(&of(ErrorKind::Unavailable)));
-        assert!(may_pass(&Status::unknown("transport error")));
-        assert!(!may_pass(&of(ErrorKind::InvalidArgument)));
-        assert!(!may_pass(&of(ErrorKind::Internal)));
+    fn manager() -> Manager {
+        let channel = endpoint("127.0.0.1:1").unwrap().connect_lazy();
+        Manager { address: "127.0.0.1:1".to_owned(), channel }
     }
 
-    #[test]
-    fn the_manager_may_ask_for_a_longer_wait_but_not_for_any() {
-        let asks = |seconds| {
-            let error = ApiError::new(ErrorKind::Unavailable, "X", "x").with_retry_after(Duration::from_secs(seconds));
-            wait_for(&error.into(), FIRST_WAIT)
+    fn overloaded() -> Status {
+        ApiError::new(ErrorKind::ResourceExhausted, "OVERLOADED", "x").with_retry_after(Duration::from_secs(2)).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_repeated_until_it_goes_through_and_not_before_the_time_that_was_asked_for() {
+        let (began, mut tries) = (Instant::now(), 0);
+        let call = async || {
+            tries += 1;
+            if tries < 4 { Err(overloaded()) } else { Ok(Response::new(tries)) }
         };
-        assert_eq!(asks(0), FIRST_WAIT);
-        assert_eq!(asks(1), Duration::from_secs(1));
-        assert_eq!(asks(3600), LONGEST_WAIT);
+        assert_eq!(manager().repeat(call).await.unwrap(), 4);
+        let took = began.elapsed();
+        assert!(took > Duration::from_secs(6) && took < Duration::from_secs(12), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_given_up_when_the_time_is_up_and_at_once_when_it_is_refused() {
+        let began = Instant::now();
+        let error = manager().repeat(async || Err::<Response<()>, _>(overloaded())).await.unwrap_err();
+        assert_eq!(error.code(), Some(Code::ResourceExhausted));
+        assert!(began.elapsed() <= Duration::from_secs(15), "{:?}", began.elapsed());
+        let mut tries = 0;
+        let refused = async || {
+            tries += 1;
+            Err::<Response<()>, _>(ApiError::new(ErrorKind::NotFound, "X", "x").into())
+        };
+        assert_eq!(manager().repeat(refused).await.unwrap_err().code(), Some(Code::NotFound));
+        assert_eq!(tries, 1);
     }
 }

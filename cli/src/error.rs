@@ -81,6 +81,12 @@ impl Error {
         }
     }
 
+    /// The manager's answer, if it was the manager that refused.
+    #[must_use]
+    pub fn status(&self) -> Option<&Status> {
+        if let Self::Refused { status } = self { Some(status) } else { None }
+    }
+
     /// The manager's code, if it was the manager that refused.
     #[must_use]
     pub fn code(&self) -> Option<Code> {

@@ -10,6 +10,7 @@ pub mod error;
 pub mod local;
 pub mod output;
 pub mod resolve;
+mod retry;
 mod watch;
 
 use std::process::ExitCode;

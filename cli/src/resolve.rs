@@ -137,10 +137,10 @@ pub async fn node(manager: &Manager, reference: &str) -> Result<v1::Node, Error>
 
 async fn find_node(manager: &Manager, reference: &str) -> Result<Option<v1::Node>, Error> {
     let request = v1::GetNodeRequest { node: reference.to_owned() };
-    match manager.nodes().get_node(call(request)).await {
-        Ok(response) => return response.into_inner().node.ok_or_else(|| no_content("node")).map(Some),
-        Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
-        Err(status) => return Err(manager.error(status)),
+    match manager.repeat(async || manager.nodes().get_node(call(request.clone())).await).await {
+        Ok(response) => return response.node.ok_or_else(|| no_content("node")).map(Some),
+        Err(error) if matches!(error.code(), Some(Code::NotFound | Code::InvalidArgument)) => {}
+        Err(error) => return Err(error),
     }
     if !may_be_id_part(reference) {
         return Ok(None);

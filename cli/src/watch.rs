@@ -7,9 +7,10 @@ use davit_proto::v1::watch_events_response::Message;
 use futures::StreamExt as _;
 use tonic::{Code, Request};
 
-use crate::client::{Manager, backoff, may_pass};
+use crate::client::{Manager, backoff};
 use crate::error::Error;
 use crate::output::{has_ended, state_of};
+use crate::retry::{may_pass, wait_after};
 
 /// A watch that is broken so often in a row, without a word in between, is given up.
 const TRIES_IN_ROW: u32 = 8;
@@ -89,8 +90,9 @@ pub(crate) async fn until(
         }
         match step {
             Ok(()) => return Ok(watched),
-            Err(Broken::ForNow(_)) if tries < TRIES_IN_ROW => {
-                tokio::time::sleep(backoff.next_delay()).await;
+            Err(Broken::ForNow(error)) if tries < TRIES_IN_ROW => {
+                let wait = backoff.next_delay();
+                tokio::time::sleep(error.status().map_or(wait, |status| wait_after(status, wait))).await;
                 tries += 1;
             }
             Err(Broken::ForNow(error) | Broken::ForGood(error)) => return Err(error),

@@ -39,8 +39,9 @@ pub fn free_address() -> SocketAddr {
 pub struct Service {
     name: &'static str,
     child: Child,
+    arguments: Vec<String>,
     /// A manager's, unless the arguments say where it keeps its state.
-    _data_dir: Option<TempDir>,
+    data_dir: Option<TempDir>,
     /// Where its gRPC services are.
     pub address: SocketAddr,
     /// Where its metrics and health are.
@@ -53,6 +54,16 @@ impl Service {
         let (address, http) = (free_address(), free_address());
         let says_where = arguments.iter().any(|argument| argument == "--data-dir");
         let data_dir = (name == "davit-manager" && !says_where).then(|| tempfile::tempdir().expect("a directory"));
+        Self::start_at(name, arguments, data_dir, address, http)
+    }
+
+    fn start_at(
+        name: &'static str,
+        arguments: &[String],
+        data_dir: Option<TempDir>,
+        address: SocketAddr,
+        http: SocketAddr,
+    ) -> Self {
         let mut command = Command::new(path_of(name));
         if let Some(data_dir) = &data_dir {
             command.arg("--data-dir").arg(data_dir.path());
@@ -67,7 +78,38 @@ impl Service {
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
-        Self { name, child, _data_dir: data_dir, address, http }
+        Self { name, child, arguments: arguments.to_vec(), data_dir, address, http }
+    }
+
+    /// Ends it by SIGTERM, as an upgrade does, and starts it again as it was. Returns when it is ready.
+    ///
+    /// # Panics
+    /// When it does not end well, or is not ready in time.
+    pub async fn restart(mut self) -> Self {
+        let (name, arguments, data_dir) = (self.name, std::mem::take(&mut self.arguments), self.data_dir.take());
+        let (address, http) = (self.address, self.http);
+        assert!(self.terminate().await.success(), "{name} did not end well");
+        let next = Self::start_at(name, &arguments, data_dir, address, http);
+        next.ready().await;
+        next
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("it runs");
+        kill(Pid::from_raw(pid), signal).expect("the signal is sent");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end within this time.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let ended = tokio::time::timeout(within, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("{} did not stop within {within:?}", self.name)).expect("its exit status")
     }
 
     /// Waits until `/readyz` says so.
@@ -91,10 +133,7 @@ impl Service {
     /// # Panics
     /// When it does not end within ten seconds, which is what operators are promised.
     pub async fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("it runs");
-        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the signal is sent");
-        let ended = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await;
-        let ended = ended.unwrap_or_else(|_| panic!("{} did not stop within 10 s", self.name));
-        ended.expect("its exit status")
+        self.signal(Signal::SIGTERM);
+        self.ended(Duration::from_secs(10)).await
     }
 }

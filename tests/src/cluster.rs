@@ -38,6 +38,7 @@ pub struct Builder {
     cores: u64,
     heartbeat: Duration,
     drain_on_shutdown: Option<Duration>,
+    kept_events: usize,
 }
 
 impl Builder {
@@ -62,6 +63,13 @@ impl Builder {
         self
     }
 
+    /// How many events the manager keeps for watchers.
+    #[must_use]
+    pub fn kept_events(mut self, count: usize) -> Self {
+        self.kept_events = count;
+        self
+    }
+
     /// Workers that are stopped have their node drained first, for at most so long.
     #[must_use]
     pub fn drain_on_shutdown(mut self, limit: Duration) -> Self {
@@ -79,6 +87,7 @@ impl Builder {
             scheduler: vec![format!("http://{}", scheduler.address)],
             cluster: "test".to_owned(),
             heartbeat_period: self.heartbeat,
+            kept_events: self.kept_events,
             ..manager_svc::config::Config::default()
         };
         let shutdown = Shutdown::new();
@@ -156,7 +165,13 @@ impl Cluster {
     /// Three workers of 64 cores, heartbeats every half second.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { workers: 3, cores: 64, heartbeat: Duration::from_millis(500), drain_on_shutdown: None }
+        Builder {
+            workers: 3,
+            cores: 64,
+            heartbeat: Duration::from_millis(500),
+            drain_on_shutdown: None,
+            kept_events: 100_000,
+        }
     }
 
     /// Where the manager's API is.
@@ -165,7 +180,13 @@ impl Cluster {
         self.manager_address
     }
 
-    /// The switch that makes the store fail.
+    /// A channel to the manager, apart from the one that is used here.
+    #[must_use]
+    pub fn new_channel(&self) -> Channel {
+        davit_svc_kit::client::endpoint(&self.manager_address.to_string()).expect("an address").connect_lazy()
+    }
+
+    /// The switch that makes the store fail or hang.
     #[must_use]
     pub fn store_fault(&self) -> &Fault {
         &self.fault

@@ -255,8 +255,8 @@ impl Node {
         self.last_registration.fetch_max(last, Ordering::Relaxed);
     }
 
-    /// What the manager is told at the begin of a session.
-    pub(crate) fn registration(&self, health: &RuntimeHealth) -> v1::Register {
+    /// What the manager is told at the begin of a session. `draining`: the worker waits for its node to be drained.
+    pub(crate) fn registration(&self, health: &RuntimeHealth, draining: bool) -> v1::Register {
         let description = NodeDescription {
             name: self.config.name.clone(),
             address: self.config.address.clone(),
@@ -273,8 +273,14 @@ impl Node {
         let attempts = statuses.into_iter().map(|(key, status)| (key.task_id, status)).collect();
         let runtime_problems = health.problems.clone();
         let registration_number = self.last_registration.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let registration =
-            Registration { node_id: self.node_id(), registration_number, description, runtime_problems, attempts };
+        let registration = Registration {
+            node_id: self.node_id(),
+            registration_number,
+            draining,
+            description,
+            runtime_problems,
+            attempts,
+        };
         let mut register = register_to_proto(&registration);
         // Live ones come first and are all told: what is left out counts as lost.
         let mut left = MAX_ENDED_BYTES;

@@ -31,6 +31,8 @@ use crate::node::{JoinError, Node};
 const FIRST_REDIAL: Duration = Duration::from_millis(100);
 /// A node counts as DOWN after three seconds without its worker: a manager that is back must be found well before.
 const LONGEST_REDIAL: Duration = Duration::from_secs(1);
+/// So long at most a manager that has too much to do is left alone.
+const LONGEST_ASKED: Duration = Duration::from_secs(5);
 /// Before another try of what is not mended by trying again at once, such as a name in use.
 const REFUSED_REDIAL: Duration = Duration::from_secs(15);
 /// How long the manager may take to answer a registration.
@@ -69,6 +71,8 @@ pub(crate) enum EndReason {
     Disconnected { reason: String, retry_after: Duration },
     #[error("nothing can be sent to the manager")]
     Stuck,
+    #[error("the manager has too much to do: {problem}")]
+    Overloaded { problem: String, retry_after: Duration },
 }
 
 /// An open session.
@@ -101,7 +105,7 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
     let mut refused = node.world.backoff(REFUSED_REDIAL, REFUSED_REDIAL * 2);
     let mut said = None;
     loop {
-        let Some(opened) = stop.run_until_cancelled(open(&node)).await else { return };
+        let Some(opened) = stop.run_until_cancelled(open(&node, &ending)).await else { return };
         let ended = match opened {
             Ok(opened) => {
                 backoff.reset();
@@ -120,6 +124,10 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
             EndReason::Disconnected { retry_after, .. } => {
                 tracing::info!(reason = %ended, "session ended");
                 *retry_after + backoff.next_delay()
+            }
+            EndReason::Overloaded { retry_after, .. } => {
+                tracing::warn!(reason = %ended, "no session with the manager");
+                retry_after.min(&LONGEST_ASKED) + backoff.next_delay()
             }
             _ => {
                 // The same reason over and over is said once.
@@ -140,15 +148,15 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
 
 /// Dials and registers. A worker that was restarted does not know how often the one before it registered: the manager refuses
 /// the number that it begins with and tells from which to go on.
-async fn open(node: &Node) -> Result<Opened, EndReason> {
+async fn open(node: &Node, ending: &Ending) -> Result<Opened, EndReason> {
     let health = runtime_health(node).await?;
     let channel = node.world.dialer.connect(&client::endpoint(&node.config.manager)?).await;
     let channel = channel.map_err(|error| EndReason::Connect(causes(&error)))?;
     let client = WorkerSessionServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    match register(node, client.clone(), health.clone()).await {
+    match register(node, ending, client.clone(), health.clone()).await {
         Err(EndReason::Overtaken { last }) => {
             node.count_registrations_from(last);
-            register(node, client, health).await
+            register(node, ending, client, health).await
         }
         answered => answered,
     }
@@ -156,13 +164,14 @@ async fn open(node: &Node) -> Result<Opened, EndReason> {
 
 async fn register(
     node: &Node,
+    ending: &Ending,
     mut client: WorkerSessionServiceClient<Channel>,
     mut health: watch::Receiver<Option<RuntimeHealth>>,
 ) -> Result<Opened, EndReason> {
     let (requests, stream) = mpsc::channel(REQUEST_QUEUE);
     let registered_at = node.world.clock.uptime();
     let told = health.borrow_and_update().clone().unwrap_or_default();
-    let register = Request::Register(node.registration(&told));
+    let register = Request::Register(node.registration(&told, ending.drains.is_cancelled()));
     requests.send(v1::SessionRequest { message: Some(register) }).await.map_err(|_| EndReason::Stuck)?;
     let welcomed = async {
         let mut responses =
@@ -218,7 +227,11 @@ fn refusal(status: &Status) -> EndReason {
     {
         return EndReason::Overtaken { last };
     }
+    let retry_after = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
     match status.code() {
+        Code::ResourceExhausted | Code::Unavailable if retry_after.is_some() => {
+            EndReason::Overloaded { problem: status.message().to_owned(), retry_after: retry_after.unwrap_or_default() }
+        }
         Code::AlreadyExists | Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated => {
             EndReason::Refused(status.message().to_owned())
         }
@@ -241,8 +254,23 @@ fn causes(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use davit_svc_kit::backoff::Backoff;
+    use davit_svc_kit::grpc::{ApiError, ErrorKind};
 
     use super::*;
+
+    #[test]
+    fn a_manager_that_has_too_much_to_do_is_given_the_time_that_it_asks_for() {
+        let refused = |kind, after| {
+            let error = ApiError { retry_after: after, ..ApiError::new(kind, "OVERLOADED", "it is behind") };
+            refusal(&error.into())
+        };
+        let second = Duration::from_secs(1);
+        for kind in [ErrorKind::ResourceExhausted, ErrorKind::Unavailable] {
+            let EndReason::Overloaded { retry_after, .. } = refused(kind, Some(second)) else { panic!("{kind:?}") };
+            assert_eq!(retry_after, second);
+            assert!(matches!(refused(kind, None), EndReason::Broken(_)));
+        }
+    }
 
     #[test]
     fn a_manager_that_is_back_is_found_before_the_node_counts_as_down() {

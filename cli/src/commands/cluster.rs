@@ -7,8 +7,7 @@ use crate::error::Error;
 use crate::output::{self, Output};
 
 pub(super) async fn run(manager: &Manager, output: &Output) -> Result<(), Error> {
-    let answer = manager.cluster().get_cluster(call(v1::GetClusterRequest {})).await;
-    let answer = answer.map_err(|status| manager.error(status))?.into_inner();
+    let answer = manager.repeat(async || manager.cluster().get_cluster(call(v1::GetClusterRequest {})).await).await?;
     let cluster = answer.cluster.ok_or_else(|| no_content("cluster"))?;
     output.object(&cluster, |palette| output::cluster(&cluster, palette))
 }

@@ -6,10 +6,11 @@ use davit_proto::v1::watch_events_response::Message;
 use futures::StreamExt as _;
 use tonic::{Request, Status};
 
-use crate::client::{Manager, backoff, call, may_pass};
+use crate::client::{Manager, backoff, call};
 use crate::error::Error;
 use crate::output::{Output, event_line};
 use crate::resolve;
+use crate::retry::{may_pass, wait_after};
 
 const PAGE_SIZE: u32 = 1000;
 /// A watch that breaks so often without a word in between is given up.
@@ -60,8 +61,7 @@ async fn list(manager: &Manager, filter: v1::EventFilter, since: u64, output: &O
             page_size: PAGE_SIZE,
             page_token,
         };
-        let page = manager.events().list_events(call(request)).await.map_err(|status| manager.error(status))?;
-        let page = page.into_inner();
+        let page = manager.repeat(async || manager.events().list_events(call(request.clone())).await).await?;
         for event in &page.events {
             show(event, output)?;
         }
@@ -87,7 +87,7 @@ async fn follow(manager: &Manager, filter: v1::EventFilter, since: Option<u64>, 
         if tries >= TRIES_IN_ROW || !may_pass(&broken) {
             return Err(manager.error(broken));
         }
-        tokio::time::sleep(backoff.next_delay()).await;
+        tokio::time::sleep(wait_after(&broken, backoff.next_delay())).await;
         tries += 1;
     }
 }

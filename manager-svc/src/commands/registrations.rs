@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use davit_core::drain::DrainSource;
+use davit_core::drain::{DEFAULT_MAX_PARALLEL, DrainSource};
 use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::spec::OnNodeLoss;
@@ -13,6 +13,7 @@ use davit_proto::convert::Registration;
 
 use super::Error;
 use super::attempts::remember_attempt;
+use super::drains::drain_for_worker;
 use super::nodes::problems_since;
 use super::reports::{apply_reports, lose_attempts};
 use crate::state::{Draft, EventType};
@@ -55,7 +56,7 @@ impl Registered {
 /// # Errors
 /// When a later registration of the node was taken in before, or another node that is in touch has this name.
 pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Arc<Node>, Error> {
-    let Registration { node_id, registration_number, description, runtime_problems, attempts } = registration;
+    let Registration { node_id, registration_number, draining, description, runtime_problems, attempts } = registration;
     let name = description.name.clone();
     let last = draft.state().node(node_id).map_or(0, |known| known.registration_number);
     let registration_number = match registration_number {
@@ -102,8 +103,10 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
             node.description = description;
             node.registration_number = registration_number;
             node.runtime_problems = problems_since(&known.runtime_problems, runtime_problems, now);
-            // A drain that its worker asked for before it went is over now that it is back.
-            if let Some(DrainSource::Worker { cordoned_before }) = node.drain.as_ref().map(|drain| drain.source) {
+            // A drain that its worker asked for before it went is over now that it is back, unless it still waits for it.
+            if !draining
+                && let Some(DrainSource::Worker { cordoned_before }) = node.drain.as_ref().map(|drain| drain.source)
+            {
                 node.drain = None;
                 node.cordoned = cordoned_before;
             }
@@ -117,6 +120,8 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
             }
         }
     };
+    // With the registration, so that nothing is placed in between.
+    let node = if draining { drain_for_worker(draft, node_id, DEFAULT_MAX_PARALLEL)? } else { node };
     let held: BTreeSet<AttemptKey> =
         attempts.iter().map(|(task_id, status)| AttemptKey { task_id: *task_id, attempt: status.attempt }).collect();
     for (task_id, status) in &attempts {

@@ -91,6 +91,7 @@ pub(crate) fn registration(number: u64) -> Registration {
     Registration {
         node_id: node_id(number),
         registration_number: 0,
+        draining: false,
         description: NodeDescription {
             name: format!("node-{number}"),
             address: "127.0.0.1".to_owned(),

@@ -152,6 +152,11 @@ impl Drainer {
     }
 
     async fn place_elsewhere(&self, task: &Arc<Task>, node: &Arc<Node>) -> Place {
+        let no_answer = |problem| Place::Unknown(format!("no place can be looked for: {problem}"));
+        let turn = match self.scheduler.turn(None).await {
+            Ok(turn) => turn,
+            Err(problem) => return no_answer(problem),
+        };
         // With the room that is kept for those before it.
         let state = self.writer.state();
         let stats = |node_id| self.contacts.stats(node_id);
@@ -160,9 +165,9 @@ impl Drainer {
             Ok(question) => question,
             Err(problem) => return Place::Unknown(problem),
         };
-        let answer = match self.scheduler.explain(question).await {
+        let answer = match turn.explain(question).await {
             Ok(answer) => answer.placement.unwrap_or_default(),
-            Err(problem) => return Place::Unknown(format!("no place can be looked for: {problem}")),
+            Err(problem) => return no_answer(problem),
         };
         match answer.runs.first().map(|run| run.node_id.parse::<NodeId>()) {
             Some(Ok(to)) => Place::On(to),

@@ -7,6 +7,7 @@ use davit_core::resources::Resources;
 use davit_core::state::TaskState;
 use davit_proto::v1::cluster_service_server::ClusterService;
 use davit_proto::{convert, v1};
+use davit_svc_kit::grpc::Deadline;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -94,14 +95,16 @@ impl ClusterService for ClusterApi {
         &self,
         request: Request<v1::ExplainPlacementRequest>,
     ) -> Result<Response<v1::ExplainPlacementResponse>, Status> {
-        Ok(Response::new(explain::explain_placement(&self.api, request.into_inner()).await?))
+        let deadline = Deadline::of(&request);
+        Ok(Response::new(explain::explain_placement(&self.api, request.into_inner(), deadline).await?))
     }
 
     async fn plan_rebalance(
         &self,
         request: Request<v1::PlanRebalanceRequest>,
     ) -> Result<Response<v1::PlanRebalanceResponse>, Status> {
-        Ok(Response::new(rebalance::plan(&self.api, request.into_inner()).await?))
+        let deadline = Deadline::of(&request);
+        Ok(Response::new(rebalance::plan(&self.api, request.into_inner(), deadline).await?))
     }
 
     type BackupClusterStream = Responses<v1::BackupClusterResponse>;

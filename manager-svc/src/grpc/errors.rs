@@ -80,13 +80,15 @@ pub(super) fn scheduler_error(error: explainer::Error) -> ApiError {
         Error::UnknownAlgorithm { problem } => return ApiError::invalid_field("spec.placement.algorithm", problem),
         Error::Address(_) | Error::Unreachable { .. } => (ErrorKind::Unavailable, "SCHEDULER_UNREACHABLE"),
         Error::Timeout { .. } => (ErrorKind::Unavailable, "SCHEDULER_TIMEOUT"),
+        Error::Busy => (ErrorKind::ResourceExhausted, "SCHEDULER_BUSY"),
         Error::Unsupported { .. } => (ErrorKind::Unimplemented, "SCHEDULER_TOO_OLD"),
         Error::TooLarge { .. } => (ErrorKind::ResourceExhausted, "CLUSTER_TOO_LARGE"),
         Error::Failed { .. } => (ErrorKind::Internal, "SCHEDULER_FAILED"),
         Error::Nonsense { .. } => (ErrorKind::Internal, "SCHEDULER_NONSENSE"),
     };
+    let passes = matches!(reason, "SCHEDULER_BUSY" | "SCHEDULER_UNREACHABLE" | "SCHEDULER_TIMEOUT");
     let api_error = ApiError::new(kind, reason, message);
-    if kind == ErrorKind::Unavailable { api_error.with_retry_after(RETRY_AFTER) } else { api_error }
+    if passes { api_error.with_retry_after(RETRY_AFTER) } else { api_error }
 }
 
 /// No such task.

@@ -8,13 +8,13 @@ use davit_core::state::TaskState;
 use davit_core::task::Task;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
-use davit_svc_kit::grpc::{ApiError, ErrorKind};
+use davit_svc_kit::grpc::{ApiError, Deadline, ErrorKind};
 use uuid::Uuid;
 
 use super::Api;
 use super::errors::{no_task, refusal, scheduler_error};
 use crate::commands::{self, NewTasks};
-use crate::explainer::{self, NodeOverride};
+use crate::explainer::{self, NodeOverride, Turn};
 use crate::state::ClusterState;
 
 /// How many tasks one question places at most.
@@ -26,14 +26,16 @@ const MAX_OVERRIDES: usize = 10_000;
 pub(super) async fn explain_task(
     api: &Api,
     request: v1::ExplainTaskRequest,
+    deadline: Option<Deadline>,
 ) -> Result<v1::ExplainTaskResponse, ApiError> {
     let mut violations = Violations::new();
     let task_id = convert::parse_task_id(&request.task_id, "task_id", &mut violations);
     let task_id = violations.finish(task_id)?;
+    let turn = api.scheduler.turn(deadline).await.map_err(scheduler_error)?;
     let state = api.writer.state();
     let task = state.task(task_id).ok_or_else(|| no_task(task_id))?;
     let question = question_of_task(api, &state, task, request.max_nodes)?;
-    let (explanation, placement) = ask(api, question).await?;
+    let (explanation, placement) = ask(turn, question).await?;
     Ok(v1::ExplainTaskResponse {
         task: Some(convert::task_to_proto(task)),
         explanation: Some(explanation),
@@ -73,9 +75,11 @@ fn question_of_task(
 pub(super) async fn explain_placement(
     api: &Api,
     request: v1::ExplainPlacementRequest,
+    deadline: Option<Deadline>,
 ) -> Result<v1::ExplainPlacementResponse, ApiError> {
+    let turn = api.scheduler.turn(deadline).await.map_err(scheduler_error)?;
     let question = question_of(api, request)?;
-    let (explanation, placement) = ask(api, question).await?;
+    let (explanation, placement) = ask(turn, question).await?;
     Ok(v1::ExplainPlacementResponse {
         explanation: Some(explanation),
         runs: placement.runs,
@@ -134,10 +138,10 @@ fn group(
 }
 
 async fn ask(
-    api: &Api,
+    turn: Turn,
     question: v1::ExplainRequest,
 ) -> Result<(v1::PlacementExplanation, v1::GroupPlacement), ApiError> {
-    let answer = api.scheduler.explain(question).await.map_err(scheduler_error)?;
+    let answer = turn.explain(question).await.map_err(scheduler_error)?;
     answer.explanation.zip(answer.placement).ok_or_else(|| {
         let problem = "it explains nothing or places nothing".to_owned();
         scheduler_error(explainer::Error::Nonsense { problem })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use davit_core::id::Attempt;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
-use davit_svc_kit::grpc::ApiError;
+use davit_svc_kit::grpc::{ApiError, Deadline};
 
 use super::Api;
 use super::errors::{scheduler_error, to_api_error};
@@ -19,7 +19,11 @@ const DEFAULT_MIN_GAIN: f64 = 0.01;
 const MAX_REASON_BYTES: usize = 256;
 
 /// Proposes moves.
-pub(super) async fn plan(api: &Api, request: v1::PlanRebalanceRequest) -> Result<v1::PlanRebalanceResponse, ApiError> {
+pub(super) async fn plan(
+    api: &Api,
+    request: v1::PlanRebalanceRequest,
+    deadline: Option<Deadline>,
+) -> Result<v1::PlanRebalanceResponse, ApiError> {
     let mut violations = Violations::new();
     if request.max_moves > MAX_MOVES {
         violations.add("max_moves", format!("is at most {MAX_MOVES}"));
@@ -31,12 +35,13 @@ pub(super) async fn plan(api: &Api, request: v1::PlanRebalanceRequest) -> Result
     let max_moves = if request.max_moves == 0 { DEFAULT_MAX_MOVES } else { request.max_moves };
     let min_gain = if request.min_gain == 0.0 { DEFAULT_MIN_GAIN } else { request.min_gain };
 
+    let turn = api.scheduler.turn(deadline).await.map_err(scheduler_error)?;
     let state = api.writer.state();
     let (asked_api, asked_of) = (api.clone(), Arc::clone(&state));
     // A look at every task on every node: too long for the threads that serve connections.
     let question = tokio::task::spawn_blocking(move || question(&asked_api, &asked_of, max_moves, min_gain));
     let question = question.await.map_err(|problem| ApiError::internal(format!("planning broke: {problem}")))?;
-    let answer = api.scheduler.plan_moves(question).await.map_err(scheduler_error)?;
+    let answer = turn.plan_moves(question).await.map_err(scheduler_error)?;
     let moves = answer.moves.into_iter().map(|planned| task_move(&state, planned)).collect::<Result<Vec<_>, Error>>();
     Ok(v1::PlanRebalanceResponse {
         moves: moves.map_err(scheduler_error)?,

@@ -9,7 +9,7 @@ use davit_core::task::Task;
 use davit_core::validate::Violations;
 use davit_proto::v1::task_service_server::TaskService;
 use davit_proto::{convert, v1};
-use davit_svc_kit::grpc::{ApiError, ErrorKind};
+use davit_svc_kit::grpc::{ApiError, Deadline, ErrorKind};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -250,7 +250,8 @@ impl TaskService for TaskApi {
         &self,
         request: Request<v1::ExplainTaskRequest>,
     ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
-        Ok(Response::new(explain::explain_task(&self.api, request.into_inner()).await?))
+        let deadline = Deadline::of(&request);
+        Ok(Response::new(explain::explain_task(&self.api, request.into_inner(), deadline).await?))
     }
 
     async fn move_task(&self, request: Request<v1::MoveTaskRequest>) -> Result<Response<v1::MoveTaskResponse>, Status> {

@@ -1,10 +1,12 @@
-//! A store that fails on command, for tests of what the manager does then.
+//! A store that fails or hangs on command, for tests of what the manager does then.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::id::Revision;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{Error, Snapshot, Store};
 use crate::state::Batch;
@@ -13,6 +15,18 @@ use crate::state::Batch;
 #[derive(Debug, Clone, Default)]
 pub struct Fault {
     problem: Arc<Mutex<Option<String>>>,
+    pace: watch::Sender<Pace>,
+}
+
+/// How long commits take beyond what they need.
+#[derive(Debug, Clone, Copy, Default)]
+enum Pace {
+    #[default]
+    Full,
+    /// So long.
+    Slow(Duration),
+    /// Until it is another pace.
+    Hanging,
 }
 
 impl Fault {
@@ -21,9 +35,29 @@ impl Fault {
         *self.problem.lock() = Some(problem.into());
     }
 
-    /// From now on everything works.
+    /// From now on no commit ends.
+    pub fn hang(&self) {
+        self.pace.send_replace(Pace::Hanging);
+    }
+
+    /// From now on every commit takes at least so long.
+    pub fn slow_down(&self, by: Duration) {
+        self.pace.send_replace(Pace::Slow(by));
+    }
+
+    /// From now on everything works, and what hangs goes on.
     pub fn clear(&self) {
         *self.problem.lock() = None;
+        self.pace.send_replace(Pace::Full);
+    }
+
+    async fn wait(&self) {
+        let mut pace = self.pace.subscribe();
+        // The sender lives in `self`, so the channel can't close.
+        let settled = pace.wait_for(|pace| !matches!(pace, Pace::Hanging)).await.map(|pace| *pace);
+        if let Ok(Pace::Slow(by)) = settled {
+            tokio::time::sleep(by).await;
+        }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -56,6 +90,7 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 
     async fn commit(&self, batch: Arc<Batch>) -> Result<Revision, Error> {
+        self.fault.wait().await;
         self.fault.check()?;
         self.inner.commit(batch).await
     }

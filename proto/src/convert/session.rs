@@ -44,6 +44,8 @@ pub struct Registration {
     pub node_id: NodeId,
     /// Grows with every registration of the node; 0 for a worker that does not count them.
     pub registration_number: u64,
+    /// Its worker waits for the node to be drained before it goes.
+    pub draining: bool,
     /// What it says of its machine.
     pub description: NodeDescription,
     /// Its runtimes that don't answer, each with what is wrong.
@@ -123,7 +125,8 @@ pub fn register_from_proto<'a>(
     };
     let (node_id, attempts) = (node_id?, attempts?);
     let registration_number = register.registration_number;
-    let registration = Registration { node_id, registration_number, description, runtime_problems, attempts };
+    let draining = register.draining;
+    let registration = Registration { node_id, registration_number, draining, description, runtime_problems, attempts };
     (violations.0.len() == before).then_some(registration)
 }
 
@@ -146,6 +149,7 @@ pub fn register_to_proto(registration: &Registration) -> v1::Register {
         port_range: description.port_range.map(port_range_to_proto),
         runtime_problems: reported_problems_to_proto(&registration.runtime_problems),
         registration_number: registration.registration_number,
+        draining: registration.draining,
     }
 }
 

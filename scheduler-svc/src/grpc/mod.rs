@@ -5,15 +5,18 @@ mod place_session;
 mod place_stream;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use davit_core::placement::PlacementRequest;
 use davit_core::validate::Violations;
 use davit_proto::v1::scheduler_service_server::{SchedulerService, SchedulerServiceServer};
 use davit_proto::{convert, v1};
-use davit_svc_kit::grpc::{ApiError, GrpcServer};
+use davit_svc_kit::grpc::{ApiError, GrpcServer, Limits};
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
+use tokio::sync::Semaphore;
 use tokio_stream::Stream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use self::place_session::ReplaySession;
@@ -22,6 +25,9 @@ use crate::record::Recorder;
 
 /// The largest message: all nodes of a large cluster with all their tasks, as PlanMoves is given them.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
+
+/// Its callers are managers: few, with large messages. A placement stream holds a view of every node.
+const LIMITS: Limits = Limits { calls: 256, streams: 64, request_bytes: 1 << 30, connections: 256 };
 
 /// Work beyond this, in nodes looked at and tasks placed, is done off the threads that serve connections: about a
 /// millisecond in a release build.
@@ -32,13 +38,33 @@ const INLINE_WORK: u64 = 2000;
 pub struct SchedulerApi {
     recorder: Option<Recorder>,
     shutdown: Shutdown,
+    /// Single questions that are worked on at once; placement streams work beside them.
+    questions: Arc<Semaphore>,
 }
 
 impl SchedulerApi {
     /// Handlers whose streams end with the shutdown, and are recorded if a recorder is given.
     #[must_use]
     pub fn new(recorder: Option<Recorder>, shutdown: Shutdown) -> Self {
-        Self { recorder, shutdown }
+        let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { recorder, shutdown, questions: Arc::new(Semaphore::new(at_once)) }
+    }
+
+    /// Works on a single question in its turn. What its caller no longer waits for is not begun.
+    async fn answer<T: Send + 'static>(
+        &self,
+        work: u64,
+        run: impl FnOnce() -> Result<T, Violations> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        // The semaphore is never closed.
+        let turn = Arc::clone(&self.questions).acquire_owned().await;
+        let turn = turn.map_err(|problem| ApiError::internal(problem.to_string()))?;
+        let run = move || {
+            // Until it is done, also if its caller has gone meanwhile.
+            let _turn = turn;
+            run()
+        };
+        Ok(Response::new(compute(work, run).await?.map_err(ApiError::invalid)?))
     }
 }
 
@@ -47,7 +73,11 @@ pub(crate) fn server(api: SchedulerApi, readiness: Readiness) -> GrpcServer {
     let service = SchedulerServiceServer::new(api)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    GrpcServer::builder().descriptor_set(davit_proto::FILE_DESCRIPTOR_SET).readiness(readiness).service(service)
+    GrpcServer::builder()
+        .descriptor_set(davit_proto::FILE_DESCRIPTOR_SET)
+        .readiness(readiness)
+        .limits(LIMITS)
+        .service(service)
 }
 
 /// Runs a computation, on a thread of its own when it is long.
@@ -55,7 +85,8 @@ async fn compute<T: Send + 'static>(work: u64, run: impl FnOnce() -> T + Send + 
     if work <= INLINE_WORK {
         return Ok(run());
     }
-    let task = tokio::task::spawn_blocking(run);
+    // Whoever is gone before a thread is free takes it back.
+    let task = AbortOnDropHandle::new(tokio::task::spawn_blocking(run));
     task.await.map_err(|problem| ApiError::internal(format!("the computation broke: {problem}")))
 }
 
@@ -130,22 +161,19 @@ impl SchedulerService for SchedulerApi {
     ) -> Result<Response<v1::SelectCandidateNodesResponse>, Status> {
         let request = request.into_inner();
         let work = request.nodes.len() as u64;
-        let response = compute(work, || select(request)).await?.map_err(ApiError::invalid)?;
-        Ok(Response::new(response))
+        self.answer(work, || select(request)).await
     }
 
     async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
         let request = request.into_inner();
         let work = request.nodes.len() as u64;
-        let response = compute(work, || score(request)).await?.map_err(ApiError::invalid)?;
-        Ok(Response::new(response))
+        self.answer(work, || score(request)).await
     }
 
     async fn pick(&self, request: Request<v1::PickRequest>) -> Result<Response<v1::PickResponse>, Status> {
         let request = request.into_inner();
         let work = request.scores.len() as u64;
-        let response = compute(work, move || pick(&request)).await?.map_err(ApiError::invalid)?;
-        Ok(Response::new(response))
+        self.answer(work, move || pick(&request)).await
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
@@ -157,8 +185,7 @@ impl SchedulerService for SchedulerApi {
             violations.add("group.count", format!("is at most {}", place_session::MAX_BATCH_TASKS));
             return Err(ApiError::invalid(violations).into());
         }
-        let response = compute(work, || explain(request)).await?.map_err(ApiError::invalid)?;
-        Ok(Response::new(response))
+        self.answer(work, || explain(request)).await
     }
 
     async fn plan_moves(
@@ -167,8 +194,7 @@ impl SchedulerService for SchedulerApi {
     ) -> Result<Response<v1::PlanMovesResponse>, Status> {
         let request = request.into_inner();
         let work = request.nodes.iter().map(|node| 1 + node.tasks.len() as u64).sum();
-        let response = compute(work, || plan_moves(request)).await?.map_err(ApiError::invalid)?;
-        Ok(Response::new(response))
+        self.answer(work, || plan_moves(request)).await
     }
 
     type PlaceStream = Pin<Box<dyn Stream<Item = Result<v1::PlaceResponse, Status>> + Send>>;
@@ -187,5 +213,37 @@ impl SchedulerService for SchedulerApi {
         _: Request<v1::ListAlgorithmsRequest>,
     ) -> Result<Response<v1::ListAlgorithmsResponse>, Status> {
         Ok(Response::new(answers::algorithms()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_that_nobody_waits_for_any_more_is_not_begun() {
+        let api = SchedulerApi::new(None, Shutdown::new());
+        let begun = Arc::new(AtomicUsize::new(0));
+        let question = |work| {
+            let (api, begun) = (api.clone(), Arc::clone(&begun));
+            async move {
+                let run = move || Ok::<_, Violations>(begun.fetch_add(1, Ordering::SeqCst));
+                api.answer(work, run).await.map(Response::into_inner)
+            }
+        };
+        let at_once = u32::try_from(api.questions.available_permits()).unwrap();
+        let others = Arc::clone(&api.questions).acquire_many_owned(at_once).await.unwrap();
+        for work in [1, INLINE_WORK + 1] {
+            let waiting = tokio::spawn(question(work));
+            tokio::task::yield_now().await;
+            waiting.abort();
+            assert!(waiting.await.unwrap_err().is_cancelled());
+        }
+        drop(others);
+        assert_eq!(question(1).await.unwrap(), 0, "none was begun before this one");
+        assert_eq!(question(INLINE_WORK + 1).await.unwrap(), 1);
+        assert_eq!(api.questions.available_permits(), at_once as usize);
     }
 }

@@ -1,4 +1,5 @@
-//! What waits to be written, bounded in bytes.
+//! What waits to be written, bounded in bytes. The channel beneath has no bound of its own and needs none: nothing is put into it
+//! without room, which every entry takes, however small.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

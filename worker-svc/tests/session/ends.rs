@@ -116,12 +116,14 @@ async fn a_worker_that_is_to_be_drained_asks_for_it_in_every_session_and_goes_wh
     let (key, spec) = (new_key(), container(&[]));
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
     session.until(key, TaskState::Running).await;
+    assert!(!session.register.draining);
     worker.shutdown.trigger();
     asks_for_drain(&mut session).await;
     assert_eq!(machine.engine.running(&machine.owner()), [key], "it stops nothing by itself");
     // The manager is restarted meanwhile.
     drop(session);
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    assert!(session.register.draining, "nothing is to be placed on it in between");
     asks_for_drain(&mut session).await;
     session.change(key, Stopped, &spec).await;
     session.until(key, TaskState::Stopped).await;
@@ -146,6 +148,25 @@ async fn a_drain_that_takes_too_long_leaves_what_a_plain_stop_would_leave() {
     drop(session);
     worker.ended().await.unwrap();
     assert_eq!(machine.engine.running(&machine.owner()), [key]);
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_is_followed_by_the_stop_of_what_is_left_if_the_worker_takes_its_tasks_along() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let mut config = machine.config(&manager);
+    (config.drain_on_shutdown, config.stop_tasks_on_shutdown) = (Some(Duration::from_millis(200)), true);
+    let worker = machine.worker_with(config).await;
+    let key = new_key();
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &container(&[]))]).await;
+    session.until(key, TaskState::Running).await;
+    worker.shutdown.trigger();
+    asks_for_drain(&mut session).await;
+    goodbye(&mut session).await;
+    session.until(key, TaskState::Stopped).await;
+    end(&mut session).await;
+    drop(session);
+    worker.ended().await.unwrap();
+    assert_eq!(machine.engine.running(&machine.owner()), []);
 }
 
 #[tokio::test]

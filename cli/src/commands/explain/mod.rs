@@ -97,8 +97,7 @@ pub(super) async fn run(manager: &Manager, args: ExplainArgs, output: &Output) -
     }
     let view = ExplainView { all: args.all, wide: args.wide };
     let request = v1::ExplainTaskRequest { task_id: task.task_id, max_nodes: ALL_NODES };
-    let answer =
-        manager.tasks().explain_task(call(request)).await.map_err(|status| manager.error(status))?.into_inner();
+    let answer = manager.repeat(async || manager.tasks().explain_task(call(request.clone())).await).await?;
     if answer.explanation.is_none() {
         return Err(no_content("explanation"));
     }
@@ -132,8 +131,7 @@ async fn what_if(manager: &Manager, args: ExplainArgs, like: Option<v1::Task>, o
         max_nodes: ALL_NODES,
         all_or_nothing: args.all_or_nothing,
     };
-    let answer = manager.cluster().explain_placement(call(request)).await;
-    let answer = answer.map_err(|status| manager.error(status))?.into_inner();
+    let answer = manager.repeat(async || manager.cluster().explain_placement(call(request.clone())).await).await?;
     let victims = victims(manager, &answer.preemptions, output).await;
     let names: NodeNames = nodes.iter().collect();
     let asked = Asked { count, like: like.as_ref(), nodes: &names, victims: &victims };

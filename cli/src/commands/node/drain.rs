@@ -11,6 +11,7 @@ use crate::client::{Manager, backoff, call, no_content};
 use crate::commands::INTERRUPTED;
 use crate::error::Error;
 use crate::output::{Output, drain_line};
+use crate::retry::{may_pass, wait_after};
 use crate::{args, resolve};
 
 /// The exit code of a drain whose deadline stopped tasks that fitted nowhere else.
@@ -98,9 +99,9 @@ async fn until_drained(manager: &Manager, mut node: v1::Node, view: &mut View) -
                 (failures, node) = (0, answer.into_inner().node.ok_or_else(|| no_content("node"))?);
                 backoff.reset();
             }
-            Err(status) if crate::client::may_pass(&status) && failures < TRIES_IN_ROW => {
+            Err(status) if may_pass(&status) && failures < TRIES_IN_ROW => {
                 failures += 1;
-                tokio::time::sleep(backoff.next_delay()).await;
+                tokio::time::sleep(wait_after(&status, backoff.next_delay())).await;
             }
             Err(status) => return Err(manager.error(status)),
         }

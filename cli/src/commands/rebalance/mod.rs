@@ -162,8 +162,7 @@ async fn carry_out_all(
 
 async fn plan(manager: &Manager, max_moves: u32, min_gain: f64) -> Result<v1::PlanRebalanceResponse, Error> {
     let request = v1::PlanRebalanceRequest { max_moves, min_gain };
-    let answer = manager.cluster().plan_rebalance(call(request)).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| manager.error(status))
+    manager.repeat(async || manager.cluster().plan_rebalance(call(request)).await).await
 }
 
 async fn is_confirmed(plan: &v1::PlanRebalanceResponse, budget: u32, output: &Output) -> Result<bool, Error> {

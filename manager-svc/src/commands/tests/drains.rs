@@ -233,6 +233,30 @@ fn a_drain_that_a_worker_asked_for_ends_when_it_is_back_and_a_users_does_not() {
 }
 
 #[test]
+fn a_worker_that_registers_while_it_waits_for_its_drain_is_given_nothing_in_between() {
+    let waits = || crate::commands::Registration { draining: true, ..registration(1) };
+    let mut cluster = Cluster::new(2);
+    let task = cluster.running(spec(), 1);
+    cluster.run(|draft| drain_for_worker(draft, node_id(1), 5)).unwrap();
+    let before = drain(&cluster, 1);
+    cluster.advance(Duration::from_secs(1));
+    let attempts = vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, Running))];
+    let back = crate::commands::Registration { attempts, ..waits() };
+    cluster.run(|draft| register_node(draft, back)).unwrap();
+    assert_eq!((drain(&cluster, 1), node(&cluster, 1).cordoned), (before, true), "it goes on");
+
+    // A manager that knows nothing of it, or of the node.
+    for known in [true, false] {
+        let mut cluster = Cluster::new(if known { 1 } else { 0 });
+        let node = cluster.run(|draft| register_node(draft, waits())).unwrap();
+        assert!(node.cordoned && node.drain.is_some());
+        assert_eq!(cluster.state.drained_nodes().count(), 1);
+        cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+        assert!(!cluster.state.node(node_id(1)).unwrap().cordoned);
+    }
+}
+
+#[test]
 fn a_node_that_may_be_needed_is_removed_only_by_force() {
     let mut cluster = Cluster::new(2);
     let task = cluster.running(spec(), 1);

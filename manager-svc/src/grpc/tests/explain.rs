@@ -8,9 +8,10 @@ use davit_core::validate::Violations;
 use davit_proto::v1;
 use davit_proto::v1::cluster_service_server::ClusterService as _;
 use davit_proto::v1::task_service_server::TaskService as _;
-use davit_svc_kit::grpc::ApiError;
+use davit_svc_kit::grpc::{ApiError, Deadline};
 use davit_svc_kit::net::Dialer;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
@@ -373,7 +374,8 @@ async fn a_scheduler_that_does_not_answer_is_not_waited_for_longer_than_allowed(
     let address = scheduler.serve().await;
     let client =
         SchedulerClient::new(watch::Sender::new(status(&address)).subscribe(), Dialer::tcp()).with_timeout(timeout);
-    let error = client.explain(v1::ExplainRequest::default()).await.unwrap_err();
+    let turn = client.turn(None).await.unwrap();
+    let error = turn.explain(v1::ExplainRequest::default()).await.unwrap_err();
     assert_eq!(error, Error::Timeout { address, timeout });
     assert!(error.to_string().contains("within 0.05 s"), "{error}");
 }
@@ -384,7 +386,7 @@ async fn the_placers_next_scheduler_is_asked_next() {
     second.answers_explain(Ok(answer()));
     let sender = watch::Sender::new(status("127.0.0.1:1"));
     let client = SchedulerClient::new(sender.subscribe(), Dialer::tcp());
-    let ask = async || client.explain(v1::ExplainRequest::default()).await;
+    let ask = async || client.turn(None).await?.explain(v1::ExplainRequest::default()).await;
     assert!(matches!(ask().await, Err(Error::Unreachable { .. })));
     let address = first.serve().await;
     sender.send_modify(|status| status.address.clone_from(&address));
@@ -408,4 +410,69 @@ async fn an_answer_of_many_megabytes_arrives() {
     scheduler.answers_explain(Ok(large));
     let told = explain_task(&rig, &task.task_id).await.unwrap().into_inner();
     assert_eq!(told.explanation.unwrap().nodes.len(), 20_000);
+}
+
+/// As the scheduler read it: in millionths of a second, or thousandths.
+fn millis(timeout: &str) -> u64 {
+    let (digits, unit) = timeout.split_at(timeout.len() - 1);
+    let number: u64 = digits.parse().unwrap();
+    match unit {
+        "n" => number / 1_000_000,
+        "u" => number / 1000,
+        "m" => number,
+        "S" => number * 1000,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn the_callers_deadline_goes_on_to_the_scheduler() {
+    let (rig, scheduler) = rig().await;
+    let task_id = rig.create(spec("web")).await.task_id;
+    scheduler.answers_explain(Ok(answer()));
+    let ask = async |deadline: Option<Duration>| {
+        let request = v1::ExplainTaskRequest { task_id: task_id.clone(), ..Default::default() };
+        let mut request = Request::new(request);
+        if let Some(time) = deadline {
+            request.extensions_mut().insert(Deadline::after(time));
+        }
+        rig.tasks.explain_task(request).await
+    };
+    ask(Some(Duration::from_secs(2))).await.unwrap();
+    let told = millis(&scheduler.timeout().unwrap());
+    assert!((1000..=2000).contains(&told), "{told} ms");
+    // A caller that waits for ever does not make the manager do so.
+    ask(None).await.unwrap();
+    let told = millis(&scheduler.timeout().unwrap());
+    assert!((29_000..=30_000).contains(&told), "{told} ms");
+    scheduler.hangs();
+    let status = refused(ask(Some(Duration::from_millis(100))).await);
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "SCHEDULER_TIMEOUT"));
+}
+
+#[tokio::test]
+async fn questions_beyond_the_limit_are_told_to_come_back() {
+    let (rig, scheduler) = rig().await;
+    let task_id = rig.create(spec("web")).await.task_id;
+    scheduler.hangs();
+    let mut asked = JoinSet::new();
+    for _ in 0..100 {
+        let (tasks, task_id) = (rig.tasks.clone(), task_id.clone());
+        asked.spawn(async move {
+            tasks.explain_task(Request::new(v1::ExplainTaskRequest { task_id, ..Default::default() })).await
+        });
+    }
+    // 4 are asked, 64 wait.
+    for _ in 0..32 {
+        let status = refused(asked.join_next().await.unwrap().unwrap());
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "SCHEDULER_BUSY"));
+        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    }
+    assert!(asked.try_join_next().is_none());
+    assert!(scheduler.explain_count() <= 4);
+    // Callers that go make room.
+    asked.shutdown().await;
+    scheduler.goes_on();
+    scheduler.answers_explain(Ok(answer()));
+    explain_task(&rig, &task_id).await.unwrap();
 }

@@ -27,6 +27,8 @@ struct Script {
     hangs: bool,
     explained: Vec<v1::ExplainRequest>,
     planned: Vec<v1::PlanMovesRequest>,
+    /// How long the caller of the last question waits.
+    timeout: Option<String>,
 }
 
 impl FakeScheduler {
@@ -52,6 +54,20 @@ impl FakeScheduler {
 
     pub(super) fn hangs(&self) {
         self.script.lock().hangs = true;
+    }
+
+    /// How long the caller of the last question waits, as it is told on the wire.
+    pub(super) fn timeout(&self) -> Option<String> {
+        self.script.lock().timeout.clone()
+    }
+
+    fn note_timeout<T>(&self, request: &Request<T>) {
+        let timeout = request.metadata().get("grpc-timeout");
+        self.script.lock().timeout = timeout.map(|value| value.to_str().unwrap().to_owned());
+    }
+
+    pub(super) fn goes_on(&self) {
+        self.script.lock().hangs = false;
     }
 
     pub(super) fn explain_count(&self) -> usize {
@@ -81,6 +97,7 @@ impl SchedulerService for FakeScheduler {
     type PlaceStream = Pin<Box<dyn Stream<Item = Result<v1::PlaceResponse, Status>> + Send>>;
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        self.note_timeout(&request);
         self.script.lock().explained.push(request.into_inner());
         self.hang_if_told().await;
         let answer = self.script.lock().explanation.clone();
@@ -91,6 +108,7 @@ impl SchedulerService for FakeScheduler {
         &self,
         request: Request<v1::PlanMovesRequest>,
     ) -> Result<Response<v1::PlanMovesResponse>, Status> {
+        self.note_timeout(&request);
         self.script.lock().planned.push(request.into_inner());
         self.hang_if_told().await;
         let answer = self.script.lock().moves.clone();

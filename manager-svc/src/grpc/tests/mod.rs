@@ -135,6 +135,7 @@ impl Rig {
         let registration = convert::Registration {
             node_id,
             registration_number: 1,
+            draining: false,
             description,
             runtime_problems: BTreeMap::new(),
             attempts: Vec::new(),

@@ -1,0 +1,80 @@
+//! Which calls are sent again, and when. Pure.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::error::is_from_manager;
+
+/// For so long a call is sent again.
+pub(crate) const TRY_FOR: Duration = Duration::from_secs(15);
+
+/// Whether the same call may go better later. Of what is exhausted only that which the manager says passes by itself.
+#[must_use]
+pub(crate) fn may_pass(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        // A connection that breaks in the middle of a call is told as `Unknown` by the transport.
+        Code::Unknown => !is_from_manager(status),
+        Code::ResourceExhausted => asked_delay(status).is_some(),
+        _ => false,
+    }
+}
+
+/// How long to wait: as long as the manager asks for, and a random while longer, so that many who were told the same don't come
+/// back at once.
+#[must_use]
+pub(crate) fn wait_after(status: &Status, backoff: Duration) -> Duration {
+    asked_delay(status).unwrap_or_default().min(TRY_FOR) + backoff
+}
+
+/// The wait before a call that is safe to repeat is sent again; `None`: it is given up, because that would not help, or take
+/// too long.
+#[must_use]
+pub(crate) fn next_wait(status: &Status, backoff: Duration, tried_for: Duration) -> Option<Duration> {
+    let asked = asked_delay(status).unwrap_or_default();
+    let wait = asked.saturating_add(backoff);
+    (may_pass(status) && tried_for.saturating_add(wait) <= TRY_FOR).then_some(wait)
+}
+
+fn asked_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|retry| retry.retry_delay)
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_svc_kit::grpc::{ApiError, ErrorKind};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const BACKOFF: Duration = Duration::from_millis(100);
+
+    fn refusal(kind: ErrorKind, asks: Option<Duration>) -> Status {
+        ApiError { retry_after: asks, ..ApiError::new(kind, "X", "x") }.into()
+    }
+
+    #[test]
+    fn only_what_passes_by_itself_is_tried_again() {
+        assert!(may_pass(&refusal(ErrorKind::Unavailable, None)));
+        assert!(may_pass(&Status::unknown("transport error")));
+        assert!(may_pass(&refusal(ErrorKind::ResourceExhausted, Some(SECOND))));
+        assert!(!may_pass(&refusal(ErrorKind::ResourceExhausted, None)), "it is too large, or a quota is used up");
+        for kind in [ErrorKind::InvalidArgument, ErrorKind::Internal, ErrorKind::DeadlineExceeded] {
+            assert!(!may_pass(&refusal(kind, Some(SECOND))), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_manager_is_given_the_time_that_it_asks_for_but_not_any_time() {
+        let asks =
+            |delay, tried_for| next_wait(&refusal(ErrorKind::ResourceExhausted, Some(delay)), BACKOFF, tried_for);
+        assert_eq!(asks(SECOND * 3, Duration::ZERO), Some(SECOND * 3 + BACKOFF));
+        assert_eq!(asks(SECOND * 3, TRY_FOR - SECOND), None, "the time is up before it");
+        assert_eq!(asks(Duration::MAX, Duration::ZERO), None);
+        assert_eq!(next_wait(&refusal(ErrorKind::Unavailable, None), BACKOFF, SECOND), Some(BACKOFF));
+        assert_eq!(next_wait(&refusal(ErrorKind::NotFound, None), BACKOFF, Duration::ZERO), None);
+        assert_eq!(wait_after(&refusal(ErrorKind::Unavailable, Some(Duration::MAX)), BACKOFF), TRY_FOR + BACKOFF);
+    }
+}
