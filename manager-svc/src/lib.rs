@@ -90,8 +90,10 @@ pub async fn run(
     let shutdown = shutdown.child();
     let readiness = Readiness::new();
     let contacts = Contacts::new();
+    let cluster_id = store.cluster_id().unwrap_or_else(|| world.ids.cluster_id());
     let (writer, handle) =
         Writer::load(store, Router::default(), Arc::clone(&world.clock), readiness.clone(), config.kept_events).await?;
+    let settled = watch::Sender::new(false);
     let status = watch::Sender::new(SchedulerStatus {
         address: config.scheduler.first().cloned().unwrap_or_default(),
         connected: false,
@@ -105,6 +107,7 @@ pub async fn run(
         world: world.clone(),
         cluster: ClusterFacts {
             name: config.cluster.clone(),
+            cluster_id,
             heartbeat_period: config.heartbeat_period,
             lease_duration: config.lease_duration,
             max_tasks: config.max_tasks,
@@ -112,6 +115,7 @@ pub async fn run(
         },
         scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),
         shutdown: shutdown.clone(),
+        settled: settled.subscribe(),
     };
     let health_settings = health::Settings {
         heartbeat_period: config.heartbeat_period,
@@ -140,8 +144,15 @@ pub async fn run(
         let (handle, contacts, shutdown) = (handle.clone(), contacts.clone(), shutdown.clone());
         let grace = config.restart_grace;
         async move {
-            settling::settled(&handle, &contacts, grace, &shutdown).await;
-            tokio::join!(placer.run(shutdown.clone()), placer::keep_claims(handle, shutdown));
+            let settles = async {
+                settling::grace_passed(&handle, grace, &shutdown).await;
+                settled.send_replace(true);
+            };
+            let places = async {
+                settling::settled(&handle, &contacts, grace, &shutdown).await;
+                tokio::join!(placer.run(shutdown.clone()), placer::keep_claims(handle.clone(), shutdown.clone()));
+            };
+            tokio::join!(settles, places);
         }
     });
     let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));

@@ -21,6 +21,7 @@ const PLACEMENTS: &str = "davit_manager_placements_total";
 const PLACEMENTS_REJECTED: &str = "davit_manager_placements_rejected_total";
 const PREEMPTED: &str = "davit_manager_preempted_tasks_total";
 const SCHEDULER_CONNECTED: &str = "davit_manager_scheduler_connected";
+const FOREIGN_REMOVALS: &str = "davit_manager_foreign_removals_total";
 const TASKS: &str = "davit_manager_tasks";
 const NODES: &str = "davit_manager_nodes";
 
@@ -37,10 +38,14 @@ pub(crate) fn describe() {
     describe_counter!(PLACEMENTS, "Placements of the scheduler that were committed");
     describe_counter!(PLACEMENTS_REJECTED, "Placements of the scheduler that no longer fitted");
     describe_gauge!(SCHEDULER_CONNECTED, "1 while the placement stream is open");
+    describe_counter!(
+        FOREIGN_REMOVALS,
+        "Attempts left by nodes that are gone, which other workers were told to remove"
+    );
     describe_gauge!(TASKS, "Tasks in each state");
     describe_gauge!(NODES, "Nodes in each state");
     let counters = [CHANGES, COMMITS, COMMIT_FAILURES, SESSIONS_TOTAL, REPORTS_APPLIED, REPORTS_STALE, PLACEMENTS];
-    for name in counters.into_iter().chain([PLACEMENTS_REJECTED]) {
+    for name in counters.into_iter().chain([PLACEMENTS_REJECTED, FOREIGN_REMOVALS]) {
         counter!(name).absolute(0);
     }
     gauge!(SESSIONS).increment(0.0);
@@ -73,6 +78,11 @@ pub(crate) fn placements(report: &PlacementReport) {
 /// Counts tasks that are stopped for others of higher priority.
 pub(crate) fn preemptions(report: &PreemptionReport) {
     counter!(PREEMPTED).increment(report.victims as u64);
+}
+
+/// Counts an attempt of a node that is gone, which another worker is told to remove.
+pub(crate) fn foreign_removal() {
+    counter!(FOREIGN_REMOVALS).increment(1);
 }
 
 /// Says whether the placement stream is open.
@@ -122,7 +132,16 @@ mod tests {
         commit(1, Duration::from_millis(1), true);
         let text = handle.render();
         let counters = [CHANGES, COMMITS, COMMIT_FAILURES, SESSIONS_TOTAL, REPORTS_APPLIED, REPORTS_STALE];
-        let others = [PLACEMENTS, PLACEMENTS_REJECTED, COMMIT_SECONDS, SESSIONS, SCHEDULER_CONNECTED, TASKS, NODES];
+        let others = [
+            PLACEMENTS,
+            PLACEMENTS_REJECTED,
+            COMMIT_SECONDS,
+            SESSIONS,
+            SCHEDULER_CONNECTED,
+            TASKS,
+            NODES,
+            FOREIGN_REMOVALS,
+        ];
         for name in counters.iter().chain(&others) {
             assert!(text.contains(&format!("# HELP {name} ")), "{name} in {text}");
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use davit_core::id::NodeId;
+use davit_core::id::{NodeId, Revision};
 use davit_core::node::NodeState;
 use davit_svc_kit::shutdown::Shutdown;
 use tokio::time::Instant;
@@ -35,6 +35,14 @@ pub(crate) async fn settled(writer: &Handle, contacts: &Contacts, grace: Duratio
             warn!(missing, nodes = count, "not every worker came back within the grace; going on without them");
             return;
         }
+    }
+}
+
+/// Waits until the grace has passed, so that also workers which the state knows nothing of had the time to register: it may have
+/// been restored from a backup. A new cluster has no such workers. Ends early when the manager stops.
+pub(crate) async fn grace_passed(writer: &Handle, grace: Duration, shutdown: &Shutdown) {
+    if writer.state().revision() > Revision::default() {
+        shutdown.or_stop(tokio::time::sleep(grace)).await;
     }
 }
 

@@ -4,6 +4,8 @@
 
 pub mod binaries;
 pub mod cluster;
+pub mod engine;
 pub mod grpcurl;
+pub mod programs;
 pub mod proxy;
 pub mod wait;

@@ -17,6 +17,7 @@ use davit_svc_kit::telemetry::{self, LogFormat};
 use serde::Deserialize;
 
 pub use self::ports::{GivenPorts, ParseGivenPortsError};
+use crate::collect;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7420);
 const DEFAULT_HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7421);
@@ -28,6 +29,8 @@ const DEFAULT_RETENTION: Duration = Duration::from_secs(600);
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 /// With less no container starts: more likely the unit was forgotten.
 const MIN_BYTES: u64 = 16 << 20;
+/// A look lists all images and containers of the engine.
+const MIN_GC_PERIOD: Duration = Duration::from_secs(1);
 /// What is left to the system of a machine whose resources are measured.
 const DEFAULT_RESERVE: Resources = Resources { cpu_millis: 100, memory_bytes: 256 << 20, disk_bytes: 1 << 30 };
 
@@ -114,6 +117,23 @@ pub struct Settings {
     /// How long ended attempts and their output stay [default: 10m].
     #[arg(long, env = "DAVIT_RETENTION")]
     pub retention: Option<HumanDuration>,
+    /// How often it is looked whether images and, on a full disk, what ended attempts left can be removed [default: 1m].
+    #[arg(long, env = "DAVIT_GC_PERIOD")]
+    pub gc_period: Option<HumanDuration>,
+    /// From this share of the engine's disk on, images that this worker pulled and nobody uses are removed, the longest unused
+    /// first, and what ended attempts left as well. 100: never [default: 85].
+    #[arg(long, env = "DAVIT_IMAGE_GC_HIGH_PERCENT")]
+    pub image_gc_high_percent: Option<u8>,
+    /// Images are removed until no more than this share of the disk is used [default: 80].
+    #[arg(long, env = "DAVIT_IMAGE_GC_LOW_PERCENT")]
+    pub image_gc_low_percent: Option<u8>,
+    /// How long an image stays at least since it was pulled or used, however full the disk is [default: 10m].
+    #[arg(long, env = "DAVIT_IMAGE_MIN_AGE")]
+    pub image_min_age: Option<HumanDuration>,
+    /// An image that this worker pulled and that nobody used for so long is removed, however empty the disk is
+    /// [default: it stays].
+    #[arg(long, env = "DAVIT_IMAGE_MAX_AGE")]
+    pub image_max_age: Option<HumanDuration>,
     /// How log lines look [default: pretty].
     #[arg(long, env = "DAVIT_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
@@ -146,6 +166,11 @@ impl Merge for Settings {
             drain_on_shutdown: self.drain_on_shutdown.or(file.drain_on_shutdown),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
             retention: self.retention.or(file.retention),
+            gc_period: self.gc_period.or(file.gc_period),
+            image_gc_high_percent: self.image_gc_high_percent.or(file.image_gc_high_percent),
+            image_gc_low_percent: self.image_gc_low_percent.or(file.image_gc_low_percent),
+            image_min_age: self.image_min_age.or(file.image_min_age),
+            image_max_age: self.image_max_age.or(file.image_max_age),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }
@@ -218,6 +243,8 @@ pub struct Config {
     pub drain_on_shutdown: Option<Duration>,
     /// How long ended attempts stay.
     pub retention: Duration,
+    /// What is removed to make room on the engine's disk, and when.
+    pub collection: collect::Settings,
 }
 
 impl Config {
@@ -237,6 +264,7 @@ impl Config {
             stop_tasks_within: STOP_TASKS_WITHIN,
             drain_on_shutdown: None,
             retention: DEFAULT_RETENTION,
+            collection: collect::Settings::default(),
         }
     }
 }
@@ -272,6 +300,7 @@ impl Settings {
         if let Some(filter) = &settings.log {
             telemetry::check_filter(filter).map_err(|problem| ConfigError::invalid("log", filter, problem))?;
         }
+        let collection = collection(&settings)?;
         let manager = settings.manager.unwrap_or_else(|| DEFAULT_MANAGER.to_owned());
         client::endpoint(&manager).map_err(|error| ConfigError::invalid("manager", &manager, error.problem))?;
         let name = match settings.name {
@@ -320,6 +349,7 @@ impl Settings {
             stop_tasks_within: STOP_TASKS_WITHIN,
             drain_on_shutdown: settings.drain_on_shutdown.unwrap_or(false).then_some(drain_timeout),
             retention: settings.retention.map_or(DEFAULT_RETENTION, |retention| retention.0),
+            collection,
         };
         Ok(ProgramConfig {
             worker,
@@ -332,6 +362,38 @@ impl Settings {
             log: settings.log,
         })
     }
+}
+
+fn collection(settings: &Settings) -> Result<collect::Settings, ConfigError> {
+    let default = collect::Settings::default();
+    let period = settings.gc_period.map_or(default.period, |period| period.0);
+    if period < MIN_GC_PERIOD {
+        return Err(ConfigError::invalid("gc-period", format!("{period:?}"), "must be at least 1s"));
+    }
+    let high_percent = settings.image_gc_high_percent.unwrap_or(default.images.high_percent);
+    if high_percent > 100 {
+        return Err(ConfigError::invalid(
+            "image-gc-high-percent",
+            high_percent,
+            "must be at most 100, which means never",
+        ));
+    }
+    // A high threshold alone moves the low one along.
+    let low_percent = settings.image_gc_low_percent.unwrap_or(default.images.low_percent.min(high_percent));
+    if low_percent > high_percent {
+        let problem = format!("must be at most `image-gc-high-percent`, which is {high_percent}");
+        return Err(ConfigError::invalid("image-gc-low-percent", low_percent, problem));
+    }
+    let min_age = settings.image_min_age.map_or(default.images.min_age, |age| age.0);
+    let max_age = settings.image_max_age.map(|age| age.0);
+    if let Some(max_age) = max_age.filter(|max_age| *max_age < min_age) {
+        let problem = format!("must be at least `image-min-age`, which is {min_age:?}");
+        return Err(ConfigError::invalid("image-max-age", format!("{max_age:?}"), problem));
+    }
+    Ok(collect::Settings {
+        period,
+        images: collect::Limits { high_percent, low_percent, min_age, max_age, ..default.images },
+    })
 }
 
 fn above_zero(key: &'static str, amount: Option<u64>) -> Result<Option<u64>, ConfigError> {
@@ -387,6 +449,10 @@ mod tests {
             ("memory", Settings { memory: Some(ByteSize(u64::MAX)), ..named() }),
             ("memory", Settings { memory: Some(ByteSize(5)), ..named() }),
             ("disk", Settings { disk: Some(ByteSize(MIN_BYTES - 1)), ..named() }),
+            ("gc-period", Settings { gc_period: Some(HumanDuration(Duration::ZERO)), ..named() }),
+            ("image-gc-high-percent", Settings { image_gc_high_percent: Some(101), ..named() }),
+            ("image-gc-low-percent", Settings { image_gc_low_percent: Some(86), ..named() }),
+            ("image-max-age", Settings { image_max_age: Some(HumanDuration(Duration::from_secs(1))), ..named() }),
             ("log", Settings { log: Some("a=loud".to_owned()), ..named() }),
             ("http-listen", Settings { http_listen: Some(DEFAULT_LISTEN), ..named() }),
         ];

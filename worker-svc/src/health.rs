@@ -1,5 +1,6 @@
 //! Whether the node's runtimes answer. They are asked every few seconds, each with a time limit, so that an engine that hangs is
-//! noticed as one that is gone; the manager is told of every change and gives the node no tasks that it can't run.
+//! noticed as one that is gone; the manager is told of every change and gives the node no tasks that it can't run. Those that answer
+//! are looked through for what nobody looks after.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,7 +55,9 @@ impl Judgement {
 pub(crate) async fn watch(node: Arc<Node>) {
     let mut known = Judgement::default();
     loop {
-        let next = known.after(&node.check().await);
+        // Side by side: an engine that hangs is noticed no later for being looked through.
+        let (checked, ()) = tokio::join!(node.check(), node.survey(&known.health));
+        let next = known.after(&checked);
         tell(&known.health, &next.health);
         for kind in next.health.runtimes.iter().chain(next.health.problems.keys()) {
             let labels = [("node", node.config.name.clone()), ("runtime", kind.to_string())];

@@ -1,4 +1,4 @@
-//! What a worker keeps to be the same node after a restart: its id and its cluster's name, in its data directory.
+//! What a worker keeps to be the same node after a restart: its id and its cluster, in its data directory.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use davit_core::id::NodeId;
+use davit_core::id::{ClusterId, NodeId};
 use davit_core::spec::check_name;
 use davit_svc_kit::ids::IdSource;
 use nix::fcntl::{Flock, FlockArg};
@@ -52,6 +52,15 @@ pub enum Error {
     },
 }
 
+/// The cluster that a worker is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Its name.
+    pub cluster: String,
+    /// Its id; `None`: its manager did not say.
+    pub cluster_id: Option<ClusterId>,
+}
+
 /// What a worker keeps to be the same node after a restart.
 pub trait Home: Debug + Send + Sync {
     /// The node's id.
@@ -61,13 +70,13 @@ pub trait Home: Debug + Send + Sync {
     ///
     /// # Errors
     /// When it can't be read, or is no cluster's name.
-    fn cluster(&self) -> Result<Option<String>, Error>;
+    fn membership(&self) -> Result<Option<Membership>, Error>;
 
     /// Notes the cluster that welcomed this worker.
     ///
     /// # Errors
     /// When it can't be written.
-    fn set_cluster(&self, name: &str) -> Result<(), Error>;
+    fn set_membership(&self, membership: &Membership) -> Result<(), Error>;
 
     /// Where the store of a cluster's attempts is. The name must be a valid one.
     fn store(&self, cluster: &str) -> Box<dyn Backend>;
@@ -142,17 +151,22 @@ impl Home for DataDir {
         self.node_id
     }
 
-    fn cluster(&self) -> Result<Option<String>, Error> {
+    fn membership(&self) -> Result<Option<Membership>, Error> {
         let path = self.path.join(CLUSTER);
-        let Some(name) = read(&path)? else { return Ok(None) };
-        match check_name(&name) {
-            Ok(()) => Ok(Some(name)),
-            Err(_) => Err(Error::Corrupt { path, content: name, expected: "name of a cluster" }),
+        let Some(content) = read(&path)? else { return Ok(None) };
+        // The name, and in a second line the id.
+        let (name, id) = content.split_once('\n').map_or((content.as_str(), None), |(name, id)| (name, Some(id)));
+        let cluster_id = id.map(str::parse).transpose().ok();
+        match cluster_id.filter(|_| check_name(name).is_ok()) {
+            Some(cluster_id) => Ok(Some(Membership { cluster: name.to_owned(), cluster_id })),
+            None => Err(Error::Corrupt { path, content, expected: "name of a cluster with its id" }),
         }
     }
 
-    fn set_cluster(&self, name: &str) -> Result<(), Error> {
-        write(&self.path.join(CLUSTER), name)
+    fn set_membership(&self, membership: &Membership) -> Result<(), Error> {
+        let Membership { cluster, cluster_id } = membership;
+        let text = cluster_id.map_or_else(|| cluster.clone(), |cluster_id| format!("{cluster}\n{cluster_id}"));
+        write(&self.path.join(CLUSTER), &text)
     }
 
     fn store(&self, cluster: &str) -> Box<dyn Backend> {
@@ -200,12 +214,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = DataDir::open(directory.path(), &SeededSource::new(1)).unwrap();
         let node_id = first.node_id();
-        assert_eq!(first.cluster().unwrap(), None);
-        first.set_cluster("prod").unwrap();
+        assert_eq!(first.membership().unwrap(), None);
+        for cluster_id in [None, Some(SeededSource::new(3).cluster_id())] {
+            let membership = Membership { cluster: "prod".to_owned(), cluster_id };
+            first.set_membership(&membership).unwrap();
+            assert_eq!(first.membership().unwrap(), Some(membership));
+        }
+        let membership = first.membership().unwrap();
         drop(first);
         let second = DataDir::open(directory.path(), &SeededSource::new(2)).unwrap();
         assert_eq!(second.node_id(), node_id);
-        assert_eq!(second.cluster().unwrap().as_deref(), Some("prod"));
+        assert_eq!(second.membership().unwrap(), membership);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! agent drives the [`runtime`]s; each may fail without the next noticing more than silence.
 
 pub mod agent;
+pub mod collect;
 pub mod config;
 mod grpc;
 mod health;
@@ -141,6 +142,7 @@ pub async fn run_on(
     );
     let ending = session::Ending::default();
     let _watching = AbortOnDropHandle::new(tokio::spawn(health::watch(Arc::clone(&node))));
+    let _collecting = AbortOnDropHandle::new(tokio::spawn(collect::run(Arc::clone(&node))));
     // Also ends when this future is dropped: then the worker is gone at once, as if it had been killed.
     let session = AbortOnDropHandle::new(tokio::spawn(session::run(Arc::clone(&node), ending.clone())));
     let served = serve(&node, listener, http_listener, &shutdown);

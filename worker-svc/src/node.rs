@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::agent::{Agent, Parts};
 use crate::config::Config;
-use crate::identity::{self, Home};
+use crate::identity::{self, Home, Membership};
 use crate::local_store::{self, LocalStore};
 use crate::runtime::{Owner, Runtime};
 use crate::stats::Measure;
@@ -93,8 +93,9 @@ impl Node {
     pub(crate) async fn open(world: World, config: Config, machine: Machine) -> Result<Self, JoinError> {
         let Machine { home, meter, runtimes: factory } = machine;
         let (capacity, allocatable) = config.offer.of(meter.capacity());
-        let cluster = home.cluster()?;
-        let owner = Owner { cluster: cluster.clone().unwrap_or_default(), node_id: home.node_id() };
+        let membership = home.membership()?;
+        let cluster = membership.as_ref().map(|known| known.cluster.clone()).unwrap_or_default();
+        let owner = Owner { cluster, node_id: home.node_id() };
         let runtimes = factory(&owner);
         let link = Link {
             connected: false,
@@ -116,8 +117,8 @@ impl Node {
             allocatable,
             factory,
         };
-        if let Some(cluster) = cluster {
-            node.join(&cluster).await?;
+        if let Some(membership) = membership {
+            node.join(&membership).await?;
         }
         Ok(node)
     }
@@ -173,19 +174,26 @@ impl Node {
     }
 
     /// The agent of this cluster: the one that there is, or a new one, where the cluster is another than before.
-    pub(crate) async fn join(&self, cluster: &str) -> Result<Arc<Agent>, JoinError> {
+    pub(crate) async fn join(&self, membership: &Membership) -> Result<Arc<Agent>, JoinError> {
+        let Membership { cluster, cluster_id } = membership;
         let (known, old) = {
             let hosted = self.hosted.lock();
             (hosted.owner.cluster.clone(), hosted.agent.clone())
         };
         if let Some(agent) = &old
-            && known == cluster
+            && known == *cluster
         {
+            if let Some(cluster_id) = cluster_id {
+                agent.set_cluster_id(*cluster_id);
+                if self.home.membership()?.as_ref() != Some(membership) {
+                    self.home.set_membership(membership)?;
+                }
+            }
             return Ok(Arc::clone(agent));
         }
         check_name(cluster)
-            .map_err(|problem| JoinError::Name { name: cluster.to_owned(), problem: problem.to_string() })?;
-        let owner = Owner { cluster: cluster.to_owned(), node_id: self.node_id() };
+            .map_err(|problem| JoinError::Name { name: cluster.clone(), problem: problem.to_string() })?;
+        let owner = Owner { cluster: cluster.clone(), node_id: self.node_id() };
         let runtimes = (self.factory)(&owner);
         let parts = Parts {
             owner: owner.clone(),
@@ -193,9 +201,10 @@ impl Node {
             store: LocalStore::open(self.home.store(cluster)).await?,
             retention: self.config.retention,
             lease: self.home.lease(),
+            cluster_id: *cluster_id,
         };
         let agent = Agent::start(parts, self.world.clone()).await;
-        self.home.set_cluster(cluster)?;
+        self.home.set_membership(membership)?;
         *self.hosted.lock() = Hosted { owner, runtimes, agent: Some(Arc::clone(&agent)) };
         if let Some(old) = old {
             tracing::warn!(
@@ -253,6 +262,28 @@ impl Node {
     /// The manager knows of a registration of this number: the next one gets a greater one.
     pub(crate) fn count_registrations_from(&self, last: u64) {
         self.last_registration.fetch_max(last, Ordering::Relaxed);
+    }
+
+    /// Has the agent look at all that bears the cluster's label, in those of its runtimes that answer.
+    pub(crate) async fn survey(&self, health: &RuntimeHealth) {
+        let Some(agent) = self.agent() else { return };
+        let runtimes = health.runtimes.iter().filter_map(|kind| agent.runtime(*kind));
+        let surveys = runtimes.map(|runtime| {
+            let agent = Arc::clone(&agent);
+            async move {
+                match tokio::time::timeout(CHECK_TIME, runtime.survey()).await {
+                    Ok(Ok(sightings)) => agent.take_survey(&runtime, sightings),
+                    // Whether it answers at all is told elsewhere.
+                    Ok(Err(error)) => {
+                        tracing::debug!(kind = %runtime.kind(), %error, "can't look for what nobody looks after");
+                    }
+                    Err(_) => {
+                        tracing::debug!(kind = %runtime.kind(), "looking for what nobody looks after takes too long");
+                    }
+                }
+            }
+        });
+        futures::future::join_all(surveys).await;
     }
 
     /// What the manager is told at the begin of a session. `draining`: the worker waits for its node to be drained.

@@ -26,6 +26,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use self::active::Active;
+use crate::identity::Membership;
 use crate::node::{JoinError, Node};
 
 const FIRST_REDIAL: Duration = Duration::from_millis(100);
@@ -208,7 +209,8 @@ async fn runtime_health(node: &Node) -> Result<watch::Receiver<Option<RuntimeHea
 }
 
 async fn active(node: &Arc<Node>, opened: Opened, ending: &Ending) -> EndReason {
-    let agent = match node.join(&opened.welcome.cluster).await {
+    let membership = Membership { cluster: opened.welcome.cluster.clone(), cluster_id: opened.welcome.cluster_id };
+    let agent = match node.join(&membership).await {
         Ok(agent) => agent,
         Err(error) => return error.into(),
     };

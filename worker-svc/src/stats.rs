@@ -145,7 +145,7 @@ impl Inner {
 
 /// Total and used bytes of the file system that holds a directory. Asked of the kernel by path, which is right for
 /// overlays and bind mounts too, where a list of disks is not.
-fn disk(path: &Path) -> Option<(u64, u64)> {
+pub(crate) fn disk(path: &Path) -> Option<(u64, u64)> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;
     let unit = u128::from(stat.fragment_size());
     let bytes = |blocks: u128| u64::try_from(blocks * unit).unwrap_or(u64::MAX);

@@ -52,7 +52,7 @@ pub async fn get_image(docker: &Docker, image: ImageReference, limit: Duration) 
     let key = AttemptKey { task_id: UuidV7Source.task_id(), attempt: Attempt::FIRST };
     let attempt = AttemptSpec { key, spec: Arc::new(spec_of(image)), ports: Vec::new() };
     match tokio::time::timeout(limit, runtime.prepare(&attempt, &watch::Sender::new(None))).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(_)) => Ok(()),
         Ok(Err(problem)) => Err(problem.to_string()),
         Err(_) => Err(format!("not within {} s", limit.as_secs())),
     }

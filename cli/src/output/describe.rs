@@ -269,6 +269,7 @@ pub fn cluster(cluster: &v1::Cluster, palette: Palette) -> String {
     let mut lines = Lines::default();
     let short = |name: &'static str, prefix: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
     lines.add("Cluster", &cluster.name);
+    lines.add("Id", &cluster.cluster_id);
     lines.add("Manager", &cluster.manager_version);
     lines.add("Revision", format!("{} (events kept from {})", cluster.revision, cluster.oldest_event_revision));
     let nodes = cluster.nodes.iter().map(|each| (each.count, short(each.state().as_str_name(), "NODE_STATE_")));
@@ -395,6 +396,7 @@ mod tests {
     fn the_cluster_is_described() {
         let shown = v1::Cluster {
             name: "davit".into(),
+            cluster_id: "0193a5c0-1c1e-7d3a-9a53-0f5be2f0a111".into(),
             manager_version: "0.1.0".into(),
             revision: 1234,
             oldest_event_revision: 1,

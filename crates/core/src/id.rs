@@ -47,6 +47,10 @@ uuid_id! {
     NodeId
 }
 uuid_id! {
+    /// A cluster's id. Made once, with its store; another cluster of the same name has another.
+    ClusterId
+}
+uuid_id! {
     /// Names tasks that are placed together or not at all.
     GangId
 }

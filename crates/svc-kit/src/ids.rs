@@ -1,6 +1,6 @@
 //! Where new ids come from.
 
-use davit_core::id::{NodeId, SessionId, TaskId};
+use davit_core::id::{ClusterId, NodeId, SessionId, TaskId};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -17,6 +17,11 @@ pub trait IdSource: Send + Sync {
     /// A new node's id.
     fn node_id(&self) -> NodeId {
         NodeId(self.next_uuid())
+    }
+
+    /// A new cluster's id.
+    fn cluster_id(&self) -> ClusterId {
+        ClusterId(self.next_uuid())
     }
 
     /// A new session's id.

@@ -32,7 +32,8 @@ pub(super) fn begin(
         let error = ApiError::new(ErrorKind::ResourceExhausted, "TOO_MANY_BACKUPS", message);
         return Err(error.with_retry_after(RETRY_AFTER));
     };
-    let writer = BackupWriter::new(api.writer.state(), &api.cluster.name, api.world.clock.now());
+    let writer =
+        BackupWriter::new(api.writer.state(), &api.cluster.name, api.cluster.cluster_id, api.world.clock.now());
     let sending = Sending { writer, shutdown: api.shutdown.clone(), _permit: permit };
     Ok(stream::unfold(Some(sending), async |sending| {
         let mut sending = sending?;

@@ -73,6 +73,7 @@ impl ClusterApi {
             }),
             heartbeat_period: Some(convert::duration_to_proto(facts.heartbeat_period)),
             totals: Some(totals_to_proto(state.totals())),
+            cluster_id: facts.cluster_id.to_string(),
         }
     }
 }

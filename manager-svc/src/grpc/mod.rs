@@ -8,6 +8,7 @@ mod event_convert;
 mod event_service;
 mod event_watch;
 mod explain;
+mod foreign;
 mod node_service;
 mod node_stats;
 mod paging;
@@ -26,6 +27,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::id::ClusterId;
 use davit_core::placement::NodeView;
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
@@ -75,12 +77,15 @@ pub struct Api {
     pub(crate) cluster: ClusterFacts,
     pub(crate) scheduler: SchedulerClient,
     pub(crate) shutdown: Shutdown,
+    /// Whether workers have had their time to come back after the manager's start.
+    pub(crate) settled: watch::Receiver<bool>,
 }
 
-/// What the configuration and the placer say of the cluster.
+/// What the configuration, the store and the placer say of the cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterFacts {
     pub(crate) name: String,
+    pub(crate) cluster_id: ClusterId,
     pub(crate) heartbeat_period: Duration,
     pub(crate) lease_duration: Duration,
     /// So many tasks there may be, ended ones included.

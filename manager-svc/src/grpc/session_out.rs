@@ -31,6 +31,8 @@ pub(super) struct SessionWriter {
     pub(super) acks: watch::Receiver<u64>,
     /// The newest heartbeat that was heard.
     pub(super) heard: watch::Receiver<u64>,
+    /// What other nodes left and the worker is to remove.
+    pub(super) abandoned: mpsc::Receiver<Vec<convert::ForeignAttempt>>,
     pub(super) out: Out,
     pub(super) shutdown: Shutdown,
 }
@@ -55,6 +57,10 @@ impl SessionWriter {
                 Ok(()) = self.acks.changed() => {
                     let report_id = *self.acks.borrow_and_update();
                     vec![Message::StatusAck(v1::StatusAck { report_id })]
+                }
+                Some(attempts) = self.abandoned.recv() => {
+                    let attempts = convert::foreign_attempts_to_proto(&attempts);
+                    vec![Message::RemoveForeign(v1::RemoveForeign { attempts })]
                 }
                 delivery = self.outbox.next() => match delivery {
                     Delivery::FullSet(orders, revision) => assignments(orders, revision.0, true),

@@ -23,10 +23,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info, warn};
 
-use super::Api;
 use super::errors::to_api_error;
 use super::report_inbox::{Full, ReportInbox};
 use super::session_out::SessionWriter;
+use super::{Api, foreign};
 use crate::commands::{self, Registered, apply_reports, drain_for_worker, register_node, set_runtime_health};
 use crate::dispatch::Outbox;
 use crate::writer::WriteError;
@@ -132,6 +132,7 @@ async fn serve(
         heartbeat_period: api.cluster.heartbeat_period,
         session_id,
         lease_duration: Some(api.cluster.lease_duration),
+        cluster_id: Some(api.cluster.cluster_id),
     });
     let welcome = v1::SessionResponse { message: Some(ToWorker::Welcome(welcome)) };
     let (contacts, attached) = (api.contacts.clone(), Arc::clone(&outbox));
@@ -153,14 +154,24 @@ async fn serve(
     let (reports, (acks_to, acks)) = (Reports::default(), watch::channel(0));
     let (health_to, health) = watch::channel(None);
     let (heard_to, heard) = watch::channel(0);
+    let (foreign_to, foreign) = watch::channel(Vec::new());
+    let (abandoned_to, abandoned) = mpsc::channel(1);
     let drain = Notify::new();
-    let sender =
-        SessionWriter { outbox: Arc::clone(&outbox), acks, heard, out: out.clone(), shutdown: api.shutdown.clone() };
-    let told_to = Told { reports: &reports, heartbeats: &heard_to, health: health_to, drain: &drain };
+    let sender = SessionWriter {
+        outbox: Arc::clone(&outbox),
+        acks,
+        heard,
+        abandoned,
+        out: out.clone(),
+        shutdown: api.shutdown.clone(),
+    };
+    let told_to =
+        Told { reports: &reports, heartbeats: &heard_to, health: health_to, foreign: foreign_to, drain: &drain };
     let said_goodbye = tokio::select! {
         goodbye = read(api, node_id, session_id, &mut incoming, told_to) => goodbye,
         () = write_health(api, registered, health, &ended) => false,
         () = begin_drains(api, registered, &drain) => false,
+        () = foreign::judge(api, foreign, abandoned_to) => false,
         () = write_reports(api, registered, &reports, &acks_to, &ended) => false,
         () = sender.run(welcome) => false,
     };
@@ -224,6 +235,7 @@ struct Told<'a> {
     /// The newest heartbeat that counts.
     heartbeats: &'a watch::Sender<u64>,
     health: watch::Sender<Option<convert::RuntimeHealth>>,
+    foreign: watch::Sender<Vec<convert::ForeignAttempt>>,
     drain: &'a Notify,
 }
 
@@ -274,6 +286,12 @@ async fn read(
                 let told = convert::runtime_health_from_proto(told, "runtime_health", &mut violations);
                 if told.is_some() {
                     told_to.health.send_replace(told);
+                }
+            }
+            Some(FromWorker::ForeignAttempts(seen)) => {
+                let path = "foreign_attempts.attempts";
+                if let Some(seen) = convert::foreign_attempts_from_proto(&seen.attempts, path, &mut violations) {
+                    told_to.foreign.send_replace(seen);
                 }
             }
             Some(FromWorker::Drain(_)) => {

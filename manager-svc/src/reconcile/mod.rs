@@ -1,7 +1,9 @@
 //! Decisions that compare what is with what should be. Pure: a snapshot and the time go in, what to do comes out.
 
 mod drain;
+mod foreign;
 mod node_health;
 
 pub use self::drain::{DrainNext, DrainStep, next_of_drain, why_stuck};
+pub use self::foreign::why_abandoned;
 pub use self::node_health::{Contact, Verdict, judge};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::id::Revision;
+use davit_core::id::{ClusterId, Revision};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -98,5 +98,9 @@ impl<S: Store> Store for FaultyStore<S> {
     async fn check(&self) -> Result<(), Error> {
         self.fault.check()?;
         self.inner.check().await
+    }
+
+    fn cluster_id(&self) -> Option<ClusterId> {
+        self.inner.cluster_id()
     }
 }

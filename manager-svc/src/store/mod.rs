@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use davit_core::id::Revision;
+use davit_core::id::{ClusterId, Revision};
 use davit_core::node::Node;
 use davit_core::task::Task;
 
@@ -143,6 +143,11 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// When it could not.
     async fn check(&self) -> Result<(), Error>;
+
+    /// The cluster's id, made with the store. `None`: it keeps none, and every start of a manager is a new cluster to workers.
+    fn cluster_id(&self) -> Option<ClusterId> {
+        None
+    }
 }
 
 /// Opens the store that the configuration asks for.

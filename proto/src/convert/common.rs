@@ -50,7 +50,11 @@ pub fn parse_session_id<'a>(
     parse_id(text, path, violations)
 }
 
-fn parse_id<T: std::str::FromStr>(text: &str, path: &FieldPath<'_>, violations: &mut Violations) -> Option<T> {
+pub(super) fn parse_id<T: std::str::FromStr>(
+    text: &str,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Option<T> {
     if text.is_empty() {
         violations.add(path, "is needed");
         return None;

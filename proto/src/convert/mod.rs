@@ -9,6 +9,7 @@
 mod common;
 mod container;
 mod enums;
+mod foreign;
 mod kernel;
 mod node;
 mod path;
@@ -38,6 +39,7 @@ pub use self::enums::{
     runtime_kind_to_proto, runtime_kinds_from_proto, task_state_from_proto, task_state_to_proto,
     task_states_from_proto,
 };
+pub use self::foreign::{ForeignAttempt, MAX_FOREIGN_ATTEMPTS, foreign_attempts_from_proto, foreign_attempts_to_proto};
 pub use self::node::{NodeUsage, node_stats_from_proto, node_stats_to_proto, node_to_proto};
 pub use self::path::FieldPath;
 pub use self::placement::{

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use davit_core::id::{AttemptKey, NodeId, Revision, SessionId, TaskId};
+use davit_core::id::{AttemptKey, ClusterId, NodeId, Revision, SessionId, TaskId};
 use davit_core::node::NodeDescription;
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::{TaskSpec, check_name};
@@ -11,7 +11,7 @@ use davit_core::task::{AttemptStatus, DesiredState, PortBinding, PullProgress};
 use davit_core::validate::Violations;
 
 use super::common::{
-    MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, labels_from_proto, parse_node_id,
+    MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, labels_from_proto, parse_id, parse_node_id,
     parse_session_id, parse_task_id, required, timestamp_from_proto,
 };
 use super::enums::{
@@ -65,6 +65,8 @@ pub struct Welcome {
     pub session_id: SessionId,
     /// How long leased tasks may run after the sending of the last acknowledged heartbeat; `None`: as long as they like.
     pub lease_duration: Option<Duration>,
+    /// The cluster's id; `None`: the manager does not say.
+    pub cluster_id: Option<ClusterId>,
 }
 
 /// One attempt that a worker is to run or stop.
@@ -280,7 +282,11 @@ pub fn welcome_from_proto<'a>(
         Some(lease) => Some(duration_from_proto(lease, field(path, "lease_duration"), violations)?),
         None => None,
     };
-    Some(Welcome { cluster: welcome.cluster, heartbeat_period, session_id: session_id?, lease_duration })
+    let cluster_id = match welcome.cluster_id.as_str() {
+        "" => None,
+        text => Some(parse_id(text, &field(path, "cluster_id"), violations)?),
+    };
+    Some(Welcome { cluster: welcome.cluster, heartbeat_period, session_id: session_id?, lease_duration, cluster_id })
 }
 
 /// Writes the manager's acceptance.
@@ -291,6 +297,7 @@ pub fn welcome_to_proto(welcome: &Welcome) -> v1::Welcome {
         heartbeat_period: Some(duration_to_proto(welcome.heartbeat_period)),
         session_id: welcome.session_id.to_string(),
         lease_duration: welcome.lease_duration.map(duration_to_proto),
+        cluster_id: welcome.cluster_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

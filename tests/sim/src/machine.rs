@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::id::{AttemptKey, NodeId};
+use davit_core::id::{AttemptKey, ClusterId, NodeId};
 use davit_core::node::NodeStats;
 use davit_core::resources::Resources;
 use davit_core::spec::StopPolicy;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use worker_svc::identity::{self, Home};
+use worker_svc::identity::{self, Home, Membership};
 use worker_svc::local_store::{self, Backend, Change, Entry};
 use worker_svc::runtime::fake::Deed;
 use worker_svc::runtime::{
-    AttemptSpec, Error, Exit, FakeEngine, FakeRuntime, Instance, LogOptions, LogStream, Owner, ProgressSender, Runtime,
-    RuntimeInfo, RuntimeKind, Started,
+    AttemptSpec, Error, Exit, FakeEngine, FakeRuntime, Instance, LogOptions, LogStream, Owner, ProgressSender,
+    PulledImage, Runtime, RuntimeInfo, RuntimeKind, Sighting, Started,
 };
 use worker_svc::stats::Measure;
 
@@ -99,7 +99,7 @@ pub struct Files {
 
 #[derive(Debug, Default)]
 struct FilesState {
-    cluster: Option<String>,
+    membership: Option<Membership>,
     lease: Duration,
     /// As processes see them.
     cached: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -127,13 +127,13 @@ impl Home for GatedFiles {
         self.files.node_id
     }
 
-    fn cluster(&self) -> Result<Option<String>, identity::Error> {
-        Ok(self.files.state.lock().cluster.clone())
+    fn membership(&self) -> Result<Option<Membership>, identity::Error> {
+        Ok(self.files.state.lock().membership.clone())
     }
 
-    fn set_cluster(&self, name: &str) -> Result<(), identity::Error> {
+    fn set_membership(&self, membership: &Membership) -> Result<(), identity::Error> {
         if !self.gate.is_closed() {
-            self.files.state.lock().cluster = Some(name.to_owned());
+            self.files.state.lock().membership = Some(membership.clone());
         }
         Ok(())
     }
@@ -247,7 +247,7 @@ impl Runtime for GatedRuntime {
         self.leave(self.inner.list().await).await
     }
 
-    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error> {
+    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<Option<PulledImage>, Error> {
         self.enter().await;
         self.leave(self.inner.prepare(attempt, progress).await).await
     }
@@ -280,5 +280,19 @@ impl Runtime for GatedRuntime {
     async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {
         self.enter().await;
         self.leave(self.inner.logs(key, options).await).await
+    }
+
+    fn set_cluster_id(&self, cluster_id: ClusterId) {
+        self.inner.set_cluster_id(cluster_id);
+    }
+
+    async fn survey(&self) -> Result<Vec<Sighting>, Error> {
+        self.enter().await;
+        self.leave(self.inner.survey().await).await
+    }
+
+    async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
+        self.enter().await;
+        self.leave(self.inner.remove_sighted(sighting, grace).await).await
     }
 }

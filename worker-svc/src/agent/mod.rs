@@ -1,25 +1,28 @@
 //! The agent: holds the attempts of this node and brings each to where the manager wants it.
 //!
-//! - [`next_step`], [`assignments`], [`reporter`] and [`retention`] decide and do nothing else.
-//! - A task runner per attempt performs the steps; nothing else touches an attempt's instance.
+//! - [`next_step`], [`assignments`], [`reporter`], [`retention`] and [`orphans`] decide and do nothing else.
+//! - A task runner per attempt performs the steps; nothing else touches the instance of an attempt that the agent holds.
 //! - The agent knows no network: a session feeds it assignments and takes reports from it, and may break at any time.
 
 mod adopt;
 pub mod assignments;
 mod closing;
 mod held;
+mod images;
 mod lease;
 mod look;
 pub mod next_step;
+pub mod orphans;
 pub mod reporter;
 pub mod retention;
+mod survey;
 mod task_runner;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::{Attempt, AttemptKey};
+use davit_core::id::{Attempt, AttemptKey, ClusterId};
 use davit_core::placement::RuntimeKind;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState};
@@ -37,6 +40,7 @@ use self::held::{Held, Wanted};
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
 use self::reporter::{Report, Reporter};
+use self::survey::Surveyed;
 use self::task_runner::{Runner, Start};
 use crate::local_store::{LocalStore, Record};
 use crate::runtime::{InstanceState, Owner, Runtime};
@@ -60,6 +64,7 @@ pub struct Agent {
     runners: TaskTracker,
     /// Until which uptime of the machine attempts that must never run twice may run.
     lease: watch::Sender<Duration>,
+    surveyed: Surveyed,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +95,8 @@ pub struct Parts {
     pub retention: Duration,
     /// Until which uptime of the machine attempts that must never run twice may run.
     pub lease: Duration,
+    /// The id of the owner's cluster, as far as it is known.
+    pub cluster_id: Option<ClusterId>,
 }
 
 impl Agent {
@@ -108,7 +115,11 @@ impl Agent {
             stopped: CancellationToken::new(),
             runners: TaskTracker::new(),
             lease: watch::Sender::new(parts.lease),
+            surveyed: Surveyed::new(parts.cluster_id),
         });
+        if let Some(cluster_id) = parts.cluster_id {
+            agent.set_cluster_id(cluster_id);
+        }
         agent.runners.spawn({
             let agent = Arc::clone(&agent);
             async move { agent.stopped.run_until_cancelled(agent.keep_lease()).await }

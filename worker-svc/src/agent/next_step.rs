@@ -204,6 +204,11 @@ pub fn after_failure(step: Step, error: &Error, tries: u32, since_first: Duratio
         (Step::Start, ErrorKind::NotFound) if matches!(error, Error::AlreadyExited { .. }) => {
             AfterFailure::Continue(Phase::Started)
         }
+        (Step::Create, ErrorKind::NotFound)
+            if matches!(error, Error::ImageGone { .. }) && tries < MAX_VANISHED_TRIES =>
+        {
+            AfterFailure::Continue(Phase::New)
+        }
         (Step::Start, ErrorKind::NotFound) if tries < MAX_VANISHED_TRIES => AfterFailure::Continue(Phase::Prepared),
         (Step::Prepare, ErrorKind::Unavailable)
             if pull_broke && (tries >= MAX_PULL_TRIES || since_first >= MAX_PULL_TIME) =>

@@ -223,7 +223,12 @@ impl Runner {
         loop {
             tokio::select! {
                 biased;
-                done = &mut work => return done.map(|()| Phase::Prepared),
+                done = &mut work => {
+                    if let Some(pulled) = done? {
+                        self.agent.keep_image(pulled);
+                    }
+                    return Ok(Phase::Prepared);
+                }
                 // Dropping the work ends a pull that nobody wants any more.
                 () = changed(&mut self.orders) => return Ok(self.phase),
                 Ok(()) = seen.changed() => {

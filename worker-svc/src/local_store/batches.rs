@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::record::{key_bytes, key_from_bytes};
-use super::{Backend, Entry, Error, Record};
+use super::{Backend, Entry, Error, ImageRecord, Record, image};
 
 /// How often a store is tried that this process may be about to close: a worker that changes its cluster, and changes back,
 /// does so.
@@ -30,11 +30,20 @@ struct Shared {
     changed: Notify,
 }
 
+/// Of what there is a record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Attempt(AttemptKey),
+    Image(String),
+}
+
 #[derive(Debug, Default)]
 struct State {
     records: BTreeMap<AttemptKey, Record>,
+    /// By the engine's id of each.
+    images: BTreeMap<String, ImageRecord>,
     /// Not written yet as they are now.
-    unwritten: BTreeSet<AttemptKey>,
+    unwritten: BTreeSet<Name>,
     /// Who waits for the next batch.
     waiting: Vec<oneshot::Sender<Result<(), Error>>>,
     /// Whether one of them needs it on the disk.
@@ -49,8 +58,15 @@ impl LocalStore {
     /// When the backend fails.
     pub async fn open(backend: Box<dyn Backend>) -> Result<Self, Error> {
         let (backend, entries) = load(backend).await?;
-        let mut records = BTreeMap::new();
+        let (mut records, mut images) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in entries {
+            if let Some(id) = image::key_from_bytes(&key) {
+                match ImageRecord::from_bytes(&value) {
+                    Some(record) => drop(images.insert(id, record)),
+                    None => tracing::error!(id, "the worker's store has a record that can't be understood"),
+                }
+                continue;
+            }
             let Some(key) = key_from_bytes(&key) else {
                 tracing::error!("the worker's store has an entry of an unknown kind; it is left alone");
                 continue;
@@ -62,7 +78,8 @@ impl LocalStore {
                 None => tracing::error!(%key, "the worker's store has a record that can't be understood"),
             }
         }
-        let shared = Arc::new(Shared { state: Mutex::new(State { records, ..State::default() }), ..Shared::default() });
+        let shared =
+            Arc::new(Shared { state: Mutex::new(State { records, images, ..State::default() }), ..Shared::default() });
         let closing = CancellationToken::new();
         tokio::spawn(write_behind(Arc::clone(&shared), backend, closing.clone()));
         Ok(Self { shared, _closes: closing.drop_guard() })
@@ -84,7 +101,7 @@ impl LocalStore {
         let mut state = self.shared.state.lock();
         let Some(record) = state.records.get_mut(&key) else { return };
         change(record);
-        state.unwritten.insert(key);
+        state.unwritten.insert(Name::Attempt(key));
         drop(state);
         self.shared.changed.notify_one();
     }
@@ -98,7 +115,7 @@ impl LocalStore {
             if let Some(record) = state.records.get_mut(&key) {
                 change(record);
             }
-            state.unwritten.insert(key);
+            state.unwritten.insert(Name::Attempt(key));
         })
         .await
     }
@@ -110,9 +127,32 @@ impl LocalStore {
     pub async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
         self.wait_for_batch(false, |state| {
             state.records.remove(&key);
-            state.unwritten.insert(key);
+            state.unwritten.insert(Name::Attempt(key));
         })
         .await
+    }
+
+    /// The images that this worker pulled, by the engine's id of each.
+    #[must_use]
+    pub fn images(&self) -> BTreeMap<String, ImageRecord> {
+        self.shared.state.lock().images.clone()
+    }
+
+    /// Changes what is kept of an image, which is written soon. `None`: nothing is, or is to be.
+    pub fn note_image(&self, id: &str, change: impl FnOnce(Option<&ImageRecord>) -> Option<ImageRecord>) {
+        let mut state = self.shared.state.lock();
+        let known = state.images.get(id);
+        let next = change(known);
+        if next.as_ref() == known {
+            return;
+        }
+        match next {
+            Some(record) => state.images.insert(id.to_owned(), record),
+            None => state.images.remove(id),
+        };
+        state.unwritten.insert(Name::Image(id.to_owned()));
+        drop(state);
+        self.shared.changed.notify_one();
     }
 
     /// Waits until all that is kept has reached the disk.
@@ -169,7 +209,7 @@ async fn call<T: Send + 'static>(
 
 /// One write, and who waits for it.
 struct Batch {
-    keys: BTreeSet<AttemptKey>,
+    keys: BTreeSet<Name>,
     changes: Vec<super::Change>,
     waiting: Vec<oneshot::Sender<Result<(), Error>>>,
     sync: bool,
@@ -181,8 +221,11 @@ impl State {
             return None;
         }
         let keys = std::mem::take(&mut self.unwritten);
-        let value = |key: &AttemptKey| self.records.get(key).map(|record| record.to_bytes(*key));
-        let changes = keys.iter().map(|key| (key_bytes(*key), value(key))).collect();
+        let change = |name: &Name| match name {
+            Name::Attempt(key) => (key_bytes(*key), self.records.get(key).map(|record| record.to_bytes(*key))),
+            Name::Image(id) => (image::key_bytes(id), self.images.get(id).map(ImageRecord::to_bytes)),
+        };
+        let changes = keys.iter().map(change).collect();
         let (waiting, sync) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.sync));
         Some(Batch { keys, changes, waiting, sync })
     }

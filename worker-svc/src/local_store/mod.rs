@@ -2,7 +2,8 @@
 //!
 //! Of each attempt it holds the whole assignment (so a restarted worker knows what to run, how to stop it and which ports
 //! are its own without asking the manager), how far the attempt was, its container, and the newest status that mattered,
-//! with whether the manager has it durably (so that only what it lacks is sent again).
+//! with whether the manager has it durably (so that only what it lacks is sent again). And of each image that the worker pulled,
+//! that it did and when it was used last: no others are ever removed.
 //!
 //! All of it is in memory and is written behind it in batches: whoever needs a write to be on disk waits for its batch, and
 //! a batch takes along what gathered while the one before was written. A batch that fails is tried again with the next.
@@ -16,11 +17,13 @@
 //! | asked to stop | yes | a stopped attempt is never started again, also when the manager can't be asked |
 //! | its end | yes, before it is reported | an end that the manager has acknowledged is never taken back |
 //! | acknowledged | no | if it is lost, the status is sent once more, and the manager drops what it has |
+//! | an image was pulled or used | no | if it is lost, the image stays too long |
 //! | removed | no | if it is lost, what is left is a record of an end, which starts nothing and is removed again |
 
 mod backend;
 mod batches;
 mod fjall;
+mod image;
 mod record;
 
 use std::path::PathBuf;
@@ -28,6 +31,7 @@ use std::path::PathBuf;
 pub use self::backend::{Backend, Change, Entry};
 pub use self::batches::LocalStore;
 pub use self::fjall::FjallBackend;
+pub use self::image::ImageRecord;
 pub use self::record::{Known, Mark, Record};
 
 /// The store can't be opened, read or written.

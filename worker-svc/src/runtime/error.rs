@@ -70,6 +70,12 @@ pub enum Error {
         /// How long nothing happened.
         stalled_for: Duration,
     },
+    /// The image was there when it was looked for, and is not any more.
+    #[error("image {image} was removed from the node before a container could be made of it")]
+    ImageGone {
+        /// The image.
+        image: String,
+    },
     /// There is no such instance of this owner.
     #[error("attempt {key} is not on this node")]
     NotFound {
@@ -110,7 +116,9 @@ impl Error {
             Self::Unavailable { .. } | Self::PullFailed { .. } | Self::PullStalled { .. } | Self::Io { .. } => {
                 ErrorKind::Unavailable
             }
-            Self::NotFound { .. } | Self::NotStarted { .. } | Self::AlreadyExited { .. } => ErrorKind::NotFound,
+            Self::ImageGone { .. } | Self::NotFound { .. } | Self::NotStarted { .. } | Self::AlreadyExited { .. } => {
+                ErrorKind::NotFound
+            }
         }
     }
 }

@@ -2,20 +2,24 @@
 //!
 //! A [`Runtime`] performs single steps and observes; it decides nothing. Every call may be repeated: creating what
 //! exists, starting what runs, stopping what stopped and removing what is gone all succeed. A runtime belongs to one
-//! [`Owner`] and neither sees nor touches what belongs to another, also where several workers share one engine.
+//! [`Owner`] and neither sees nor touches what belongs to another, also where several workers share one engine. Two calls are
+//! apart from that, for finding what nobody looks after: [`Runtime::survey`] and [`Runtime::remove_sighted`].
 //!
 //! Left to others: which step comes next, retries and back-off, removal of leftovers, stopping everything at shutdown.
 
 pub mod docker;
 mod error;
 pub mod fake;
+mod images;
 pub mod process;
+mod sighting;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::id::{AttemptKey, NodeId};
+use davit_core::id::{AttemptKey, ClusterId, NodeId};
 pub use davit_core::placement::RuntimeKind;
 use davit_core::spec::{Port, RuntimeSpec, StopPolicy, TaskSpec};
 use davit_core::task::{PortBinding, PullProgress};
@@ -27,7 +31,9 @@ use tokio::sync::watch;
 pub use self::docker::{DockerConfig, DockerRuntime};
 pub use self::error::{Error, ErrorKind};
 pub use self::fake::{FakeEngine, FakeRuntime};
+pub use self::images::{EngineImage, Images, PulledImage};
 pub use self::process::{ProcessConfig, ProcessRuntime};
+pub use self::sighting::Sighting;
 
 /// Whose instances a runtime runs and sees.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -182,8 +188,8 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     async fn list(&self) -> Result<Vec<Instance>, Error>;
 
     /// Gets what the attempt needs before it can be created: its image, as its pull policy says.
-    /// Has no total time limit, only one without progress. Dropping the future ends the pull.
-    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error>;
+    /// Has no total time limit, only one without progress. Dropping the future ends the pull. Answers what a pull brought.
+    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<Option<PulledImage>, Error>;
 
     /// Creates the attempt's instance, which publishes exactly the ports of [`AttemptSpec::published`], without starting it.
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error>;
@@ -203,6 +209,22 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// What the instance wrote, oldest first; also after its end.
     async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error>;
+
+    /// The images that its instances are made of; `None`: they are made of none.
+    fn images(&self) -> Option<&dyn Images> {
+        None
+    }
+
+    /// The id of the owner's cluster, as its manager says: instances that are created from now on are marked with it.
+    fn set_cluster_id(&self, cluster_id: ClusterId);
+
+    /// All that bears the label of the owner's cluster, also where it is another node's or nobody's. One cheap question, however
+    /// much there is: it is asked every few seconds.
+    async fn survey(&self) -> Result<Vec<Sighting>, Error>;
+
+    /// Ends and removes something that a survey saw, if it still is what it was then; what runs may take so long to end before it
+    /// is killed. The one call that touches what is not the owner's. `false`: it was gone already, or is being removed by others.
+    async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error>;
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use davit_core::node::NodeStats;
 use davit_core::validate::Violations;
 use davit_proto::convert::{
-    RuntimeHealth, assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto, duration_from_proto,
-    node_stats_to_proto, runtime_health_to_proto,
+    ForeignAttempt, RuntimeHealth, assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto,
+    duration_from_proto, foreign_attempts_from_proto, foreign_attempts_to_proto, node_stats_to_proto,
+    runtime_health_to_proto,
 };
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
@@ -51,6 +52,8 @@ pub(super) struct Active {
     _measuring: AbortOnDropHandle<()>,
     health: watch::Receiver<Option<RuntimeHealth>>,
     health_due: bool,
+    foreign: watch::Receiver<Vec<ForeignAttempt>>,
+    foreign_due: bool,
 }
 
 /// How far something is that is said once in a session.
@@ -75,6 +78,7 @@ enum Action {
     Heartbeat,
     Report,
     Health,
+    Foreign,
     Take(Box<Response>),
     End(EndReason),
     Nothing,
@@ -101,6 +105,11 @@ impl Active {
                 }
             }
         });
+        let mut foreign = agent.foreign();
+        // A new session knows nothing of what an earlier one told.
+        if !foreign.borrow().is_empty() {
+            foreign.mark_changed();
+        }
         Self {
             node,
             agent,
@@ -117,6 +126,8 @@ impl Active {
             _measuring: AbortOnDropHandle::new(measuring),
             health,
             health_due: false,
+            foreign,
+            foreign_due: false,
         }
     }
 
@@ -153,6 +164,7 @@ impl Active {
             },
             Some(_) = self.readings.join_next() => Action::Nothing,
             Ok(()) = self.health.changed() => Action::Health,
+            Ok(()) = self.foreign.changed() => Action::Foreign,
         }
     }
 
@@ -163,6 +175,9 @@ impl Active {
                 self.send_report();
                 if self.health_due {
                     self.send_health();
+                }
+                if self.foreign_due {
+                    self.send_foreign();
                 }
                 if self.drain == Word::Due {
                     self.send_drain();
@@ -177,6 +192,7 @@ impl Active {
             Action::Goodbye => self.send_goodbye(),
             Action::Report => self.send_report(),
             Action::Health => self.send_health(),
+            Action::Foreign => self.send_foreign(),
             Action::Take(response) => return self.take(*response),
             Action::End(reason) => return Some(reason),
             Action::Nothing => {}
@@ -201,6 +217,12 @@ impl Active {
         let health = Request::RuntimeHealth(runtime_health_to_proto(&health));
         // One that finds the queue full goes with the next heartbeat.
         self.health_due = self.requests.try_send(v1::SessionRequest { message: Some(health) }).is_err();
+    }
+
+    fn send_foreign(&mut self) {
+        let attempts = foreign_attempts_to_proto(&self.foreign.borrow_and_update());
+        let foreign = Request::ForeignAttempts(v1::ForeignAttempts { attempts });
+        self.foreign_due = self.requests.try_send(v1::SessionRequest { message: Some(foreign) }).is_err();
     }
 
     fn send_drain(&mut self) {
@@ -236,6 +258,13 @@ impl Active {
                 let (client, agent) = (self.client.clone(), Arc::clone(&self.agent));
                 let refused = self.readings.len() >= MAX_LOG_READINGS;
                 self.readings.spawn(logs::publish(client, agent, order, refused));
+            }
+            Response::RemoveForeign(order) => {
+                let mut violations = Violations::new();
+                match foreign_attempts_from_proto(&order.attempts, "remove_foreign.attempts", &mut violations) {
+                    Some(attempts) => self.agent.remove_foreign(&attempts),
+                    None => tracing::error!(%violations, "a removal can't be understood; is the manager newer?"),
+                }
             }
             Response::Disconnect(disconnect) => return Some(disconnected(disconnect)),
             Response::Welcome(_) => return Some(EndReason::Unreadable("it welcomes a second time".to_owned())),

@@ -10,6 +10,7 @@
     reason = "helpers of tests, which clippy does not know as such"
 )]
 
+mod collect;
 mod docker;
 mod fake;
 mod harness;

@@ -6,6 +6,7 @@ mod ends;
 mod lease;
 mod life;
 mod manager;
+mod orphans;
 mod output;
 mod restarts;
 mod worker;
@@ -13,7 +14,11 @@ mod worker;
 use std::future::Future;
 use std::time::Duration;
 
+use davit_core::id::ClusterId;
+use uuid::Uuid;
+
 const CLUSTER: &str = "test";
+const CLUSTER_ID: ClusterId = ClusterId(Uuid::from_u128(0xc1));
 const HEARTBEAT: Duration = Duration::from_millis(50);
 /// Long enough for a heartbeat to be acknowledged on a busy machine.
 const LEASE: Duration = Duration::from_secs(2);

@@ -21,7 +21,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request as Call, Response as Answer, Status, Streaming};
 
-use super::{HEARTBEAT, LEASE, in_time};
+use super::{CLUSTER_ID, HEARTBEAT, LEASE, in_time};
 
 type Outbound = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 
@@ -137,6 +137,7 @@ impl Dialled {
             heartbeat_period: Some(duration_to_proto(HEARTBEAT)),
             session_id: UuidV7Source.session_id().to_string(),
             lease_duration: Some(duration_to_proto(LEASE)),
+            cluster_id: CLUSTER_ID.to_string(),
         };
         session.send(Response::Welcome(welcome)).await;
         let _ = self.answer.send(Ok(ReceiverStream::new(stream)));

@@ -4,6 +4,7 @@ mod events;
 mod explain;
 mod fake_scheduler;
 mod faults;
+mod foreign;
 mod logs;
 mod nodes;
 mod rebalance;
@@ -87,6 +88,7 @@ impl Rig {
         let status = watch::Sender::new(status).subscribe();
         let cluster = ClusterFacts {
             name: "test".to_owned(),
+            cluster_id: UuidV7Source.cluster_id(),
             heartbeat_period: Duration::from_secs(1),
             lease_duration: Duration::from_secs(10),
             max_tasks: 100_000,
@@ -100,6 +102,7 @@ impl Rig {
             cluster,
             scheduler: SchedulerClient::new(status, World::real().dialer),
             shutdown: shutdown.clone(),
+            settled: watch::Sender::new(true).subscribe(),
         };
         Self {
             tasks: TaskApi::new(api.clone()),

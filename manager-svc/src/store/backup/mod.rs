@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use davit_core::id::Revision;
+use davit_core::id::{ClusterId, Revision};
 use jiff::Timestamp;
 
 pub(super) use self::read::BackupReader;
@@ -30,6 +30,8 @@ pub const REVISION_JUMP: u64 = 1_000_000_000;
 pub struct BackupInfo {
     /// The cluster's name.
     pub cluster: String,
+    /// The cluster's id, which it keeps.
+    pub cluster_id: ClusterId,
     /// The version of the manager that made it.
     pub manager_version: String,
     /// When it was made.

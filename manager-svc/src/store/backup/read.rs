@@ -3,13 +3,14 @@
 
 use std::io::{ErrorKind, Read};
 
-use davit_core::id::Revision;
+use davit_core::id::{ClusterId, Revision};
 use davit_proto::store_v1::backup_frame::Frame;
 use davit_proto::store_v1::{BackupEnd, BackupFrame, BackupHeader, BackupTable, StoreHead};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
-use super::super::records::time_from;
+use super::super::records::{time_from, uuid_from};
 use super::{BackupError, BackupInfo, MAGIC};
 
 /// The longest frame: a task's record is far below it, and a length beyond it is not believed.
@@ -46,6 +47,7 @@ impl<R: Read> BackupReader<R> {
         }
         let info = BackupInfo {
             cluster: String::new(),
+            cluster_id: ClusterId(Uuid::nil()),
             manager_version: String::new(),
             created_at: jiff::Timestamp::UNIX_EPOCH,
             revision: Revision(0),
@@ -158,8 +160,10 @@ fn info_of(header: BackupHeader) -> Result<BackupInfo, BackupError> {
     let Some(identity) = identity else { return damaged("it does not say whose it is") };
     let created_at = time_from(create_time, "create_time");
     let created_at = created_at.map_err(|problem| BackupError::Damaged(problem.to_string()))?;
+    let cluster_id = uuid_from(&identity.cluster_id, "cluster_id").map(ClusterId);
+    let cluster_id = cluster_id.map_err(|problem| BackupError::Damaged(problem.to_string()))?;
     let (schema_version, cluster) = (identity.schema_version, identity.cluster);
-    Ok(BackupInfo { cluster, manager_version, created_at, revision: Revision(revision), schema_version })
+    Ok(BackupInfo { cluster, cluster_id, manager_version, created_at, revision: Revision(revision), schema_version })
 }
 
 fn damaged<T>(problem: impl Into<String>) -> Result<T, BackupError> {

@@ -4,9 +4,10 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use davit_core::id::Revision;
+use davit_core::id::{ClusterId, Revision};
 use jiff::Timestamp;
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::super::{Error, FjallStore, RestoreError, Snapshot, Store, restore};
 use super::{BackupError, BackupReader, BackupWriter, REVISION_JUMP, check_backup};
@@ -16,9 +17,11 @@ use crate::state::{ClusterState, Compacted};
 use crate::store::tests::sorted;
 
 const CLUSTER: &str = "test";
+const CLUSTER_ID: ClusterId = ClusterId(Uuid::from_u128(7));
 
 fn bytes_of(state: &ClusterState) -> Vec<u8> {
-    let chunks: Vec<Vec<u8>> = BackupWriter::new(Arc::new(state.clone()), CLUSTER, Timestamp::UNIX_EPOCH).collect();
+    let chunks: Vec<Vec<u8>> =
+        BackupWriter::new(Arc::new(state.clone()), CLUSTER, CLUSTER_ID, Timestamp::UNIX_EPOCH).collect();
     assert!(chunks.iter().all(|chunk| !chunk.is_empty()));
     chunks.concat()
 }
@@ -86,6 +89,9 @@ proptest! {
         let place = Place::with(&bytes_of(&cluster.state));
         let (info, revision) = restore(&place.file(), &place.data_dir()).unwrap();
         prop_assert_eq!((info.cluster.as_str(), info.revision), (CLUSTER, cluster.state.revision()));
+        let store = FjallStore::open(place.data_dir(), CLUSTER).unwrap();
+        prop_assert_eq!(store.cluster_id(), Some(CLUSTER_ID));
+        drop(store);
         let restored = place.load().unwrap();
         prop_assert_eq!(restored.revision, revision);
         prop_assert_eq!(sorted(restored.clone()), sorted(expected(&cluster.state)));
@@ -166,7 +172,11 @@ fn a_backup_of_a_later_release_is_refused_by_its_schema() {
     use davit_proto::store_v1::backup_frame::Frame;
     use davit_proto::store_v1::{BackupFrame, BackupHeader, StoreIdentity};
     use prost::Message as _;
-    let identity = StoreIdentity { schema_version: super::super::SCHEMA + 1, cluster: CLUSTER.to_owned() };
+    let identity = StoreIdentity {
+        schema_version: super::super::SCHEMA + 1,
+        cluster: CLUSTER.to_owned(),
+        cluster_id: CLUSTER_ID.0.as_bytes().to_vec(),
+    };
     let create_time = Some(super::super::records::time_to(Timestamp::UNIX_EPOCH));
     let header = BackupHeader { identity: Some(identity), create_time, ..BackupHeader::default() };
     let frame = BackupFrame { frame: Some(Frame::Header(header)) };

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use davit_core::id::{NodeId, TaskId};
+use davit_core::id::{ClusterId, NodeId, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_proto::store_v1::backup_frame::Frame;
 use davit_proto::store_v1::{BackupEnd, BackupEntry, BackupFrame, BackupHeader, BackupTable, StoreHead, StoreIdentity};
@@ -48,7 +48,7 @@ enum Next {
 impl BackupWriter {
     /// Of a version of a cluster.
     #[must_use]
-    pub fn new(state: Arc<ClusterState>, cluster: &str, now: Timestamp) -> Self {
+    pub fn new(state: Arc<ClusterState>, cluster: &str, cluster_id: ClusterId, now: Timestamp) -> Self {
         let revision = state.revision().0;
         let head = StoreHead {
             revision,
@@ -67,7 +67,11 @@ impl BackupWriter {
             chunk: MAGIC.to_vec(),
         };
         writer.frame(Frame::Header(BackupHeader {
-            identity: Some(StoreIdentity { schema_version: SCHEMA, cluster: cluster.to_owned() }),
+            identity: Some(StoreIdentity {
+                schema_version: SCHEMA,
+                cluster: cluster.to_owned(),
+                cluster_id: cluster_id.0.as_bytes().to_vec(),
+            }),
             manager_version: env!("CARGO_PKG_VERSION").to_owned(),
             create_time: Some(time_to(now)),
             revision,

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use davit_core::id::Revision;
+use davit_core::id::{ClusterId, Revision};
 
 use super::super::Error;
 use super::engine::{self, Engine};
@@ -68,11 +68,12 @@ impl Directory {
         Ok(Self { path, mark, _lock: lock })
     }
 
-    /// Opens the engine, and makes sure that it holds this cluster's store in the schema of this release.
-    pub(super) fn open_engine(&mut self, cluster: &str) -> Result<Engine, Error> {
+    /// Opens the engine, and makes sure that it holds this cluster's store in the schema of this release. Answers the cluster's id
+    /// too.
+    pub(super) fn open_engine(&mut self, cluster: &str) -> Result<(Engine, ClusterId), Error> {
         let engine = self.reopen_engine()?;
-        schema::check(&engine, cluster, &self.path)?;
-        Ok(engine)
+        let cluster_id = schema::check(&engine, cluster, &self.path)?;
+        Ok((engine, cluster_id))
     }
 
     /// Opens the engine of a store that was open before.

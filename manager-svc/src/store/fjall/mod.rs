@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use davit_core::id::Revision;
+use davit_core::id::{ClusterId, Revision};
 use parking_lot::Mutex;
 
 use self::directory::Directory;
@@ -39,6 +39,7 @@ use crate::state::Batch;
 /// A store in a directory. Held open, and locked against other processes, until it is dropped.
 pub struct FjallStore {
     inner: Arc<Mutex<Inner>>,
+    cluster_id: ClusterId,
 }
 
 struct Inner {
@@ -59,9 +60,9 @@ impl FjallStore {
     /// damaged, or can't be read and written.
     pub fn open(path: impl Into<PathBuf>, cluster: &str) -> Result<Self, Error> {
         let mut directory = Directory::open(path.into())?;
-        let engine = directory.open_engine(cluster)?;
+        let (engine, cluster_id) = directory.open_engine(cluster)?;
         let inner = Inner { engine: Some(engine), ledger: None, unsettled: None, directory };
-        Ok(Self { inner: Arc::new(Mutex::new(inner)) })
+        Ok(Self { inner: Arc::new(Mutex::new(inner)), cluster_id })
     }
 
     /// Runs something that blocks, off the async threads.
@@ -87,6 +88,10 @@ impl Store for FjallStore {
 
     async fn check(&self) -> Result<(), Error> {
         self.blocking(Inner::settle).await
+    }
+
+    fn cluster_id(&self) -> Option<ClusterId> {
+        Some(self.cluster_id)
     }
 }
 

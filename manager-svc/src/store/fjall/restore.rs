@@ -141,7 +141,11 @@ fn fill(
     let mut head = reader.head().unwrap_or_default();
     let revision = Revision(info.revision.0.saturating_add(REVISION_JUMP));
     (head.revision, head.compacted_revision) = (revision.0, revision.0);
-    writes.push(identity_write(&StoreIdentity { schema_version: info.schema_version, cluster: info.cluster.clone() }));
+    writes.push(identity_write(&StoreIdentity {
+        schema_version: info.schema_version,
+        cluster: info.cluster.clone(),
+        cluster_id: info.cluster_id.0.as_bytes().to_vec(),
+    }));
     writes.push(Write { table: Table::Meta, key: HEAD_KEY.to_vec(), value: Some(head.encode_to_vec()) });
     write(&writes)?;
     directory.mark(revision);

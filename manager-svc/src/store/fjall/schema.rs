@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use davit_core::id::ClusterId;
 use davit_proto::store_v1::StoreIdentity;
+use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use prost::Message as _;
+use uuid::Uuid;
 
 use super::super::Error;
 use super::engine::{Engine, Problem, Table, Write};
@@ -26,8 +29,9 @@ pub(super) struct Step {
 /// There is no older schema yet.
 const STEPS: &[Step] = &[];
 
-/// Makes sure that the store is of this cluster and schema. A store that is new becomes so, one of an older schema is migrated.
-pub(super) fn check(engine: &Engine, cluster: &str, path: &Path) -> Result<(), Error> {
+/// Makes sure that the store is of this cluster and schema, and answers the cluster's id. A store that is new becomes so, one of an
+/// older schema is migrated.
+pub(super) fn check(engine: &Engine, cluster: &str, path: &Path) -> Result<ClusterId, Error> {
     check_with(engine, cluster, path, SCHEMA, STEPS)
 }
 
@@ -37,7 +41,7 @@ pub(super) fn check_with(
     path: &Path,
     schema: u32,
     steps: &[Step],
-) -> Result<(), Error> {
+) -> Result<ClusterId, Error> {
     let corrupt = |problem: String| Error::Corrupt { path: path.to_owned(), problem };
     let unwritable = |problem: Problem| Error::Unavailable { problem: problem.to_string() };
     let stored = engine.get(Table::Meta, IDENTITY_KEY).map_err(|problem| corrupt(problem.to_string()))?;
@@ -45,8 +49,14 @@ pub(super) fn check_with(
         if let Some(table) = Table::ALL.into_iter().find(|table| engine.iter(*table).next().is_some()) {
             return Err(corrupt(format!("it does not say whose it is, and holds {}", table.name())));
         }
-        let identity = StoreIdentity { schema_version: schema, cluster: cluster.to_owned() };
-        return engine.write(&[identity_write(&identity)]).map_err(unwritable);
+        let cluster_id = UuidV7Source.cluster_id();
+        let identity = StoreIdentity {
+            schema_version: schema,
+            cluster: cluster.to_owned(),
+            cluster_id: cluster_id.0.as_bytes().to_vec(),
+        };
+        engine.write(&[identity_write(&identity)]).map_err(unwritable)?;
+        return Ok(cluster_id);
     };
     let mut identity = StoreIdentity::decode(bytes.as_slice())
         .map_err(|problem| corrupt(format!("whose it is can't be read: {problem}")))?;
@@ -58,6 +68,9 @@ pub(super) fn check_with(
         let (path, configured) = (path.to_owned(), cluster.to_owned());
         return Err(Error::OtherCluster { path, stored: identity.cluster, configured });
     }
+    let cluster_id = Uuid::from_slice(&identity.cluster_id)
+        .map(ClusterId)
+        .map_err(|problem| corrupt(format!("its cluster's id can't be read: {problem}")))?;
     while identity.schema_version < schema {
         let from = identity.schema_version;
         let Some(step) = steps.iter().find(|step| step.from == from) else {
@@ -69,7 +82,7 @@ pub(super) fn check_with(
         engine.write(&writes).map_err(unwritable)?;
         tracing::info!(from, to = identity.schema_version, "the store's schema was migrated");
     }
-    Ok(())
+    Ok(cluster_id)
 }
 
 pub(super) fn identity_write(identity: &StoreIdentity) -> Write {

@@ -45,7 +45,8 @@ fn read<T>(value: Option<T>, violations: &Violations) -> Result<T, Malformed> {
     }
 }
 
-fn uuid_from(bytes: &[u8], field: &str) -> Result<Uuid, Malformed> {
+/// Reads an id.
+pub(super) fn uuid_from(bytes: &[u8], field: &str) -> Result<Uuid, Malformed> {
     match Uuid::from_slice(bytes) {
         Ok(uuid) => Ok(uuid),
         Err(_) => malformed(format!("{field} has {} bytes instead of 16", bytes.len())),

@@ -4,9 +4,9 @@ use davit_core::validate::Violations;
 
 use super::{ID, OTHER_ID, Row, assert_blamed, attempt_report, container_spec, fields, placement_node, register, some};
 use crate::convert::{
-    assignment_from_proto, attempt_ref_from_proto, node_scores_from_proto, node_states_from_proto,
-    node_views_from_proto, placement_groups_from_proto, register_from_proto, requirements_from_proto,
-    status_report_from_proto, task_states_from_proto, welcome_from_proto,
+    MAX_FOREIGN_ATTEMPTS, assignment_from_proto, attempt_ref_from_proto, foreign_attempts_from_proto,
+    node_scores_from_proto, node_states_from_proto, node_views_from_proto, placement_groups_from_proto,
+    register_from_proto, requirements_from_proto, status_report_from_proto, task_states_from_proto, welcome_from_proto,
 };
 use crate::v1;
 
@@ -174,13 +174,33 @@ fn each_mistake_in_what_the_manager_sends_is_blamed_on_its_field() {
         &[("removed[0].task_id", |a| a.task_id.clear()), ("removed[0].attempt", |a| a.attempt = 0)];
     assert_blamed(&valid, rows, |message, violations| attempt_ref_from_proto(&message, "removed[0]", violations));
 
+    let valid = v1::ForeignAttempts {
+        attempts: vec![v1::ForeignAttempt {
+            node_id: ID.to_owned(),
+            task_id: ID.to_owned(),
+            attempt: 1,
+            running: true,
+        }],
+    };
+    let rows: &[Row<v1::ForeignAttempts>] = &[
+        ("f.attempts[0].node_id", |f| f.attempts[0].node_id.clear()),
+        ("f.attempts[0].task_id", |f| f.attempts[0].task_id.push('x')),
+        ("f.attempts[0].attempt", |f| f.attempts[0].attempt = 0),
+        ("f.attempts", |f| f.attempts = vec![f.attempts[0].clone(); MAX_FOREIGN_ATTEMPTS + 1]),
+    ];
+    assert_blamed(&valid, rows, |message, violations| {
+        foreign_attempts_from_proto(&message.attempts, "f.attempts", violations)
+    });
+
     let heartbeat_period = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     let (cluster, lease_duration) = ("c".to_owned(), heartbeat_period);
-    let valid = v1::Welcome { cluster, heartbeat_period, session_id: ID.to_owned(), lease_duration };
+    let (session_id, cluster_id) = (ID.to_owned(), ID.to_owned());
+    let valid = v1::Welcome { cluster, heartbeat_period, session_id, lease_duration, cluster_id };
     let rows: &[Row<v1::Welcome>] = &[
         ("welcome.heartbeat_period", |w| w.heartbeat_period = None),
         ("welcome.heartbeat_period", |w| w.heartbeat_period = Some(prost_types::Duration::default())),
         ("welcome.session_id", |w| w.session_id.clear()),
+        ("welcome.cluster_id", |w| w.cluster_id.push('x')),
         ("welcome.lease_duration", |w| w.lease_duration = Some(prost_types::Duration { seconds: -1, nanos: 0 })),
     ];
     assert_blamed(&valid, rows, |message, violations| welcome_from_proto(message, "welcome", violations));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::constraint::{Attribute, Constraint};
-use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, SessionId, TaskId};
+use davit_core::id::{Attempt, AttemptKey, ClusterId, NodeId, Revision, SessionId, TaskId};
 use davit_core::node::{NodeDescription, NodeState, NodeStats};
 use davit_core::placement::{
     Affinity, HostPort, Mark, MaxPerNode, NodeView, PlacedTask, PlacementRequest, PortRange, Preferences,
@@ -22,11 +22,12 @@ use uuid::Uuid;
 
 use super::{container_spec, read};
 use crate::convert::{
-    Assignment, PlacementGroup, Registration, RuntimeHealth, Welcome, assignment_from_proto, assignment_to_proto,
-    attempt_ref_from_proto, attempt_ref_to_proto, attempt_report_from_proto, attempt_report_to_proto,
-    node_view_from_proto, node_view_to_proto, placement_group_from_proto, placement_group_to_proto,
-    register_from_proto, register_to_proto, runtime_health_from_proto, runtime_health_to_proto, task_spec_from_proto,
-    task_spec_to_proto, welcome_from_proto, welcome_to_proto,
+    Assignment, ForeignAttempt, PlacementGroup, Registration, RuntimeHealth, Welcome, assignment_from_proto,
+    assignment_to_proto, attempt_ref_from_proto, attempt_ref_to_proto, attempt_report_from_proto,
+    attempt_report_to_proto, foreign_attempts_from_proto, foreign_attempts_to_proto, node_view_from_proto,
+    node_view_to_proto, placement_group_from_proto, placement_group_to_proto, register_from_proto, register_to_proto,
+    runtime_health_from_proto, runtime_health_to_proto, task_spec_from_proto, task_spec_to_proto, welcome_from_proto,
+    welcome_to_proto,
 };
 
 fn id() -> impl Strategy<Value = Uuid> {
@@ -294,6 +295,22 @@ proptest! {
     }
 
     #[test]
+    fn foreign_attempts_survive(
+        attempts in vec(
+            (id(), id(), 1u32.., any::<bool>()).prop_map(|(node, task, attempt, running)| ForeignAttempt {
+                node_id: NodeId(node),
+                key: AttemptKey { task_id: TaskId(task), attempt: Attempt(attempt) },
+                running,
+            }),
+            0..9,
+        ),
+    ) {
+        let written = foreign_attempts_to_proto(&attempts);
+        let (again, violations) = read(written, |attempts, found| foreign_attempts_from_proto(&attempts, "f", found));
+        prop_assert_eq!(again, Some(attempts), "{}", violations);
+    }
+
+    #[test]
     fn placement_groups_survive(group in placement_group()) {
         let written = placement_group_to_proto(&group);
         let (again, violations) = read(written, |group, found| placement_group_from_proto(group, "g", found));
@@ -346,7 +363,8 @@ proptest! {
         let heartbeat_period = std::time::Duration::from_millis(u64::from(attempt));
         let lease_duration = (attempt % 2 == 0).then_some(heartbeat_period * 3);
         let session_id = SessionId(task_id);
-        let welcome = Welcome { cluster: "c".to_owned(), heartbeat_period, session_id, lease_duration };
+        let cluster_id = (attempt % 3 == 0).then_some(ClusterId(task_id));
+        let welcome = Welcome { cluster: "c".to_owned(), heartbeat_period, session_id, lease_duration, cluster_id };
         let (again, violations) = read(welcome_to_proto(&welcome), |w, found| welcome_from_proto(w, "welcome", found));
         prop_assert_eq!(again, Some(welcome), "{}", violations);
     }

@@ -118,6 +118,9 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
     let gone = Error::NotFound { key: key() };
     assert_eq!(after_failure(Step::Watch, &gone, 1, Duration::ZERO), AfterFailure::Continue(Phase::Exited));
     assert_eq!(after_failure(Step::Start, &gone, 1, Duration::ZERO), AfterFailure::Continue(Phase::Prepared));
+    let image = Error::ImageGone { image: "a".to_owned() };
+    assert_eq!(after_failure(Step::Create, &image, 1, Duration::ZERO), AfterFailure::Continue(Phase::New));
+    assert_eq!(after_failure(Step::Create, &image, MAX_VANISHED_TRIES, Duration::ZERO), AfterFailure::Fail);
     let ran = Error::AlreadyExited { key: key() };
     assert_eq!(after_failure(Step::Start, &ran, 1, Duration::ZERO), AfterFailure::Continue(Phase::Started));
 }

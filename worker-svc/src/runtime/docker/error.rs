@@ -12,6 +12,11 @@ pub(super) fn status(error: &Engine) -> Option<u16> {
     }
 }
 
+/// Whether a container can't be created because its image is not there.
+pub(super) fn is_missing_image(error: &Engine) -> bool {
+    matches!(error, Engine::DockerResponseServerError { status_code: 404, message } if message.contains("No such image"))
+}
+
 /// An error of a step that depends on the spec: what the engine answers is about the spec, so it is permanent.
 pub(super) fn refused(action: &'static str, error: &Engine) -> Error {
     match error {

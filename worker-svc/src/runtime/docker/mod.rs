@@ -1,17 +1,19 @@
 //! Containers of a Docker engine, over its socket.
 //!
-//! A container is named `davit-<task id>-<attempt>` and labelled with cluster, node, task and attempt. Before anything
+//! A container is named `davit-<task id>-<attempt>` and labelled with cluster, cluster id, node, task and attempt. Before anything
 //! is done to a container its labels are compared with the owner's, so several workers may share one engine. The
 //! engine's own restart policy is never used: an attempt runs once.
 //!
 //! The connection is made at the first call, so that a worker can start before its engine.
 
 mod error;
+mod images;
 mod labels;
 mod logs;
 mod observe;
 mod pull;
 mod spec;
+mod survey;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,16 +27,16 @@ use bollard::query_parameters::{
     LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use davit_core::id::AttemptKey;
+use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::spec::{PullPolicy, StopPolicy};
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use self::error::{refused, status, unavailable};
+use self::error::{is_missing_image, refused, status, unavailable};
 use super::{
-    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, Runtime,
-    RuntimeInfo, RuntimeKind, SharedClock, Started,
+    AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender,
+    PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started,
 };
 
 /// How long the engine may take for what only reads, or signals: it answers such within milliseconds unless it hangs. Creating,
@@ -77,6 +79,7 @@ pub struct DockerRuntime {
     owner: Owner,
     config: DockerConfig,
     clock: SharedClock,
+    cluster_id: Mutex<Option<ClusterId>>,
     engine: OnceCell<Docker>,
     /// Containers that this process created and has not started: their start needs no look at them first.
     fresh: Mutex<HashMap<AttemptKey, String>>,
@@ -102,7 +105,7 @@ impl DockerRuntime {
     /// A runtime over the engine behind `config.socket`. Does not connect yet.
     #[must_use]
     pub fn new(owner: Owner, config: DockerConfig, clock: SharedClock) -> Self {
-        Self { owner, config, clock, engine: OnceCell::new(), fresh: Mutex::default() }
+        Self { owner, config, clock, cluster_id: Mutex::default(), engine: OnceCell::new(), fresh: Mutex::default() }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -152,17 +155,30 @@ impl DockerRuntime {
         in_time("inspect image", QUICK_TIME, inspecting).await
     }
 
-    /// Returns when the container does not run any more.
-    async fn until_ended(&self, engine: &Docker, key: AttemptKey, id: &str) -> Result<(), Error> {
+    /// Returns when the container does not run any more; `false`: it is gone altogether.
+    async fn until_ended(&self, engine: &Docker, id: &str) -> Result<bool, Error> {
         // Not `next-exit`: asked just after the exit it would wait for ever.
         let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
         match std::pin::pin!(engine.wait_container(id, Some(options))).next().await {
             // bollard makes an error of a non-zero exit code.
-            Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) => Ok(()),
-            Some(Err(error)) if status(&error) == Some(404) => Err(Error::NotFound { key }),
+            Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) => Ok(true),
+            Some(Err(error)) if status(&error) == Some(404) => Ok(false),
             Some(Err(error)) => Err(unavailable("wait", &error)),
             None => Err(Error::Unavailable { action: "wait", reason: "the engine closed the connection".to_owned() }),
         }
+    }
+
+    /// Signals a running container, and kills it if it has not ended after the grace. Returns when it has ended or is gone.
+    async fn end(&self, engine: &Docker, id: &str, signal: &str, grace: Duration) -> Result<(), Error> {
+        self.kill(engine, id, signal).await?;
+        let ended = match tokio::time::timeout(grace, self.until_ended(engine, id)).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.kill(engine, id, "SIGKILL").await?;
+                in_time("wait for the end", KILLED_TIME, self.until_ended(engine, id)).await
+            }
+        };
+        ended.map(drop)
     }
 
     async fn kill(&self, engine: &Docker, id: &str, signal: &str) -> Result<(), Error> {
@@ -178,6 +194,13 @@ impl DockerRuntime {
         };
         in_time("stop", QUICK_TIME, killing).await
     }
+}
+
+/// Removes a container, killing it first if it runs.
+async fn remove(engine: &Docker, id: &str) -> Result<(), EngineError> {
+    // Takes anonymous volumes along; named ones stay.
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    engine.remove_container(id, Some(options)).await
 }
 
 /// Gives up a call that takes too long: an engine that hangs takes connections and never answers.
@@ -211,7 +234,8 @@ impl Runtime for DockerRuntime {
         let found = in_time("list", QUICK_TIME, listing).await?;
         let keyed = found.into_iter().filter_map(|summary| {
             let key = labels::key(&self.owner, summary.labels.as_ref()?)?;
-            Some((key, summary.id?))
+            // One that only bears the labels, a copy made by hand say, is no instance.
+            survey::is_named(&summary, key).then_some((key, summary.id?))
         });
         // The list tells neither exit codes nor times.
         let mut instances: Vec<Instance> = stream::iter(keyed)
@@ -226,21 +250,26 @@ impl Runtime for DockerRuntime {
         Ok(instances)
     }
 
-    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error> {
+    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<Option<PulledImage>, Error> {
         let container = spec::container(&attempt.spec)?;
-        let engine = self.engine().await?;
+        let (engine, image) = (self.engine().await?, &container.image);
+        let is_there = match container.pull_policy {
+            PullPolicy::Always => false,
+            PullPolicy::Missing | PullPolicy::Never => self.has_image(engine, image.as_str()).await?,
+        };
         match container.pull_policy {
-            PullPolicy::Always => pull::run(engine, &container.image, self.config.pull_stall_timeout, progress).await,
-            PullPolicy::Missing | PullPolicy::Never if self.has_image(engine, container.image.as_str()).await? => {
-                Ok(())
+            PullPolicy::Missing | PullPolicy::Never if is_there => Ok(None),
+            PullPolicy::Never => Err(Error::ImageMissing { image: image.to_string() }),
+            PullPolicy::Always | PullPolicy::Missing => {
+                let before = self.names_by_id(engine).await;
+                pull::run(engine, image, self.config.pull_stall_timeout, progress).await?;
+                Ok(self.pulled(engine, image, before).await)
             }
-            PullPolicy::Missing => pull::run(engine, &container.image, self.config.pull_stall_timeout, progress).await,
-            PullPolicy::Never => Err(Error::ImageMissing { image: container.image.to_string() }),
         }
     }
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
-        let body = spec::create_body(&self.owner, &self.config, attempt)?;
+        let body = spec::create_body(&self.owner, *self.cluster_id.lock(), &self.config, attempt)?;
         let engine = self.engine().await?;
         let name = attempt.key.container_name();
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
@@ -257,6 +286,10 @@ impl Runtime for DockerRuntime {
                 Some(_) => Ok(()),
                 None => Err(refused("create", &error)),
             },
+            // Somebody has removed it since it was looked for.
+            Err(error) if is_missing_image(&error) => {
+                Err(Error::ImageGone { image: spec::container(&attempt.spec)?.image.to_string() })
+            }
             Err(error) => Err(refused("create", &error)),
         }
     }
@@ -305,7 +338,9 @@ impl Runtime for DockerRuntime {
             InstanceState::Created => return Err(Error::NotStarted { key }),
             InstanceState::Running(_) => {}
         }
-        self.until_ended(engine, key, &own.id).await?;
+        if !self.until_ended(engine, &own.id).await? {
+            return Err(Error::NotFound { key });
+        }
         // Only the container itself tells of memory, times and the engine's words.
         match self.inspect(engine, key, &own.id).await?.ok_or(Error::NotFound { key })?.state {
             InstanceState::Exited(exit) => Ok(exit),
@@ -335,19 +370,7 @@ impl Runtime for DockerRuntime {
             "" => from_image.filter(|signal| !signal.is_empty()).unwrap_or("SIGTERM"),
             signal => signal,
         };
-        self.kill(engine, &own.id, signal).await?;
-        let ended = match tokio::time::timeout(how.grace, self.until_ended(engine, key, &own.id)).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                self.kill(engine, &own.id, "SIGKILL").await?;
-                in_time("wait for the end", KILLED_TIME, self.until_ended(engine, key, &own.id)).await
-            }
-        };
-        match ended {
-            // Someone removed it meanwhile.
-            Err(Error::NotFound { .. }) => Ok(()),
-            other => other,
-        }
+        self.end(engine, &own.id, signal, how.grace).await
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
@@ -358,9 +381,7 @@ impl Runtime for DockerRuntime {
             Err(Error::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        // Takes anonymous volumes along; named ones stay.
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        match engine.remove_container(&own.id, Some(options)).await {
+        match remove(engine, &own.id).await {
             Ok(()) => Ok(()),
             Err(error) if status(&error) == Some(404) => Ok(()),
             Err(error) => Err(unavailable("remove", &error)),
@@ -387,5 +408,21 @@ impl Runtime for DockerRuntime {
             }
         });
         Ok(lines.boxed())
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+
+    fn set_cluster_id(&self, cluster_id: ClusterId) {
+        *self.cluster_id.lock() = Some(cluster_id);
+    }
+
+    async fn survey(&self) -> Result<Vec<Sighting>, Error> {
+        self.look_around().await
+    }
+
+    async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
+        self.remove_seen(sighting, grace).await
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding, ResourcesUlimits,
 };
+use davit_core::id::ClusterId;
 use davit_core::spec::{ContainerSpec, MountSource, RuntimeSpec, TaskSpec};
 
 use super::{DockerConfig, labels};
@@ -26,6 +27,7 @@ pub(super) fn container(spec: &TaskSpec) -> Result<&ContainerSpec, Error> {
 /// What is sent to the engine to create the attempt's container.
 pub(super) fn create_body(
     owner: &Owner,
+    cluster_id: Option<ClusterId>,
     config: &DockerConfig,
     attempt: &AttemptSpec,
 ) -> Result<ContainerCreateBody, Error> {
@@ -40,7 +42,7 @@ pub(super) fn create_body(
         env: Some(container.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         working_dir: text_unless_empty(&container.working_dir),
         user: text_unless_empty(&container.user),
-        labels: Some(labels::all(owner, attempt.key, &task.labels)),
+        labels: Some(labels::all(owner, cluster_id, attempt.key, &task.labels)),
         exposed_ports: unless_empty(&exposed),
         // Kept by the engine so that a `docker stop` by hand, and a stop of the engine, do the same as ours.
         stop_signal: text_unless_empty(&task.stop.signal),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use davit_core::id::AttemptKey;
+use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::task::PortBinding;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::FakeRuntime;
 use super::orders::Orders;
 use crate::runtime::{
-    Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Started,
+    Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Sighting, Started,
 };
 
 /// How many calls are remembered: the newest.
@@ -32,6 +32,8 @@ pub enum Step {
     Stop,
     Remove,
     Logs,
+    Survey,
+    RemoveSighted,
 }
 
 /// A call that reached the engine.
@@ -107,7 +109,7 @@ impl FakeEngine {
     /// A worker's view of it, which passes for a runtime of `kind`. It runs specs of both kinds.
     #[must_use]
     pub fn runtime(&self, owner: Owner, kind: RuntimeKind) -> FakeRuntime {
-        FakeRuntime { owner, kind, engine: self.clone() }
+        FakeRuntime { owner, kind, engine: self.clone(), cluster_id: Mutex::default() }
     }
 
     /// From now on every step fails with `Unavailable` and this reason; `None` ends that.
@@ -199,6 +201,27 @@ impl FakeEngine {
         of_owner.map(|(key, instance)| Instance { key: *key, state: instance.state() }).collect()
     }
 
+    /// What all owners of a cluster have.
+    pub(super) fn sightings(&self, cluster: &str) -> Vec<Sighting> {
+        let held = self.shared.held.lock();
+        let of_cluster = held.instances.iter().filter(|(owner, _)| owner.cluster == cluster);
+        let of_owner = |(owner, instances): (&Owner, &BTreeMap<AttemptKey, Arc<FakeInstance>>)| {
+            let node_id = owner.node_id;
+            let sighting = |(key, instance): (&AttemptKey, &Arc<FakeInstance>)| Sighting {
+                id: format!("{node_id}/{key}"),
+                cluster_id: instance.cluster_id,
+                node_id: Some(node_id),
+                key: Some(*key),
+                is_instance: true,
+                running: matches!(instance.state(), InstanceState::Running(_)),
+            };
+            instances.iter().map(sighting).collect::<Vec<_>>()
+        };
+        let mut sightings: Vec<_> = of_cluster.flat_map(of_owner).collect();
+        sightings.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        sightings
+    }
+
     pub(super) fn find(&self, owner: &Owner, key: AttemptKey) -> Option<Arc<FakeInstance>> {
         self.shared.held.lock().instances.get(owner)?.get(&key).cloned()
     }
@@ -224,6 +247,7 @@ pub(super) struct Life {
 /// An attempt that only pretends.
 pub(super) struct FakeInstance {
     key: AttemptKey,
+    cluster_id: Option<ClusterId>,
     observer: Option<Observer>,
     /// What it publishes when it runs.
     pub(super) ports: Vec<PortBinding>,
@@ -232,9 +256,15 @@ pub(super) struct FakeInstance {
 }
 
 impl FakeInstance {
-    pub(super) fn new(key: AttemptKey, ports: Vec<PortBinding>, orders: Orders, observer: Option<Observer>) -> Self {
+    pub(super) fn new(
+        key: AttemptKey,
+        cluster_id: Option<ClusterId>,
+        ports: Vec<PortBinding>,
+        orders: Orders,
+        observer: Option<Observer>,
+    ) -> Self {
         let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new() });
-        Self { key, observer, ports, orders, life }
+        Self { key, cluster_id, observer, ports, orders, life }
     }
 
     fn tell(&self, deed: Deed) {

@@ -19,20 +19,22 @@ mod engine;
 mod orders;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::id::AttemptKey;
+use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::spec::{Port, PullPolicy, RuntimeSpec, StopPolicy};
 use davit_core::task::{PortBinding, PullProgress};
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use self::engine::{Call, Deed, FakeEngine, Observer, Step};
 use self::engine::{FakeInstance, Life};
 use self::orders::Orders;
 use super::{
-    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, Runtime,
-    RuntimeInfo, RuntimeKind, Started,
+    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
+    Runtime, RuntimeInfo, RuntimeKind, Sighting, Started,
 };
 
 /// How many bytes a fake image has, in one layer.
@@ -44,6 +46,7 @@ pub struct FakeRuntime {
     owner: Owner,
     kind: RuntimeKind,
     engine: FakeEngine,
+    cluster_id: Mutex<Option<ClusterId>>,
 }
 
 impl FakeRuntime {
@@ -72,10 +75,10 @@ impl Runtime for FakeRuntime {
         Ok(self.engine.instances(&self.owner))
     }
 
-    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<(), Error> {
+    async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<Option<PulledImage>, Error> {
         self.engine.enter(Step::Prepare, Some(attempt.key)).await?;
         let orders = Orders::parse(&attempt.spec)?;
-        let RuntimeSpec::Container(container) = &attempt.spec.runtime else { return Ok(()) };
+        let RuntimeSpec::Container(container) = &attempt.spec.runtime else { return Ok(None) };
         if let Some(message) = orders.pull_fails {
             let image = container.image.to_string();
             return Err(match container.pull_policy {
@@ -94,7 +97,7 @@ impl Runtime for FakeRuntime {
                 }));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
@@ -106,7 +109,13 @@ impl Runtime for FakeRuntime {
         self.engine.insert(
             &self.owner,
             attempt.key,
-            FakeInstance::new(attempt.key, self.ports(attempt), orders, self.engine.observer()),
+            FakeInstance::new(
+                attempt.key,
+                *self.cluster_id.lock(),
+                self.ports(attempt),
+                orders,
+                self.engine.observer(),
+            ),
         );
         Ok(())
     }
@@ -189,6 +198,25 @@ impl Runtime for FakeRuntime {
         });
         let wanted = move |line: &super::LogLine| options.since.is_none_or(|since| line.timestamp >= Some(since));
         Ok(lines.filter(move |line| futures::future::ready(wanted(line))).map(Ok).boxed())
+    }
+
+    fn set_cluster_id(&self, cluster_id: ClusterId) {
+        *self.cluster_id.lock() = Some(cluster_id);
+    }
+
+    async fn survey(&self) -> Result<Vec<Sighting>, Error> {
+        self.engine.enter(Step::Survey, None).await?;
+        Ok(self.engine.sightings(&self.owner.cluster))
+    }
+
+    async fn remove_sighted(&self, sighting: &Sighting, _grace: Duration) -> Result<bool, Error> {
+        self.engine.enter(Step::RemoveSighted, sighting.key).await?;
+        let (Some(node_id), Some(key)) = (sighting.node_id, sighting.key) else { return Ok(false) };
+        let removed = self.engine.remove(&Owner { node_id, ..self.owner.clone() }, key);
+        if let Some(instance) = &removed {
+            self.end(instance, 137, false);
+        }
+        Ok(removed.is_some())
     }
 }
 

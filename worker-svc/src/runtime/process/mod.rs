@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::id::AttemptKey;
+use davit_core::id::{AttemptKey, ClusterId, NodeId};
 use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
 use futures::StreamExt as _;
 use nix::sys::signal::Signal;
@@ -38,8 +38,8 @@ use self::contract::{Durable, SPEC, SpecRecord, WORK};
 use self::entry::Entry;
 use self::link::StopOrder;
 use super::{
-    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, Runtime,
-    RuntimeInfo, RuntimeKind, SharedClock, Started,
+    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
+    Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started,
 };
 use crate::reexec::Reexec;
 
@@ -85,6 +85,7 @@ impl ProcessConfig {
 pub struct ProcessRuntime {
     /// The owner's part of the data directory.
     dir: PathBuf,
+    node_id: NodeId,
     config: ProcessConfig,
     clock: SharedClock,
     entries: Mutex<BTreeMap<AttemptKey, Arc<Entry>>>,
@@ -103,7 +104,14 @@ impl ProcessRuntime {
     #[must_use]
     pub fn new(owner: &Owner, config: &ProcessConfig, clock: SharedClock) -> Self {
         let dir = config.data_dir.join(&owner.cluster).join(owner.node_id.to_string());
-        Self { dir: absolute(&dir), config: config.clone(), clock, entries: Mutex::default(), found: OnceCell::new() }
+        Self {
+            dir: absolute(&dir),
+            node_id: owner.node_id,
+            config: config.clone(),
+            clock,
+            entries: Mutex::default(),
+            found: OnceCell::new(),
+        }
     }
 
     async fn find(&self, key: AttemptKey) -> Result<Arc<Entry>, Error> {
@@ -185,8 +193,8 @@ impl Runtime for ProcessRuntime {
     }
 
     /// A program is on the node or not: there is nothing to get.
-    async fn prepare(&self, attempt: &AttemptSpec, _progress: &ProgressSender) -> Result<(), Error> {
-        process(&attempt.spec).map(|_| ())
+    async fn prepare(&self, attempt: &AttemptSpec, _progress: &ProgressSender) -> Result<Option<PulledImage>, Error> {
+        process(&attempt.spec).map(|_| None)
     }
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
@@ -246,6 +254,33 @@ impl Runtime for ProcessRuntime {
             false => entry.log_end().map_err(|source| Error::Io { action: "logs", source })?,
         };
         log_read::stream(self.dir_of(key), head, options).await
+    }
+
+    /// Processes are nobody else's: each node has a directory of its own.
+    fn set_cluster_id(&self, _cluster_id: ClusterId) {}
+
+    async fn survey(&self) -> Result<Vec<Sighting>, Error> {
+        self.find_all().await?;
+        let entries = self.entries.lock();
+        let sighting = |(key, entry): (&AttemptKey, &Arc<Entry>)| Sighting {
+            id: key.container_name(),
+            cluster_id: None,
+            node_id: Some(self.node_id),
+            key: Some(*key),
+            is_instance: true,
+            running: matches!(entry.state(), InstanceState::Running(_)),
+        };
+        Ok(entries.iter().map(sighting).collect())
+    }
+
+    async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
+        let Some(key) = sighting.key.filter(|_| sighting.node_id == Some(self.node_id)) else { return Ok(false) };
+        match self.stop(key, &StopPolicy { signal: String::new(), grace }).await {
+            Ok(()) => {}
+            Err(Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.remove(key).await.map(|()| true)
     }
 }
 

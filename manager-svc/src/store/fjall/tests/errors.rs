@@ -71,10 +71,19 @@ fn another_clusters_store_is_refused() {
 }
 
 #[test]
+fn a_cluster_keeps_its_id_and_another_of_its_name_has_another() {
+    let (dir, other) = (some_store(), some_store());
+    let cluster_id = open(dir.path()).cluster_id();
+    assert!(cluster_id.is_some());
+    assert_eq!(open(dir.path()).cluster_id(), cluster_id);
+    assert_ne!(open(other.path()).cluster_id(), cluster_id);
+}
+
+#[test]
 fn a_store_of_a_later_release_is_refused() {
     let dir = some_store();
     let engine = Engine::open(&dir.path().join("fjall")).unwrap();
-    let identity = StoreIdentity { schema_version: SCHEMA + 1, cluster: CLUSTER.to_owned() };
+    let identity = StoreIdentity { schema_version: SCHEMA + 1, cluster: CLUSTER.to_owned(), ..Default::default() };
     engine.write(&[schema::identity_write(&identity)]).unwrap();
     drop(engine);
     let told = opening(dir.path());

@@ -1,0 +1,121 @@
+//! Clusters of programs: a manager, a scheduler, and workers on Docker engines.
+
+use std::path::Path;
+use std::time::Duration;
+
+use davit_proto::v1;
+use davit_proto::v1::cluster_service_client::ClusterServiceClient;
+use davit_proto::v1::node_service_client::NodeServiceClient;
+use davit_proto::v1::task_service_client::TaskServiceClient;
+use tonic::transport::Channel;
+
+use crate::binaries::Service;
+use crate::engine::IMAGE;
+use crate::wait::eventually;
+
+/// How long a condition may take to come true.
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// A manager with a scheduler. Workers come and go.
+#[derive(Debug)]
+pub struct Programs {
+    _scheduler: Service,
+    manager: Service,
+    channel: Channel,
+}
+
+impl Programs {
+    /// Starts them, the manager with further arguments.
+    pub async fn start(cluster: &str, more: &[&str]) -> Self {
+        let scheduler = Service::start("davit-scheduler", &[]);
+        let address = scheduler.address.to_string();
+        let arguments = [&["--scheduler", &address, "--cluster", cluster][..], more].concat();
+        let manager = Service::start("davit-manager", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        manager.ready().await;
+        let endpoint = davit_svc_kit::client::endpoint(&manager.address.to_string()).expect("an address");
+        Self { _scheduler: scheduler, manager, channel: endpoint.connect_lazy() }
+    }
+
+    /// Starts a worker of this name on the engine behind a socket, which need not answer yet.
+    #[must_use]
+    pub fn worker(&self, name: &str, data_dir: &Path, socket: &Path, more: &[&str]) -> Service {
+        let (manager, data_dir) = (self.manager.address.to_string(), data_dir.display().to_string());
+        let socket = socket.display().to_string();
+        let arguments = ["--manager", &manager, "--name", name, "--data-dir", &data_dir, "--docker-socket", &socket];
+        let arguments = [&arguments[..], &["--docker", "on", "--cpus", "4", "--memory", "1GiB"], more].concat();
+        Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    /// The cluster's id.
+    pub async fn cluster_id(&self) -> String {
+        let mut client = ClusterServiceClient::new(self.channel.clone());
+        let got = client.get_cluster(v1::GetClusterRequest {}).await.expect("the cluster");
+        got.into_inner().cluster.expect("a cluster").cluster_id
+    }
+
+    /// Calls about nodes.
+    #[must_use]
+    pub fn nodes(&self) -> NodeServiceClient<Channel> {
+        NodeServiceClient::new(self.channel.clone())
+    }
+
+    /// Calls about tasks.
+    #[must_use]
+    pub fn tasks(&self) -> TaskServiceClient<Channel> {
+        TaskServiceClient::new(self.channel.clone())
+    }
+
+    /// One node.
+    pub async fn node(&self, name: &str) -> Result<v1::Node, String> {
+        let request = v1::GetNodeRequest { node: name.to_owned() };
+        let got = self.nodes().get_node(request).await.map_err(|status| status.message().to_owned())?;
+        got.into_inner().node.ok_or_else(|| "no node".to_owned())
+    }
+
+    /// Waits until a node is as it should be.
+    pub async fn until_node(&self, what: &str, name: &str, holds: impl Fn(&v1::Node) -> bool) -> v1::Node {
+        eventually(&format!("{name} {what}"), LIMIT, async || {
+            let node = self.node(name).await?;
+            if holds(&node) { Ok(node) } else { Err(format!("{node:?}")) }
+        })
+        .await
+    }
+
+    /// Creates a task of a shell script in [`IMAGE`], and lets it be bent first.
+    pub async fn create(&self, name: &str, script: &str, bend: impl FnOnce(&mut v1::TaskSpec)) -> String {
+        let container = v1::ContainerSpec {
+            image: IMAGE.to_owned(),
+            entrypoint: ["/bin/busybox", "sh", "-c"].map(str::to_owned).to_vec(),
+            command: vec![script.to_owned()],
+            ..Default::default()
+        };
+        let runtime = Some(v1::task_spec::Runtime::Container(container));
+        let mut spec = v1::TaskSpec { name: name.to_owned(), runtime, ..Default::default() };
+        bend(&mut spec);
+        let request = v1::CreateTaskRequest { spec: Some(spec), ..Default::default() };
+        let created = self.tasks().create_task(request).await.expect("the task is taken");
+        created.into_inner().task.expect("a task").task_id
+    }
+
+    /// One task.
+    pub async fn task(&self, task_id: &str) -> v1::Task {
+        let request = v1::GetTaskRequest { task_id: task_id.to_owned() };
+        self.tasks().get_task(request).await.expect("the task").into_inner().task.expect("a task")
+    }
+
+    /// Waits until a task is in a state, and answers its status.
+    pub async fn until(&self, task_id: &str, state: v1::TaskState) -> v1::TaskStatus {
+        let is = |task: &v1::Task| task.status.as_ref().is_some_and(|status| status.state() == state);
+        let task = self.until_task(&format!("is {state:?}"), task_id, is).await;
+        task.status.expect("a status")
+    }
+
+    /// Waits until a task is as it should be.
+    pub async fn until_task(&self, what: &str, task_id: &str, holds: impl Fn(&v1::Task) -> bool) -> v1::Task {
+        eventually(&format!("the task {what}"), LIMIT, async || {
+            let task = self.task(task_id).await;
+            if holds(&task) { Ok(task) } else { Err(task) }
+        })
+        .await
+    }
+}

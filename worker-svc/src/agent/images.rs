@@ -1,0 +1,79 @@
+//! What the agent knows of images: which it pulled, and which its attempts need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::AttemptKey;
+use davit_core::spec::{ImageReference, RuntimeSpec};
+use jiff::Timestamp;
+
+use super::Agent;
+use super::next_step::Want;
+use crate::local_store::ImageRecord;
+use crate::runtime::{PulledImage, Runtime};
+
+impl Agent {
+    /// All that runs attempts.
+    pub(crate) fn runtimes(&self) -> &[Arc<dyn Runtime>] {
+        &self.runtimes
+    }
+
+    /// A pull brought an image, or new names for one. An image that somebody else brought stays theirs.
+    pub(super) fn keep_image(&self, pulled: PulledImage) {
+        let PulledImage { id, names, is_new } = pulled;
+        let now = self.world.clock.now();
+        if is_new {
+            tracing::info!(id, ?names, "pulled an image");
+        }
+        self.store.note_image(&id, |known| match known {
+            Some(record) => Some(ImageRecord { names: &record.names | &names, last_used: now }),
+            None => is_new.then(|| ImageRecord { names: names.clone(), last_used: now }),
+        });
+    }
+
+    /// The images that this worker pulled, by the engine's id of each.
+    #[must_use]
+    pub fn pulled_images(&self) -> BTreeMap<String, ImageRecord> {
+        self.store.images()
+    }
+
+    /// Notes when an image was last seen in use.
+    pub(crate) fn note_image_use(&self, id: &str, now: Timestamp) {
+        self.store.note_image(id, |known| known.map(|record| ImageRecord { last_used: now, ..record.clone() }));
+    }
+
+    /// An image is gone.
+    pub(crate) fn forget_image(&self, id: &str) {
+        self.store.note_image(id, |_| None);
+    }
+
+    /// The images that attempts need which are held here and have not ended.
+    pub(crate) fn needed_images(&self) -> BTreeSet<ImageReference> {
+        let state = self.state.lock();
+        let needed = state.held.values().filter(|held| held.ended_at.is_none()).filter_map(|held| {
+            let wanted = held.orders.borrow();
+            match &wanted.spec.as_ref()?.runtime {
+                RuntimeSpec::Container(container) => Some(container.image.clone()),
+                RuntimeSpec::Process(_) => None,
+            }
+        });
+        needed.collect()
+    }
+
+    /// Has all removed that ended at least so long ago, and of which the manager knows: their disk is needed.
+    pub(crate) fn retire_ended(&self, age: Duration) {
+        let now = self.world.clock.now();
+        let is_old = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|since| since >= age);
+        let state = self.state.lock();
+        let ended = state.held.iter().filter(|(key, _)| state.reporter.is_acknowledged(**key));
+        let old: Vec<AttemptKey> =
+            ended.filter(|(_, held)| held.ended_at.is_some_and(is_old)).map(|(key, _)| *key).collect();
+        for held in old.iter().filter_map(|key| state.held.get(key)) {
+            held.want(Want::Remove, None);
+        }
+        if !old.is_empty() {
+            tracing::info!(count = old.len(), "the engine's disk is full: removing what ended attempts left");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Finding and removing what bears the cluster's label and is assigned to nobody: made by hand, created by a call that seemed to
+//! have failed, left by a node that is gone.
+//!
+//! What bears this node's id is judged here, but only once the manager has said what the node is to have. What bears another
+//! node's is told to the manager, which knows whether that node still looks after it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::ClusterId;
+use davit_core::placement::RuntimeKind;
+use davit_proto::convert::ForeignAttempt;
+use davit_svc_kit::bugs::{self, Bug};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+use super::Agent;
+use super::orphans::{self, Orphan};
+use crate::runtime::{Runtime, Sighting};
+
+/// How long an orphan may take to end before it is killed: all of it is to be over within ten seconds.
+const GRACE: Duration = Duration::from_secs(3);
+/// How many are removed at once.
+const REMOVALS_AT_ONCE: usize = 8;
+/// How many wait for that at most; the rest is seen again.
+const MAX_WAITING: usize = 1000;
+
+/// What was seen, and what is being done about it.
+#[derive(Debug)]
+pub(super) struct Surveyed {
+    cluster_id: Mutex<Option<ClusterId>>,
+    foreign: Mutex<BTreeMap<RuntimeKind, Vec<(ForeignAttempt, Sighting)>>>,
+    told: watch::Sender<Vec<ForeignAttempt>>,
+    /// The engine's names of what is being removed.
+    removing: Mutex<HashSet<String>>,
+    removals: Arc<Semaphore>,
+}
+
+impl Surveyed {
+    pub(super) fn new(cluster_id: Option<ClusterId>) -> Self {
+        Self {
+            cluster_id: Mutex::new(cluster_id),
+            foreign: Mutex::default(),
+            told: watch::Sender::default(),
+            removing: Mutex::default(),
+            removals: Arc::new(Semaphore::new(REMOVALS_AT_ONCE)),
+        }
+    }
+}
+
+impl Agent {
+    /// The manager says which cluster this is: what is created from now on is marked so.
+    pub fn set_cluster_id(&self, cluster_id: ClusterId) {
+        *self.surveyed.cluster_id.lock() = Some(cluster_id);
+        for runtime in &self.runtimes {
+            runtime.set_cluster_id(cluster_id);
+        }
+    }
+
+    /// Takes in what a runtime has under the cluster's label, and begins to remove what nobody looks after.
+    pub fn take_survey(self: &Arc<Self>, runtime: &Arc<dyn Runtime>, sightings: Vec<Sighting>) {
+        let judgement = {
+            let state = self.state.lock();
+            // Before the full set nobody knows what this node is to have.
+            if state.closing || !state.follower.is_complete() || bugs::is(Bug::AdoptsNothing) {
+                return;
+            }
+            let cluster_id = *self.surveyed.cluster_id.lock();
+            orphans::judge(sightings, self.owner.node_id, cluster_id, |key| state.held.contains_key(&key))
+        };
+        for orphan in judgement.orphans {
+            self.remove_orphan(Arc::clone(runtime), orphan);
+        }
+        let told = {
+            let mut foreign = self.surveyed.foreign.lock();
+            foreign.insert(runtime.kind(), judgement.foreign);
+            let all: Vec<_> = foreign.values().flatten().cloned().collect();
+            orphans::told(&all)
+        };
+        self.surveyed.told.send_if_modified(|known| {
+            let changed = *known != told;
+            *known = told;
+            changed
+        });
+    }
+
+    /// What other nodes have here, whenever that changes.
+    #[must_use]
+    pub fn foreign(&self) -> watch::Receiver<Vec<ForeignAttempt>> {
+        self.surveyed.told.subscribe()
+    }
+
+    /// The manager says that nobody looks after these any more. What was not seen here, or has changed, is left alone.
+    pub fn remove_foreign(self: &Arc<Self>, attempts: &[ForeignAttempt]) {
+        let orders: HashSet<ForeignAttempt> = attempts.iter().copied().collect();
+        let found: Vec<(RuntimeKind, Sighting)> = {
+            let foreign = self.surveyed.foreign.lock();
+            let all = foreign.iter().flat_map(|(kind, seen)| seen.iter().map(|one| (*kind, one)));
+            let ordered = all.filter(|(_, (attempt, _))| orders.contains(attempt));
+            ordered.map(|(kind, (_, sighting))| (kind, sighting.clone())).collect()
+        };
+        for (kind, sighting) in found {
+            if let Some(runtime) = self.runtime(kind) {
+                self.remove_orphan(runtime, Orphan { sighting, why: "the manager says that its node is gone" });
+            }
+        }
+    }
+
+    fn remove_orphan(self: &Arc<Self>, runtime: Arc<dyn Runtime>, Orphan { sighting, why }: Orphan) {
+        let id = sighting.id.clone();
+        {
+            let mut removing = self.surveyed.removing.lock();
+            if removing.len() >= MAX_WAITING || !removing.insert(id.clone()) {
+                return;
+            }
+        }
+        let agent = Arc::clone(self);
+        let remove = async move {
+            let Ok(_turn) = agent.surveyed.removals.acquire().await else { return };
+            let (kind, key) = (runtime.kind(), sighting.key.map(|key| key.to_string()));
+            let removed = runtime.remove_sighted(&sighting, GRACE).await;
+            if removed.is_ok() {
+                // The manager's next word may be older than the next look.
+                let mut foreign = agent.surveyed.foreign.lock();
+                foreign.values_mut().for_each(|seen| seen.retain(|(_, one)| one.id != id));
+            }
+            match removed {
+                Ok(false) => tracing::debug!(%kind, id, key, why, "what nobody looks after is gone already"),
+                Ok(true) => {
+                    tracing::warn!(%kind, id, key, why, "removed what nobody looks after");
+                    metrics::counter!("davit_worker_orphans_removed_total").increment(1);
+                }
+                // It is seen again, and tried again then.
+                Err(error) => tracing::warn!(%kind, id, key, %error, "can't remove what nobody looks after"),
+            }
+            agent.surveyed.removing.lock().remove(&id);
+        };
+        let stopped = self.stopped.clone();
+        self.runners.spawn(async move { stopped.run_until_cancelled(remove).await });
+    }
+}
