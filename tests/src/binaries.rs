@@ -128,6 +128,15 @@ impl Service {
         self.child.kill().await.expect("it ran");
     }
 
+    /// Sends it a signal, such as SIGSTOP.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("it runs");
+        kill(Pid::from_raw(pid), signal).expect("the signal is sent");
+    }
+
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Panics

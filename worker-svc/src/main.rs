@@ -14,7 +14,9 @@ use davit_svc_kit::world::World;
 use worker_svc::config::{DockerMode, ProgramConfig, Settings};
 use worker_svc::identity::DataDir;
 use worker_svc::reexec::{self, Reexec};
-use worker_svc::runtime::{DockerConfig, DockerRuntime, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock};
+use worker_svc::runtime::{
+    DockerConfig, DockerRuntime, GuardConfig, Owner, ProcessConfig, ProcessRuntime, Runtime, SharedClock,
+};
 use worker_svc::{Machine, RuntimeFactory};
 
 /// Runs the tasks that a Davit manager assigns to this node.
@@ -80,9 +82,16 @@ async fn serve(config: ProgramConfig) -> Outcome {
 }
 
 fn runtimes(config: &ProgramConfig) -> RuntimeFactory {
-    let docker = (config.docker != DockerMode::Off)
-        .then(|| DockerConfig { socket: config.docker_socket.clone(), ..DockerConfig::default() });
     let data_dir = &config.worker.data_dir;
+    let docker = (config.docker != DockerMode::Off).then(|| DockerConfig {
+        socket: config.docker_socket.clone(),
+        guard: Some(GuardConfig {
+            dir: data_dir.join("guard"),
+            lease_file: DataDir::lease_path(data_dir),
+            reexec: Reexec::this_program(),
+        }),
+        ..DockerConfig::default()
+    });
     let process = config.process_runtime.then(|| ProcessConfig {
         lease_file: Some(DataDir::lease_path(data_dir)),
         ..ProcessConfig::new(data_dir.join("processes"), Reexec::this_program())

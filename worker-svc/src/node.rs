@@ -169,6 +169,9 @@ impl Node {
         link.connected = false;
         reason.clone_into(&mut link.reason);
         drop(link);
+        if let Some(agent) = self.agent() {
+            agent.end_session();
+        }
         self.readiness.set_not_ready(format!("no session with the manager: {reason}"));
         metrics::gauge!("davit_worker_connected", "node" => self.config.name.clone()).set(0.0);
     }
@@ -218,15 +221,16 @@ impl Node {
         Ok(agent)
     }
 
-    /// The manager heard a heartbeat, and may rely on what must never run twice being stopped after this uptime of the
-    /// machine, unless it hears another.
-    pub(crate) fn renew_lease(&self, until: Duration) {
+    /// The manager heard what was sent at this uptime of the machine, and may rely on what must never run twice being stopped
+    /// after the other, unless it hears more.
+    pub(crate) fn heard(&self, sent_at: Duration, lease_until: Duration) {
         // First for whoever watches in case this worker dies.
-        if let Err(error) = self.home.renew_lease(until) {
+        if let Err(error) = self.home.renew_lease(lease_until) {
             tracing::warn!(%error, "can't note the lease; it would end early if this worker were restarted");
         }
         if let Some(agent) = self.agent() {
-            agent.renew_lease(until);
+            agent.renew_lease(lease_until);
+            agent.heard(sent_at);
         }
     }
 

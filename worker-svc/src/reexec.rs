@@ -1,15 +1,17 @@
 //! A program that hosts workers runs itself again for work that has to outlive it, under hidden subcommands.
 //!
-//! `supervise DIR` is the supervisor of one process, see [`crate::runtime::process`].
+//! `supervise DIR` is the supervisor of one process, see [`crate::runtime::process`]; `guard DIR` stops containers at the end of
+//! the node's lease, see [`crate::runtime::docker`].
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::runtime::process;
+use crate::runtime::{docker, process};
 
 pub(crate) const SUPERVISE: &str = "supervise";
+pub(crate) const GUARD: &str = "guard";
 
 /// How the hidden subcommands are reached: a program whose `main` calls [`run_hidden`] before all else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,7 @@ pub fn run_hidden() -> Option<ExitCode> {
     let (command, directory) = (arguments.next()?, arguments.next()?);
     match (command.as_os_str(), arguments.next()) {
         (command, None) if command == OsStr::new(SUPERVISE) => Some(process::supervise(Path::new(&directory))),
+        (command, None) if command == OsStr::new(GUARD) => Some(docker::guard(Path::new(&directory))),
         _ => None,
     }
 }

@@ -59,6 +59,8 @@ pub struct Ended {
     pub ran_for: Duration,
     /// How many attempts had ended in a row before it without a healthy stretch.
     pub restarts_in_row: u32,
+    /// How often workers restarted it within its attempts, because the manager was out of reach. Each counts as an attempt.
+    pub local_restarts: u32,
 }
 
 /// What follows.
@@ -95,7 +97,7 @@ pub fn decide(policy: &RestartPolicy, ended: &Ended, jitter: f64, now: Timestamp
     if !may_retry {
         return Decision::Stay { why: "its restart policy asks for no further attempt".to_owned() };
     }
-    if policy.max_attempts > 0 && ended.attempt.0 >= policy.max_attempts {
+    if policy.max_attempts > 0 && ended.attempt.0.saturating_add(ended.local_restarts) >= policy.max_attempts {
         return Decision::Stay { why: format!("all {} attempts of its restart policy are used", policy.max_attempts) };
     }
     if ended.state == TaskState::Lost {
@@ -131,7 +133,7 @@ mod tests {
     }
 
     fn ended(state: TaskState) -> Ended {
-        Ended { attempt: Attempt(1), state, ran_for: Duration::ZERO, restarts_in_row: 0 }
+        Ended { attempt: Attempt(1), state, ran_for: Duration::ZERO, restarts_in_row: 0, local_restarts: 0 }
     }
 
     fn retries(policy: &RestartPolicy, ended: &Ended) -> bool {
@@ -166,6 +168,8 @@ mod tests {
         assert!(retries(&policy, &Ended { attempt: Attempt(2), ..ended(TaskState::Failed) }));
         assert!(!retries(&policy, &Ended { attempt: Attempt(3), ..ended(TaskState::Failed) }));
         assert!(!retries(&policy, &Ended { attempt: Attempt(3), ..ended(TaskState::Lost) }));
+        let with_local = |local_restarts| Ended { local_restarts, ..ended(TaskState::Failed) };
+        assert!(retries(&policy, &with_local(1)) && !retries(&policy, &with_local(2)));
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn what_follows(task: &Task, now: Timestamp, why_replaced: Option<&str>) -> Next
         state: task.status.state,
         ran_for: ran_for(&task.status),
         restarts_in_row: task.restarts_in_row,
+        local_restarts: local_restarts(task),
     };
     let decided = |policy: &RestartPolicy| {
         let state = if bugs::is(Bug::CompletedRunsAgain) { TaskState::Failed } else { ended.state };
@@ -144,6 +145,12 @@ pub(super) fn remember_attempt(task: &mut Task, ended: AttemptStatus) {
     while task.past_attempts.len() > KEPT_ATTEMPTS {
         task.past_attempts.pop_front();
     }
+}
+
+/// How often workers restarted a task within the attempts that are known.
+fn local_restarts(task: &Task) -> u32 {
+    let attempts = task.past_attempts.iter().chain([&task.status]);
+    attempts.fold(0, |sum, status| sum.saturating_add(status.local_restarts))
 }
 
 fn ran_for(status: &AttemptStatus) -> Duration {

@@ -56,6 +56,7 @@ pub fn all(cluster: &Cluster, violations: &mut Violations) {
     engines_are_not_over_committed(cluster, &journal, violations);
     finished_stays_finished(&journal, violations);
     attempts_start_once(&entries, violations);
+    only_what_failed_is_restarted_by_its_worker(&entries, &journal, violations);
     the_lonely_run_alone(cluster, &journal, violations);
     wrong_requests_change_nothing(&entries, &journal, violations);
 }
@@ -211,6 +212,32 @@ fn attempts_start_once(entries: &[Entry], violations: &mut Violations) {
             && !started.insert(*key)
         {
             violations.add(3, format!("attempt {key} was started a second time at {:?}, by {host}", entry.at));
+        }
+    }
+}
+
+/// 3: a cut-off worker restarts only what its policy says.
+fn only_what_failed_is_restarted_by_its_worker(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
+    use davit_core::restart::RestartMode;
+    let modes: BTreeMap<TaskId, RestartMode> =
+        versions(journal).map(|task| (task.task_id, task.spec.restart.mode)).collect();
+    let mut ends = BTreeMap::new();
+    for entry in entries {
+        match &entry.event {
+            Event::Ended { key, exit_code, .. } => {
+                ends.insert(*key, *exit_code);
+            }
+            Event::Restarted { host, key } => {
+                let allowed = match modes.get(&key.task_id) {
+                    Some(RestartMode::Always) => true,
+                    Some(RestartMode::OnFailure) => ends.get(key).is_some_and(|exit_code| *exit_code != 0),
+                    Some(RestartMode::Never) | None => false,
+                };
+                if !allowed {
+                    violations.add(3, format!("{host} restarted {key} at {:?} against its policy", entry.at));
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -32,6 +32,13 @@ pub enum Event {
         /// Which.
         key: AttemptKey,
     },
+    /// An engine started a container once more that had ended: its worker was cut off.
+    Restarted {
+        /// Where.
+        host: Host,
+        /// Which.
+        key: AttemptKey,
+    },
     /// A container ended.
     Ended {
         /// Where.
@@ -71,6 +78,7 @@ impl fmt::Display for Entry {
                 write!(f, "client   {call:?} -> {outcome:?}, durable {durable}")
             }
             Event::Started { host, key } => write!(f, "engine   {host} started {key}"),
+            Event::Restarted { host, key } => write!(f, "engine   {host} restarted {key}"),
             Event::Ended { host, key, exit_code } => write!(f, "engine   {host} ended {key} with {exit_code}"),
             Event::Synced { revision } => write!(f, "disk     synced up to revision {revision}"),
             Event::Fault(what) => write!(f, "fault    {what}"),
@@ -134,7 +142,7 @@ impl History {
         let mut running: Vec<(Host, AttemptKey)> = Vec::new();
         for entry in self.entries.lock().iter() {
             match &entry.event {
-                Event::Started { host, key } => running.push((host, *key)),
+                Event::Started { host, key } | Event::Restarted { host, key } => running.push((host, *key)),
                 Event::Ended { host, key, .. } => running.retain(|one| *one != (*host, *key)),
                 _ => continue,
             }

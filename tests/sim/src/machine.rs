@@ -55,6 +55,7 @@ impl WorkerMachine {
         let observer = Arc::new(move |key, deed| {
             history.note(match deed {
                 Deed::Started => Event::Started { host, key },
+                Deed::Restarted => Event::Restarted { host, key },
                 Deed::Ended { exit_code } => Event::Ended { host, key, exit_code },
             });
         });
@@ -260,6 +261,11 @@ impl Runtime for GatedRuntime {
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
         self.enter().await;
         self.leave(self.inner.start(key).await).await
+    }
+
+    async fn restart(&self, key: AttemptKey) -> Result<Started, Error> {
+        self.enter().await;
+        self.leave(self.inner.restart(key).await).await
     }
 
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {

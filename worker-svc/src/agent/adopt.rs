@@ -8,9 +8,10 @@ use davit_svc_kit::bugs::{self, Bug};
 
 use super::Agent;
 use super::held::Wanted;
+use super::local_restart::{End, Plan};
 use super::task_runner::Start;
-use crate::local_store::Record;
-use crate::runtime::Instance;
+use crate::local_store::{Mark, Record};
+use crate::runtime::{Instance, InstanceState};
 
 /// How long a runtime may take to list what it has, at the worker's start.
 const LIST_TIME: Duration = Duration::from_secs(10);
@@ -41,12 +42,12 @@ impl Agent {
                 unheard.remove(&key);
                 // Whatever the record says of its start: an instance tells that itself.
                 let record = records.get(&key).cloned().unwrap_or_else(|| Record::found(kind));
-                self.take_up(key, &Record { kind, ..record }, &Start::Found(state));
+                self.take_up(key, &Record { kind, ..record }, Start::Found(state));
             }
             unheard.retain(|key, record| {
                 let missing = record.kind == kind;
                 if missing {
-                    self.take_up(*key, record, &Start::Missing);
+                    self.take_up(*key, record, Start::Missing);
                 }
                 !missing
             });
@@ -55,11 +56,22 @@ impl Agent {
             }
         }
         for (key, record) in unheard {
-            self.take_up(key, &record, &Start::Unknown);
+            self.take_up(key, &record, Start::Unknown);
         }
     }
 
-    fn take_up(self: &Arc<Self>, key: AttemptKey, record: &Record, start: &Start) {
+    fn take_up(self: &Arc<Self>, key: AttemptKey, record: &Record, start: Start) {
+        let start = match start {
+            Start::Found(InstanceState::Exited(exit)) if record.mark != Mark::Stop && record.end().is_none() => {
+                let end = End { attempt: key.attempt, exit: &exit, restarts: record.restarts };
+                let spec = record.assignment().map(|assignment| assignment.spec);
+                match spec.map(|spec| self.plan(&spec.restart, &end)) {
+                    Some(plan @ Plan::Restart { .. }) => Start::Ended(exit, plan),
+                    Some(Plan::Report) | None => Start::Found(InstanceState::Exited(exit)),
+                }
+            }
+            start => start,
+        };
         self.hold(&mut self.state.lock(), key, record.clone(), Wanted::left(record), start);
     }
 }

@@ -8,12 +8,10 @@ use davit_svc_kit::bugs::{self, Bug};
 use super::held::{Held, Wanted};
 use super::next_step::Want;
 use super::{Agent, State};
+use crate::lease;
 
 /// The longest wait before the lease is looked at again: a timer does not count while the machine is suspended, the lease does.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-/// Why an attempt is stopped at the end of the lease.
-pub(super) const LEASE_ENDED: &str = "its node's lease ended: the manager was out of reach for too long";
 
 impl Agent {
     /// The manager has acknowledged a heartbeat: what must never run twice may run until this uptime.
@@ -60,7 +58,7 @@ fn leased(state: &State) -> impl Iterator<Item = &Held> {
 fn stop_leased(state: &State) {
     for held in leased(state) {
         tracing::warn!(name = held.name(), attempt = held.status.attempt.0, "the lease has ended: stopping an attempt");
-        held.stop_because(LEASE_ENDED);
+        held.stop_because(lease::ENDED);
     }
 }
 

@@ -10,9 +10,11 @@ mod closing;
 mod held;
 mod images;
 mod lease;
+pub mod local_restart;
 mod look;
 pub mod next_step;
 pub mod orphans;
+mod out_of_reach;
 pub mod reporter;
 pub mod retention;
 mod survey;
@@ -37,6 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use self::assignments::{Batch, Follower, Order};
 use self::held::{Held, Wanted};
+use self::local_restart::Link;
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
 use self::reporter::{Report, Reporter};
@@ -65,6 +68,8 @@ pub struct Agent {
     /// Until which uptime of the machine attempts that must never run twice may run.
     lease: watch::Sender<Duration>,
     surveyed: Surveyed,
+    /// What is heard of the manager.
+    link: watch::Sender<Link>,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +107,7 @@ pub struct Parts {
 impl Agent {
     /// An agent that has taken up again what an earlier worker of the same owner left.
     pub async fn start(parts: Parts, world: World) -> Arc<Self> {
+        let link = watch::Sender::new(Link::new(world.clock.uptime()));
         let agent = Arc::new(Self {
             owner: parts.owner,
             runtimes: parts.runtimes,
@@ -116,6 +122,7 @@ impl Agent {
             runners: TaskTracker::new(),
             lease: watch::Sender::new(parts.lease),
             surveyed: Surveyed::new(parts.cluster_id),
+            link,
         });
         if let Some(cluster_id) = parts.cluster_id {
             agent.set_cluster_id(cluster_id);
@@ -145,9 +152,9 @@ impl Agent {
     }
 
     /// Begins to hold an attempt, with a runner of its own.
-    fn hold(self: &Arc<Self>, state: &mut State, key: AttemptKey, record: Record, wanted: Wanted, start: &Start) {
+    fn hold(self: &Arc<Self>, state: &mut State, key: AttemptKey, record: Record, wanted: Wanted, start: Start) {
         let now = self.world.clock.now();
-        let status = task_runner::first_status(key.attempt, start, &record, now);
+        let status = task_runner::first_status(key.attempt, &start, &record, now);
         let (orders, receiver) = watch::channel(wanted);
         let (status, acknowledged) = held::taken_up(record.known.as_ref(), status, now);
         if !acknowledged {
@@ -163,13 +170,25 @@ impl Agent {
         self.changed.send_replace(());
     }
 
-    /// A session begins: its full set comes next, and what an earlier one did not bring to an end is sent anew.
-    pub fn begin_session(&self) {
+    /// A session begins, with heartbeats in this period: its full set comes next, and what an earlier one did not bring to an
+    /// end is sent anew.
+    pub fn begin_session(&self, heartbeat_period: Duration) {
+        self.link.send_modify(|link| *link = Link { is_open: true, heartbeat_period, ..*link });
         let mut state = self.state.lock();
         state.follower = Follower::new();
         state.reporter.reset();
         drop(state);
         self.report_ready.notify_one();
+    }
+
+    /// The session is over, or there is still none.
+    pub fn end_session(&self) {
+        self.link.send_if_modified(|link| std::mem::replace(&mut link.is_open, false));
+    }
+
+    /// The manager has acknowledged what was sent at this uptime of the machine.
+    pub fn heard(&self, sent_at: Duration) {
+        self.link.send_modify(|link| link.heard_at = link.heard_at.max(sent_at));
     }
 
     /// Takes up what the manager assigns.
@@ -223,7 +242,7 @@ impl Agent {
                     key,
                     record,
                     Wanted { want, spec: Some(Arc::new(spec)), ports, stop_reason: "" },
-                    &Start::New,
+                    Start::New,
                 );
             }
         }

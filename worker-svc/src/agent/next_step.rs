@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use davit_core::state::TaskState;
 
+use super::local_restart::AfterEnd;
 use crate::runtime::{Error, ErrorKind, Exit};
 
 /// A pull that keeps breaking is given up after so many tries.
@@ -61,6 +62,8 @@ pub struct View {
     pub asked_to_stop: bool,
     /// Whether an earlier attempt of the task still runs here.
     pub earlier_runs: bool,
+    /// What to do about its end. Of no meaning before.
+    pub after_end: AfterEnd,
 }
 
 /// The one thing to do next.
@@ -78,6 +81,8 @@ pub enum Step {
     Watch,
     /// Stop it.
     Stop,
+    /// Start its instance again, which has ended.
+    Restart,
     /// Report its end.
     ReportEnd,
     /// Remove its instance.
@@ -130,6 +135,11 @@ pub fn next_step(view: &View) -> Decision {
         }
         (Want::Undecided, Phase::Started) => decide(Step::Watch, "it runs, and nobody asked for another thing"),
 
+        (Want::Undecided | Want::Run, Phase::Exited) if !view.asked_to_stop => match view.after_end {
+            AfterEnd::Report => decide(Step::ReportEnd, "its end was seen"),
+            AfterEnd::Hold => decide(Step::Wait, "it ended; the manager may be back, or its back-off has not passed"),
+            AfterEnd::Restart => decide(Step::Restart, "it ended, and the manager is out of reach"),
+        },
         (Want::Undecided | Want::Run | Want::Stop, Phase::Exited) => decide(Step::ReportEnd, "its end was seen"),
         (Want::Undecided | Want::Run | Want::Stop, Phase::Ended) => {
             decide(Step::Wait, "it ended; what is left stays until its retention passes")
@@ -197,6 +207,8 @@ pub fn after_failure(step: Step, error: &Error, tries: u32, since_first: Duratio
     let pull_broke = matches!(error, Error::PullFailed { .. } | Error::PullStalled { .. });
     match (step, error.kind()) {
         (Step::Remove, ErrorKind::NotFound) => AfterFailure::Continue(Phase::Gone),
+        // Its end is reported as it was.
+        (Step::Restart, ErrorKind::Permanent | ErrorKind::NotFound) => AfterFailure::Continue(Phase::Exited),
         (Step::Watch | Step::Stop, ErrorKind::NotFound) if matches!(error, Error::NotStarted { .. }) => {
             AfterFailure::Continue(Phase::Created)
         }

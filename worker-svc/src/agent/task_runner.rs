@@ -16,11 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::held::Wanted;
+use super::local_restart::{AfterEnd, End, Plan, after_end};
 use super::next_step::{
     AfterFailure, Ending, Phase, Step, View, Want, after_failure, ending, ending_without_exit, next_step,
 };
 use super::{Agent, started};
-use crate::local_store::{self, Mark, Record};
+use crate::local_store::{self, Mark, Record, Restarts};
 use crate::runtime::{AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started};
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -33,6 +34,8 @@ pub(super) enum Start {
     New,
     /// Found at the worker's start, in this state.
     Found(InstanceState),
+    /// Found at the worker's start; it ended, and may be restarted here.
+    Ended(Exit, Plan),
     /// It has a record, and its runtime has no instance of it.
     Missing,
     /// It has a record, and its runtime does not answer.
@@ -47,7 +50,9 @@ pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now
     }
     let mark = record.mark;
     let asked_to_stop = mark == Mark::Stop;
-    let mut status = AttemptStatus { state: TaskState::Preparing, ..AttemptStatus::pending(attempt, "") };
+    let local_restarts = record.restarts.count;
+    let mut status =
+        AttemptStatus { state: TaskState::Preparing, local_restarts, ..AttemptStatus::pending(attempt, "") };
     match start {
         Start::New | Start::Found(InstanceState::Created) => {}
         Start::Missing if mark == Mark::Create => {}
@@ -56,6 +61,12 @@ pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now
             if asked_to_stop {
                 (status.state, status.ready) = (TaskState::Stopping, false);
             }
+        }
+        // Its end is not told before it is final.
+        Start::Ended(exit, plan) => {
+            let ports = record.known.as_ref().map(|known| known.status.ports.clone()).unwrap_or_default();
+            set_started(&mut status, &Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports });
+            set_waiting(&mut status, plan);
         }
         Start::Found(InstanceState::Exited(exit)) => {
             set_ended(&mut status, ending(exit, asked_to_stop), Some(exit), now);
@@ -73,6 +84,14 @@ fn set_started(status: &mut AttemptStatus, started: &Started) {
     status.pull = None;
     status.ports.clone_from(&started.ports);
     status.started_at = Some(started.started_at);
+}
+
+/// It ended, and what follows is not decided.
+fn set_waiting(status: &mut AttemptStatus, plan: &Plan) {
+    if let Plan::Restart { why, .. } = plan {
+        status.ready = false;
+        status.reason.clone_from(why);
+    }
 }
 
 fn set_ended(status: &mut AttemptStatus, ending: Ending, exit: Option<&Exit>, now: Timestamp) {
@@ -105,6 +124,9 @@ pub(super) struct Runner {
     /// What its record says, or will say.
     mark: Mark,
     exit: Option<Exit>,
+    restarts: Restarts,
+    /// What follows the end that was seen last; `None` before it is planned.
+    plan: Option<Plan>,
     failures: Failures,
     turn: Option<OwnedSemaphorePermit>,
 }
@@ -115,10 +137,10 @@ impl Runner {
         key: AttemptKey,
         orders: watch::Receiver<Wanted>,
         record: &Record,
-        start: &Start,
+        start: Start,
     ) -> Self {
-        let Record { kind, mark, .. } = *record;
-        let phase = match start {
+        let Record { kind, mark, restarts, .. } = *record;
+        let phase = match &start {
             _ if record.end().is_some() => Phase::Ended,
             Start::New => Phase::New,
             // It never ran: its creation was as far as it came.
@@ -127,11 +149,16 @@ impl Runner {
             // Their end is in their first status.
             Start::Missing | Start::Found(InstanceState::Exited(_)) => Phase::Ended,
             Start::Found(state) => started(state),
+            Start::Ended(..) => Phase::Exited,
+        };
+        let (exit, plan) = match start {
+            Start::Ended(exit, plan) => (Some(exit), Some(plan)),
+            Start::New | Start::Found(_) | Start::Missing | Start::Unknown => (None, None),
         };
         let ticks = agent.changed.subscribe();
         let backoff = agent.world.backoff(FIRST_RETRY, LONGEST_RETRY);
         let failures = Failures { step: None, tries: 0, first: Instant::now(), backoff };
-        Self { agent, key, kind, orders, ticks, phase, mark, exit: None, failures, turn: None }
+        Self { agent, key, kind, orders, ticks, phase, mark, exit, restarts, plan, failures, turn: None }
     }
 
     /// Takes step after step until nothing is left of the attempt.
@@ -143,11 +170,13 @@ impl Runner {
                 self.mark = Mark::Stop;
             }
             let earlier = self.agent.earlier_running(self.key);
+            let after_end = self.after_end(&wanted);
             let view = View {
                 want: wanted.want,
                 phase: self.phase,
                 asked_to_stop: self.asked_to_stop(),
                 earlier_runs: earlier.is_some(),
+                after_end,
             };
             let decision = next_step(&view);
             tracing::trace!(key = %self.key, step = ?decision.step, why = decision.why, "next step");
@@ -161,6 +190,7 @@ impl Runner {
                 Step::Start => self.start().await,
                 Step::Watch => self.watch().await,
                 Step::Stop => self.stop(&wanted).await,
+                Step::Restart => self.restart().await,
                 Step::ReportEnd => Ok(self.report_end().await),
                 Step::Remove => self.remove().await,
                 Step::Wait => self.wait(earlier).await,
@@ -326,6 +356,47 @@ impl Runner {
         Phase::Ended
     }
 
+    /// What to do about its end now, if it ended by itself.
+    fn after_end(&mut self, wanted: &Wanted) -> AfterEnd {
+        let (Phase::Exited, Some(exit), Some(spec)) = (self.phase, &self.exit, &wanted.spec) else {
+            return AfterEnd::Report;
+        };
+        if self.asked_to_stop() {
+            return AfterEnd::Report;
+        }
+        let planned = self.plan.is_some();
+        let plan = self.plan.get_or_insert_with(|| {
+            let end = End { attempt: self.key.attempt, exit, restarts: self.restarts };
+            self.agent.plan(&spec.restart, &end)
+        });
+        let decided = after_end(plan, self.agent.contact(), self.agent.may_restart(spec), self.agent.uptime());
+        if decided == AfterEnd::Hold && !planned {
+            let plan = plan.clone();
+            self.observe(|status| set_waiting(status, &plan));
+        }
+        decided
+    }
+
+    /// Starts what has ended once more, within the attempt.
+    async fn restart(&mut self) -> Result<Phase, Error> {
+        let runtime = self.runtime()?;
+        if let Some(Plan::Restart { restarts, .. }) = self.plan {
+            // First, since it may have been restarted whatever becomes of this worker.
+            let written = self.agent.store.write(self.key, true, |record| record.restarts = restarts).await;
+            written.map_err(|error| not_noted("note an attempt", error))?;
+            let started = runtime.restart(self.key).await?;
+            tracing::info!(key = %self.key, restarts = restarts.count, "restarted an attempt while the manager is out of reach");
+            self.restarts = restarts;
+            (self.exit, self.plan) = (None, None);
+            self.observe(|status| {
+                set_started(status, &started);
+                status.local_restarts = restarts.count;
+            });
+            return Ok(Phase::Started);
+        }
+        Ok(self.phase)
+    }
+
     async fn remove(&mut self) -> Result<Phase, Error> {
         if let Some(runtime) = self.agent.runtime(self.kind) {
             runtime.remove(self.key).await?;
@@ -340,9 +411,14 @@ impl Runner {
         {
             self.observe(|status| status.reason = format!("waits for attempt {} to end", earlier.0));
         }
+        let due = match (self.phase, &self.plan) {
+            (Phase::Exited, Some(Plan::Restart { due, .. })) => Some(*due),
+            _ => None,
+        };
         tokio::select! {
             () = changed(&mut self.orders) => {}
             _ = self.ticks.changed(), if earlier.is_some() => {}
+            () = self.agent.until_restart(due.unwrap_or_default()), if due.is_some() => {}
         }
         Ok(self.phase)
     }
@@ -360,7 +436,13 @@ impl Runner {
         let (first, key) = (tries == 1, self.key);
         self.turn = None;
         match after_failure(step, error, tries, self.failures.first.elapsed()) {
-            AfterFailure::Continue(phase) => self.phase = phase,
+            AfterFailure::Continue(phase) => {
+                if step == Step::Restart {
+                    tracing::warn!(%key, %error, "an attempt can't be restarted; its end is final");
+                    self.plan = Some(Plan::Report);
+                }
+                self.phase = phase;
+            }
             AfterFailure::Fail => {
                 let ending = Ending { state: TaskState::Failed, reason: error.to_string() };
                 let now = self.agent.now();

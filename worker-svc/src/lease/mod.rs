@@ -8,3 +8,6 @@
 mod file;
 
 pub use self::file::LeaseFile;
+
+/// Why an attempt is stopped at the end of the lease, for people.
+pub(crate) const ENDED: &str = "its node's lease ended: the manager was out of reach for too long";

@@ -15,6 +15,7 @@
 //! | about to be created | no | a killed worker loses nothing; after a failure of the machine the engine's list tells of the container |
 //! | about to be started | yes | it may have run, and must not run again when engine or processes forgot it with the machine |
 //! | asked to stop | yes | a stopped attempt is never started again, also when the manager can't be asked |
+//! | about to be restarted while the manager is out of reach | yes | restarts count against the limit of the restart policy |
 //! | its end | yes, before it is reported | an end that the manager has acknowledged is never taken back |
 //! | acknowledged | no | if it is lost, the status is sent once more, and the manager drops what it has |
 //! | an image was pulled or used | no | if it is lost, the image stays too long |
@@ -32,7 +33,7 @@ pub use self::backend::{Backend, Change, Entry};
 pub use self::batches::LocalStore;
 pub use self::fjall::FjallBackend;
 pub use self::image::ImageRecord;
-pub use self::record::{Known, Mark, Record};
+pub use self::record::{Known, Mark, Record, Restarts};
 
 /// The store can't be opened, read or written.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -35,6 +35,15 @@ pub struct Known {
     pub acknowledged: bool,
 }
 
+/// How often this worker, or one before it, restarted an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Restarts {
+    /// In all.
+    pub count: u32,
+    /// In a row without a healthy stretch.
+    pub in_row: u32,
+}
+
 /// What is kept of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -46,6 +55,8 @@ pub struct Record {
     pub assignment: Bytes,
     /// Its end, or what the manager acknowledged last, whichever is newer.
     pub known: Option<Known>,
+    /// How often it was restarted here because the manager was out of reach; the last one may not have come about.
+    pub restarts: Restarts,
 }
 
 /// The bytes of a [`Record`]. Numbers of fields are never used for another thing; a field that older workers must not
@@ -65,13 +76,17 @@ struct Stored {
     status: Option<v1::AttemptReport>,
     #[prost(bool, tag = "5")]
     acknowledged: bool,
+    #[prost(uint32, tag = "6")]
+    restarts: u32,
+    #[prost(uint32, tag = "7")]
+    restarts_in_row: u32,
 }
 
 impl Record {
     /// Of an attempt that was found, and of which nothing else is known.
     #[must_use]
     pub fn found(kind: RuntimeKind) -> Self {
-        Self { kind, mark: Mark::Create, assignment: Bytes::new(), known: None }
+        Self { kind, mark: Mark::Create, assignment: Bytes::new(), known: None, restarts: Restarts::default() }
     }
 
     /// Of an attempt that is assigned.
@@ -122,6 +137,8 @@ impl Record {
             assignment: self.assignment.clone(),
             status: self.known.as_ref().map(|known| attempt_report_to_proto(key.task_id, &known.status)),
             acknowledged: self.known.as_ref().is_some_and(|known| known.acknowledged),
+            restarts: self.restarts.count,
+            restarts_in_row: self.restarts.in_row,
         }
         .encode_to_vec()
     }
@@ -147,7 +164,8 @@ impl Record {
                 Some(Known { status, acknowledged: stored.acknowledged })
             }
         };
-        Some(Self { kind, mark, assignment: stored.assignment, known })
+        let restarts = Restarts { count: stored.restarts, in_row: stored.restarts_in_row };
+        Some(Self { kind, mark, assignment: stored.assignment, known, restarts })
     }
 }
 

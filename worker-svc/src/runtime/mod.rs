@@ -28,7 +28,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-pub use self::docker::{DockerConfig, DockerRuntime};
+pub use self::docker::{DockerConfig, DockerRuntime, GuardConfig};
 pub use self::error::{Error, ErrorKind};
 pub use self::fake::{FakeEngine, FakeRuntime};
 pub use self::images::{EngineImage, Images, PulledImage};
@@ -197,6 +197,10 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Starts the instance. If it already runs, tells how it was started; if it ended, fails with
     /// [`Error::AlreadyExited`], since an attempt runs only once.
     async fn start(&self, key: AttemptKey) -> Result<Started, Error>;
+
+    /// Starts an instance that has ended once more, as the same attempt: with its files and output, after which the new output
+    /// comes. One that runs is left alone, and tells how it was started.
+    async fn restart(&self, key: AttemptKey) -> Result<Started, Error>;
 
     /// Waits for the end of a started instance. Answers at once when it has ended.
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error>;

@@ -46,6 +46,7 @@ pub(super) struct Active {
     stats: watch::Receiver<NodeStats>,
     last_sent: Instant,
     heartbeats: Heartbeats,
+    heartbeat_period: Duration,
     readings: JoinSet<()>,
     drain: Word,
     farewell: Word,
@@ -89,7 +90,7 @@ impl Active {
         let Opened { client, requests, responses, welcome, registered_at, health } = opened;
         // The registration counts as the first heartbeat, and the welcome acknowledges it.
         let heartbeats = Heartbeats::new(welcome.lease_duration);
-        node.renew_lease(heartbeats.lease_of(registered_at));
+        node.heard(registered_at, heartbeats.lease_of(registered_at));
         let mut ticks = tokio::time::interval(welcome.heartbeat_period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first heartbeat brings stats already.
@@ -120,6 +121,7 @@ impl Active {
             stats,
             last_sent: Instant::now(),
             heartbeats,
+            heartbeat_period: welcome.heartbeat_period,
             readings: JoinSet::new(),
             drain: Word::NotDue,
             farewell: Word::NotDue,
@@ -132,7 +134,7 @@ impl Active {
     }
 
     pub(super) async fn run(mut self, ending: &Ending) -> EndReason {
-        self.agent.begin_session();
+        self.agent.begin_session(self.heartbeat_period);
         self.node.set_connected();
         loop {
             let action = self.select(ending).await;
@@ -249,8 +251,8 @@ impl Active {
         match response {
             Response::Assignments(assignments) => self.agent.assign(batch(assignments)),
             Response::HeartbeatAck(ack) => {
-                if let Some(until) = self.heartbeats.acknowledge(ack.heartbeat_id) {
-                    self.node.renew_lease(until);
+                if let Some(sent_at) = self.heartbeats.acknowledge(ack.heartbeat_id) {
+                    self.node.heard(sent_at, self.heartbeats.lease_of(sent_at));
                 }
             }
             Response::StatusAck(ack) => self.agent.acknowledge(ack.report_id),

@@ -38,12 +38,10 @@ impl Heartbeats {
         self.last_id
     }
 
-    /// Until which uptime the lease lasts, now that a heartbeat and those before it are acknowledged. `None` if it was not under
-    /// way.
+    /// At which uptime a heartbeat was sent, now that it and those before it are acknowledged. `None` if it was not under way.
     pub(super) fn acknowledge(&mut self, heartbeat_id: u64) -> Option<Duration> {
         let at = self.under_way.iter().position(|(id, _)| *id == heartbeat_id)?;
-        let (_, sent_at) = self.under_way.drain(..=at).next_back()?;
-        Some(self.lease_of(sent_at))
+        self.under_way.drain(..=at).next_back().map(|(_, sent_at)| sent_at)
     }
 }
 
@@ -57,9 +55,10 @@ mod tests {
     fn the_lease_counts_from_the_sending_of_the_newest_that_was_acknowledged() {
         let mut heartbeats = Heartbeats::new(Some(SECOND * 10));
         let ids: Vec<u64> = (1..=4).map(|second| heartbeats.send(SECOND * second)).collect();
-        assert_eq!(heartbeats.acknowledge(ids[2]), Some(SECOND * 13));
+        assert_eq!(heartbeats.acknowledge(ids[2]), Some(SECOND * 3));
+        assert_eq!(heartbeats.lease_of(SECOND * 3), SECOND * 13);
         assert_eq!(heartbeats.acknowledge(ids[1]), None, "one that comes late changes nothing");
-        assert_eq!(heartbeats.acknowledge(ids[3]), Some(SECOND * 14));
+        assert_eq!(heartbeats.acknowledge(ids[3]), Some(SECOND * 4));
         assert_eq!(heartbeats.acknowledge(99), None);
     }
 
@@ -69,6 +68,7 @@ mod tests {
         let ids: Vec<u64> = (0..1000).map(|second| heartbeats.send(SECOND * second)).collect();
         assert_eq!(heartbeats.under_way.len(), MAX_UNDER_WAY);
         assert_eq!(heartbeats.acknowledge(ids[0]), None);
-        assert_eq!(heartbeats.acknowledge(ids[999]), Some(Duration::from_millis(u64::MAX)));
+        assert_eq!(heartbeats.acknowledge(ids[999]), Some(SECOND * 999));
+        assert_eq!(heartbeats.lease_of(SECOND * 999), Duration::from_millis(u64::MAX));
     }
 }

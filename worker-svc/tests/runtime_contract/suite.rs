@@ -35,6 +35,8 @@ macro_rules! runtime_contract {
             a_task_that_was_not_started_cannot_be_waited_for,
             attempts_of_one_task_are_apart,
             all_who_wait_learn_the_end,
+            what_has_ended_is_restarted_as_the_same_attempt,
+            a_restarted_worker_restarts_what_the_one_before_ran,
             a_restarted_worker_sees_what_the_one_before_started,
             a_restarted_worker_stops_and_removes_what_the_one_before_started,
             a_restarted_worker_learns_how_ended_what_nobody_watched,
@@ -254,6 +256,39 @@ pub(crate) async fn all_who_wait_learn_the_end(bench: &Bench) {
     stopped.unwrap();
     assert_eq!(one.unwrap().exit_code, 143);
     assert_eq!(two.unwrap().exit_code, 143);
+}
+
+pub(crate) async fn what_has_ended_is_restarted_as_the_same_attempt(bench: &Bench) {
+    let key = bench.start_ready(Script::Run).await;
+    let Some(InstanceState::Running(first)) = bench.state(key).await else { panic!("it does not run") };
+    assert_eq!(bench.runtime.restart(key).await.unwrap(), first, "what runs is left alone");
+    bench.runtime.stop(key, &stop_within(LONG)).await.unwrap();
+    let ended = bench.runtime.wait(key).await.unwrap();
+    let again = bench.runtime.restart(key).await.unwrap();
+    assert!(again.started_at >= ended.finished_at, "{again:?} {ended:?}");
+    assert_eq!(bench.state(key).await, Some(InstanceState::Running(again.clone())));
+    let follow = LogOptions { follow: true, ..LogOptions::default() };
+    let mut lines = bench.runtime.logs(key, follow).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(lines.try_next().await.unwrap().unwrap().bytes, b"ready\n", "the output of each run");
+    }
+    bench.runtime.stop(key, &stop_within(LONG)).await.unwrap();
+    let exit = bench.runtime.wait(key).await.unwrap();
+    assert_eq!((exit.exit_code, exit.started_at), (143, Some(again.started_at)));
+    assert_eq!(bench.other.restart(key).await.unwrap_err().kind(), ErrorKind::NotFound);
+    bench.runtime.remove(key).await.unwrap();
+    assert_eq!(bench.runtime.restart(key).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+pub(crate) async fn a_restarted_worker_restarts_what_the_one_before_ran(bench: &Bench) {
+    let (key, first) = bench.run(bench.kind.spec(Script::Exit(7))).await;
+    let restarted = bench.kind.runtime(bench.owner.clone());
+    restarted.restart(key).await.unwrap();
+    let second = restarted.wait(key).await.unwrap();
+    assert_eq!(second.exit_code, 7);
+    assert!(second.started_at > first.started_at);
+    let third = bench.kind.runtime(bench.owner.clone());
+    assert_eq!(third.wait(key).await.unwrap(), second, "the newest end is the one that is told");
 }
 
 pub(crate) async fn a_restarted_worker_sees_what_the_one_before_started(bench: &Bench) {

@@ -3,6 +3,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::super::local_restart::AfterEnd;
 use super::*;
 
 const WANTS: [Want; 4] = [Want::Undecided, Want::Run, Want::Stop, Want::Remove];
@@ -18,7 +19,7 @@ const PHASES: [Phase; 8] = [
 ];
 
 fn view(want: Want, phase: Phase) -> View {
-    View { want, phase, asked_to_stop: false, earlier_runs: false }
+    View { want, phase, asked_to_stop: false, earlier_runs: false, after_end: AfterEnd::Report }
 }
 
 fn key() -> AttemptKey {
@@ -41,6 +42,8 @@ fn perform(view: View, step: Step) -> View {
     let phase = match step {
         Step::Prepare => Phase::Prepared,
         Step::Create => Phase::Created,
+        // One restart, say, and the next end is reported.
+        Step::Restart => return View { phase: Phase::Started, after_end: AfterEnd::Report, ..view },
         Step::Start | Step::Look => Phase::Started,
         Step::Watch => Phase::Exited,
         Step::Stop => return View { phase: Phase::Exited, asked_to_stop: true, ..view },
@@ -88,6 +91,20 @@ fn an_attempt_waits_for_the_earlier_one_to_end() {
 }
 
 #[test]
+fn an_end_is_reported_kept_or_followed_by_a_restart() {
+    let steps = [AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart].map(|after_end| {
+        let of = |want| next_step(&View { after_end, ..view(want, Phase::Exited) }).step;
+        [of(Want::Undecided), of(Want::Run), of(Want::Stop), of(Want::Remove)]
+    });
+    use Step as S;
+    assert_eq!(steps[0], [S::ReportEnd, S::ReportEnd, S::ReportEnd, S::Remove]);
+    assert_eq!(steps[1], [S::Wait, S::Wait, S::ReportEnd, S::Remove]);
+    assert_eq!(steps[2], [S::Restart, S::Restart, S::ReportEnd, S::Remove]);
+    let gone = Error::NotFound { key: key() };
+    assert_eq!(after_failure(Step::Restart, &gone, 1, Duration::ZERO), AfterFailure::Continue(Phase::Exited));
+}
+
+#[test]
 fn only_who_ends_alone_completes_or_fails() {
     assert_eq!(ending(&exit(0), false).state, TaskState::Completed);
     assert_eq!(ending(&exit(3), false).state, TaskState::Failed);
@@ -127,19 +144,24 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
-    (want, phase, any::<bool>(), any::<bool>()).prop_map(|(want, phase, asked_to_stop, earlier_runs)| View {
-        want,
-        phase,
-        asked_to_stop,
-        earlier_runs,
-    })
+    let after_end = prop::sample::select(vec![AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart]);
+    (want, phase, any::<bool>(), any::<bool>(), after_end).prop_map(
+        |(want, phase, asked_to_stop, earlier_runs, after_end)| View {
+            want,
+            phase,
+            asked_to_stop,
+            earlier_runs,
+            after_end,
+        },
+    )
 }
 
 proptest! {
     #[test]
     fn it_comes_to_rest(start in any_view()) {
         let mut now = start;
-        for _ in 0..PHASES.len() {
+        // A restart adds two steps.
+        for _ in 0..PHASES.len() + 2 {
             now = perform(now, next_step(&now).step);
         }
         prop_assert!(matches!(next_step(&now).step, Step::Wait | Step::Done), "{now:?}");
@@ -148,7 +170,8 @@ proptest! {
     #[test]
     fn what_was_asked_to_stop_is_never_started(start in any_view()) {
         let asked = View { asked_to_stop: true, ..start };
-        prop_assert!(!matches!(next_step(&asked).step, Step::Prepare | Step::Create | Step::Start));
+        let step = next_step(&asked).step;
+        prop_assert!(!matches!(step, Step::Prepare | Step::Create | Step::Start | Step::Restart));
     }
 
     /// Whatever is wanted in which order: one start at most, and none after a stop.

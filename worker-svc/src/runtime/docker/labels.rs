@@ -1,6 +1,7 @@
 //! The labels by which a worker knows its own containers, and those of its cluster.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, ClusterId, NodeId};
 
@@ -12,12 +13,15 @@ pub(super) const CLUSTER_ID: &str = "dev.davit.cluster-id";
 pub(super) const NODE: &str = "dev.davit.node";
 pub(super) const TASK: &str = "dev.davit.task";
 pub(super) const ATTEMPT: &str = "dev.davit.attempt";
+/// It must stop when the node's lease has ended; holds its stop grace in milliseconds.
+pub(super) const LEASED: &str = "dev.davit.leased";
 
 /// The user's labels with ours over them: a user can't make a container pass for another's.
 pub(super) fn all(
     owner: &Owner,
     cluster_id: Option<ClusterId>,
     key: AttemptKey,
+    leased: Option<Duration>,
     user: &BTreeMap<String, String>,
 ) -> HashMap<String, String> {
     let mut labels: HashMap<_, _> = user.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -27,7 +31,14 @@ pub(super) fn all(
     labels.insert(NODE.to_owned(), owner.node_id.to_string());
     labels.insert(TASK.to_owned(), key.task_id.to_string());
     labels.insert(ATTEMPT.to_owned(), key.attempt.to_string());
+    labels.remove(LEASED);
+    labels.extend(leased.map(|grace| (LEASED.to_owned(), grace.as_millis().to_string())));
     labels
+}
+
+/// The stop grace of a container that must stop when the lease has ended; `None`: it need not.
+pub(super) fn leased(labels: &HashMap<String, String>) -> Option<Duration> {
+    labels.get(LEASED).map(|grace| Duration::from_millis(grace.parse().unwrap_or(0)))
 }
 
 /// The engine's filter for everything of this owner.
@@ -88,13 +99,17 @@ mod tests {
             (NODE.to_owned(), "other".to_owned()),
             (TASK.to_owned(), "other".to_owned()),
             (CLUSTER_ID.to_owned(), Uuid::from_u128(8).to_string()),
+            (LEASED.to_owned(), "7".to_owned()),
             ("tier".to_owned(), "web".to_owned()),
         ]);
         let cluster_id = Some(ClusterId(Uuid::from_u128(7)));
         for cluster_id in [cluster_id, None] {
-            let labels = all(&owner(), cluster_id, attempt, &user);
+            let labels = all(&owner(), cluster_id, attempt, None, &user);
             assert_eq!(key(&owner(), &labels), Some(attempt));
             assert_eq!(Labels::of(&labels).cluster_id, cluster_id);
+            assert_eq!(leased(&labels), None);
+            let grace = Some(Duration::from_millis(1500));
+            assert_eq!(leased(&all(&owner(), cluster_id, attempt, grace, &user)), grace);
             assert_eq!(labels["tier"], "web");
             let other = Owner { node_id: NodeId(Uuid::from_u128(9)), ..owner() };
             assert_eq!(key(&other, &labels), None);

@@ -7,6 +7,7 @@
 //! The connection is made at the first call, so that a worker can start before its engine.
 
 mod error;
+mod guard;
 mod images;
 mod labels;
 mod logs;
@@ -16,12 +17,15 @@ mod spec;
 mod survey;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error as EngineError;
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
     LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
@@ -34,6 +38,8 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use self::error::{is_missing_image, refused, status, unavailable};
+use self::guard::Guard;
+pub use self::guard::GuardConfig;
 use super::{
     AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender,
     PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started,
@@ -60,6 +66,9 @@ pub struct DockerConfig {
     pub log_max_bytes: u64,
     /// How many log files the engine keeps of a container.
     pub log_max_files: u32,
+    /// Containers that must never run twice are stopped at the end of the node's lease also without a worker. `None`: only the
+    /// agent stops them.
+    pub guard: Option<GuardConfig>,
 }
 
 impl Default for DockerConfig {
@@ -70,6 +79,7 @@ impl Default for DockerConfig {
             pull_stall_timeout: Duration::from_secs(120),
             log_max_bytes: 10 * 1024 * 1024,
             log_max_files: 3,
+            guard: None,
         }
     }
 }
@@ -82,7 +92,14 @@ pub struct DockerRuntime {
     cluster_id: Mutex<Option<ClusterId>>,
     engine: OnceCell<Docker>,
     /// Containers that this process created and has not started: their start needs no look at them first.
-    fresh: Mutex<HashMap<AttemptKey, String>>,
+    fresh: Mutex<HashMap<AttemptKey, Fresh>>,
+    guard: Option<Guard>,
+}
+
+/// A container that was created just now.
+struct Fresh {
+    id: String,
+    is_leased: bool,
 }
 
 impl std::fmt::Debug for DockerRuntime {
@@ -101,11 +118,29 @@ struct Own {
     inspected: ContainerInspectResponse,
 }
 
+impl Own {
+    fn is_leased(&self) -> bool {
+        let labels = self.inspected.config.as_ref().and_then(|config| config.labels.as_ref());
+        labels.and_then(labels::leased).is_some()
+    }
+}
+
+/// A container that must stop when the node's lease has ended.
+struct Leased {
+    key: AttemptKey,
+    /// How long its stop may take before it is killed.
+    grace: Duration,
+    /// Or about to be; else it may be started at any time.
+    is_running: bool,
+}
+
 impl DockerRuntime {
     /// A runtime over the engine behind `config.socket`. Does not connect yet.
     #[must_use]
     pub fn new(owner: Owner, config: DockerConfig, clock: SharedClock) -> Self {
-        Self { owner, config, clock, cluster_id: Mutex::default(), engine: OnceCell::new(), fresh: Mutex::default() }
+        let guard = config.guard.as_ref().map(|guard| Guard::new(guard, &owner, &config.socket));
+        let (cluster_id, engine, fresh) = (Mutex::default(), OnceCell::new(), Mutex::default());
+        Self { owner, config, clock, cluster_id, engine, fresh, guard }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -141,7 +176,48 @@ impl DockerRuntime {
             return Ok(None);
         }
         let id = inspected.id.clone().unwrap_or_else(|| name.to_owned());
-        Ok(Some(Own { id, state: observe::state(&inspected, self.clock.now()), inspected }))
+        let mut state = observe::state(&inspected, self.clock.now());
+        if let (InstanceState::Exited(exit), Some(guard)) = (&mut state, &self.guard) {
+            guard.end(key);
+            if guard.has_stopped(key) {
+                exit.lease_ended = true;
+                crate::lease::ENDED.clone_into(&mut exit.error);
+            }
+        }
+        Ok(Some(Own { id, state, inspected }))
+    }
+
+    /// Containers that must stop when the lease has ended and have not ended.
+    async fn leased(&self) -> Result<Vec<Leased>, Error> {
+        let engine = self.engine().await?;
+        let mut filter = labels::filter(&self.owner);
+        filter.entry("label".to_owned()).or_default().push(labels::LEASED.to_owned());
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
+        let listing =
+            async { engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error)) };
+        let found = in_time("list", QUICK_TIME, listing).await?.into_iter().filter_map(|summary| {
+            let labels = summary.labels.as_ref()?;
+            let (key, grace) = (labels::key(&self.owner, labels)?, labels::leased(labels)?);
+            let is_running = match summary.state {
+                Some(ContainerSummaryStateEnum::CREATED) => false,
+                Some(
+                    ContainerSummaryStateEnum::EXITED
+                    | ContainerSummaryStateEnum::DEAD
+                    | ContainerSummaryStateEnum::REMOVING,
+                ) => return None,
+                _ => true,
+            };
+            Some(Leased { key, grace, is_running })
+        });
+        Ok(found.collect())
+    }
+
+    /// Makes sure that a container is guarded before it is started.
+    async fn ensure_guarded(&self, key: AttemptKey, is_leased: bool) -> Result<(), Error> {
+        match &self.guard {
+            Some(guard) if is_leased => in_time("start the lease guard", QUICK_TIME, guard.begin(key)).await,
+            _ => Ok(()),
+        }
     }
 
     async fn has_image(&self, engine: &Docker, image: &str) -> Result<bool, Error> {
@@ -153,6 +229,29 @@ impl DockerRuntime {
             }
         };
         in_time("inspect image", QUICK_TIME, inspecting).await
+    }
+
+    /// Starts a container, and looks at what came of it.
+    async fn start_container(&self, engine: &Docker, key: AttemptKey, id: &str) -> Result<Started, Error> {
+        match engine.start_container(id, None::<StartContainerOptions>).await {
+            Ok(()) => {}
+            Err(error) if status(&error) == Some(404) && self.inspect(engine, key, id).await?.is_none() => {
+                return Err(Error::NotFound { key });
+            }
+            Err(error) => return Err(refused("start", &error)),
+        }
+        let own = self.inspect(engine, key, id).await?.ok_or(Error::NotFound { key })?;
+        match own.state {
+            InstanceState::Running(started) => Ok(started),
+            // So short that it has ended already.
+            InstanceState::Exited(exit) => {
+                Ok(Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports: Vec::new() })
+            }
+            InstanceState::Created => Err(Error::Rejected {
+                action: "start",
+                message: own.inspected.state.and_then(|state| state.error).unwrap_or_default(),
+            }),
+        }
     }
 
     /// Returns when the container does not run any more; `false`: it is gone altogether.
@@ -203,6 +302,11 @@ async fn remove(engine: &Docker, id: &str) -> Result<(), EngineError> {
     engine.remove_container(id, Some(options)).await
 }
 
+/// Guards the containers of the order in this directory: the work of the hidden subcommand.
+pub(crate) fn guard(dir: &Path) -> ExitCode {
+    guard::run(dir)
+}
+
 /// Gives up a call that takes too long: an engine that hangs takes connections and never answers.
 async fn in_time<T>(
     action: &'static str,
@@ -223,6 +327,9 @@ impl Runtime for DockerRuntime {
         let engine = self.engine().await?;
         let checking = async { engine.version().await.map_err(|error| unavailable("check", &error)) };
         let version = in_time("check", QUICK_TIME, checking).await?;
+        if let Some(guard) = &self.guard {
+            guard.keep().await;
+        }
         Ok(RuntimeInfo { version: format!("Docker {}", version.version.unwrap_or_default()) })
     }
 
@@ -232,6 +339,14 @@ impl Runtime for DockerRuntime {
         let listing =
             async { engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error)) };
         let found = in_time("list", QUICK_TIME, listing).await?;
+        if let Some(guard) = &self.guard {
+            let leased = |summary: &ContainerSummary| {
+                let labels = summary.labels.as_ref()?;
+                labels::leased(labels).filter(|_| summary.state == Some(ContainerSummaryStateEnum::RUNNING))?;
+                labels::key(&self.owner, labels)
+            };
+            guard.take_up(found.iter().filter_map(leased)).await;
+        }
         let keyed = found.into_iter().filter_map(|summary| {
             let key = labels::key(&self.owner, summary.labels.as_ref()?)?;
             // One that only bears the labels, a copy made by hand say, is no instance.
@@ -278,7 +393,8 @@ impl Runtime for DockerRuntime {
                 for warning in &created.warnings {
                     tracing::debug!(attempt = %attempt.key, warning, "the engine warned about a container");
                 }
-                self.fresh.lock().insert(attempt.key, created.id);
+                let is_leased = spec::leased(&attempt.spec).is_some();
+                self.fresh.lock().insert(attempt.key, Fresh { id: created.id, is_leased });
                 Ok(())
             }
             // The name is taken: by an earlier try of ours, or by someone else.
@@ -298,35 +414,32 @@ impl Runtime for DockerRuntime {
         let engine = self.engine().await?;
         // Bound first: the guard must not live across an await.
         let fresh = self.fresh.lock().remove(&key);
-        let id = match fresh {
-            Some(id) => id,
+        let (id, is_leased) = match fresh {
+            Some(Fresh { id, is_leased }) => (id, is_leased),
             None => {
                 let own = self.own(key).await?;
+                let is_leased = own.is_leased();
                 match own.state {
-                    InstanceState::Created => own.id,
+                    InstanceState::Created => (own.id, is_leased),
                     InstanceState::Running(started) => return Ok(started),
                     InstanceState::Exited(_) => return Err(Error::AlreadyExited { key }),
                 }
             }
         };
-        match engine.start_container(&id, None::<StartContainerOptions>).await {
-            Ok(()) => {}
-            Err(error) if status(&error) == Some(404) && self.inspect(engine, key, &id).await?.is_none() => {
-                return Err(Error::NotFound { key });
-            }
-            Err(error) => return Err(refused("start", &error)),
-        }
-        let own = self.inspect(engine, key, &id).await?.ok_or(Error::NotFound { key })?;
+        self.ensure_guarded(key, is_leased).await?;
+        self.start_container(engine, key, &id).await
+    }
+
+    async fn restart(&self, key: AttemptKey) -> Result<Started, Error> {
+        let engine = self.engine().await?;
+        let own = self.own(key).await?;
+        let is_leased = own.is_leased();
         match own.state {
             InstanceState::Running(started) => Ok(started),
-            // So short that it has ended already.
-            InstanceState::Exited(exit) => {
-                Ok(Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports: Vec::new() })
+            InstanceState::Created | InstanceState::Exited(_) => {
+                self.ensure_guarded(key, is_leased).await?;
+                self.start_container(engine, key, &own.id).await
             }
-            InstanceState::Created => Err(Error::Rejected {
-                action: "start",
-                message: own.inspected.state.and_then(|state| state.error).unwrap_or_default(),
-            }),
         }
     }
 
@@ -382,10 +495,14 @@ impl Runtime for DockerRuntime {
             Err(error) => return Err(error),
         };
         match remove(engine, &own.id).await {
-            Ok(()) => Ok(()),
-            Err(error) if status(&error) == Some(404) => Ok(()),
-            Err(error) => Err(unavailable("remove", &error)),
+            Ok(()) => {}
+            Err(error) if status(&error) == Some(404) => {}
+            Err(error) => return Err(unavailable("remove", &error)),
         }
+        if let Some(guard) = &self.guard {
+            guard.forget(key);
+        }
+        Ok(())
     }
 
     async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {

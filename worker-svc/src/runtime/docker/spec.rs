@@ -4,12 +4,13 @@
 //! (overlay2 over xfs with project quotas), and refuses the option elsewhere. It counts for placement alone.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding, ResourcesUlimits,
 };
 use davit_core::id::ClusterId;
-use davit_core::spec::{ContainerSpec, MountSource, RuntimeSpec, TaskSpec};
+use davit_core::spec::{ContainerSpec, MountSource, OnNodeLoss, RuntimeSpec, TaskSpec};
 
 use super::{DockerConfig, labels};
 use crate::runtime::{AttemptSpec, Error, Owner};
@@ -42,7 +43,7 @@ pub(super) fn create_body(
         env: Some(container.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         working_dir: text_unless_empty(&container.working_dir),
         user: text_unless_empty(&container.user),
-        labels: Some(labels::all(owner, cluster_id, attempt.key, &task.labels)),
+        labels: Some(labels::all(owner, cluster_id, attempt.key, leased(task), &task.labels)),
         exposed_ports: unless_empty(&exposed),
         // Kept by the engine so that a `docker stop` by hand, and a stop of the engine, do the same as ours.
         stop_signal: text_unless_empty(&task.stop.signal),
@@ -50,6 +51,11 @@ pub(super) fn create_body(
         host_config: Some(host_config(config, attempt, container)),
         ..ContainerCreateBody::default()
     })
+}
+
+/// The stop grace of a task that must never run twice.
+pub(super) fn leased(task: &TaskSpec) -> Option<Duration> {
+    (task.on_node_loss == OnNodeLoss::StopAndReplace).then_some(task.stop.grace)
 }
 
 fn host_config(config: &DockerConfig, attempt: &AttemptSpec, container: &ContainerSpec) -> HostConfig {

@@ -28,6 +28,7 @@ pub enum Step {
     Prepare,
     Create,
     Start,
+    Restart,
     Wait,
     Stop,
     Remove,
@@ -50,6 +51,8 @@ pub struct Call {
 pub enum Deed {
     /// It runs from now on.
     Started,
+    /// It ended before, and runs once more.
+    Restarted,
     /// It ended.
     Ended {
         /// With what.
@@ -242,6 +245,8 @@ impl FakeEngine {
 pub(super) struct Life {
     pub(super) state: InstanceState,
     pub(super) log: Vec<LogLine>,
+    /// How often it was started.
+    runs: u32,
 }
 
 /// An attempt that only pretends.
@@ -263,7 +268,7 @@ impl FakeInstance {
         orders: Orders,
         observer: Option<Observer>,
     ) -> Self {
-        let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new() });
+        let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new(), runs: 0 });
         Self { key, cluster_id, observer, ports, orders, life }
     }
 
@@ -287,10 +292,31 @@ impl FakeInstance {
             let begins = life.state == InstanceState::Created;
             if begins {
                 life.state = InstanceState::Running(started.clone());
+                life.runs += 1;
                 self.tell(Deed::Started);
             }
             begins
         })
+    }
+
+    /// True if this call started it, whether or not it ran before.
+    pub(super) fn begin_again(&self, started: &Started) -> bool {
+        self.life.send_if_modified(|life| {
+            let deed = match life.state {
+                InstanceState::Created => Deed::Started,
+                InstanceState::Exited(_) => Deed::Restarted,
+                InstanceState::Running(_) => return false,
+            };
+            life.state = InstanceState::Running(started.clone());
+            life.runs += 1;
+            self.tell(deed);
+            true
+        })
+    }
+
+    /// Which of its runs this is.
+    pub(super) fn run(&self) -> u32 {
+        self.life.borrow().runs
     }
 
     /// True if this call ended it.

@@ -54,6 +54,23 @@ impl FakeRuntime {
         self.engine.find(&self.owner, key).ok_or(Error::NotFound { key })
     }
 
+    /// Does what an instance is ordered to do, from its start on.
+    fn play(&self, instance: Arc<FakeInstance>) {
+        for line in instance.orders.log.iter().flat_map(|log| log.split('|')) {
+            instance.print(line, self.engine.now());
+        }
+        if let Some(run_for) = instance.orders.run_for {
+            let (engine, run) = (self.engine.clone(), instance.run());
+            tokio::spawn(async move {
+                tokio::time::sleep(run_for).await;
+                // It may have been ended and restarted meanwhile.
+                if instance.run() == run {
+                    instance.end(instance.orders.exit_code, instance.orders.oom_killed, engine.now());
+                }
+            });
+        }
+    }
+
     fn end(&self, instance: &FakeInstance, exit_code: i32, oom_killed: bool) {
         instance.end(exit_code, oom_killed, self.engine.now());
     }
@@ -133,16 +150,20 @@ impl Runtime for FakeRuntime {
         }
         let started = Started { started_at: self.engine.now(), ports: instance.ports.clone() };
         if instance.begin(&started) {
-            for line in instance.orders.log.iter().flat_map(|log| log.split('|')) {
-                instance.print(line, self.engine.now());
-            }
-            if let Some(run_for) = instance.orders.run_for {
-                let engine = self.engine.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(run_for).await;
-                    instance.end(instance.orders.exit_code, instance.orders.oom_killed, engine.now());
-                });
-            }
+            self.play(instance);
+        }
+        Ok(started)
+    }
+
+    async fn restart(&self, key: AttemptKey) -> Result<Started, Error> {
+        self.engine.enter(Step::Restart, Some(key)).await?;
+        let instance = self.find(key)?;
+        if let InstanceState::Running(started) = instance.state() {
+            return Ok(started);
+        }
+        let started = Started { started_at: self.engine.now(), ports: instance.ports.clone() };
+        if instance.begin_again(&started) {
+            self.play(instance);
         }
         Ok(started)
     }

@@ -38,7 +38,7 @@ use super::os::ProcessRef;
 use crate::runtime::Exit;
 
 /// See the module's rules.
-pub(super) const VERSION: u32 = 1;
+pub(in crate::runtime) const VERSION: u32 = 1;
 
 pub(super) const SPEC: &str = "spec.json";
 pub(super) const START: &str = "start.json";
@@ -145,7 +145,7 @@ pub(super) enum Reply {
 }
 
 /// Reads a record. `None`: it is not there.
-pub(super) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
+pub(in crate::runtime) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
@@ -167,13 +167,13 @@ pub(super) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Op
 
 /// Whether a write survives a failure of the whole machine; all survive one of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Durable {
+pub(in crate::runtime) enum Durable {
     Yes,
     No,
 }
 
 /// Writes a record, whole or not at all.
-pub(super) fn write<T: Serialize>(dir: &Path, name: &str, record: &T, durable: Durable) -> io::Result<()> {
+pub(in crate::runtime) fn write<T: Serialize>(dir: &Path, name: &str, record: &T, durable: Durable) -> io::Result<()> {
     let unfinished = dir.join(format!("{name}.new"));
     let written = write_to(&unfinished, record, durable).and_then(|()| fs::rename(&unfinished, dir.join(name)));
     if written.is_err() {
@@ -200,6 +200,18 @@ pub(super) fn remove(dir: &Path, name: &str) -> io::Result<()> {
     sync_directory(dir, Durable::Yes)
 }
 
+/// Forgets that a process ran and ended, so that it may run once more. Its output stays. The record of the start goes first: a
+/// directory without both tells of a process that never started, one with the end alone of one that ended.
+pub(super) fn forget_run(dir: &Path) -> io::Result<()> {
+    for name in [START, EXIT] {
+        match remove(dir, name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn sync_directory(dir: &Path, durable: Durable) -> io::Result<()> {
     match durable {
         Durable::Yes => File::open(dir)?.sync_all(),
@@ -208,7 +220,7 @@ fn sync_directory(dir: &Path, durable: Durable) -> io::Result<()> {
 }
 
 /// The lock of a directory; `None` if it is held.
-pub(super) fn lock(dir: &Path) -> io::Result<Option<Flock<File>>> {
+pub(in crate::runtime) fn lock(dir: &Path) -> io::Result<Option<Flock<File>>> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(dir.join(LOCK))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
@@ -218,7 +230,7 @@ pub(super) fn lock(dir: &Path) -> io::Result<Option<Flock<File>>> {
 }
 
 /// Does what may wait for the disk apart from what must not.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(in crate::runtime) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?

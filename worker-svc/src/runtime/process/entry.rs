@@ -11,7 +11,7 @@ use tokio::process::ChildStdin;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::contract::{Reply, StartRecord};
+use super::contract::{self, Reply, StartRecord};
 use super::launch::{self, Found, Launched};
 use super::link::{Link, StopOrder};
 use super::log_write::LogHead;
@@ -134,20 +134,32 @@ impl Entry {
 
     /// Starts it, to the end also if nobody waits any more: else a process would run that nobody follows.
     pub(super) async fn start(self: Arc<Self>, reexec: Reexec, with_line: bool) -> Result<Started, Error> {
-        let starting = tokio::spawn(async move { self.start_now(&reexec, with_line).await });
+        let starting = tokio::spawn(async move { self.start_now(&reexec, with_line, false).await });
         starting.await.map_err(|problem| Error::Io { action: "start", source: std::io::Error::other(problem) })?
     }
 
-    async fn start_now(self: Arc<Self>, reexec: &Reexec, with_line: bool) -> Result<Started, Error> {
+    /// Starts one that has ended once more, with a supervisor of its own.
+    pub(super) async fn restart(self: Arc<Self>, reexec: Reexec, with_line: bool) -> Result<Started, Error> {
+        let starting = tokio::spawn(async move { self.start_now(&reexec, with_line, true).await });
+        starting.await.map_err(|problem| Error::Io { action: "restart", source: std::io::Error::other(problem) })?
+    }
+
+    async fn start_now(self: Arc<Self>, reexec: &Reexec, with_line: bool, again: bool) -> Result<Started, Error> {
         let key = self.key;
         let retired = self.retired.lock().await;
         if *retired {
             return Err(Error::NotFound { key });
         }
+        let failed = |source| Error::Io { action: "start", source };
+        if again && matches!(self.state(), InstanceState::Exited(_)) {
+            let dir = self.dir.clone();
+            contract::blocking(move || contract::forget_run(&dir)).await.map_err(failed)?;
+            self.log.send_replace(LogHead::START);
+            self.state.send_replace(InstanceState::Created);
+        }
         if let Some(known) = self.started() {
             return known;
         }
-        let failed = |source| Error::Io { action: "start", source };
         let (launched, line) = launch::launch(reexec, &self.dir, key, with_line).await?;
         let complaint = match launched {
             Launched::Replied(Reply::Failed { passing: true, message }) => {

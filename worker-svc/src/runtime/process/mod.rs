@@ -7,7 +7,7 @@
 //! - No limit is enforced; cpu, memory and disk count for placement alone.
 //! - Before its first answer a runtime looks for what earlier workers left.
 
-mod contract;
+pub(super) mod contract;
 mod entry;
 mod launch;
 mod leftover;
@@ -216,6 +216,10 @@ impl Runtime for ProcessRuntime {
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
         self.find(key).await?.start(self.config.reexec.clone(), !self.config.outlive_worker).await
+    }
+
+    async fn restart(&self, key: AttemptKey) -> Result<Started, Error> {
+        self.find(key).await?.restart(self.config.reexec.clone(), !self.config.outlive_worker).await
     }
 
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {

@@ -23,7 +23,7 @@ use super::children;
 use super::clients::{Clients, Request};
 use super::life::{LeaderEnd, Life};
 use super::output::{Output, Pipe};
-use crate::lease::LeaseFile;
+use crate::lease::{self, LeaseFile};
 use crate::runtime::LogSource;
 
 /// How long to wait before what the leader left is looked for again, at first and at most.
@@ -244,7 +244,7 @@ impl Watch {
             return Ok(());
         }
         lease.ended = true;
-        self.stop_as_specified(spec, "its node's lease ended: the manager was out of reach for too long")
+        self.stop_as_specified(spec, lease::ENDED)
     }
 
     fn write_output(&mut self, mut step: impl FnMut(&mut Output, jiff::Timestamp, &mut Vec<u8>)) {

@@ -1,0 +1,233 @@
+//! Whether this worker restarts what ended while the manager is out of reach. Pure.
+//!
+//! In touch, an end is reported at once and is final: the manager decides what follows. Away for a moment only, a worker keeps
+//! the end of what may be restarted to itself, so that the decision is still the manager's should it be back in time. Cut off
+//! for as long as after which a manager calls a node DOWN, the worker follows the task's restart policy itself, within the
+//! attempt. What was reported is never restarted, whether or not the manager has acknowledged it.
+
+use std::time::Duration;
+
+use davit_core::id::Attempt;
+use davit_core::restart::{Decision, Ended, RestartPolicy, decide};
+use jiff::Timestamp;
+
+use super::next_step::ending;
+use crate::local_store::Restarts;
+use crate::runtime::Exit;
+
+/// After how many heartbeat periods without a sign of the manager it may have called this node DOWN.
+const MISSED_HEARTBEATS: u32 = 3;
+/// Until a manager says how often it wants heartbeats, which may be never since this worker started.
+const USUAL_HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
+
+/// What this worker hears of the manager. Times are uptimes of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Whether a session is open.
+    pub is_open: bool,
+    /// When the newest heartbeat (or registration) was sent that the manager acknowledged; at first, when this worker started.
+    pub heard_at: Duration,
+    /// How often heartbeats are sent.
+    pub heartbeat_period: Duration,
+}
+
+/// How far the manager is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Contact {
+    /// A session is open.
+    InTouch,
+    /// There is no session, but there was one just now.
+    Away,
+    /// Nothing was heard for so long that the manager may have called this node DOWN.
+    CutOff,
+}
+
+impl Link {
+    /// Of a worker that has just started.
+    #[must_use]
+    pub fn new(uptime: Duration) -> Self {
+        Self { is_open: false, heard_at: uptime, heartbeat_period: USUAL_HEARTBEAT_PERIOD }
+    }
+
+    /// How far the manager is at this uptime.
+    #[must_use]
+    pub fn contact(&self, uptime: Duration) -> Contact {
+        if uptime >= self.cut_off_at() {
+            Contact::CutOff
+        } else if self.is_open {
+            Contact::InTouch
+        } else {
+            Contact::Away
+        }
+    }
+
+    /// From which uptime on it counts as cut off, unless something is heard.
+    #[must_use]
+    pub fn cut_off_at(&self) -> Duration {
+        self.heard_at.saturating_add(self.heartbeat_period * MISSED_HEARTBEATS)
+    }
+}
+
+/// What follows an end if the manager stays out of reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// The end is reported; this worker does no more about it.
+    Report,
+    /// The attempt is restarted.
+    Restart {
+        /// Not before this uptime of the machine.
+        due: Duration,
+        /// What is kept of its restarts then.
+        restarts: Restarts,
+        /// For people.
+        why: String,
+    },
+}
+
+/// What is known of an attempt that ended by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// How it ended.
+    pub exit: &'a Exit,
+    /// How often it was restarted here before.
+    pub restarts: Restarts,
+}
+
+/// Plans what follows an end, by the task's restart policy. `jitter` is in [0, 1); `uptime` and `now` are those of this moment.
+#[must_use]
+pub fn plan(policy: &RestartPolicy, end: &End<'_>, jitter: f64, now: Timestamp, uptime: Duration) -> Plan {
+    let End { attempt, exit, restarts } = *end;
+    let ran_for = exit.started_at.map(|started| exit.finished_at.duration_since(started));
+    let ended = Ended {
+        attempt,
+        state: ending(exit, false).state,
+        ran_for: ran_for.and_then(|ran_for| ran_for.try_into().ok()).unwrap_or_default(),
+        restarts_in_row: restarts.in_row,
+        local_restarts: restarts.count,
+    };
+    match decide(policy, &ended, jitter, now) {
+        Decision::Stay { .. } => Plan::Report,
+        Decision::Retry { at, restarts_in_row, .. } => {
+            let delay = at.duration_since(now).try_into().unwrap_or_default();
+            let reason = ending(exit, false).reason;
+            let what = if reason.is_empty() { "completed" } else { &reason };
+            let why = format!("{what}; its node restarts it, as the manager is out of reach");
+            let restarts = Restarts { count: restarts.count.saturating_add(1), in_row: restarts_in_row };
+            Plan::Restart { due: uptime.saturating_add(delay), restarts, why }
+        }
+    }
+}
+
+/// What to do about an end now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AfterEnd {
+    /// Report it.
+    Report,
+    /// Keep it: the manager may be back in a moment, or the back-off has not passed.
+    Hold,
+    /// Restart the attempt.
+    Restart,
+}
+
+/// Decides what to do about an end that was not reported. `may_run`: whether anything may be started now; not when the worker
+/// goes away, nor what must never run twice when the node's lease has ended.
+#[must_use]
+pub fn after_end(plan: &Plan, contact: Contact, may_run: bool, uptime: Duration) -> AfterEnd {
+    match (plan, contact) {
+        (Plan::Report, _) | (_, Contact::InTouch) => AfterEnd::Report,
+        (Plan::Restart { due, .. }, Contact::CutOff) if may_run && uptime >= *due => AfterEnd::Restart,
+        (Plan::Restart { .. }, Contact::CutOff | Contact::Away) => AfterEnd::Hold,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::restart::RestartMode;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn exit(exit_code: i32) -> Exit {
+        Exit {
+            exit_code,
+            oom_killed: false,
+            error: String::new(),
+            lease_ended: false,
+            started_at: Some(Timestamp::UNIX_EPOCH),
+            finished_at: Timestamp::from_second(5).unwrap(),
+        }
+    }
+
+    fn policy(mode: RestartMode) -> RestartPolicy {
+        RestartPolicy { mode, ..RestartPolicy::default() }
+    }
+
+    fn planned(policy: &RestartPolicy, exit: &Exit, restarts: Restarts) -> Plan {
+        let end = End { attempt: Attempt(2), exit, restarts };
+        plan(policy, &end, 0.0, Timestamp::from_second(5).unwrap(), SECOND * 100)
+    }
+
+    #[test]
+    fn the_manager_is_cut_off_when_it_missed_three_heartbeats_also_on_a_session_that_looks_open() {
+        let link = Link { is_open: true, heard_at: SECOND * 10, heartbeat_period: SECOND };
+        assert_eq!(link.contact(SECOND * 12), Contact::InTouch);
+        assert_eq!(link.contact(SECOND * 13), Contact::CutOff);
+        let closed = Link { is_open: false, ..link };
+        assert_eq!(closed.contact(SECOND * 12), Contact::Away);
+        assert_eq!(closed.contact(SECOND * 13), Contact::CutOff);
+    }
+
+    #[test]
+    fn the_policy_decides_which_ends_are_followed_by_a_restart() {
+        use RestartMode::{Always, Never, OnFailure};
+        for (mode, code, restarts) in
+            [(Never, 3, false), (OnFailure, 3, true), (OnFailure, 0, false), (Always, 0, true), (Always, 3, true)]
+        {
+            let plan = planned(&policy(mode), &exit(code), Restarts::default());
+            assert_eq!(plan != Plan::Report, restarts, "{mode:?} {code}");
+        }
+        let lease = Exit { lease_ended: true, ..exit(143) };
+        assert_eq!(planned(&policy(Always), &lease, Restarts::default()), Plan::Report);
+    }
+
+    #[test]
+    fn restarts_wait_longer_each_time_and_count_as_attempts() {
+        let policy = RestartPolicy { max_attempts: 4, ..policy(RestartMode::OnFailure) };
+        let due = |count| match planned(&policy, &exit(3), Restarts { count, in_row: count }) {
+            Plan::Restart { due, restarts, .. } => {
+                assert_eq!(restarts, Restarts { count: count + 1, in_row: count + 1 });
+                Some(due)
+            }
+            Plan::Report => None,
+        };
+        // Attempt 2 of 4: the first run of it and one restart are 3 of 4.
+        assert_eq!([due(0), due(1), due(2)], [Some(SECOND * 100 + SECOND / 2), Some(SECOND * 101), None]);
+    }
+
+    #[test]
+    fn a_healthy_stretch_starts_the_row_anew() {
+        let mut long = exit(3);
+        long.finished_at = Timestamp::from_second(601).unwrap();
+        let plan = planned(&policy(RestartMode::Always), &long, Restarts { count: 7, in_row: 7 });
+        assert!(matches!(plan, Plan::Restart { restarts: Restarts { count: 8, in_row: 1 }, .. }), "{plan:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_restarted_but_cut_off_and_when_due_and_allowed(
+            is_open: bool, heard in 0u64..20, now in 0u64..20, due in 0u64..20, may_run: bool,
+        ) {
+            let (uptime, due) = (SECOND * now as u32, SECOND * due as u32);
+            let link = Link { is_open, heard_at: SECOND * heard as u32, heartbeat_period: SECOND };
+            let plan = Plan::Restart { due, restarts: Restarts::default(), why: String::new() };
+            let decided = after_end(&plan, link.contact(uptime), may_run, uptime);
+            prop_assert_eq!(decided == AfterEnd::Restart, now >= heard + 3 && uptime >= due && may_run);
+            prop_assert_eq!(decided == AfterEnd::Report, now < heard + 3 && is_open);
+            prop_assert_eq!(after_end(&Plan::Report, link.contact(uptime), may_run, uptime), AfterEnd::Report);
+        }
+    }
+}

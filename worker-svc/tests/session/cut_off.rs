@@ -1,0 +1,126 @@
+//! What ends while the manager is out of reach is restarted within its attempt, as its restart policy says.
+
+use std::time::Duration;
+
+use davit_core::id::AttemptKey;
+use davit_core::restart::{RestartMode, RestartPolicy};
+use davit_core::spec::TaskSpec;
+use davit_core::state::TaskState;
+use davit_core::task::AttemptStatus;
+use davit_core::task::DesiredState::Running;
+use worker_svc::runtime::fake::Step;
+
+use crate::manager::{Manager, Session};
+use crate::worker::{Machine, container, new_key};
+use crate::{CLUSTER, in_time, until};
+
+fn restarting() -> TaskSpec {
+    let (initial_delay, max_delay) = (Duration::from_millis(100), Duration::from_millis(200));
+    let restart = RestartPolicy { mode: RestartMode::OnFailure, initial_delay, max_delay, ..RestartPolicy::default() };
+    TaskSpec { restart, ..container(&[]) }
+}
+
+fn restarts_of(machine: &Machine, key: AttemptKey) -> usize {
+    let of = |call: &&worker_svc::runtime::fake::Call| call.step == Step::Restart && call.key == Some(key);
+    machine.engine.calls().iter().filter(of).count()
+}
+
+/// Lets an attempt crash, and waits until it runs again.
+async fn crash(machine: &Machine, key: AttemptKey) {
+    let before = restarts_of(machine, key);
+    assert!(machine.engine.end(&machine.owner(), key, 3));
+    until("its restart", || {
+        restarts_of(machine, key) > before && machine.engine.running(&machine.owner()).contains(&key)
+    })
+    .await;
+}
+
+/// Reads on until an attempt is known to be restarted so often.
+async fn told(session: &mut Session, key: AttemptKey, local_restarts: u32) -> AttemptStatus {
+    let reads = async {
+        loop {
+            let registered = session.registered(key);
+            let newest = session.statuses.iter().rev().find(|(of, _)| *of == key).map(|(_, status)| status.clone());
+            let known = newest.unwrap_or(registered);
+            if known.local_restarts == local_restarts {
+                return known;
+            }
+            session.next().await.unwrap();
+        }
+    };
+    in_time("the number of its restarts", reads).await
+}
+
+#[tokio::test]
+async fn a_cut_off_worker_restarts_what_crashes_within_the_attempt_and_tells_how_often() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (key, other, spec, never) = (new_key(), new_key(), restarting(), container(&[]));
+    let all = [(key, Running, &spec), (other, Running, &never)];
+    let mut session = manager.session_with(CLUSTER, &all).await;
+    session.until(key, TaskState::Running).await;
+    session.until(other, TaskState::Running).await;
+    drop(session);
+    // It dials anew, so it knows; nobody answers.
+    let dialled = manager.dialled().await;
+    assert!(machine.engine.end(&machine.owner(), other, 3));
+    crash(&machine, key).await;
+    crash(&machine, key).await;
+
+    let mut back = dialled.welcome(CLUSTER).await;
+    back.assign(true, true, &all, &[]).await;
+    let running = told(&mut back, key, 2).await;
+    assert_eq!((running.state, running.ready), (TaskState::Running, true), "{running:?}");
+    assert!(running.exit_code.is_none() && running.finished_at.is_none(), "{running:?}");
+    assert!(back.statuses.iter().all(|(of, status)| *of != key || !status.state.is_terminal()), "{:?}", back.statuses);
+    // Its policy asks for no restart.
+    assert_eq!(back.until(other, TaskState::Failed).await.exit_code, Some(3));
+    assert_eq!(restarts_of(&machine, other), 0);
+
+    // In touch, the end is the manager's business again.
+    assert!(machine.engine.end(&machine.owner(), key, 4));
+    let failed = back.until(key, TaskState::Failed).await;
+    assert_eq!((failed.exit_code, failed.local_restarts), (Some(4), 2));
+    assert_eq!(restarts_of(&machine, key), 2);
+}
+
+#[tokio::test]
+async fn an_end_that_was_reported_is_final_also_without_an_acknowledgement() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (reported, canary, spec) = (new_key(), new_key(), restarting());
+    let mut session = manager.session_with(CLUSTER, &[(reported, Running, &spec), (canary, Running, &spec)]).await;
+    session.until(reported, TaskState::Running).await;
+    session.until(canary, TaskState::Running).await;
+    session.acknowledges = false;
+    assert!(machine.engine.end(&machine.owner(), reported, 3));
+    session.until(reported, TaskState::Failed).await;
+    drop(session);
+    let _dialled = manager.dialled().await;
+    crash(&machine, canary).await;
+    assert_eq!(machine.engine.running(&machine.owner()), [canary]);
+    assert_eq!(restarts_of(&machine, reported), 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_cut_off_restarts_what_has_ended_and_the_number_outlives_it() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), restarting());
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.kill().await;
+    drop(session);
+    assert!(machine.engine.end(&machine.owner(), key, 3));
+    // What the first may have dialled is dropped.
+    let worker = machine.worker(&manager).await;
+    until("its restart", || machine.engine.running(&machine.owner()) == [key]).await;
+    assert_eq!(restarts_of(&machine, key), 1);
+    worker.kill().await;
+    let mut manager = Manager::start().await;
+    let _worker = machine.worker(&manager).await;
+    let session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    let registered = session.registered(key);
+    assert_eq!((registered.state, registered.local_restarts), (TaskState::Running, 1));
+    assert_eq!(restarts_of(&machine, key), 1, "it runs, and is left alone");
+}
