@@ -40,13 +40,19 @@ impl Contacts {
         Self { nodes: Arc::default(), measured: watch::Sender::new(0) }
     }
 
+    /// A worker registers, in the writer's turn: from here on its node's earlier silence is over, whatever is judged before its
+    /// session is open.
+    pub fn registers(&self, node_id: NodeId) {
+        let mut nodes = self.nodes.lock();
+        nodes.entry(node_id).or_insert_with(Entry::new).begin_anew();
+    }
+
     /// A session opened.
     pub fn opened(&self, node_id: NodeId, session: Arc<Outbox>) {
         let mut nodes = self.nodes.lock();
         let entry = nodes.entry(node_id).or_insert_with(Entry::new);
         entry.session = Some(session);
-        entry.said_goodbye = false;
-        entry.last_heard = Instant::now();
+        entry.begin_anew();
     }
 
     /// Something was heard on a session. False when it is not the node's newest one: then it counts for nothing, and must not
@@ -173,7 +179,32 @@ impl Entry {
         Self { session: None, said_goodbye: false, last_heard: now, grace_until: now, stats: None, measurement: 0 }
     }
 
+    /// Its worker registered: silence, goodbye and the grace for it are over.
+    fn begin_anew(&mut self) {
+        let now = Instant::now();
+        self.said_goodbye = false;
+        (self.last_heard, self.grace_until) = (now, now);
+    }
+
     fn is_of(&self, session_id: SessionId) -> bool {
         self.session.as_ref().is_some_and(|session| session.session_id() == session_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_grace_after_a_managers_start_is_for_nodes_that_have_not_registered_yet() {
+        let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
+        contacts.expect(node_id, Duration::from_secs(10));
+        assert_eq!(contacts.contact(node_id).unwrap().grace_left, Duration::from_secs(10));
+        let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
+        contacts.opened(node_id, Arc::clone(&session));
+        contacts.closed(node_id, session.session_id());
+        assert_eq!(contacts.contact(node_id).unwrap().grace_left, Duration::ZERO, "if it dies now, it is as any other");
     }
 }

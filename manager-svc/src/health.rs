@@ -60,26 +60,40 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
         last_look = Instant::now();
         let state = writer.state();
         metrics::cluster(&state);
-        if verdicts(&state, &contacts, settings).is_empty() && !has_work(&state) {
+        let is_idle = verdicts(&state, &contacts, settings).is_empty()
+            && sessions_of_down_nodes(&state, &contacts).is_empty()
+            && !has_work(&state);
+        if is_idle {
             continue;
         }
-        // Judged once more in the writer's turn: a node that registers meanwhile must not be called down.
-        let contacts = contacts.clone();
-        let outcome = writer
-            .write_with_effects(move |draft, effects| {
-                let verdicts = verdicts(draft.state(), &contacts, settings);
-                let leases = Leases { duration: settings.lease_duration, silences: contacts.silences() };
-                look(draft, &verdicts, &leases, settings);
-                for session in sessions_of_down_nodes(&verdicts, &contacts) {
-                    effects.push(Box::new(move |_, _| session.close("the node is down: register anew")));
-                }
-                Ok::<(), Infallible>(())
-            })
-            .await;
-        if let Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded { .. })) = outcome {
+        if let Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded { .. })) =
+            look(&writer, &contacts, settings).await
+        {
             warn!(%problem, "node health could not be written; trying again");
         }
     }
+}
+
+/// Judges once more, in the writer's turn: a node that registers meanwhile must not be called down.
+pub(crate) async fn look(
+    writer: &Handle,
+    contacts: &Contacts,
+    settings: Settings,
+) -> Result<(), WriteError<Infallible>> {
+    let contacts = contacts.clone();
+    writer
+        .write_with_effects(move |draft, effects| {
+            let verdicts = verdicts(draft.state(), &contacts, settings);
+            let leases = Leases { duration: settings.lease_duration, silences: contacts.silences() };
+            apply(draft, &verdicts, &leases, settings);
+            effects.push(Box::new(move |_, state| {
+                for session in sessions_of_down_nodes(state, &contacts) {
+                    session.close("the node is down: register anew");
+                }
+            }));
+            Ok(())
+        })
+        .await
 }
 
 fn verdicts(state: &ClusterState, contacts: &Contacts, settings: Settings) -> Vec<(NodeId, Verdict)> {
@@ -98,12 +112,12 @@ fn verdicts(state: &ClusterState, contacts: &Contacts, settings: Settings) -> Ve
 
 /// Sessions that are still open although nothing came through them. They have to end: a worker that was only paused, or cut
 /// off for a while, would otherwise go on in a session of a node that stays down.
-fn sessions_of_down_nodes(verdicts: &[(NodeId, Verdict)], contacts: &Contacts) -> Vec<Arc<Outbox>> {
-    let down = verdicts.iter().filter(|(_, verdict)| verdict.state == NodeState::Down);
-    down.filter_map(|(node_id, _)| contacts.session(*node_id)).collect()
+fn sessions_of_down_nodes(state: &ClusterState, contacts: &Contacts) -> Vec<Arc<Outbox>> {
+    let down = state.nodes().filter(|node| node.state == NodeState::Down);
+    down.filter_map(|node| contacts.session(node.node_id)).collect()
 }
 
-fn look(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, settings: Settings) {
+fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, settings: Settings) {
     for (node_id, verdict) in verdicts {
         commands::set_node_state(draft, *node_id, verdict.state, &verdict.reason);
     }

@@ -1,4 +1,5 @@
-//! Davit's recipes: `cargo xtask test`, `cargo xtask images`, `cargo xtask bench` and `cargo xtask sim`.
+//! Davit's recipes: `cargo xtask test`, `cargo xtask images`, `cargo xtask bench`, `cargo xtask sim` and
+//! `cargo xtask chaos`.
 //!
 //! A recipe runs named steps one after the other, shows every command before it runs and how long each step took, and
 //! stops at the first failure with what to do about it. Nothing is skipped without a line that says so.
@@ -6,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "a recipe measures wall-clock time; it decides nothing")]
 
 mod bench;
+mod chaos;
 mod cleanup;
 mod failure;
 mod images;
@@ -41,6 +43,10 @@ Davit's recipes.
         Simulates whole clusters under faults, one from each seed, and checks Davit's promises: `--seeds 2000`, `--seed N
         --trace` one with all that happens, `--bugs` that deliberate bugs are found. See tests/sim/README.md.
 
+    cargo xtask chaos [OPTION]...
+        Kills, stops, cuts off and fills a cluster of real processes, networks, engines and disks, and checks Davit's promises:
+        `--minutes 10`, `--seed N`, `--only KIND`, `--help` all options. Needs root. See docs/reliability.md.
+
 Steps of `test`, in their order:
 ";
 
@@ -56,9 +62,9 @@ fn main() -> ExitCode {
 
 fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
     let is_help = |argument: &String| argument == "--help" || argument == "-h";
-    // After `bench` and `sim` it asks for their options.
+    // After these it asks for their options.
     if arguments.first().is_none_or(is_help)
-        || (!["bench", "sim"].contains(&arguments[0].as_str()) && arguments.iter().any(is_help))
+        || (!["bench", "sim", "chaos"].contains(&arguments[0].as_str()) && arguments.iter().any(is_help))
     {
         println!("{USAGE}{}", steps::list());
         return Ok(());
@@ -69,6 +75,7 @@ fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
         "images" => images::build(&rest),
         "bench" => bench::run_with(&rest),
         "sim" => sim::run_with(&rest),
+        "chaos" => chaos::run_with(&rest),
         other => Err(Failure::new(format!("there is no recipe `{other}`"), "see `cargo xtask --help`")),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    cleanup,
+    chaos, cleanup,
     failure::Failure,
     images,
     machine::{self, Machine},
@@ -26,7 +26,7 @@ enum Run {
 /// The name of the first step, which prepares the machine for those that need it.
 const PREREQUISITES: &str = "prerequisites";
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "fmt", what: "the formatting of the Rust code", run: Run::Plain(rust::fmt) },
     Step { name: "proto-lint", what: "the style of the API", run: Run::Prepared(proto::lint) },
     Step { name: "proto-format", what: "the formatting of the API", run: Run::Prepared(proto::format) },
@@ -41,6 +41,11 @@ const STEPS: [Step; 11] = [
         run: Run::Prepared(rust::tests),
     },
     Step { name: "sim", what: "promises, in simulated clusters under faults", run: Run::Plain(sim::test) },
+    Step {
+        name: "chaos",
+        what: "promises, in a cluster of real processes, networks, engines and disks",
+        run: Run::Prepared(chaos::test),
+    },
     Step { name: "doc-tests", what: "the examples in the documentation", run: Run::Plain(rust::doc_tests) },
 ];
 

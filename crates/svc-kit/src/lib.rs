@@ -16,6 +16,7 @@ pub mod net;
 pub mod program;
 pub mod readiness;
 mod ready_probe;
+pub mod rng;
 pub mod shutdown;
 pub mod telemetry;
 pub mod world;

@@ -135,19 +135,7 @@ async fn serve(
         cluster_id: Some(api.cluster.cluster_id),
     });
     let welcome = v1::SessionResponse { message: Some(ToWorker::Welcome(welcome)) };
-    let (contacts, attached) = (api.contacts.clone(), Arc::clone(&outbox));
-    let registered = api
-        .writer
-        .write_with_effects(move |draft, effects| {
-            let node = register_node(draft, registration)?;
-            effects.push(Box::new(move |router, state| {
-                contacts.opened(node_id, Arc::clone(&attached));
-                router.attach(node_id, attached, state);
-            }));
-            Ok::<_, commands::Error>(Registered::newest_of(&node))
-        })
-        .await
-        .map_err(to_api_error)?;
+    let registered = register(api, registration, Arc::clone(&outbox)).await.map_err(to_api_error)?;
     info!(name, registration_number = registered.number, "worker registered");
     let _counted = crate::metrics::OpenSession::count();
     let ended = Shutdown::new();
@@ -189,6 +177,27 @@ async fn serve(
         debug!(%problem, "the session stays attached until the node's next one");
     }
     Ok(())
+}
+
+/// Makes the node READY and opens its session, both in the writer's turn.
+pub(super) async fn register(
+    api: &Api,
+    registration: convert::Registration,
+    outbox: Arc<Outbox>,
+) -> Result<Registered, WriteError<commands::Error>> {
+    let (node_id, contacts) = (registration.node_id, api.contacts.clone());
+    api.writer
+        .write_with_effects(move |draft, effects| {
+            let node = register_node(draft, registration)?;
+            // A judgement of the same batch comes before the session is open: it must not go by the silence before.
+            contacts.registers(node_id);
+            effects.push(Box::new(move |router, state| {
+                contacts.opened(node_id, Arc::clone(&outbox));
+                router.attach(node_id, outbox, state);
+            }));
+            Ok(Registered::newest_of(&node))
+        })
+        .await
 }
 
 async fn read_registration(incoming: &mut Streaming<v1::SessionRequest>) -> Result<convert::Registration, ApiError> {

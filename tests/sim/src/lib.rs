@@ -18,7 +18,8 @@ pub mod machine;
 pub mod model;
 pub mod net;
 pub mod panics;
-pub mod rng;
 pub mod run;
 pub mod stale_scheduler;
 pub mod workload;
+
+pub use davit_svc_kit::rng;

@@ -123,26 +123,7 @@ impl Rig {
     /// A node joins, with a session.
     async fn join(&self, name: &str) -> (NodeId, Arc<Outbox>) {
         let node_id = UuidV7Source.node_id();
-        let description = NodeDescription {
-            name: name.to_owned(),
-            address: "10.0.0.1".to_owned(),
-            os: "linux".to_owned(),
-            arch: "x86_64".to_owned(),
-            labels: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
-            allocatable: Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 },
-            capacity: Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 },
-            runtimes: BTreeSet::from([RuntimeKind::Docker]),
-            port_range: None,
-            worker_version: "0.1.0".to_owned(),
-        };
-        let registration = convert::Registration {
-            node_id,
-            registration_number: 1,
-            draining: false,
-            description,
-            runtime_problems: BTreeMap::new(),
-            attempts: Vec::new(),
-        };
+        let registration = registration(node_id, name, 1);
         self.api.writer.write(move |draft| register_node(draft, registration)).await.unwrap();
         let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
         self.api.contacts.opened(node_id, Arc::clone(&session));
@@ -163,6 +144,29 @@ impl Rig {
             Ok::<(), commands::Error>(())
         };
         self.api.writer.write(command).await.unwrap();
+    }
+}
+
+/// What a worker without attempts says when it registers.
+fn registration(node_id: NodeId, name: &str, registration_number: u64) -> convert::Registration {
+    let description = NodeDescription {
+        name: name.to_owned(),
+        address: "10.0.0.1".to_owned(),
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        labels: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        allocatable: Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 },
+        capacity: Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 },
+        runtimes: BTreeSet::from([RuntimeKind::Docker]),
+        port_range: None,
+        worker_version: "0.1.0".to_owned(),
+    };
+    convert::Registration {
+        node_id,
+        registration_number,
+        description,
+        runtime_problems: BTreeMap::new(),
+        attempts: Vec::new(),
     }
 }
 

@@ -1,19 +1,24 @@
 //! Nodes and the cluster as a whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::node::NodeStats;
+use davit_core::node::{NodeState, NodeStats};
 use davit_core::state::TaskState;
 use davit_proto::v1;
 use davit_proto::v1::cluster_service_server::ClusterService as _;
 use davit_proto::v1::node_service_server::NodeService as _;
+use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use futures::StreamExt as _;
 use tonic::{Code, Request};
 
-use super::{Rig, fields, reason, refused, spec};
-use crate::dispatch::Delivery;
+use super::{Rig, fields, reason, refused, registration, spec};
+use crate::commands;
+use crate::dispatch::{Delivery, Outbox};
+use crate::grpc::worker_session_service;
 use crate::health;
+use crate::state::Draft;
 
 fn labels(value: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("zone".to_owned(), value.to_owned())])
@@ -162,21 +167,61 @@ async fn measurements_are_streamed_from_the_last_known_on_and_the_newest_is_neve
     assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Unavailable);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_session_of_a_node_that_fell_silent_is_ended_so_that_its_worker_registers_anew() {
-    let rig = Rig::new().await;
-    let (_, session) = rig.join("silent").await;
-    let settings = health::Settings {
+fn health_settings() -> health::Settings {
+    health::Settings {
         heartbeat_period: Duration::from_secs(1),
         lease_duration: Duration::from_secs(10),
         restart_grace: Duration::ZERO,
         kept_finished_tasks: 10,
         finished_task_retention: Duration::from_secs(10),
         event_retention: Duration::from_secs(24 * 60 * 60),
-    };
-    tokio::spawn(health::run(rig.api.writer.clone(), rig.api.contacts.clone(), settings, rig.shutdown.clone()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_session_of_a_node_that_fell_silent_is_ended_so_that_its_worker_registers_anew() {
+    let rig = Rig::new().await;
+    let (_, session) = rig.join("silent").await;
+    let (writer, contacts) = (rig.api.writer.clone(), rig.api.contacts.clone());
+    tokio::spawn(health::run(writer, contacts, health_settings(), rig.shutdown.clone()));
     assert_eq!(session.next().await, Delivery::Close("the node is down: register anew".to_owned()));
     assert_eq!(get(&rig, "silent").await.state(), v1::NodeState::Down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_registers_is_not_called_down_for_its_silence_before() {
+    let rig = Rig::new().await;
+    let (node_id, session) = rig.join("back").await;
+    rig.api.contacts.closed(node_id, session.session_id());
+    tokio::time::advance(Duration::from_secs(15)).await;
+    health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap();
+    assert_eq!(get(&rig, "back").await.state(), v1::NodeState::Down);
+
+    // Both wait when the writer's turn comes, so they are of one batch: the session is not open yet when the node is judged.
+    let again = Arc::new(Outbox::new(UuidV7Source.session_id()));
+    let registered = worker_session_service::register(&rig.api, registration(node_id, "back", 2), Arc::clone(&again));
+    let looked = health::look(&rig.api.writer, &rig.api.contacts, health_settings());
+    let (registered, looked) = tokio::join!(biased; registered, looked);
+    registered.unwrap();
+    looked.unwrap();
+    assert_ne!(get(&rig, "back").await.state(), v1::NodeState::Down);
+    health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap();
+    assert_eq!(get(&rig, "back").await.state(), v1::NodeState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_a_node_that_is_down_is_ended_however_it_came_to_be() {
+    let rig = Rig::new().await;
+    let (node_id, _) = rig.join("odd").await;
+    let down = move |draft: &mut Draft| {
+        commands::set_node_state(draft, node_id, NodeState::Down, "of a test");
+        Ok::<(), commands::Error>(())
+    };
+    rig.api.writer.write(down).await.unwrap();
+    let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
+    rig.api.contacts.opened(node_id, Arc::clone(&session));
+    health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap();
+    assert_eq!(session.next().await, Delivery::Close("the node is down: register anew".to_owned()));
 }
 
 #[tokio::test]

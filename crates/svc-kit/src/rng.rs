@@ -1,5 +1,5 @@
-//! Numbers from a seed. Each part of the simulation has a stream of its own, so that one more draw in one part leaves the
-//! others as they were.
+//! Numbers from a seed, for tests that are to be repeated. Each part of a test has a stream of its own, so that one more draw
+//! in one part leaves the others as they were.
 
 use std::sync::Arc;
 use std::time::Duration;
