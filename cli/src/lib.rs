@@ -7,6 +7,8 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod local;
 pub mod output;
 pub mod resolve;

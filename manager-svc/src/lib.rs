@@ -9,6 +9,8 @@ pub mod contacts;
 pub mod dispatch;
 mod drainer;
 pub mod explainer;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grpc;
 pub mod health;
 pub mod logs;

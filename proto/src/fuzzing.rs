@@ -3,6 +3,8 @@
 //! Each panics when a promise is broken: nothing that comes in panics, and what is accepted is the same after it was
 //! written and read again.
 
+pub mod corpus;
+
 use std::collections::BTreeMap;
 
 use davit_core::constraint::{Attribute, Constraint, MAX_EXPRESSION_BYTES, NodeAttributes, Operator};
@@ -72,7 +74,11 @@ fn groups_survive(groups: Vec<v1::PlacementGroup>, path: &str) -> bool {
     true
 }
 
-fn encoded_and_back<M: prost::Message + Default + PartialEq + std::fmt::Debug>(message: &M) -> M {
+/// A message as a reader gets it.
+///
+/// # Panics
+/// When it is another one.
+pub fn encoded_and_back<M: prost::Message + Default + PartialEq + std::fmt::Debug>(message: &M) -> M {
     let again = M::decode(message.encode_to_vec().as_slice());
     assert_eq!(
         again.as_ref().ok(),

@@ -5,6 +5,8 @@
 //! so that a process may host several services.
 
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grpc;
 mod metrics;
 pub mod placement;

@@ -57,23 +57,7 @@ impl WorkerService for Worker {
         &self,
         request: Request<v1::ListLocalTasksRequest>,
     ) -> Result<Response<v1::ListLocalTasksResponse>, Status> {
-        let request = request.into_inner();
-        let size = match request.page_size {
-            0 => DEFAULT_PAGE_SIZE,
-            size if size <= MAX_PAGE_SIZE => size,
-            size => {
-                let problem = format!("is at most {MAX_PAGE_SIZE}, this is {size}");
-                return Err(ApiError::invalid_field("page_size", problem).into());
-            }
-        };
-        let after =
-            match request.page_token.as_str() {
-                "" => None,
-                token => Some(page_token(token).ok_or_else(|| {
-                    Status::from(ApiError::invalid_field("page_token", "is none that this method gave"))
-                })?),
-            };
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let (size, after) = read_page(&request.into_inner())?;
         let mut attempts = match self.node.agent() {
             // One more tells whether there is a next page.
             Some(agent) => agent.local_attempts(after, size + 1),
@@ -82,7 +66,7 @@ impl WorkerService for Worker {
         let more = attempts.len() > size;
         attempts.truncate(size);
         let next_page_token = match attempts.last() {
-            Some(last) if more => format!("{}/{}", last.key.task_id, last.key.attempt),
+            Some(last) if more => token_of(last.key),
             _ => String::new(),
         };
         let tasks = attempts.into_iter().map(local_task).collect();
@@ -98,9 +82,32 @@ impl WorkerService for Worker {
     }
 }
 
+/// How long the page is, and after which attempt it begins.
+fn read_page(request: &v1::ListLocalTasksRequest) -> Result<(usize, Option<AttemptKey>), ApiError> {
+    let size = match request.page_size {
+        0 => DEFAULT_PAGE_SIZE,
+        size if size <= MAX_PAGE_SIZE => size,
+        size => {
+            return Err(ApiError::invalid_field("page_size", format!("is at most {MAX_PAGE_SIZE}, this is {size}")));
+        }
+    };
+    let after = match request.page_token.as_str() {
+        "" => None,
+        token => {
+            let unknown = || ApiError::invalid_field("page_token", "is none that this method gave");
+            Some(page_token(token).ok_or_else(unknown)?)
+        }
+    };
+    Ok((usize::try_from(size).unwrap_or(usize::MAX), after))
+}
+
 fn page_token(token: &str) -> Option<AttemptKey> {
     let (task_id, attempt) = token.split_once('/')?;
     Some(AttemptKey { task_id: task_id.parse().ok()?, attempt: davit_core::id::Attempt(attempt.parse().ok()?) })
+}
+
+fn token_of(key: AttemptKey) -> String {
+    format!("{}/{}", key.task_id, key.attempt)
 }
 
 fn runtime_status(checked: Checked) -> v1::RuntimeStatus {
@@ -120,5 +127,24 @@ fn local_task(attempt: LocalAttempt) -> v1::LocalTask {
         desired_state: desired.into(),
         status: Some(attempt_status_to_proto(&attempt.status, None)),
         acknowledged: attempt.acknowledged,
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing {
+    use prost::Message as _;
+
+    use super::*;
+
+    /// A request for a page. Says whether it was accepted.
+    ///
+    /// # Panics
+    /// When the token of the page after it would be another one.
+    pub(crate) fn page(bytes: &[u8]) -> bool {
+        let Ok(request) = v1::ListLocalTasksRequest::decode(bytes) else { return false };
+        let Ok((size, after)) = read_page(&request) else { return false };
+        assert!((1..=1000).contains(&size));
+        assert_eq!(after.and_then(|key| page_token(&token_of(key))), after);
+        true
     }
 }

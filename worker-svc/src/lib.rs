@@ -6,6 +6,8 @@
 pub mod agent;
 pub mod collect;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod grpc;
 mod health;
 pub mod identity;

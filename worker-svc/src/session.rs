@@ -2,6 +2,8 @@
 //! any time; the next one begins with a registration and sends anew what was not acknowledged.
 
 mod active;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod heartbeats;
 mod logs;
 

@@ -1,5 +1,5 @@
-//! Davit's recipes: `cargo xtask test`, `cargo xtask images`, `cargo xtask bench`, `cargo xtask sim` and
-//! `cargo xtask chaos`.
+//! Davit's recipes: `cargo xtask test`, `cargo xtask images`, `cargo xtask bench`, `cargo xtask sim`,
+//! `cargo xtask chaos` and `cargo xtask fuzz`.
 //!
 //! A recipe runs named steps one after the other, shows every command before it runs and how long each step took, and
 //! stops at the first failure with what to do about it. Nothing is skipped without a line that says so.
@@ -10,6 +10,7 @@ mod bench;
 mod chaos;
 mod cleanup;
 mod failure;
+mod fuzz;
 mod images;
 mod machine;
 mod proto;
@@ -46,6 +47,9 @@ Davit's recipes.
     cargo xtask chaos [OPTION]...
         Kills, stops, cuts off and fills a cluster of real processes, networks, engines and disks, and checks Davit's promises:
         `--minutes 10`, `--seed N`, `--only KIND`, `--help` all options. Needs root. See docs/reliability.md.
+    cargo xtask fuzz [--runs N] [TARGET]...
+        Gives each fuzz target N random inputs, 1000000 unless told otherwise, and prints a table. Needs cargo-fuzz and a C++
+        compiler. See fuzz/README.md.
 
 Steps of `test`, in their order:
 ";
@@ -76,6 +80,7 @@ fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
         "bench" => bench::run_with(&rest),
         "sim" => sim::run_with(&rest),
         "chaos" => chaos::run_with(&rest),
+        "fuzz" => fuzz::run_with(&rest),
         other => Err(Failure::new(format!("there is no recipe `{other}`"), "see `cargo xtask --help`")),
     }
 }

@@ -9,6 +9,8 @@ pub mod bugs;
 pub mod client;
 pub mod clock;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod grpc;
 pub mod http;
 pub mod ids;

@@ -9,6 +9,8 @@ mod event_service;
 mod event_watch;
 mod explain;
 mod foreign;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod node_service;
 mod node_stats;
 mod paging;

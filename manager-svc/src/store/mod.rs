@@ -4,6 +4,8 @@
 mod backup;
 mod faulty;
 mod fjall;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod memory;
 mod records;
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod crc;
 mod difference;
 mod file;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod queue;
 mod replay;
 mod report;

@@ -40,25 +40,32 @@ impl LeaseFile {
     /// # Errors
     /// When it can't be written. What it says then is not known.
     pub fn renew(&self, until: Duration) -> io::Result<()> {
-        let line = format!("{} {:020}\n", self.boot_id, until.as_millis());
-        self.open()?.write_all_at(line.as_bytes(), 0)
+        self.open()?.write_all_at(line(&self.boot_id, until).as_bytes(), 0)
     }
 
     /// Until which uptime the lease lasts. Zero, which is long ago, when it was never renewed, the machine was started
     /// anew since, or the file can't be read.
     #[must_use]
     pub fn read(&self) -> Duration {
-        let until = || {
-            let text = fs::read_to_string(&self.path).ok().filter(|text| text.len() == LINE_BYTES)?;
-            let (boot_id, millis) = text.trim_end().split_once(' ')?;
-            (boot_id == self.boot_id).then(|| millis.parse().ok().map(Duration::from_millis))?
-        };
-        until().unwrap_or_default()
+        let text = fs::read_to_string(&self.path).ok();
+        text.and_then(|text| parse(&text, &self.boot_id)).unwrap_or_default()
     }
 
     fn open(&self) -> io::Result<File> {
         OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)
     }
+}
+
+/// What the file holds.
+pub(super) fn line(boot_id: &str, until: Duration) -> String {
+    format!("{boot_id} {:020}\n", until.as_millis())
+}
+
+/// Until which uptime the lease lasts; `None` for what is no such line, or one of another boot.
+pub(super) fn parse(text: &str, this_boot: &str) -> Option<Duration> {
+    let text = Some(text).filter(|text| text.len() == LINE_BYTES)?;
+    let (boot_id, millis) = text.trim_end().split_once(' ')?;
+    (boot_id == this_boot).then(|| millis.parse().ok().map(Duration::from_millis))?
 }
 
 #[cfg(test)]

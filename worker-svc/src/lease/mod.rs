@@ -6,6 +6,8 @@
 //! the machine is suspended.
 
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 
 pub use self::file::LeaseFile;
 

@@ -24,6 +24,8 @@
 mod backend;
 mod batches;
 mod fjall;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod image;
 mod record;
 

@@ -316,7 +316,7 @@ pub(super) fn disconnected(disconnect: v1::Disconnect) -> EndReason {
 }
 
 /// Reads assignments. One that can't be read is told and left out; the others are as good as without it.
-fn batch(message: v1::Assignments) -> Batch {
+pub(super) fn batch(message: v1::Assignments) -> Batch {
     let mut batch = Batch { full: message.full, last: message.last, ..Batch::default() };
     for (index, assignment) in message.assignments.into_iter().enumerate() {
         let mut violations = Violations::new();

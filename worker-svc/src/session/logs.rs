@@ -118,7 +118,7 @@ async fn read(
     Ok(Ok(()))
 }
 
-fn key(order: &v1::StartLogs) -> Result<AttemptKey, String> {
+pub(super) fn key(order: &v1::StartLogs) -> Result<AttemptKey, String> {
     let mut violations = Violations::new();
     let name = v1::AttemptRef { task_id: order.task_id.clone(), attempt: order.attempt };
     attempt_ref_from_proto(&name, "", &mut violations).ok_or_else(|| violations.to_string())

@@ -1,6 +1,8 @@
 //! From the command line to a task's spec. What the manager checks is not checked here a second time.
 
 mod args;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod placement;
 
 use std::collections::BTreeMap;

@@ -141,6 +141,17 @@ fn weight(given: Option<&str>) -> Result<u8, String> {
     }
 }
 
+/// Values of the options about placement.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing {
+    /// A value, as that of every option. Gives for how many it is one.
+    pub(crate) fn option_value(text: &str) -> usize {
+        let affinities = [super::prefer(text), super::avoid(text)];
+        let of_others = usize::from(super::spread_over(text).is_ok()) + usize::from(super::priority(text).is_ok());
+        affinities.iter().flatten().count() + of_others
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,5 +62,13 @@ pub fn from_file<T: Merge + DeserializeOwned>(flags: T, path: Option<&Path>) -> 
 /// When it can't be read or is wrong; the error names file, line, column and key.
 pub fn load_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| error::from_toml(path, &text, &error))
+    parse(path, &text)
+}
+
+/// Reads the text of a TOML file.
+///
+/// # Errors
+/// When it is wrong; the error names file, line, column and key.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| error::from_toml(path, text, &error))
 }

@@ -146,6 +146,13 @@ impl GrpcServer {
         self
     }
 
+    /// Its services, to be called without a network.
+    #[cfg(any(test, feature = "fuzzing"))]
+    #[must_use]
+    pub fn in_process(self) -> crate::fuzzing::InProcess {
+        crate::fuzzing::InProcess::new(tower::Layer::layer(&ErrorInfoLayer, self.routes.routes().prepare()))
+    }
+
     /// Serves until the shutdown. Then it says NOT_SERVING, takes no new connections, waits for open calls, and cuts
     /// what is still open after the drain deadline. Services with endless streams should end them by themselves.
     ///

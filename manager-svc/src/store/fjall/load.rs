@@ -58,6 +58,10 @@ fn load_head(engine: &Engine) -> Result<Head, String> {
         }
         None => store_v1::StoreHead::default(),
     };
+    head_from_record(&record)
+}
+
+pub(super) fn head_from_record(record: &store_v1::StoreHead) -> Result<Head, String> {
     let head = Head {
         revision: Revision(record.revision),
         compacted: Revision(record.compacted_revision),

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 const MAGIC: [u8; 8] = *b"davitmk1";
 /// Magic, turn, revision, and the start of their SHA-256.
-const SLOT_BYTES: usize = 32;
+pub(super) const SLOT_BYTES: usize = 32;
 /// Each slot is in a sector of its own, so that one torn write leaves the other.
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
 
@@ -82,7 +82,7 @@ impl Drop for Mark {
     }
 }
 
-fn encode(turn: u64, revision: Revision) -> [u8; SLOT_BYTES] {
+pub(super) fn encode(turn: u64, revision: Revision) -> [u8; SLOT_BYTES] {
     let mut bytes = [0; SLOT_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..16].copy_from_slice(&turn.to_le_bytes());
@@ -92,7 +92,7 @@ fn encode(turn: u64, revision: Revision) -> [u8; SLOT_BYTES] {
     bytes
 }
 
-fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Revision)> {
+pub(super) fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Revision)> {
     let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let (turn, revision) = (number(8)?, Revision(number(16)?));
     (encode(turn, revision) == *bytes).then_some((turn, revision))

@@ -9,6 +9,8 @@
 
 mod directory;
 mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod ledger;
 mod load;
 mod mark;

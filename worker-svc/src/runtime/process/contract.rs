@@ -146,10 +146,6 @@ pub(super) enum Reply {
 
 /// Reads a record. `None`: it is not there.
 pub(in crate::runtime) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
     let path = dir.join(name);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -158,11 +154,20 @@ pub(in crate::runtime) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> i
     };
     let unreadable =
         |problem: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {problem}", path.display()));
-    let Version { version } = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-    if version > VERSION {
-        return Err(unreadable(format!("its version is {version}, and this program knows up to {VERSION}")));
+    parse(&bytes).map(Some).map_err(unreadable)
+}
+
+/// Reads the bytes of a record, or says what is wrong with them.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(error.to_string()))
+    let Version { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if version > VERSION {
+        return Err(format!("its version is {version}, and this program knows up to {VERSION}"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
 /// Whether a write survives a failure of the whole machine; all survive one of the program.

@@ -105,7 +105,7 @@ async fn send(write: &mut OwnedWriteHalf, line: &str) -> io::Result<()> {
     write.write_all(line.as_bytes()).await
 }
 
-fn parse_head(text: &str) -> Option<LogHead> {
+pub(super) fn parse_head(text: &str) -> Option<LogHead> {
     let (generation, len) = text.split_once(' ')?;
     Some(LogHead { generation: generation.parse().ok()?, len: len.parse().ok()?, closed: false })
 }

@@ -9,6 +9,8 @@
 
 pub(super) mod contract;
 mod entry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod launch;
 mod leftover;
 mod link;

@@ -137,7 +137,7 @@ impl Client {
     }
 }
 
-fn parse(line: &[u8]) -> Option<Request> {
+pub(super) fn parse(line: &[u8]) -> Option<Request> {
     let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
     let request = match words.next()? {
         "stop" => Request::Stop {

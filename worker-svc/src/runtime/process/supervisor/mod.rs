@@ -26,6 +26,12 @@ use super::log_write::LogWriter;
 use super::os::{self, ProcessRef};
 use watch::Watch;
 
+/// Whether a client asks for something with this line.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn is_request(line: &[u8]) -> bool {
+    clients::parse(line).is_some()
+}
+
 /// Supervises the process of an attempt, whose directory this is, to its end. The whole of a program's life.
 pub(crate) fn run(dir: &Path) -> ExitCode {
     match supervise(dir) {

@@ -1,0 +1,4 @@
+#![no_main]
+//! Calls of SchedulerService, and whole placement streams.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| davit_fuzz::bounded(|| scheduler_svc::fuzzing::request(bytes)));

@@ -1,0 +1,198 @@
+//! A manager with a small cluster, without a network, and with clocks that stand still.
+#![expect(clippy::expect_used, reason = "for fuzz targets and tests alone: what is built here works or is a bug")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::id::{Attempt, AttemptKey, NodeId, SessionId, TaskId};
+use davit_core::node::NodeDescription;
+use davit_core::placement::{PortRange, RuntimeKind};
+use davit_core::resources::Resources;
+use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
+use davit_core::state::TaskState;
+use davit_core::task::AttemptStatus;
+use davit_proto::convert::Registration;
+use davit_svc_kit::clock::ManualClock;
+use davit_svc_kit::fuzzing::{Answer, InProcess};
+use davit_svc_kit::ids::SeededSource;
+use davit_svc_kit::net::Dialer;
+use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
+use jiff::Timestamp;
+use prost::bytes::Bytes;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::super::{Api, ClusterFacts, server};
+use crate::commands::{NewTasks, Placement, apply_reports, commit_placements, create_tasks, register_node};
+use crate::contacts::Contacts;
+use crate::dispatch::{Outbox, Router};
+use crate::explainer::SchedulerClient;
+use crate::logs::LogRelay;
+use crate::placer::{Algorithms, SchedulerStatus};
+use crate::state::{Batch, ClusterState, Draft};
+use crate::store::{MemoryStore, Store as _};
+use crate::writer::Writer;
+
+const KEPT_EVENTS: usize = 100;
+/// A Tuesday.
+const NOW_SECONDS: i64 = 1_767_323_045;
+
+/// The nodes: of the first the worker is in touch.
+pub(super) const NODES: [&str; 2] = ["0193a5c0-1c1e-7d3a-9a53-0f5be2f0a001", "0193a5c0-1c1e-7d3a-9a53-0f5be2f0a002"];
+/// The tasks: one that runs, one that failed, one that waits.
+pub(super) const TASKS: [&str; 3] = [
+    "0193a5c0-1c1e-7d3a-9a53-0f5be2f0b001",
+    "0193a5c0-1c1e-7d3a-9a53-0f5be2f0b002",
+    "0193a5c0-1c1e-7d3a-9a53-0f5be2f0b003",
+];
+/// A reading of output that waits for its worker.
+pub(super) const LOG_ID: &str = "0193a5c0-1c1e-7d3a-9a53-0f5be2f0c001";
+
+/// The cluster, and what runs it.
+pub(super) struct Cluster {
+    runtime: Runtime,
+    /// All that ever happened in it.
+    history: Arc<Batch>,
+    manager: Manager,
+}
+
+struct Manager {
+    services: InProcess,
+    api: Api,
+    first: Arc<ClusterState>,
+}
+
+impl Cluster {
+    pub(super) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("a runtime can be made");
+        let history = Arc::new(history());
+        let manager = runtime.block_on(Manager::start(&history));
+        Self { runtime, history, manager }
+    }
+
+    /// Makes a call. Says also whether the cluster was changed by it; then the next call finds a new one.
+    pub(super) fn call(&mut self, path: &str, body: Bytes) -> (Answer, bool) {
+        let Manager { services, api, first } = &self.manager;
+        let answer = self.runtime.block_on(services.call(path, body));
+        let changed = !Arc::ptr_eq(&api.writer.state(), first);
+        // Also what is not in the state: who is in touch, and who reads.
+        let only_looks = ["/Get", "/List", "/Explain", "/Plan"].iter().any(|verb| path.contains(verb));
+        if changed || (answer.is_ok() && !only_looks) || path.contains("WorkerSessionService") {
+            api.shutdown.trigger();
+            self.manager = self.runtime.block_on(Manager::start(&self.history));
+        }
+        (answer, changed)
+    }
+}
+
+impl Manager {
+    async fn start(history: &Arc<Batch>) -> Self {
+        let store = MemoryStore::default();
+        store.commit(Arc::clone(history)).await.expect("memory takes what follows on nothing");
+        let clock = Arc::new(ManualClock::new(now()));
+        let world = World {
+            clock: clock.clone(),
+            ids: Arc::new(SeededSource::new(1)),
+            fractions: Arc::new(|| 0.5),
+            dialer: Dialer::tcp(),
+        };
+        let loaded = Writer::load(Arc::new(store), Router::default(), clock, Readiness::new(), KEPT_EVENTS).await;
+        let (writer, handle) = loaded.expect("memory can be read");
+        let shutdown = Shutdown::new();
+        tokio::spawn(writer.run(shutdown.clone()));
+        let status = watch::Sender::new(SchedulerStatus {
+            // None that could be dialled.
+            address: String::new(),
+            connected: false,
+            reason: "there is none".to_owned(),
+            algorithms: Algorithms::new(["spread".to_owned(), "binpack".to_owned()], "spread"),
+        });
+        let contacts = Contacts::new();
+        contacts.opened(node_id(0), Arc::new(Outbox::new(SessionId(Uuid::from_u128(1)))));
+        let logs = LogRelay::default();
+        let log_id = LOG_ID.parse().expect("it is an id");
+        if let Some(mut reading) = logs.begin(log_id) {
+            tokio::spawn(async move { while reading.messages.recv().await.is_some() {} });
+        }
+        let api = Api {
+            writer: handle,
+            contacts,
+            logs,
+            cluster: ClusterFacts {
+                name: "fuzz".to_owned(),
+                heartbeat_period: Duration::from_secs(1),
+                lease_duration: Duration::from_secs(10),
+                max_tasks: 1000,
+                scheduler: status.subscribe(),
+            },
+            scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),
+            world,
+            shutdown,
+        };
+        let services = server(&api, Readiness::new()).in_process();
+        let first = api.writer.state();
+        Self { services, api, first }
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(NOW_SECONDS).unwrap_or_default()
+}
+
+pub(super) fn node_id(number: usize) -> NodeId {
+    NODES[number].parse().expect("it is an id")
+}
+
+pub(super) fn task_id(number: usize) -> TaskId {
+    TASKS[number].parse().expect("it is an id")
+}
+
+fn registration(number: usize) -> Registration {
+    let amounts = Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 };
+    let description = NodeDescription {
+        name: format!("node-{number}"),
+        address: "10.0.0.1".to_owned(),
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        labels: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        allocatable: amounts,
+        capacity: amounts,
+        runtimes: BTreeSet::from([RuntimeKind::Docker, RuntimeKind::Process]),
+        port_range: Some(PortRange::DEFAULT),
+        worker_version: "0.1.0".to_owned(),
+    };
+    Registration {
+        node_id: node_id(number),
+        registration_number: 1,
+        description,
+        runtime_problems: BTreeMap::new(),
+        attempts: Vec::new(),
+    }
+}
+
+/// Everything that happened before an input.
+fn history() -> Batch {
+    let mut draft = Draft::new(ClusterState::new(KEPT_EVENTS), now());
+    for number in 0..NODES.len() {
+        register_node(&mut draft, registration(number)).expect("a node joins");
+    }
+    let process = ProcessSpec { command: vec!["true".to_owned()], env: BTreeMap::new(), working_dir: String::new() };
+    let spec = Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process)));
+    let task_ids = (0..TASKS.len()).map(task_id).collect();
+    create_tasks(&mut draft, &[NewTasks { spec, task_ids, gang_id: None }], None, 1000).expect("tasks are created");
+    for (number, states) in [(0, &[TaskState::Running][..]), (1, &[TaskState::Running, TaskState::Failed])] {
+        let key = AttemptKey { task_id: task_id(number), attempt: Attempt::FIRST };
+        commit_placements(&mut draft, &[Placement { key, node_id: node_id(0) }]);
+        for state in states {
+            let status =
+                AttemptStatus { state: *state, node_id: Some(node_id(0)), ..AttemptStatus::pending(key.attempt, "") };
+            apply_reports(&mut draft, node_id(0), vec![(key.task_id, status)]);
+        }
+    }
+    draft.finish().1
+}

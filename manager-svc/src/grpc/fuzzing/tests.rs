@@ -1,0 +1,183 @@
+use davit_proto::fuzzing::corpus::{for_each_mutation, seeds, write_seed};
+use davit_svc_kit::fuzzing::frame;
+use prost_types::FileDescriptorSet;
+
+use super::cluster::{LOG_ID, NODES, TASKS};
+use super::*;
+
+const MUTATIONS: usize = 60;
+
+fn spec() -> v1::TaskSpec {
+    let container = v1::ContainerSpec {
+        image: "busybox:1".to_owned(),
+        ports: vec![v1::Port { container_port: 80, protocol: 1, host_port: 8080 }],
+        ..Default::default()
+    };
+    v1::TaskSpec {
+        name: "db".to_owned(),
+        labels: [("app".to_owned(), "db".to_owned())].into(),
+        runtime: Some(v1::task_spec::Runtime::Container(container)),
+        constraints: vec!["disk == ssd".to_owned()],
+        ..Default::default()
+    }
+}
+
+/// Calls that are accepted, of every method.
+fn calls() -> Vec<(&'static str, Vec<u8>)> {
+    let (task_id, node) = (TASKS[0].to_owned(), "node-0".to_owned());
+    let ended = TASKS[1].to_owned();
+    let filter = v1::TaskFilter { name: "web".to_owned(), states: vec![4], node: node.clone(), ..Default::default() };
+    let added = v1::NodeOverride {
+        node: "new".to_owned(),
+        allocatable: Some(v1::Resources { cpu_millis: 1000, memory_bytes: 1 << 30, disk_bytes: 0 }),
+        ..Default::default()
+    };
+    let group = v1::TaskGroup { spec: Some(spec()), count: Some(2), all_or_nothing: true };
+    let events = v1::EventFilter { types: vec![1], task_id: task_id.clone(), node_id: String::new() };
+    let mask = prost_types::FieldMask { paths: vec!["user_labels".to_owned()] };
+    let messages = [
+        v1::CreateTaskRequest { spec: Some(spec()), request_id: "r-1".to_owned(), validate_only: false }
+            .encode_to_vec(),
+        v1::BatchCreateTasksRequest { groups: vec![group], ..Default::default() }.encode_to_vec(),
+        v1::GetTaskRequest { task_id: task_id.clone() }.encode_to_vec(),
+        v1::ListTasksRequest { filter: Some(filter), page_size: 1, ..Default::default() }.encode_to_vec(),
+        v1::StopTaskRequest { task_id: task_id.clone() }.encode_to_vec(),
+        v1::RestartTaskRequest { task_id: task_id.clone() }.encode_to_vec(),
+        v1::DeleteTaskRequest { task_id: ended, force: false }.encode_to_vec(),
+        v1::StreamTaskLogsRequest { task_id: task_id.clone(), follow: true, ..Default::default() }.encode_to_vec(),
+        v1::ExplainTaskRequest { task_id: TASKS[2].to_owned(), max_nodes: 1 }.encode_to_vec(),
+        v1::MoveTaskRequest { task_id: task_id.clone(), node: "node-1".to_owned(), ..Default::default() }
+            .encode_to_vec(),
+        v1::GetNodeRequest { node: NODES[1].to_owned() }.encode_to_vec(),
+        v1::ListNodesRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
+        v1::UpdateNodeRequest {
+            node: node.clone(),
+            user_labels: [("zone".to_owned(), "a".to_owned())].into(),
+            update_mask: Some(mask),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        v1::CordonNodeRequest { node: node.clone() }.encode_to_vec(),
+        v1::UncordonNodeRequest { node: node.clone() }.encode_to_vec(),
+        v1::DrainNodeRequest {
+            node: node.clone(),
+            max_parallel: 2,
+            deadline: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            cancel: false,
+        }
+        .encode_to_vec(),
+        v1::RemoveNodeRequest { node: "node-1".to_owned(), force: true }.encode_to_vec(),
+        v1::WatchNodeStatsRequest { node }.encode_to_vec(),
+        v1::WatchEventsRequest { after_revision: Some(2), filter: Some(events.clone()) }.encode_to_vec(),
+        v1::ListEventsRequest { after_revision: 1, filter: Some(events), page_size: 1, ..Default::default() }
+            .encode_to_vec(),
+        v1::GetClusterRequest {}.encode_to_vec(),
+        v1::ExplainPlacementRequest { spec: Some(spec()), count: 3, overrides: vec![added], ..Default::default() }
+            .encode_to_vec(),
+        v1::PlanRebalanceRequest { max_moves: 5, min_gain: 0.5 }.encode_to_vec(),
+    ];
+    CALLS.into_iter().zip(messages).collect()
+}
+
+/// Whole calls of workers.
+fn worker_calls() -> Vec<(usize, &'static str, Vec<u8>)> {
+    use v1::session_request::Message;
+    let framed = |message: Message| frame(&v1::SessionRequest { message: Some(message) }.encode_to_vec()).to_vec();
+    let amounts = v1::Resources { cpu_millis: 4000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 };
+    let report = |state: v1::TaskState| v1::AttemptReport {
+        task_id: TASKS[0].to_owned(),
+        attempt: 1,
+        sequence: 7,
+        status: Some(v1::TaskStatus { state: state.into(), exit_code: Some(3), ..Default::default() }),
+    };
+    let register = |node_id: &str, name: &str| {
+        framed(Message::Register(v1::Register {
+            node_id: node_id.to_owned(),
+            name: name.to_owned(),
+            address: "10.0.0.1".to_owned(),
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            capacity: Some(amounts),
+            allocatable: Some(amounts),
+            runtimes: vec![1, 2],
+            worker_version: "0.1.0".to_owned(),
+            attempts: vec![report(v1::TaskState::Running)],
+            registration_number: 2,
+            ..Default::default()
+        }))
+    };
+    let stats = v1::NodeStats {
+        measure_time: Some(prost_types::Timestamp { seconds: 1_767_323_045, nanos: 0 }),
+        load_1m: 0.5,
+        ..Default::default()
+    };
+    let heartbeat = framed(Message::Heartbeat(v1::Heartbeat { stats: Some(stats), heartbeat_id: 1 }));
+    let failed =
+        framed(Message::StatusReport(v1::StatusReport { report_id: 1, reports: vec![report(v1::TaskState::Failed)] }));
+    let problem = v1::RuntimeProblem { kind: 1, problem: "silent".to_owned(), start_time: None };
+    let health = framed(Message::RuntimeHealth(v1::RuntimeHealth { runtimes: vec![2], problems: vec![problem] }));
+    let drain = framed(Message::Drain(v1::Drain {}));
+    let goodbye = framed(Message::Goodbye(v1::Goodbye { reason: "stopped".to_owned() }));
+    let piece = v1::LogPiece { time: None, stream: 1, data: b"text".to_vec() };
+    let first = v1::PublishLogsRequest { log_id: LOG_ID.to_owned(), pieces: vec![piece], ..Default::default() };
+    let last = v1::PublishLogsRequest { error: "gone".to_owned(), gone: true, ..Default::default() };
+    vec![
+        (0, "known-node", [register(NODES[0], "node-0"), heartbeat.clone(), failed].concat()),
+        (0, "new-node", [register(TASKS[0], "other"), heartbeat, health, drain, goodbye].concat()),
+        (1, "output", [frame(&first.encode_to_vec()), frame(&last.encode_to_vec())].concat()),
+    ]
+}
+
+#[test]
+fn every_method_is_among_the_calls() {
+    let described = FileDescriptorSet::decode(davit_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let mut methods = Vec::new();
+    for file in described.file {
+        for service in
+            file.service.iter().filter(|service| !["SchedulerService", "WorkerService"].contains(&service.name()))
+        {
+            let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+            methods.extend(service.method.iter().map(|method| path(method.name())));
+        }
+    }
+    let mut known: Vec<_> = CALLS.iter().chain(&WORKER_CALLS).map(|call| (*call).to_owned()).collect();
+    methods.sort();
+    known.sort();
+    assert_eq!(methods, known);
+}
+
+#[test]
+fn seeds_are_accepted_where_no_scheduler_is_needed_and_no_mutation_breaks_a_promise() {
+    let seeds = seeds("manager_request");
+    for seed in &seeds {
+        let call = CALLS[usize::from(seed[0])];
+        let needs_scheduler =
+            ["/ExplainTask", "/ExplainPlacement", "/PlanRebalance"].iter().any(|end| call.ends_with(end));
+        assert_eq!(answer(call, &seed[1..]), !needs_scheduler, "{call}");
+    }
+    assert_eq!(seeds.len(), CALLS.len());
+    for_each_mutation(&seeds, MUTATIONS, request);
+}
+
+#[test]
+fn sessions_begin_and_no_mutation_of_what_workers_send_breaks_a_promise() {
+    let seeds = seeds("worker_session");
+    for seed in &seeds {
+        let call = WORKER_CALLS[usize::from(seed[0])];
+        let answer = serve_worker(call, &seed[1..]);
+        assert!(answer.is_ok() && !answer.messages.is_empty(), "{call}: {answer:?}");
+    }
+    for_each_mutation(&seeds, MUTATIONS * 4, session);
+}
+
+#[test]
+#[ignore = "writes fuzz/corpus/manager_request and worker_session; after a change of the messages"]
+fn the_seeds_are_written() {
+    for (number, (call, message)) in (0u8..).zip(calls()) {
+        let name = call.rsplit('/').next().unwrap();
+        write_seed("manager_request", name, &[&[number], message.as_slice()].concat());
+    }
+    for (call, name, body) in worker_calls() {
+        write_seed("worker_session", name, &[&[call as u8], body.as_slice()].concat());
+    }
+}

@@ -1,0 +1,65 @@
+//! Entries of the worker's store, as a damaged one may hold them.
+
+use super::record::{Record, key_bytes, key_from_bytes};
+
+/// An entry's value. Says whether it is a record.
+///
+/// # Panics
+/// When it is another one after it was written and read again.
+pub(crate) fn record(bytes: &[u8]) -> bool {
+    let Some(record) = Record::from_bytes(bytes) else { return false };
+    if let Some(assignment) = record.assignment() {
+        let mut again = record.clone();
+        again.set_assignment(&assignment);
+        assert_eq!(again.assignment(), Some(assignment.clone()));
+        assert_eq!(Record::from_bytes(&record.to_bytes(assignment.key)), Some(record.clone()));
+    }
+    let key = davit_core::id::AttemptKey {
+        task_id: davit_core::id::TaskId(uuid::Uuid::nil()),
+        attempt: davit_core::id::Attempt(1),
+    };
+    assert_eq!(Record::from_bytes(&record.to_bytes(key)), Some(record));
+    true
+}
+
+/// An entry's key. Says whether it names an attempt.
+///
+/// # Panics
+/// When it is not the key that the attempt is written under.
+pub(crate) fn key(bytes: &[u8]) -> bool {
+    let Some(key) = key_from_bytes(bytes) else { return false };
+    assert_eq!(key_bytes(key), bytes);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::id::{Attempt, AttemptKey, Revision, TaskId};
+    use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
+    use davit_core::state::TaskState;
+    use davit_core::task::{AttemptStatus, DesiredState};
+    use davit_proto::convert::Assignment;
+    use davit_proto::fuzzing::corpus::write_seed;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    #[ignore = "writes seeds of fuzz/corpus/worker_record; after a change of the records"]
+    fn the_seeds_are_written() {
+        let key = AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(2) };
+        let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
+        let spec = TaskSpec::new("web", RuntimeSpec::Process(process));
+        let ports = Vec::new();
+        let assignment = Assignment { key, revision: Revision(3), desired_state: DesiredState::Running, spec, ports };
+        let mut record = Record::assigned(&assignment);
+        let status = AttemptStatus {
+            state: TaskState::Failed,
+            exit_code: Some(3),
+            ..AttemptStatus::pending(key.attempt, "it ended")
+        };
+        record.set_known(&status, true);
+        write_seed("worker_record", "store-record", &[&[0], record.to_bytes(key).as_slice()].concat());
+        write_seed("worker_record", "store-key", &[&[1], key_bytes(key).as_slice()].concat());
+    }
+}
