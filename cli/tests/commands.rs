@@ -479,7 +479,7 @@ impl Running {
     }
 
     async fn code(mut self) -> Option<i32> {
-        tokio::time::timeout(LONGEST, self.child.wait()).await.expect("it does not end").unwrap().code()
+        tokio::time::timeout(LONGEST, self.child.wait()).await.unwrap().unwrap().code()
     }
 }
 

@@ -94,15 +94,6 @@ impl Service {
         next
     }
 
-    /// Sends it a signal.
-    ///
-    /// # Panics
-    /// When it has ended.
-    pub fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("it runs");
-        kill(Pid::from_raw(pid), signal).expect("the signal is sent");
-    }
-
     /// Waits for its end.
     ///
     /// # Panics

@@ -130,7 +130,7 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
             }
             EndReason::Overloaded { retry_after, .. } => {
                 tracing::warn!(reason = %ended, "no session with the manager");
-                retry_after.min(&LONGEST_ASKED) + backoff.next_delay()
+                (*retry_after).min(LONGEST_ASKED) + backoff.next_delay()
             }
             _ => {
                 // The same reason over and over is said once.

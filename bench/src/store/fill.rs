@@ -139,6 +139,7 @@ fn registration(index: usize, node_id: NodeId) -> Registration {
     Registration {
         node_id,
         registration_number: 1,
+        draining: false,
         description,
         runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),

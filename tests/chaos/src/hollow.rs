@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use worker_svc::identity::{self, Home};
+use worker_svc::identity::{self, Home, Membership};
 use worker_svc::local_store::{self, Backend, Change, Entry};
 use worker_svc::runtime::{FakeEngine, Owner, Runtime, RuntimeKind};
 use worker_svc::stats::Measure;
@@ -77,7 +77,7 @@ struct Files {
 
 #[derive(Debug, Default)]
 struct Kept {
-    cluster: Option<String>,
+    membership: Option<Membership>,
     lease: Duration,
     store: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -113,12 +113,12 @@ impl Home for Files {
         self.node_id
     }
 
-    fn cluster(&self) -> std::result::Result<Option<String>, identity::Error> {
-        Ok(self.kept.lock().cluster.clone())
+    fn membership(&self) -> std::result::Result<Option<Membership>, identity::Error> {
+        Ok(self.kept.lock().membership.clone())
     }
 
-    fn set_cluster(&self, name: &str) -> std::result::Result<(), identity::Error> {
-        self.kept.lock().cluster = Some(name.to_owned());
+    fn set_membership(&self, membership: &Membership) -> std::result::Result<(), identity::Error> {
+        self.kept.lock().membership = Some(membership.clone());
         Ok(())
     }
 

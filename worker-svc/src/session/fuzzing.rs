@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use davit_core::validate::Violations;
-use davit_proto::convert::{assignment_from_proto, assignment_to_proto, welcome_from_proto, welcome_to_proto};
+use davit_proto::convert::{
+    assignment_from_proto, assignment_to_proto, foreign_attempts_from_proto, welcome_from_proto, welcome_to_proto,
+};
 use davit_proto::fuzzing::encoded_and_back;
 use davit_proto::v1;
 use davit_proto::v1::session_response::Message;
@@ -52,6 +54,9 @@ fn accepts(message: Message) -> bool {
             let sent = heartbeats.send(Duration::from_secs(7));
             assert_eq!(heartbeats.acknowledge(ack.heartbeat_id).is_some(), ack.heartbeat_id == sent);
             true
+        }
+        Message::RemoveForeign(order) => {
+            foreign_attempts_from_proto(&order.attempts, "remove_foreign.attempts", &mut Violations::new()).is_some()
         }
         Message::StatusAck(_) => true,
     }
@@ -123,7 +128,10 @@ mod tests {
             heartbeat_period: second(1),
             session_id: TASK.to_owned(),
             lease_duration: second(10),
+            cluster_id: TASK.to_owned(),
         };
+        let foreign =
+            v1::ForeignAttempt { node_id: TASK.to_owned(), task_id: TASK.to_owned(), attempt: 1, ..Default::default() };
         vec![
             ("welcome", Message::Welcome(welcome)),
             (
@@ -136,6 +144,7 @@ mod tests {
                     ..Default::default()
                 }),
             ),
+            ("remove-foreign", Message::RemoveForeign(v1::RemoveForeign { attempts: vec![foreign] })),
             ("heartbeat-ack", Message::HeartbeatAck(v1::HeartbeatAck { heartbeat_id: 1 })),
             ("status-ack", Message::StatusAck(v1::StatusAck { report_id: 1 })),
             (

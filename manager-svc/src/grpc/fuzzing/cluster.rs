@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::{Attempt, AttemptKey, NodeId, SessionId, TaskId};
+use davit_core::id::{Attempt, AttemptKey, ClusterId, NodeId, SessionId, TaskId};
 use davit_core::node::NodeDescription;
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::Resources;
@@ -125,6 +125,7 @@ impl Manager {
             logs,
             cluster: ClusterFacts {
                 name: "fuzz".to_owned(),
+                cluster_id: ClusterId(Uuid::from_u128(2)),
                 heartbeat_period: Duration::from_secs(1),
                 lease_duration: Duration::from_secs(10),
                 max_tasks: 1000,
@@ -133,6 +134,7 @@ impl Manager {
             scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),
             world,
             shutdown,
+            settled: watch::Sender::new(true).subscribe(),
         };
         let services = server(&api, Readiness::new()).in_process();
         let first = api.writer.state();
@@ -169,6 +171,7 @@ fn registration(number: usize) -> Registration {
     Registration {
         node_id: node_id(number),
         registration_number: 1,
+        draining: false,
         description,
         runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),

@@ -164,6 +164,7 @@ fn registration(node_id: NodeId, name: &str, registration_number: u64) -> conver
     convert::Registration {
         node_id,
         registration_number,
+        draining: false,
         description,
         runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),
