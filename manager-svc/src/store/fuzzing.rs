@@ -7,11 +7,11 @@ use davit_proto::fuzzing::encoded_and_back;
 use davit_proto::store_v1;
 use prost::Message as _;
 
-use super::fjall;
 use super::records::{
     Malformed, SpecKey, SpecSource, event_from_record, event_to_record, node_from_record, node_to_record,
     request_from_record, request_to_record, spec_from_bytes, spec_to_bytes, task_from_record, task_to_record,
 };
+use super::{backup, fjall};
 
 /// Has a spec for every key.
 struct AnySpec(Arc<TaskSpec>);
@@ -37,7 +37,7 @@ pub fn record(bytes: &[u8]) {
 fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
     let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
     let specs = AnySpec(Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process))));
-    match kind % 7 {
+    match kind % 8 {
         0 => {
             let (task, spec_key) = task_from_record(store_v1::TaskRecord::decode(bytes)?, &specs)?;
             let written = encoded_and_back(&task_to_record(&task, spec_key));
@@ -63,7 +63,8 @@ fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
             assert_eq!(spec_from_bytes(SpecKey::of(&written), &written), Ok(spec));
         }
         5 => fjall::fuzzing::head(bytes)?,
-        _ => fjall::fuzzing::mark(bytes),
+        6 => fjall::fuzzing::mark(bytes),
+        _ => backup::fuzzing::backup(bytes)?,
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ choices!(DesiredState { Running, Stopped, Removed });
 choices!(PullPolicy { Missing, Always, Never });
 choices!(PortProtocol { Tcp, Udp });
 choices!(RestartMode { Never, OnFailure, Always });
-choices!(NodeLossAction { Replace, Wait });
+choices!(NodeLossAction { Replace, Wait, StopAndReplace });
 choices!(TaskState { Pending, Scheduled, Preparing, Running, Stopping, Completed, Failed, Stopped, Lost });
 
 fn names<E: Choices>() -> String {

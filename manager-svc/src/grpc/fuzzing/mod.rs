@@ -15,7 +15,7 @@ use prost::bytes::Bytes;
 use self::cluster::Cluster;
 
 /// The calls that users make. An input's first byte says which: only ever append.
-const CALLS: [&str; 23] = [
+const CALLS: [&str; 24] = [
     "/davit.v1.TaskService/CreateTask",
     "/davit.v1.TaskService/BatchCreateTasks",
     "/davit.v1.TaskService/GetTask",
@@ -39,6 +39,7 @@ const CALLS: [&str; 23] = [
     "/davit.v1.ClusterService/GetCluster",
     "/davit.v1.ClusterService/ExplainPlacement",
     "/davit.v1.ClusterService/PlanRebalance",
+    "/davit.v1.ClusterService/BackupCluster",
 ];
 /// The calls that workers make: likewise.
 const WORKER_CALLS: [&str; 2] =

@@ -75,6 +75,7 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
         v1::ExplainPlacementRequest { spec: Some(spec()), count: 3, overrides: vec![added], ..Default::default() }
             .encode_to_vec(),
         v1::PlanRebalanceRequest { max_moves: 5, min_gain: 0.5 }.encode_to_vec(),
+        v1::BackupClusterRequest {}.encode_to_vec(),
     ];
     CALLS.into_iter().zip(messages).collect()
 }

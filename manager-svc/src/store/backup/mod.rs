@@ -4,6 +4,8 @@
 //! begins [`REVISION_JUMP`] revisions later: what happened after the backup is lost, and nobody who saw it may believe that the
 //! cluster's events go on from there.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod read;
 #[cfg(test)]
 mod tests;

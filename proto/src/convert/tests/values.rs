@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{container_spec, read};
+use crate::convert::enums::Choices;
 use crate::convert::{
     NodeUsage, assignment_to_proto, duration_from_proto, duration_to_proto, etag, node_stats_to_proto, node_to_proto,
     task_spec_from_proto, task_to_proto, timestamp_from_proto, timestamp_to_proto,
@@ -203,4 +204,22 @@ proptest! {
         let (read_again, violations) = read(written, |written, violations| duration_from_proto(written, "d", violations));
         prop_assert!(read_again.is_some(), "{}", violations);
     }
+}
+
+/// Of an unknown number the error names all that are known.
+#[test]
+fn no_choice_is_left_out_of_errors() {
+    fn assert_all<E: Choices + std::fmt::Debug>() {
+        let known: Vec<_> = (1..100).filter_map(|number| E::try_from(number).ok()).map(E::name).collect();
+        let named: Vec<_> = E::ALL.iter().map(|choice| choice.name()).collect();
+        assert_eq!(named, known, "{}", E::NAME);
+    }
+    assert_all::<v1::RuntimeKind>();
+    assert_all::<v1::NodeState>();
+    assert_all::<v1::DesiredState>();
+    assert_all::<v1::PullPolicy>();
+    assert_all::<v1::PortProtocol>();
+    assert_all::<v1::RestartMode>();
+    assert_all::<v1::NodeLossAction>();
+    assert_all::<v1::TaskState>();
 }
