@@ -129,7 +129,9 @@ impl Writer {
                     self.pace.begin();
                     let committed = self.run_batch(gathered).await;
                     self.pace.end();
-                    self.note_health(&mut writable, committed);
+                    if let Some(committed) = committed {
+                        self.note_health(&mut writable, committed);
+                    }
                 }
                 _ = recheck.tick(), if !writable => {
                     let checked = self.store.check().await;
@@ -139,13 +141,15 @@ impl Writer {
         }
     }
 
-    async fn run_batch(&mut self, commands: Vec<Entry>) -> Result<(), store::Error> {
+    /// Answers how the store did; `None` if nothing changed, which says nothing of it.
+    async fn run_batch(&mut self, commands: Vec<Entry>) -> Option<Result<(), store::Error>> {
         let mut draft = Draft::new(self.state.clone(), self.clock.now());
         let mut effects = Effects::new();
         let begun = commands.into_iter().filter_map(Entry::begin);
         let replies: Vec<Reply> = begun.map(|command| command(&mut draft, &mut effects)).collect();
         let (state, batch) = draft.finish();
-        let committed = self.commit(&state, batch).await;
+        let changed = !batch.is_empty();
+        let committed = if changed { self.commit(&state, batch).await } else { Ok(()) };
         if committed.is_ok() {
             for effect in effects {
                 effect(&mut self.router, &state);
@@ -154,14 +158,11 @@ impl Writer {
         for reply in replies {
             reply(committed.clone());
         }
-        committed
+        changed.then_some(committed)
     }
 
     /// Makes a version durable and the newest. On failure the version is forgotten, and the old one stands.
     async fn commit(&mut self, state: &ClusterState, batch: Batch) -> Result<(), store::Error> {
-        if batch.is_empty() {
-            return Ok(());
-        }
         let batch = Arc::new(batch);
         let began = Instant::now();
         let committed = self.store.commit(Arc::clone(&batch)).await;

@@ -412,6 +412,7 @@ mod tests {
                 default_algorithm: "spread".into(),
             }),
             heartbeat_period: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            totals: Some(v1::TaskTotals { created: 47, completed: 12, failed: 5, ..Default::default() }),
             ..Default::default()
         };
         insta::assert_snapshot!(cluster(&shown, Palette::new(false)));

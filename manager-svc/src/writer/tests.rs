@@ -333,3 +333,18 @@ async fn neither_users_nor_the_cluster_itself_hold_up_the_other() {
     }
     assert_eq!(gate.commits.load(Ordering::SeqCst), 2, "both queues went in one batch");
 }
+
+#[tokio::test]
+async fn what_changes_nothing_says_nothing_of_a_store_that_fails() {
+    let fault = Fault::default();
+    let running = start(Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()))).await;
+    fault.set("disk full");
+    create(running.handle.clone(), 1).await.unwrap_err();
+    until(|| !running.readiness.is_ready()).await;
+    running.handle.write(|_| Ok::<_, Infallible>(())).await.unwrap();
+    // Commands are run one after the other, so that the first one's outcome was noted when the second one is done.
+    running.handle.write(|_| Ok::<_, Infallible>(())).await.unwrap();
+    assert!(!running.readiness.is_ready());
+    running.shutdown.trigger();
+    running.task.await.unwrap();
+}

@@ -44,12 +44,18 @@ impl DockerRuntime {
             let signal = config.stop_signal.filter(|signal| !signal.is_empty());
             self.end(engine, &sighting.id, signal.as_deref().unwrap_or("SIGTERM"), grace).await?;
         }
-        match remove(engine, &sighting.id).await {
-            Ok(()) => Ok(true),
+        let removed = match remove(engine, &sighting.id).await {
+            Ok(()) => true,
             // Another worker on this engine was told the same.
-            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(false),
-            Err(error) => Err(unavailable("remove", &error)),
+            Err(error) if matches!(status(&error), Some(404 | 409)) => false,
+            Err(error) => return Err(unavailable("remove", &error)),
+        };
+        // A copy made by hand bears the labels too, and its original stays under guard.
+        let own = sighting.key.filter(|_| sighting.is_instance && sighting.node_id == Some(self.owner.node_id));
+        if let Some((guard, key)) = self.guard.as_ref().zip(own) {
+            guard.forget(key);
         }
+        Ok(removed)
     }
 }
 
