@@ -1,4 +1,6 @@
 #![no_main]
 //! What a worker sends on its session, and on the call that brings output.
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| davit_fuzz::bounded(|| manager_svc::fuzzing::session(bytes)));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| davit_fuzz::bounded(davit_fuzz::MAX_BYTES, || {
+    manager_svc::fuzzing::session(bytes)
+}));
