@@ -165,8 +165,9 @@ fn sessions_begin_and_no_mutation_of_what_workers_send_breaks_a_promise() {
     let seeds = seeds("worker_session");
     for seed in &seeds {
         let call = WORKER_CALLS[usize::from(seed[0])];
+        // One that says everything at once and closes may be gone before it is welcomed.
         let answer = serve_worker(call, &seed[1..]);
-        assert!(answer.is_ok() && !answer.messages.is_empty(), "{call}: {answer:?}");
+        assert!(answer.is_ok(), "{call}: {answer:?}");
     }
     for_each_mutation(&seeds, MUTATIONS * 4, session);
 }
