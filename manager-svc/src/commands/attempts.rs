@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{AttemptKey, TaskId};
-use davit_core::restart::{Decision, Ended, RestartPolicy, decide};
+use davit_core::restart::{Decision, Ended, RestartMode, RestartPolicy, decide};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState, KEPT_ATTEMPTS, Task};
 use davit_svc_kit::bugs::{self, Bug};
@@ -42,8 +42,11 @@ pub(super) fn end_attempt(
     draft: &mut Draft,
     mut task: Task,
     mut message: String,
-    why_replaced: Option<&str>,
+    mut why_replaced: Option<&str>,
 ) -> Option<Arc<Task>> {
+    if completed_before_its_move(&task, why_replaced) {
+        (task.wanted_attempt, task.claim, why_replaced) = (task.status.attempt, None, None);
+    }
     let next = what_follows(&task, draft.now(), why_replaced);
     if let Next::UsedUp { why } = &next {
         message = format!("{message}; {why}");
@@ -63,6 +66,13 @@ pub(super) fn end_attempt(
             Some(begin_attempt(draft, &ended, at, &why, shown))
         }
     }
+}
+
+/// Whether a task that was to go on elsewhere had completed before it could be stopped for that: nothing is left to move, and
+/// what completed must not run again.
+fn completed_before_its_move(task: &Task, why_replaced: Option<&str>) -> bool {
+    let moves = why_replaced.is_some_and(|why| why != ASKED_TO_RESTART);
+    moves && task.status.state == TaskState::Completed && task.spec.restart.mode != RestartMode::Always
 }
 
 /// What follows the end of an attempt.

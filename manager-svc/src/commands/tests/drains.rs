@@ -8,7 +8,7 @@ use davit_core::id::TaskId;
 use davit_core::node::Node;
 use davit_core::node::NodeState::{Down, Ready, Suspect};
 use davit_core::spec::{OnNodeLoss, TaskSpec};
-use davit_core::state::TaskState::{Failed, Lost, Pending, Running, Scheduled, Stopped};
+use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Running, Scheduled, Stopped};
 
 use crate::commands::test_support::{Cluster, node_id, of_priority, placed_by, registration, spec, task_id};
 use crate::commands::{
@@ -109,6 +109,20 @@ fn a_move_that_fails_elsewhere_or_is_stopped_by_a_user_makes_room_for_the_next()
     cluster.run(advance_drains);
     assert_eq!(drain(&cluster, 1).moved_count, 2);
     assert_eq!(may_move(&cluster, 1), (vec![left], 2));
+}
+
+#[test]
+fn what_completes_before_it_is_stopped_for_its_move_never_runs_again() {
+    let mut cluster = Cluster::new(2);
+    let job = cluster.running(spec(), 1);
+    begin(&mut cluster, None, 1);
+    order(&mut cluster, job, 2).unwrap();
+    cluster.report(1, job, Completed);
+    assert_eq!(cluster.task_state(job), (1, Completed));
+    let task = cluster.task(job);
+    assert_eq!((task.claim.clone(), task.wanted_attempt), (None, task.status.attempt));
+    cluster.run(advance_drains);
+    assert_eq!((drain(&cluster, 1).moved_count, drain(&cluster, 1).drained_at), (1, Some(cluster.now)));
 }
 
 #[test]
