@@ -55,20 +55,34 @@ fn pause() {
 /// Numbers and start times of what runs of an attempt.
 fn members(start: Option<&StartRecord>, mark: &str) -> io::Result<Vec<(i32, u64)>> {
     let processes: Vec<_> = os::all()?.into_iter().filter_map(|pid| Some((pid, Stat::of(pid)?))).collect();
-    let alive = processes.iter().filter(|(_, stat)| !stat.zombie);
+    let members = of_attempt(&processes, start, |pid| os::has_variable(pid, MARK, mark));
+    Ok(members.into_iter().map(|(pid, stat)| (*pid, stat.start_time)).collect())
+}
+
+/// Those of `processes` that belong to an attempt: who bears its mark, who is on its record, and whoever shares with one of
+/// them the session that its supervisor began.
+fn of_attempt<'a>(
+    processes: &'a [(i32, Stat)],
+    start: Option<&StartRecord>,
+    is_marked: impl Fn(i32) -> bool,
+) -> Vec<&'a (i32, Stat)> {
     let is = |one: Option<ProcessRef>, pid: i32, stat: &Stat| {
         one.is_some_and(|one| one == ProcessRef { pid, start_time: stat.start_time })
     };
     let known = |pid: i32, stat: &Stat| {
         let (supervisor, leader) = (start.map(|start| start.supervisor), start.and_then(|start| start.leader));
-        is(supervisor, pid, stat) || is(leader, pid, stat) || os::has_variable(pid, MARK, mark)
+        is(supervisor, pid, stat) || is(leader, pid, stat) || is_marked(pid)
     };
-    let (ours, others): (Vec<_>, Vec<_>) = alive.partition(|(pid, stat)| known(*pid, stat));
-    // A session of one of ours that the supervisor began; never one that the worker itself is in.
-    let began = |session: i32| start.is_some_and(|start| start.supervisor.pid == session);
-    let shared = ours.iter().any(|(_, stat)| began(stat.session));
-    let by_session = others.into_iter().filter(|(_, stat)| shared && began(stat.session));
-    Ok(ours.iter().copied().chain(by_session).map(|(pid, stat)| (*pid, stat.start_time)).collect())
+    let alive = processes.iter().filter(|(_, stat)| !stat.zombie);
+    let (mut ours, others): (Vec<_>, Vec<_>) = alive.partition(|(pid, stat)| known(*pid, stat));
+    // A session that the supervisor began; never one that the worker itself is in. The kernel tells session 0 of all whose
+    // session began outside of this pid namespace, so that 0 names no session.
+    let session = start.map(|start| start.supervisor.pid).filter(|pid| *pid > 0);
+    let is_in = |stat: &Stat| session == Some(stat.session);
+    if ours.iter().any(|(_, stat)| is_in(stat)) {
+        ours.extend(others.into_iter().filter(|(_, stat)| is_in(stat)));
+    }
+    ours
 }
 
 #[cfg(test)]
@@ -90,10 +104,39 @@ mod tests {
     fn record(dir: &Path, leader: &Child, boot_id: String) {
         let leader = ProcessRef::of(i32::try_from(leader.id()).unwrap());
         // No process has this number.
-        let supervisor = ProcessRef { pid: 0, start_time: 1 };
+        let supervisor = ProcessRef { pid: i32::MAX, start_time: 1 };
         let started_at = Timestamp::UNIX_EPOCH;
         let start = StartRecord { version: VERSION, boot_id, supervisor, leader, started_at };
         contract::write(dir, START, &start, Durable::No).unwrap();
+    }
+
+    fn process(pid: i32, session: i32) -> (i32, Stat) {
+        (pid, Stat { zombie: false, parent: 1, session, start_time: 7 })
+    }
+
+    fn led_by(supervisor: i32) -> StartRecord {
+        let supervisor = ProcessRef { pid: supervisor, start_time: 7 };
+        let (boot_id, started_at) = (String::new(), Timestamp::UNIX_EPOCH);
+        StartRecord { version: VERSION, boot_id, supervisor, leader: None, started_at }
+    }
+
+    fn pids(processes: &[(i32, Stat)], start: &StartRecord, marked: &[i32]) -> Vec<i32> {
+        of_attempt(processes, Some(start), |pid| marked.contains(&pid)).into_iter().map(|(pid, _)| *pid).collect()
+    }
+
+    #[test]
+    fn who_is_in_the_supervisors_session_belongs_to_the_attempt() {
+        let processes = [process(5, 5), process(6, 5), process(7, 5), process(8, 8)];
+        assert_eq!(pids(&processes, &led_by(5), &[]), [5, 6, 7]);
+        assert_eq!(pids(&processes[1..], &led_by(5), &[7]), [7, 6], "the supervisor is gone");
+        assert_eq!(pids(&processes[1..], &led_by(5), &[]), [0; 0], "the number is another's now");
+    }
+
+    #[test]
+    fn a_session_from_outside_of_the_namespace_is_nobodys() {
+        let processes = [process(5, 0), process(6, 0), process(7, 7)];
+        assert_eq!(pids(&processes, &led_by(0), &[6]), [6]);
+        assert_eq!(pids(&processes, &led_by(-1), &[6]), [6]);
     }
 
     #[test]
