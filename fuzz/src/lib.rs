@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// that is in one is found out. tonic sets aside the length that precedes a message before its bytes come, up to the most that
 /// a service takes: 32 MiB, but for the scheduler.
 pub const MAX_BYTES: usize = 64 << 20;
-/// The same for calls of the scheduler, which takes messages of up to 256 MiB.
-pub const MAX_SCHEDULER_BYTES: usize = 320 << 20;
+/// The same for calls of the scheduler, which takes larger messages.
+pub const MAX_SCHEDULER_BYTES: usize = MAX_BYTES + davit_proto::MAX_SCHEDULER_MESSAGE_BYTES;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST_HELD: AtomicUsize = AtomicUsize::new(0);

@@ -22,5 +22,10 @@ pub mod store_v1 {
 /// All messages and services of `davit.v1`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/davit.v1.bin"));
 
+/// The largest message to or from a scheduler, in bytes. Tasks to place are counted in groups of like ones, so a million of them
+/// are some kilobytes; what is large is 10,000 nodes with the tasks of each that may be stopped, up to 120 MB. No larger, as
+/// whoever says that so much follows has the receiver set it aside.
+pub const MAX_SCHEDULER_MESSAGE_BYTES: usize = 128 << 20;
+
 /// The package's name, as clients see it.
 pub const PACKAGE: &str = "davit.v1";

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::validate::Violations;
-use davit_proto::v1;
 use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
+use davit_proto::{MAX_SCHEDULER_MESSAGE_BYTES, v1};
 use davit_svc_kit::client::AddressError;
 use davit_svc_kit::grpc::Deadline;
 use davit_svc_kit::net::Dialer;
@@ -24,8 +24,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const QUESTIONS_AT_ONCE: usize = 4;
 /// Callers that wait for their turn; further ones are told to come back.
 const MAX_WAITING: usize = 64;
-/// The largest question and answer: many thousand nodes with their tasks, and all that is to be said of each.
-const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -194,8 +192,8 @@ impl Turn {
         let (address, channel) = self.client.channel()?;
         let left = self.until.saturating_duration_since(Instant::now());
         let mut client = SchedulerServiceClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+            .max_decoding_message_size(MAX_SCHEDULER_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_SCHEDULER_MESSAGE_BYTES);
         let mut request = Request::new(question);
         // So that the scheduler too knows when to give up: what it has not begun by then it never begins.
         request.set_timeout(left);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use davit_core::placement::PlacementRequest;
 use davit_core::validate::Violations;
 use davit_proto::v1::scheduler_service_server::{SchedulerService, SchedulerServiceServer};
-use davit_proto::{convert, v1};
+use davit_proto::{MAX_SCHEDULER_MESSAGE_BYTES, convert, v1};
 use davit_svc_kit::grpc::{ApiError, GrpcServer, Limits};
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
@@ -22,9 +22,6 @@ use tonic::{Request, Response, Status, Streaming};
 pub(crate) use self::place_session::ReplaySession;
 use crate::placement::{self, algorithms};
 use crate::record::Recorder;
-
-/// The largest message: all nodes of a large cluster with all their tasks, as PlanMoves is given them.
-pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// Its callers are managers: few, with large messages. A placement stream holds a view of every node.
 const LIMITS: Limits = Limits { calls: 256, streams: 64, request_bytes: 1 << 30, connections: 256 };
@@ -71,8 +68,8 @@ impl SchedulerApi {
 /// The server with the scheduler's one service.
 pub(crate) fn server(api: SchedulerApi, readiness: Readiness) -> GrpcServer {
     let service = SchedulerServiceServer::new(api)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        .max_decoding_message_size(MAX_SCHEDULER_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_SCHEDULER_MESSAGE_BYTES);
     GrpcServer::builder()
         .descriptor_set(davit_proto::FILE_DESCRIPTOR_SET)
         .readiness(readiness)
@@ -220,7 +217,45 @@ impl SchedulerService for SchedulerApi {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use davit_core::id::TaskId;
+    use davit_core::placement::{Mark, PlacedTask, Requirements};
+    use davit_core::resources::Resources;
+    use prost::Message as _;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::placement::test_support;
+
+    /// Tasks that each ask for much.
+    #[test]
+    fn the_nodes_of_the_largest_cluster_with_tasks_that_may_be_stopped_are_one_message() {
+        const NODES: usize = 10_000;
+        /// As many as a manager tells of.
+        const TASKS: u128 = 64;
+        let requirements = Requirements {
+            reservation: Resources { cpu_millis: 2_000, memory_bytes: 4 << 30, disk_bytes: 1 << 30 },
+            constraints: vec!["disk == ssd".parse().unwrap(), "zone in (eu-west-1a, eu-west-1b)".parse().unwrap()],
+            marks: [Mark::of_name("web-frontend")].into(),
+            ..test_support::requirements()
+        };
+        let task = |number| PlacedTask {
+            task_id: TaskId(Uuid::from_u128(number)),
+            requirements: requirements.clone(),
+            priority: -10,
+            running_secs: 1_000_000,
+            is_ending: false,
+            algorithm: String::new(),
+            affinities: Vec::new(),
+        };
+        let labels = (0..16).map(|number| (format!("example.org/label-{number}"), "a value".to_owned()));
+        let mut node = test_support::node(0);
+        node.labels = labels.collect::<std::collections::BTreeMap<_, _>>().into();
+        node.stats = Some(test_support::stats(1_000, 1 << 30));
+        node.tasks = (0..TASKS).map(task).collect();
+        let nodes = vec![convert::node_view_to_proto(&node)];
+        let bytes = NODES * v1::PlaceSnapshot { nodes }.encoded_len();
+        assert!(bytes < MAX_SCHEDULER_MESSAGE_BYTES, "{bytes} bytes");
+    }
 
     #[tokio::test]
     async fn a_question_that_nobody_waits_for_any_more_is_not_begun() {

@@ -6,13 +6,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use davit_proto::v1;
 use davit_proto::v1::place_request::Message;
 use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
+use davit_proto::{MAX_SCHEDULER_MESSAGE_BYTES, v1};
 use davit_svc_kit::client;
 use davit_svc_kit::shutdown::Shutdown;
 use scheduler_svc::config::Config;
-use scheduler_svc::grpc::MAX_MESSAGE_BYTES;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -49,7 +48,7 @@ impl Scheduler {
     /// A client with a connection of its own.
     pub async fn client(&self) -> Client {
         let channel = client::endpoint(&self.address).unwrap().connect().await.unwrap();
-        SchedulerServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        SchedulerServiceClient::new(channel).max_decoding_message_size(MAX_SCHEDULER_MESSAGE_BYTES)
     }
 
     pub async fn stops(self) {

@@ -117,7 +117,9 @@ impl Manager {
         let logs = LogRelay::default();
         let log_id = LOG_ID.parse().expect("it is an id");
         if let Some(mut reading) = logs.begin(log_id) {
-            tokio::spawn(async move { while reading.messages.recv().await.is_some() {} });
+            // The reading itself keeps the relay, and with it the end that its worker would take: nothing else ends it.
+            let stop = shutdown.clone();
+            tokio::spawn(async move { stop.or_stop(async { while reading.messages.recv().await.is_some() {} }).await });
         }
         let api = Api {
             writer: handle,

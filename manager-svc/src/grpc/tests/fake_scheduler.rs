@@ -4,15 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_proto::v1;
 use davit_proto::v1::scheduler_service_server::{SchedulerService, SchedulerServiceServer};
+use davit_proto::{MAX_SCHEDULER_MESSAGE_BYTES, v1};
 use futures::Stream;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
-
-const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// A handle on a scheduler that runs as long as the test.
 #[derive(Clone, Default)]
@@ -37,8 +35,8 @@ impl FakeScheduler {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let service = SchedulerServiceServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+            .max_decoding_message_size(MAX_SCHEDULER_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_SCHEDULER_MESSAGE_BYTES);
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         address
