@@ -2,4 +2,5 @@
 //! runs them too, on the same seeds.
 
 pub use crate::grpc::fuzzing::{request, session};
+pub use crate::placer::fuzzing::answer;
 pub use crate::store::fuzzing::record;

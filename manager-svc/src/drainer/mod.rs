@@ -13,6 +13,7 @@ use std::time::Duration;
 use davit_core::id::{NodeId, TaskId};
 use davit_core::node::Node;
 use davit_core::task::Task;
+use davit_proto::convert;
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
 use tokio::time::Instant;
@@ -172,7 +173,7 @@ impl Drainer {
         match answer.runs.first().map(|run| run.node_id.parse::<NodeId>()) {
             Some(Ok(to)) => Place::On(to),
             Some(Err(problem)) => Place::Unknown(format!("the scheduler's answer makes no sense: {problem}")),
-            None => Place::Nowhere(why_stuck(&state, task, node, &answer.unplaced_reason)),
+            None => Place::Nowhere(why_stuck(&state, task, node, &convert::kept_reason(answer.unplaced_reason))),
         }
     }
 

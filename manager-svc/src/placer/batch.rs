@@ -1,10 +1,10 @@
-//! What is asked of the scheduler and what its answer means. Pure.
+//! What is asked of the scheduler. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use davit_core::constraint::Constraint;
-use davit_core::id::{AttemptKey, GangId, NodeId, TaskId};
+use davit_core::id::{AttemptKey, GangId};
 use davit_core::placement::{PlacementRequest, Platform};
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
@@ -12,7 +12,6 @@ use jiff::Timestamp;
 
 use super::algorithms::Algorithms;
 use super::work::{self, Budget};
-use crate::commands::{Placement, PreemptionOrder};
 use crate::state::{ClusterState, Waiting, recent_failures};
 
 /// Tasks that one batch carries at most, unless a single gang has more.
@@ -36,51 +35,6 @@ pub(super) struct Batch {
     pub(super) groups: Vec<Group>,
     /// Not to be placed as they are, with what is to be said of it.
     pub(super) held: Vec<(AttemptKey, String)>,
-}
-
-/// Room that the scheduler would make for a task by stopping others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Preemption {
-    pub(super) node_id: NodeId,
-    pub(super) victims: Vec<TaskId>,
-}
-
-/// Where the scheduler puts the tasks of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Answer {
-    /// How many go where.
-    pub(super) runs: Vec<(NodeId, u32)>,
-    /// Why the rest goes nowhere.
-    pub(super) unplaced_reason: String,
-    /// Room that can be made for some of the rest, one task each.
-    pub(super) preemptions: Vec<Preemption>,
-}
-
-/// What the answer to a group means for its tasks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Resolved {
-    pub(super) placements: Vec<Placement>,
-    pub(super) preemptions: Vec<PreemptionOrder>,
-    pub(super) unplaced: Vec<(AttemptKey, String)>,
-}
-
-/// Turns the answer to a group into placements, preemptions and, for tasks that go nowhere, reasons. An answer for more tasks
-/// than were asked for is cut short.
-pub(super) fn resolve(group: &Group, answer: &Answer) -> Resolved {
-    let mut keys = group.keys.iter().copied();
-    let mut placements = Vec::with_capacity(group.keys.len());
-    for (node_id, count) in &answer.runs {
-        let count = usize::try_from(*count).unwrap_or(usize::MAX);
-        placements.extend(keys.by_ref().take(count).map(|key| Placement { key, node_id: *node_id }));
-    }
-    let mut preemptions = Vec::new();
-    for Preemption { node_id, victims } in &answer.preemptions {
-        let Some(key) = keys.next() else { break };
-        let (victims, unplaced_reason) = (victims.clone(), answer.unplaced_reason.clone());
-        preemptions.push(PreemptionOrder { key, node_id: *node_id, victims, unplaced_reason });
-    }
-    let unplaced = keys.map(|key| (key, answer.unplaced_reason.clone())).collect();
-    Resolved { placements, preemptions, unplaced }
 }
 
 /// What decides whether a group is asked for again.

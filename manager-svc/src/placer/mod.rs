@@ -4,8 +4,11 @@
 //! stream may break at any moment: nothing is lost, since the truth is here and every answer is re-checked at its commit.
 
 mod algorithms;
+mod answer;
 mod batch;
 mod claims;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod known;
 mod status;
 mod stream;
@@ -24,16 +27,17 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 pub use self::algorithms::Algorithms;
-use self::batch::{Batch, Group, Queue, resolve};
+use self::answer::{Resolved, resolve};
+use self::batch::{Batch, Group, Queue};
 pub(crate) use self::claims::keep_claims;
 use self::known::Known;
 pub use self::status::SchedulerStatus;
 use self::stream::{PlaceStream, StreamError};
 use self::work::Budget;
-use crate::commands::{self, PlacementReport, PreemptionReport};
+use crate::commands;
 use crate::contacts::Contacts;
 use crate::metrics;
-use crate::state::{ClusterState, Draft};
+use crate::state::ClusterState;
 use crate::writer::Handle;
 
 /// First and longest wait before the schedulers are dialled again.
@@ -177,7 +181,7 @@ impl Placer {
     /// Has one batch placed and commits the answer.
     async fn place(&self, state: &ClusterState, groups: Vec<Group>, session: &mut Session) -> Result<(), StreamError> {
         let answers = session.stream.place(&groups, state.revision().0).await?;
-        let (mut placements, mut preemptions, mut unplaced) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all = Resolved::default();
         for (group, answer) in groups.iter().zip(&answers) {
             let resolved = resolve(group, answer);
             session.known.placed(&group.request.requirements, &resolved.placements);
@@ -187,21 +191,9 @@ impl Placer {
             if resolved.placements.len() < group.keys.len() {
                 session.queue.block(group, &answer.unplaced_reason);
             }
-            placements.extend(resolved.placements);
-            preemptions.extend(resolved.preemptions);
-            unplaced.extend(resolved.unplaced);
+            all.append(resolved);
         }
-        let command = move |draft: &mut Draft| {
-            let placed = commands::commit_placements(draft, &placements);
-            let preempted = commands::commit_preemptions(draft, &preemptions);
-            for (key, _) in &preempted.left_alone {
-                let order = preemptions.iter().find(|order| order.key == *key);
-                unplaced.extend(order.map(|order| (*key, order.unplaced_reason.clone())));
-            }
-            commands::note_unplaced(draft, &unplaced);
-            Ok::<(PlacementReport, PreemptionReport), Infallible>((placed, preempted))
-        };
-        match self.writer.write(command).await {
+        match self.writer.write(|draft| Ok::<_, Infallible>(all.commit(draft))).await {
             Ok((placed, preempted)) => {
                 metrics::placements(&placed);
                 metrics::preemptions(&preempted);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use davit_core::placement::NodeView;
-use davit_core::validate::Violations;
 use davit_proto::convert;
 use davit_proto::v1;
 use davit_proto::v1::place_request::Message;
@@ -13,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::batch::{Answer, Group, Preemption};
+use super::answer::Answer;
+use super::batch::Group;
 use super::known::Delta;
 
 /// Longest wait for the answer to one batch; a scheduler that takes longer is taken for dead.
@@ -124,7 +124,8 @@ impl PlaceStream {
             );
             return Err(StreamError::Nonsense { problem });
         }
-        answer.placements.into_iter().map(answer_from_proto).collect()
+        let answers = answer.placements.into_iter().map(Answer::from_proto).collect::<Result<_, _>>();
+        answers.map_err(|violations| StreamError::Nonsense { problem: violations.to_string() })
     }
 
     /// Waits until the stream breaks.
@@ -144,26 +145,4 @@ async fn send(requests: &mpsc::Sender<v1::PlaceRequest>, message: Message) -> Re
         Ok(Err(_)) => Err(StreamError::Closed),
         Err(_) => Err(StreamError::Timeout),
     }
-}
-
-fn answer_from_proto(placement: v1::GroupPlacement) -> Result<Answer, StreamError> {
-    let mut violations = Violations::new();
-    let mut runs = Vec::with_capacity(placement.runs.len());
-    for (index, run) in placement.runs.iter().enumerate() {
-        let path = format!("runs[{index}].node_id");
-        if let Some(node_id) = convert::parse_node_id(&run.node_id, &path, &mut violations) {
-            runs.push((node_id, run.count));
-        }
-    }
-    let mut preemptions = Vec::with_capacity(placement.preemptions.len());
-    for (index, preemption) in placement.preemptions.iter().enumerate() {
-        let path = format!("preemptions[{index}]");
-        let node_id = convert::parse_node_id(&preemption.node_id, &format!("{path}.node_id"), &mut violations);
-        let path = format!("{path}.victim_task_ids");
-        let victims = preemption.victim_task_ids.iter();
-        let victims = victims.filter_map(|task_id| convert::parse_task_id(task_id, &path, &mut violations)).collect();
-        preemptions.extend(node_id.map(|node_id| Preemption { node_id, victims }));
-    }
-    let answer = Answer { runs, unplaced_reason: placement.unplaced_reason, preemptions };
-    violations.finish(Some(answer)).map_err(|violations| StreamError::Nonsense { problem: violations.to_string() })
 }

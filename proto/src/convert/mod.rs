@@ -71,3 +71,4 @@ pub use self::task::{MAX_BATCH_TASKS, TaskGroup, attempt_status_to_proto, task_g
 pub use self::task_spec::{
     MAX_CONSTRAINTS, MAX_SPEC_BYTES, constraints_from_proto, task_spec_from_proto, task_spec_to_proto,
 };
+pub use self::text::{MAX_REASON_BYTES, kept_reason};

@@ -24,11 +24,9 @@ use super::resources::{dimensions, node_resources_from_proto, resources_to_proto
 use super::runtime_health::{reported_problems_to_proto, runtime_problems_from_proto};
 use super::task::{attempt_status_to_proto, port_binding_to_proto};
 use super::task_spec::{task_spec_from_proto, task_spec_to_proto};
-use super::text::{check_printable, truncated};
+use super::text::{check_printable, kept_reason};
 use crate::v1;
 
-/// How much of a worker's reason is kept. Engines can be long-winded, and the manager keeps it for every task.
-const MAX_REASON_BYTES: usize = 4096;
 /// How many ports of one attempt are kept: as many as a spec can name.
 const MAX_PORT_BINDINGS: usize = 65_536;
 
@@ -215,7 +213,7 @@ pub fn attempt_report_from_proto<'a>(
         sequence: report.sequence,
         node_id: None,
         ready: status.ready,
-        reason: truncated(status.reason, MAX_REASON_BYTES),
+        reason: kept_reason(status.reason),
         exit_code: status.exit_code,
         oom_killed: status.oom_killed,
         ports,

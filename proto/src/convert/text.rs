@@ -109,6 +109,15 @@ pub(super) fn check_printable(text: &str, path: &FieldPath<'_>, violations: &mut
     }
 }
 
+/// How much of a reason is kept that a worker or a scheduler gave, in bytes.
+pub const MAX_REASON_BYTES: usize = 4096;
+
+/// What is kept of a reason that a worker or a scheduler gave: engines can be long-winded, and the manager keeps it for every task.
+#[must_use]
+pub fn kept_reason(reason: String) -> String {
+    truncated(reason, MAX_REASON_BYTES)
+}
+
 /// The start of a text, cut between characters so that it has at most `max` bytes.
 pub(super) fn truncated(mut text: String, max: usize) -> String {
     if text.len() > max {

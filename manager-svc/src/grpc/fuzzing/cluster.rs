@@ -144,11 +144,11 @@ impl Manager {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(NOW_SECONDS).unwrap_or_default()
 }
 
-pub(super) fn node_id(number: usize) -> NodeId {
+pub(crate) fn node_id(number: usize) -> NodeId {
     NODES[number].parse().expect("it is an id")
 }
 
@@ -156,7 +156,7 @@ pub(super) fn task_id(number: usize) -> TaskId {
     TASKS[number].parse().expect("it is an id")
 }
 
-fn registration(number: usize) -> Registration {
+pub(crate) fn registration(number: usize) -> Registration {
     let amounts = Resources { cpu_millis: 4_000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 };
     let description = NodeDescription {
         name: format!("node-{number}"),

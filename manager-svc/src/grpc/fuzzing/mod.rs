@@ -1,7 +1,7 @@
 //! Calls of users and sessions of workers, from the bytes of a body to the answer, on a small cluster that is the same for
 //! every input.
 
-mod cluster;
+pub(crate) mod cluster;
 #[cfg(test)]
 mod tests;
 

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
+use davit_core::id::TaskId;
 use davit_core::restart::RestartMode;
 use davit_core::spec::PlacementPolicy;
 use davit_core::state::TaskState;
 
 use super::*;
 use crate::commands::note_unplaced;
-use crate::commands::test_support::{Cluster, node_id, of_priority, placed_by, restarting, spec, task_id};
+use crate::commands::test_support::{Cluster, of_priority, placed_by, restarting, spec};
 
 fn algorithms() -> Algorithms {
     Algorithms::new(["binpack", "spread"].map(str::to_owned), "spread")
@@ -87,32 +88,6 @@ fn a_task_whose_algorithm_the_scheduler_does_not_have_is_held_with_what_it_has()
     assert_eq!(counts(&batch), [1]);
     let told = "there is no algorithm `best`: use binpack or spread".to_owned();
     assert_eq!(batch.held, [(cluster.key(wrong), told)]);
-}
-
-#[test]
-fn an_answer_is_dealt_out_in_the_order_of_waiting_and_never_beyond_what_was_asked() {
-    let key = |number| AttemptKey { task_id: task_id(number), attempt: davit_core::id::Attempt(1) };
-    let request = {
-        let mut cluster = Cluster::new(1);
-        cluster.create(spec());
-        gather(&mut Queue::default(), &cluster).groups[0].request.clone()
-    };
-    let group = Group { request, gang_id: None, keys: (1..=4).map(key).collect() };
-    let preemption = Preemption { node_id: node_id(3), victims: vec![task_id(9)] };
-    let answer = Answer {
-        runs: vec![(node_id(1), 1), (node_id(2), 1)],
-        unplaced_reason: "why".to_owned(),
-        preemptions: vec![preemption.clone()],
-    };
-    let resolved = resolve(&group, &answer);
-    let placed: Vec<_> = resolved.placements.iter().map(|one| (one.key, one.node_id)).collect();
-    assert_eq!(placed, [(key(1), node_id(1)), (key(2), node_id(2))]);
-    assert_eq!(resolved.preemptions.iter().map(|one| one.key).collect::<Vec<_>>(), [key(3)]);
-    assert_eq!(resolved.unplaced, [(key(4), "why".to_owned())]);
-
-    let too_much = Answer { runs: vec![(node_id(1), 9)], preemptions: vec![preemption], ..answer };
-    let resolved = resolve(&group, &too_much);
-    assert_eq!((resolved.placements.len(), resolved.preemptions.len(), resolved.unplaced.len()), (4, 0, 0));
 }
 
 #[test]

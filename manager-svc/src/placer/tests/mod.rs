@@ -28,7 +28,7 @@ use crate::commands::{
 };
 use crate::dispatch::Router;
 use crate::stable_hash::fnv1a;
-use crate::state::Versions;
+use crate::state::{Draft, Versions};
 use crate::store::Store;
 use crate::writer::Writer;
 

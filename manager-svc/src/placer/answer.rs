@@ -1,0 +1,150 @@
+//! What the scheduler's answer means: from its message to what is done about the tasks that were asked for. Pure.
+
+use davit_core::id::{AttemptKey, NodeId, TaskId};
+use davit_core::validate::Violations;
+use davit_proto::{convert, v1};
+
+use super::batch::Group;
+use crate::commands::{self, Placement, PlacementReport, PreemptionOrder, PreemptionReport};
+use crate::state::Draft;
+
+/// Room that the scheduler would make for a task by stopping others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Preemption {
+    pub(super) node_id: NodeId,
+    pub(super) victims: Vec<TaskId>,
+}
+
+/// Where the scheduler puts the tasks of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Answer {
+    /// How many go where.
+    pub(super) runs: Vec<(NodeId, u32)>,
+    /// Why the rest goes nowhere.
+    pub(super) unplaced_reason: String,
+    /// Room that can be made for some of the rest, one task each.
+    pub(super) preemptions: Vec<Preemption>,
+}
+
+/// What the answer to groups means for their tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub(super) placements: Vec<Placement>,
+    pub(super) preemptions: Vec<PreemptionOrder>,
+    pub(super) unplaced: Vec<(AttemptKey, String)>,
+}
+
+impl Answer {
+    /// Reads the answer to a group.
+    ///
+    /// # Errors
+    /// What is no id.
+    pub(super) fn from_proto(placement: v1::GroupPlacement) -> Result<Self, Violations> {
+        let mut violations = Violations::new();
+        let mut runs = Vec::with_capacity(placement.runs.len());
+        for (index, run) in placement.runs.iter().enumerate() {
+            let path = format!("runs[{index}].node_id");
+            if let Some(node_id) = convert::parse_node_id(&run.node_id, &path, &mut violations) {
+                runs.push((node_id, run.count));
+            }
+        }
+        let mut preemptions = Vec::with_capacity(placement.preemptions.len());
+        for (index, preemption) in placement.preemptions.iter().enumerate() {
+            let path = format!("preemptions[{index}]");
+            let node_id = convert::parse_node_id(&preemption.node_id, &format!("{path}.node_id"), &mut violations);
+            let path = format!("{path}.victim_task_ids");
+            let victims = preemption.victim_task_ids.iter();
+            let victims =
+                victims.filter_map(|task_id| convert::parse_task_id(task_id, &path, &mut violations)).collect();
+            preemptions.extend(node_id.map(|node_id| Preemption { node_id, victims }));
+        }
+        let unplaced_reason = convert::kept_reason(placement.unplaced_reason);
+        violations.finish(Some(Self { runs, unplaced_reason, preemptions }))
+    }
+}
+
+/// Turns the answer to a group into placements, preemptions and, for tasks that go nowhere, reasons. An answer for more tasks
+/// than were asked for is cut short.
+pub(super) fn resolve(group: &Group, answer: &Answer) -> Resolved {
+    let mut keys = group.keys.iter().copied();
+    let mut placements = Vec::with_capacity(group.keys.len());
+    for (node_id, count) in &answer.runs {
+        let count = usize::try_from(*count).unwrap_or(usize::MAX);
+        placements.extend(keys.by_ref().take(count).map(|key| Placement { key, node_id: *node_id }));
+    }
+    let mut preemptions = Vec::new();
+    for Preemption { node_id, victims } in &answer.preemptions {
+        let Some(key) = keys.next() else { break };
+        let (victims, unplaced_reason) = (victims.clone(), answer.unplaced_reason.clone());
+        preemptions.push(PreemptionOrder { key, node_id: *node_id, victims, unplaced_reason });
+    }
+    let unplaced = keys.map(|key| (key, answer.unplaced_reason.clone())).collect();
+    Resolved { placements, preemptions, unplaced }
+}
+
+impl Resolved {
+    /// Adds what the answer to another group means.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.placements.append(&mut other.placements);
+        self.preemptions.append(&mut other.preemptions);
+        self.unplaced.append(&mut other.unplaced);
+    }
+
+    /// Commits what still holds of it, and says on the other tasks why they wait.
+    pub(super) fn commit(mut self, draft: &mut Draft) -> (PlacementReport, PreemptionReport) {
+        let placed = commands::commit_placements(draft, &self.placements);
+        let preempted = commands::commit_preemptions(draft, &self.preemptions);
+        for (key, _) in &preempted.left_alone {
+            let order = self.preemptions.iter().find(|order| order.key == *key);
+            self.unplaced.extend(order.map(|order| (*key, order.unplaced_reason.clone())));
+        }
+        commands::note_unplaced(draft, &self.unplaced);
+        (placed, preempted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::id::Attempt;
+
+    use super::*;
+    use crate::commands::test_support::{Cluster, node_id, spec, task_id};
+    use crate::placer::algorithms::Algorithms;
+    use crate::placer::batch::Queue;
+    use crate::placer::work::Budget;
+
+    #[test]
+    fn an_answer_is_dealt_out_in_the_order_of_waiting_and_never_beyond_what_was_asked() {
+        let key = |number| AttemptKey { task_id: task_id(number), attempt: Attempt(1) };
+        let request = {
+            let mut cluster = Cluster::new(1);
+            cluster.create(spec());
+            let algorithms = Algorithms::new(["spread".to_owned()], "spread");
+            let batch = Queue::default().gather(&cluster.state, cluster.now, &algorithms, Budget::default());
+            batch.groups[0].request.clone()
+        };
+        let group = Group { request, gang_id: None, keys: (1..=4).map(key).collect() };
+        let preemption = Preemption { node_id: node_id(3), victims: vec![task_id(9)] };
+        let answer = Answer {
+            runs: vec![(node_id(1), 1), (node_id(2), 1)],
+            unplaced_reason: "why".to_owned(),
+            preemptions: vec![preemption.clone()],
+        };
+        let resolved = resolve(&group, &answer);
+        let placed: Vec<_> = resolved.placements.iter().map(|one| (one.key, one.node_id)).collect();
+        assert_eq!(placed, [(key(1), node_id(1)), (key(2), node_id(2))]);
+        assert_eq!(resolved.preemptions.iter().map(|one| one.key).collect::<Vec<_>>(), [key(3)]);
+        assert_eq!(resolved.unplaced, [(key(4), "why".to_owned())]);
+
+        let too_much = Answer { runs: vec![(node_id(1), 9)], preemptions: vec![preemption], ..answer };
+        let resolved = resolve(&group, &too_much);
+        assert_eq!((resolved.placements.len(), resolved.preemptions.len(), resolved.unplaced.len()), (4, 0, 0));
+    }
+
+    #[test]
+    fn a_reason_is_kept_for_every_task_that_waits_and_is_cut_for_that() {
+        let unplaced_reason = "é".repeat(1 << 20);
+        let answer = Answer::from_proto(v1::GroupPlacement { unplaced_reason, ..Default::default() }).unwrap();
+        assert_eq!(answer.unplaced_reason, "é".repeat(convert::MAX_REASON_BYTES / 2));
+    }
+}
