@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::fill::Filler;
+use self::fill::{Filler, Times};
 use crate::error::Error;
 use crate::memory::Memory;
 
@@ -50,6 +50,7 @@ struct CommitRate {
     tasks_per_commit: usize,
     commits_per_s: f64,
     tasks_per_s: f64,
+    slowest_commit_ms: f64,
 }
 
 /// Fills a store and starts managers on it. Whether it held the budget is part of the result, and no failure.
@@ -59,17 +60,19 @@ pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
     let mut filler = Filler::open(&data_dir, options.nodes, options.shapes).await?;
     let mut rates = Vec::new();
     println!(
-        "TASKS A COMMIT   COMMITS/S    TASKS/S   (each task created, placed and RUNNING: three changes, two commits)"
+        "TASKS A COMMIT   COMMITS/S    TASKS/S      SLOWEST   (each task created, placed and RUNNING: three changes, two commits)"
     );
     for (size, commits) in [(1, TIMED_COMMITS), (100, TIMED_COMMITS), (BATCH, remaining(options))] {
-        let elapsed = filler.fill(size, commits).await?;
-        let per_s = |count: usize| count as f64 / elapsed.as_secs_f64();
+        let Times { total, slowest } = filler.fill(size, commits).await?;
+        let per_s = |count: usize| count as f64 / total.as_secs_f64();
         let rate = CommitRate {
             tasks_per_commit: size,
             commits_per_s: per_s(2 * commits),
             tasks_per_s: per_s(size * commits),
+            slowest_commit_ms: slowest.as_secs_f64() * 1e3,
         };
-        println!("{size:>14} {:>11.0} {:>10.0}", rate.commits_per_s, rate.tasks_per_s);
+        let CommitRate { commits_per_s, tasks_per_s, slowest_commit_ms, .. } = rate;
+        println!("{size:>14} {commits_per_s:>11.0} {tasks_per_s:>10.0} {slowest_commit_ms:>9.1} ms");
         rates.push(rate);
     }
     let tasks = filler.close();

@@ -33,6 +33,15 @@ pub(super) struct Filler {
     count: usize,
 }
 
+/// How long commits took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// All of them, with what made them.
+    pub(super) total: Duration,
+    /// The slowest one in the store.
+    pub(super) slowest: Duration,
+}
+
 impl Filler {
     /// A new store with nodes and no task.
     pub(super) async fn open(data_dir: &Path, nodes: u32, shapes: u32) -> Result<Self, Error> {
@@ -51,9 +60,10 @@ impl Filler {
         Ok(filler)
     }
 
-    /// Creates so many tasks so often; each is placed, and reported to run in a commit of its own. Says how long it took.
-    pub(super) async fn fill(&mut self, size: usize, commits: usize) -> Result<Duration, Error> {
+    /// Creates so many tasks so often; each is placed, and reported to run in a commit of its own.
+    pub(super) async fn fill(&mut self, size: usize, commits: usize) -> Result<Times, Error> {
         let began = Instant::now();
+        let mut slowest = Duration::ZERO;
         for _ in 0..commits {
             let task_ids: Vec<TaskId> = (0..size).map(|_| UuidV7Source.task_id()).collect();
             let node_of = |at: usize, this: &Self| this.nodes[(this.count + at) % this.nodes.len()];
@@ -65,33 +75,36 @@ impl Filler {
                 })
                 .collect();
             let new = NewTasks { spec, task_ids, gang_id: None };
-            self.commit(|draft| {
-                create_tasks(draft, &[new], None, u64::MAX).map_err(broken)?;
-                let report = commit_placements(draft, &placements);
-                if report.committed == size { Ok(()) } else { Err(broken("not all tasks were placed")) }
-            })
-            .await?;
-            self.commit(|draft| {
-                let now = draft.now();
-                for Placement { key, node_id } in &placements {
-                    let status = AttemptStatus {
-                        state: TaskState::Running,
-                        node_id: Some(*node_id),
-                        ready: true,
-                        started_at: Some(now),
-                        ..AttemptStatus::pending(key.attempt, "")
-                    };
-                    let counts = apply_reports(draft, *node_id, vec![(key.task_id, status)]);
-                    if counts.applied != 1 {
-                        return Err(broken("a report was not applied"));
+            let first = self
+                .commit(|draft| {
+                    create_tasks(draft, &[new], None, u64::MAX).map_err(broken)?;
+                    let report = commit_placements(draft, &placements);
+                    if report.committed == size { Ok(()) } else { Err(broken("not all tasks were placed")) }
+                })
+                .await?;
+            let second = self
+                .commit(|draft| {
+                    let now = draft.now();
+                    for Placement { key, node_id } in &placements {
+                        let status = AttemptStatus {
+                            state: TaskState::Running,
+                            node_id: Some(*node_id),
+                            ready: true,
+                            started_at: Some(now),
+                            ..AttemptStatus::pending(key.attempt, "")
+                        };
+                        let counts = apply_reports(draft, *node_id, vec![(key.task_id, status)]);
+                        if counts.applied != 1 {
+                            return Err(broken("a report was not applied"));
+                        }
                     }
-                }
-                Ok(())
-            })
-            .await?;
+                    Ok(())
+                })
+                .await?;
+            slowest = slowest.max(first).max(second);
             self.count += size;
         }
-        Ok(began.elapsed())
+        Ok(Times { total: began.elapsed(), slowest })
     }
 
     /// Closes the store. Says how many tasks it holds.
@@ -99,13 +112,15 @@ impl Filler {
         self.count as u64
     }
 
-    async fn commit(&mut self, run: impl FnOnce(&mut Draft) -> Result<(), Error>) -> Result<(), Error> {
+    /// Says how long the store took.
+    async fn commit(&mut self, run: impl FnOnce(&mut Draft) -> Result<(), Error>) -> Result<Duration, Error> {
         let mut draft = Draft::new(self.state.clone(), SystemClock.now());
         run(&mut draft)?;
         let (state, batch) = draft.finish();
+        let began = Instant::now();
         self.store.commit(Arc::new(batch)).await.map_err(broken)?;
         self.state = state;
-        Ok(())
+        Ok(began.elapsed())
     }
 }
 

@@ -16,8 +16,12 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// How much of a table is in memory before it is written to a file. Small enough for a manager that is idle, large enough that
 /// a record which changes often is mostly replaced in memory.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
-/// How large journals may become before tables are written to free them.
-const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
+/// How large journals that are not written to any more may become before tables are written to free them. All of them are
+/// read when a manager starts; less than this the engine does not take.
+const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+/// Threads that write and merge tables. Of several the first is kept free for writing, and while there is something to merge it
+/// asks for work without a pause, which takes a core from everything else.
+const BACKGROUND_THREADS: usize = 1;
 /// Beyond so many memtables that wait, or files that are not merged, of one table, writes wait. fjall would wait itself a little
 /// later, and for ever if the threads that do the work have ended, as they do on a full disk.
 const MAX_WAITING_MEMTABLES: usize = 2;
@@ -99,7 +103,7 @@ impl Engine {
             let database = Database::builder(path)
                 .cache_size(CACHE_BYTES)
                 .max_journaling_size(JOURNAL_BYTES)
-                .worker_threads(2)
+                .worker_threads(BACKGROUND_THREADS)
                 .open()?;
             let mut tables = Vec::with_capacity(Table::ALL.len());
             for table in Table::ALL {
