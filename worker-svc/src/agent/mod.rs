@@ -61,7 +61,7 @@ pub struct Agent {
     starts: Arc<Semaphore>,
     state: Mutex<State>,
     report_ready: Notify,
-    /// Ticks with every status.
+    /// Ticks with every status, and when it is known what is assigned.
     changed: watch::Sender<()>,
     stopped: CancellationToken,
     runners: TaskTracker,
@@ -195,6 +195,7 @@ impl Agent {
     pub fn assign(self: &Arc<Self>, batch: Batch) {
         let mut state = self.state.lock();
         let state = &mut *state;
+        let was_complete = state.follower.is_complete();
         // Only what a batch can touch is looked at, unless it ends the full set.
         let ends_full_set = (batch.full && batch.last) || bugs::is(Bug::FullSetMisread);
         let ended = |held: &Held| held.status.state.is_terminal();
@@ -215,6 +216,9 @@ impl Agent {
                     }
                 }
             }
+        }
+        if state.follower.is_complete() != was_complete {
+            self.changed.send_replace(());
         }
     }
 

@@ -62,6 +62,9 @@ pub struct View {
     pub asked_to_stop: bool,
     /// Whether an earlier attempt of the task still runs here.
     pub earlier_runs: bool,
+    /// Whether a later attempt of the task may have been placed elsewhere, since the manager was out of reach for so long and
+    /// has not said yet that this one stands.
+    pub may_be_overtaken: bool,
     /// What to do about its end. Of no meaning before.
     pub after_end: AfterEnd,
 }
@@ -125,6 +128,9 @@ pub fn next_step(view: &View) -> Decision {
         (Want::Run, Phase::Prepared) => decide(Step::Create, "it is prepared and has no instance"),
         (Want::Run, Phase::Created) if view.earlier_runs => {
             decide(Step::Wait, "an earlier attempt of its task still runs here")
+        }
+        (Want::Run, Phase::Created) if view.may_be_overtaken => {
+            decide(Step::Wait, "the manager was out of reach, and has not said yet that it is still to run")
         }
         (Want::Run, Phase::Created) => decide(Step::Start, "it has an instance that never started"),
         (Want::Run, Phase::Started) if view.asked_to_stop => decide(Step::Stop, "its stop was begun and not finished"),

@@ -32,6 +32,25 @@ impl Agent {
         has_lease && !self.state.lock().closing
     }
 
+    /// Whether the manager may have placed a later attempt of what it assigned: nothing was heard of it for so long that it may
+    /// have called this node DOWN, and it has not told since what is still assigned.
+    pub(super) fn may_be_overtaken(&self) -> bool {
+        self.contact() == Contact::CutOff || !self.state.lock().follower.is_complete()
+    }
+
+    /// Waits until the manager has said that what it still assigns stands.
+    pub(super) async fn until_it_stands(&self) {
+        // Subscribed to before the first look, so that nothing is missed.
+        let (mut link, mut changes) = (self.link.subscribe(), self.changed.subscribe());
+        while self.may_be_overtaken() {
+            // The senders are in the agent.
+            tokio::select! {
+                _ = link.changed() => {}
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
     /// Waits until what is done about an end may be decided otherwise: when more or less is heard of the manager, or a restart
     /// is due.
     pub(super) async fn until_restart(&self, due: Duration) {

@@ -176,6 +176,7 @@ impl Runner {
                 phase: self.phase,
                 asked_to_stop: self.asked_to_stop(),
                 earlier_runs: earlier.is_some(),
+                may_be_overtaken: self.agent.may_be_overtaken(),
                 after_end,
             };
             let decision = next_step(&view);
@@ -193,7 +194,7 @@ impl Runner {
                 Step::Restart => self.restart().await,
                 Step::ReportEnd => Ok(self.report_end().await),
                 Step::Remove => self.remove().await,
-                Step::Wait => self.wait(earlier).await,
+                Step::Wait => self.wait(&view, earlier).await,
                 Step::Done => return self.agent.forget(self.key),
             };
             match done {
@@ -286,6 +287,10 @@ impl Runner {
         }
         self.note(Mark::Start, true).await?;
         self.mark = Mark::Start;
+        // Its turn and the disk may have taken a while.
+        if self.agent.may_be_overtaken() {
+            return Ok(self.phase);
+        }
         let started = runtime.start(self.key).await?;
         self.observe(|status| set_started(status, &started));
         Ok(Phase::Started)
@@ -405,11 +410,14 @@ impl Runner {
         Ok(Phase::Gone)
     }
 
-    async fn wait(&mut self, earlier: Option<Attempt>) -> Result<Phase, Error> {
-        if let Some(earlier) = earlier
-            && self.phase == Phase::Created
-        {
-            self.observe(|status| status.reason = format!("waits for attempt {} to end", earlier.0));
+    async fn wait(&mut self, view: &View, earlier: Option<Attempt>) -> Result<Phase, Error> {
+        let is_held = view.want == Want::Run && view.phase == Phase::Created;
+        if is_held {
+            let reason = match earlier {
+                Some(earlier) => format!("waits for attempt {} to end", earlier.0),
+                None => "waits for the manager, which was out of reach, to say that it is still to run".to_owned(),
+            };
+            self.observe(|status| status.reason = reason);
         }
         let due = match (self.phase, &self.plan) {
             (Phase::Exited, Some(Plan::Restart { due, .. })) => Some(*due),
@@ -417,7 +425,8 @@ impl Runner {
         };
         tokio::select! {
             () = changed(&mut self.orders) => {}
-            _ = self.ticks.changed(), if earlier.is_some() => {}
+            _ = self.ticks.changed(), if is_held && earlier.is_some() => {}
+            () = self.agent.until_it_stands(), if is_held && earlier.is_none() => {}
             () = self.agent.until_restart(due.unwrap_or_default()), if due.is_some() => {}
         }
         Ok(self.phase)

@@ -8,10 +8,11 @@ use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
 use davit_core::task::DesiredState::Running;
+use davit_proto::v1;
 use worker_svc::runtime::fake::Step;
 
 use crate::manager::{Manager, Session};
-use crate::worker::{Machine, container, new_key};
+use crate::worker::{Machine, container, local_tasks, new_key};
 use crate::{CLUSTER, in_time, until};
 
 fn restarting() -> TaskSpec {
@@ -123,4 +124,43 @@ async fn a_worker_that_starts_cut_off_restarts_what_has_ended_and_the_number_out
     let registered = session.registered(key);
     assert_eq!((registered.state, registered.local_restarts), (TaskState::Running, 1));
     assert_eq!(restarts_of(&machine, key), 1, "it runs, and is left alone");
+}
+
+#[tokio::test]
+async fn what_was_not_begun_when_the_manager_went_is_begun_only_when_it_says_so_again() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (stands, overtaken, spec) = (new_key(), new_key(), container(&[]));
+    machine.engine.set_failing(Step::Start, Some("the engine is busy"));
+    let mut session = manager.session_with(CLUSTER, &[(stands, Running, &spec), (overtaken, Running, &spec)]).await;
+    session.until_reason(stands, "the engine is busy").await;
+    session.until_reason(overtaken, "the engine is busy").await;
+    drop(session);
+    // It dials anew, so it knows; nobody answers.
+    let dialled = manager.dialled().await;
+    let client = worker.client().await;
+    let both_wait = async {
+        let waits =
+            |task: &v1::LocalTask| task.status.as_ref().is_some_and(|status| status.reason.contains("out of reach"));
+        while !local_tasks(&client).await.iter().all(waits) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    in_time("both wait for the manager", both_wait).await;
+    let starts_of =
+        |key| machine.engine.calls().iter().filter(|call| call.step == Step::Start && call.key == Some(key)).count();
+    let begun = [starts_of(stands), starts_of(overtaken)];
+    machine.engine.set_failing(Step::Start, None);
+
+    // The set comes in two parts: it is not known what stands before the last.
+    let mut back = dialled.welcome(CLUSTER).await;
+    back.assign(true, false, &[(stands, Running, &spec)], &[]).await;
+    for _ in 0..3 {
+        back.next().await.unwrap();
+    }
+    assert_eq!([starts_of(stands), starts_of(overtaken)], begun, "the manager has not said it all");
+    back.assign(true, true, &[], &[]).await;
+    back.until(stands, TaskState::Running).await;
+    back.during(until("the removal", || machine.engine.state(&machine.owner(), overtaken).is_none())).await;
+    assert_eq!(starts_of(overtaken), begun[1], "a later attempt may run elsewhere");
 }

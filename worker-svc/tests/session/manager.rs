@@ -219,6 +219,17 @@ impl Session {
         Some(message)
     }
 
+    /// Reads on, and so stays in touch, until something else has come.
+    pub(crate) async fn during<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            tokio::select! {
+                done = &mut wait => return done,
+                message = self.next() => assert!(message.is_some(), "the worker ended the session"),
+            }
+        }
+    }
+
     /// Reads on until an attempt is reported in this state.
     pub(crate) async fn until(&mut self, key: AttemptKey, state: TaskState) -> AttemptStatus {
         let reads = async {

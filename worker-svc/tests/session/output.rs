@@ -60,12 +60,13 @@ async fn a_follower_waits_for_the_start_and_learns_what_is_not_there() {
     let _worker = machine.worker(&manager).await;
     let (key, unknown) = (new_key(), new_key());
     machine.engine.set_failing(worker_svc::runtime::fake::Step::Start, Some("busy"));
-    let session = manager.session_with(CLUSTER, &[(key, Running, &container(&[("log", "hello")]))]).await;
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &container(&[("log", "hello")]))]).await;
     order(&session, key, None, true).await;
     let mut reading = manager.reading().await;
     assert_eq!(next(&mut reading).await.unwrap().log_id, "log 1");
     machine.engine.set_failing(worker_svc::runtime::fake::Step::Start, None);
-    assert_eq!(text(&mut reading, "hello").await, "hello\n");
+    // Nothing is begun by a worker that hears nothing of its manager.
+    assert_eq!(session.during(text(&mut reading, "hello")).await, "hello\n");
 
     order(&session, unknown, None, false).await;
     let mut reading = manager.reading().await;

@@ -51,11 +51,13 @@ pub(super) fn missing() -> Vec<Missing> {
     need(busybox().is_some(), "a static busybox", &["busybox-static"]);
     need(which("docker").is_some(), "the Docker client", &["docker.io", DOCKER_CLI]);
     need(compose().is_some(), "docker-compose", &["docker-compose"]);
-    // The parts of an engine count only where none answers that was started by other means.
+    // Chaos makes machines with engines of their own, whether or not an engine answers here.
+    need(which("dockerd").is_some(), "the Docker engine", &["docker.io"]);
+    need(which("ip").is_some(), "iproute2", &["iproute2"]);
+    need(which("iptables").is_some(), "iptables", &["iptables"]);
+    need(which("mkfs.ext4").is_some(), "mkfs.ext4", &["e2fsprogs"]);
+    // An engine that answers has found its cgroups, wherever it runs.
     if !engine::answers() {
-        need(which("dockerd").is_some(), "the Docker engine", &["docker.io"]);
-        need(which("ip").is_some(), "iproute2", &["iproute2"]);
-        need(which("iptables").is_some(), "iptables", &["iptables"]);
         need(cgroups_are_mounted() || which("cgroupfs-mount").is_some(), "mounted cgroups", &["cgroupfs-mount"]);
     }
     missing

@@ -19,7 +19,14 @@ const PHASES: [Phase; 8] = [
 ];
 
 fn view(want: Want, phase: Phase) -> View {
-    View { want, phase, asked_to_stop: false, earlier_runs: false, after_end: AfterEnd::Report }
+    View {
+        want,
+        phase,
+        asked_to_stop: false,
+        earlier_runs: false,
+        may_be_overtaken: false,
+        after_end: AfterEnd::Report,
+    }
 }
 
 fn key() -> AttemptKey {
@@ -91,6 +98,20 @@ fn an_attempt_waits_for_the_earlier_one_to_end() {
 }
 
 #[test]
+fn what_may_be_overtaken_is_made_ready_and_not_begun() {
+    let overtaken = |want, phase| next_step(&View { may_be_overtaken: true, ..view(want, phase) }).step;
+    for want in WANTS {
+        for phase in PHASES {
+            let expected = match (want, phase) {
+                (Want::Run, Phase::Created) => Step::Wait,
+                _ => next_step(&view(want, phase)).step,
+            };
+            assert_eq!(overtaken(want, phase), expected, "{want:?} {phase:?}");
+        }
+    }
+}
+
+#[test]
 fn an_end_is_reported_kept_or_followed_by_a_restart() {
     let steps = [AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart].map(|after_end| {
         let of = |want| next_step(&View { after_end, ..view(want, Phase::Exited) }).step;
@@ -145,12 +166,13 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
     let after_end = prop::sample::select(vec![AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart]);
-    (want, phase, any::<bool>(), any::<bool>(), after_end).prop_map(
-        |(want, phase, asked_to_stop, earlier_runs, after_end)| View {
+    (want, phase, any::<bool>(), any::<bool>(), any::<bool>(), after_end).prop_map(
+        |(want, phase, asked_to_stop, earlier_runs, may_be_overtaken, after_end)| View {
             want,
             phase,
             asked_to_stop,
             earlier_runs,
+            may_be_overtaken,
             after_end,
         },
     )
