@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::{Backend, Change, Entry, Error};
 
@@ -108,7 +108,12 @@ impl Backend for FjallBackend {
                     None => batch.remove(&open.entries, key),
                 }
             }
-            batch.commit()
+            // Full memtables are sealed here: the engine would ask its background thread for it at every write, and behind a long
+            // merge that thread's queue would fill up, in which it then would wait itself for a place for ever.
+            batch.commit().and_then(|()| match open.entries.tree.active_memtable().size() > MEMTABLE_BYTES {
+                true => open.entries.rotate_memtable().map(drop),
+                false => Ok(()),
+            })
         };
         written.map_err(|error| {
             self.open = None;

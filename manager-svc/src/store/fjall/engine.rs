@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 /// A file that is there from the moment on at which an engine is complete.
 pub(super) const VERSION_FILE: &str = "version";
@@ -140,8 +140,20 @@ impl Engine {
                     None => batch.remove(table, write.key.as_slice()),
                 }
             }
-            Ok(batch.commit()?)
+            batch.commit()?;
+            self.seal_full_memtables()
         })
+    }
+
+    /// Gives memtables that are full to the background thread. The engine would ask that thread to do so, at every write until it
+    /// has: behind a long merge its queue would fill up, and then it would wait for ever for a place in it itself.
+    fn seal_full_memtables(&self) -> Result<(), Problem> {
+        for table in &self.tables {
+            if table.tree.active_memtable().size() > MEMTABLE_BYTES {
+                table.rotate_memtable()?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes what is only in memory and the journal to tables.

@@ -5,6 +5,7 @@ mod errors;
 mod full_disk;
 mod histories;
 mod kill;
+mod space;
 
 use std::path::Path;
 use std::sync::Arc;
