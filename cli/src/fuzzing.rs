@@ -1,5 +1,5 @@
-//! What the fuzz targets in `fuzz/` run of all that people write: configuration files of the services, values in them and on
-//! the command line. The test suite runs it too, on the same seeds.
+//! What the fuzz targets in `fuzz/` run of all that people write and are shown: configuration files of the services, values in
+//! them and on the command line, answers. The test suite runs it too, on the same seeds.
 
 use std::fmt::{Debug, Display};
 use std::path::Path;
@@ -12,6 +12,7 @@ use worker_svc::config as worker;
 
 use crate::args;
 use crate::commands::spec::fuzzing::option_value;
+use crate::output;
 
 /// A configuration file: a letter that says whose (`m`, `s` or `w`), then its text. Says whether a service would start with it.
 ///
@@ -65,6 +66,14 @@ pub fn argument(text: &str) -> usize {
     let read =
         amounts.iter().flatten().count() + usize::from(time.is_ok()) + usize::from(args::key_value(text).is_ok());
     settings.into_iter().filter(|accepted| *accepted).count() + read + option_value(text)
+}
+
+/// What a manager answers: a byte that says of what kind, then its bytes. Says whether it is a message of that kind.
+///
+/// # Panics
+/// When something that a terminal would obey is shown to a person, or JSON and YAML don't say the same.
+pub fn answer(bytes: &[u8]) -> bool {
+    output::fuzzing::answer(bytes)
 }
 
 fn survives<T: FromStr<Err: Display> + Display + PartialEq + Debug>(text: &str) -> bool {

@@ -2,6 +2,8 @@
 
 mod describe;
 mod explain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod moves;
 mod ordered;
 mod plan;
@@ -9,10 +11,12 @@ mod proto_json;
 mod style;
 mod table;
 mod text;
+mod visible;
 
 #[cfg(test)]
 pub(crate) mod test_support;
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 pub use self::describe::{cluster, node, task};
@@ -27,6 +31,7 @@ pub use self::text::{
     state_of, state_short_name, task_name, task_state,
 };
 
+use self::visible::visible;
 use crate::args::Format;
 use crate::error::Error;
 
@@ -54,11 +59,15 @@ impl Output {
         }
     }
 
-    /// Writes a result, with a line end unless it has one.
+    /// Writes a result, with a line end unless it has one. What is for people has nothing that a terminal would obey.
     ///
     /// # Errors
     /// [`Error::OutputClosed`] when nobody reads any more.
     pub fn print(&self, text: &str) -> Result<(), Error> {
+        let text = match self.format {
+            Format::Table => visible(text, self.palette.is_colored()),
+            Format::Json | Format::Yaml => Cow::Borrowed(text),
+        };
         let line_end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         let mut stdout = io::stdout().lock();
         written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(line_end.as_bytes())))?;
@@ -82,10 +91,16 @@ impl Output {
         written(io::stderr().lock().write_all(bytes))
     }
 
+    /// A text as it may be written to standard error for a person: with nothing that a terminal would obey.
+    #[must_use]
+    pub fn message<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        visible(text, self.message_palette.is_colored())
+    }
+
     /// Tells a person something that is no result.
     pub fn note(&self, text: &str) {
         // There is no better place to tell that this one is closed.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", self.message(text));
     }
 
     /// Tells a person what went wrong.

@@ -131,7 +131,7 @@ impl View {
             return;
         }
         match &self.bar {
-            Some(bar) => bar.set_message(text.clone()),
+            Some(bar) => bar.set_message(self.output.message(&text).into_owned()),
             None => self.output.note(&text),
         }
         self.said = text;

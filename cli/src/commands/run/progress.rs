@@ -97,11 +97,11 @@ impl Progress {
                 bar.enable_steady_tick(TICK);
                 bar
             });
-            bar.set_message(text.clone());
+            bar.set_message(self.output.message(&text).into_owned());
             // The states of a single task stay on the screen, above the one it is in.
             let past = self.said.get(&line).filter(|_| worth_a_line && self.total == 1);
             if let Some(past) = past {
-                let _ = bars.println(past);
+                let _ = bars.println(self.output.message(past));
             }
         } else if worth_a_line {
             self.output.note(&text);
