@@ -80,9 +80,10 @@ impl Cluster {
         let Manager { services, api, first } = &self.manager;
         let answer = self.runtime.block_on(services.call(path, body));
         let changed = !Arc::ptr_eq(&api.writer.state(), first);
-        // Also what is not in the state: who is in touch, and who reads.
+        // Also what is not in the state: who is in touch, and who reads. A session that is not let in changes neither; of output
+        // the reader is gone also when the rest of it is refused.
         let only_looks = ["/Get", "/List", "/Explain", "/Plan"].iter().any(|verb| path.contains(verb));
-        if changed || (answer.is_ok() && !only_looks) || path.contains("WorkerSessionService") {
+        if changed || (answer.is_ok() && !only_looks) || path.ends_with("/PublishLogs") {
             api.shutdown.trigger();
             self.manager = self.runtime.block_on(Manager::start(&self.history));
         }
