@@ -85,9 +85,10 @@ fn fuzz(target: &str, runs: u64, scratch: &Path) -> Result<Row, Failure> {
     println!("\n== {target}: {runs} inputs; what it says goes to {}", log.display());
     let started = Instant::now();
     let status = fuzzer.stderr(File::create(&log).map_err(io)?).status().map_err(io)?;
-    let took = started.elapsed();
     let said = fs::read(&log).map_err(io)?;
     let said = String::from_utf8_lossy(&said);
+    // One that found something says nothing of its time; of the others the wait for a build is left out.
+    let took = duration(&said).unwrap_or_else(|| started.elapsed());
     let row = Row {
         target: target.to_owned(),
         inputs: statistic(&said, "number_of_executed_units"),
@@ -105,13 +106,20 @@ fn statistic(said: &str, name: &str) -> Option<u64> {
     value?.trim().parse().ok()
 }
 
+/// How long a fuzzer says that it ran: `Done 10 runs in 3 second(s)`.
+fn duration(said: &str) -> Option<Duration> {
+    let (_, time) = said.lines().rev().find_map(|line| line.strip_prefix("Done ")?.split_once(" runs in "))?;
+    time.split(' ').next()?.parse().ok().map(Duration::from_secs)
+}
+
 fn print(rows: &[Row]) {
-    println!("\n{:<20}{:>12}{:>12}{:>14}  result", "target", "inputs", "inputs/s", "new in corpus");
+    println!("\n{:<20}{:>12}{:>10}{:>12}{:>14}  result", "target", "inputs", "minutes", "inputs/s", "new in corpus");
     for Row { target, inputs, found, took, log } in rows {
         let shown = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
         let pace = inputs.map(|inputs| (inputs as f64 / took.as_secs_f64().max(0.001)) as u64);
         let result = if log.is_some() { "FAILED" } else { "ok" };
-        println!("{target:<20}{:>12}{:>12}{:>14}  {result}", shown(*inputs), shown(pace), shown(*found));
+        let (inputs, pace, found, minutes) = (shown(*inputs), shown(pace), shown(*found), took.as_secs_f64() / 60.0);
+        println!("{target:<20}{inputs:>12}{minutes:>10.1}{pace:>12}{found:>14}  {result}");
     }
 }
 
@@ -165,5 +173,7 @@ mod tests {
         assert_eq!(statistic(said, "number_of_executed_units"), Some(1000));
         assert_eq!(statistic(said, "new_units_added"), Some(25));
         assert_eq!(statistic(said, "peak_rss_mb"), None);
+        assert_eq!(duration("#9 DONE\nDone 1000 runs in 61 second(s)\nstat::x: 1\n"), Some(Duration::from_secs(61)));
+        assert_eq!(duration(said), None);
     }
 }
