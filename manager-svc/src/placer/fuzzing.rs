@@ -130,12 +130,15 @@ impl Cluster {
             if task.gang_id.is_some() {
                 *of_gang.entry(is_scheduled).or_default() += 1;
             }
-            if !asked(before.key()) && before != task {
+            // Also one that the same answer has just placed.
+            let is_stopped = before.wants_current_attempt() && !task.wants_current_attempt();
+            assert!(asked(before.key()) || is_stopped || before == task, "{} was not asked about", task.spec.name);
+            if is_stopped {
                 let for_whom = |other: &&AttemptKey| {
                     let other = after.task(other.task_id);
                     other.is_some_and(|other| {
-                        let is_there = other.claim.as_ref().map(|claim| claim.node_id) == before.status.node_id;
-                        is_there && other.spec.placement.priority > before.spec.placement.priority
+                        let is_there = other.claim.as_ref().map(|claim| claim.node_id) == task.status.node_id;
+                        is_there && other.spec.placement.priority > task.spec.placement.priority
                     })
                 };
                 assert!(
