@@ -12,13 +12,11 @@ use crate::{
 const FIXED_SEEDS: u64 = 200;
 const FRESH_SEEDS: u64 = 20;
 
-/// `cargo xtask sim`: builds the simulator and runs it with the caller's arguments. Deliberate bugs are built in only where
-/// `--bugs` asks for them.
+/// `cargo xtask sim`: builds the simulator and runs it with the caller's arguments. Deliberate bugs are always built in, and
+/// act only where `--bugs` or `--bug` asks for them: one build serves both.
 pub(crate) fn run_with(arguments: &[String]) -> Result<(), Failure> {
-    let with_bugs = arguments.iter().any(|argument| argument == "--bugs");
-    let features: &[&str] = if with_bugs { &["--features", "sim-bugs"] } else { &[] };
-    run(cargo().args(["build", "--package", "davit-sim"]).args(features))?;
-    run(command(workspace::target().join("debug/davit-sim")).args(arguments))
+    run(cargo().args(["build", "--profile", "sim", "--package", "davit-sim", "--features", "sim-bugs"]))?;
+    run(command(workspace::target().join("sim/davit-sim")).args(arguments))
         .map_err(|failure| failure.advise("the lines above name each seed that failed and the command that repeats it"))
 }
 
@@ -26,5 +24,6 @@ pub(crate) fn run_with(arguments: &[String]) -> Result<(), Failure> {
 pub(crate) fn test() -> Result<(), Failure> {
     let fresh = SystemTime::now().duration_since(UNIX_EPOCH).map_or(FIXED_SEEDS, |time| time.as_secs());
     run_with(&["--seeds".to_owned(), FIXED_SEEDS.to_string()])?;
-    run_with(&["--first".to_owned(), fresh.to_string(), "--seeds".to_owned(), FRESH_SEEDS.to_string()])
+    run_with(&["--first".to_owned(), fresh.to_string(), "--seeds".to_owned(), FRESH_SEEDS.to_string()])?;
+    run_with(&["--bugs".to_owned()])
 }

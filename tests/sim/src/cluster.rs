@@ -39,6 +39,9 @@ pub const NAME: &str = "sim";
 const SCHEDULER_PORT: u16 = 7410;
 const WORKER_PORT: u16 = 7420;
 
+/// Short, so that many a cut outlasts it and all that is added to it.
+const LEASE: Duration = Duration::from_secs(4);
+
 /// What a worker offers: little, so that room is short.
 pub const ALLOCATABLE: Resources = Resources { cpu_millis: 2000, memory_bytes: 4 << 30, disk_bytes: 8 << 30 };
 
@@ -147,6 +150,7 @@ impl Cluster {
                 let config = manager_svc::config::Config {
                     scheduler: self.schedulers.clone(),
                     cluster: NAME.to_owned(),
+                    lease_duration: LEASE,
                     ..manager_svc::config::Config::default()
                 };
                 let listener = self.net.listen(host, MANAGER_PORT);

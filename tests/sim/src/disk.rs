@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::gate::Gate;
 use crate::history::{Event, History};
+use crate::model::Model;
 use crate::rng::Rng;
 
 /// A write into the page cache, and a sync, as they usually are.
@@ -34,8 +35,23 @@ pub struct Disk {
 struct State {
     journal: Vec<Arc<Batch>>,
     synced: usize,
+    /// Tasks that the synced part ever held.
+    held: BTreeSet<TaskId>,
+    /// The cluster after so many batches of the journal.
+    model: (usize, Model),
     is_full: bool,
     extra_sync_time: Duration,
+}
+
+impl State {
+    fn sync_up_to(&mut self, length: usize) {
+        let newly = self.journal.get(self.synced..length).unwrap_or_default();
+        self.held.extend(newly.iter().flat_map(|batch| &batch.changes).filter_map(|change| match &change.versions {
+            Versions::Task { after: Some(task), .. } => Some(task.task_id),
+            Versions::Task { .. } | Versions::Node { .. } => None,
+        }));
+        self.synced = length;
+    }
 }
 
 impl Disk {
@@ -68,7 +84,8 @@ impl Disk {
         let kept = usize::try_from(self.rng.below(unsynced as u64 + 1)).unwrap_or(0);
         let length = state.synced + kept;
         state.journal.truncate(length);
-        state.synced = length;
+        state.sync_up_to(length);
+        state.model = (0, Model::default());
         unsynced - kept
     }
 
@@ -76,20 +93,25 @@ impl Disk {
     #[must_use]
     pub fn holds(&self, task_ids: &[TaskId]) -> bool {
         let state = self.state.lock();
-        let synced = state.journal[..state.synced].iter().flat_map(|batch| &batch.changes);
-        let held: BTreeSet<TaskId> = synced
-            .filter_map(|change| match &change.versions {
-                Versions::Task { after: Some(task), .. } => Some(task.task_id),
-                Versions::Task { .. } | Versions::Node { .. } => None,
-            })
-            .collect();
-        task_ids.iter().all(|task_id| held.contains(task_id))
+        task_ids.iter().all(|task_id| state.held.contains(task_id))
     }
 
     /// All that was ever written and not lost.
     #[must_use]
     pub fn journal(&self) -> Vec<Arc<Batch>> {
         self.state.lock().journal.clone()
+    }
+
+    /// The cluster as all that was ever written and not lost tells it.
+    #[must_use]
+    pub fn model(&self) -> Model {
+        let mut state = self.state.lock();
+        let State { journal, model: (applied, model), .. } = &mut *state;
+        for batch in journal.get(*applied..).unwrap_or_default() {
+            model.apply(batch);
+        }
+        *applied = journal.len();
+        model.clone()
     }
 
     fn sync_time(&self) -> Duration {
@@ -123,7 +145,8 @@ impl Store for DiskStore {
         let journal = {
             let mut state = self.disk.state.lock();
             // Whoever loads goes on from there, so it is synced first.
-            state.synced = state.journal.len();
+            let length = state.journal.len();
+            state.sync_up_to(length);
             state.journal.clone()
         };
         let memory = MemoryStore::default();
@@ -153,7 +176,7 @@ impl Store for DiskStore {
         tokio::time::sleep(self.disk.sync_time()).await;
         self.gate.pass().await;
         if !bugs::is(Bug::DroppedSync) {
-            self.disk.state.lock().synced = written;
+            self.disk.state.lock().sync_up_to(written);
         }
         if let Some(last) = last {
             self.disk.history.note(Event::Synced { revision: last.0 });

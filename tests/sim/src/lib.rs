@@ -6,6 +6,7 @@
 //! All that a process can reach goes through a gate ([`gate`]); to kill it is to close the gate. Randomness comes from the
 //! seed, that of hash maps and of `select!` too ([`entropy`]), so the same seed gives the same history to the letter.
 
+pub mod caught;
 pub mod check;
 pub mod clock;
 pub mod cluster;

@@ -15,7 +15,6 @@ use crate::cluster::{Cluster, MANAGER, NAME};
 use crate::entropy;
 use crate::faults;
 use crate::history::{Event, History};
-use crate::model::Model;
 use crate::net::Host;
 use crate::panics;
 use crate::rng::Rng;
@@ -204,7 +203,7 @@ async fn a_death_is_acted_on(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut
     let Some(node_id) = cluster.machines.get(host).map(|machine| machine.owner(NAME).node_id) else { return };
     cluster.lose_power(host);
     tokio::time::sleep(DEATH_TIME).await;
-    let model = Model::of(&cluster.disk.journal());
+    let model = cluster.disk.model();
     let state = model.nodes.get(&node_id).map(|node| node.state);
     if state != Some(NodeState::Down) {
         violations.add(6, format!("{DEATH_TIME:?} after {host} died it is {state:?}"));

@@ -1,7 +1,8 @@
-//! A scheduler that is out of date: it stands before the real one, keeps changes of nodes from it, and gives some answers
-//! twice. The manager must lose nothing by it and over-commit nothing.
+//! A scheduler that is out of date: it stands before the real one, keeps changes of nodes from it, gives some answers twice,
+//! and names nodes that were the best at some other time. The manager must lose nothing by it and over-commit nothing.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use davit_proto::v1;
 use davit_proto::v1::place_request::Message;
@@ -12,6 +13,7 @@ use davit_svc_kit::grpc::GrpcServer;
 use davit_svc_kit::grpc::server::ServeError;
 use davit_svc_kit::net::{Dialer, Listener};
 use davit_svc_kit::shutdown::Shutdown;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,9 +22,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::rng::Rng;
 
-/// How many changes of a hundred it keeps to itself, and how many answers it gives twice.
+/// How many changes of a hundred it keeps to itself, how many answers it gives twice, and for how many runs it names a node
+/// that is no longer the best.
 const KEPT_BACK: u64 = 80;
 const TWICE: u64 = 10;
+const OUTDATED: u64 = 30;
 
 #[derive(Debug, Clone)]
 struct StaleScheduler {
@@ -61,8 +65,13 @@ impl SchedulerService for StaleScheduler {
         let (to_manager, answers) = mpsc::channel(1);
         let (mut real, rng) = (self.real.clone(), self.rng.clone());
         let kept_back = rng.clone();
+        let nodes: Arc<Mutex<Vec<String>>> = Arc::default();
+        let known = Arc::clone(&nodes);
         tokio::spawn(async move {
             while let Ok(Some(message)) = asked.message().await {
+                if let Some(Message::Snapshot(snapshot)) = &message.message {
+                    *known.lock() = snapshot.nodes.iter().map(|node| node.node_id.clone()).collect();
+                }
                 let is_change = matches!(message.message, Some(Message::Delta(_)));
                 if is_change && kept_back.percent(KEPT_BACK) {
                     continue;
@@ -77,7 +86,14 @@ impl SchedulerService for StaleScheduler {
                 Ok(placed) => placed.into_inner(),
                 Err(status) => return drop(to_manager.send(Err(status)).await),
             };
-            while let Ok(Some(answer)) = placed.message().await {
+            while let Ok(Some(mut answer)) = placed.message().await {
+                for run in answer.placements.iter_mut().flat_map(|placement| &mut placement.runs) {
+                    if rng.percent(OUTDATED)
+                        && let Some(node_id) = rng.pick(&nodes.lock())
+                    {
+                        run.node_id.clone_from(node_id);
+                    }
+                }
                 let twice = rng.percent(TWICE).then(|| answer.clone());
                 for answer in [Some(answer), twice].into_iter().flatten() {
                     if to_manager.send(Ok(answer)).await.is_err() {

@@ -1,0 +1,101 @@
+//! Which attempts run, and how often: promises 3 and 4.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use davit_core::id::{AttemptKey, TaskId};
+use davit_core::restart::RestartMode;
+use davit_core::spec::OnNodeLoss;
+use davit_core::state::TaskState;
+use manager_svc::state::Batch;
+
+use super::{Violations, versions};
+use crate::cluster::Cluster;
+use crate::history::{Entry, Event};
+use crate::net::Host;
+use crate::workload::Call;
+
+/// 3: a task that completed runs again only if a user says so; neither a drain nor anything else makes it.
+pub(super) fn finished_stays_finished(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
+    let restarted: BTreeSet<TaskId> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::Answered { call: Call::Restart(task_id), .. } => Some(*task_id),
+            _ => None,
+        })
+        .collect();
+    let mut completed: BTreeMap<TaskId, AttemptKey> = BTreeMap::new();
+    for task in versions(journal) {
+        let state = task.status.state;
+        let may_go_on = task.spec.restart.mode == RestartMode::Always || restarted.contains(&task.task_id);
+        if let Some(done) = completed.get(&task.task_id)
+            && !may_go_on
+            && (task.status.attempt != done.attempt || state != TaskState::Completed)
+        {
+            violations.add(3, format!("{done} had completed, and then attempt {} was {state}", task.status.attempt));
+        }
+        if state == TaskState::Completed {
+            completed.insert(task.task_id, task.key());
+        }
+    }
+}
+
+/// 3 and 4: no attempt is ever started twice, on whatever engine.
+pub(super) fn attempts_start_once(entries: &[Entry], violations: &mut Violations) {
+    let mut started = BTreeSet::new();
+    for entry in entries {
+        if let Event::Started { host, key } = &entry.event
+            && !started.insert(*key)
+        {
+            violations.add(3, format!("attempt {key} was started a second time at {:?}, by {host}", entry.at));
+        }
+    }
+}
+
+/// 3: a cut-off worker restarts only what its policy says.
+pub(super) fn only_what_failed_is_restarted_by_its_worker(
+    entries: &[Entry],
+    journal: &[Arc<Batch>],
+    violations: &mut Violations,
+) {
+    let modes: BTreeMap<TaskId, RestartMode> =
+        versions(journal).map(|task| (task.task_id, task.spec.restart.mode)).collect();
+    let mut ends = BTreeMap::new();
+    for entry in entries {
+        match &entry.event {
+            Event::Ended { key, exit_code, .. } => {
+                ends.insert(*key, *exit_code);
+            }
+            Event::Restarted { host, key } => {
+                let allowed = match modes.get(&key.task_id) {
+                    Some(RestartMode::Always) => true,
+                    Some(RestartMode::OnFailure) => ends.get(key).is_some_and(|exit_code| *exit_code != 0),
+                    Some(RestartMode::Never) | None => false,
+                };
+                if !allowed {
+                    violations.add(3, format!("{host} restarted {key} at {:?} against its policy", entry.at));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// 4: of a task with `stop_and_replace` no two attempts run at the same moment.
+pub(super) fn the_lonely_run_alone(cluster: &Cluster, journal: &[Arc<Batch>], violations: &mut Violations) {
+    let lonely: BTreeSet<TaskId> = versions(journal)
+        .filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace)
+        .map(|task| task.task_id)
+        .collect();
+    let mut told = BTreeSet::new();
+    cluster.history.running_over_time(|at, running| {
+        let mut seen: BTreeMap<TaskId, (Host, AttemptKey)> = BTreeMap::new();
+        for (host, key) in running.iter().filter(|(_, key)| lonely.contains(&key.task_id)) {
+            if let Some((other_host, other)) = seen.insert(key.task_id, (host, *key))
+                && told.insert(key.task_id)
+            {
+                violations.add(4, format!("at {at:?} {key} runs on {host} beside {other} on {other_host}"));
+            }
+        }
+    });
+}

@@ -1,0 +1,77 @@
+//! The promises of DESIGN.md section 8, checked from what clients were told, what engines did and what the disk holds: one
+//! file for each theme.
+
+mod answers;
+mod attempts;
+mod order;
+mod quiet;
+mod room;
+
+use std::sync::Arc;
+
+use davit_core::task::Task;
+use manager_svc::state::{Batch, Versions};
+
+pub use self::quiet::unsettled;
+use crate::cluster::Cluster;
+use crate::history::{Entry, Event};
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number in DESIGN.md; 0: a service broke.
+    pub promise: u32,
+    /// What happened.
+    pub what: String,
+}
+
+/// Collects violations.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    /// Takes one down.
+    pub fn add(&mut self, promise: u32, what: impl Into<String>) {
+        self.0.push(Violation { promise, what: what.into() });
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Violation> {
+        self.0
+    }
+}
+
+/// Checks a finished run.
+pub fn all(cluster: &Cluster, violations: &mut Violations) {
+    let entries = cluster.history.entries();
+    let journal = cluster.disk.journal();
+    services_lived(&entries, violations);
+    answers::creates_are_kept(&entries, &journal, violations);
+    answers::stops_hold(&entries, &journal, violations);
+    answers::wrong_requests_change_nothing(&entries, &journal, violations);
+    order::revisions_are_contiguous(&journal, violations);
+    order::tasks_go_forwards(&journal, violations);
+    room::nodes_are_not_over_committed(&journal, violations);
+    room::engines_are_not_over_committed(cluster, &journal, violations);
+    attempts::finished_stays_finished(&entries, &journal, violations);
+    attempts::attempts_start_once(&entries, violations);
+    attempts::only_what_failed_is_restarted_by_its_worker(&entries, &journal, violations);
+    attempts::the_lonely_run_alone(cluster, &journal, violations);
+}
+
+fn services_lived(entries: &[Entry], violations: &mut Violations) {
+    for entry in entries {
+        if let Event::Broke(what) = &entry.event {
+            violations.add(0, what);
+        }
+    }
+}
+
+/// Every version of every task that the disk has.
+fn versions(journal: &[Arc<Batch>]) -> impl Iterator<Item = &Arc<Task>> {
+    journal.iter().flat_map(|batch| &batch.changes).filter_map(|change| match &change.versions {
+        Versions::Task { after, .. } => after.as_ref(),
+        Versions::Node { .. } => None,
+    })
+}

@@ -1,0 +1,28 @@
+//! What is not as it is to be once all faults are over. Promise 5.
+
+use std::collections::BTreeSet;
+
+use davit_core::id::AttemptKey;
+use davit_core::node::NodeState;
+
+use crate::cluster::{Cluster, NAME};
+
+/// 5: what is not as it should be, once all is quiet: empty when all is well.
+#[must_use]
+pub fn unsettled(cluster: &Cluster) -> Vec<String> {
+    let model = cluster.disk.model();
+    let mut problems: Vec<String> = model.tasks.values().filter_map(|task| model.unsettled(task)).collect();
+    for (host, machine) in &cluster.machines {
+        let owner = machine.owner(NAME);
+        let state = model.nodes.get(&owner.node_id).map(|node| node.state);
+        if state != Some(NodeState::Ready) {
+            problems.push(format!("{host} is {state:?}"));
+        }
+        let runs: BTreeSet<AttemptKey> = machine.engine.running(&owner).into_iter().collect();
+        let wanted = model.running_on(owner.node_id);
+        problems.extend(runs.difference(&wanted).map(|key| format!("{host} runs {key}, which is not wanted there")));
+        problems
+            .extend(wanted.difference(&runs).map(|key| format!("{host} does not run {key}, which is wanted there")));
+    }
+    problems
+}
