@@ -13,15 +13,25 @@ pub fn record(bytes: &[u8]) {
     accepts(bytes);
 }
 
+/// What a Docker engine answers: a byte that says of what kind, then its bytes.
+///
+/// # Panics
+/// When a run ends before it starts, more of an image has come than there is, or a line of a log is another one than was written.
+pub fn engine_answer(bytes: &[u8]) {
+    runtime::docker::fuzzing::answer(bytes);
+}
+
 /// As [`record`]. Says whether the bytes were accepted.
 fn accepts(bytes: &[u8]) -> bool {
     let Some((kind, bytes)) = bytes.split_first() else { return false };
-    match kind % 5 {
+    match kind % 7 {
         0 => local_store::fuzzing::record(bytes),
         1 => local_store::fuzzing::key(bytes),
         2 => lease::fuzzing::line(bytes),
         3 => runtime::process::fuzzing::accepts(bytes),
-        _ => grpc::fuzzing::page(bytes),
+        4 => grpc::fuzzing::page(bytes),
+        5 => local_store::fuzzing::image(bytes),
+        _ => local_store::fuzzing::image_key(bytes),
     }
 }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 use davit_core::id::NodeId;
 use davit_proto::v1::place_request::Message;
 use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
-use davit_proto::{convert, v1};
+use davit_proto::{MAX_SCHEDULER_MESSAGE_BYTES, convert, v1};
 use davit_svc_kit::client;
-use scheduler_svc::grpc::MAX_MESSAGE_BYTES;
 use scheduler_svc::placement::Group;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -101,7 +100,7 @@ impl Stream {
     async fn open(address: &str) -> Result<Self, Error> {
         let endpoint = client::endpoint(address).map_err(|error| Error::Unreachable(error.to_string()))?;
         let channel = endpoint.connect().await.map_err(|error| Error::Unreachable(error.to_string()))?;
-        let mut client = SchedulerServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut client = SchedulerServiceClient::new(channel).max_decoding_message_size(MAX_SCHEDULER_MESSAGE_BYTES);
         let (requests, outgoing) = mpsc::channel(PIPELINED);
         let answers = client.place(ReceiverStream::new(outgoing)).await?.into_inner();
         Ok(Self { requests, answers })

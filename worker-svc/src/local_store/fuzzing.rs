@@ -1,5 +1,6 @@
 //! Entries of the worker's store, as a damaged one may hold them.
 
+use super::image::{self, ImageRecord};
 use super::record::{Record, key_bytes, key_from_bytes};
 
 /// An entry's value. Says whether it is a record.
@@ -32,6 +33,26 @@ pub(crate) fn key(bytes: &[u8]) -> bool {
     true
 }
 
+/// The value of an entry about an image. Says whether it is one.
+///
+/// # Panics
+/// When it is another one after it was written and read again.
+pub(crate) fn image(bytes: &[u8]) -> bool {
+    let Some(record) = ImageRecord::from_bytes(bytes) else { return false };
+    assert_eq!(ImageRecord::from_bytes(&record.to_bytes()), Some(record));
+    true
+}
+
+/// The key of an entry about an image. Says whether it is one.
+///
+/// # Panics
+/// When it is not the key that the image is written under.
+pub(crate) fn image_key(bytes: &[u8]) -> bool {
+    let Some(id) = image::key_from_bytes(bytes) else { return false };
+    assert_eq!(image::key_bytes(&id), bytes);
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use davit_core::id::{Attempt, AttemptKey, Revision, TaskId};
@@ -60,6 +81,9 @@ mod tests {
         };
         record.set_known(&status, true);
         write_seed("worker_record", "store-record", &[&[0], record.to_bytes(key).as_slice()].concat());
+        let image = ImageRecord { names: ["busybox:1".to_owned()].into(), last_used: jiff::Timestamp::UNIX_EPOCH };
+        write_seed("worker_record", "store-image", &[&[5], image.to_bytes().as_slice()].concat());
+        write_seed("worker_record", "store-image-key", &[&[6], image::key_bytes("sha256:0").as_slice()].concat());
         write_seed("worker_record", "store-key", &[&[1], key_bytes(key).as_slice()].concat());
     }
 }

@@ -7,6 +7,8 @@
 //! The connection is made at the first call, so that a worker can start before its engine.
 
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod images;
 mod labels;

@@ -43,7 +43,7 @@ pub(super) async fn run(
 
 /// What is known of the layers of one pull.
 #[derive(Debug, Default)]
-struct PullTracker {
+pub(super) struct PullTracker {
     layers: BTreeMap<String, Layer>,
 }
 
@@ -59,7 +59,7 @@ struct Layer {
 
 impl PullTracker {
     /// Takes one message. True if it says anything new: a pull whose messages only repeat themselves is stalled.
-    fn apply(&mut self, message: &CreateImageInfo) -> bool {
+    pub(super) fn apply(&mut self, message: &CreateImageInfo) -> bool {
         let status = message.status.as_deref().unwrap_or_default();
         let Some(id) = message.id.as_deref().filter(|_| is_layer_status(status)) else {
             // "Pulling from …", "Digest: …", "Status: …": each comes once.
@@ -94,12 +94,17 @@ impl PullTracker {
         *layer != before
     }
 
+    /// Sizes are what the image's registry says: they may be more than can be counted.
+    fn sum(&self, bytes: impl Fn(&Layer) -> u64) -> u64 {
+        self.layers.values().map(bytes).fold(0, u64::saturating_add)
+    }
+
     /// How far the pull is.
-    fn progress(&self) -> PullProgress {
+    pub(super) fn progress(&self) -> PullProgress {
         let count = |layers: usize| u32::try_from(layers).unwrap_or(u32::MAX);
         PullProgress {
-            downloaded_bytes: self.layers.values().map(|layer| layer.downloaded).sum(),
-            total_bytes: self.layers.values().map(|layer| layer.total).sum(),
+            downloaded_bytes: self.sum(|layer| layer.downloaded),
+            total_bytes: self.sum(|layer| layer.total),
             layers_done: count(self.layers.values().filter(|layer| layer.done).count()),
             layers_total: count(self.layers.len()),
         }

@@ -65,7 +65,7 @@ pub(super) fn is_named(summary: &ContainerSummary, key: AttemptKey) -> bool {
     summary.names.iter().flatten().any(|named| *named == name)
 }
 
-fn sighting(summary: &ContainerSummary) -> Option<Sighting> {
+pub(super) fn sighting(summary: &ContainerSummary) -> Option<Sighting> {
     let labels = Labels::of(summary.labels.as_ref()?);
     let ended = matches!(
         summary.state,
