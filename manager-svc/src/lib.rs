@@ -94,7 +94,7 @@ pub async fn run(
     let contacts = Contacts::new();
     let cluster_id = store.cluster_id().unwrap_or_else(|| world.ids.cluster_id());
     let (writer, handle) =
-        Writer::load(store, Router::default(), Arc::clone(&world.clock), readiness.clone(), config.kept_events).await?;
+        Writer::load(store, Router::default(), &world, readiness.clone(), config.kept_events).await?;
     let settled = watch::Sender::new(false);
     let status = watch::Sender::new(SchedulerStatus {
         address: config.scheduler.first().cloned().unwrap_or_default(),
@@ -118,6 +118,7 @@ pub async fn run(
         scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),
         shutdown: shutdown.clone(),
         settled: settled.subscribe(),
+        readiness: readiness.clone(),
     };
     let health_settings = health::Settings {
         heartbeat_period: config.heartbeat_period,
@@ -158,7 +159,7 @@ pub async fn run(
         }
     });
     let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));
-    let server: GrpcServer = grpc::server(&api, readiness.clone());
+    let server: GrpcServer = grpc::server(&api);
     let api = async {
         let served = server.serve(listener, shutdown.clone()).await;
         shutdown.trigger();

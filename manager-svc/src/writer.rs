@@ -4,6 +4,7 @@
 mod command;
 mod handle;
 mod pace;
+mod store_health;
 #[cfg(test)]
 mod tests;
 
@@ -13,13 +14,14 @@ use std::time::Duration;
 use davit_svc_kit::clock::Clock;
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
 
 use self::command::{Entry, Reply};
 pub use self::handle::Handle;
 use self::handle::{Pace, Queue};
+use self::store_health::StoreHealth;
 use crate::dispatch::Router;
 use crate::state::{Batch, ClusterState, Draft};
 use crate::store::{self, Store};
@@ -29,8 +31,6 @@ use crate::store::{self, Store};
 const QUEUE: usize = 1024;
 /// Commands of each kind that one batch carries at most, so that neither kind holds up the other.
 const MAX_COMMANDS_PER_BATCH: usize = 1024;
-/// How often a store that failed is looked at again.
-const RECHECK_PERIOD: Duration = Duration::from_millis(500);
 
 /// Why a command has no answer of its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ pub struct Writer {
     store: Arc<dyn Store>,
     router: Router,
     clock: Arc<dyn Clock>,
-    readiness: Readiness,
+    store_health: StoreHealth,
 }
 
 /// Where commands come in.
@@ -100,7 +100,7 @@ impl Writer {
     pub async fn load(
         store: Arc<dyn Store>,
         router: Router,
-        clock: Arc<dyn Clock>,
+        world: &World,
         readiness: Readiness,
         kept_events: usize,
     ) -> Result<(Self, Handle), store::Error> {
@@ -111,45 +111,42 @@ impl Writer {
         let (inlets, pace) = (Inlets { own, users }, Arc::new(Pace::default()));
         let published = watch::Sender::new(Arc::new(state.clone()));
         let handle = Handle::new(Queue::new(own_to), Queue::new(users_to), Arc::clone(&pace), published.subscribe());
-        Ok((Self { inlets, pace, published, state, store, router, clock, readiness }, handle))
+        let (clock, store_health) = (Arc::clone(&world.clock), StoreHealth::new(readiness, world));
+        Ok((Self { inlets, pace, published, state, store, router, clock, store_health }, handle))
     }
 
     /// Runs until shutdown; commands that wait then are answered [`WriteError::Stopping`].
     pub async fn run(mut self, shutdown: Shutdown) {
-        self.readiness.set_ready();
-        let mut recheck = tokio::time::interval(RECHECK_PERIOD);
-        recheck.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut writable = true;
+        self.store_health.begin();
         loop {
+            let next_look = self.store_health.next_look();
             tokio::select! {
                 biased;
                 () = shutdown.triggered() => return,
+                // Before commands, of which there may be some at any time.
+                () = tokio::time::sleep_until(next_look.unwrap_or_else(Instant::now)), if next_look.is_some() => {
+                    let checked = self.store.check().await;
+                    self.store_health.note(checked);
+                }
                 gathered = self.inlets.gather() => {
                     let Some(gathered) = gathered else { return };
                     self.pace.begin();
-                    let committed = self.run_batch(gathered).await;
+                    self.run_batch(gathered).await;
                     self.pace.end();
-                    if let Some(committed) = committed {
-                        self.note_health(&mut writable, committed);
-                    }
-                }
-                _ = recheck.tick(), if !writable => {
-                    let checked = self.store.check().await;
-                    self.note_health(&mut writable, checked);
                 }
             }
         }
     }
 
-    /// Answers how the store did; `None` if nothing changed, which says nothing of it.
-    async fn run_batch(&mut self, commands: Vec<Entry>) -> Option<Result<(), store::Error>> {
+    /// Runs commands, commits what they changed, and answers them.
+    async fn run_batch(&mut self, commands: Vec<Entry>) {
         let mut draft = Draft::new(self.state.clone(), self.clock.now());
         let mut effects = Effects::new();
         let begun = commands.into_iter().filter_map(Entry::begin);
         let replies: Vec<Reply> = begun.map(|command| command(&mut draft, &mut effects)).collect();
         let (state, batch) = draft.finish();
-        let changed = !batch.is_empty();
-        let committed = if changed { self.commit(&state, batch).await } else { Ok(()) };
+        // What changes nothing needs no store, and says nothing of it.
+        let committed = if batch.is_empty() { Ok(()) } else { self.commit(&state, batch).await };
         if committed.is_ok() {
             for effect in effects {
                 effect(&mut self.router, &state);
@@ -158,39 +155,22 @@ impl Writer {
         for reply in replies {
             reply(committed.clone());
         }
-        changed.then_some(committed)
     }
 
     /// Makes a version durable and the newest. On failure the version is forgotten, and the old one stands.
     async fn commit(&mut self, state: &ClusterState, batch: Batch) -> Result<(), store::Error> {
+        if let Some(problem) = self.store_health.problem() {
+            return Err(problem.clone());
+        }
         let batch = Arc::new(batch);
         let began = Instant::now();
         let committed = self.store.commit(Arc::clone(&batch)).await;
         crate::metrics::commit(batch.changes.len(), began.elapsed(), committed.is_ok());
+        self.store_health.note(committed.clone().map(drop));
         committed?;
         self.state = state.clone();
         self.router.route(&batch.changes);
         self.published.send_replace(Arc::new(state.clone()));
         Ok(())
-    }
-
-    fn note_health(&self, writable: &mut bool, outcome: Result<(), store::Error>) {
-        match outcome {
-            Ok(()) if !*writable => {
-                info!("the store can be written again");
-                *writable = true;
-                self.readiness.set_ready();
-            }
-            Ok(()) => {}
-            Err(problem) => {
-                if *writable {
-                    error!(%problem, "a batch could not be committed; the manager is read-only");
-                } else {
-                    warn!(%problem, "the manager is still read-only");
-                }
-                *writable = false;
-                self.readiness.set_not_ready(problem.to_string());
-            }
-        }
     }
 }

@@ -271,6 +271,10 @@ pub fn cluster(cluster: &v1::Cluster, palette: Palette) -> String {
     lines.add("Cluster", &cluster.name);
     lines.add("Id", &cluster.cluster_id);
     lines.add("Manager", &cluster.manager_version);
+    if !cluster.read_only_reason.is_empty() {
+        let why = &cluster.read_only_reason;
+        lines.add("Changes", format!("{}: {why}", palette.paint(Tone::Bad, "refused")));
+    }
     lines.add("Revision", format!("{} (events kept from {})", cluster.revision, cluster.oldest_event_revision));
     let nodes = cluster.nodes.iter().map(|each| (each.count, short(each.state().as_str_name(), "NODE_STATE_")));
     lines.add("Nodes", counts(nodes));
@@ -413,6 +417,7 @@ mod tests {
             }),
             heartbeat_period: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
             totals: Some(v1::TaskTotals { created: 47, completed: 12, failed: 5, ..Default::default() }),
+            read_only_reason: "the store can't be used: No space left on device (os error 28)".into(),
             ..Default::default()
         };
         insta::assert_snapshot!(cluster(&shown, Palette::new(false)));

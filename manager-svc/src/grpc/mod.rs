@@ -81,6 +81,8 @@ pub struct Api {
     pub(crate) shutdown: Shutdown,
     /// Whether workers have had their time to come back after the manager's start.
     pub(crate) settled: watch::Receiver<bool>,
+    /// Whether the manager takes changes.
+    pub(crate) readiness: Readiness,
 }
 
 /// What the configuration, the store and the placer say of the cluster.
@@ -125,12 +127,12 @@ impl fmt::Debug for Api {
 /// The server with all services of the manager.
 ///
 /// Users' commands go through the writer's queue for users, those of sessions through the cluster's own.
-pub(crate) fn server(api: &Api, readiness: Readiness) -> GrpcServer {
+pub(crate) fn server(api: &Api) -> GrpcServer {
     let sessions = WorkerSessionServiceServer::new(WorkerSessions::new(api.clone()));
     let api = &Api { writer: api.writer.for_users(), ..api.clone() };
     GrpcServer::builder()
         .descriptor_set(davit_proto::FILE_DESCRIPTOR_SET)
-        .readiness(readiness)
+        .readiness(api.readiness.clone())
         .reserve(SESSION_SERVICE, MAX_SESSION_CALLS)
         .service(TaskServiceServer::new(TaskApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(NodeServiceServer::new(NodeApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))

@@ -24,8 +24,8 @@ struct Running {
 
 async fn start(store: Arc<dyn Store>) -> Running {
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
-    let clock = Arc::new(ManualClock::default());
-    let (writer, handle) = Writer::load(store, Router::default(), clock, readiness.clone(), 1000).await.unwrap();
+    let world = World { clock: Arc::new(ManualClock::default()), ..World::real() };
+    let (writer, handle) = Writer::load(store, Router::default(), &world, readiness.clone(), 1000).await.unwrap();
     let task = tokio::spawn(writer.run(shutdown.clone()));
     readiness.wait_ready().await;
     Running { handle, readiness, shutdown, task }
@@ -170,6 +170,21 @@ async fn a_failing_store_changes_nothing_and_the_manager_says_why_until_it_recov
     let creation = create(running.handle.clone(), 3).await.unwrap();
     assert_eq!(creation.revision, before.revision().next(), "the failed write left no gap");
     assert_eq!(ids(&running.handle), [task_id(1), task_id(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_not_tried_by_every_command() {
+    let (commits, fault) = (Arc::new(AtomicUsize::new(0)), Fault::default());
+    let store = GatedStore { commits: Arc::clone(&commits), fault: fault.clone(), ..GatedStore::default() };
+    let running = start(Arc::new(store)).await;
+    fault.set("the disk is full");
+    for number in 0..100 {
+        assert!(matches!(create(running.handle.clone(), number).await, Err(WriteError::NotCommitted(_))));
+    }
+    assert_eq!(commits.load(Ordering::SeqCst), 1);
+    fault.clear();
+    running.readiness.wait_ready().await;
+    create(running.handle.clone(), 1).await.unwrap();
 }
 
 #[tokio::test]

@@ -95,14 +95,14 @@ impl Manager {
     async fn start(history: &Arc<Batch>) -> Self {
         let store = MemoryStore::default();
         store.commit(Arc::clone(history)).await.expect("memory takes what follows on nothing");
-        let clock = Arc::new(ManualClock::new(now()));
         let world = World {
-            clock: clock.clone(),
+            clock: Arc::new(ManualClock::new(now())),
             ids: Arc::new(SeededSource::new(1)),
             fractions: Arc::new(|| 0.5),
             dialer: Dialer::tcp(),
         };
-        let loaded = Writer::load(Arc::new(store), Router::default(), clock, Readiness::new(), KEPT_EVENTS).await;
+        let readiness = Readiness::new();
+        let loaded = Writer::load(Arc::new(store), Router::default(), &world, readiness.clone(), KEPT_EVENTS).await;
         let (writer, handle) = loaded.expect("memory can be read");
         let shutdown = Shutdown::new();
         tokio::spawn(writer.run(shutdown.clone()));
@@ -138,8 +138,9 @@ impl Manager {
             world,
             shutdown,
             settled: watch::Sender::new(true).subscribe(),
+            readiness,
         };
-        let services = server(&api, Readiness::new()).in_process();
+        let services = server(&api).in_process();
         let first = api.writer.state();
         Self { services, api, first }
     }

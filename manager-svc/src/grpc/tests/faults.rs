@@ -1,6 +1,7 @@
 //! A store that can't be written.
 
 use davit_proto::v1;
+use davit_proto::v1::cluster_service_server::ClusterService as _;
 use davit_proto::v1::node_service_server::NodeService as _;
 use davit_proto::v1::task_service_server::TaskService as _;
 use tonic::{Code, Request};
@@ -31,12 +32,17 @@ async fn what_can_not_be_stored_is_unavailable_and_changes_nothing() {
     }
     let after = rig.api.writer.state();
     assert_eq!((after.revision(), after.tasks().count()), (before.revision(), 1));
-    // Reads go on.
+    // Reads go on, and the cluster says why.
+    let told = rig.cluster.get_cluster(Request::new(v1::GetClusterRequest {})).await.unwrap().into_inner();
+    assert!(told.cluster.unwrap().read_only_reason.contains("no space left"));
     let answer = rig.tasks.get_task(Request::new(v1::GetTaskRequest { task_id })).await.unwrap().into_inner();
     assert_eq!(answer.task.unwrap().desired_state(), v1::DesiredState::Running);
     // And the same call works once the store does.
     rig.fault.clear();
+    rig.api.readiness.wait_ready().await;
     rig.tasks.create_task(Request::new(create)).await.unwrap();
+    let told = rig.cluster.get_cluster(Request::new(v1::GetClusterRequest {})).await.unwrap().into_inner();
+    assert_eq!(told.cluster.unwrap().read_only_reason, "");
 }
 
 #[tokio::test]

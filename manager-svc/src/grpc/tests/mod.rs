@@ -22,7 +22,6 @@ use davit_core::resources::Resources;
 use davit_core::task::AttemptStatus;
 use davit_proto::v1::task_service_server::TaskService as _;
 use davit_proto::{convert, v1};
-use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
@@ -76,8 +75,8 @@ impl Rig {
     async fn build(kept: usize, scheduler: &str, algorithms: &[&str]) -> Self {
         let (fault, shutdown) = (Fault::default(), Shutdown::new());
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
-        let clock = Arc::new(SystemClock);
-        let (writer, handle) = Writer::load(store, Router::default(), clock, Readiness::new(), kept).await.unwrap();
+        let (world, readiness) = (World::real(), Readiness::new());
+        let (writer, handle) = Writer::load(store, Router::default(), &world, readiness.clone(), kept).await.unwrap();
         tokio::spawn(writer.run(shutdown.clone()));
         let status = SchedulerStatus {
             address: scheduler.to_owned(),
@@ -98,11 +97,12 @@ impl Rig {
             writer: handle,
             contacts: Contacts::new(),
             logs: LogRelay::default(),
-            world: World::real(),
             cluster,
-            scheduler: SchedulerClient::new(status, World::real().dialer),
+            scheduler: SchedulerClient::new(status, world.dialer.clone()),
+            world,
             shutdown: shutdown.clone(),
             settled: watch::Sender::new(true).subscribe(),
+            readiness,
         };
         Self {
             tasks: TaskApi::new(api.clone()),

@@ -48,14 +48,10 @@ impl Manager {
     async fn start(nodes: impl IntoIterator<Item = Registration>) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_second(1_000_000).unwrap()));
         let (store, shutdown) = (Arc::new(RecordingStore::default()), Shutdown::new());
-        let loaded = Writer::load(
-            Arc::clone(&store) as Arc<dyn Store>,
-            Router::default(),
-            Arc::clone(&clock) as Arc<dyn Clock>,
-            Readiness::new(),
-            1000,
-        );
-        let (it, writer) = loaded.await.unwrap();
+        let world = World { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..World::real() };
+        let stored = Arc::clone(&store) as Arc<dyn Store>;
+        let loaded = Writer::load(stored, Router::default(), &world, Readiness::new(), 1000).await;
+        let (it, writer) = loaded.unwrap();
         tokio::spawn(it.run(shutdown.clone()));
         let manager = Self { writer, store, clock, shutdown, created: AtomicU64::new(0) };
         for node in nodes {
