@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use davit_core::id::NodeId;
-use davit_proto::MAX_SCHEDULER_MESSAGE_BYTES;
 use davit_proto::v1::place_request::Message;
 use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
 use davit_proto::{MAX_SCHEDULER_MESSAGE_BYTES, convert, v1};
