@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use davit_core::id::NodeId;
 use davit_core::node::NodeState;
+use davit_svc_kit::clock::Clock;
 use davit_svc_kit::shutdown::Shutdown;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -45,7 +47,7 @@ pub struct Settings {
 }
 
 /// Runs until shutdown.
-pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdown: Shutdown) {
+pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: Arc<dyn Clock>, shutdown: Shutdown) {
     let look_period = settings.heartbeat_period / LOOKS_PER_PERIOD;
     let mut ticks = tokio::time::interval(look_period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -62,7 +64,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, shutdow
         metrics::cluster(&state);
         let is_idle = verdicts(&state, &contacts, settings).is_empty()
             && sessions_of_down_nodes(&state, &contacts).is_empty()
-            && !has_work(&state);
+            && !has_work(&state, clock.now(), settings);
         if is_idle {
             continue;
         }
@@ -131,9 +133,10 @@ fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, set
     commands::compact_events(draft, settings.event_retention, MAX_COMPACTIONS_PER_LOOK);
 }
 
-/// Whether time alone may have made something due.
-fn has_work(state: &ClusterState) -> bool {
+/// Whether time alone has made something due, or may have on a node that is down.
+fn has_work(state: &ClusterState, now: Timestamp, settings: Settings) -> bool {
     let down_with_tasks =
         state.nodes().any(|node| node.state == NodeState::Down && state.usage(node.node_id).task_count() > 0);
-    down_with_tasks || state.finished_count() > 0 || state.events().oldest().is_some()
+    let Settings { kept_finished_tasks, finished_task_retention, event_retention, .. } = settings;
+    down_with_tasks || commands::has_expired(state, now, kept_finished_tasks, finished_task_retention, event_retention)
 }

@@ -142,6 +142,7 @@ pub async fn run(
     let asks = SchedulerClient::new(status.subscribe(), world.dialer.clone());
     let drainer = Drainer::new(handle.clone(), contacts.clone(), world.clone(), asks);
     let drainer_task = tokio::spawn(drainer.run(shutdown.clone()));
+    let clock = Arc::clone(&world.clock);
     let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), world, status, addresses };
     let placer_task = tokio::spawn({
         let (handle, contacts, shutdown) = (handle.clone(), contacts.clone(), shutdown.clone());
@@ -158,7 +159,7 @@ pub async fn run(
             tokio::join!(settles, places);
         }
     });
-    let health_task = tokio::spawn(health::run(handle, contacts, health_settings, shutdown.clone()));
+    let health_task = tokio::spawn(health::run(handle, contacts, health_settings, clock, shutdown.clone()));
     let server: GrpcServer = grpc::server(&api);
     let api = async {
         let served = server.serve(listener, shutdown.clone()).await;

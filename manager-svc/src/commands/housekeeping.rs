@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::NodeId;
+use davit_core::id::{NodeId, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::spec::OnNodeLoss;
 use davit_core::task::{DesiredState, Task};
@@ -64,16 +64,7 @@ fn overdue(state: &ClusterState, node: &Node, leases: &Leases, now: Timestamp) -
 /// Deletes ended tasks that are older than `max_age`, and the oldest of those beyond `max_count`; at most `limit` of them,
 /// so that no batch grows without bound.
 pub fn remove_finished(draft: &mut Draft, max_count: usize, max_age: Duration, limit: usize) {
-    let now = draft.now();
-    let excess = draft.state().finished_count().saturating_sub(max_count);
-    let expired: Vec<_> = draft
-        .state()
-        .finished()
-        .enumerate()
-        .take_while(|(index, (ended_at, _))| *index < excess || elapsed(*ended_at, now) >= max_age)
-        .take(limit)
-        .map(|(_, (_, task_id))| *task_id)
-        .collect();
+    let expired: Vec<_> = expired_tasks(draft.state(), draft.now(), max_count, max_age).take(limit).collect();
     for task_id in expired {
         draft.remove_task(task_id, "deleted: it ended long ago");
     }
@@ -84,6 +75,32 @@ pub fn compact_events(draft: &mut Draft, max_age: Duration, limit: usize) {
     if let Ok(before) = draft.now().checked_sub(max_age) {
         draft.compact_events(before, limit);
     }
+}
+
+/// Whether [`remove_finished`] or [`compact_events`] has something to do, with these bounds.
+#[must_use]
+pub fn has_expired(
+    state: &ClusterState,
+    now: Timestamp,
+    max_tasks: usize,
+    max_task_age: Duration,
+    max_event_age: Duration,
+) -> bool {
+    expired_tasks(state, now, max_tasks, max_task_age).next().is_some()
+        || state.events().oldest_time().is_some_and(|time| elapsed(time, now) > max_event_age)
+}
+
+fn expired_tasks(
+    state: &ClusterState,
+    now: Timestamp,
+    max_count: usize,
+    max_age: Duration,
+) -> impl Iterator<Item = TaskId> {
+    let excess = state.finished_count().saturating_sub(max_count);
+    let by_age = state.finished().enumerate();
+    by_age
+        .take_while(move |(index, (ended_at, _))| *index < excess || elapsed(*ended_at, now) >= max_age)
+        .map(|(_, (_, task_id))| *task_id)
 }
 
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {

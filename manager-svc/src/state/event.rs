@@ -130,6 +130,12 @@ impl EventLog {
         self.events.front().map(|event| event.revision)
     }
 
+    /// When the oldest kept event happened; `None` while there is none.
+    #[must_use]
+    pub fn oldest_time(&self) -> Option<Timestamp> {
+        self.events.front().map(|event| event.time)
+    }
+
     /// Events after a revision, oldest first. None for a revision that is still to come.
     ///
     /// # Errors

@@ -9,7 +9,8 @@ use davit_core::state::TaskState::{Completed, Lost, Pending, Running};
 
 use crate::commands::test_support::{Cluster, node_id, spec};
 use crate::commands::{
-    Leases, compact_events, delete_task, lose_tasks_of_down_nodes, remove_finished, set_node_state, stop_task,
+    Leases, compact_events, delete_task, has_expired, lose_tasks_of_down_nodes, remove_finished, set_node_state,
+    stop_task,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -154,4 +155,29 @@ fn events_are_dropped_when_they_are_old_and_what_is_left_has_no_gap() {
     assert!(cluster.last_batch.is_empty());
     cluster.run(|draft| compact_events(draft, Duration::ZERO, 1));
     assert_eq!(cluster.state.events().after(cluster.state.events().compacted()).unwrap().count(), ages.len() - 1);
+}
+
+#[test]
+fn nothing_is_to_do_until_something_is_beyond_its_bounds() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.running(spec(), 1);
+    cluster.report(1, task_id, Completed);
+    let expired = |cluster: &Cluster, kept, task_age, event_age| {
+        let before = has_expired(&cluster.state, cluster.now, kept, task_age, event_age);
+        let mut after = cluster.clone();
+        after.run(|draft| {
+            remove_finished(draft, kept, task_age, usize::MAX);
+            compact_events(draft, event_age, usize::MAX);
+        });
+        assert_eq!(before, !after.last_batch.is_empty(), "it looks as it acts");
+        before
+    };
+    assert!(!expired(&cluster, 1, HOUR, DAY));
+    assert!(expired(&cluster, 0, HOUR, DAY), "too many");
+    cluster.advance(HOUR);
+    assert!(expired(&cluster, 1, HOUR, DAY), "too old");
+    assert!(!expired(&cluster, 1, DAY, HOUR), "an event is as old as it may be");
+    cluster.advance(Duration::from_secs(1));
+    assert!(expired(&cluster, 1, DAY, HOUR));
 }

@@ -183,7 +183,8 @@ async fn the_session_of_a_node_that_fell_silent_is_ended_so_that_its_worker_regi
     let rig = Rig::new().await;
     let (_, session) = rig.join("silent").await;
     let (writer, contacts) = (rig.api.writer.clone(), rig.api.contacts.clone());
-    tokio::spawn(health::run(writer, contacts, health_settings(), rig.shutdown.clone()));
+    let clock = Arc::clone(&rig.api.world.clock);
+    tokio::spawn(health::run(writer, contacts, health_settings(), clock, rig.shutdown.clone()));
     assert_eq!(session.next().await, Delivery::Close("the node is down: register anew".to_owned()));
     assert_eq!(get(&rig, "silent").await.state(), v1::NodeState::Down);
 }
