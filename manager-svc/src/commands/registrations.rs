@@ -15,8 +15,11 @@ use super::Error;
 use super::attempts::remember_attempt;
 use super::drains::drain_for_worker;
 use super::nodes::problems_since;
-use super::reports::{apply_reports, lose_attempts};
+use super::reports::{ReportCounts, apply_reports, lose_attempts};
 use crate::state::{Draft, EventType};
+
+/// So many attempts of one task may a manager have given that its backup does not know of: ten days of one a second.
+const MAX_LOST_ATTEMPTS: u32 = 1_000_000;
 
 /// One registration of a node, and the session that it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +54,11 @@ impl Registered {
 }
 
 /// Makes a node READY: a new one joins, a known one is back. Its report of held attempts is applied, and attempts that it
-/// should hold but does not are LOST.
+/// should hold but does not are LOST. Answers the node, and what became of that report.
 ///
 /// # Errors
 /// When a later registration of the node was taken in before, or another node that is in touch has this name.
-pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Arc<Node>, Error> {
+pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<(Arc<Node>, ReportCounts), Error> {
     let Registration { node_id, registration_number, draining, description, runtime_problems, attempts } = registration;
     let name = description.name.clone();
     let last = draft.state().node(node_id).map_or(0, |known| known.registration_number);
@@ -127,7 +130,7 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
     for (task_id, status) in &attempts {
         take_over_later_attempt(draft, &node, *task_id, status.attempt);
     }
-    apply_reports(draft, node_id, attempts);
+    let counts = apply_reports(draft, node_id, attempts);
     // SCHEDULED ones may never have reached the worker: they are assigned again.
     let missing: Vec<Arc<Task>> = draft
         .state()
@@ -136,13 +139,18 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<Ar
         .cloned()
         .collect();
     lose_attempts(draft, &missing, "its worker was restarted and no longer has it");
-    Ok(node)
+    Ok((node, counts))
 }
 
 /// A worker may hold a later attempt than this manager knows of, if its state was restored from a backup. The greater attempt
-/// wins: what runs goes on, and the next attempt gets a number that no worker has seen.
+/// wins: what runs goes on, and the next attempt gets a number that no worker has seen. No other attempt that this manager never
+/// gave counts, and none so late that soon no number would be left.
 fn take_over_later_attempt(draft: &mut Draft, node: &Node, task_id: TaskId, attempt: Attempt) {
     let Some(task) = draft.state().task(task_id).filter(|task| task.status.attempt < attempt).cloned() else { return };
+    let never_given = attempt.0.saturating_sub(task.status.attempt.0) > MAX_LOST_ATTEMPTS;
+    if never_given || !draft.state().may_be_restored() {
+        return;
+    }
     let mut next = Task::clone(&task);
     let message = format!("attempt {attempt}: node {} has it, which this manager did not know", node.description.name);
     let assigned = AttemptStatus {

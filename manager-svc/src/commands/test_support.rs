@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::{Attempt, AttemptKey, GangId, NodeId, TaskId};
+use davit_core::id::{Attempt, AttemptKey, GangId, NodeId, Revision, TaskId};
 use davit_core::node::NodeDescription;
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::{ResourceRequirements, Resources};
@@ -21,7 +21,8 @@ use super::{
     Leases, NewTasks, Placement, PlacementReport, Registration, ReportCounts, apply_reports, commit_placements,
     create_tasks, lose_tasks_of_down_nodes, register_node,
 };
-use crate::state::{Batch, ClusterState, Draft};
+use crate::state::{Batch, ClusterState, Draft, REVISION_JUMP};
+use crate::store::Snapshot;
 
 /// How many of [`spec`] fit on one of [`registration`]'s nodes.
 pub(crate) const TASKS_PER_NODE: u64 = 3;
@@ -133,6 +134,18 @@ impl Cluster {
             cluster.run(|draft| register_node(draft, registration(number))).unwrap();
         }
         cluster
+    }
+
+    /// As if all of it came from a backup.
+    pub(crate) fn restore(&mut self) {
+        let snapshot = Snapshot {
+            revision: Revision(self.state.revision().0 + REVISION_JUMP),
+            tasks: self.state.tasks().cloned().collect(),
+            nodes: self.state.nodes().cloned().collect(),
+            totals: self.state.totals(),
+            ..Snapshot::default()
+        };
+        self.state = ClusterState::from_snapshot(snapshot, 10_000);
     }
 
     pub(crate) fn run<T>(&mut self, command: impl FnOnce(&mut Draft) -> T) -> T {

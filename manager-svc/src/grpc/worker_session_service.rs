@@ -188,10 +188,11 @@ pub(super) async fn register(
     let (node_id, contacts) = (registration.node_id, api.contacts.clone());
     api.writer
         .write_with_effects(move |draft, effects| {
-            let node = register_node(draft, registration)?;
+            let (node, counts) = register_node(draft, registration)?;
             // A judgement of the same batch comes before the session is open: it must not go by the silence before.
             contacts.registers(node_id);
             effects.push(Box::new(move |router, state| {
+                crate::metrics::reports(counts);
                 contacts.opened(node_id, Arc::clone(&outbox));
                 router.attach(node_id, outbox, state);
             }));

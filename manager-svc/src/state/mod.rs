@@ -39,6 +39,9 @@ pub(crate) use self::views::recent_failures;
 /// How many events are kept unless the configuration says otherwise.
 pub const DEFAULT_KEPT_EVENTS: usize = 100_000;
 
+/// How much later a cluster begins that is restored from a backup. Enough for 30 years of changes at one a second since the backup.
+pub const REVISION_JUMP: u64 = 1_000_000_000;
+
 /// The cluster at one revision.
 #[derive(Debug, Clone)]
 pub struct ClusterState {
@@ -235,6 +238,12 @@ impl ClusterState {
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Whether it may once have been restored from a backup, so that there was more than it knows of.
+    #[must_use]
+    pub fn may_be_restored(&self) -> bool {
+        self.revision.0 >= REVISION_JUMP
     }
 
     /// The last events.

@@ -262,7 +262,7 @@ fn a_worker_that_registers_while_it_waits_for_its_drain_is_given_nothing_in_betw
     // A manager that knows nothing of it, or of the node.
     for known in [true, false] {
         let mut cluster = Cluster::new(if known { 1 } else { 0 });
-        let node = cluster.run(|draft| register_node(draft, waits())).unwrap();
+        let (node, _) = cluster.run(|draft| register_node(draft, waits())).unwrap();
         assert!(node.cordoned && node.drain.is_some());
         assert_eq!(cluster.state.drained_nodes().count(), 1);
         cluster.run(|draft| register_node(draft, registration(1))).unwrap();
@@ -313,7 +313,7 @@ fn a_worker_whose_node_was_removed_joins_as_new() {
     cluster.advance(Duration::from_secs(1));
     let attempts = vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, Running))];
     let back = crate::commands::Registration { attempts, ..registration(1) };
-    let node = cluster.run(|draft| register_node(draft, back)).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, back)).unwrap();
     assert_eq!((node.joined_at, node.cordoned, node.drain.clone()), (cluster.now, false, None));
     assert_eq!(cluster.task_state(task), (2, Pending), "what it held before is not believed");
 }

@@ -14,8 +14,8 @@ use davit_proto::convert::RuntimeHealth;
 
 use crate::commands::test_support::{Cluster, node_id, registration, spec, status};
 use crate::commands::{
-    Error, Registered, Registration, register_node, set_cordon, set_node_state, set_runtime_health, set_user_labels,
-    stop_task,
+    Error, Registered, Registration, ReportCounts, apply_reports, register_node, set_cordon, set_node_state,
+    set_runtime_health, set_user_labels, stop_task,
 };
 
 fn down(cluster: &mut Cluster, node: u64) {
@@ -63,7 +63,7 @@ fn a_registration_that_arrives_after_a_later_one_is_refused_and_changes_nothing(
     }
     assert_eq!(cluster.task_state(begun_since), (1, Running));
     let attempts = vec![(begun_since, status(Attempt::FIRST, Running))];
-    let node = cluster.run(|draft| register_node(draft, Registration { attempts, ..numbered(6) })).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, Registration { attempts, ..numbered(6) })).unwrap();
     assert_eq!((node.state, node.registration_number), (Ready, 6));
 }
 
@@ -72,7 +72,7 @@ fn a_worker_that_does_not_count_its_registrations_overtakes_those_before() {
     let mut cluster = Cluster::new(0);
     let numbered = |registration_number| Registration { registration_number, ..registration(1) };
     cluster.run(|draft| register_node(draft, numbered(5))).unwrap();
-    let node = cluster.run(|draft| register_node(draft, numbered(0))).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, numbered(0))).unwrap();
     assert_eq!(node.registration_number, 6);
     assert!(cluster.run(|draft| register_node(draft, numbered(6))).is_err());
 }
@@ -82,7 +82,7 @@ fn only_the_session_of_the_newest_registration_speaks_for_a_node() {
     let mut cluster = Cluster::new(1);
     let before = Registered::newest_of(cluster.state.node(node_id(1)).unwrap());
     assert_eq!(cluster.run(|draft| before.check(draft)), Ok(()));
-    let node = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
     let overtaken = Error::RegistrationOvertaken { node: "node-1".to_owned(), number: 1, last: 2 };
     assert_eq!(cluster.run(|draft| before.check(draft)), Err(overtaken));
     assert_eq!(cluster.run(|draft| Registered::newest_of(&node).check(draft)), Ok(()));
@@ -96,7 +96,7 @@ fn an_attempt_that_was_replaced_does_not_come_back_with_its_node() {
     cluster.lose_tasks_of_down_nodes();
     cluster.place(task_id, 2);
     let attempts = vec![(task_id, status(Attempt::FIRST, Running))];
-    let node = cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
     assert_eq!(node.state, Ready);
     assert_eq!(cluster.task_state(task_id), (2, Scheduled));
     assert_eq!(cluster.state.tasks_on(node_id(1)).count(), 0);
@@ -133,7 +133,7 @@ fn a_runtime_that_does_not_answer_takes_no_tasks_until_it_does() {
 fn registering_again_without_news_changes_only_the_number() {
     let mut cluster = Cluster::new(1);
     let before = Node::clone(cluster.state.node(node_id(1)).unwrap());
-    let after = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    let (after, _) = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
     let expected = Node { registration_number: 2, revision: after.revision, updated_at: after.updated_at, ..before };
     assert_eq!(*after, expected);
     assert_eq!(cluster.last_batch.changes.len(), 1);
@@ -169,6 +169,7 @@ fn the_name_of_a_down_node_is_not_taken_over_while_it_may_run_tasks_that_must_ne
 #[test]
 fn a_later_attempt_than_the_manager_knows_is_taken_over() {
     let mut cluster = Cluster::new(2);
+    cluster.restore();
     let (elsewhere, ended) = (cluster.running(spec(), 2), cluster.running(spec(), 1));
     let attempts = vec![(elsewhere, status(Attempt(3), Running)), (ended, status(Attempt(2), Completed))];
     cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
@@ -180,6 +181,28 @@ fn a_later_attempt_than_the_manager_knows_is_taken_over() {
     assert_eq!(cluster.task_state(ended), (2, Completed));
     // Its end counts: it never runs again.
     assert_eq!(cluster.state.placeable(cluster.now).count(), 0);
+}
+
+#[test]
+fn an_attempt_that_no_manager_gave_is_refused_and_counted() {
+    for restored in [false, true] {
+        let mut cluster = Cluster::new(1);
+        if restored {
+            cluster.restore();
+        }
+        let (task_id, known) = (cluster.running(spec(), 1), cluster.running(spec(), 1));
+        let attempts = vec![(task_id, status(Attempt(u32::MAX), Running)), (known, status(Attempt::FIRST, Completed))];
+        let registration = Registration { attempts: attempts.clone(), ..registration(1) };
+        let (_, counts) = cluster.run(|draft| register_node(draft, registration)).unwrap();
+        assert_eq!(counts, ReportCounts { applied: 1, stale: 1 });
+        // What the worker should have it has not; the task goes on with the next number.
+        assert_eq!(cluster.task_state(task_id), (2, Pending));
+        cluster.place(task_id, 1);
+        let counts = cluster.run(|draft| apply_reports(draft, node_id(1), attempts));
+        assert_eq!(counts, ReportCounts { applied: 0, stale: 2 });
+        assert_eq!(cluster.report(1, task_id, Running).applied, 1);
+        assert_eq!(cluster.task_state(task_id), (2, Running));
+    }
 }
 
 #[test]
@@ -217,7 +240,7 @@ fn what_users_set_on_a_node_survives_its_registrations() {
     cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
     cluster.run(|draft| set_user_labels(draft, "node-1", labels.clone(), None)).unwrap();
     down(&mut cluster, 1);
-    let node = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
     assert!(node.cordoned);
     assert_eq!(node.user_labels, labels);
 }

@@ -20,12 +20,10 @@ use jiff::Timestamp;
 
 pub(super) use self::read::BackupReader;
 pub use self::write::BackupWriter;
+pub use crate::state::REVISION_JUMP;
 
 /// What every backup begins with.
 const MAGIC: &[u8; 8] = b"davitbk1";
-
-/// How much later a restored cluster begins. Enough for 30 years of changes at one a second since the backup.
-pub const REVISION_JUMP: u64 = 1_000_000_000;
 
 /// Of what a backup is.
 #[derive(Debug, Clone, PartialEq, Eq)]
