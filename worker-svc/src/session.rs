@@ -23,7 +23,7 @@ use davit_svc_kit::client;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
@@ -80,7 +80,8 @@ pub(crate) enum EndReason {
 
 /// An open session.
 struct Opened {
-    client: WorkerSessionServiceClient<Channel>,
+    /// Where the manager is.
+    manager: Endpoint,
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
     welcome: Welcome,
@@ -153,13 +154,13 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
 /// the number that it begins with and tells from which to go on.
 async fn open(node: &Node, ending: &Ending) -> Result<Opened, EndReason> {
     let health = runtime_health(node).await?;
-    let channel = node.world.dialer.connect(&client::endpoint(&node.config.manager)?).await;
-    let channel = channel.map_err(|error| EndReason::Connect(causes(&error)))?;
+    let manager = client::endpoint(&node.config.manager)?;
+    let channel = node.world.dialer.connect(&manager).await.map_err(|error| EndReason::Connect(causes(&error)))?;
     let client = WorkerSessionServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    match register(node, ending, client.clone(), health.clone()).await {
+    match register(node, ending, &manager, client.clone(), health.clone()).await {
         Err(EndReason::Overtaken { last }) => {
             node.count_registrations_from(last);
-            register(node, ending, client, health).await
+            register(node, ending, &manager, client, health).await
         }
         answered => answered,
     }
@@ -168,6 +169,7 @@ async fn open(node: &Node, ending: &Ending) -> Result<Opened, EndReason> {
 async fn register(
     node: &Node,
     ending: &Ending,
+    manager: &Endpoint,
     mut client: WorkerSessionServiceClient<Channel>,
     mut health: watch::Receiver<Option<RuntimeHealth>>,
 ) -> Result<Opened, EndReason> {
@@ -193,7 +195,7 @@ async fn register(
         Some(Response::Disconnect(disconnect)) => return Err(active::disconnected(disconnect)),
         _ => return Err(EndReason::Unreadable("its first message is no welcome".to_owned())),
     };
-    Ok(Opened { client, requests, responses, welcome, registered_at, health })
+    Ok(Opened { manager: manager.clone(), requests, responses, welcome, registered_at, health })
 }
 
 /// What this worker can run now, as it was told last.

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::Channel;
+use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
 use super::heartbeats::Heartbeats;
@@ -39,7 +39,7 @@ const MAX_LOG_READINGS: usize = 32;
 pub(super) struct Active {
     node: Arc<Node>,
     agent: Arc<Agent>,
-    client: WorkerSessionServiceClient<Channel>,
+    manager: Endpoint,
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
     ticks: Interval,
@@ -87,7 +87,7 @@ enum Action {
 
 impl Active {
     pub(super) async fn new(node: Arc<Node>, agent: Arc<Agent>, opened: Opened) -> Self {
-        let Opened { client, requests, responses, welcome, registered_at, health } = opened;
+        let Opened { manager, requests, responses, welcome, registered_at, health } = opened;
         // The registration counts as the first heartbeat, and the welcome acknowledges it.
         let heartbeats = Heartbeats::new(welcome.lease_duration);
         node.heard(registered_at, heartbeats.lease_of(registered_at));
@@ -114,7 +114,7 @@ impl Active {
         Self {
             node,
             agent,
-            client,
+            manager,
             requests,
             responses,
             ticks,
@@ -257,7 +257,10 @@ impl Active {
             }
             Response::StatusAck(ack) => self.agent.acknowledge(ack.report_id),
             Response::StartLogs(order) => {
-                let (client, agent) = (self.client.clone(), Arc::clone(&self.agent));
+                // Each has a connection of its own. What a slow reader leaves unread fills the connection's window, and nothing
+                // else goes through it then: no heartbeat either.
+                let channel = self.node.world.dialer.connect_lazy(&self.manager);
+                let (client, agent) = (WorkerSessionServiceClient::new(channel), Arc::clone(&self.agent));
                 let refused = self.readings.len() >= MAX_LOG_READINGS;
                 self.readings.spawn(logs::publish(client, agent, order, refused));
             }
