@@ -87,7 +87,7 @@ fn later(cluster: &Arc<Cluster>, time: Duration, what: impl FnOnce(&Arc<Cluster>
 
 fn cut(cluster: &Arc<Cluster>, rng: &Rng, other: Host, inwards: bool, outwards: bool) -> String {
     // Now and then for longer than a lease and all that is added to it.
-    let time = if rng.percent(25) { rng.millis(7000, 25_000) } else { rng.millis(300, 7000) };
+    let time = if rng.percent(40) { rng.millis(7000, 25_000) } else { rng.millis(300, 7000) };
     let set = move |cluster: &Arc<Cluster>, is_cut| {
         if inwards {
             cluster.net.set_cut(other, MANAGER, is_cut);

@@ -33,23 +33,34 @@ impl Model {
 
     /// Takes in one batch.
     pub fn apply(&mut self, batch: &Batch) {
-        for change in &batch.changes {
-            match &change.versions {
-                Versions::Task { after: Some(task), .. } => {
-                    self.tasks.insert(task.task_id, Arc::clone(task));
-                }
-                Versions::Task { before: Some(task), after: None } => {
-                    self.tasks.remove(&task.task_id);
-                }
-                Versions::Node { after: Some(node), .. } => {
-                    self.nodes.insert(node.node_id, Arc::clone(node));
-                }
-                Versions::Node { before: Some(node), after: None } => {
-                    self.nodes.remove(&node.node_id);
-                }
-                Versions::Task { .. } | Versions::Node { .. } => {}
+        batch.changes.iter().for_each(|change| self.apply_change(&change.versions));
+    }
+
+    /// Takes in one change.
+    pub fn apply_change(&mut self, versions: &Versions) {
+        match versions {
+            Versions::Task { after: Some(task), .. } => {
+                self.tasks.insert(task.task_id, Arc::clone(task));
             }
+            Versions::Task { before: Some(task), after: None } => {
+                self.tasks.remove(&task.task_id);
+            }
+            Versions::Node { after: Some(node), .. } => {
+                self.nodes.insert(node.node_id, Arc::clone(node));
+            }
+            Versions::Node { before: Some(node), after: None } => {
+                self.nodes.remove(&node.node_id);
+            }
+            Versions::Task { .. } | Versions::Node { .. } => {}
         }
+    }
+
+    /// The state of an attempt, as far as its task remembers it.
+    #[must_use]
+    pub fn state_of(&self, key: AttemptKey) -> Option<TaskState> {
+        let task = self.tasks.get(&key.task_id)?;
+        let mut known = task.past_attempts.iter().chain([&task.status]);
+        known.find(|status| status.attempt == key.attempt).map(|status| status.state)
     }
 
     /// Tasks that hold room on a node.

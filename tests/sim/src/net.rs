@@ -47,8 +47,6 @@ struct State {
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     recordings: Vec<(Host, Vec<u8>)>,
-    /// The most bytes that were ever under way on one connection in one direction.
-    most_under_way: usize,
 }
 
 /// What listens on one host.
@@ -84,7 +82,6 @@ impl Net {
             connections: BTreeMap::new(),
             next_connection: 0,
             recordings: Vec::new(),
-            most_under_way: 0,
         };
         Self { state: Arc::new(Mutex::new(state)), changed: Arc::new(Notify::new()) }
     }
@@ -196,12 +193,6 @@ impl Net {
     #[must_use]
     pub fn dialer(&self, host: Host, gate: Gate) -> SimDialer {
         SimDialer { net: self.clone(), host, gate }
-    }
-
-    /// The most bytes that were ever under way on one connection in one direction.
-    #[must_use]
-    pub fn most_under_way(&self) -> usize {
-        self.state.lock().most_under_way
     }
 
     /// Connects, if somebody listens there.

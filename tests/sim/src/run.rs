@@ -121,7 +121,7 @@ async fn play(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
     let Some(users) = Users::new(cluster, rng.fork("users")) else { return };
     tokio::time::sleep(rng.millis(0, 2000)).await;
     note("faults");
-    let time = rng.millis(6000, 20_000);
+    let time = rng.millis(10_000, 40_000);
     let fault_rng = rng.fork("faults");
     tokio::join!(users.act(time), faults::inject(cluster, &fault_rng, time + Duration::from_secs(1)));
     faults::heal(cluster);

@@ -26,7 +26,7 @@ use crate::rng::Rng;
 /// that is no longer the best.
 const KEPT_BACK: u64 = 80;
 const TWICE: u64 = 10;
-const OUTDATED: u64 = 30;
+const OUTDATED: u64 = 50;
 
 #[derive(Debug, Clone)]
 struct StaleScheduler {

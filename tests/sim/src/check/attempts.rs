@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use davit_core::id::{AttemptKey, TaskId};
+use davit_core::id::{AttemptKey, NodeId, TaskId};
 use davit_core::restart::RestartMode;
 use davit_core::spec::OnNodeLoss;
 use davit_core::state::TaskState;
-use manager_svc::state::Batch;
+use davit_core::task::Task;
+use manager_svc::state::{Batch, Versions};
 
+use super::replay::replay;
 use super::{Violations, versions};
 use crate::cluster::Cluster;
 use crate::history::{Entry, Event};
@@ -79,6 +81,67 @@ pub(super) fn only_what_failed_is_restarted_by_its_worker(
             _ => {}
         }
     }
+}
+
+/// 5: an attempt that is durably COMPLETED, FAILED or STOPPED runs on no engine, and none begins it.
+pub(super) fn what_ended_has_ended(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
+    let mut told = BTreeSet::new();
+    replay(entries, journal, |moment| {
+        for (host, key) in moment.running {
+            if let Some(state) = moment.durable.state_of(*key)
+                && state.is_terminal()
+                && state != TaskState::Lost
+                && told.insert(*key)
+            {
+                violations.add(5, format!("at {:?} {key} is {state} and runs on {host}", moment.at));
+            }
+        }
+    });
+}
+
+/// 3: no attempt is begun on any engine once a later one of its task has completed. That a worker which is cut off restarts what
+/// crashed is another thing: it is promised.
+pub(super) fn nothing_begins_behind_its_completion(
+    entries: &[Entry],
+    journal: &[Arc<Batch>],
+    violations: &mut Violations,
+) {
+    let disowned = given_up_with_their_nodes(journal);
+    let mut completed: BTreeMap<TaskId, AttemptKey> = BTreeMap::new();
+    for entry in entries {
+        match &entry.event {
+            Event::Ended { key, exit_code: 0, .. } => {
+                let latest = completed.entry(key.task_id).or_insert(*key);
+                *latest = (*latest).max(*key);
+            }
+            Event::Started { host, key } if !disowned.contains(key) => {
+                if let Some(done) = completed.get(&key.task_id).filter(|done| **done > *key) {
+                    violations.add(3, format!("{host} began {key} at {:?}, when {done} had completed", entry.at));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Attempts that a user gave up with their node, although its worker may have been in touch: it may begin what it was told to
+/// begin right before.
+fn given_up_with_their_nodes(journal: &[Arc<Batch>]) -> BTreeSet<AttemptKey> {
+    let mut given_up = BTreeSet::new();
+    for batch in journal {
+        let gone = |versions: &Versions| match versions {
+            Versions::Node { before: Some(node), after: None } => Some(node.node_id),
+            Versions::Node { .. } | Versions::Task { .. } => None,
+        };
+        let gone: BTreeSet<NodeId> = batch.changes.iter().filter_map(|change| gone(&change.versions)).collect();
+        let before = batch.changes.iter().filter_map(|change| match &change.versions {
+            Versions::Task { before, .. } => before.as_ref(),
+            Versions::Node { .. } => None,
+        });
+        let was_there = |task: &&Arc<Task>| task.status.node_id.is_some_and(|node_id| gone.contains(&node_id));
+        given_up.extend(before.filter(was_there).map(|task| task.key()));
+    }
+    given_up
 }
 
 /// 4: of a task with `stop_and_replace` no two attempts run at the same moment.

@@ -3,8 +3,10 @@
 
 mod answers;
 mod attempts;
+mod drains;
 mod order;
 mod quiet;
+mod replay;
 mod room;
 
 use std::sync::Arc;
@@ -53,10 +55,14 @@ pub fn all(cluster: &Cluster, violations: &mut Violations) {
     order::revisions_are_contiguous(&journal, violations);
     order::tasks_go_forwards(&journal, violations);
     room::nodes_are_not_over_committed(&journal, violations);
-    room::engines_are_not_over_committed(cluster, &journal, violations);
+    room::engines_are_not_over_committed(&entries, &journal, violations);
+    drains::drains_keep_their_pace(&journal, violations);
+    drains::drained_nodes_are_empty(cluster, &entries, &journal, violations);
     attempts::finished_stays_finished(&entries, &journal, violations);
     attempts::attempts_start_once(&entries, violations);
     attempts::only_what_failed_is_restarted_by_its_worker(&entries, &journal, violations);
+    attempts::what_ended_has_ended(&entries, &journal, violations);
+    attempts::nothing_begins_behind_its_completion(&entries, &journal, violations);
     attempts::the_lonely_run_alone(cluster, &journal, violations);
 }
 

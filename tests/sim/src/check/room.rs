@@ -7,11 +7,14 @@ use std::time::Duration;
 use davit_core::id::{NodeId, TaskId};
 use davit_core::node::Node;
 use davit_core::resources::Resources;
+use davit_core::state::TaskState;
 use davit_core::task::Task;
 use manager_svc::state::{Batch, Versions};
 
+use super::replay::replay;
 use super::{Violations, versions};
-use crate::cluster::{ALLOCATABLE, Cluster};
+use crate::cluster::ALLOCATABLE;
+use crate::history::Entry;
 use crate::model::Model;
 use crate::net::Host;
 
@@ -51,20 +54,22 @@ fn over_commitment(node: &Node, tasks: &[&Arc<Task>]) -> Option<String> {
     doubled.map(|port| format!("port {} of {name} is given twice", port.host_port))
 }
 
-/// 2: at every moment, what an engine really runs fits its node.
-pub(super) fn engines_are_not_over_committed(cluster: &Cluster, journal: &[Arc<Batch>], violations: &mut Violations) {
+/// 2: at every moment, what an engine really runs fits its node. What the manager had to give up as LOST does not count: its
+/// worker stops it as soon as it hears so.
+pub(super) fn engines_are_not_over_committed(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
     let reserved: BTreeMap<TaskId, Resources> =
         versions(journal).map(|task| (task.task_id, task.spec.resources.reservation)).collect();
     let mut worst: BTreeMap<Host, (Resources, Duration)> = BTreeMap::new();
-    cluster.history.running_over_time(|at, running| {
+    replay(entries, journal, |moment| {
         let mut sums: BTreeMap<Host, Resources> = BTreeMap::new();
-        for (host, key) in running {
+        let given_up = |key| moment.durable.state_of(key) == Some(TaskState::Lost);
+        for (host, key) in moment.running.iter().filter(|(_, key)| !given_up(*key)) {
             let sum = sums.entry(host).or_insert(Resources::ZERO);
             *sum = sum.saturating_add(reserved.get(&key.task_id).copied().unwrap_or(Resources::ZERO));
         }
         for (host, sum) in sums {
             if exceeds(sum, ALLOCATABLE) {
-                worst.entry(host).or_insert((sum, at));
+                worst.entry(host).or_insert((sum, moment.at));
             }
         }
     });

@@ -84,10 +84,6 @@ impl Pipe {
         self.reader_gone && self.is_ended
     }
 
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way
-    }
-
     pub(super) fn poll_write(&mut self, cx: &Context<'_>, bytes: &[u8], latency: Duration) -> Poll<io::Result<usize>> {
         if self.is_dark {
             return Poll::Ready(Ok(bytes.len()));

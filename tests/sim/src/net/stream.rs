@@ -73,11 +73,7 @@ impl AsyncWrite for SimStream {
         };
         let latency = state.latency(ends[self.side], ends[1 - self.side]);
         let Some(connection) = state.connections.get_mut(&self.id) else { return Poll::Ready(Err(gone())) };
-        let pipe = &mut connection.pipes[self.side];
-        let written = pipe.poll_write(cx, bytes, latency);
-        let under_way = pipe.under_way();
-        state.most_under_way = state.most_under_way.max(under_way);
-        written
+        connection.pipes[self.side].poll_write(cx, bytes, latency)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

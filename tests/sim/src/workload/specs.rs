@@ -1,0 +1,54 @@
+//! What users ask to be run.
+
+use std::collections::BTreeMap;
+
+use davit_proto::v1;
+
+use super::{Kind, Users};
+
+impl Users {
+    pub(super) fn spec(&self, name: &str, kind: Kind) -> v1::TaskSpec {
+        let run_for = |low, high| ("fake.run_for_ms".to_owned(), self.rng.between(low, high).to_string());
+        let mut labels: BTreeMap<String, String> = match kind {
+            Kind::Service | Kind::Lonely | Kind::Scaled => Vec::new(),
+            Kind::Job => vec![run_for(200, 6000)],
+            Kind::FailingJob => vec![run_for(100, 2000), ("fake.exit_code".to_owned(), "3".to_owned())],
+        }
+        .into_iter()
+        .collect();
+        if self.rng.percent(30) {
+            labels.insert("fake.pull_ms".to_owned(), self.rng.between(10, 1500).to_string());
+        }
+        let (mode, max_attempts) = match kind {
+            Kind::Service | Kind::Lonely | Kind::Scaled => (v1::RestartMode::Always, 0),
+            Kind::Job => (v1::RestartMode::OnFailure, 0),
+            Kind::FailingJob => (v1::RestartMode::OnFailure, 3),
+        };
+        let short = |millis: u64| {
+            let nanos = i32::try_from(millis * 1_000_000).unwrap_or(0);
+            Some(prost_types::Duration { seconds: 0, nanos })
+        };
+        let ports =
+            if self.rng.percent(50) { vec![v1::Port { container_port: 80, ..Default::default() }] } else { Vec::new() };
+        let container = v1::ContainerSpec { image: "fake".to_owned(), ports, ..Default::default() };
+        let reservation =
+            v1::Resources { cpu_millis: self.rng.between(2, 5) * 200, memory_bytes: 64 << 20, disk_bytes: 16 << 20 };
+        v1::TaskSpec {
+            name: name.to_owned(),
+            labels,
+            runtime: Some(v1::task_spec::Runtime::Container(container)),
+            resources: Some(v1::ResourceRequirements { reservation: Some(reservation), ..Default::default() }),
+            restart_policy: Some(v1::RestartPolicy {
+                mode: mode.into(),
+                max_attempts,
+                initial_delay: short(100),
+                max_delay: short(900),
+                ..Default::default()
+            }),
+            on_node_loss: (kind == Kind::Lonely)
+                .then(|| v1::NodeLossPolicy { action: v1::NodeLossAction::StopAndReplace.into(), wait: None }),
+            stop_policy: Some(v1::StopPolicy { grace: short(500), ..Default::default() }),
+            ..Default::default()
+        }
+    }
+}
