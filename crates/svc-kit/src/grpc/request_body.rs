@@ -70,3 +70,58 @@ impl Drop for DrainedBody {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tonic::codegen::Bytes;
+
+    use super::*;
+
+    const FRAME: usize = 1 << 20;
+
+    /// A client that sends so many frames and then nothing, without an end. Its body is gone when the other `Arc` is alone.
+    struct Sends {
+        frames: usize,
+        taken: Arc<AtomicUsize>,
+    }
+
+    impl HttpBody for Sends {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+            if self.taken.load(Ordering::SeqCst) == self.frames {
+                return Poll::Pending;
+            }
+            self.taken.fetch_add(1, Ordering::SeqCst);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![0; FRAME])))))
+        }
+    }
+
+    /// How many frames are read of a request that is answered before any was.
+    async fn taken_of(frames: usize) -> (usize, Duration) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let began = tokio::time::Instant::now();
+        drop(DrainedBody::wrap(Body::new(Sends { frames, taken: Arc::clone(&taken) })));
+        while Arc::strong_count(&taken) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        (taken.load(Ordering::SeqCst), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_request_is_read_up_to_a_bound_of_bytes_and_of_time() {
+        let (taken, took) = taken_of(usize::MAX).await;
+        assert_eq!(taken * FRAME, MAX_DRAINED_BYTES + FRAME);
+        assert!(took < MAX_DRAIN_TIME);
+        let (taken, took) = taken_of(3).await;
+        assert_eq!(taken, 3);
+        assert!(took >= MAX_DRAIN_TIME && took < MAX_DRAIN_TIME * 2, "{took:?}");
+    }
+}
