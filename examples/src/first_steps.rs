@@ -48,7 +48,7 @@ pub async fn first_steps(data_dir: &Path, reexec: Reexec) -> Result<Vec<String>,
         runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),
     };
-    let node = register_node(&mut manager, registration)?;
+    let (node, _) = register_node(&mut manager, registration)?;
     story.push(format!("node {} joined: {}", node.description.name, node.state));
 
     // A user creates a task.

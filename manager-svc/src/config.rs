@@ -13,7 +13,7 @@ use davit_svc_kit::telemetry::{LogFormat, check_filter};
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
     /// A TOML file with any of these settings, by the same names
-    #[arg(long, env = "DAVIT_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "DAVIT_CONFIG", value_name = "FILE", global = true)]
     #[serde(skip)]
     pub config: Option<PathBuf>,
     /// Where the API and the workers' sessions are served [default: 127.0.0.1:7400]
@@ -34,7 +34,7 @@ pub struct Settings {
     #[arg(long, env = "DAVIT_ALGORITHM", value_name = "NAME")]
     pub algorithm: Option<String>,
     /// Where the cluster's state is kept; a directory of its own [default: /var/lib/davit/manager]
-    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
     /// What keeps the state: fjall, in the data directory, or memory, which a restart empties [default: fjall]
     #[arg(long, env = "DAVIT_STORE", value_name = "KIND")]

@@ -91,10 +91,10 @@ async fn a_cluster_goes_on_from_a_backup_and_what_runs_is_not_disturbed() {
     first_worker.kill().await;
 
     let restored = dir.path().join("restored").display().to_string();
-    let made = davit_manager(&["--data-dir", &restored, "restore", &file_text]).await;
+    let made = davit_manager(&["restore", &file_text, "--data-dir", &restored]).await;
     assert!(made.status.success(), "{made:?}");
     assert!(String::from_utf8_lossy(&made.stdout).contains("it goes on with revision 10000"), "{made:?}");
-    let over = davit_manager(&["--data-dir", &restored, "restore", &file_text]).await;
+    let over = davit_manager(&["restore", &file_text, "--data-dir", &restored]).await;
     assert!(!over.status.success() && String::from_utf8_lossy(&over.stderr).contains("is not empty"), "{over:?}");
 
     let second = manager(Path::new(&restored), &scheduler).await;

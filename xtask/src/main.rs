@@ -40,6 +40,10 @@ Davit's recipes.
         --tasks N --shapes like|100|all --algorithm NAME --constraints` one cell alone, `--help` all options. The last line is
         one JSON object. See docs/benchmarks.md.
 
+    cargo xtask bench store
+        Fills a store with a million tasks and measures how fast that goes and how long a manager takes to start on it. See
+        docs/reliability.md.
+
     cargo xtask sim [OPTION]...
         Simulates whole clusters under faults, one from each seed, and checks Davit's promises: `--seeds 2000`, `--seed N
         --trace` one with all that happens, `--bugs` that deliberate bugs are found. See tests/sim/README.md.
@@ -47,6 +51,7 @@ Davit's recipes.
     cargo xtask chaos [OPTION]...
         Kills, stops, cuts off and fills a cluster of real processes, networks, engines and disks, and checks Davit's promises:
         `--minutes 10`, `--seed N`, `--only KIND`, `--help` all options. Needs root. See docs/reliability.md.
+
     cargo xtask fuzz [--runs N] [TARGET]...
         Gives each fuzz target N random inputs, 1000000 unless told otherwise, and prints a table. Needs cargo-fuzz and a C++
         compiler. See fuzz/README.md.

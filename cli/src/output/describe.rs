@@ -71,9 +71,7 @@ pub fn task(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette
     }
     lines.add("Gang", &task.gang_id);
     lines.add("Ports", ports(&status));
-    if status.local_restarts > 0 {
-        lines.add("Restarts", format!("{} by its node, while the manager was out of reach", status.local_restarts));
-    }
+    lines.add("Restarts", local_restarts(&status));
     lines.add("Exit code", status.exit_code.map(|code| code.to_string()).unwrap_or_default());
     lines.add_time("Created", task.create_time.as_ref(), now);
     lines.add_time("Started", status.start_time.as_ref(), now);
@@ -91,12 +89,25 @@ pub fn task(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette
                 text.push_str(&part);
             }
         }
+        let restarts = local_restarts(&status);
+        if !restarts.is_empty() {
+            text.push_str(&format!("; restarted {restarts}"));
+        }
         if let Some(time) = from_proto_time(status.finish_time.as_ref()) {
             text.push_str(&palette.paint(Tone::Faint, &format!(" ({} ago)", age(time, now))));
         }
         lines.add(format!("Attempt {}", past.attempt), text);
     }
     lines.finish()
+}
+
+/// How often its node restarted an attempt by itself; empty: never.
+fn local_restarts(status: &v1::TaskStatus) -> String {
+    match status.local_restarts {
+        0 => String::new(),
+        1 => "once by its node, while the manager was out of reach".to_owned(),
+        count => format!("{count} times by its node, while the manager was out of reach"),
+    }
 }
 
 fn node_of(status: &v1::TaskStatus, nodes: &NodeNames) -> String {
@@ -342,6 +353,17 @@ mod tests {
         let reservation = Some(v1::Resources { cpu_millis: 1500, memory_bytes: 256 << 20, disk_bytes: 0 });
         spec.resources = Some(v1::ResourceRequirements { reservation, limit: None });
         insta::assert_snapshot!(task(&shown, &nodes, NOW, Palette::new(false)));
+    }
+
+    #[test]
+    fn restarts_by_a_node_are_told_of_each_attempt() {
+        let mut shown = failed_task();
+        shown.status.get_or_insert_default().local_restarts = 1;
+        shown.past_attempts[0].status.get_or_insert_default().local_restarts = 2;
+        let text = task(&shown, &NodeNames::default(), NOW, Palette::new(false));
+        let told = |line: &str, what| text.lines().any(|each| each.starts_with(line) && each.contains(what));
+        assert!(told("Restarts:", "once by its node"), "{text}");
+        assert!(told("Attempt 1:", "restarted 2 times by its node"), "{text}");
     }
 
     #[test]
