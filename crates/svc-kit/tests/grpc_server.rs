@@ -4,6 +4,8 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,9 +34,9 @@ use tonic_types::StatusExt;
 /// Long enough for any machine; only a hang reaches it.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A service that reads its request and never answers.
-#[derive(Clone)]
-struct Never;
+/// A service that reads its request and never answers. It counts the requests that it has read.
+#[derive(Clone, Default)]
+struct Never(Arc<AtomicUsize>);
 
 impl NamedService for Never {
     const NAME: &'static str = "test.Never";
@@ -50,10 +52,14 @@ impl tower::Service<http::Request<Body>> for Never {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let count = Arc::clone(&self.0);
         Box::pin(async move {
             // As every handler: the whole request first.
             match request.into_body().collect().await {
-                Ok(_) => std::future::pending().await,
+                Ok(_) => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    std::future::pending().await
+                }
                 Err(status) => Ok(status.into_http()),
             }
         })
@@ -65,6 +71,7 @@ struct Running {
     channel: Channel,
     readiness: Readiness,
     shutdown: Shutdown,
+    never: Never,
     server: JoinHandle<Result<(), ServeError>>,
 }
 
@@ -76,15 +83,15 @@ impl Running {
     async fn start_with(drain_deadline: Duration, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+        let (readiness, shutdown, never) = (Readiness::new(), Shutdown::new(), Never::default());
         let server = GrpcServer::builder()
-            .service(Never)
+            .service(never.clone())
             .readiness(readiness.clone())
             .drain_deadline(drain_deadline)
             .limits(limits);
         let server = tokio::spawn(server.serve(listener, shutdown.clone()));
         let channel = client::endpoint(&address).unwrap().connect().await.unwrap();
-        Self { address, channel, readiness, shutdown, server }
+        Self { address, channel, readiness, shutdown, never, server }
     }
 
     fn health(&self) -> HealthClient<Channel> {
@@ -302,6 +309,33 @@ async fn calls_beyond_the_limit_are_refused_with_a_time_to_come_back_and_health_
     // Callers that go make room.
     calls.shutdown().await;
     there_is_room(&running, 0).await;
+}
+
+#[tokio::test]
+async fn what_one_connection_asks_beyond_its_share_waits_and_others_are_not_held_up() {
+    /// So many calls of one connection are worked on at once.
+    const SHARE: usize = 256;
+    let running = Running::start(HANG).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..SHARE + 20 {
+        calls.spawn(wait_for_never(running.channel.clone(), String::new()));
+    }
+    let full = async {
+        while running.never.0.load(Ordering::SeqCst) < SHARE {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(HANG, full).await.expect("it has less than its share");
+    let mut health = running.health();
+    let waiting = tokio::spawn(async move { health.check(overall()).await.map(drop) });
+    let other = client::endpoint(&running.address).unwrap().connect().await.unwrap();
+    for _ in 0..20 {
+        HealthClient::new(other.clone()).check(overall()).await.unwrap();
+    }
+    assert_eq!(running.never.0.load(Ordering::SeqCst), SHARE, "it has more than its share");
+    assert!(!waiting.is_finished() && calls.try_join_next().is_none(), "what waits is not refused");
+    calls.shutdown().await;
+    tokio::time::timeout(HANG, waiting).await.expect("it waits for ever").unwrap().unwrap();
 }
 
 #[tokio::test]
