@@ -57,6 +57,10 @@ pub fn explained_task(
     let mut names = NodeNames::default();
     names.add_explained(&explanation);
     let mut text = headline(&task, "it would go if it were placed now", &names, now);
+    if !answer.held_up_by.is_empty() {
+        let nothing = palette.paint(Tone::Bad, "Nothing is placed now");
+        text.push_str(&format!("{nothing}: {}.\n", answer.held_up_by));
+    }
     let is_told = waits(&task) && reason(&task, now) == explanation.summary;
     if !is_told {
         text.push_str(&format!("{}\n", summary(&explanation, palette)));

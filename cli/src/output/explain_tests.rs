@@ -90,6 +90,19 @@ fn a_waiting_task_is_explained_best_node_first() {
 }
 
 #[test]
+fn what_holds_up_everything_is_told_of_a_task_that_waits() {
+    let answer = v1::ExplainTaskResponse {
+        task: Some(task(1, "web", v1::TaskState::Pending)),
+        explanation: four_nodes(),
+        held_up_by: "the store can't be used: No space left on device (os error 28)".into(),
+        ..Default::default()
+    };
+    let text = explained_task(&answer, &BTreeMap::new(), PLAIN, NOW, plain());
+    let told = "Nothing is placed now: the store can't be used: No space left on device (os error 28).";
+    assert!(text.lines().any(|line| line == told), "{text}");
+}
+
+#[test]
 fn a_running_task_is_shown_where_it_is() {
     let mut running = running_task();
     running.status.get_or_insert_default().node_id = node_id(2);

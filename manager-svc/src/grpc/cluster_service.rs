@@ -8,7 +8,6 @@ use davit_core::state::TaskState;
 use davit_proto::v1::cluster_service_server::ClusterService;
 use davit_proto::{convert, v1};
 use davit_svc_kit::grpc::Deadline;
-use davit_svc_kit::readiness::ReadyState;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -75,10 +74,7 @@ impl ClusterApi {
             heartbeat_period: Some(convert::duration_to_proto(facts.heartbeat_period)),
             totals: Some(totals_to_proto(state.totals())),
             cluster_id: facts.cluster_id.to_string(),
-            read_only_reason: match self.api.readiness.get() {
-                ReadyState::Ready => String::new(),
-                ReadyState::NotReady { reason } => reason,
-            },
+            read_only_reason: self.api.read_only_reason(),
         }
     }
 }

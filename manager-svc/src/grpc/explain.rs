@@ -36,6 +36,7 @@ pub(super) async fn explain_task(
     let task = state.task(task_id).ok_or_else(|| no_task(task_id))?;
     let question = question_of_task(api, &state, task, request.max_nodes)?;
     let (explanation, placement) = ask(turn, question).await?;
+    let waits = task.status.state == TaskState::Pending;
     Ok(v1::ExplainTaskResponse {
         task: Some(convert::task_to_proto(task)),
         explanation: Some(explanation),
@@ -43,6 +44,7 @@ pub(super) async fn explain_task(
         unplaced_count: placement.unplaced_count,
         unplaced_reason: placement.unplaced_reason,
         preemptions: placement.preemptions,
+        held_up_by: if waits { api.read_only_reason() } else { String::new() },
     })
 }
 

@@ -40,7 +40,7 @@ use davit_proto::v1::node_service_server::NodeServiceServer;
 use davit_proto::v1::task_service_server::TaskServiceServer;
 use davit_proto::v1::worker_session_service_server::WorkerSessionServiceServer;
 use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES};
-use davit_svc_kit::readiness::Readiness;
+use davit_svc_kit::readiness::{Readiness, ReadyState};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
 use futures::Stream;
@@ -101,6 +101,14 @@ impl Api {
     /// A draft of the state as last committed, to try a command on and then forget.
     fn trial(&self) -> Draft {
         Draft::new((*self.writer.state()).clone(), self.world.clock.now())
+    }
+
+    /// Why no changes are taken now; empty while they are.
+    fn read_only_reason(&self) -> String {
+        match self.readiness.get() {
+            ReadyState::Ready => String::new(),
+            ReadyState::NotReady { reason } => reason,
+        }
     }
 
     /// Notes a spec's algorithm that the scheduler does not have.

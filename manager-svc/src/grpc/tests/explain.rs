@@ -96,6 +96,22 @@ async fn a_waiting_task_is_explained_with_all_nodes_as_the_placer_would_ask() {
 }
 
 #[tokio::test]
+async fn a_task_that_waits_while_nothing_can_be_written_is_told_so() {
+    let (rig, _scheduler) = rig().await;
+    rig.join("one").await;
+    let task_id = rig.create(spec("web")).await.task_id;
+    assert_eq!(explain_task(&rig, &task_id).await.unwrap().into_inner().held_up_by, "");
+    rig.fault.set("no space left");
+    let create = v1::CreateTaskRequest { spec: Some(spec("b")), ..Default::default() };
+    refused(rig.tasks.create_task(Request::new(create)).await);
+    let told = explain_task(&rig, &task_id).await.unwrap().into_inner().held_up_by;
+    assert!(told.contains("no space left"), "{told}");
+    rig.fault.clear();
+    rig.api.readiness.wait_ready().await;
+    assert_eq!(explain_task(&rig, &task_id).await.unwrap().into_inner().held_up_by, "");
+}
+
+#[tokio::test]
 async fn a_waiting_gang_is_explained_whole() {
     let (rig, scheduler) = rig().await;
     rig.join("one").await;
