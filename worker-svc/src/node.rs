@@ -203,6 +203,7 @@ impl Node {
             runtimes: runtimes.clone(),
             store: LocalStore::open(self.home.store(cluster)).await?,
             retention: self.config.retention,
+            allocatable: self.allocatable,
             lease: self.home.lease(),
             cluster_id: *cluster_id,
         };

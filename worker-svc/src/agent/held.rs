@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use davit_core::id::{Attempt, AttemptKey, TaskId};
 use davit_core::placement::RuntimeKind;
+use davit_core::resources::Resources;
 use davit_core::spec::{StopPolicy, TaskSpec};
 use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
 use jiff::Timestamp;
@@ -85,6 +86,11 @@ impl Held {
     /// Whether the manager has sent what to run.
     pub(super) fn has_spec(&self) -> bool {
         self.orders.borrow().spec.is_some()
+    }
+
+    /// What the manager set aside for it; nothing before its spec is known.
+    pub(super) fn reservation(&self) -> Resources {
+        self.orders.borrow().spec.as_ref().map_or(Resources::ZERO, |spec| spec.resources.reservation)
     }
 
     /// Has it stopped on this worker's own account.

@@ -17,6 +17,7 @@ pub mod orphans;
 mod out_of_reach;
 pub mod reporter;
 pub mod retention;
+mod room;
 mod survey;
 mod task_runner;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, ClusterId};
 use davit_core::placement::RuntimeKind;
+use davit_core::resources::Resources;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState};
 use davit_proto::convert::Assignment;
@@ -58,6 +60,7 @@ pub struct Agent {
     world: World,
     store: LocalStore,
     retention: Duration,
+    allocatable: Resources,
     starts: Arc<Semaphore>,
     state: Mutex<State>,
     report_ready: Notify,
@@ -98,6 +101,8 @@ pub struct Parts {
     pub store: LocalStore,
     /// How long ended attempts stay.
     pub retention: Duration,
+    /// What the node offers to its attempts.
+    pub allocatable: Resources,
     /// Until which uptime of the machine attempts that must never run twice may run.
     pub lease: Duration,
     /// The id of the owner's cluster, as far as it is known.
@@ -114,6 +119,7 @@ impl Agent {
             world,
             store: parts.store,
             retention: parts.retention,
+            allocatable: parts.allocatable,
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
             state: Mutex::default(),
             report_ready: Notify::new(),

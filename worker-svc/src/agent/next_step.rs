@@ -65,6 +65,8 @@ pub struct View {
     /// Whether a later attempt of the task may have been placed elsewhere, since the manager was out of reach for so long and
     /// has not said yet that this one stands.
     pub may_be_overtaken: bool,
+    /// Whether there is no room for its start before something has ended here that the manager counts no longer.
+    pub is_crowded: bool,
     /// What to do about its end. Of no meaning before.
     pub after_end: AfterEnd,
 }
@@ -131,6 +133,9 @@ pub fn next_step(view: &View) -> Decision {
         }
         (Want::Run, Phase::Created) if view.may_be_overtaken => {
             decide(Step::Wait, "the manager was out of reach, and has not said yet that it is still to run")
+        }
+        (Want::Run, Phase::Created) if view.is_crowded => {
+            decide(Step::Wait, "what the manager counts no longer still takes up room here")
         }
         (Want::Run, Phase::Created) => decide(Step::Start, "it has an instance that never started"),
         (Want::Run, Phase::Started) if view.asked_to_stop => decide(Step::Stop, "its stop was begun and not finished"),

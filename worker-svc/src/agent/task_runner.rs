@@ -177,6 +177,7 @@ impl Runner {
                 asked_to_stop: self.asked_to_stop(),
                 earlier_runs: earlier.is_some(),
                 may_be_overtaken: self.agent.may_be_overtaken(),
+                is_crowded: self.phase == Phase::Created && self.agent.is_crowded(),
                 after_end,
             };
             let decision = next_step(&view);
@@ -415,6 +416,9 @@ impl Runner {
         if is_held {
             let reason = match earlier {
                 Some(earlier) => format!("waits for attempt {} to end", earlier.0),
+                None if !view.may_be_overtaken => {
+                    "waits for room that is taken up by what is being stopped here".to_owned()
+                }
                 None => "waits for the manager, which was out of reach, to say that it is still to run".to_owned(),
             };
             self.observe(|status| status.reason = reason);
@@ -425,8 +429,8 @@ impl Runner {
         };
         tokio::select! {
             () = changed(&mut self.orders) => {}
-            _ = self.ticks.changed(), if is_held && earlier.is_some() => {}
-            () = self.agent.until_it_stands(), if is_held && earlier.is_none() => {}
+            _ = self.ticks.changed(), if is_held && (earlier.is_some() || !view.may_be_overtaken) => {}
+            () = self.agent.until_it_stands(), if is_held && earlier.is_none() && view.may_be_overtaken => {}
             () = self.agent.until_restart(due.unwrap_or_default()), if due.is_some() => {}
         }
         Ok(self.phase)

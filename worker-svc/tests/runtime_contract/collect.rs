@@ -7,6 +7,7 @@ use std::time::Duration;
 use bollard::Docker as Engine;
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 use davit_core::id::{NodeId, Revision};
+use davit_core::resources::Resources;
 use davit_core::spec::{ContainerSpec, PullPolicy, RuntimeSpec};
 use davit_core::state::TaskState;
 use davit_core::task::DesiredState;
@@ -41,6 +42,7 @@ async fn agent(owner: &Owner, dir: &Path) -> Arc<Agent> {
         runtimes: vec![Arc::new(runtime)],
         store: LocalStore::open(Box::new(FjallBackend::new(dir.to_owned()))).await.unwrap(),
         retention: Duration::from_secs(3600),
+        allocatable: Resources::ZERO,
         lease: Duration::MAX,
         cluster_id: None,
     };

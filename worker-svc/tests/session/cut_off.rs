@@ -164,3 +164,24 @@ async fn what_was_not_begun_when_the_manager_went_is_begun_only_when_it_says_so_
     back.during(until("the removal", || machine.engine.state(&machine.owner(), overtaken).is_none())).await;
     assert_eq!(starts_of(overtaken), begun[1], "a later attempt may run elsewhere");
 }
+
+#[tokio::test]
+async fn what_is_assigned_after_a_cut_waits_for_room_that_is_taken_up_by_what_is_assigned_no_more() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let mut config = machine.config(&manager);
+    config.offer.cpu_millis = Some(2000);
+    let _worker = machine.worker_with(config).await;
+    let mut spec = container(&[]);
+    spec.resources.reservation.cpu_millis = 1500;
+    let (left, new) = (new_key(), new_key());
+    let mut session = manager.session_with(CLUSTER, &[(left, Running, &spec)]).await;
+    session.until(left, TaskState::Running).await;
+    machine.engine.set_failing(Step::Stop, Some("the engine is busy"));
+    drop(session);
+    let mut back = manager.session_with(CLUSTER, &[(new, Running, &spec)]).await;
+    back.until_reason(new, "waits for room").await;
+    assert_eq!(machine.engine.running(&machine.owner()), [left]);
+    machine.engine.set_failing(Step::Stop, None);
+    back.until(new, TaskState::Running).await;
+    assert_eq!(machine.engine.running(&machine.owner()), [new]);
+}

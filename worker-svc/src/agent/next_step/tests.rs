@@ -25,6 +25,7 @@ fn view(want: Want, phase: Phase) -> View {
         asked_to_stop: false,
         earlier_runs: false,
         may_be_overtaken: false,
+        is_crowded: false,
         after_end: AfterEnd::Report,
     }
 }
@@ -98,6 +99,14 @@ fn an_attempt_waits_for_the_earlier_one_to_end() {
 }
 
 #[test]
+fn an_attempt_waits_for_room_that_is_taken_up_by_what_is_assigned_no_more() {
+    let crowded = |want, phase| next_step(&View { is_crowded: true, ..view(want, phase) }).step;
+    assert_eq!(crowded(Want::Run, Phase::Created), Step::Wait);
+    // What takes it up is stopped whatever else holds.
+    assert_eq!(crowded(Want::Remove, Phase::Started), Step::Stop);
+}
+
+#[test]
 fn what_may_be_overtaken_is_made_ready_and_not_begun() {
     let overtaken = |want, phase| next_step(&View { may_be_overtaken: true, ..view(want, phase) }).step;
     for want in WANTS {
@@ -166,13 +175,14 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
     let after_end = prop::sample::select(vec![AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart]);
-    (want, phase, any::<bool>(), any::<bool>(), any::<bool>(), after_end).prop_map(
-        |(want, phase, asked_to_stop, earlier_runs, may_be_overtaken, after_end)| View {
+    (want, phase, any::<[bool; 4]>(), after_end).prop_map(
+        |(want, phase, [asked_to_stop, earlier_runs, may_be_overtaken, is_crowded], after_end)| View {
             want,
             phase,
             asked_to_stop,
             earlier_runs,
             may_be_overtaken,
+            is_crowded,
             after_end,
         },
     )
