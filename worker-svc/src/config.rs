@@ -41,7 +41,7 @@ pub enum DockerMode {
     /// Where a Docker engine answers.
     #[default]
     Auto,
-    /// Always: the worker joins only when the engine answers.
+    /// Always: the worker joins a cluster for the first time only when the engine answers.
     On,
     /// Never.
     Off,
@@ -233,7 +233,7 @@ pub struct Config {
     pub offer: Offer,
     /// Out of which ports the node gives to tasks that ask for no certain one; `None`: it gives none.
     pub port_range: Option<PortRange>,
-    /// Join only when every runtime answers; else with those that do.
+    /// Join a cluster for the first time only when every runtime answers; else with those that do.
     pub require_runtimes: bool,
     /// Stop all tasks when the worker stops, and remove what they left.
     pub stop_tasks_on_shutdown: bool,

@@ -52,8 +52,6 @@ pub(crate) struct Link {
     pub(crate) since: Timestamp,
     /// Why it is not open.
     pub(crate) reason: String,
-    /// Whether it ever was open.
-    was_welcomed: bool,
 }
 
 /// What a runtime says of itself: its version, or what is wrong with it.
@@ -97,12 +95,7 @@ impl Node {
         let cluster = membership.as_ref().map(|known| known.cluster.clone()).unwrap_or_default();
         let owner = Owner { cluster, node_id: home.node_id() };
         let runtimes = factory(&owner);
-        let link = Link {
-            connected: false,
-            since: world.clock.now(),
-            reason: "not dialled yet".to_owned(),
-            was_welcomed: false,
-        };
+        let link = Link { connected: false, since: world.clock.now(), reason: "not dialled yet".to_owned() };
         let node = Self {
             readiness: Readiness::new(),
             hosted: Mutex::new(Hosted { owner, runtimes, agent: None }),
@@ -149,14 +142,8 @@ impl Node {
         self.link.lock().clone()
     }
 
-    /// Whether a manager has ever taken this worker in since it started.
-    pub(crate) fn was_welcomed(&self) -> bool {
-        self.link.lock().was_welcomed
-    }
-
     pub(crate) fn set_connected(&self) {
-        *self.link.lock() =
-            Link { connected: true, since: self.world.clock.now(), reason: String::new(), was_welcomed: true };
+        *self.link.lock() = Link { connected: true, since: self.world.clock.now(), reason: String::new() };
         self.readiness.set_ready();
         metrics::gauge!("davit_worker_connected", "node" => self.config.name.clone()).set(1.0);
     }

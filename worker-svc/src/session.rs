@@ -40,6 +40,9 @@ const LONGEST_ASKED: Duration = Duration::from_secs(5);
 const REFUSED_REDIAL: Duration = Duration::from_secs(15);
 /// How long the manager may take to answer a registration.
 const WELCOME_TIME: Duration = Duration::from_secs(10);
+/// How long the runtimes may take to answer for the first time before a worker that was in its cluster before is back without
+/// their word.
+const FIRST_HEALTH_TIME: Duration = Duration::from_millis(500);
 /// Messages that wait to be sent.
 const REQUEST_QUEUE: usize = 16;
 /// Assignments come in parts of the manager's choice, each with whole specs.
@@ -198,13 +201,17 @@ async fn register(
     Ok(Opened { manager: manager.clone(), requests, responses, welcome, registered_at, health })
 }
 
-/// What this worker can run now, as it was told last.
+/// What this worker can run now, as it was told last. Who was in its cluster before may have attempts there: it is back at once,
+/// and tells of its runtimes when they have answered. A newcomer waits for what it has to offer.
 async fn runtime_health(node: &Node) -> Result<watch::Receiver<Option<RuntimeHealth>>, EndReason> {
     let mut health = node.health();
+    if node.agent().is_some() {
+        // That the wait was too long is no news.
+        let _ = tokio::time::timeout(FIRST_HEALTH_TIME, health.wait_for(Option::is_some)).await;
+        return Ok(health);
+    }
     let known = health.wait_for(Option::is_some).await.map_err(|_| EndReason::Stopped)?.clone().unwrap_or_default();
-    // Later an engine that fails must not end the session: what runs would be taken for lost.
     if node.config.require_runtimes
-        && !node.was_welcomed()
         && let Some((kind, problem)) = known.problems.into_iter().next()
     {
         return Err(EndReason::RuntimeMissing { kind, problem });

@@ -13,8 +13,9 @@ use super::task_runner::Start;
 use crate::local_store::{Mark, Record};
 use crate::runtime::{Instance, InstanceState};
 
-/// How long a runtime may take to list what it has, at the worker's start.
-const LIST_TIME: Duration = Duration::from_secs(10);
+/// How long a runtime may take to list what it has, at the worker's start. The node is called down three heartbeats after the
+/// last one of the earlier worker, and by then this one is to be back, whatever its engine does.
+const LIST_TIME: Duration = Duration::from_millis(1500);
 
 impl Agent {
     /// Finds what earlier workers left: what the runtimes list, and what only the store tells.
@@ -24,9 +25,11 @@ impl Agent {
         }
         let records = self.store.records();
         let mut unheard = records.clone();
-        for runtime in &self.runtimes {
+        // Side by side: one that hangs must not hold up the others.
+        let lists = self.runtimes.iter().map(|runtime| tokio::time::timeout(LIST_TIME, runtime.list()));
+        for (runtime, listed) in self.runtimes.iter().zip(futures::future::join_all(lists).await) {
             let kind = runtime.kind();
-            let listed = match tokio::time::timeout(LIST_TIME, runtime.list()).await {
+            let listed = match listed {
                 Ok(Ok(listed)) => listed,
                 Ok(Err(error)) => {
                     tracing::warn!(%kind, %error, "can't list what runs here; it is looked for later");

@@ -1,5 +1,7 @@
 //! Streams that break, workers that die, managers that change.
 
+use std::time::{Duration, Instant};
+
 use davit_core::id::AttemptKey;
 use davit_core::spec::PortProtocol;
 use davit_core::state::TaskState;
@@ -9,6 +11,7 @@ use davit_proto::v1::session_response::Message as Response;
 use davit_proto::{convert, v1};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+use worker_svc::Config;
 use worker_svc::runtime::fake::Step;
 use worker_svc::runtime::{InstanceState, RuntimeKind};
 
@@ -345,4 +348,35 @@ async fn what_a_restarted_worker_removes_is_stopped_as_its_own_spec_says() {
     let _session = manager.session_with(CLUSTER, &[]).await;
     until("its end", || machine.engine.running(&machine.owner()).is_empty()).await;
     assert!(since.elapsed() < davit_core::spec::StopPolicy::default().grace / 2);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_restarted_while_its_engine_hangs_is_back_before_its_node_counts_as_down() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.until_all_acknowledged(&mut session).await;
+    worker.kill().await;
+    drop(session);
+    let starts = || machine.engine.calls().iter().filter(|call| call.step == Step::Start).count();
+    let before = starts();
+
+    machine.engine.set_hanging(true);
+    let began = Instant::now();
+    let config = Config { require_runtimes: true, ..machine.config(&manager) };
+    let _worker = machine.worker_with(config).await;
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    // To list, the engine is given two seconds at most, and to say that it works five; a busy machine gets some more.
+    assert!(began.elapsed() < Duration::from_secs(5), "back after {:?}", began.elapsed());
+    let registered = session.registered(key).state;
+    assert!(!registered.is_terminal(), "{registered}");
+
+    machine.engine.set_hanging(false);
+    assert_eq!(machine.engine.running(&machine.owner()), [key]);
+    // It is found again and looked after.
+    assert!(machine.engine.end(&machine.owner(), key, 0));
+    session.until(key, TaskState::Completed).await;
+    assert_eq!(starts(), before);
 }
