@@ -1,6 +1,6 @@
 //! Streams that break, workers that die, managers that change.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use davit_core::id::AttemptKey;
 use davit_core::spec::PortProtocol;
@@ -9,6 +9,7 @@ use davit_core::task::DesiredState::Running;
 use davit_core::task::PortBinding;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::{convert, v1};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use worker_svc::Config;
