@@ -237,11 +237,11 @@ async fn a_disconnect_is_obeyed_and_a_refusal_is_told() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
     let worker = machine.worker(&manager).await;
     let session = manager.session_with(CLUSTER, &[]).await;
-    let wait = std::time::Duration::from_millis(300);
+    let wait = Duration::from_millis(300);
     let disconnect =
         v1::Disconnect { reason: "moving".to_owned(), retry_after: Some(convert::duration_to_proto(wait)) };
     session.send(Response::Disconnect(disconnect)).await;
-    let since = tokio::time::Instant::now();
+    let since = Instant::now();
     let dialled = manager.dialled().await;
     assert!(since.elapsed() >= wait);
 
@@ -309,7 +309,7 @@ async fn what_was_created_and_never_started_runs_after_a_restart() {
 #[tokio::test]
 async fn ports_that_were_given_are_published_also_after_a_restart() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
-    let config = worker_svc::Config { port_range: None, ..machine.config(&manager) };
+    let config = Config { port_range: None, ..machine.config(&manager) };
     let worker = machine.worker_with(config).await;
     let (key, lost, spec) = (new_key(), new_key(), container(&[]));
     let given = PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_007 };
@@ -345,7 +345,7 @@ async fn what_a_restarted_worker_removes_is_stopped_as_its_own_spec_says() {
     worker.kill().await;
     drop(session);
     let _worker = machine.worker(&manager).await;
-    let since = tokio::time::Instant::now();
+    let since = Instant::now();
     let _session = manager.session_with(CLUSTER, &[]).await;
     until("its end", || machine.engine.running(&machine.owner()).is_empty()).await;
     assert!(since.elapsed() < davit_core::spec::StopPolicy::default().grace / 2);
