@@ -7,7 +7,6 @@ use std::time::Duration;
 use davit_core::id::{NodeId, TaskId};
 use davit_core::node::Node;
 use davit_core::resources::Resources;
-use davit_core::state::TaskState;
 use davit_core::task::Task;
 use manager_svc::state::{Batch, Versions};
 
@@ -54,16 +53,15 @@ fn over_commitment(node: &Node, tasks: &[&Arc<Task>]) -> Option<String> {
     doubled.map(|port| format!("port {} of {name} is given twice", port.host_port))
 }
 
-/// 2: at every moment, what an engine really runs fits its node. What the manager had to give up as LOST does not count, also
-/// when its task is gone since: its worker stops it as soon as it hears so.
+/// 2: at every moment, what an engine really runs fits its node, with what the manager gave up as LOST and its worker is still
+/// to stop.
 pub(super) fn engines_are_not_over_committed(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
     let reserved: BTreeMap<TaskId, Resources> =
         versions(journal).map(|task| (task.task_id, task.spec.resources.reservation)).collect();
     let mut worst: BTreeMap<Host, (Resources, Duration)> = BTreeMap::new();
     replay(entries, journal, |moment| {
         let mut sums: BTreeMap<Host, Resources> = BTreeMap::new();
-        let given_up = |key| matches!(moment.durable.state_of(key), None | Some(TaskState::Lost));
-        for (host, key) in moment.running.iter().filter(|(_, key)| !given_up(*key)) {
+        for (host, key) in moment.running {
             let sum = sums.entry(host).or_insert(Resources::ZERO);
             *sum = sum.saturating_add(reserved.get(&key.task_id).copied().unwrap_or(Resources::ZERO));
         }
