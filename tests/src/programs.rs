@@ -39,10 +39,16 @@ impl Programs {
     /// Starts a worker of this name on the engine behind a socket, which need not answer yet.
     #[must_use]
     pub fn worker(&self, name: &str, data_dir: &Path, socket: &Path, more: &[&str]) -> Service {
-        let (manager, data_dir) = (self.manager.address.to_string(), data_dir.display().to_string());
-        let socket = socket.display().to_string();
-        let arguments = ["--manager", &manager, "--name", name, "--data-dir", &data_dir, "--docker-socket", &socket];
-        let arguments = [&arguments[..], &["--docker", "on", "--cpus", "4", "--memory", "1GiB"], more].concat();
+        let (data_dir, socket) = (data_dir.display().to_string(), socket.display().to_string());
+        let arguments = ["--name", name, "--data-dir", &data_dir, "--docker-socket", &socket];
+        self.worker_with(&[&arguments[..], &["--docker", "on", "--cpus", "4", "--memory", "1GiB"], more].concat())
+    }
+
+    /// Starts a worker with these arguments.
+    #[must_use]
+    pub fn worker_with(&self, arguments: &[&str]) -> Service {
+        let manager = self.manager.address.to_string();
+        let arguments = [&["--manager", &manager][..], arguments].concat();
         Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
     }
 

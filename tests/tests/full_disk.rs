@@ -1,4 +1,4 @@
-//! A manager whose disk runs full, as an operator and users meet it. Mounts a small tmpfs, which takes root.
+//! A manager and a worker whose disks run full, as an operator and users meet it. Mounts small tmpfs, which takes root.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -12,6 +12,7 @@ use davit_proto::v1;
 use davit_proto::v1::cluster_service_client::ClusterServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_tests::binaries::{Service, path_of};
+use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -20,22 +21,21 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
 const LIMIT: Duration = Duration::from_secs(30);
-const MEGABYTES: usize = 16;
 
 /// A file system of its own, unmounted when dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount() -> Self {
+    fn mount(megabytes: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={MEGABYTES}m");
+        let size = format!("size={megabytes}m");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "davit-test"]).arg(dir.path()).status();
         assert!(mounted.unwrap().success(), "this test mounts a small tmpfs, which takes root");
         Self(dir)
     }
 
     fn data_dir(&self) -> PathBuf {
-        self.0.path().join("manager")
+        self.0.path().join("data")
     }
 
     fn hog(&self) -> PathBuf {
@@ -120,7 +120,7 @@ async fn until_told(manager: &Service, channel: &Channel, takes_changes: bool) {
 
 #[tokio::test]
 async fn a_manager_whose_disk_is_full_says_why_loses_nothing_and_goes_on_by_itself_when_there_is_room() {
-    let disk = SmallDisk::mount();
+    let disk = SmallDisk::mount(16);
     let manager = start(&disk.data_dir());
     manager.ready().await;
     let channel = channel(&manager);
@@ -159,4 +159,66 @@ async fn a_manager_whose_disk_is_full_says_why_loses_nothing_and_goes_on_by_itse
     let manager = start(&disk.data_dir());
     manager.ready().await;
     assert_eq!(names(&self::channel(&manager)).await, answered);
+}
+
+#[tokio::test]
+async fn a_worker_whose_disk_is_full_says_why_takes_no_new_tasks_and_is_back_after_a_restart() {
+    let disk = SmallDisk::mount(32);
+    let programs = Programs::start("davit-full-disk-worker", &[]).await;
+    let start = || {
+        let data_dir = disk.data_dir().display().to_string();
+        programs.worker_with(&[
+            "--name",
+            "node",
+            "--data-dir",
+            &data_dir,
+            "--docker",
+            "off",
+            "--process-runtime",
+            "true",
+        ])
+    };
+    let process = |spec: &mut v1::TaskSpec| {
+        let command = ["sleep", "1000"].map(str::to_owned).to_vec();
+        spec.runtime = Some(v1::task_spec::Runtime::Process(v1::ProcessSpec { command, ..Default::default() }));
+    };
+    let worker = start();
+    worker.ready().await;
+    let before = programs.create("before", "", process).await;
+    let ran = programs.until(&before, v1::TaskState::Running).await;
+
+    disk.fill();
+    let full = |node: &v1::Node| {
+        let says_why = |problem: &v1::RuntimeProblem| problem.problem.contains("No space left on device");
+        node.runtime_problems.iter().any(says_why)
+    };
+    programs.until_node("it says that its disk is full", "node", full).await;
+    let meanwhile = programs.create("meanwhile", "", process).await;
+    let waits = |task: &v1::Task| task.status.as_ref().is_some_and(|status| status.reason.contains("process"));
+    let waiting = programs.until_task("it waits for a node", &meanwhile, waits).await;
+    assert_eq!(waiting.status.unwrap().state(), v1::TaskState::Pending);
+
+    // A restart does not need room: what runs is taken up.
+    worker.kill().await;
+    let worker = start();
+    worker.ready().await;
+    programs.until_node("it still says that its disk is full", "node", full).await;
+    let task = programs.task(&before).await;
+    let still = task.status.unwrap();
+    assert_eq!((task.attempt, still.state(), still.start_time), (1, v1::TaskState::Running, ran.start_time));
+
+    disk.make_room();
+    programs.until(&meanwhile, v1::TaskState::Running).await;
+    for task_id in [before, meanwhile] {
+        let request = v1::DeleteTaskRequest { task_id: task_id.clone(), force: true };
+        programs.tasks().delete_task(request).await.unwrap();
+        eventually("it is gone", LIMIT, async || {
+            match programs.tasks().get_task(v1::GetTaskRequest { task_id: task_id.clone() }).await {
+                Err(status) if status.code() == Code::NotFound => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+    drop(worker);
 }

@@ -51,20 +51,40 @@ impl Judgement {
     }
 }
 
+/// What the manager is told: a node that can't write anything down begins nothing, whatever its runtimes say. Pure.
+fn told(health: &RuntimeHealth, lacks_room: Option<&str>) -> RuntimeHealth {
+    let Some(problem) = lacks_room else { return health.clone() };
+    let mut problems = health.problems.clone();
+    for kind in &health.runtimes {
+        problems.insert(*kind, format!("the worker has no room for its records: {problem}"));
+    }
+    RuntimeHealth { runtimes: BTreeSet::new(), problems }
+}
+
 /// Asks again and again. Never ends.
 pub(crate) async fn watch(node: Arc<Node>) {
     let mut known = Judgement::default();
+    let mut lacked_room = false;
     loop {
         // Side by side: an engine that hangs is noticed no later for being looked through.
         let (checked, ()) = tokio::join!(node.check(), node.survey(&known.health));
         let next = known.after(&checked);
         tell(&known.health, &next.health);
+        let lacks_room = node.lacks_room();
+        match (&lacks_room, lacked_room) {
+            (Some(problem), false) => {
+                tracing::warn!(problem, "the worker has no room for its records; the node takes no tasks")
+            }
+            (None, true) => tracing::info!("the worker has room for its records again"),
+            _ => {}
+        }
+        lacked_room = lacks_room.is_some();
         for kind in next.health.runtimes.iter().chain(next.health.problems.keys()) {
             let labels = [("node", node.config.name.clone()), ("runtime", kind.to_string())];
             let up = next.health.runtimes.contains(kind);
             metrics::gauge!("davit_worker_runtime_up", &labels).set(f64::from(u8::from(up)));
         }
-        node.set_health(&next.health);
+        node.set_health(&told(&next.health, lacks_room.as_deref()));
         known = next;
         tokio::time::sleep(PERIOD).await;
     }
@@ -105,6 +125,16 @@ mod tests {
         assert!(gone.health.runtimes.is_empty());
         assert_eq!(gone.after(&fails("other words")).health, gone.health);
         assert_eq!(gone.after(&works()).health, works_once.health);
+    }
+
+    #[test]
+    fn without_room_no_runtime_is_offered_and_each_keeps_its_own_problem() {
+        let works = Judgement::default().after(&works()).health;
+        assert_eq!(told(&works, None), works);
+        let full = told(&works, Some("the disk is full"));
+        assert!(full.runtimes.is_empty() && full.problems[&DOCKER].ends_with("the disk is full"), "{full:?}");
+        let fails = Judgement::default().after(&fails("no such file")).health;
+        assert_eq!(told(&fails, Some("the disk is full")), fails);
     }
 
     #[test]

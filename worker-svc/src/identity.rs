@@ -19,6 +19,10 @@ const NODE_ID: &str = "node-id";
 const CLUSTER: &str = "cluster";
 const LEASE: &str = "lease";
 const STORE: &str = "store";
+/// Written and removed again, to see whether there is room.
+const ROOM: &str = "room";
+/// What a few records and the first output of a task take.
+const ROOM_BYTES: usize = 64 * 1024;
 
 /// The data directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +93,12 @@ pub trait Home: Debug + Send + Sync {
     /// # Errors
     /// When it can't be written.
     fn renew_lease(&self, until: Duration) -> Result<(), Error>;
+
+    /// Whether there is room to write something down.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be written to.
+    fn check_room(&self) -> Result<(), Error>;
 }
 
 /// A worker's data directory. No other worker can open it while this lives.
@@ -179,6 +189,14 @@ impl Home for DataDir {
 
     fn renew_lease(&self, until: Duration) -> Result<(), Error> {
         self.lease.renew(until).map_err(|source| Error::Io { path: self.lease.path().to_owned(), source })
+    }
+
+    fn check_room(&self) -> Result<(), Error> {
+        let path = self.path.join(ROOM);
+        let written = fs::write(&path, [0; ROOM_BYTES]);
+        // What could be written of it must not stay.
+        let removed = fs::remove_file(&path);
+        written.and(removed).map_err(|source| Error::Io { path, source })
     }
 }
 

@@ -175,9 +175,7 @@ impl Node {
         {
             if let Some(cluster_id) = cluster_id {
                 agent.set_cluster_id(*cluster_id);
-                if self.home.membership()?.as_ref() != Some(membership) {
-                    self.home.set_membership(membership)?;
-                }
+                self.note_membership(membership)?;
             }
             return Ok(Arc::clone(agent));
         }
@@ -195,7 +193,7 @@ impl Node {
             cluster_id: *cluster_id,
         };
         let agent = Agent::start(parts, self.world.clone()).await;
-        self.home.set_membership(membership)?;
+        self.note_membership(membership)?;
         *self.hosted.lock() = Hosted { owner, runtimes, agent: Some(Arc::clone(&agent)) };
         if let Some(old) = old {
             tracing::warn!(
@@ -207,6 +205,14 @@ impl Node {
             old.shut_down().await;
         }
         Ok(agent)
+    }
+
+    /// Writes only what is news: a worker must come back also on a full disk.
+    fn note_membership(&self, membership: &Membership) -> Result<(), identity::Error> {
+        if self.home.membership()?.as_ref() == Some(membership) {
+            return Ok(());
+        }
+        self.home.set_membership(membership)
     }
 
     /// The manager heard what was sent at this uptime of the machine, and may rely on what must never run twice being stopped
@@ -236,6 +242,11 @@ impl Node {
             }
             changed
         });
+    }
+
+    /// Why nothing can be written down here, if so.
+    pub(crate) fn lacks_room(&self) -> Option<String> {
+        self.home.check_room().err().map(|error| error.to_string())
     }
 
     /// Asks every runtime whether it works.
