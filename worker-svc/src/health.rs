@@ -73,7 +73,7 @@ pub(crate) async fn watch(node: Arc<Node>) {
         let lacks_room = node.lacks_room();
         match (&lacks_room, lacked_room) {
             (Some(problem), false) => {
-                tracing::warn!(problem, "the worker has no room for its records; the node takes no tasks")
+                tracing::warn!(problem, "the worker has no room for its records; the node takes no tasks");
             }
             (None, true) => tracing::info!("the worker has room for its records again"),
             _ => {}
