@@ -204,6 +204,13 @@ async fn nodes_are_labelled_and_cordoned() {
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains("\n  spec.name: "), "{}", stderr(&output));
     assert!(stderr(&output).contains("\n  spec.constraints[0]: "), "{}", stderr(&output));
+
+    // Its worker is in touch: that takes --force, and does not last.
+    let output = davit(&manager, &["node", "rm", name]).await;
+    assert_eq!(code(&output), Some(1));
+    let output = davit(&manager, &["node", "rm", "--force", name]).await;
+    assert_eq!((code(&output), stdout(&output).trim()), (Some(0), name), "{}", stderr(&output));
+    assert!(stderr(&output).contains("joins anew"), "{}", stderr(&output));
     cluster.stop().await.unwrap();
 }
 

@@ -124,6 +124,12 @@ pub(super) async fn run(manager: &Manager, command: NodeCommand, output: &Output
             for node in &nodes {
                 let request = v1::RemoveNodeRequest { node: node.node_id.clone(), force: args.force };
                 manager.nodes().remove_node(call(request)).await.map_err(|status| manager.error(status))?;
+                if node.state() != v1::NodeState::Down {
+                    output.note(&format!(
+                        "The worker of {} may be in touch: unless it is stopped it joins anew.",
+                        node.name
+                    ));
+                }
             }
             // As they were: there is nothing left to ask for.
             print_changed(&nodes, output).map(done)
