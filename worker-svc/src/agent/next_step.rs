@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use davit_core::id::Attempt;
 use davit_core::state::TaskState;
 
 use super::local_restart::AfterEnd;
@@ -60,8 +61,8 @@ pub struct View {
     pub phase: Phase,
     /// Whether it was ever asked to stop. Never forgotten, also by a worker that is restarted.
     pub asked_to_stop: bool,
-    /// Whether an earlier attempt of the task still runs here.
-    pub earlier_runs: bool,
+    /// An earlier attempt of the task that still runs here.
+    pub earlier: Option<Attempt>,
     /// Whether a later attempt of the task may have been placed elsewhere, since the manager was out of reach for so long and
     /// has not said yet that this one stands.
     pub may_be_overtaken: bool,
@@ -94,8 +95,21 @@ pub enum Step {
     Remove,
     /// Wait until something changes.
     Wait,
+    /// All is ready for its start, which has to wait for something.
+    Hold(Hold),
     /// Forget it.
     Done,
+}
+
+/// What a start waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// The end of this earlier attempt.
+    Earlier(Attempt),
+    /// The manager's word that it still stands.
+    Manager,
+    /// Room that is still taken up.
+    Room,
 }
 
 /// A step, and why it is the next one.
@@ -128,16 +142,19 @@ pub fn next_step(view: &View) -> Decision {
         }
         (Want::Run, Phase::New) => decide(Step::Prepare, "it is wanted and not prepared"),
         (Want::Run, Phase::Prepared) => decide(Step::Create, "it is prepared and has no instance"),
-        (Want::Run, Phase::Created) if view.earlier_runs => {
-            decide(Step::Wait, "an earlier attempt of its task still runs here")
-        }
-        (Want::Run, Phase::Created) if view.may_be_overtaken => {
-            decide(Step::Wait, "the manager was out of reach, and has not said yet that it is still to run")
-        }
-        (Want::Run, Phase::Created) if view.is_crowded => {
-            decide(Step::Wait, "what the manager counts no longer still takes up room here")
-        }
-        (Want::Run, Phase::Created) => decide(Step::Start, "it has an instance that never started"),
+        (Want::Run, Phase::Created) => match (view.earlier, view.may_be_overtaken, view.is_crowded) {
+            (Some(earlier), ..) => {
+                decide(Step::Hold(Hold::Earlier(earlier)), "an earlier attempt of its task still runs here")
+            }
+            (None, true, _) => decide(
+                Step::Hold(Hold::Manager),
+                "the manager was out of reach, and has not said yet that it is still to run",
+            ),
+            (None, false, true) => {
+                decide(Step::Hold(Hold::Room), "what the manager counts no longer still takes up room here")
+            }
+            (None, false, false) => decide(Step::Start, "it has an instance that never started"),
+        },
         (Want::Run, Phase::Started) if view.asked_to_stop => decide(Step::Stop, "its stop was begun and not finished"),
         (Want::Run, Phase::Started) => decide(Step::Watch, "it runs as it is to"),
 

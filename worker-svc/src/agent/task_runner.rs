@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::held::Wanted;
 use super::local_restart::{AfterEnd, End, Plan, after_end};
 use super::next_step::{
-    AfterFailure, Ending, Phase, Step, View, Want, after_failure, ending, ending_without_exit, next_step,
+    AfterFailure, Ending, Hold, Phase, Step, View, Want, after_failure, ending, ending_without_exit, next_step,
 };
 use super::{Agent, started};
 use crate::local_store::{self, Mark, Record, Restarts};
@@ -169,13 +169,12 @@ impl Runner {
             if wanted.want == Want::Stop {
                 self.mark = Mark::Stop;
             }
-            let earlier = self.agent.earlier_running(self.key);
             let after_end = self.after_end(&wanted);
             let view = View {
                 want: wanted.want,
                 phase: self.phase,
                 asked_to_stop: self.asked_to_stop(),
-                earlier_runs: earlier.is_some(),
+                earlier: self.agent.earlier_running(self.key),
                 may_be_overtaken: self.agent.may_be_overtaken(),
                 is_crowded: self.phase == Phase::Created && self.agent.is_crowded(),
                 after_end,
@@ -195,7 +194,8 @@ impl Runner {
                 Step::Restart => self.restart().await,
                 Step::ReportEnd => Ok(self.report_end().await),
                 Step::Remove => self.remove().await,
-                Step::Wait => self.wait(&view, earlier).await,
+                Step::Wait => Ok(self.wait().await),
+                Step::Hold(hold) => Ok(self.hold(hold).await),
                 Step::Done => return self.agent.forget(self.key),
             };
             match done {
@@ -411,29 +411,33 @@ impl Runner {
         Ok(Phase::Gone)
     }
 
-    async fn wait(&mut self, view: &View, earlier: Option<Attempt>) -> Result<Phase, Error> {
-        let is_held = view.want == Want::Run && view.phase == Phase::Created;
-        if is_held {
-            let reason = match earlier {
-                Some(earlier) => format!("waits for attempt {} to end", earlier.0),
-                None if !view.may_be_overtaken => {
-                    "waits for room that is taken up by what is being stopped here".to_owned()
-                }
-                None => "waits for the manager, which was out of reach, to say that it is still to run".to_owned(),
-            };
-            self.observe(|status| status.reason = reason);
-        }
+    async fn wait(&mut self) -> Phase {
         let due = match (self.phase, &self.plan) {
             (Phase::Exited, Some(Plan::Restart { due, .. })) => Some(*due),
             _ => None,
         };
         tokio::select! {
             () = changed(&mut self.orders) => {}
-            _ = self.ticks.changed(), if is_held && (earlier.is_some() || !view.may_be_overtaken) => {}
-            () = self.agent.until_it_stands(), if is_held && earlier.is_none() && view.may_be_overtaken => {}
             () = self.agent.until_restart(due.unwrap_or_default()), if due.is_some() => {}
         }
-        Ok(self.phase)
+        self.phase
+    }
+
+    /// Says what its start waits for, and waits until that may be over.
+    async fn hold(&mut self, hold: Hold) -> Phase {
+        let reason = match hold {
+            Hold::Earlier(earlier) => format!("waits for attempt {} to end", earlier.0),
+            Hold::Manager => "waits for the manager, which was out of reach, to say that it is still to run".to_owned(),
+            Hold::Room => "waits for room that is taken up by what is being stopped here".to_owned(),
+        };
+        self.observe(|status| status.reason = reason);
+        let waits_for_manager = hold == Hold::Manager;
+        tokio::select! {
+            () = changed(&mut self.orders) => {}
+            _ = self.ticks.changed(), if !waits_for_manager => {}
+            () = self.agent.until_it_stands(), if waits_for_manager => {}
+        }
+        self.phase
     }
 
     /// Takes in that a step failed: waits before it is tried again, or goes another way.

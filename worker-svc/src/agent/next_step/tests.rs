@@ -23,7 +23,7 @@ fn view(want: Want, phase: Phase) -> View {
         want,
         phase,
         asked_to_stop: false,
-        earlier_runs: false,
+        earlier: None,
         may_be_overtaken: false,
         is_crowded: false,
         after_end: AfterEnd::Report,
@@ -57,7 +57,7 @@ fn perform(view: View, step: Step) -> View {
         Step::Stop => return View { phase: Phase::Exited, asked_to_stop: true, ..view },
         Step::ReportEnd => Phase::Ended,
         Step::Remove => Phase::Gone,
-        Step::Wait | Step::Done => view.phase,
+        Step::Wait | Step::Hold(_) | Step::Done => view.phase,
     };
     View { phase, ..view }
 }
@@ -66,7 +66,7 @@ fn perform(view: View, step: Step) -> View {
 fn a_wanted_attempt_takes_the_whole_way() {
     let mut now = view(Want::Run, Phase::New);
     let mut steps = Vec::new();
-    while !matches!(next_step(&now).step, Step::Wait | Step::Done) {
+    while !matches!(next_step(&now).step, Step::Wait | Step::Hold(_) | Step::Done) {
         let step = next_step(&now).step;
         steps.push(step);
         now = perform(now, step);
@@ -93,15 +93,15 @@ fn every_case_in_one_table() {
 
 #[test]
 fn an_attempt_waits_for_the_earlier_one_to_end() {
-    let waiting = View { earlier_runs: true, ..view(Want::Run, Phase::Created) };
-    assert_eq!(next_step(&waiting).step, Step::Wait);
-    assert_eq!(next_step(&View { earlier_runs: false, ..waiting }).step, Step::Start);
+    let waiting = View { earlier: Some(Attempt::FIRST), ..view(Want::Run, Phase::Created) };
+    assert_eq!(next_step(&waiting).step, Step::Hold(Hold::Earlier(Attempt::FIRST)));
+    assert_eq!(next_step(&View { earlier: None, ..waiting }).step, Step::Start);
 }
 
 #[test]
 fn an_attempt_waits_for_room_that_is_taken_up_by_what_is_assigned_no_more() {
     let crowded = |want, phase| next_step(&View { is_crowded: true, ..view(want, phase) }).step;
-    assert_eq!(crowded(Want::Run, Phase::Created), Step::Wait);
+    assert_eq!(crowded(Want::Run, Phase::Created), Step::Hold(Hold::Room));
     // What takes it up is stopped whatever else holds.
     assert_eq!(crowded(Want::Remove, Phase::Started), Step::Stop);
 }
@@ -112,7 +112,7 @@ fn what_may_be_overtaken_is_made_ready_and_not_begun() {
     for want in WANTS {
         for phase in PHASES {
             let expected = match (want, phase) {
-                (Want::Run, Phase::Created) => Step::Wait,
+                (Want::Run, Phase::Created) => Step::Hold(Hold::Manager),
                 _ => next_step(&view(want, phase)).step,
             };
             assert_eq!(overtaken(want, phase), expected, "{want:?} {phase:?}");
@@ -180,7 +180,7 @@ fn any_view() -> impl Strategy<Value = View> {
             want,
             phase,
             asked_to_stop,
-            earlier_runs,
+            earlier: earlier_runs.then_some(Attempt::FIRST),
             may_be_overtaken,
             is_crowded,
             after_end,
@@ -196,7 +196,7 @@ proptest! {
         for _ in 0..PHASES.len() + 2 {
             now = perform(now, next_step(&now).step);
         }
-        prop_assert!(matches!(next_step(&now).step, Step::Wait | Step::Done), "{now:?}");
+        prop_assert!(matches!(next_step(&now).step, Step::Wait | Step::Hold(_) | Step::Done), "{now:?}");
     }
 
     #[test]
