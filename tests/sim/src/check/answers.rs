@@ -8,7 +8,7 @@ use davit_core::task::DesiredState;
 use manager_svc::state::Batch;
 use tonic::Code;
 
-use super::{Violations, versions};
+use super::{Violations, asked_for, versions};
 use crate::history::{Entry, Event};
 use crate::model::Model;
 use crate::workload::{Call, Outcome};
@@ -16,13 +16,7 @@ use crate::workload::{Call, Outcome};
 /// 1: what was answered is there for good; the same request never makes two.
 pub(super) fn creates_are_kept(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
     let model = Model::of(journal);
-    let deleted: BTreeSet<TaskId> = entries
-        .iter()
-        .filter_map(|entry| match &entry.event {
-            Event::Answered { call: Call::Delete(task_id), .. } => Some(*task_id),
-            _ => None,
-        })
-        .collect();
+    let deleted = asked_for(entries, |call| if let Call::Delete(task_id) = call { Some(*task_id) } else { None });
     let mut by_name: BTreeMap<&str, BTreeSet<TaskId>> = BTreeMap::new();
     for task in versions(journal) {
         by_name.entry(&task.spec.name).or_default().insert(task.task_id);
@@ -50,13 +44,7 @@ pub(super) fn creates_are_kept(entries: &[Entry], journal: &[Arc<Batch>], violat
 /// 5: a stop that was answered, and not followed by a restart, stays.
 pub(super) fn stops_hold(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
     let model = Model::of(journal);
-    let restarted: BTreeSet<TaskId> = entries
-        .iter()
-        .filter_map(|entry| match &entry.event {
-            Event::Answered { call: Call::Restart(task_id), .. } => Some(*task_id),
-            _ => None,
-        })
-        .collect();
+    let restarted = asked_for(entries, |call| if let Call::Restart(task_id) = call { Some(*task_id) } else { None });
     for entry in entries {
         if let Event::Answered { call: Call::Stop(task_id), outcome: Outcome::Done, .. } = &entry.event
             && !restarted.contains(task_id)

@@ -11,7 +11,7 @@ use davit_core::task::Task;
 use manager_svc::state::{Batch, Versions};
 
 use super::replay::replay;
-use super::{Violations, versions};
+use super::{Violations, asked_for, versions};
 use crate::cluster::Cluster;
 use crate::history::{Entry, Event};
 use crate::net::Host;
@@ -19,13 +19,7 @@ use crate::workload::Call;
 
 /// 3: a task that completed runs again only if a user says so; neither a drain nor anything else makes it.
 pub(super) fn finished_stays_finished(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
-    let restarted: BTreeSet<TaskId> = entries
-        .iter()
-        .filter_map(|entry| match &entry.event {
-            Event::Answered { call: Call::Restart(task_id), .. } => Some(*task_id),
-            _ => None,
-        })
-        .collect();
+    let restarted = asked_for(entries, |call| if let Call::Restart(task_id) = call { Some(*task_id) } else { None });
     let mut completed: BTreeMap<TaskId, AttemptKey> = BTreeMap::new();
     for task in versions(journal) {
         let state = task.status.state;

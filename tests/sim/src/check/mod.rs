@@ -9,14 +9,17 @@ mod quiet;
 mod replay;
 mod room;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use davit_core::id::TaskId;
 use davit_core::task::Task;
 use manager_svc::state::{Batch, Versions};
 
 pub use self::quiet::unsettled;
 use crate::cluster::Cluster;
 use crate::history::{Entry, Event};
+use crate::workload::Call;
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +75,15 @@ fn services_lived(entries: &[Entry], violations: &mut Violations) {
             violations.add(0, what);
         }
     }
+}
+
+/// The tasks that some kind of call was about, whatever became of it.
+fn asked_for(entries: &[Entry], task_of: impl Fn(&Call) -> Option<TaskId>) -> BTreeSet<TaskId> {
+    let of = |entry: &Entry| match &entry.event {
+        Event::Answered { call, .. } => task_of(call),
+        _ => None,
+    };
+    entries.iter().filter_map(of).collect()
 }
 
 /// Every version of every task that the disk has.
