@@ -44,6 +44,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Creates with a request id that these changes hold.
     pub requests: Vec<Arc<RequestRecord>>,
+    /// How many requests are no longer kept: the oldest of those that are stored, and then of these.
+    pub dropped_requests: u64,
     /// The last revision whose event is no longer kept, if it is another than before.
     pub compacted: Option<Revision>,
     /// What happened since the cluster began, up to these changes.
@@ -54,7 +56,7 @@ impl Batch {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.requests.is_empty() && self.compacted.is_none()
+        self.changes.is_empty() && self.requests.is_empty() && self.dropped_requests == 0 && self.compacted.is_none()
     }
 }
 
@@ -95,6 +97,7 @@ impl Draft {
         // Once for the whole batch, however many of its tasks refer to marks for the first time.
         self.state.settle_marks();
         self.batch.compacted = Some(self.state.events.compacted()).filter(|compacted| *compacted != self.compacted);
+        self.batch.dropped_requests = self.state.requests.take_dropped();
         self.batch.totals = self.state.totals;
         (self.state, self.batch)
     }

@@ -30,7 +30,7 @@ pub use self::event::{Compacted, Event, EventLog, EventType, Object};
 use self::index::PendingKey;
 pub(crate) use self::index::Waiting;
 use self::marks::Mentions;
-pub use self::requests::{KEPT_REQUESTS, RequestLog, RequestRecord};
+pub use self::requests::{RequestLog, RequestRecord};
 pub use self::totals::Totals;
 pub use self::usage::NodeUsage;
 pub use self::views::LeftOut;

@@ -7,7 +7,9 @@ use davit_svc_kit::bugs::{self, Bug};
 use imbl::{HashMap, Vector};
 
 /// How many request ids are remembered.
-pub const KEPT_REQUESTS: usize = 100_000;
+pub(super) const KEPT_REQUESTS: usize = 100_000;
+/// How many ids of tasks are remembered with them, over all: one create may have made 10,000.
+pub(super) const KEPT_TASK_IDS: usize = 2_000_000;
 
 /// What a create with a request id did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub struct RequestRecord {
 pub struct RequestLog {
     by_id: HashMap<String, Arc<RequestRecord>>,
     order: Vector<Arc<RequestRecord>>,
+    /// How many ids of tasks they hold.
+    task_ids: usize,
+    /// How many were dropped of which the store was not told.
+    dropped: u64,
 }
 
 impl RequestLog {
@@ -42,13 +48,21 @@ impl RequestLog {
         self.order.get(index)
     }
 
+    /// Appends the newest, which is always kept, and drops the oldest beyond the bounds.
     pub(super) fn push(&mut self, record: Arc<RequestRecord>) {
+        self.task_ids += record.task_ids.len();
         self.by_id.insert(record.request_id.clone(), Arc::clone(&record));
         self.order.push_back(record);
-        while self.order.len() > KEPT_REQUESTS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_id.remove(&oldest.request_id);
-            }
+        while self.order.len() > KEPT_REQUESTS || (self.task_ids > KEPT_TASK_IDS && self.order.len() > 1) {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.task_ids = self.task_ids.saturating_sub(oldest.task_ids.len());
+            self.by_id.remove(&oldest.request_id);
+            self.dropped += 1;
         }
+    }
+
+    /// How many of the oldest that the store has it is to drop; asked once.
+    pub(super) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 }

@@ -11,8 +11,10 @@ use davit_core::task::{DesiredState, Task};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
+use uuid::Uuid;
 
-use super::{ClusterState, Compacted, Draft, EventLog, NodeUsage};
+use super::requests::{KEPT_REQUESTS, KEPT_TASK_IDS};
+use super::{ClusterState, Compacted, Draft, EventLog, NodeUsage, RequestLog, RequestRecord};
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{Cluster, spec};
 use crate::store::Snapshot;
@@ -202,14 +204,59 @@ fn pages_of_tasks_and_nodes_go_on_after_the_last_one() {
     assert_eq!(names, ["node-2", "node-3"]);
 }
 
+/// A create of so many tasks; all of these tests share the ids.
+fn request(number: usize, task_ids: &Arc<[TaskId]>) -> RequestRecord {
+    let (request_id, task_ids) = (number.to_string(), Arc::clone(task_ids));
+    RequestRecord { request_id, fingerprint: 0, task_ids, revision: Revision(0) }
+}
+
+fn ids_of_tasks(count: usize) -> Arc<[TaskId]> {
+    vec![TaskId(Uuid::nil()); count].into()
+}
+
 #[test]
 fn the_oldest_request_ids_are_forgotten() {
-    let mut log = super::RequestLog::default();
-    for number in 0..=super::KEPT_REQUESTS {
-        let request_id = number.to_string();
-        let task_ids = Arc::default();
-        log.push(Arc::new(super::RequestRecord { request_id, fingerprint: 0, task_ids, revision: Revision(0) }));
+    let mut log = RequestLog::default();
+    for number in 0..=KEPT_REQUESTS {
+        log.push(Arc::new(request(number, &ids_of_tasks(0))));
     }
     assert!(log.get("0").is_none());
     assert!(log.get("1").is_some());
+}
+
+#[test]
+fn request_ids_of_large_creates_are_forgotten_sooner_and_the_newest_never() {
+    let mut log = RequestLog::default();
+    let half = ids_of_tasks(KEPT_TASK_IDS / 2);
+    for number in 0..3 {
+        log.push(Arc::new(request(number, &half)));
+    }
+    assert_eq!([0, 1, 2].map(|number| log.get(&number.to_string()).is_some()), [false, true, true]);
+    log.push(Arc::new(request(3, &ids_of_tasks(1))));
+    assert_eq!([1, 2, 3].map(|number| log.get(&number.to_string()).is_some()), [false, true, true]);
+    // One that is too large by itself: nothing but it.
+    log.push(Arc::new(request(4, &ids_of_tasks(KEPT_TASK_IDS + 1))));
+    assert_eq!((log.nth(0).map(|kept| kept.request_id.as_str()), log.nth(1)), (Some("4"), None));
+    // And what it took is free again.
+    log.push(Arc::new(request(5, &half)));
+    log.push(Arc::new(request(6, &half)));
+    assert_eq!([4, 5, 6].map(|number| log.get(&number.to_string()).is_some()), [false, true, true]);
+}
+
+#[test]
+fn a_batch_says_how_many_requests_the_store_is_to_drop_also_those_that_were_dropped_when_it_was_loaded() {
+    let third = ids_of_tasks(KEPT_TASK_IDS / 3);
+    let requests = (0..5).map(|number| Arc::new(request(number, &third))).collect();
+    let mut cluster = Cluster::new(0);
+    cluster.state = ClusterState::from_snapshot(Snapshot { requests, ..Snapshot::default() }, 100);
+    cluster.run(|_| ());
+    assert!(!cluster.last_batch.is_empty());
+    assert_eq!(cluster.last_batch.dropped_requests, 2);
+    cluster.run(|_| ());
+    assert!(cluster.last_batch.is_empty(), "it is said once");
+    cluster.run(|draft| draft.put_request(request(5, &third)));
+    assert_eq!((cluster.last_batch.dropped_requests, cluster.last_batch.requests.len()), (1, 1));
+    // Of the same batch too.
+    cluster.run(|draft| (6..10).for_each(|number| draft.put_request(request(number, &third))));
+    assert_eq!((cluster.last_batch.dropped_requests, cluster.last_batch.requests.len()), (4, 4));
 }

@@ -10,7 +10,7 @@ use davit_core::task::Task;
 use parking_lot::Mutex;
 
 use super::{Error, Snapshot, Store};
-use crate::state::{Batch, Event, KEPT_REQUESTS, RequestRecord, Totals, Versions};
+use crate::state::{Batch, Event, RequestRecord, Totals, Versions};
 
 /// Keeps everything in memory.
 #[derive(Debug, Default)]
@@ -60,9 +60,8 @@ impl Store for MemoryStore {
             stored.events.pop_front();
         }
         stored.requests.extend(batch.requests.iter().cloned());
-        while stored.requests.len() > KEPT_REQUESTS {
-            stored.requests.pop_front();
-        }
+        let dropped = usize::try_from(batch.dropped_requests).unwrap_or(usize::MAX).min(stored.requests.len());
+        stored.requests.drain(..dropped);
         stored.revision = last;
         stored.totals = batch.totals;
         Ok(last)

@@ -14,7 +14,7 @@ use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store}
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{Cluster, spec, task_id};
 use crate::commands::{NewTasks, create_tasks, delete_task, stop_task};
-use crate::state::{Batch, Change, ClusterState, Event, Object, Totals, Versions};
+use crate::state::{Batch, Change, ClusterState, Event, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
 pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 4]) {
@@ -191,6 +191,26 @@ async fn a_batch_of_requests_alone_keeps_the_revision(store: &dyn Store) {
     assert_eq!((loaded.revision, loaded.requests.len()), (Revision(3), 2));
 }
 
+async fn requests_that_are_dropped_are_gone_also_those_of_the_same_batch(store: &dyn Store) {
+    let (_, batches) = some_history();
+    store.commit(Arc::clone(&batches[0])).await.unwrap();
+    let mut kept = batches[0].requests.clone();
+    // (new ones, dropped ones)
+    for (new, dropped) in [(3, 2), (0, 1), (2, 3), (1, 0), (0, 100), (2, 0)] {
+        let requests: Vec<_> = (0..new).map(|nth| some_request(&format!("{new} {dropped} {nth}"))).collect();
+        kept.extend(requests.iter().cloned());
+        kept.drain(..dropped.min(kept.len()));
+        let batch = Batch { requests, dropped_requests: dropped as u64, ..Batch::default() };
+        assert_eq!(store.commit(Arc::new(batch)).await, Ok(Revision(3)));
+        assert_eq!(store.load().await.unwrap().requests, kept, "after {new} more and {dropped} less");
+    }
+}
+
+fn some_request(request_id: &str) -> Arc<RequestRecord> {
+    let (request_id, task_ids) = (request_id.to_owned(), [task_id(1)].into());
+    Arc::new(RequestRecord { request_id, fingerprint: 1, task_ids, revision: Revision(3) })
+}
+
 /// Makes the contract's tests for one store; `$new` is an expression that makes an empty one.
 macro_rules! store_contract {
     ($module:ident, $cases:expr, $new:expr) => {
@@ -205,6 +225,7 @@ macro_rules! store_contract {
                 events_that_were_compacted_are_gone_and_the_rest_goes_on,
                 totals_outlive_the_tasks_that_they_count,
                 a_batch_of_requests_alone_keeps_the_revision,
+                requests_that_are_dropped_are_gone_also_those_of_the_same_batch,
             );
 
             proptest! {

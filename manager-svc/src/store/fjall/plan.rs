@@ -14,7 +14,7 @@ use super::super::records::{
 use super::engine::{Table, Write};
 use super::ledger::{Delta, Head, Ledger, References};
 use super::schema::HEAD_KEY;
-use crate::state::{Batch, Change, KEPT_REQUESTS, Object, Versions};
+use crate::state::{Batch, Change, Object, Versions};
 
 /// All that is written for a batch, and what the ledger is after it.
 #[derive(Debug)]
@@ -128,17 +128,21 @@ impl Planner<'_> {
         self.head.compacted = self.head.compacted.max(to);
     }
 
+    /// Writes requests that are new and removes the oldest; what is both is never written.
     fn requests(&mut self, batch: &Batch) {
-        for request in &batch.requests {
-            let key = self.head.next_request.to_be_bytes();
-            self.put(Table::Requests, &key, request_to_record(request).encode_to_vec());
-            self.head.next_request += 1;
-        }
-        let first = self.head.next_request.saturating_sub(KEPT_REQUESTS as u64);
-        for number in self.head.first_request..first {
+        let (stored, new) = (self.head.next_request, batch.requests.len() as u64);
+        let first = self.head.first_request.saturating_add(batch.dropped_requests).min(stored.saturating_add(new));
+        for number in self.head.first_request..first.min(stored) {
             self.remove(Table::Requests, &number.to_be_bytes());
         }
-        self.head.first_request = self.head.first_request.max(first);
+        for request in &batch.requests {
+            let number = self.head.next_request;
+            self.head.next_request += 1;
+            if number >= first {
+                self.put(Table::Requests, &number.to_be_bytes(), request_to_record(request).encode_to_vec());
+            }
+        }
+        self.head.first_request = first;
     }
 
     /// Writes specs that are new and removes those to which nothing refers any more.

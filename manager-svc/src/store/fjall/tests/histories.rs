@@ -8,11 +8,13 @@ use proptest::prelude::*;
 
 use super::super::super::tests::{expected, sorted};
 use super::super::engine::Table;
+use super::super::ledger::{Head, Ledger};
+use super::super::plan::plan;
 use super::*;
 use crate::commands::delete_task;
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{labelled, spec};
-use crate::state::ClusterState;
+use crate::state::{ClusterState, RequestRecord};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
@@ -91,4 +93,21 @@ fn what_is_no_longer_kept_is_gone_from_the_disk_too() {
     stored.commit(&store);
     let state = ClusterState::from_snapshot(load(&store).unwrap(), 10);
     assert_eq!(state.events().oldest(), Some(Revision(119)));
+}
+
+#[test]
+fn a_request_that_is_dropped_at_once_is_never_written() {
+    let request = |number: u64| {
+        let (request_id, task_ids) = (number.to_string(), Arc::default());
+        Arc::new(RequestRecord { request_id, fingerprint: 0, task_ids, revision: Revision(0) })
+    };
+    let head = Head { first_request: 5, next_request: 7, ..Head::default() };
+    let ledger = Ledger { head, ..Ledger::default() };
+    let batch = Batch { requests: (7..10).map(request).collect(), dropped_requests: 3, ..Batch::default() };
+    let planned = plan(&ledger, &batch).unwrap();
+    let of_requests = planned.writes.iter().filter(|write| write.table == Table::Requests);
+    let written: Vec<(Vec<u8>, bool)> = of_requests.map(|write| (write.key.clone(), write.value.is_some())).collect();
+    let expected = [(5, false), (6, false), (8, true), (9, true)];
+    assert_eq!(written, expected.map(|(number, is_put): (u64, bool)| (number.to_be_bytes().to_vec(), is_put)));
+    assert_eq!((planned.delta.head.first_request, planned.delta.head.next_request), (8, 10));
 }
