@@ -18,6 +18,8 @@ pub mod reexec;
 pub mod runtime;
 mod session;
 pub mod stats;
+#[cfg(test)]
+mod test_support;
 
 use std::io;
 use std::sync::Arc;

@@ -20,6 +20,8 @@ pub mod retention;
 mod room;
 mod survey;
 mod task_runner;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -337,3 +337,6 @@ pub(super) fn batch(message: v1::Assignments) -> Batch {
     }
     batch
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The engine behind fake runtimes: what it holds, and the handle by which tests steer it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -80,6 +80,8 @@ struct Shared {
     observer: Option<Observer>,
     next_port: AtomicU16,
     hanging: watch::Sender<bool>,
+    /// Steps that do not return.
+    stuck: watch::Sender<HashSet<Step>>,
     held: Mutex<Held>,
 }
 
@@ -105,8 +107,8 @@ impl FakeEngine {
     }
 
     fn build(clock: SharedClock, observer: Option<Observer>) -> Self {
-        let (next_port, hanging) = (AtomicU16::new(32768), watch::Sender::new(false));
-        Self { shared: Arc::new(Shared { clock, observer, next_port, hanging, held: Mutex::default() }) }
+        let (next_port, hanging, stuck) = (AtomicU16::new(32768), watch::Sender::new(false), watch::Sender::default());
+        Self { shared: Arc::new(Shared { clock, observer, next_port, hanging, stuck, held: Mutex::default() }) }
     }
 
     /// A worker's view of it, which passes for a runtime of `kind`. It runs specs of both kinds.
@@ -124,6 +126,14 @@ impl FakeEngine {
     /// wait.
     pub fn set_hanging(&self, hangs: bool) {
         self.shared.hanging.send_replace(hangs);
+    }
+
+    /// From now on calls of this step reach the engine and do not return; `false` lets it go on, also with those that wait.
+    pub fn set_stuck(&self, step: Step, is_stuck: bool) {
+        self.shared.stuck.send_modify(|stuck| match is_stuck {
+            true => drop(stuck.insert(step)),
+            false => drop(stuck.remove(&step)),
+        });
     }
 
     /// The machine is started anew: nothing of what it had is left.
@@ -174,15 +184,21 @@ impl FakeEngine {
     pub(super) async fn enter(&self, step: Step, key: Option<AttemptKey>) -> Result<(), Error> {
         // The sender is in `self`, so this can't fail.
         let _ = self.shared.hanging.subscribe().wait_for(|hangs| !hangs).await;
-        let mut held = self.shared.held.lock();
-        if held.calls.len() == KEPT_CALLS {
-            held.calls.pop_front();
-        }
-        held.calls.push_back(Call { step, key });
+        self.note(Call { step, key });
+        let _ = self.shared.stuck.subscribe().wait_for(|stuck| !stuck.contains(&step)).await;
+        let held = self.shared.held.lock();
         match held.down.as_ref().or_else(|| held.failing.get(&step)) {
             Some(reason) => Err(Error::Unavailable { action: "fake", reason: reason.clone() }),
             None => Ok(()),
         }
+    }
+
+    fn note(&self, call: Call) {
+        let calls = &mut self.shared.held.lock().calls;
+        if calls.len() == KEPT_CALLS {
+            calls.pop_front();
+        }
+        calls.push_back(call);
     }
 
     pub(super) fn now(&self) -> Timestamp {

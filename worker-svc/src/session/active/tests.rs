@@ -1,0 +1,129 @@
+//! A session through which nothing goes. Time is paused: it passes once nothing is left to do without it.
+
+use davit_core::id::{Attempt, AttemptKey, ClusterId, Revision, TaskId};
+use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
+use davit_core::task::DesiredState;
+use davit_proto::convert::{Assignment, Welcome};
+use davit_proto::v1::worker_session_service_server::{WorkerSessionService, WorkerSessionServiceServer};
+use davit_svc_kit::ids::{IdSource as _, SeededSource};
+use davit_svc_kit::world::World;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request as Call, Response as Answer};
+use uuid::Uuid;
+
+use super::super::REQUEST_QUEUE;
+use super::*;
+use crate::Config;
+use crate::identity::Membership;
+use crate::test_support;
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// A manager that says nothing for as long as this is there.
+type Silence = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+
+struct SilentManager(std::sync::Mutex<Option<mpsc::Receiver<Result<v1::SessionResponse, Status>>>>);
+
+#[tonic::async_trait]
+impl WorkerSessionService for SilentManager {
+    type SessionStream = ReceiverStream<Result<v1::SessionResponse, Status>>;
+
+    async fn session(&self, _: Call<Streaming<v1::SessionRequest>>) -> Result<Answer<Self::SessionStream>, Status> {
+        Ok(Answer::new(ReceiverStream::new(self.0.lock().unwrap().take().unwrap())))
+    }
+
+    async fn publish_logs(
+        &self,
+        _: Call<Streaming<v1::PublishLogsRequest>>,
+    ) -> Result<Answer<v1::PublishLogsResponse>, Status> {
+        Err(Status::unimplemented("nobody reads output"))
+    }
+}
+
+/// A session that is open, its agent, and the connection that is to take its messages.
+async fn session() -> (Active, Arc<Agent>, mpsc::Receiver<v1::SessionRequest>, Silence) {
+    let (_, machine) = test_support::machine();
+    let config = Config::new("127.0.0.1:1", "node-1", "/nowhere");
+    let node = Arc::new(Node::open(World::real(), config, machine).await.unwrap());
+    let ids = SeededSource::new(1);
+    let membership = Membership { cluster: "test".to_owned(), cluster_id: Some(ClusterId(Uuid::from_u128(3))) };
+    let agent = node.join(&membership).await.unwrap();
+    let (silence, responses) = mpsc::channel(1);
+    let manager = SilentManager(std::sync::Mutex::new(Some(responses)));
+    let mut client = WorkerSessionServiceClient::new(WorkerSessionServiceServer::new(manager));
+    let responses = client.session(tokio_stream::empty()).await.unwrap().into_inner();
+    let (requests, connection) = mpsc::channel(REQUEST_QUEUE);
+    let welcome = Welcome {
+        cluster: membership.cluster,
+        heartbeat_period: HEARTBEAT,
+        session_id: ids.session_id(),
+        lease_duration: None,
+        cluster_id: membership.cluster_id,
+    };
+    let opened = Opened {
+        manager: davit_svc_kit::client::endpoint(&node.config.manager).unwrap(),
+        requests,
+        responses,
+        welcome,
+        registered_at: Duration::ZERO,
+        health: node.health(),
+    };
+    (Active::new(node, Arc::clone(&agent), opened).await, agent, connection, silence)
+}
+
+fn assignment(task: u128) -> Assignment {
+    let container = ContainerSpec::new("busybox".parse().unwrap());
+    Assignment {
+        key: AttemptKey { task_id: TaskId(Uuid::from_u128(task)), attempt: Attempt::FIRST },
+        revision: Revision(1),
+        desired_state: DesiredState::Running,
+        spec: TaskSpec::new("web", RuntimeSpec::Container(container)),
+        ports: Vec::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nothing_can_be_sent_sixteen_messages_wait_and_after_ten_seconds_the_session_is_given_up() {
+    let (active, agent, mut connection, _silence) = session().await;
+    let began = Instant::now();
+    let ended = tokio::spawn(async move { active.run(&Ending::default()).await });
+    agent.assign(Batch { full: true, last: true, assignments: vec![assignment(1)], ..Batch::default() });
+    assert!(matches!(ended.await.unwrap(), EndReason::Stuck));
+    let mut waited = Vec::new();
+    while let Some(request) = connection.recv().await {
+        waited.push(request.message.unwrap());
+    }
+    assert_eq!(waited.len(), 16);
+    let heartbeats = waited.iter().filter(|message| matches!(message, Request::Heartbeat(_))).count();
+    assert!(heartbeats < 16, "the reports are among them");
+    // The first went at once, the last of them so many periods later.
+    let last = HEARTBEAT * u32::try_from(heartbeats - 1).unwrap();
+    assert_eq!(began.elapsed().as_secs(), (last + Duration::from_secs(10)).as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_found_no_room_goes_when_there_is_some_again() {
+    let (active, agent, mut connection, _silence) = session().await;
+    let ending = Ending::default();
+    let stop = ending.stop.clone();
+    let ended = tokio::spawn(async move { active.run(&ending).await });
+    // Almost all the time for which a session may be stuck.
+    tokio::time::sleep(HEARTBEAT * 15 + STUCK_TIME - HEARTBEAT).await;
+    assert_eq!(connection.len(), 16, "nothing but heartbeats");
+    agent.assign(Batch { full: true, last: true, assignments: vec![assignment(1)], ..Batch::default() });
+    tokio::time::sleep(HEARTBEAT / 10).await;
+    let reads = tokio::spawn(async move {
+        let mut read = Vec::new();
+        while let Some(request) = connection.recv().await {
+            read.push(request.message.unwrap());
+        }
+        read
+    });
+    tokio::time::sleep(STUCK_TIME).await;
+    assert!(!ended.is_finished());
+    stop.cancel();
+    assert!(matches!(ended.await.unwrap(), EndReason::Stopped));
+    let read = reads.await.unwrap();
+    let reported = |message: &Request| matches!(message, Request::StatusReport(report) if !report.reports.is_empty());
+    assert!(read.iter().skip(16).any(reported), "{read:?}");
+}
