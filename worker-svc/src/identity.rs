@@ -14,6 +14,8 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::lease::LeaseFile;
 use crate::local_store::{Backend, FjallBackend};
 
+mod foreign;
+
 const LOCK: &str = "lock";
 const NODE_ID: &str = "node-id";
 const CLUSTER: &str = "cluster";
@@ -34,6 +36,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// It holds something that is no worker's. Nothing was written into it.
+    #[error("{} is no worker's data directory: {problem}; use another --data-dir", path.display())]
+    Foreign {
+        /// Which directory.
+        path: PathBuf,
+        /// What is there.
+        problem: String,
     },
     /// Another worker uses it.
     #[error("another worker runs with the data directory {}; give each its own with --data-dir", path.display())]
@@ -115,9 +125,10 @@ impl DataDir {
     /// Opens the directory, makes it if it is not there, and the node's id with it.
     ///
     /// # Errors
-    /// When another worker has it open, or it can't be used.
+    /// When it holds something else, another worker has it open, or it can't be used.
     pub fn open(path: &Path, ids: &dyn IdSource) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        foreign::check(path)?;
         let lock_path = path.join(LOCK);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
         let file = file.map_err(|source| Error::Io { path: lock_path.clone(), source })?;
@@ -210,7 +221,7 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 
 /// The whole text or none of it, also if the machine fails meanwhile.
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let unfinished = path.with_extension("new");
+    let unfinished = unfinished(path);
     let write = || {
         let mut file = File::create(&unfinished)?;
         writeln!(file, "{text}")?;
@@ -219,6 +230,11 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
         path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     };
     write().map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+/// Where a file is written before it gets its name.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 #[cfg(test)]

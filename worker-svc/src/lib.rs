@@ -119,7 +119,7 @@ pub async fn run(
 /// Opens the data directory of this configuration: a program does so before it binds its ports.
 ///
 /// # Errors
-/// When another worker has it open, or it can't be used.
+/// When it holds something else, another worker has it open, or it can't be used.
 pub fn open_data_dir(config: &Config) -> Result<DataDir, Error> {
     Ok(DataDir::open(&config.data_dir, &UuidV7Source)?)
 }
