@@ -49,6 +49,16 @@ pub enum Error {
         /// Which.
         path: PathBuf,
     },
+    /// The manager is another cluster's than was named.
+    #[error("the manager at {address} is of cluster `{found}`, and --cluster says `{asked}`; there is no backup")]
+    OtherCluster {
+        /// Where.
+        address: String,
+        /// The cluster that it is of.
+        found: String,
+        /// The cluster that was to be saved.
+        asked: String,
+    },
     /// What came is no whole backup.
     #[error("what the manager at {address} sent is no backup: {problem}")]
     Damaged {
@@ -59,12 +69,12 @@ pub enum Error {
     },
 }
 
-/// Writes the state of the cluster whose manager has this address. The file gets its name once all of it is there, was read again,
-/// and is durable.
+/// Writes the state of the cluster whose manager has this address, if it is this cluster, where one is named. The file gets its
+/// name once all of it is there, was read again, and is durable.
 ///
 /// # Errors
-/// When the manager gives none, or the file can't be written.
-pub async fn backup(address: &str, file: &Path) -> Result<BackupInfo, Error> {
+/// When the manager gives none or is of another cluster, or the file can't be written.
+pub async fn backup(address: &str, file: &Path, cluster: Option<&str>) -> Result<BackupInfo, Error> {
     if file.exists() {
         return Err(Error::Exists { path: file.to_owned() });
     }
@@ -85,6 +95,10 @@ pub async fn backup(address: &str, file: &Path) -> Result<BackupInfo, Error> {
     temporary.as_file().sync_all().map_err(io)?;
     let info = check_backup(temporary.path());
     let info = info.map_err(|problem| Error::Damaged { address: address.to_owned(), problem })?;
+    if let Some(asked) = cluster.filter(|asked| *asked != info.cluster) {
+        let (address, found, asked) = (address.to_owned(), info.cluster, asked.to_owned());
+        return Err(Error::OtherCluster { address, found, asked });
+    }
     temporary.persist_noclobber(file).map_err(|problem| io(problem.error))?;
     std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)?;
     Ok(info)

@@ -27,7 +27,7 @@ pub struct Settings {
     #[arg(long, env = "DAVIT_SCHEDULER", value_name = "URL")]
     pub scheduler: Option<String>,
     /// The cluster's name; containers are labelled with it [default: davit]
-    #[arg(long, env = "DAVIT_CLUSTER", value_name = "NAME")]
+    #[arg(long, env = "DAVIT_CLUSTER", value_name = "NAME", global = true)]
     pub cluster: Option<String>,
     /// How nodes are scored where a task does not say: spread, binpack, epvm, epvm-classic, least-stranded or round-robin
     /// [default: spread]
@@ -121,6 +121,8 @@ pub struct Config {
     pub scheduler: Vec<String>,
     /// The cluster's name.
     pub cluster: String,
+    /// Whether it was given, and is no default.
+    pub names_cluster: bool,
     /// The algorithm that nodes are scored by.
     pub algorithm: String,
     /// Where the cluster's state is kept.
@@ -162,6 +164,7 @@ impl Config {
             listen: settings.listen.unwrap_or(defaults.listen),
             http_listen: settings.http_listen.unwrap_or(defaults.http_listen),
             scheduler: settings.scheduler.map_or(defaults.scheduler, |given| addresses(&given)),
+            names_cluster: settings.cluster.is_some(),
             cluster: settings.cluster.unwrap_or(defaults.cluster),
             algorithm: settings.algorithm.unwrap_or(defaults.algorithm),
             data_dir: settings.data_dir.unwrap_or(defaults.data_dir),
@@ -181,6 +184,12 @@ impl Config {
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// The cluster's name, if it was given: what backups are held against.
+    #[must_use]
+    pub fn named_cluster(&self) -> Option<&str> {
+        self.names_cluster.then_some(self.cluster.as_str())
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -240,6 +249,7 @@ impl Default for Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 7401)),
             scheduler: vec!["http://127.0.0.1:7410".to_owned()],
             cluster: "davit".to_owned(),
+            names_cluster: false,
             algorithm: "spread".to_owned(),
             data_dir: PathBuf::from("/var/lib/davit/manager"),
             store: StoreKind::Fjall,
@@ -273,6 +283,13 @@ mod tests {
     #[test]
     fn no_settings_are_the_defaults() {
         assert_eq!(Config::from_settings(Settings::default()).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_cluster_that_nobody_named_is_held_against_no_backup() {
+        assert_eq!(Config::default().named_cluster(), None);
+        let settings = Settings { cluster: Some("davit".to_owned()), ..Settings::default() };
+        assert_eq!(Config::from_settings(settings).unwrap().named_cluster(), Some("davit"));
     }
 
     #[test]

@@ -43,9 +43,8 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    program::exit("davit-manager", run(Args::parse()).await)
+fn main() -> ExitCode {
+    program::exit("davit-manager", program::block_on(run(Args::parse())))
 }
 
 async fn run(args: Args) -> Outcome {
@@ -53,13 +52,15 @@ async fn run(args: Args) -> Outcome {
     match args.command {
         Some(Command::Healthcheck) => Ok(davit_svc_kit::http::check_ready(config.http_listen).await?),
         Some(Command::Backup { file, manager }) => {
-            let info = manager_svc::backup::backup(&manager, &file).await?;
+            let info = manager_svc::backup::backup(&manager, &file, config.named_cluster()).await?;
             say(&format!("{} holds cluster `{}` at revision {}", file.display(), info.cluster, info.revision))
         }
         Some(Command::Restore { file }) => {
             let data_dir = config.data_dir.clone();
-            let (from, into) = (file.clone(), data_dir.clone());
-            let restored = tokio::task::spawn_blocking(move || manager_svc::store::restore(&from, &into)).await?;
+            let restored = tokio::task::spawn_blocking(move || {
+                manager_svc::store::restore(&file, &config.data_dir, config.named_cluster())
+            });
+            let restored = restored.await?;
             let (info, revision) = restored?;
             say(&format!(
                 "{} holds cluster `{}` as it was at {} (revision {}); it goes on with revision {revision}",

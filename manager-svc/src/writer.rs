@@ -32,6 +32,10 @@ const QUEUE: usize = 1024;
 /// Commands of each kind that one batch carries at most, so that neither kind holds up the other.
 const MAX_COMMANDS_PER_BATCH: usize = 1024;
 
+/// For a batch that is being committed when the writer is to stop. Nobody is left by then who could be answered: the servers have
+/// given their calls longer than this.
+const LAST_BATCH_TIME: Duration = Duration::from_secs(2);
+
 /// Why a command has no answer of its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError<E> {
@@ -115,8 +119,17 @@ impl Writer {
         Ok((Self { inlets, pace, published, state, store, router, clock, store_health }, handle))
     }
 
-    /// Runs until shutdown; commands that wait then are answered [`WriteError::Stopping`].
-    pub async fn run(mut self, shutdown: Shutdown) {
+    /// Runs until shutdown; commands that wait then are answered [`WriteError::Stopping`]. A store that hangs does not hold up the
+    /// end: how its last write went is seen when it is loaded again.
+    pub async fn run(self, shutdown: Shutdown) {
+        if shutdown.drain(LAST_BATCH_TIME, self.run_batches(&shutdown)).await.is_err() {
+            tracing::error!(
+                "the store did not end its last write in time; whether it is durable is seen at the next start"
+            );
+        }
+    }
+
+    async fn run_batches(mut self, shutdown: &Shutdown) {
         self.store_health.begin();
         loop {
             let next_look = self.store_health.next_look();
@@ -125,7 +138,7 @@ impl Writer {
                 () = shutdown.triggered() => return,
                 // Before commands, of which there may be some at any time.
                 () = tokio::time::sleep_until(next_look.unwrap_or_else(Instant::now)), if next_look.is_some() => {
-                    let checked = self.store.check().await;
+                    let checked = self.store_health.watch(self.store.check()).await;
                     self.store_health.note(checked);
                 }
                 gathered = self.inlets.gather() => {
@@ -164,7 +177,7 @@ impl Writer {
         }
         let batch = Arc::new(batch);
         let began = Instant::now();
-        let committed = self.store.commit(Arc::clone(&batch)).await;
+        let committed = self.store_health.watch(self.store.commit(Arc::clone(&batch))).await;
         crate::metrics::commit(batch.changes.len(), began.elapsed(), committed.is_ok());
         self.store_health.note(committed.clone().map(drop));
         committed?;

@@ -81,6 +81,13 @@ async fn a_cluster_goes_on_from_a_backup_and_what_runs_is_not_disturbed() {
     let made = davit_manager(&["backup", &file_text, "--manager", &address]).await;
     assert!(made.status.success(), "{made:?}");
     assert!(String::from_utf8_lossy(&made.stdout).contains("holds cluster `davit` at revision"), "{made:?}");
+    let other_file = dir.path().join("other.backup").display().to_string();
+    let other = davit_manager(&["backup", &other_file, "--manager", &address, "--cluster", "prod"]).await;
+    assert!(
+        String::from_utf8_lossy(&other.stderr).contains("is of cluster `davit`, and --cluster says `prod`"),
+        "{other:?}"
+    );
+    assert!(!other.status.success() && !Path::new(&other_file).exists());
     let again = davit_manager(&["backup", &file_text, "--manager", &address]).await;
     assert!(String::from_utf8_lossy(&again.stderr).contains("never written over another"), "{again:?}");
 
@@ -91,6 +98,9 @@ async fn a_cluster_goes_on_from_a_backup_and_what_runs_is_not_disturbed() {
     first_worker.kill().await;
 
     let restored = dir.path().join("restored").display().to_string();
+    let other = davit_manager(&["restore", &file_text, "--data-dir", &restored, "--cluster", "prod"]).await;
+    assert!(String::from_utf8_lossy(&other.stderr).contains("is a backup of cluster `davit`"), "{other:?}");
+    assert!(!other.status.success() && !Path::new(&restored).exists());
     let made = davit_manager(&["restore", &file_text, "--data-dir", &restored]).await;
     assert!(made.status.success(), "{made:?}");
     assert!(String::from_utf8_lossy(&made.stdout).contains("it goes on with revision 10000"), "{made:?}");

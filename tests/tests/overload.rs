@@ -92,6 +92,21 @@ async fn behind_a_store_that_hangs_ten_thousand_creates_are_all_answered_and_exa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manager_whose_store_hangs_for_ever_stops_in_time() {
+    let cluster = Cluster::builder().workers(0).start().await;
+    cluster.store_fault().hang();
+    let (mut tasks, spec) = (TaskServiceClient::new(cluster.new_channel()), Some(cluster.fake_spec(&[])));
+    let create =
+        tokio::spawn(
+            async move { tasks.create_task(v1::CreateTaskRequest { spec, ..Default::default() }).await.map(drop) },
+        );
+    let hangs = cluster.store_fault().clone();
+    eventually("its commit hangs", LIMIT, async || if hangs.hanging() > 0 { Ok(()) } else { Err("not yet") }).await;
+    tokio::time::timeout(Duration::from_secs(10), cluster.stop()).await.expect("it does not stop");
+    assert!(create.await.unwrap().is_err(), "it was never done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_that_reads_nothing_is_told_where_to_go_on() {
     let cluster = Cluster::builder().workers(0).kept_events(100).start().await;
     let mut events = EventServiceClient::new(cluster.new_channel());

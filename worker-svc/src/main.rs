@@ -45,19 +45,17 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.settings.resolve(arguments.config.as_deref()) {
         Ok(config) => match arguments.command {
-            Some(Command::Healthcheck) => block_on(async move { Ok(http::check_ready(config.http_listen).await?) }),
+            Some(Command::Healthcheck) => {
+                program::block_on(async move { Ok(http::check_ready(config.http_listen).await?) })
+            }
             None => {
                 telemetry::init(config.log_format, config.log.as_deref());
-                block_on(serve(config))
+                program::block_on(serve(config))
             }
         },
         Err(error) => Err(error.into()),
     };
     program::exit("davit-worker", outcome)
-}
-
-fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
 async fn serve(config: ProgramConfig) -> Outcome {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -19,6 +20,20 @@ pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 pub async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, ConfigError> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|problem| ConfigError::invalid(key, address, format!("can't listen: {problem}")))
+}
+
+/// For blocking work that is under way at the end, such as a write to a disk that hangs.
+const LAST_WORK_TIME: Duration = Duration::from_secs(1);
+
+/// Runs a program on all cores. Its end is not held up by blocking work that does not end.
+///
+/// # Errors
+/// What the program ended with, or that no threads can be started.
+pub fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WORK_TIME);
+    outcome
 }
 
 /// Turns the outcome of a program into its exit code; tells on standard error what went wrong, with all causes, since there
@@ -66,6 +81,18 @@ mod tests {
         let layer = |text, source| Layer { text, source };
         let error = layer("top: middle", Some(Box::new(layer("middle", Some(Box::new(layer("bottom", None)))))));
         assert_eq!(with_causes(&error), "top: middle: bottom");
+    }
+
+    #[test]
+    fn blocking_work_that_hangs_does_not_hold_up_the_end() {
+        let (hangs, never) = std::sync::mpsc::channel::<()>();
+        block_on(async move {
+            tokio::task::spawn_blocking(move || never.recv());
+            Ok(())
+        })
+        .unwrap();
+        // It still hangs: its end of the channel is there.
+        hangs.send(()).unwrap();
     }
 
     #[tokio::test]

@@ -51,6 +51,12 @@ impl Fault {
         self.pace.send_replace(Pace::Full);
     }
 
+    /// How many commits hang.
+    #[must_use]
+    pub fn hanging(&self) -> usize {
+        self.pace.receiver_count()
+    }
+
     async fn wait(&self) {
         let mut pace = self.pace.subscribe();
         // The sender lives in `self`, so the channel can't close.

@@ -16,6 +16,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// A store that fails sooner than this after it recovered has not recovered for good: waits go on growing.
 const STEADY: Duration = Duration::from_secs(30);
+/// A write or look that takes longer hangs, as far as anybody can tell: disks that are only slow have stalls of a few seconds.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
 
 /// What is known of the store.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) struct StoreHealth {
     backoff: Backoff,
     /// Why it can't be written, since it failed.
     failure: Option<Failure>,
+    /// Readiness says that what is under way has not ended.
+    hangs: bool,
     recovered_at: Option<Instant>,
 }
 
@@ -37,7 +41,7 @@ impl StoreHealth {
     /// Of a store that was loaded.
     pub(super) fn new(readiness: Readiness, world: &World) -> Self {
         let backoff = world.backoff(FIRST_WAIT, LONGEST_WAIT);
-        Self { readiness, backoff, failure: None, recovered_at: None }
+        Self { readiness, backoff, failure: None, hangs: false, recovered_at: None }
     }
 
     /// Changes are taken.
@@ -55,9 +59,28 @@ impl StoreHealth {
         self.failure.as_ref().map(|failure| failure.next_look)
     }
 
+    /// Waits for a commit or a look, however long it takes, and says so when that is too long: a store may hang for ever, as with a
+    /// disk that does, or an engine whose own threads broke.
+    pub(super) async fn watch<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = tokio::time::timeout(HANGS_AFTER, &mut work).await {
+            return done;
+        }
+        let told = format!("the store hangs: what it was asked has not ended for {} s", HANGS_AFTER.as_secs());
+        error!(problem = told, "the manager takes no changes before that has ended");
+        self.hangs = true;
+        self.readiness.set_not_ready(told);
+        work.await
+    }
+
     /// Notes how a commit or a look went.
     pub(super) fn note(&mut self, outcome: Result<(), store::Error>) {
+        let hung = std::mem::take(&mut self.hangs);
         match (outcome, &self.failure) {
+            (Ok(()), None) if hung => {
+                info!("the store hangs no longer");
+                self.readiness.set_ready();
+            }
             (Ok(()), None) => {}
             (Ok(()), Some(_)) => {
                 info!("the store can be written again");

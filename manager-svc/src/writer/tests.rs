@@ -250,6 +250,43 @@ async fn after_shutdown_nothing_is_written_and_callers_are_told() {
     assert_eq!(ids(&running.handle), [task_id(1)]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_does_not_end_is_told_as_long_as_it_hangs() {
+    let (running, gate, callers) = held(1..=1).await;
+    assert!(running.readiness.is_ready(), "it may be slow and no more");
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let ReadyState::NotReady { reason } = running.readiness.get() else { panic!("nobody is told") };
+    assert!(reason.contains("the store hangs") && reason.contains("10 s"), "{reason}");
+    assert_eq!(ids(&running.handle), [], "reads go on");
+    gate.permits.add_permits(1);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert!(running.readiness.is_ready());
+    // One that hangs and then fails is one that fails.
+    let failing = tokio::spawn(create(running.handle.clone(), 2));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    gate.fault.set("the disk is gone");
+    gate.permits.add_permits(1);
+    assert!(matches!(failing.await.unwrap(), Err(WriteError::NotCommitted(_))));
+    let ReadyState::NotReady { reason } = running.readiness.get() else { panic!("nobody is told") };
+    assert!(reason.contains("the disk is gone"), "{reason}");
+    gate.fault.clear();
+    running.readiness.wait_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_never_ends_does_not_keep_the_writer_from_stopping() {
+    let (running, _gate, callers) = held(1..=1).await;
+    let began = Instant::now();
+    running.shutdown.trigger();
+    running.task.await.unwrap();
+    assert_eq!(began.elapsed(), LAST_BATCH_TIME);
+    for caller in callers {
+        assert!(caller.await.unwrap().is_err());
+    }
+}
+
 #[tokio::test]
 async fn a_command_without_a_change_commits_nothing() {
     let (running, gate, callers) = held(1..=1).await;

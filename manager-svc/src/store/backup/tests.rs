@@ -87,7 +87,7 @@ proptest! {
     fn a_restored_cluster_is_as_it_was_and_goes_on_later(ops in ops()) {
         let mut cluster = after(&ops);
         let place = Place::with(&bytes_of(&cluster.state));
-        let (info, revision) = restore(&place.file(), &place.data_dir()).unwrap();
+        let (info, revision) = restore(&place.file(), &place.data_dir(), None).unwrap();
         prop_assert_eq!((info.cluster.as_str(), info.revision), (CLUSTER, cluster.state.revision()));
         let store = FjallStore::open(place.data_dir(), CLUSTER).unwrap();
         prop_assert_eq!(store.cluster_id(), Some(CLUSTER_ID));
@@ -139,18 +139,29 @@ fn nothing_is_restored_over_what_is_there_nor_from_half_a_file() {
     cluster.create(spec());
     let bytes = bytes_of(&cluster.state);
     let place = Place::with(&bytes);
-    restore(&place.file(), &place.data_dir()).unwrap();
+    restore(&place.file(), &place.data_dir(), None).unwrap();
     let before = sorted(place.load().unwrap());
-    let refused = restore(&place.file(), &place.data_dir()).unwrap_err();
+    let refused = restore(&place.file(), &place.data_dir(), None).unwrap_err();
     assert!(matches!(refused, RestoreError::NotEmpty { .. }), "{refused}");
     assert_eq!(sorted(place.load().unwrap()), before);
 
     let place = Place::with(&bytes[..bytes.len() - 10]);
-    let refused = restore(&place.file(), &place.data_dir()).unwrap_err();
+    let refused = restore(&place.file(), &place.data_dir(), None).unwrap_err();
     assert!(refused.to_string().contains("it is cut"), "{refused}");
     assert!(!place.data_dir().exists(), "nothing was made");
-    let missing = restore(Path::new("/nowhere/backup"), &place.data_dir()).unwrap_err();
+    let missing = restore(Path::new("/nowhere/backup"), &place.data_dir(), None).unwrap_err();
     assert!(missing.to_string().starts_with("/nowhere/backup: it can't be read"), "{missing}");
+}
+
+#[test]
+fn a_backup_of_another_cluster_than_is_named_is_refused_and_nothing_is_made() {
+    let place = Place::with(&bytes_of(&after(&[]).state));
+    let refused = restore(&place.file(), &place.data_dir(), Some("other")).unwrap_err();
+    let told = refused.to_string();
+    assert!(matches!(refused, RestoreError::OtherCluster { .. }), "{told}");
+    assert!(told.contains("of cluster `test`") && told.contains("says `other`"), "{told}");
+    assert!(!place.data_dir().exists());
+    restore(&place.file(), &place.data_dir(), Some(CLUSTER)).unwrap();
 }
 
 #[test]
@@ -158,12 +169,12 @@ fn a_restore_that_ended_early_is_no_store_and_can_be_run_again() {
     let mut cluster = Cluster::new(1);
     cluster.create(spec());
     let place = Place::with(&bytes_of(&cluster.state));
-    restore(&place.file(), &place.data_dir()).unwrap();
+    restore(&place.file(), &place.data_dir(), None).unwrap();
     // As if it had been killed right before its end.
     std::fs::create_dir(place.data_dir().join("restoring")).unwrap();
     let told = place.load().unwrap_err().to_string();
     assert!(told.contains("restore into it was not finished"), "{told}");
-    restore(&place.file(), &place.data_dir()).unwrap();
+    restore(&place.file(), &place.data_dir(), None).unwrap();
     assert_eq!(sorted(place.load().unwrap()), sorted(expected(&cluster.state)));
 }
 
@@ -181,7 +192,7 @@ fn a_backup_of_a_later_release_is_refused_by_its_schema() {
     let header = BackupHeader { identity: Some(identity), create_time, ..BackupHeader::default() };
     let frame = BackupFrame { frame: Some(Frame::Header(header)) };
     let place = Place::with(&[super::MAGIC.to_vec(), frame.encode_length_delimited_to_vec()].concat());
-    let refused = restore(&place.file(), &place.data_dir()).unwrap_err();
+    let refused = restore(&place.file(), &place.data_dir(), None).unwrap_err();
     assert!(refused.to_string().contains("it takes a later one"), "{refused}");
     assert!(check_backup(&place.file()).is_err(), "and it is cut");
 }

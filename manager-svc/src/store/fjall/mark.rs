@@ -1,8 +1,9 @@
 //! How far the store once was, kept beside it: an engine takes damage in its journal for a torn end and goes on with less, and
 //! then only this tells that something is missing.
 //!
-//! It is written after a commit is durable, and so never ahead of it. It is not synced each time: a killed process loses
-//! nothing of it, a machine that loses power loses what the kernel had not written yet.
+//! It is written after a commit is durable, and so never ahead of it. It is not synced each time, which would double what a commit
+//! costs: a killed process loses nothing of it, a machine that loses power loses what the kernel had not written yet. What that
+//! leaves unnoticed is in `docs/operations.md`.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;

@@ -40,6 +40,20 @@ pub enum RestoreError {
         /// The newest that is known.
         known: u32,
     },
+    /// The backup is another cluster's than was named.
+    #[error(
+        "{} is a backup of cluster `{stored}`, and --cluster (or DAVIT_CLUSTER, or the settings' file) says `{asked}`: name \
+         `{stored}`, or none, to restore it",
+        path.display()
+    )]
+    OtherCluster {
+        /// The file.
+        path: PathBuf,
+        /// The cluster that the backup is of.
+        stored: String,
+        /// The cluster that was to be restored.
+        asked: String,
+    },
     /// There is something already.
     #[error("{} is not empty; nothing is restored over what is there: use another --data-dir, or move it away", path.display())]
     NotEmpty {
@@ -59,12 +73,12 @@ pub enum RestoreError {
     Store(#[from] Error),
 }
 
-/// Makes the store of a backup in a directory that is empty or not there. Says of what it is, and the revision with which the
-/// cluster goes on. Blocks.
+/// Makes the store of a backup in a directory that is empty or not there, if it is of this cluster, where one is named. Says of
+/// what it is, and the revision with which the cluster goes on. Blocks.
 ///
 /// # Errors
-/// When the backup is not whole, or the directory is in use or can't be written.
-pub fn restore(file: &Path, data_dir: &Path) -> Result<(BackupInfo, Revision), RestoreError> {
+/// When the backup is not whole or of another cluster, or the directory is in use or can't be written.
+pub fn restore(file: &Path, data_dir: &Path, cluster: Option<&str>) -> Result<(BackupInfo, Revision), RestoreError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |problem| RestoreError::Io { path, problem }
@@ -75,6 +89,10 @@ pub fn restore(file: &Path, data_dir: &Path) -> Result<(BackupInfo, Revision), R
     let info = reader.info().clone();
     if info.schema_version > SCHEMA {
         return Err(RestoreError::NewerSchema { path: file.to_owned(), stored: info.schema_version, known: SCHEMA });
+    }
+    if let Some(asked) = cluster.filter(|asked| *asked != info.cluster) {
+        let (path, stored, asked) = (file.to_owned(), info.cluster, asked.to_owned());
+        return Err(RestoreError::OtherCluster { path, stored, asked });
     }
     reader.check().map_err(of_backup)?;
     make_empty(data_dir)?;
