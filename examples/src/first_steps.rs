@@ -17,9 +17,9 @@ use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource, UuidV7Source};
 use futures::StreamExt as _;
 use manager_svc::commands::{
-    NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
+    Limits, NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
 };
-use manager_svc::state::{ClusterState, DEFAULT_KEPT_EVENTS, Draft};
+use manager_svc::state::{ClusterState, DEFAULT_KEPT_EVENTS, Draft, KeyedSpec};
 use scheduler_svc::placement::{algorithms, pick, score, select_candidates};
 use tokio::sync::watch;
 use worker_svc::reexec::Reexec;
@@ -53,8 +53,9 @@ pub async fn first_steps(data_dir: &Path, reexec: Reexec) -> Result<Vec<String>,
 
     // A user creates a task.
     let task_id = ids.task_id();
-    let new_tasks = NewTasks { spec: Arc::new(describe_task()), task_ids: vec![task_id], gang_id: None };
-    create_tasks(&mut manager, &[new_tasks], None, u64::MAX)?;
+    let new_tasks =
+        NewTasks { spec: KeyedSpec::new(Arc::new(describe_task())), task_ids: vec![task_id], gang_id: None };
+    create_tasks(&mut manager, &[new_tasks], None, Limits::NONE)?;
     let task = task_of(&manager, task_id)?;
     story.push(format!("task {} created: {} ({})", task.spec.name, task.status.state, task.status.reason));
 

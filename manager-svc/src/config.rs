@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use davit_core::spec::check_name;
-use davit_svc_kit::config::{ConfigError, HumanDuration, Merge, from_file};
+use davit_svc_kit::config::{ByteSize, ConfigError, HumanDuration, Merge, from_file};
 use davit_svc_kit::telemetry::{LogFormat, check_filter};
 
 /// Settings as given. Unset ones have defaults.
@@ -57,6 +57,9 @@ pub struct Settings {
     /// [default: 2000000]
     #[arg(long, env = "DAVIT_MAX_TASKS", value_name = "COUNT")]
     pub max_tasks: Option<u64>,
+    /// How many bytes the specs of all tasks may take, each content counted once; a create beyond it is refused [default: 1GiB]
+    #[arg(long, env = "DAVIT_MAX_SPEC_BYTES", value_name = "BYTES")]
+    pub max_spec_bytes: Option<ByteSize>,
     /// How long events are kept [default: 24h]
     #[arg(long, env = "DAVIT_EVENT_RETENTION", value_name = "DURATION")]
     pub event_retention: Option<HumanDuration>,
@@ -90,6 +93,7 @@ impl Merge for Settings {
             restart_grace: self.restart_grace.or(file.restart_grace),
             kept_events: self.kept_events.or(file.kept_events),
             max_tasks: self.max_tasks.or(file.max_tasks),
+            max_spec_bytes: self.max_spec_bytes.or(file.max_spec_bytes),
             event_retention: self.event_retention.or(file.event_retention),
             kept_finished_tasks: self.kept_finished_tasks.or(file.kept_finished_tasks),
             finished_task_retention: self.finished_task_retention.or(file.finished_task_retention),
@@ -139,6 +143,8 @@ pub struct Config {
     pub kept_events: usize,
     /// How many tasks there may be, ended ones included.
     pub max_tasks: u64,
+    /// How many bytes the specs of all tasks may take.
+    pub max_spec_bytes: u64,
     /// How long events are kept.
     pub event_retention: Duration,
     /// How many ended tasks are kept.
@@ -174,6 +180,7 @@ impl Config {
             restart_grace: settings.restart_grace.map_or(defaults.restart_grace, |grace| grace.0),
             kept_events: settings.kept_events.unwrap_or(defaults.kept_events),
             max_tasks: settings.max_tasks.unwrap_or(defaults.max_tasks),
+            max_spec_bytes: settings.max_spec_bytes.map_or(defaults.max_spec_bytes, |size| size.0),
             event_retention: settings.event_retention.map_or(defaults.event_retention, |retention| retention.0),
             kept_finished_tasks: settings.kept_finished_tasks.unwrap_or(defaults.kept_finished_tasks),
             finished_task_retention: settings
@@ -224,6 +231,9 @@ impl Config {
         if self.max_tasks == 0 {
             return Err(ConfigError::invalid("max-tasks", "0", "at least one task must be allowed"));
         }
+        if self.max_spec_bytes == 0 {
+            return Err(ConfigError::invalid("max-spec-bytes", "0", "a task needs a spec"));
+        }
         if self.kept_events == 0 {
             return Err(ConfigError::invalid("kept-events", "0", "at least one event must be kept"));
         }
@@ -258,6 +268,7 @@ impl Default for Config {
             restart_grace: Duration::from_secs(10),
             kept_events: crate::state::DEFAULT_KEPT_EVENTS,
             max_tasks: 2_000_000,
+            max_spec_bytes: 1 << 30,
             event_retention: Duration::from_secs(24 * 60 * 60),
             kept_finished_tasks: 100_000,
             finished_task_retention: Duration::from_secs(24 * 60 * 60),
@@ -302,6 +313,7 @@ mod tests {
             ("lease-duration", Settings { lease_duration: Some(HumanDuration(Duration::from_secs(2))), ..base() }),
             ("restart-grace", Settings { restart_grace: Some(HumanDuration(Duration::from_secs(601))), ..base() }),
             ("max-tasks", Settings { max_tasks: Some(0), ..base() }),
+            ("max-spec-bytes", Settings { max_spec_bytes: Some(ByteSize(0)), ..base() }),
             ("kept-events", Settings { kept_events: Some(0), ..base() }),
             ("scheduler", Settings { scheduler: Some("::::".to_owned()), ..base() }),
             ("scheduler", Settings { scheduler: Some("http://127.0.0.1:7410, ::::".to_owned()), ..base() }),

@@ -35,6 +35,7 @@ use davit_svc_kit::world::World;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use self::commands::Limits;
 use self::config::Config;
 use self::contacts::Contacts;
 use self::dispatch::Router;
@@ -112,7 +113,7 @@ pub async fn run(
             cluster_id,
             heartbeat_period: config.heartbeat_period,
             lease_duration: config.lease_duration,
-            max_tasks: config.max_tasks,
+            limits: Limits { max_tasks: config.max_tasks, max_spec_bytes: config.max_spec_bytes },
             scheduler: status.subscribe(),
         },
         scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),

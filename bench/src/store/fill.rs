@@ -15,9 +15,9 @@ use davit_core::task::AttemptStatus;
 use davit_svc_kit::clock::{Clock, SystemClock};
 use davit_svc_kit::ids::{IdSource, UuidV7Source};
 use manager_svc::commands::{
-    NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
+    Limits, NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
 };
-use manager_svc::state::{ClusterState, DEFAULT_KEPT_EVENTS, Draft};
+use manager_svc::state::{ClusterState, DEFAULT_KEPT_EVENTS, Draft, KeyedSpec};
 use manager_svc::store::{FjallStore, Store};
 use tokio::time::Instant;
 
@@ -27,7 +27,7 @@ use crate::error::Error;
 pub(super) struct Filler {
     state: ClusterState,
     store: FjallStore,
-    specs: Vec<Arc<TaskSpec>>,
+    specs: Vec<KeyedSpec>,
     nodes: Vec<NodeId>,
     /// How many tasks there are.
     count: usize,
@@ -67,7 +67,7 @@ impl Filler {
         for _ in 0..commits {
             let task_ids: Vec<TaskId> = (0..size).map(|_| UuidV7Source.task_id()).collect();
             let node_of = |at: usize, this: &Self| this.nodes[(this.count + at) % this.nodes.len()];
-            let spec = Arc::clone(&self.specs[self.count / size % self.specs.len()]);
+            let spec = self.specs[self.count / size % self.specs.len()].clone();
             let placements: Vec<Placement> = (0..size)
                 .map(|at| Placement {
                     key: AttemptKey { task_id: task_ids[at], attempt: Attempt(1) },
@@ -77,7 +77,7 @@ impl Filler {
             let new = NewTasks { spec, task_ids, gang_id: None };
             let first = self
                 .commit(|draft| {
-                    create_tasks(draft, &[new], None, u64::MAX).map_err(broken)?;
+                    create_tasks(draft, &[new], None, Limits::NONE).map_err(broken)?;
                     let report = commit_placements(draft, &placements);
                     if report.committed == size { Ok(()) } else { Err(broken("not all tasks were placed")) }
                 })
@@ -129,12 +129,12 @@ fn broken(problem: impl ToString) -> Error {
     Error::WrongAnswer(problem.to_string())
 }
 
-fn spec(shape: u32) -> Result<Arc<TaskSpec>, Error> {
+fn spec(shape: u32) -> Result<KeyedSpec, Error> {
     let image = "registry.example/app:1.36".parse().map_err(broken)?;
     let mut spec = TaskSpec::new(format!("app-{shape}"), RuntimeSpec::Container(ContainerSpec::new(image)));
     spec.resources.reservation = Resources { cpu_millis: 10, memory_bytes: 16 << 20, disk_bytes: 0 };
     spec.labels = BTreeMap::from([("app".to_owned(), format!("app-{shape}")), ("team".to_owned(), "store".to_owned())]);
-    Ok(Arc::new(spec))
+    Ok(KeyedSpec::new(Arc::new(spec)))
 }
 
 fn registration(index: usize, node_id: NodeId) -> Registration {

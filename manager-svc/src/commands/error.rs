@@ -87,6 +87,19 @@ pub enum Error {
         /// How many there may be.
         max_tasks: u64,
     },
+    /// The specs of tasks would take more than the manager is allowed to hold.
+    #[error(
+        "the specs of all tasks, ended ones included, take {there} bytes, and {more} more would be above the limit of \
+         {max_spec_bytes}; delete tasks, or raise the manager's `max-spec-bytes`"
+    )]
+    TooManySpecBytes {
+        /// How many bytes there are.
+        there: u64,
+        /// How many the new ones take.
+        more: u64,
+        /// How many there may be.
+        max_spec_bytes: u64,
+    },
     /// No such node.
     #[error("there is no node `{node}`")]
     NodeNotFound {
@@ -188,7 +201,7 @@ impl Error {
             Self::NodeHasChanged { .. } | Self::AttemptHasChanged { .. } | Self::RegistrationOvertaken { .. } => {
                 Kind::Aborted
             }
-            Self::TooManyTasks { .. } => Kind::ResourceExhausted,
+            Self::TooManyTasks { .. } | Self::TooManySpecBytes { .. } => Kind::ResourceExhausted,
         }
     }
 
@@ -206,6 +219,7 @@ impl Error {
             Self::DoesNotFit { .. } => "DOES_NOT_FIT",
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
             Self::TooManyTasks { .. } => "TOO_MANY_TASKS",
+            Self::TooManySpecBytes { .. } => "TOO_MANY_SPEC_BYTES",
             Self::NodeNotFound { .. } => "NODE_NOT_FOUND",
             Self::NotDrained { .. } => "NOT_DRAINED",
             Self::NodeInUse { .. } => "NODE_IN_USE",

@@ -33,4 +33,4 @@ pub use self::placements::{Placement, PlacementReport, Rejected, commit_placemen
 pub use self::preemptions::{PreemptionOrder, PreemptionReport, commit_preemptions};
 pub use self::registrations::{Registered, register_node};
 pub use self::reports::{ReportCounts, apply_reports};
-pub use self::tasks::{Creation, NewTasks, create_tasks, delete_task, restart_task, stop_task};
+pub use self::tasks::{Creation, Limits, NewTasks, create_tasks, delete_task, restart_task, stop_task};

@@ -10,7 +10,7 @@ use davit_core::task::{AttemptStatus, DesiredState, Task};
 
 use super::Error;
 use super::attempts::{ASKED_TO_RESTART, begin_attempt, end_attempt, get_task, replace_attempt, why_replaced};
-use crate::state::{Draft, EventType, RequestRecord};
+use crate::state::{Draft, EventType, KeyedSpec, RequestRecord};
 
 /// Why a task that was just created waits.
 pub(crate) const WAITING_FOR_SCHEDULER: &str = "waiting to be placed";
@@ -19,11 +19,25 @@ pub(crate) const WAITING_FOR_SCHEDULER: &str = "waiting to be placed";
 #[derive(Debug, Clone)]
 pub struct NewTasks {
     /// What each of them runs.
-    pub spec: Arc<TaskSpec>,
+    pub spec: KeyedSpec,
     /// Their ids, in order of creation.
     pub task_ids: Vec<TaskId>,
     /// Whether they are placed together or not at all, and under which name.
     pub gang_id: Option<GangId>,
+}
+
+/// How much there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Tasks, ended ones included.
+    pub max_tasks: u64,
+    /// Bytes of their specs, each content counted once.
+    pub max_spec_bytes: u64,
+}
+
+impl Limits {
+    /// There is none.
+    pub const NONE: Self = Self { max_tasks: u64::MAX, max_spec_bytes: u64::MAX };
 }
 
 /// What a create did, now or when it was first called.
@@ -35,16 +49,15 @@ pub struct Creation {
     pub revision: Revision,
 }
 
-/// Creates tasks, all or none. `request` is the caller's request id with a hash of the request's content; `max_tasks`: so many
-/// there may be, ended ones included.
+/// Creates tasks, all or none. `request` is the caller's request id with a hash of the request's content.
 ///
 /// # Errors
-/// When the request id was used for something else, or there would be too many tasks.
+/// When the request id was used for something else, or there would be more than the limits allow.
 pub fn create_tasks(
     draft: &mut Draft,
     groups: &[NewTasks],
     request: Option<(String, u64)>,
-    max_tasks: u64,
+    limits: Limits,
 ) -> Result<Creation, Error> {
     if let Some((request_id, fingerprint)) = &request
         && let Some(known) = draft.state().requests().get(request_id)
@@ -54,15 +67,11 @@ pub fn create_tasks(
         }
         return Ok(Creation { task_ids: Arc::clone(&known.task_ids), revision: known.revision });
     }
-    let there: u64 = TaskState::ALL.iter().map(|state| draft.state().task_count(*state)).sum();
-    let more = groups.iter().map(|group| group.task_ids.len() as u64).sum();
-    if there.saturating_add(more) > max_tasks {
-        return Err(Error::TooManyTasks { there, more, max_tasks });
-    }
+    check_limits(draft, groups, limits)?;
     for group in groups {
         for task_id in &group.task_ids {
-            let task = Task { gang_id: group.gang_id, ..new_task(*task_id, &group.spec, draft.now()) };
-            draft.put_task(task, EventType::TaskCreated, "created");
+            let task = Task { gang_id: group.gang_id, ..new_task(*task_id, group.spec.spec(), draft.now()) };
+            draft.create_task(task, &group.spec, "created");
         }
     }
     let task_ids: Arc<[TaskId]> = groups.iter().flat_map(|group| group.task_ids.iter().copied()).collect();
@@ -71,6 +80,22 @@ pub fn create_tasks(
         draft.put_request(RequestRecord { request_id, fingerprint, task_ids: Arc::clone(&task_ids), revision });
     }
     Ok(Creation { task_ids, revision })
+}
+
+fn check_limits(draft: &Draft, groups: &[NewTasks], limits: Limits) -> Result<(), Error> {
+    let Limits { max_tasks, max_spec_bytes } = limits;
+    let there: u64 = TaskState::ALL.iter().map(|state| draft.state().task_count(*state)).sum();
+    let more = groups.iter().map(|group| group.task_ids.len() as u64).sum();
+    if there.saturating_add(more) > max_tasks {
+        return Err(Error::TooManyTasks { there, more, max_tasks });
+    }
+    let specs = draft.state().specs();
+    let (there, more) = (specs.bytes(), specs.bytes_of_new(groups.iter().map(|group| &group.spec)));
+    // Tasks whose specs are there already take none.
+    if more > 0 && there.saturating_add(more) > max_spec_bytes {
+        return Err(Error::TooManySpecBytes { there, more, max_spec_bytes });
+    }
+    Ok(())
 }
 
 /// A task that was just created. Its revision is stamped when it is put.

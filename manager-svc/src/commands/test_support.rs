@@ -18,10 +18,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Leases, NewTasks, Placement, PlacementReport, Registration, ReportCounts, apply_reports, commit_placements,
+    Leases, Limits, NewTasks, Placement, PlacementReport, Registration, ReportCounts, apply_reports, commit_placements,
     create_tasks, lose_tasks_of_down_nodes, register_node,
 };
-use crate::state::{Batch, ClusterState, Draft, REVISION_JUMP};
+use crate::state::{Batch, ClusterState, Draft, KeyedSpec, REVISION_JUMP};
 use crate::store::Snapshot;
 
 /// How many of [`spec`] fit on one of [`registration`]'s nodes.
@@ -44,6 +44,11 @@ pub(crate) fn spec() -> TaskSpec {
         },
         ..TaskSpec::new("web", RuntimeSpec::Container(ContainerSpec::new("busybox:1.36".parse().unwrap())))
     }
+}
+
+/// A spec as tasks are created of it.
+pub(crate) fn keyed(spec: TaskSpec) -> KeyedSpec {
+    KeyedSpec::new(Arc::new(spec))
 }
 
 /// [`spec`] with a restart mode.
@@ -180,8 +185,8 @@ impl Cluster {
     fn create_all(&mut self, spec: TaskSpec, count: u64, gang_id: Option<GangId>) -> Vec<TaskId> {
         let task_ids: Vec<TaskId> = (1..=count).map(|nth| task_id(self.created + nth)).collect();
         self.created += count;
-        let tasks = NewTasks { spec: Arc::new(spec), task_ids: task_ids.clone(), gang_id };
-        self.run(|draft| create_tasks(draft, &[tasks], None, u64::MAX)).unwrap();
+        let tasks = NewTasks { spec: keyed(spec), task_ids: task_ids.clone(), gang_id };
+        self.run(|draft| create_tasks(draft, &[tasks], None, Limits::NONE)).unwrap();
         task_ids
     }
 

@@ -54,6 +54,9 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         commands::Error::TooManyTasks { max_tasks, .. } => {
             api_error.with_resource("limit", "max-tasks").with_metadata("max_tasks", max_tasks.to_string())
         }
+        commands::Error::TooManySpecBytes { max_spec_bytes, .. } => api_error
+            .with_resource("limit", "max-spec-bytes")
+            .with_metadata("max_spec_bytes", max_spec_bytes.to_string()),
         commands::Error::RequestIdReused { request_id } => api_error.with_resource("request_id", request_id.as_str()),
         commands::Error::NodeNotFound { node } => api_error.with_resource("node", node.as_str()),
         commands::Error::NotDrained { node } | commands::Error::NodeInUse { node, .. } => {
@@ -147,6 +150,7 @@ mod tests {
             (Error::AttemptHasChanged { task_id, expected: Attempt(1), actual: Attempt(2) }, ErrorKind::Aborted),
             (Error::RequestIdReused { request_id: "a".to_owned() }, ErrorKind::AlreadyExists),
             (Error::TooManyTasks { there: 9, more: 2, max_tasks: 10 }, ErrorKind::ResourceExhausted),
+            (Error::TooManySpecBytes { there: 9, more: 2, max_spec_bytes: 10 }, ErrorKind::ResourceExhausted),
             (Error::NodeNotFound { node: node.clone() }, ErrorKind::NotFound),
             (Error::NotDrained { node: node.clone() }, ErrorKind::FailedPrecondition),
             (Error::NodeInUse { node: node.clone(), hindrances: vec![] }, ErrorKind::FailedPrecondition),

@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::Api;
 use super::errors::{no_task, refusal, scheduler_error};
-use crate::commands::{self, NewTasks};
+use crate::commands::{self, Limits, NewTasks};
 use crate::explainer::{self, NodeOverride, Turn};
-use crate::state::ClusterState;
+use crate::state::{ClusterState, KeyedSpec};
 
 /// How many tasks one question places at most.
 const MAX_COUNT: u32 = 1_000_000;
@@ -110,8 +110,8 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
     let seed = trial.state().revision().0;
     let task_id = TaskId(Uuid::max());
     if let Some(spec) = spec {
-        let groups = [NewTasks { spec: Arc::new(spec), task_ids: vec![task_id], gang_id: None }];
-        commands::create_tasks(&mut trial, &groups, None, u64::MAX).map_err(|error| refusal(&error))?;
+        let groups = [NewTasks { spec: KeyedSpec::new(Arc::new(spec)), task_ids: vec![task_id], gang_id: None }];
+        commands::create_tasks(&mut trial, &groups, None, Limits::NONE).map_err(|error| refusal(&error))?;
     }
     let state = trial.state();
     let mut nodes = explainer::what_if(api.node_views(state, None), &overrides, "overrides", &mut violations);

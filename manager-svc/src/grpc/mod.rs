@@ -53,6 +53,7 @@ pub use self::event_service::EventApi;
 pub use self::node_service::NodeApi;
 pub use self::task_service::TaskApi;
 pub use self::worker_session_service::WorkerSessions;
+use crate::commands::Limits;
 use crate::contacts::Contacts;
 use crate::explainer::{self, SchedulerClient};
 use crate::logs::LogRelay;
@@ -92,8 +93,7 @@ pub struct ClusterFacts {
     pub(crate) cluster_id: ClusterId,
     pub(crate) heartbeat_period: Duration,
     pub(crate) lease_duration: Duration,
-    /// So many tasks there may be, ended ones included.
-    pub(crate) max_tasks: u64,
+    pub(crate) limits: Limits,
     pub(crate) scheduler: watch::Receiver<SchedulerStatus>,
 }
 

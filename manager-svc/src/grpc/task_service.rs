@@ -20,7 +20,7 @@ use super::task_logs::TaskLogs;
 use super::{Api, Responses, explain, rebalance};
 use crate::commands::{self, NewTasks};
 use crate::stable_hash::stable_hash;
-use crate::state::Draft;
+use crate::state::{Draft, KeyedSpec};
 
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
@@ -48,15 +48,15 @@ impl TaskApi {
         if let Some(spec) = &spec {
             self.api.check_algorithm(spec, "spec", &mut violations);
         }
-        let spec = Arc::new(violations.finish(spec)?);
+        let spec = KeyedSpec::new(Arc::new(violations.finish(spec)?));
         if validate_only {
             return self.try_create(spec);
         }
         let groups = [NewTasks { spec, task_ids: vec![self.api.world.ids.task_id()], gang_id: None }];
         let request = Some((request_id.clone(), fingerprint)).filter(|(request_id, _)| !request_id.is_empty());
-        let max_tasks = self.api.cluster.max_tasks;
+        let limits = self.api.cluster.limits;
         let command = move |draft: &mut Draft| {
-            let creation = commands::create_tasks(draft, &groups, request, max_tasks)?;
+            let creation = commands::create_tasks(draft, &groups, request, limits)?;
             // A repeated call answers the task as it is now.
             Ok(creation.task_ids.first().and_then(|task_id| draft.state().task(*task_id).cloned()))
         };
@@ -69,12 +69,11 @@ impl TaskApi {
     }
 
     /// The task as it would be created.
-    fn try_create(&self, spec: Arc<TaskSpec>) -> Result<v1::Task, ApiError> {
+    fn try_create(&self, spec: KeyedSpec) -> Result<v1::Task, ApiError> {
         let mut trial = self.api.trial();
         let task_id = TaskId(Uuid::max());
         let groups = [NewTasks { spec, task_ids: vec![task_id], gang_id: None }];
-        commands::create_tasks(&mut trial, &groups, None, self.api.cluster.max_tasks)
-            .map_err(|error| refusal(&error))?;
+        commands::create_tasks(&mut trial, &groups, None, self.api.cluster.limits).map_err(|error| refusal(&error))?;
         let task = trial.state().task(task_id).ok_or_else(|| no_task(task_id))?;
         let shown = convert::task_to_proto(task);
         Ok(v1::Task { task_id: String::new(), revision: 0, etag: String::new(), ..shown })
@@ -100,8 +99,8 @@ impl TaskApi {
         }
         let groups = self.new_tasks(groups);
         let request = Some((request_id, fingerprint)).filter(|(request_id, _)| !request_id.is_empty());
-        let max_tasks = self.api.cluster.max_tasks;
-        let command = move |draft: &mut Draft| commands::create_tasks(draft, &groups, request, max_tasks);
+        let limits = self.api.cluster.limits;
+        let command = move |draft: &mut Draft| commands::create_tasks(draft, &groups, request, limits);
         let creation = self.api.writer.write(command).await.map_err(to_api_error)?;
         let task_ids = creation.task_ids.iter().map(ToString::to_string).collect();
         Ok(v1::BatchCreateTasksResponse { task_ids, revision: creation.revision.0 })
@@ -109,15 +108,10 @@ impl TaskApi {
 
     /// Gives ids. Groups of equal specs share one.
     fn new_tasks(&self, groups: Vec<convert::TaskGroup>) -> Vec<NewTasks> {
-        let mut specs: HashMap<u64, Vec<Arc<TaskSpec>>> = HashMap::new();
+        let mut specs = HashMap::new();
         let mut shared = |spec: TaskSpec| {
-            let alike = specs.entry(stable_hash("", &convert::task_spec_to_proto(&spec))).or_default();
-            if let Some(known) = alike.iter().find(|known| ***known == spec) {
-                return Arc::clone(known);
-            }
-            let spec = Arc::new(spec);
-            alike.push(Arc::clone(&spec));
-            spec
+            let spec = KeyedSpec::new(Arc::new(spec));
+            specs.entry(spec.key()).or_insert(spec).clone()
         };
         groups
             .into_iter()

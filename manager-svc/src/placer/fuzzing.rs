@@ -19,11 +19,11 @@ use super::answer::{Answer, Resolved, resolve};
 use super::batch::{Group, Queue};
 use super::work::Budget;
 use crate::commands::{
-    NewTasks, Placement, PlacementReport, PreemptionReport, apply_reports, commit_placements, create_tasks,
+    Limits, NewTasks, Placement, PlacementReport, PreemptionReport, apply_reports, commit_placements, create_tasks,
     register_node,
 };
 use crate::grpc::fuzzing::cluster::{node_id, now, registration};
-use crate::state::{ClusterState, Draft};
+use crate::state::{ClusterState, Draft, KeyedSpec};
 
 /// What the manager itself says around a scheduler's reason, at most, in bytes.
 const MAX_AROUND_REASON_BYTES: usize = 256;
@@ -97,8 +97,8 @@ impl Cluster {
         for (kind, first) in KINDS.iter().zip((1..).map(|number| number * 0x100)) {
             let task_ids: Vec<_> = (0..kind.count).map(|number| TaskId(Uuid::from_u128(first + number))).collect();
             let gang_id = (kind.name == "gang").then_some(GANG);
-            let tasks = NewTasks { spec: Arc::new(kind.spec()), task_ids: task_ids.clone(), gang_id };
-            create_tasks(&mut draft, &[tasks], None, 1000).expect("tasks are created");
+            let tasks = NewTasks { spec: KeyedSpec::new(Arc::new(kind.spec())), task_ids: task_ids.clone(), gang_id };
+            create_tasks(&mut draft, &[tasks], None, Limits::NONE).expect("tasks are created");
             let Some(node_id) = kind.on.map(node_id) else { continue };
             for task_id in task_ids {
                 let key = AttemptKey { task_id, attempt: Attempt::FIRST };

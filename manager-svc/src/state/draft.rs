@@ -7,7 +7,7 @@ use davit_core::node::Node;
 use davit_core::task::Task;
 use jiff::Timestamp;
 
-use super::{ClusterState, Event, EventType, Object, RequestRecord, Totals};
+use super::{ClusterState, Event, EventType, KeyedSpec, Object, RequestRecord, Totals};
 
 /// An object before and after a change; `None` where it did not or does not exist.
 #[derive(Debug, Clone)]
@@ -102,8 +102,19 @@ impl Draft {
         (self.state, self.batch)
     }
 
-    /// Creates or replaces a task; stamps its revision and time.
-    pub fn put_task(&mut self, mut task: Task, event_type: EventType, message: impl Into<String>) -> Arc<Task> {
+    /// Creates a task, which shares its spec with those that have an equal one; stamps its revision and time.
+    pub fn create_task(&mut self, mut task: Task, spec: &KeyedSpec, message: impl Into<String>) -> Arc<Task> {
+        task.spec = self.state.specs.shared(spec);
+        self.state.specs.add(&task.spec, || spec.clone());
+        self.put(task, EventType::TaskCreated, message.into())
+    }
+
+    /// Replaces a task, whose spec stays; stamps its revision and time.
+    pub fn put_task(&mut self, task: Task, event_type: EventType, message: impl Into<String>) -> Arc<Task> {
+        self.put(task, event_type, message.into())
+    }
+
+    fn put(&mut self, mut task: Task, event_type: EventType, message: String) -> Arc<Task> {
         task.revision = self.next_revision();
         task.updated_at = self.now;
         let task = Arc::new(task);
@@ -111,7 +122,7 @@ impl Draft {
         self.state.reindex(before.as_deref(), Some(&task));
         self.state.totals.count(before.as_deref(), &task);
         let versions = Versions::Task { before, after: Some(Arc::clone(&task)) };
-        self.record(versions, event_type, message.into(), Object::Task(Arc::clone(&task)));
+        self.record(versions, event_type, message, Object::Task(Arc::clone(&task)));
         task
     }
 
@@ -119,6 +130,7 @@ impl Draft {
     pub fn remove_task(&mut self, task_id: TaskId, message: impl Into<String>) {
         let Some(before) = self.state.tasks.remove(&task_id) else { return };
         self.next_revision();
+        self.state.specs.remove(&before.spec);
         self.state.reindex(Some(&before), None);
         let versions = Versions::Task { before: Some(Arc::clone(&before)), after: None };
         self.record(versions, EventType::TaskDeleted, message.into(), Object::Task(before));

@@ -8,12 +8,14 @@ mod event;
 mod index;
 mod marks;
 mod requests;
+mod specs;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod usage;
 mod views;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use davit_core::id::{GangId, NodeId, Revision, TaskId};
@@ -31,6 +33,7 @@ use self::index::PendingKey;
 pub(crate) use self::index::Waiting;
 use self::marks::Mentions;
 pub use self::requests::{RequestLog, RequestRecord};
+pub use self::specs::{KeyedSpec, Specs};
 pub use self::totals::Totals;
 pub use self::usage::NodeUsage;
 pub use self::views::LeftOut;
@@ -66,6 +69,8 @@ pub struct ClusterState {
     finished: OrdSet<(Timestamp, TaskId)>,
     counts: [u64; TaskState::ALL.len()],
     totals: Totals,
+    /// Specs of all tasks.
+    specs: Specs,
     events: EventLog,
     requests: RequestLog,
 }
@@ -89,6 +94,7 @@ impl ClusterState {
             finished: OrdSet::new(),
             counts: [0; TaskState::ALL.len()],
             totals: Totals::default(),
+            specs: Specs::default(),
             events: EventLog::new(kept_events, Revision::default()),
             requests: RequestLog::default(),
         }
@@ -105,7 +111,13 @@ impl ClusterState {
             state.reindex_drain(node.node_id, Some(&node));
             state.nodes.insert(node.node_id, node);
         }
+        let known: HashMap<_, _> = snapshot.specs.into_iter().map(|known| (Arc::as_ptr(known.spec()), known)).collect();
         for task in snapshot.tasks {
+            let keyed = || match known.get(&Arc::as_ptr(&task.spec)) {
+                Some(known) => known.clone(),
+                None => KeyedSpec::new(Arc::clone(&task.spec)),
+            };
+            state.specs.add(&task.spec, keyed);
             state.reindex(None, Some(&task));
             state.tasks.insert(task.task_id, task);
         }
@@ -244,6 +256,12 @@ impl ClusterState {
     #[must_use]
     pub fn may_be_restored(&self) -> bool {
         self.revision.0 >= REVISION_JUMP
+    }
+
+    /// The specs of all tasks.
+    #[must_use]
+    pub fn specs(&self) -> &Specs {
+        &self.specs
     }
 
     /// The last events.

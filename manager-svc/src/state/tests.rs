@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use davit_core::id::{NodeId, Revision, TaskId};
 use davit_core::placement::{Mark, count_up};
+use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use super::requests::{KEPT_REQUESTS, KEPT_TASK_IDS};
 use super::{ClusterState, Compacted, Draft, EventLog, NodeUsage, RequestLog, RequestRecord};
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{Cluster, spec};
-use crate::store::Snapshot;
+use crate::store::{Snapshot, spec_to_bytes};
 
 /// How many unfinished tasks' placement refers to each mark, counted from scratch.
 fn mentioned_from_scratch(state: &ClusterState) -> BTreeMap<Mark, u32> {
@@ -80,6 +81,7 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
         tasks().filter(|task| task.status.state.is_terminal()).map(|task| (task.updated_at, task.task_id)).collect();
     prop_assert_eq!(state.finished.iter().copied().collect::<BTreeSet<_>>(), finished);
 
+    specs_follow_from_tasks(state)?;
     for task_state in TaskState::ALL {
         let count = tasks().filter(|task| task.status.state == task_state).count() as u64;
         prop_assert_eq!(state.task_count(task_state), count, "{}", task_state);
@@ -91,6 +93,20 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
     Ok(())
 }
 
+/// Each content is there once, and counted once.
+fn specs_follow_from_tasks(state: &ClusterState) -> Result<(), TestCaseError> {
+    let mut distinct: Vec<&Arc<TaskSpec>> = Vec::new();
+    for task in state.tasks.values() {
+        match distinct.iter().find(|spec| **spec == &task.spec) {
+            Some(known) => prop_assert!(Arc::ptr_eq(known, &task.spec), "two in memory of one content"),
+            None => distinct.push(&task.spec),
+        }
+    }
+    let bytes = distinct.iter().map(|spec| spec_to_bytes(spec).len() as u64).sum();
+    prop_assert_eq!((state.specs.count(), state.specs.bytes()), (distinct.len(), bytes));
+    Ok(())
+}
+
 fn reloaded(state: &ClusterState) -> ClusterState {
     let snapshot = Snapshot {
         revision: state.revision,
@@ -99,6 +115,7 @@ fn reloaded(state: &ClusterState) -> ClusterState {
         events: state.events.after(Revision(0)).unwrap().cloned().collect(),
         requests: Vec::new(),
         totals: state.totals(),
+        specs: Vec::new(),
     };
     ClusterState::from_snapshot(snapshot, 10_000)
 }

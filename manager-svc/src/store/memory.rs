@@ -39,6 +39,7 @@ impl Store for MemoryStore {
             events: stored.events.iter().cloned().collect(),
             requests: stored.requests.iter().cloned().collect(),
             totals: stored.totals,
+            specs: Vec::new(),
         })
     }
 

@@ -25,8 +25,9 @@ pub use self::faulty::{Fault, FaultyStore};
 use self::fjall::SCHEMA;
 pub use self::fjall::{FjallStore, RestoreError, restore};
 pub use self::memory::MemoryStore;
+pub(crate) use self::records::{SpecKey, spec_to_bytes};
 use crate::config::{Config, StoreKind};
-use crate::state::{Batch, Event, RequestRecord, Totals};
+use crate::state::{Batch, Event, KeyedSpec, RequestRecord, Totals};
 
 /// Everything that a store holds.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub requests: Vec<Arc<RequestRecord>>,
     /// What happened since the cluster began.
     pub totals: Totals,
+    /// Specs of tasks and events as the store knows them. Those that are missing are encoded once more.
+    pub specs: Vec<KeyedSpec>,
 }
 
 /// Why a store could not do what it was asked.

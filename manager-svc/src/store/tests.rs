@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{Cluster, spec, task_id};
-use crate::commands::{NewTasks, create_tasks, delete_task, stop_task};
+use crate::commands::test_support::{Cluster, keyed, spec, task_id};
+use crate::commands::{Limits, NewTasks, create_tasks, delete_task, stop_task};
 use crate::state::{Batch, Change, ClusterState, Event, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
@@ -23,7 +23,7 @@ pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>;
     }
     snapshot.tasks.sort_by_key(|task| task.task_id);
     snapshot.nodes.sort_by_key(|node| node.node_id);
-    let Snapshot { revision, tasks, nodes, events, requests, totals } = &snapshot;
+    let Snapshot { revision, tasks, nodes, events, requests, totals, specs: _ } = &snapshot;
     (*revision, *totals, [told(tasks), told(nodes), told(events), told(requests)])
 }
 
@@ -65,6 +65,7 @@ pub(super) fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot
         events: state.events().after(state.events().compacted()).unwrap().cloned().collect(),
         totals: state.totals(),
         requests: batches.iter().flat_map(|batch| batch.requests.iter().cloned()).collect(),
+        specs: Vec::new(),
     }
 }
 
@@ -73,9 +74,8 @@ pub(super) fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
     let mut cluster = Cluster::new(0);
     let mut batches = Vec::new();
     let create = |cluster: &mut Cluster, from: u64, request: &str| {
-        let tasks =
-            NewTasks { spec: Arc::new(spec()), task_ids: (from..from + 3).map(task_id).collect(), gang_id: None };
-        cluster.run(|draft| create_tasks(draft, &[tasks], Some((request.to_owned(), from)), u64::MAX)).unwrap();
+        let tasks = NewTasks { spec: keyed(spec()), task_ids: (from..from + 3).map(task_id).collect(), gang_id: None };
+        cluster.run(|draft| create_tasks(draft, &[tasks], Some((request.to_owned(), from)), Limits::NONE)).unwrap();
         cluster.last_batch.clone()
     };
     batches.push(create(&mut cluster, 1, "first"));

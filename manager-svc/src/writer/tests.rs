@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::commands::test_support::{node_id, registration, spec, task_id};
-use crate::commands::{self, Creation, NewTasks, create_tasks, delete_task, register_node, stop_task};
+use crate::commands::test_support::{keyed, node_id, registration, spec, task_id};
+use crate::commands::{self, Creation, Limits, NewTasks, create_tasks, delete_task, register_node, stop_task};
 use crate::store::{Error, Fault, FaultyStore, MemoryStore, Snapshot};
 
 struct Running {
@@ -61,8 +61,8 @@ impl Store for GatedStore {
 }
 
 async fn create(handle: Handle, number: u64) -> Result<Creation, WriteError<commands::Error>> {
-    let tasks = NewTasks { spec: Arc::new(spec()), task_ids: vec![task_id(number)], gang_id: None };
-    handle.write(move |draft| create_tasks(draft, &[tasks], None, u64::MAX)).await
+    let tasks = NewTasks { spec: keyed(spec()), task_ids: vec![task_id(number)], gang_id: None };
+    handle.write(move |draft| create_tasks(draft, &[tasks], None, Limits::NONE)).await
 }
 
 fn ids(handle: &Handle) -> Vec<TaskId> {

@@ -15,11 +15,11 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Cluster, labelled, node_id, of_priority, placed_by, publishing, publishing_any, registration, restarting, spec,
-    status, task_id,
+    Cluster, keyed, labelled, node_id, of_priority, placed_by, publishing, publishing_any, registration, restarting,
+    spec, status, task_id,
 };
 use crate::commands::{
-    NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
+    Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
     create_tasks, delete_task, drain_for_worker, drain_node, move_drained, move_task, note_unplaced, register_node,
     remove_finished, remove_node, restart_task, set_cordon, set_node_state, set_user_labels, settle_claims, stop_task,
 };
@@ -189,9 +189,9 @@ impl Cluster {
                 let task_ids = (0..count).map(|nth| task_id(self.created + 1 + nth)).collect();
                 let gang_id = gang.then(|| GangId(Uuid::from_u64_pair(3, self.created)));
                 self.created += count;
-                let tasks = NewTasks { spec: Arc::new(shape(number)), task_ids, gang_id };
+                let tasks = NewTasks { spec: keyed(shape(number)), task_ids, gang_id };
                 let request = Some((format!("request {}", self.created), number as u64));
-                self.run(|draft| create_tasks(draft, &[tasks], request, u64::MAX)).is_err()
+                self.run(|draft| create_tasks(draft, &[tasks], request, Limits::NONE)).is_err()
             }
             Op::Stop(pick) => {
                 let key = self.picked(pick);

@@ -27,13 +27,13 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::super::{Api, ClusterFacts, server};
-use crate::commands::{NewTasks, Placement, apply_reports, commit_placements, create_tasks, register_node};
+use crate::commands::{Limits, NewTasks, Placement, apply_reports, commit_placements, create_tasks, register_node};
 use crate::contacts::Contacts;
 use crate::dispatch::{Outbox, Router};
 use crate::explainer::SchedulerClient;
 use crate::logs::LogRelay;
 use crate::placer::{Algorithms, SchedulerStatus};
-use crate::state::{Batch, ClusterState, Draft};
+use crate::state::{Batch, ClusterState, Draft, KeyedSpec};
 use crate::store::{MemoryStore, Store as _};
 use crate::writer::Writer;
 
@@ -131,7 +131,7 @@ impl Manager {
                 cluster_id: ClusterId(Uuid::from_u128(2)),
                 heartbeat_period: Duration::from_secs(1),
                 lease_duration: Duration::from_secs(10),
-                max_tasks: 1000,
+                limits: Limits { max_tasks: 1000, max_spec_bytes: 1 << 20 },
                 scheduler: status.subscribe(),
             },
             scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),
@@ -189,9 +189,10 @@ fn history() -> Batch {
         register_node(&mut draft, registration(number)).expect("a node joins");
     }
     let process = ProcessSpec { command: vec!["true".to_owned()], env: BTreeMap::new(), working_dir: String::new() };
-    let spec = Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process)));
+    let spec = KeyedSpec::new(Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process))));
     let task_ids = (0..TASKS.len()).map(task_id).collect();
-    create_tasks(&mut draft, &[NewTasks { spec, task_ids, gang_id: None }], None, 1000).expect("tasks are created");
+    create_tasks(&mut draft, &[NewTasks { spec, task_ids, gang_id: None }], None, Limits::NONE)
+        .expect("tasks are created");
     for (number, states) in [(0, &[TaskState::Running][..]), (1, &[TaskState::Running, TaskState::Failed])] {
         let key = AttemptKey { task_id: task_id(number), attempt: Attempt::FIRST };
         commit_placements(&mut draft, &[Placement { key, node_id: node_id(0) }]);

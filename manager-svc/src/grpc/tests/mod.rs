@@ -31,7 +31,7 @@ use tonic::{Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 use super::{Api, ClusterApi, ClusterFacts, EventApi, NodeApi, TaskApi};
-use crate::commands::{self, Placement, apply_reports, commit_placements, register_node};
+use crate::commands::{self, Limits, Placement, apply_reports, commit_placements, register_node};
 use crate::contacts::Contacts;
 use crate::dispatch::{Outbox, Router};
 use crate::explainer::SchedulerClient;
@@ -41,6 +41,7 @@ use crate::store::{Fault, FaultyStore, MemoryStore};
 use crate::writer::Writer;
 
 const KEPT_EVENTS: usize = 10_000;
+const MAX_SPEC_BYTES: u64 = 1 << 20;
 
 /// The services on a cluster of their own.
 struct Rig {
@@ -90,7 +91,7 @@ impl Rig {
             cluster_id: UuidV7Source.cluster_id(),
             heartbeat_period: Duration::from_secs(1),
             lease_duration: Duration::from_secs(10),
-            max_tasks: 100_000,
+            limits: Limits { max_tasks: 100_000, max_spec_bytes: MAX_SPEC_BYTES },
             scheduler: status.clone(),
         };
         let api = Api {

@@ -6,7 +6,7 @@ use davit_proto::v1::task_service_server::TaskService as _;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
-use super::{Rig, fields, reason, refused, spec};
+use super::{MAX_SPEC_BYTES, Rig, fields, reason, refused, spec};
 
 fn with_id(spec: v1::TaskSpec, request_id: &str) -> v1::CreateTaskRequest {
     v1::CreateTaskRequest { spec: Some(spec), request_id: request_id.to_owned(), validate_only: false }
@@ -202,4 +202,26 @@ async fn an_algorithm_that_the_scheduler_does_not_have_is_refused_with_those_it_
     let status = refused(rig.tasks.batch_create_tasks(Request::new(request)).await);
     assert_eq!(fields(&status), ["groups[1].spec.placement.algorithm"]);
     assert_eq!(rig.api.writer.state().tasks_after(None).count(), 0);
+}
+
+#[tokio::test]
+async fn specs_beyond_the_bytes_that_they_may_take_are_refused_without_a_time_to_come_back() {
+    let rig = Rig::new().await;
+    let large = |name: &str| {
+        let command = ["true".to_owned()].into_iter().chain((0..2).map(|_| "x".repeat(100_000)));
+        let runtime = v1::ProcessSpec { command: command.collect(), ..Default::default() };
+        v1::TaskSpec { runtime: Some(v1::task_spec::Runtime::Process(runtime)), ..spec(name) }
+    };
+    for number in 0..5 {
+        rig.create(large(&number.to_string())).await;
+    }
+    for validate_only in [false, true] {
+        let request = v1::CreateTaskRequest { validate_only, ..with_id(large("more"), "") };
+        let status = refused(rig.tasks.create_task(Request::new(request)).await);
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_SPEC_BYTES"));
+        assert_eq!(status.get_details_error_info().unwrap().metadata["max_spec_bytes"], MAX_SPEC_BYTES.to_string());
+        assert!(status.get_details_retry_info().is_none());
+    }
+    assert_eq!(rig.api.writer.state().tasks().count(), 5);
+    rig.create(large("4")).await;
 }

@@ -24,11 +24,11 @@ use self::record::RecordingStore;
 use super::*;
 use crate::commands::test_support::{node_id, registration, spec, status, task_id};
 use crate::commands::{
-    NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
+    Limits, NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
 };
 use crate::dispatch::Router;
 use crate::stable_hash::fnv1a;
-use crate::state::{Draft, Versions};
+use crate::state::{Draft, KeyedSpec, Versions};
 use crate::store::Store;
 use crate::writer::Writer;
 
@@ -86,12 +86,16 @@ impl Manager {
 
     fn new_tasks(&self, spec: &Arc<TaskSpec>, count: u64, gang_id: Option<GangId>) -> NewTasks {
         let first = self.created.fetch_add(count, Ordering::Relaxed);
-        NewTasks { spec: Arc::clone(spec), task_ids: (first..first + count).map(task_id).collect(), gang_id }
+        NewTasks {
+            spec: KeyedSpec::new(Arc::clone(spec)),
+            task_ids: (first..first + count).map(task_id).collect(),
+            gang_id,
+        }
     }
 
     async fn create(&self, tasks: Vec<NewTasks>) -> Vec<TaskId> {
         let task_ids = tasks.iter().flat_map(|tasks| tasks.task_ids.clone()).collect();
-        self.write(move |draft| create_tasks(draft, &tasks, None, u64::MAX).unwrap()).await;
+        self.write(move |draft| create_tasks(draft, &tasks, None, Limits::NONE).unwrap()).await;
         task_ids
     }
 
@@ -117,7 +121,7 @@ impl Manager {
             for (node_id, task_id, said) in reports {
                 assert_eq!(apply_reports(draft, node_id, vec![(task_id, said)]).applied, 1);
             }
-            create_tasks(draft, &come, None, u64::MAX).unwrap();
+            create_tasks(draft, &come, None, Limits::NONE).unwrap();
         })
         .await;
         new

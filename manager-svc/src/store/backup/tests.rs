@@ -69,6 +69,7 @@ fn expected(state: &ClusterState) -> Snapshot {
         events: Vec::new(),
         requests: (0..).map_while(|index| state.requests().nth(index).cloned()).collect(),
         totals: state.totals(),
+        specs: Vec::new(),
     }
 }
 

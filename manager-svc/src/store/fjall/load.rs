@@ -20,14 +20,16 @@ use super::super::records::{
 use super::engine::{Engine, Table};
 use super::ledger::{Head, Ledger, References};
 use super::schema::HEAD_KEY;
-use crate::state::{Event, Object, RequestRecord};
+use crate::state::{Event, KeyedSpec, Object, RequestRecord};
 
 /// Records that a thread decodes in one go.
 const CHUNK: usize = 4096;
 
-impl SpecSource for HashMap<SpecKey, Arc<TaskSpec>> {
+type Specs = HashMap<SpecKey, KeyedSpec>;
+
+impl SpecSource for Specs {
     fn spec(&self, key: SpecKey) -> Option<Arc<TaskSpec>> {
-        self.get(&key).cloned()
+        self.get(&key).map(|known| Arc::clone(known.spec()))
     }
 }
 
@@ -45,7 +47,8 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
         return Err(format!("nothing refers to spec {unused:?}"));
     }
     let ledger = Ledger { head, references, event_specs: event_specs.into() };
-    let snapshot = Snapshot { revision: head.revision, tasks, nodes, events, requests, totals: head.totals };
+    let specs = specs.into_values().collect();
+    let snapshot = Snapshot { revision: head.revision, tasks, nodes, events, requests, totals: head.totals, specs };
     Ok((snapshot, ledger))
 }
 
@@ -78,10 +81,11 @@ pub(super) fn head_from_record(record: &store_v1::StoreHead) -> Result<Head, Str
     Ok(head)
 }
 
-fn load_specs(engine: &Engine, head: &Head) -> Result<HashMap<SpecKey, Arc<TaskSpec>>, String> {
+fn load_specs(engine: &Engine, head: &Head) -> Result<Specs, String> {
     let specs = decode_all(engine, Table::Specs, |key, value| {
-        let key = SpecKey::try_from(key)?;
-        Ok((key, Arc::new(spec_from_bytes(key, value)?)))
+        let key = SpecKey::from_bytes(key)?;
+        let spec = Arc::new(spec_from_bytes(key, value)?);
+        Ok((key, KeyedSpec::stored(spec, key, value.len() as u64)))
     })?;
     check_count("specs", specs.len(), head.spec_count)?;
     Ok(specs.into_iter().collect())
@@ -90,7 +94,7 @@ fn load_specs(engine: &Engine, head: &Head) -> Result<HashMap<SpecKey, Arc<TaskS
 fn load_tasks(
     engine: &Engine,
     head: &Head,
-    specs: &HashMap<SpecKey, Arc<TaskSpec>>,
+    specs: &Specs,
     references: &mut References,
 ) -> Result<Vec<Arc<Task>>, String> {
     let tasks = decode_all(engine, Table::Tasks, |key, value| {
@@ -123,7 +127,7 @@ type LoadedEvents = (Vec<Event>, Vec<Option<SpecKey>>);
 fn load_events(
     engine: &Engine,
     head: &Head,
-    specs: &HashMap<SpecKey, Arc<TaskSpec>>,
+    specs: &Specs,
     references: &mut References,
 ) -> Result<LoadedEvents, String> {
     let read = decode_all(engine, Table::Events, |key, value| {

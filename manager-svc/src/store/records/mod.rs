@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 pub(super) use self::event::{event_from_record, event_to_record};
 pub(super) use self::node::{node_from_record, node_to_record};
-pub(super) use self::spec::{SpecKey, SpecSource, spec_from_bytes, spec_to_bytes};
+pub(crate) use self::spec::{SpecKey, spec_to_bytes};
+pub(super) use self::spec::{SpecSource, spec_from_bytes};
 pub(super) use self::task::{task_from_record, task_to_record};
 use crate::state::{RequestRecord, Totals};
 

@@ -11,29 +11,26 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Malformed, malformed, read};
 
-/// The SHA-256 of a spec's record, which is its key.
+/// The SHA-256 of a spec's record, which is its key, in the store and in memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::store) struct SpecKey([u8; 32]);
+pub(crate) struct SpecKey([u8; 32]);
 
 impl SpecKey {
     /// The key of a spec's bytes.
-    pub(in crate::store) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    pub(in crate::store) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl TryFrom<&[u8]> for SpecKey {
-    type Error = Malformed;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
+    /// Reads a key.
+    pub(in crate::store) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         match bytes.try_into() {
             Ok(bytes) => Ok(Self(bytes)),
             Err(_) => malformed(format!("spec_key has {} bytes instead of 32", bytes.len())),
         }
+    }
+
+    pub(in crate::store) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -51,7 +48,7 @@ pub(in crate::store) trait SpecSource {
 }
 
 /// Writes a spec.
-pub(in crate::store) fn spec_to_bytes(spec: &TaskSpec) -> Vec<u8> {
+pub(crate) fn spec_to_bytes(spec: &TaskSpec) -> Vec<u8> {
     store_v1::SpecRecord { spec: Some(convert::task_spec_to_proto(spec)) }.encode_to_vec()
 }
 

@@ -56,7 +56,7 @@ pub(in crate::store) fn task_from_record(
     record: store_v1::TaskRecord,
     specs: &impl SpecSource,
 ) -> Result<(Task, SpecKey), Malformed> {
-    let spec_key = SpecKey::try_from(record.spec_key.as_slice())?;
+    let spec_key = SpecKey::from_bytes(record.spec_key.as_slice())?;
     let Some(spec) = specs.spec(spec_key) else { return malformed(format!("its spec {spec_key:?} is missing")) };
     let mut violations = Violations::new();
     let desired_state = convert::desired_state_from_proto(record.desired_state, "desired_state", &mut violations);

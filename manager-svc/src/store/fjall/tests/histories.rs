@@ -13,7 +13,7 @@ use super::super::plan::plan;
 use super::*;
 use crate::commands::delete_task;
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{labelled, spec};
+use crate::commands::test_support::{keyed, labelled, spec};
 use crate::state::{ClusterState, RequestRecord};
 
 proptest! {
@@ -56,6 +56,11 @@ fn tasks_of_one_shape_share_one_spec_on_disk_and_in_memory_and_it_goes_with_the_
         load(store).unwrap().tasks.iter().map(|task| Arc::as_ptr(&task.spec)).collect()
     };
     assert_eq!(specs(&store).len(), 2);
+    // What the store knows of them is what encoding them again would say.
+    for known in load(&store).unwrap().specs {
+        assert_eq!(format!("{known:?}"), format!("{:?}", keyed((**known.spec()).clone())));
+    }
+    assert_eq!(load(&store).unwrap().specs.len(), 2);
     for task_id in like.into_iter().chain([other]) {
         stored.cluster.run(|draft| delete_task(draft, task_id, true)).unwrap();
         stored.commit(&store);
