@@ -42,6 +42,10 @@ use crate::writer::Handle;
 
 /// First and longest wait before the schedulers are dialled again.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// So long at most a scheduler that has too much to do is left alone.
+const LONGEST_ASKED: Duration = Duration::from_secs(5);
+/// First and longest wait before tasks are placed again whose placements could not be committed.
+const NOT_COMMITTED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// First and longest wait before a scheduler is asked again of whose placements none held.
 const REJECTED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// How long tasks that fitted nowhere wait at most before they are tried again although no node changed.
@@ -65,6 +69,8 @@ struct Session {
     queue: Queue,
     /// Grows while the scheduler proposes nothing but what does not hold.
     rejected: Backoff,
+    /// Grows while nothing can be committed.
+    not_committed: Backoff,
 }
 
 impl Placer {
@@ -73,6 +79,7 @@ impl Placer {
         let mut backoff = self.world.backoff(REDIAL.0, REDIAL.1);
         let mut budget = Budget::default();
         while !shutdown.is_triggered() {
+            let mut asked = LONGEST_ASKED;
             for (index, address) in self.addresses.iter().enumerate() {
                 let Some(outcome) = shutdown.or_stop(self.serve_stream(address, &mut backoff, &mut budget)).await
                 else {
@@ -83,6 +90,7 @@ impl Placer {
                     budget.was_late();
                 }
                 self.note_lost(address, &problem);
+                asked = asked.min(problem.retry_after());
                 // Only when none is left, so that waiting tasks are not told of what passes in a moment.
                 if index + 1 == self.addresses.len()
                     && shutdown.or_stop(self.tell_waiting_tasks(&problem)).await.is_none()
@@ -90,7 +98,7 @@ impl Placer {
                     return;
                 }
             }
-            if shutdown.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
+            if shutdown.or_stop(tokio::time::sleep(backoff.next_delay().max(asked))).await.is_none() {
                 return;
             }
         }
@@ -124,7 +132,6 @@ impl Placer {
         let (stream, names) = PlaceStream::open(&self.world.dialer, address, snapshot).await?;
         let algorithms = Algorithms::new(names, self.status.borrow().algorithms.default_name());
         info!(%address, "connected to the scheduler");
-        backoff.reset();
         let problem = algorithms.problem_of_default();
         if let Some(problem) = &problem {
             error!(%problem, "tasks that name no algorithm are not placed");
@@ -136,7 +143,8 @@ impl Placer {
         });
         metrics::scheduler_connected(true);
         let rejected = self.world.backoff(REJECTED.0, REJECTED.1);
-        let mut session = Session { stream, algorithms, known, queue: Queue::default(), rejected };
+        let not_committed = self.world.backoff(NOT_COMMITTED.0, NOT_COMMITTED.1);
+        let mut session = Session { stream, algorithms, known, queue: Queue::default(), rejected, not_committed };
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         loop {
             let state = Arc::clone(&state_changes.borrow_and_update());
@@ -145,6 +153,8 @@ impl Placer {
             if !batch.groups.is_empty() {
                 self.place(&state, batch.groups, &mut session).await?;
                 budget.was_in_time();
+                // Not before: one that takes a stream and breaks it would be sent all nodes over and over.
+                backoff.reset();
                 continue;
             }
             let now = self.world.clock.now();
@@ -203,6 +213,7 @@ impl Placer {
                 for (key, why) in &preempted.left_alone {
                     debug!(task_id = %key.task_id, why, "preemption rejected");
                 }
+                session.not_committed.reset();
                 if placed.committed > 0 || placed.rejected.is_empty() {
                     session.rejected.reset();
                 } else {
@@ -210,9 +221,9 @@ impl Placer {
                 }
             }
             Err(problem) => {
-                // The tasks are still waiting; the next round asks again, once the store had time to recover.
+                // The tasks are still waiting; the next round asks again, once the store or the writer had time to recover.
                 warn!(%problem, "placements could not be committed");
-                tokio::time::sleep(REDIAL.0).await;
+                tokio::time::sleep(session.not_committed.next_delay()).await;
             }
         }
         Ok(())

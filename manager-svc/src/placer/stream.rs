@@ -11,6 +11,7 @@ use davit_svc_kit::net::Dialer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic_types::StatusExt as _;
 
 use super::answer::Answer;
 use super::batch::Group;
@@ -44,6 +45,14 @@ pub(super) enum StreamError {
     /// An answer that makes no sense.
     #[error("its answer makes no sense: {problem}")]
     Nonsense { problem: String },
+}
+
+impl StreamError {
+    /// How long a scheduler that has too much to do asks to be left alone.
+    pub(super) fn retry_after(&self) -> Duration {
+        let Self::Status(status) = self else { return Duration::ZERO };
+        status.get_details_retry_info().and_then(|retry| retry.retry_delay).unwrap_or_default()
+    }
 }
 
 impl From<tonic::Status> for StreamError {
@@ -85,7 +94,8 @@ impl PlaceStream {
         let (requests, outgoing) = mpsc::channel(BUFFER);
         let snapshot = v1::PlaceSnapshot { nodes: nodes.iter().map(convert::node_view_to_proto).collect() };
         send(&requests, Message::Snapshot(snapshot)).await?;
-        let answers = client.place(ReceiverStream::new(outgoing)).await?.into_inner();
+        let opened = tokio::time::timeout(ANSWER_TIMEOUT, client.place(ReceiverStream::new(outgoing))).await;
+        let answers = opened.map_err(|_| StreamError::Timeout)??.into_inner();
         Ok((Self { requests, answers, batch_id: 0 }, names))
     }
 
@@ -146,3 +156,6 @@ async fn send(requests: &mpsc::Sender<v1::PlaceRequest>, message: Message) -> Re
         Err(_) => Err(StreamError::Timeout),
     }
 }
+
+#[cfg(test)]
+mod tests;

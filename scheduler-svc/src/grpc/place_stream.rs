@@ -114,3 +114,6 @@ fn read_ahead(mut requests: Streaming<v1::PlaceRequest>) -> mpsc::Receiver<Resul
 fn stopping() -> Status {
     ApiError::new(ErrorKind::Unavailable, "SCHEDULER_STOPPING", "the scheduler is stopping; ask another one").into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! Placers of one manager at work, each with a real scheduler of its own.
 
 mod late_scheduler;
+pub(super) mod moody_scheduler;
 mod record;
+mod retries;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
