@@ -113,6 +113,7 @@ pub fn drain_line(drain: &v1::NodeDrain) -> String {
         (u64::from(drain.waiting_count), "to move"),
         (drain.stuck_count, "of them fit nowhere else now"),
         (drain.forced_count, "stopped at the deadline"),
+        (drain.lost_count, "LOST with it"),
     ];
     parts.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
     let state = if drain.state() == v1::DrainState::Drained { "DRAINED" } else { "DRAINING" };
@@ -296,6 +297,8 @@ mod tests {
         assert_eq!(node_state(&node), "READY, DRAINING");
         drain = v1::NodeDrain { state: v1::DrainState::Drained.into(), moved_count: 9, ..Default::default() };
         assert_eq!(drain_line(&drain), "DRAINED: 9 moved");
+        let lost = v1::NodeDrain { lost_count: 2, forced_count: 1, ..drain.clone() };
+        assert_eq!(drain_line(&lost), "DRAINED: 9 moved, 1 stopped at the deadline, 2 LOST with it");
         node.drain = Some(drain);
         assert_eq!(node_state(&node), "READY, DRAINED");
     }

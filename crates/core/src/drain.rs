@@ -42,6 +42,8 @@ pub struct Drain {
     pub moved_count: u64,
     /// How many tasks the deadline stopped without a place elsewhere.
     pub forced_count: u64,
+    /// How many tasks were LOST with the node: it went down before they could move, and they go on elsewhere as their policies say.
+    pub lost_count: u64,
     /// Tasks that fit nowhere else now, and why; at most [`KEPT_STUCK_TASKS`] of them.
     pub stuck: BTreeMap<TaskId, String>,
     /// How many tasks fit nowhere else now.
@@ -62,6 +64,7 @@ impl Drain {
             moving: BTreeMap::new(),
             moved_count: 0,
             forced_count: 0,
+            lost_count: 0,
             stuck: BTreeMap::new(),
             stuck_count: 0,
             drained_at: None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use davit_core::drain::{Drain, DrainSource, KEPT_STUCK_TASKS};
 use davit_core::id::{AttemptKey, NodeId, TaskId};
 use davit_core::node::Node;
-use davit_core::task::Task;
+use davit_core::task::{DesiredState, Task};
 use jiff::Timestamp;
 
 use super::Error;
@@ -123,6 +123,9 @@ pub fn advance_drains(draft: &mut Draft) {
                 next.drained_at = Some(draft.now());
                 (next.stuck, next.stuck_count) = (BTreeMap::new(), 0);
                 message = format!("node {name} is drained: it has no task any more");
+                if next.lost_count > 0 {
+                    message.push_str(&format!("; {} LOST while it was down", were(next.lost_count)));
+                }
             }
             DrainNext::Wait | DrainNext::Move { .. } => {}
         }
@@ -184,6 +187,32 @@ pub fn note_stuck(draft: &mut Draft, node_id: NodeId, stuck: &BTreeMap<TaskId, S
         }
     };
     draft.put_node(Node { drain: Some(next), ..Node::clone(&known) }, EventType::NodeUpdated, message);
+}
+
+/// Notes that tasks of a node which is drained were LOST with it: they did not move.
+pub(super) fn note_lost(draft: &mut Draft, node_id: NodeId, lost: &[Arc<Task>]) {
+    let Some(known) = draft.state().node(node_id).cloned() else { return };
+    let Some(drain) = known.drain.as_ref().filter(|drain| drain.drained_at.is_none()) else { return };
+    let wanted: Vec<TaskId> =
+        lost.iter().filter(|task| task.desired_state == DesiredState::Running).map(|task| task.task_id).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let mut next = drain.clone();
+    next.lost_count += wanted.len() as u64;
+    for task_id in &wanted {
+        next.moving.remove(task_id);
+        if next.stuck.remove(task_id).is_some() {
+            next.stuck_count = next.stuck_count.saturating_sub(1);
+        }
+    }
+    let name = &known.description.name;
+    let message = format!("drain of node {name}: {} LOST with it", were(wanted.len() as u64));
+    draft.put_node(Node { drain: Some(next), ..Node::clone(&known) }, EventType::NodeUpdated, message);
+}
+
+fn were(tasks: u64) -> String {
+    if tasks == 1 { "1 task was".to_owned() } else { format!("{tasks} tasks were") }
 }
 
 fn count(tasks: usize) -> String {

@@ -10,6 +10,7 @@ use davit_core::spec::OnNodeLoss;
 use davit_core::task::{DesiredState, Task};
 use jiff::Timestamp;
 
+use super::drains::note_lost;
 use super::reports::lose_attempts;
 use crate::state::{ClusterState, Draft};
 
@@ -46,6 +47,7 @@ pub fn lose_tasks_of_down_nodes(draft: &mut Draft, leases: &Leases) {
     for (node, tasks) in lost {
         let reason = format!("node {} went down: {}", node.description.name, node.state_reason);
         lose_attempts(draft, &tasks, &reason);
+        note_lost(draft, node.node_id, &tasks);
     }
 }
 

@@ -13,7 +13,7 @@ use davit_proto::convert::Registration;
 
 use super::Error;
 use super::attempts::remember_attempt;
-use super::drains::drain_for_worker;
+use super::drains::{drain_for_worker, note_lost};
 use super::nodes::problems_since;
 use super::reports::{ReportCounts, apply_reports, lose_attempts};
 use crate::state::{Draft, EventType};
@@ -139,6 +139,7 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<(A
         .cloned()
         .collect();
     lose_attempts(draft, &missing, "its worker was restarted and no longer has it");
+    note_lost(draft, node_id, &missing);
     Ok((node, counts))
 }
 

@@ -67,7 +67,10 @@ fn next(state: &ClusterState, node: &Node, drain: &Drain, on_the_move: usize, no
         return DrainNext::Wait;
     }
     if state.tasks_on(node.node_id).next().is_none() {
-        return DrainNext::Finish;
+        // What was LOST with the node may still run there, and whoever reads that it is drained believes it is empty.
+        let lost_some = drain.lost_count > 0 || drain.started_at >= node.state_since;
+        let may_run_on = node.state == NodeState::Down && lost_some;
+        return if may_run_on { DrainNext::Wait } else { DrainNext::Finish };
     }
     let mut candidates: Vec<Arc<Task>> =
         state.tasks_on(node.node_id).filter(|task| is_movable(task)).cloned().collect();

@@ -77,6 +77,7 @@ fn drain_to_proto(drain: &Drain, waiting_count: u32) -> v1::NodeDrain {
         moving_count: u32::try_from(drain.moving.len()).unwrap_or(u32::MAX),
         moved_count: drain.moved_count,
         forced_count: drain.forced_count,
+        lost_count: drain.lost_count,
         stuck_count: drain.stuck_count,
         stuck_tasks: stuck
             .map(|(task_id, reason)| v1::StuckTask { task_id: task_id.to_string(), reason: reason.clone() })

@@ -14,8 +14,8 @@ use crate::output::{Output, drain_line};
 use crate::retry::{may_pass, wait_after};
 use crate::{args, resolve};
 
-/// The exit code of a drain whose deadline stopped tasks that fitted nowhere else.
-const FORCED: u8 = 4;
+/// The exit code of a drain that did not move every task: its deadline stopped some that fitted nowhere else, or the node went down.
+const NOT_ALL_MOVED: u8 = 4;
 /// How often it is looked how far a drain is.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// So many looks in a row may fail while the manager is away.
@@ -58,7 +58,7 @@ pub(super) async fn run(manager: &Manager, args: &DrainArgs, output: &Output) ->
     let name = begun.name.clone();
     let mut view = View::new(output);
     let ended = tokio::select! {
-        ended = until_drained(manager, begun, &mut view) => ended?,
+        ended = until_over(manager, begun, &mut view) => ended?,
         _ = tokio::signal::ctrl_c() => {
             view.clear();
             output.note(&format!(
@@ -69,19 +69,48 @@ pub(super) async fn run(manager: &Manager, args: &DrainArgs, output: &Output) ->
         }
     };
     view.clear();
-    let forced = ended.drain.as_ref().map_or(0, |drain| drain.forced_count);
-    if forced > 0 {
-        let what = if forced == 1 { "1 task was".to_owned() } else { format!("{forced} tasks were") };
-        output.note(&format!(
-            "The deadline passed: {what} stopped without a place elsewhere. `davit ps` shows where they are."
-        ));
+    let remarks = remarks(&ended);
+    for remark in &remarks {
+        output.note(remark);
     }
     super::print_changed(&[ended], output)?;
-    Ok(if forced > 0 { FORCED } else { 0 })
+    Ok(if remarks.is_empty() { 0 } else { NOT_ALL_MOVED })
 }
 
-/// Looks at a node until it is drained, also past a manager that is away for a while.
-async fn until_drained(manager: &Manager, mut node: v1::Node, view: &mut View) -> Result<v1::Node, Error> {
+/// What a person has to know of a drain that did not move every task.
+fn remarks(node: &v1::Node) -> Vec<String> {
+    let Some(drain) = &node.drain else { return Vec::new() };
+    let were = |count: u64| if count == 1 { "1 task was".to_owned() } else { format!("{count} tasks were") };
+    let mut remarks = Vec::new();
+    if drain.forced_count > 0 {
+        remarks.push(format!(
+            "The deadline passed: {} stopped without a place elsewhere. `davit ps` shows where they are.",
+            were(drain.forced_count)
+        ));
+    }
+    if drain.lost_count > 0 {
+        remarks.push(format!(
+            "The node went down: {} LOST with it. `davit ps` shows where they are.",
+            were(drain.lost_count)
+        ));
+    }
+    if drain.state() != v1::DrainState::Drained {
+        let name = &node.name;
+        remarks.push(format!(
+            "Node {name} is DOWN: what it had may still run there. It is stopped once the node is back, which is called \
+             drained then; `davit node rm {name}` forgets the node."
+        ));
+    }
+    remarks
+}
+
+/// Whether nothing happens any more before the node is back: it is down, and the manager has given up all that it had.
+fn is_cut_short(node: &v1::Node, drain: &v1::NodeDrain) -> bool {
+    node.state() == v1::NodeState::Down && node.task_count == 0 && drain.moving_count == 0
+}
+
+/// Looks at a node until its drain is over, also past a manager that is away for a while.
+async fn until_over(manager: &Manager, mut node: v1::Node, view: &mut View) -> Result<v1::Node, Error> {
     let mut backoff = backoff();
     let mut failures = 0;
     loop {
@@ -89,7 +118,7 @@ async fn until_drained(manager: &Manager, mut node: v1::Node, view: &mut View) -
             return Err(Error::failed(format!("the drain of node `{}` was cancelled", node.name)));
         };
         view.show(&node, drain);
-        if drain.state() == v1::DrainState::Drained {
+        if drain.state() == v1::DrainState::Drained || is_cut_short(&node, drain) {
             return Ok(node);
         }
         tokio::time::sleep(LOOK_PERIOD).await;
@@ -150,5 +179,42 @@ impl Drop for View {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(state: v1::NodeState, drain: v1::NodeDrain) -> v1::Node {
+        v1::Node { name: "one".to_owned(), state: state.into(), drain: Some(drain), ..Default::default() }
+    }
+
+    #[test]
+    fn a_drain_that_moved_every_task_needs_no_remark_and_any_other_says_what_became_of_them() {
+        let drained = v1::NodeDrain { state: v1::DrainState::Drained.into(), moved_count: 9, ..Default::default() };
+        assert_eq!(remarks(&node(v1::NodeState::Ready, drained.clone())), Vec::<String>::new());
+        let forced = v1::NodeDrain { forced_count: 1, ..drained.clone() };
+        let told = remarks(&node(v1::NodeState::Ready, forced));
+        assert!(told.len() == 1 && told[0].starts_with("The deadline passed: 1 task was stopped"), "{told:?}");
+        let lost = v1::NodeDrain { lost_count: 2, ..drained };
+        let told = remarks(&node(v1::NodeState::Ready, lost.clone()));
+        assert!(told.len() == 1 && told[0].starts_with("The node went down: 2 tasks were LOST"), "{told:?}");
+        let told =
+            remarks(&node(v1::NodeState::Down, v1::NodeDrain { state: v1::DrainState::Draining.into(), ..lost }));
+        assert!(told.len() == 2 && told[1].contains("`davit node rm one`"), "{told:?}");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_node_that_is_down_and_given_up() {
+        let cut_short = |state, task_count, moving_count| {
+            let drain = v1::NodeDrain { moving_count, ..Default::default() };
+            is_cut_short(&v1::Node { task_count, ..node(state, drain.clone()) }, &drain)
+        };
+        assert!(cut_short(v1::NodeState::Down, 0, 0));
+        // The policy of a task may keep it there for a while, and what moves still has to run elsewhere.
+        assert!(!cut_short(v1::NodeState::Down, 1, 0));
+        assert!(!cut_short(v1::NodeState::Down, 0, 1));
+        assert!(!cut_short(v1::NodeState::Ready, 0, 0));
     }
 }

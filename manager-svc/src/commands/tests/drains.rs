@@ -166,6 +166,55 @@ fn nothing_is_told_to_move_by_a_worker_that_is_not_in_touch() {
 }
 
 #[test]
+fn a_node_that_goes_down_is_not_drained_before_it_is_back_and_what_was_lost_is_counted() {
+    let mut cluster = Cluster::new(2);
+    let (moving, left, stopped) = (cluster.running(spec(), 1), cluster.running(spec(), 1), cluster.running(spec(), 1));
+    begin(&mut cluster, None, 1);
+    order(&mut cluster, moving, 2).unwrap();
+    cluster.run(|draft| stop_task(draft, stopped)).unwrap();
+    cluster.run(|draft| set_node_state(draft, node_id(1), Down, "nothing was heard"));
+    cluster.lose_tasks_of_down_nodes();
+    cluster.run(advance_drains);
+    let seen = drain(&cluster, 1);
+    assert_eq!((seen.moved_count, seen.lost_count, seen.moving.len(), seen.drained_at), (0, 2, 0, None));
+    assert_eq!(cluster.task_state(left), (2, Pending));
+    assert!(!has_drain_news(&cluster.state, cluster.now), "it may still run what it had");
+
+    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    assert!(has_drain_news(&cluster.state, cluster.now));
+    cluster.run(advance_drains);
+    assert_eq!(drain(&cluster, 1).drained_at, Some(cluster.now));
+    let events: Vec<_> = cluster.last_batch.changes.iter().map(|change| change.event.message.clone()).collect();
+    assert_eq!(events, ["node node-1 is drained: it has no task any more; 2 tasks were LOST while it was down"]);
+}
+
+#[test]
+fn a_node_that_is_down_already_is_drained_once_it_is_back() {
+    let mut cluster = Cluster::new(2);
+    cluster.running(spec(), 1);
+    cluster.run(|draft| set_node_state(draft, node_id(1), Down, "nothing was heard"));
+    cluster.lose_tasks_of_down_nodes();
+    begin(&mut cluster, None, 1);
+    assert!(!has_drain_news(&cluster.state, cluster.now));
+    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    cluster.run(advance_drains);
+    assert!(drain(&cluster, 1).drained_at.is_some());
+}
+
+#[test]
+fn a_node_that_was_emptied_before_its_worker_went_is_drained_although_it_is_down() {
+    let mut cluster = Cluster::new(2);
+    let task = cluster.running(spec(), 1);
+    begin(&mut cluster, None, 1);
+    cluster.advance(Duration::from_secs(1));
+    order(&mut cluster, task, 2).unwrap();
+    cluster.report(1, task, Stopped);
+    cluster.run(|draft| set_node_state(draft, node_id(1), Down, "its worker said goodbye"));
+    cluster.run(advance_drains);
+    assert!(drain(&cluster, 1).drained_at.is_some());
+}
+
+#[test]
 fn why_tasks_stay_is_kept_of_some_and_counted_of_all() {
     let mut cluster = Cluster::new(2);
     begin(&mut cluster, None, 1);

@@ -15,6 +15,7 @@ pub(super) fn drain_to_record(drain: &Drain) -> store_v1::DrainRecord {
         moving,
         moved_count,
         forced_count,
+        lost_count,
         stuck,
         stuck_count,
         drained_at,
@@ -33,6 +34,7 @@ pub(super) fn drain_to_record(drain: &Drain) -> store_v1::DrainRecord {
             .collect(),
         moved_count: *moved_count,
         forced_count: *forced_count,
+        lost_count: *lost_count,
         stuck: stuck
             .map(|(task_id, reason)| store_v1::StuckTaskRecord { task_id: id(task_id), reason: reason.clone() })
             .collect(),
@@ -60,8 +62,43 @@ pub(super) fn drain_from_record(record: store_v1::DrainRecord) -> Result<Drain, 
         moving: record.moving.into_iter().map(moving).collect::<Result<_, _>>()?,
         moved_count: record.moved_count,
         forced_count: record.forced_count,
+        lost_count: record.lost_count,
         stuck: record.stuck.into_iter().map(stuck).collect::<Result<_, _>>()?,
         stuck_count: record.stuck_count,
         drained_at: optional_time_from(record.drained_time, "drain.drained_time")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_drain_is_read_as_it_was_written() {
+        let now = Timestamp::UNIX_EPOCH;
+        let task_id = TaskId(Uuid::from_u128(7));
+        for source in [
+            DrainSource::User,
+            DrainSource::Worker { cordoned_before: true },
+            DrainSource::Worker { cordoned_before: false },
+        ] {
+            let drain = Drain {
+                source,
+                started_at: now,
+                deadline: Some(now),
+                max_parallel: 1,
+                moving: [(task_id, Attempt(2))].into(),
+                moved_count: 3,
+                forced_count: 4,
+                lost_count: 5,
+                stuck: [(task_id, "full".to_owned())].into(),
+                stuck_count: 6,
+                drained_at: Some(now),
+            };
+            assert_eq!(drain_from_record(drain_to_record(&drain)), Ok(drain));
+        }
+    }
 }

@@ -130,6 +130,8 @@ fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
         stuck: [(TaskId(Uuid::from_u128(1)), "nowhere".to_owned())].into(),
         stuck_count: 1,
         moved_count: 2,
+        forced_count: 4,
+        lost_count: 5,
         ..Drain::begin(DrainSource::User, now, Some(now), 3)
     };
     let node = Node {
@@ -169,6 +171,7 @@ fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
     let drain = written.drain.unwrap();
     assert_eq!((drain.state(), drain.source()), (v1::DrainState::Draining, v1::DrainSource::User));
     assert_eq!((drain.waiting_count, drain.moved_count, drain.max_parallel), (3, 2, 3));
+    assert_eq!((drain.forced_count, drain.lost_count), (4, 5));
     assert_eq!((drain.stuck_count, drain.stuck_tasks[0].reason.as_str()), (1, "nowhere"));
     assert_eq!((drain.deadline, drain.drained_time), (Some(prost_types::Timestamp::default()), None));
 }
