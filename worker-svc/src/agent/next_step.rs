@@ -61,6 +61,8 @@ pub struct View {
     pub phase: Phase,
     /// Whether it was ever asked to stop. Never forgotten, also by a worker that is restarted.
     pub asked_to_stop: bool,
+    /// Whether its runtime was asked to start it, and its answer never came: the start may yet take place.
+    pub start_tried: bool,
     /// An earlier attempt of the task that still runs here.
     pub earlier: Option<Attempt>,
     /// Whether a later attempt of the task may have been placed elsewhere, since the manager was out of reach for so long and
@@ -87,6 +89,8 @@ pub enum Step {
     Watch,
     /// Stop it.
     Stop,
+    /// Remove its instance, unless that runs, so that a start which is still under way comes to nothing.
+    Discard,
     /// Start its instance again, which has ended.
     Restart,
     /// Report its end.
@@ -133,10 +137,16 @@ pub fn next_step(view: &View) -> Decision {
             decide(Step::Remove, "it does not run and nothing of it is wanted")
         }
         (Want::Remove | Want::Stop, Phase::Started) => decide(Step::Stop, "it runs and is not to run"),
+        (Want::Stop, Phase::Created) if view.start_tried => {
+            decide(Step::Discard, "it is to stop, and a start that was not answered may be under way")
+        }
         (Want::Stop, Phase::New | Phase::Prepared | Phase::Created) => {
             decide(Step::ReportEnd, "it was stopped before its start")
         }
 
+        (Want::Run, Phase::Created) if view.asked_to_stop && view.start_tried => {
+            decide(Step::Discard, "it never starts, and a start that was not answered may be under way")
+        }
         (Want::Run, Phase::New | Phase::Prepared | Phase::Created) if view.asked_to_stop => {
             decide(Step::ReportEnd, "it was asked to stop once, so it never starts")
         }
@@ -235,6 +245,7 @@ pub fn after_failure(step: Step, error: &Error, tries: u32, since_first: Duratio
     let pull_broke = matches!(error, Error::PullFailed { .. } | Error::PullStalled { .. });
     match (step, error.kind()) {
         (Step::Remove, ErrorKind::NotFound) => AfterFailure::Continue(Phase::Gone),
+        (Step::Discard, ErrorKind::NotFound) => AfterFailure::Continue(Phase::Prepared),
         // Its end is reported as it was.
         (Step::Restart, ErrorKind::Permanent | ErrorKind::NotFound) => AfterFailure::Continue(Phase::Exited),
         (Step::Watch | Step::Stop, ErrorKind::NotFound) if matches!(error, Error::NotStarted { .. }) => {
@@ -256,9 +267,10 @@ pub fn after_failure(step: Step, error: &Error, tries: u32, since_first: Duratio
             AfterFailure::Fail
         }
         // What runs or lies about can't be left alone, whatever the engine says.
-        (Step::Watch | Step::Stop | Step::Remove | Step::Look, ErrorKind::Permanent | ErrorKind::NotFound) => {
-            AfterFailure::Retry
-        }
+        (
+            Step::Watch | Step::Stop | Step::Discard | Step::Remove | Step::Look,
+            ErrorKind::Permanent | ErrorKind::NotFound,
+        ) => AfterFailure::Retry,
         (_, ErrorKind::Unavailable) => AfterFailure::Retry,
         (_, ErrorKind::Permanent | ErrorKind::NotFound) => AfterFailure::Fail,
     }

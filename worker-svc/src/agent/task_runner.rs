@@ -123,6 +123,8 @@ pub(super) struct Runner {
     phase: Phase,
     /// What its record says, or will say.
     mark: Mark,
+    /// Whether its runtime may have been asked to start it.
+    start_tried: bool,
     exit: Option<Exit>,
     restarts: Restarts,
     /// What follows the end that was seen last; `None` before it is planned.
@@ -158,7 +160,21 @@ impl Runner {
         let ticks = agent.changed.subscribe();
         let backoff = agent.world.backoff(FIRST_RETRY, LONGEST_RETRY);
         let failures = Failures { step: None, tries: 0, first: Instant::now(), backoff };
-        Self { agent, key, kind, orders, ticks, phase, mark, exit, restarts, plan, failures, turn: None }
+        Self {
+            agent,
+            key,
+            kind,
+            orders,
+            ticks,
+            phase,
+            mark,
+            start_tried: mark != Mark::Create,
+            exit,
+            restarts,
+            plan,
+            failures,
+            turn: None,
+        }
     }
 
     /// Takes step after step until nothing is left of the attempt.
@@ -174,6 +190,7 @@ impl Runner {
                 want: wanted.want,
                 phase: self.phase,
                 asked_to_stop: self.asked_to_stop(),
+                start_tried: self.start_tried,
                 earlier: self.agent.earlier_running(self.key),
                 may_be_overtaken: self.agent.may_be_overtaken(),
                 is_crowded: self.phase == Phase::Created && self.agent.is_crowded(),
@@ -191,6 +208,7 @@ impl Runner {
                 Step::Start => self.start().await,
                 Step::Watch => self.watch().await,
                 Step::Stop => self.stop(&wanted).await,
+                Step::Discard => self.discard().await,
                 Step::Restart => self.restart().await,
                 Step::ReportEnd => Ok(self.report_end().await),
                 Step::Remove => self.remove().await,
@@ -292,6 +310,7 @@ impl Runner {
         if self.agent.may_be_overtaken() {
             return Ok(self.phase);
         }
+        self.start_tried = true;
         let started = runtime.start(self.key).await?;
         self.observe(|status| set_started(status, &started));
         Ok(Phase::Started)
@@ -343,6 +362,18 @@ impl Runner {
         }
         self.exit = Some(runtime.wait(self.key).await?);
         Ok(Phase::Exited)
+    }
+
+    /// Looks first: what runs is stopped as it asks for.
+    async fn discard(&mut self) -> Result<Phase, Error> {
+        match self.look().await? {
+            Phase::Created => {
+                self.runtime()?.remove(self.key).await?;
+                self.start_tried = false;
+                Ok(Phase::Prepared)
+            }
+            seen => Ok(seen),
+        }
     }
 
     async fn report_end(&mut self) -> Phase {

@@ -172,6 +172,21 @@ async fn an_engine_that_is_down_for_a_while_fails_no_attempt() {
     assert_eq!(session.until(key, TaskState::Running).await.reason, "");
 }
 
+#[tokio::test]
+async fn a_start_that_was_not_answered_never_takes_place_after_the_stop_was_reported() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[]).await;
+    machine.engine.set_starts_late(true);
+    let (key, spec) = (new_key(), container(&[]));
+    session.change(key, Running, &spec).await;
+    session.until_reason(key, "timed out").await;
+    session.change(key, Stopped, &spec).await;
+    session.until(key, TaskState::Stopped).await;
+    machine.engine.set_starts_late(false);
+    assert_eq!(machine.engine.running(&machine.owner()), []);
+}
+
 /// Reads on until the worker says what it can run.
 async fn told_health(session: &mut Session) -> v1::RuntimeHealth {
     let reads = async {

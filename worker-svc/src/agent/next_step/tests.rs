@@ -23,6 +23,7 @@ fn view(want: Want, phase: Phase) -> View {
         want,
         phase,
         asked_to_stop: false,
+        start_tried: false,
         earlier: None,
         may_be_overtaken: false,
         is_crowded: false,
@@ -56,6 +57,7 @@ fn perform(view: View, step: Step) -> View {
         Step::Watch => Phase::Exited,
         Step::Stop => return View { phase: Phase::Exited, asked_to_stop: true, ..view },
         Step::ReportEnd => Phase::Ended,
+        Step::Discard => return View { phase: Phase::Prepared, start_tried: false, ..view },
         Step::Remove => Phase::Gone,
         Step::Wait | Step::Hold(_) | Step::Done => view.phase,
     };
@@ -89,6 +91,20 @@ fn every_case_in_one_table() {
         let decided = PHASES.map(|phase| next_step(&view(want, phase)).step);
         assert_eq!(decided, steps, "{want:?}");
     }
+}
+
+#[test]
+fn no_end_is_reported_while_a_start_that_was_not_answered_may_take_place() {
+    let tried = |want, phase| next_step(&View { start_tried: true, ..view(want, phase) }).step;
+    assert_eq!(tried(Want::Stop, Phase::Created), Step::Discard);
+    assert_eq!(tried(Want::Run, Phase::Created), Step::Start, "starting twice does no harm");
+    assert_eq!(tried(Want::Remove, Phase::Created), Step::Remove);
+    let asked = View { start_tried: true, asked_to_stop: true, ..view(Want::Run, Phase::Created) };
+    assert_eq!(next_step(&asked).step, Step::Discard);
+    let hangs = Error::Unavailable { action: "remove", reason: "timed out".to_owned() };
+    assert_eq!(after_failure(Step::Discard, &hangs, 1000, MAX_PULL_TIME * 10), AfterFailure::Retry);
+    let gone = Error::NotFound { key: key() };
+    assert_eq!(after_failure(Step::Discard, &gone, 1, Duration::ZERO), AfterFailure::Continue(Phase::Prepared));
 }
 
 #[test]
@@ -175,11 +191,12 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
     let after_end = prop::sample::select(vec![AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart]);
-    (want, phase, any::<[bool; 4]>(), after_end).prop_map(
-        |(want, phase, [asked_to_stop, earlier_runs, may_be_overtaken, is_crowded], after_end)| View {
+    (want, phase, any::<[bool; 5]>(), after_end).prop_map(
+        |(want, phase, [asked_to_stop, start_tried, earlier_runs, may_be_overtaken, is_crowded], after_end)| View {
             want,
             phase,
             asked_to_stop,
+            start_tried,
             earlier: earlier_runs.then_some(Attempt::FIRST),
             may_be_overtaken,
             is_crowded,

@@ -91,6 +91,8 @@ struct Held {
     calls: VecDeque<Call>,
     down: Option<String>,
     failing: HashMap<Step, String>,
+    /// Starts that take place later, while such are kept.
+    late_starts: Option<Vec<Arc<FakeInstance>>>,
 }
 
 impl FakeEngine {
@@ -128,6 +130,26 @@ impl FakeEngine {
         self.shared.hanging.send_replace(hangs);
     }
 
+    /// From now on starts fail as calls that timed out do, and take place when this is ended, unless what they start has been
+    /// removed by then.
+    pub fn set_starts_late(&self, late: bool) {
+        let mut held = self.shared.held.lock();
+        let due = std::mem::replace(&mut held.late_starts, late.then(Vec::new));
+        for instance in due.into_iter().flatten() {
+            let is_there = |instances: &BTreeMap<AttemptKey, Arc<FakeInstance>>| {
+                instances.values().any(|there| Arc::ptr_eq(there, &instance))
+            };
+            if held.instances.values().any(is_there) {
+                let started = Started { started_at: self.shared.clock.now(), ports: instance.ports.clone() };
+                instance.begin(&started);
+            }
+        }
+    }
+
+    /// Keeps a start for later. False while none are.
+    pub(super) fn keep_start(&self, instance: &Arc<FakeInstance>) -> bool {
+        let mut held = self.shared.held.lock();
+        held.late_starts.as_mut().map(|late| late.push(Arc::clone(instance))).is_some()
     /// From now on calls of this step reach the engine and do not return; `false` lets it go on, also with those that wait.
     pub fn set_stuck(&self, step: Step, is_stuck: bool) {
         self.shared.stuck.send_modify(|stuck| match is_stuck {

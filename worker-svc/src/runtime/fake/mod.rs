@@ -145,6 +145,9 @@ impl Runtime for FakeRuntime {
             InstanceState::Exited(_) => return Err(Error::AlreadyExited { key }),
             InstanceState::Created => {}
         }
+        if self.engine.keep_start(&instance) {
+            return Err(Error::Unavailable { action: "start", reason: "timed out".to_owned() });
+        }
         if let Some(message) = &instance.orders.start_fails {
             return Err(Error::Rejected { action: "start", message: message.clone() });
         }
