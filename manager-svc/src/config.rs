@@ -50,6 +50,10 @@ pub struct Settings {
     /// placed anew [default: 10s]
     #[arg(long, env = "DAVIT_RESTART_GRACE", value_name = "DURATION")]
     pub restart_grace: Option<HumanDuration>,
+    /// How long a node may be unable to begin what it was given, because its engine or its worker's disk fails, before that goes
+    /// elsewhere [default: 30s]
+    #[arg(long, env = "DAVIT_BEGIN_TIMEOUT", value_name = "DURATION")]
+    pub begin_timeout: Option<HumanDuration>,
     /// How many events are kept for watchers that resume [default: 100000]
     #[arg(long, env = "DAVIT_KEPT_EVENTS", value_name = "COUNT")]
     pub kept_events: Option<usize>,
@@ -91,6 +95,7 @@ impl Merge for Settings {
             heartbeat_period: self.heartbeat_period.or(file.heartbeat_period),
             lease_duration: self.lease_duration.or(file.lease_duration),
             restart_grace: self.restart_grace.or(file.restart_grace),
+            begin_timeout: self.begin_timeout.or(file.begin_timeout),
             kept_events: self.kept_events.or(file.kept_events),
             max_tasks: self.max_tasks.or(file.max_tasks),
             max_spec_bytes: self.max_spec_bytes.or(file.max_spec_bytes),
@@ -139,6 +144,8 @@ pub struct Config {
     pub lease_duration: Duration,
     /// How long workers get to come back after a start of the manager.
     pub restart_grace: Duration,
+    /// How long a node may be unable to begin what it was given.
+    pub begin_timeout: Duration,
     /// How many events are kept.
     pub kept_events: usize,
     /// How many tasks there may be, ended ones included.
@@ -178,6 +185,7 @@ impl Config {
             heartbeat_period: settings.heartbeat_period.map_or(defaults.heartbeat_period, |period| period.0),
             lease_duration: settings.lease_duration.map_or(defaults.lease_duration, |lease| lease.0),
             restart_grace: settings.restart_grace.map_or(defaults.restart_grace, |grace| grace.0),
+            begin_timeout: settings.begin_timeout.map_or(defaults.begin_timeout, |timeout| timeout.0),
             kept_events: settings.kept_events.unwrap_or(defaults.kept_events),
             max_tasks: settings.max_tasks.unwrap_or(defaults.max_tasks),
             max_spec_bytes: settings.max_spec_bytes.map_or(defaults.max_spec_bytes, |size| size.0),
@@ -228,6 +236,11 @@ impl Config {
             let value = HumanDuration(self.restart_grace).to_string();
             return Err(ConfigError::invalid("restart-grace", &value, "use at most 10m"));
         }
+        let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+        if !allowed.contains(&self.begin_timeout) {
+            let value = HumanDuration(self.begin_timeout).to_string();
+            return Err(ConfigError::invalid("begin-timeout", &value, "use 1s to 1h"));
+        }
         if self.max_tasks == 0 {
             return Err(ConfigError::invalid("max-tasks", "0", "at least one task must be allowed"));
         }
@@ -266,6 +279,7 @@ impl Default for Config {
             heartbeat_period: Duration::from_secs(1),
             lease_duration: Duration::from_secs(10),
             restart_grace: Duration::from_secs(10),
+            begin_timeout: Duration::from_secs(30),
             kept_events: crate::state::DEFAULT_KEPT_EVENTS,
             max_tasks: 2_000_000,
             max_spec_bytes: 1 << 30,
@@ -311,6 +325,7 @@ mod tests {
             ("algorithm", Settings { algorithm: Some(String::new()), ..base() }),
             ("heartbeat-period", Settings { heartbeat_period: Some(HumanDuration(Duration::ZERO)), ..base() }),
             ("lease-duration", Settings { lease_duration: Some(HumanDuration(Duration::from_secs(2))), ..base() }),
+            ("begin-timeout", Settings { begin_timeout: Some(HumanDuration(Duration::ZERO)), ..base() }),
             ("restart-grace", Settings { restart_grace: Some(HumanDuration(Duration::from_secs(601))), ..base() }),
             ("max-tasks", Settings { max_tasks: Some(0), ..base() }),
             ("max-spec-bytes", Settings { max_spec_bytes: Some(ByteSize(0)), ..base() }),

@@ -1,5 +1,5 @@
-//! The loop that looks after nodes and time: judges every node's contact, ends attempts on nodes that are down, forgets tasks
-//! that ended long ago.
+//! The loop that looks after nodes and time: judges every node's contact, ends attempts on nodes that are down, has others take
+//! what a node can't begin, forgets tasks that ended long ago.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::commands::{self, Leases};
 use crate::contacts::Contacts;
 use crate::dispatch::Outbox;
 use crate::metrics;
-use crate::reconcile::{Verdict, judge};
+use crate::reconcile::{Verdict, judge, unbegun};
 use crate::state::{ClusterState, Draft};
 use crate::writer::{Handle, WriteError};
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub lease_duration: Duration,
     /// How long workers get to register anew after the manager's start, before their nodes are called DOWN.
     pub restart_grace: Duration,
+    /// How long a node may be unable to begin what it was given, before that goes elsewhere.
+    pub begin_timeout: Duration,
     /// How long events are kept.
     pub event_retention: Duration,
 }
@@ -124,6 +126,7 @@ fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, set
         commands::set_node_state(draft, *node_id, verdict.state, &verdict.reason);
     }
     commands::lose_tasks_of_down_nodes(draft, leases);
+    commands::replace_unbegun(draft, settings.begin_timeout);
     commands::remove_finished(
         draft,
         settings.kept_finished_tasks,
@@ -137,6 +140,8 @@ fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, set
 fn has_work(state: &ClusterState, now: Timestamp, settings: Settings) -> bool {
     let down_with_tasks =
         state.nodes().any(|node| node.state == NodeState::Down && state.usage(node.node_id).task_count() > 0);
-    let Settings { kept_finished_tasks, finished_task_retention, event_retention, .. } = settings;
-    down_with_tasks || commands::has_expired(state, now, kept_finished_tasks, finished_task_retention, event_retention)
+    let Settings { kept_finished_tasks, finished_task_retention, event_retention, begin_timeout, .. } = settings;
+    down_with_tasks
+        || unbegun(state, begin_timeout, now).next().is_some()
+        || commands::has_expired(state, now, kept_finished_tasks, finished_task_retention, event_retention)
 }

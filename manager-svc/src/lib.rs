@@ -125,6 +125,7 @@ pub async fn run(
         heartbeat_period: config.heartbeat_period,
         lease_duration: config.lease_duration,
         restart_grace: config.restart_grace,
+        begin_timeout: config.begin_timeout,
         kept_finished_tasks: config.kept_finished_tasks,
         finished_task_retention: config.finished_task_retention,
         event_retention: config.event_retention,

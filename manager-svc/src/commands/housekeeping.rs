@@ -10,8 +10,10 @@ use davit_core::spec::OnNodeLoss;
 use davit_core::task::{DesiredState, Task};
 use jiff::Timestamp;
 
+use super::attempts::replace_attempt;
 use super::drains::note_lost;
 use super::reports::lose_attempts;
+use crate::reconcile::{Unbegun, unbegun};
 use crate::state::{ClusterState, Draft};
 
 /// For how long a node may be the slower clock of the two, and its engine busy with killing, after a lease and the stop grace
@@ -61,6 +63,16 @@ fn overdue(state: &ClusterState, node: &Node, leases: &Leases, now: Timestamp) -
         OnNodeLoss::Replace => true,
     };
     state.tasks_on(node.node_id).filter(overdue).cloned().collect()
+}
+
+/// Has attempts that their node can't begin stopped, each to be followed by another, which goes elsewhere if it can. A worker
+/// whose engine hangs can tell at once that it has not begun something; of what it may have begun the end is awaited.
+pub fn replace_unbegun(draft: &mut Draft, timeout: Duration) {
+    let unbegun: Vec<Unbegun> = unbegun(draft.state(), timeout, draft.now()).collect();
+    for Unbegun { task, why } in unbegun {
+        let message = format!("attempt {} is stopped: {why}", task.status.attempt);
+        replace_attempt(draft, Task::clone(&task), &why, message);
+    }
 }
 
 /// Deletes ended tasks that are older than `max_age`, and the oldest of those beyond `max_count`; at most `limit` of them,

@@ -26,7 +26,9 @@ pub use self::drains::{
     advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained, note_stuck,
 };
 pub use self::error::{Error, Kind};
-pub use self::housekeeping::{Leases, compact_events, has_expired, lose_tasks_of_down_nodes, remove_finished};
+pub use self::housekeeping::{
+    Leases, compact_events, has_expired, lose_tasks_of_down_nodes, remove_finished, replace_unbegun,
+};
 pub use self::moves::move_task;
 pub use self::nodes::{remove_node, set_cordon, set_node_state, set_runtime_health, set_user_labels};
 pub use self::placements::{Placement, PlacementReport, Rejected, commit_placements, note_unplaced};

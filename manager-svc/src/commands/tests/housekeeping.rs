@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use davit_core::node::NodeState;
+use davit_core::placement::RuntimeKind;
 use davit_core::restart::RestartPolicy;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
-use davit_core::state::TaskState::{Completed, Lost, Pending, Running};
+use davit_core::state::TaskState::{Completed, Lost, Pending, Preparing, Running, Stopped};
+use davit_proto::convert::RuntimeHealth;
 
 use crate::commands::test_support::{Cluster, node_id, spec};
 use crate::commands::{
-    Leases, compact_events, delete_task, has_expired, lose_tasks_of_down_nodes, remove_finished, set_node_state,
-    stop_task,
+    Leases, compact_events, delete_task, has_expired, lose_tasks_of_down_nodes, remove_finished, replace_unbegun,
+    set_node_state, set_runtime_health, stop_task,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -33,6 +35,41 @@ fn tasks_of_a_suspect_node_stay_and_those_of_a_down_node_are_replaced_at_once() 
     let lost = &cluster.task(task_id).past_attempts[0];
     assert_eq!((lost.state, lost.node_id), (Lost, Some(node_id(1))));
     assert!(lost.reason.contains("node-1") && lost.reason.contains("nothing was heard"), "{}", lost.reason);
+}
+
+#[test]
+fn what_a_node_cannot_begin_for_too_long_is_stopped_and_goes_elsewhere_and_what_runs_stays() {
+    let timeout = Duration::from_secs(30);
+    let mut cluster = Cluster::new(2);
+    let (runs, prepares, scheduled) = (cluster.running(spec(), 1), cluster.create(spec()), cluster.create(spec()));
+    cluster.place(prepares, 1);
+    cluster.report(1, prepares, Preparing);
+    cluster.place(scheduled, 1);
+    let problems = [(RuntimeKind::Docker, "hangs".to_owned())].into();
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), RuntimeHealth { runtimes: [].into(), problems }));
+    cluster.advance(timeout - Duration::from_secs(1));
+    cluster.run(|draft| replace_unbegun(draft, timeout));
+    assert!(cluster.last_batch.is_empty(), "the engine may be back");
+    cluster.advance(Duration::from_secs(1));
+    cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Suspect, "its session broke"));
+    cluster.run(|draft| replace_unbegun(draft, timeout));
+    assert!(cluster.last_batch.is_empty(), "nothing can be told to a node that is not in touch");
+    cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Ready, "its heartbeats arrive again"));
+    cluster.run(|draft| replace_unbegun(draft, timeout));
+    let why = "node node-1 can't begin it: hangs";
+    for task_id in [prepares, scheduled] {
+        let task = cluster.task(task_id);
+        assert!(!task.wants_current_attempt() && task.status.reason == why, "{:?}", task.status);
+    }
+    assert!(cluster.task(runs).wants_current_attempt());
+    cluster.run(|draft| replace_unbegun(draft, timeout));
+    assert!(cluster.last_batch.is_empty(), "once");
+
+    // Its worker says that it has not begun it.
+    cluster.report(1, prepares, Stopped);
+    assert_eq!(cluster.task_state(prepares), (2, Pending));
+    assert!(cluster.task(prepares).status.reason.starts_with(why), "{:?}", cluster.task(prepares).status);
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 1, "without a back-off");
 }
 
 #[test]

@@ -172,6 +172,7 @@ fn health_settings() -> health::Settings {
         heartbeat_period: Duration::from_secs(1),
         lease_duration: Duration::from_secs(10),
         restart_grace: Duration::ZERO,
+        begin_timeout: Duration::from_secs(30),
         kept_finished_tasks: 10,
         finished_task_retention: Duration::from_secs(10),
         event_retention: Duration::from_secs(24 * 60 * 60),

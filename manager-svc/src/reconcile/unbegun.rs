@@ -1,0 +1,45 @@
+//! Which attempts their node can't begin: its runtime, or its worker's disk, has failed for too long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::node::{Node, NodeState};
+use davit_core::state::TaskState;
+use davit_core::task::Task;
+use jiff::Timestamp;
+
+use crate::explainer::is_movable;
+use crate::state::ClusterState;
+
+/// An attempt that its node can't begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unbegun {
+    /// The task whose current attempt it is.
+    pub task: Arc<Task>,
+    /// What is in the way, for people.
+    pub why: String,
+}
+
+/// Attempts that wait for a runtime which has failed for at least `timeout`. Only of nodes that are in touch: the others are
+/// called down, or are back soon. What runs already is left alone; it keeps what is known of it.
+pub fn unbegun(state: &ClusterState, timeout: Duration, now: Timestamp) -> impl Iterator<Item = Unbegun> {
+    let in_trouble = move |node: &&Arc<Node>| {
+        let mut problems = node.runtime_problems.values();
+        node.state == NodeState::Ready && problems.any(|problem| has_lasted(problem.since, timeout, now))
+    };
+    state.nodes().filter(in_trouble).flat_map(move |node| {
+        state.tasks_on(node.node_id).filter_map(move |task| {
+            let problem = node.runtime_problems.get(&task.spec.runtime.kind())?;
+            let waits = matches!(task.status.state, TaskState::Scheduled | TaskState::Preparing) && is_movable(task);
+            if !waits || !has_lasted(problem.since, timeout, now) {
+                return None;
+            }
+            let why = format!("node {} can't begin it: {}", node.description.name, problem.problem);
+            Some(Unbegun { task: Arc::clone(task), why })
+        })
+    })
+}
+
+fn has_lasted(since: Timestamp, timeout: Duration, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(since)).is_ok_and(|lasted| lasted >= timeout)
+}
