@@ -14,6 +14,9 @@ use tokio::time::Instant;
 use crate::dispatch::Outbox;
 use crate::reconcile::Contact;
 
+/// A worker that goes for a while is waited for no longer than this.
+const LONGEST_AWAY: Duration = Duration::from_secs(600);
+
 /// The contacts of all nodes. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Contacts {
@@ -25,8 +28,10 @@ pub struct Contacts {
 struct Entry {
     session: Option<Arc<Outbox>>,
     said_goodbye: bool,
+    is_away: bool,
     last_heard: Instant,
-    /// A node that this manager has not heard since it started is not called DOWN before this.
+    /// A node that this manager has not heard since it started, or whose worker is away for a while, is not called DOWN before
+    /// this.
     grace_until: Instant,
     stats: Option<NodeStats>,
     /// Grows with every measurement of any node, so that watchers find what is new.
@@ -89,6 +94,16 @@ impl Contacts {
         }
     }
 
+    /// A worker goes for a while and leaves its tasks running.
+    pub fn goes_away(&self, node_id: NodeId, session_id: SessionId, back_within: Duration) {
+        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
+            && entry.is_of(session_id)
+        {
+            entry.is_away = true;
+            entry.grace_until = Instant::now() + back_within.min(LONGEST_AWAY);
+        }
+    }
+
     /// A session ended, on purpose or not. Nothing happens when a newer one had taken over before.
     pub fn closed(&self, node_id: NodeId, session_id: SessionId) {
         if let Some(entry) = self.nodes.lock().get_mut(&node_id)
@@ -124,6 +139,7 @@ impl Contacts {
         self.nodes.lock().get(&node_id).map(|entry| Contact {
             connected: entry.session.is_some(),
             said_goodbye: entry.said_goodbye,
+            is_away: entry.is_away,
             silent_for: entry.last_heard.elapsed(),
             grace_left: entry.grace_until.saturating_duration_since(Instant::now()),
         })
@@ -176,13 +192,21 @@ impl Default for Contacts {
 impl Entry {
     fn new() -> Self {
         let now = Instant::now();
-        Self { session: None, said_goodbye: false, last_heard: now, grace_until: now, stats: None, measurement: 0 }
+        Self {
+            session: None,
+            said_goodbye: false,
+            is_away: false,
+            last_heard: now,
+            grace_until: now,
+            stats: None,
+            measurement: 0,
+        }
     }
 
     /// Its worker registered: silence, goodbye and the grace for it are over.
     fn begin_anew(&mut self) {
         let now = Instant::now();
-        self.said_goodbye = false;
+        (self.said_goodbye, self.is_away) = (false, false);
         (self.last_heard, self.grace_until) = (now, now);
     }
 

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+use std::time::{Duration, Instant};
+
+use davit_proto::convert::duration_to_proto;
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
 use davit_tests::cluster::Cluster;
+use davit_tests::wait::eventually;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -51,6 +55,13 @@ impl Session {
         let _ = self.requests.send(v1::SessionRequest { message: Some(message) }).await;
     }
 
+    /// Ends the worker's side, and waits until the manager has read everything.
+    async fn end(self) {
+        let Self { requests, mut responses } = self;
+        drop(requests);
+        while let Ok(Some(_)) = responses.message().await {}
+    }
+
     /// Whether the manager acknowledges this heartbeat before it ends the session.
     async fn is_heard(&mut self, heartbeat_id: u64) -> bool {
         self.say(Request::Heartbeat(v1::Heartbeat { stats: None, heartbeat_id })).await;
@@ -91,6 +102,7 @@ async fn what_an_overtaken_session_says_counts_for_nothing() {
         v1::RuntimeProblem { kind: v1::RuntimeKind::Docker.into(), problem: "hangs".to_owned(), start_time: None };
     overtaken.say(Request::RuntimeHealth(v1::RuntimeHealth { runtimes: vec![], problems: vec![problem] })).await;
     overtaken.say(Request::Drain(v1::Drain {})).await;
+    overtaken.say(Request::Away(v1::Away { back_within: Some(duration_to_proto(Duration::from_secs(60))) })).await;
     overtaken.say(Request::Goodbye(v1::Goodbye { reason: "late".to_owned() })).await;
     assert!(!overtaken.is_heard(1).await, "its session ends without an acknowledgement");
     assert!(newest.is_heard(1).await);
@@ -98,4 +110,28 @@ async fn what_an_overtaken_session_says_counts_for_nothing() {
     assert_eq!(node.state(), v1::NodeState::Ready, "{node:?}");
     assert!(node.drain.is_none() && node.runtime_problems.is_empty(), "{node:?}");
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_said_when_it_is_back_is_not_missed_before() {
+    let period = Duration::from_millis(100);
+    let cluster = Cluster::builder().workers(0).heartbeat(period).start().await;
+    let session = Session::open(&cluster, 1).await.unwrap();
+    session.say(Request::Away(v1::Away { back_within: Some(duration_to_proto(Duration::from_secs(2))) })).await;
+    session.end().await;
+    let began = Instant::now();
+    until(&cluster, v1::NodeState::Suspect).await;
+    until(&cluster, v1::NodeState::Down).await;
+    assert!(began.elapsed() >= period * 10, "it was given up after {:?}", began.elapsed());
+    let _back = Session::open(&cluster, 2).await.unwrap();
+    until(&cluster, v1::NodeState::Ready).await;
+    cluster.stop().await;
+}
+
+async fn until(cluster: &Cluster, state: v1::NodeState) {
+    eventually("the state of the node", Duration::from_secs(20), async || {
+        let node = cluster.get_node("by-hand").await;
+        if node.state() == state { Ok(()) } else { Err(node) }
+    })
+    .await;
 }

@@ -27,6 +27,8 @@ const DEFAULT_DOCKER_SOCKET: &str = "/var/run/docker.sock";
 const STOP_TASKS_WITHIN: Duration = Duration::from_secs(30);
 const DEFAULT_RETENTION: Duration = Duration::from_secs(600);
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+/// As long as a lease lasts: what must never run twice is stopped then, whoever means to be back.
+const DEFAULT_AWAY_TIME: Duration = Duration::from_secs(10);
 /// With less no container starts: more likely the unit was forgotten.
 const MIN_BYTES: u64 = 16 << 20;
 /// A look lists all images and containers of the engine.
@@ -114,6 +116,10 @@ pub struct Settings {
     /// How long --drain-on-shutdown waits at most [default: 5m].
     #[arg(long, env = "DAVIT_DRAIN_TIMEOUT")]
     pub drain_timeout: Option<HumanDuration>,
+    /// How long the worker may be away after it was stopped, while its tasks run on, before its node is called down and they
+    /// are replaced [default: 10s]. Not with --stop-tasks-on-shutdown. 0s: it is missed as soon as one that died.
+    #[arg(long, env = "DAVIT_AWAY_TIME")]
+    pub away_time: Option<HumanDuration>,
     /// How long ended attempts and their output stay [default: 10m].
     #[arg(long, env = "DAVIT_RETENTION")]
     pub retention: Option<HumanDuration>,
@@ -165,6 +171,7 @@ impl Merge for Settings {
             stop_tasks_on_shutdown: self.stop_tasks_on_shutdown.or(file.stop_tasks_on_shutdown),
             drain_on_shutdown: self.drain_on_shutdown.or(file.drain_on_shutdown),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
+            away_time: self.away_time.or(file.away_time),
             retention: self.retention.or(file.retention),
             gc_period: self.gc_period.or(file.gc_period),
             image_gc_high_percent: self.image_gc_high_percent.or(file.image_gc_high_percent),
@@ -241,6 +248,9 @@ pub struct Config {
     pub stop_tasks_within: Duration,
     /// Have the node drained before the worker stops, for at most so long. `None`: it is not drained.
     pub drain_on_shutdown: Option<Duration>,
+    /// How long it may be away after it was stopped with tasks left running, before they are replaced; zero: no longer than one
+    /// that died.
+    pub away_time: Duration,
     /// How long ended attempts stay.
     pub retention: Duration,
     /// What is removed to make room on the engine's disk, and when.
@@ -263,6 +273,7 @@ impl Config {
             stop_tasks_on_shutdown: false,
             stop_tasks_within: STOP_TASKS_WITHIN,
             drain_on_shutdown: None,
+            away_time: DEFAULT_AWAY_TIME,
             retention: DEFAULT_RETENTION,
             collection: collect::Settings::default(),
         }
@@ -348,6 +359,7 @@ impl Settings {
             stop_tasks_on_shutdown: settings.stop_tasks_on_shutdown.unwrap_or(false),
             stop_tasks_within: STOP_TASKS_WITHIN,
             drain_on_shutdown: settings.drain_on_shutdown.unwrap_or(false).then_some(drain_timeout),
+            away_time: settings.away_time.map_or(DEFAULT_AWAY_TIME, |time| time.0),
             retention: settings.retention.map_or(DEFAULT_RETENTION, |retention| retention.0),
             collection,
         };

@@ -313,6 +313,15 @@ async fn read(
                 said_goodbye = true;
                 api.contacts.said_goodbye(node_id, session_id);
             }
+            Some(FromWorker::Away(away)) => {
+                let path = "away.back_within";
+                let back_within =
+                    away.back_within.and_then(|time| convert::duration_from_proto(time, path, &mut violations));
+                if let Some(back_within) = back_within {
+                    info!(?back_within, "the worker goes and leaves its tasks running");
+                    api.contacts.goes_away(node_id, session_id, back_within);
+                }
+            }
             Some(FromWorker::Register(_)) => violations.add("register", "comes once, as the first message"),
             None => violations.add("message", "is needed"),
         }

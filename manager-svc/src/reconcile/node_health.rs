@@ -17,7 +17,10 @@ pub struct Contact {
     pub said_goodbye: bool,
     /// Time since anything was heard from it, or since this manager started.
     pub silent_for: Duration,
-    /// How long it may still be silent because this manager has only just started. Zero once its worker registered.
+    /// Whether it said that it goes for a while and leaves its tasks running. False once its worker registered.
+    pub is_away: bool,
+    /// How long it may still be silent because this manager has only just started, or because it said so. Zero once its worker
+    /// registered.
     pub grace_left: Duration,
 }
 
@@ -40,7 +43,7 @@ pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<V
         && contact.grace_left.is_zero();
     let wanted = if gone || too_long {
         NodeState::Down
-    } else if !contact.connected || contact.said_goodbye || contact.silent_for >= period * 2 {
+    } else if !contact.connected || contact.said_goodbye || contact.is_away || contact.silent_for >= period * 2 {
         // DOWN stays DOWN until the worker registers anew: its tasks were given away.
         if current == NodeState::Down { NodeState::Down } else { NodeState::Suspect }
     } else if current == NodeState::Suspect {
@@ -54,8 +57,14 @@ pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<V
     let silence = contact.silent_for.as_secs_f64();
     let reason = match wanted {
         NodeState::Down if gone => "its worker said goodbye".to_owned(),
+        NodeState::Down if contact.is_away => {
+            format!("its worker was stopped with its tasks left running, and is not back after {silence:.1} s")
+        }
         NodeState::Down => format!("nothing was heard from its worker for {silence:.1} s"),
         NodeState::Suspect if contact.said_goodbye => "its worker is about to go".to_owned(),
+        NodeState::Suspect if contact.is_away => {
+            "its worker was stopped with its tasks left running, and means to be back soon".to_owned()
+        }
         NodeState::Suspect if !contact.connected && !contact.grace_left.is_zero() => {
             "the manager has just started, and its worker has not registered anew yet".to_owned()
         }
@@ -76,7 +85,7 @@ mod tests {
 
     fn contact(connected: bool, silent_ms: u64) -> Contact {
         let silent_for = Duration::from_millis(silent_ms);
-        Contact { connected, said_goodbye: false, silent_for, grace_left: Duration::ZERO }
+        Contact { connected, said_goodbye: false, is_away: false, silent_for, grace_left: Duration::ZERO }
     }
 
     fn state_after(current: NodeState, contact: Contact) -> NodeState {
@@ -123,14 +132,28 @@ mod tests {
         assert_eq!(state_after(NodeState::Suspect, contact(false, 9000)), NodeState::Down);
     }
 
+    #[test]
+    fn a_node_whose_worker_is_away_for_a_while_is_suspect_until_it_should_be_back() {
+        use NodeState::{Down, Ready, Suspect};
+        let away = Contact { is_away: true, grace_left: Duration::from_secs(5), ..contact(true, 0) };
+        assert_eq!(state_after(Ready, away), Suspect, "it takes no new tasks from its word on");
+        let gone = Contact { connected: false, silent_for: Duration::from_secs(9), ..away };
+        assert_eq!(state_after(Suspect, gone), Suspect);
+        assert_eq!(state_after(Suspect, Contact { grace_left: Duration::ZERO, ..gone }), Down);
+        let late = judge(Suspect, Contact { grace_left: Duration::ZERO, ..gone }, PERIOD).unwrap();
+        assert!(late.reason.contains("is not back after 9.0 s"), "{}", late.reason);
+        // One that goes on its last word after all is gone.
+        assert_eq!(state_after(Suspect, Contact { said_goodbye: true, ..gone }), Down);
+    }
+
     proptest! {
         #[test]
         fn judging_twice_changes_nothing_more(
             current in prop::sample::select(vec![NodeState::Ready, NodeState::Suspect, NodeState::Down]),
-            connected: bool, said_goodbye: bool, silent_ms in 0u64..10_000, grace_ms in 0u64..2,
+            connected: bool, said_goodbye: bool, is_away: bool, silent_ms in 0u64..10_000, grace_ms in 0u64..2,
         ) {
             let grace_left = Duration::from_millis(grace_ms);
-            let contact = Contact { said_goodbye, grace_left, ..contact(connected, silent_ms) };
+            let contact = Contact { said_goodbye, is_away, grace_left, ..contact(connected, silent_ms) };
             let once = state_after(current, contact);
             prop_assert_eq!(judge(once, contact, PERIOD), None);
         }

@@ -7,8 +7,8 @@ use davit_core::node::NodeStats;
 use davit_core::validate::Violations;
 use davit_proto::convert::{
     ForeignAttempt, RuntimeHealth, assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto,
-    duration_from_proto, foreign_attempts_from_proto, foreign_attempts_to_proto, node_stats_to_proto,
-    runtime_health_to_proto,
+    duration_from_proto, duration_to_proto, foreign_attempts_from_proto, foreign_attempts_to_proto,
+    node_stats_to_proto, runtime_health_to_proto,
 };
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
@@ -288,9 +288,17 @@ impl Active {
     /// Ends the session: with a goodbye if nothing is left running, so that the manager need not wait for this worker. What
     /// was left running would be replaced at once after a goodbye, while a worker that is only restarted is soon back.
     async fn close(mut self) {
-        let says_goodbye = self.farewell != Word::Said && !self.agent.leaves_any();
+        let last_word = if self.farewell == Word::Said {
+            None
+        } else if self.agent.leaves_any() {
+            Some(self.node.config.away_time).filter(|time| !time.is_zero()).map(away)
+        } else {
+            Some(goodbye())
+        };
         let end = async {
-            if says_goodbye && self.requests.send(goodbye()).await.is_err() {
+            if let Some(word) = last_word
+                && self.requests.send(word).await.is_err()
+            {
                 return;
             }
             // Ends this direction; the manager ends the other when it has read everything.
@@ -306,6 +314,11 @@ impl Active {
 fn goodbye() -> v1::SessionRequest {
     let goodbye = v1::Goodbye { reason: "the worker was stopped".to_owned() };
     v1::SessionRequest { message: Some(Request::Goodbye(goodbye)) }
+}
+
+fn away(back_within: Duration) -> v1::SessionRequest {
+    let away = v1::Away { back_within: Some(duration_to_proto(back_within)) };
+    v1::SessionRequest { message: Some(Request::Away(away)) }
 }
 
 fn broken(status: &Status) -> EndReason {

@@ -5,8 +5,11 @@ use std::time::Duration;
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
 use davit_core::task::DesiredState::{Running, Stopped};
+use davit_proto::convert::duration_to_proto;
+use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
 use tokio::time::Instant;
+use worker_svc::Config;
 use worker_svc::runtime::RuntimeKind;
 use worker_svc::runtime::fake::{Call, Step};
 
@@ -46,6 +49,31 @@ async fn end(session: &mut Session) {
     }
 }
 
+/// Reads on until the worker ends the stream: how long it means to be away, if that is its last word.
+async fn last_word(session: &mut Session) -> Option<v1::Away> {
+    let mut last = None;
+    while let Some(message) = session.next().await {
+        assert!(!matches!(message, Request::Goodbye(_)), "it says goodbye");
+        last = match message {
+            Request::Away(away) => Some(away),
+            _ => None,
+        };
+    }
+    last
+}
+
+#[tokio::test]
+async fn a_worker_that_means_to_be_missed_at_once_says_nothing_of_being_back() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker_with(Config { away_time: Duration::ZERO, ..machine.config(&manager) }).await;
+    let key = new_key();
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &container(&[]))]).await;
+    session.until(key, TaskState::Running).await;
+    worker.shutdown.trigger();
+    assert_eq!(last_word(&mut session).await, None);
+    worker.ended().await.unwrap();
+}
+
 #[tokio::test]
 async fn containers_and_processes_outlive_the_worker() {
     let (mut manager, mut machine) = (Manager::start().await, Machine::new());
@@ -58,8 +86,11 @@ async fn containers_and_processes_outlive_the_worker() {
         session.until(key, TaskState::Running).await;
     }
     worker.shutdown.trigger();
-    // After a goodbye the manager would replace what is left.
-    end(&mut session).await;
+    // After a goodbye the manager would replace what is left at once.
+    assert_eq!(
+        last_word(&mut session).await,
+        Some(v1::Away { back_within: Some(duration_to_proto(machine.config(&manager).away_time)) })
+    );
     drop(session);
     worker.ended().await.unwrap();
     let mut running = machine.engine.running(&machine.owner());

@@ -212,6 +212,34 @@ async fn a_node_that_registers_is_not_called_down_for_its_silence_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_goes_for_a_while_is_waited_for_as_long_as_it_said_and_not_for_ever() {
+    let rig = Rig::new().await;
+    let look = || async { health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap() };
+    for (said, waited) in [(Duration::from_secs(20), 20), (Duration::MAX, 600)] {
+        let name = format!("away-{waited}");
+        let (node_id, session) = rig.join(&name).await;
+        rig.api.contacts.goes_away(node_id, session.session_id(), said);
+        rig.api.contacts.closed(node_id, session.session_id());
+        tokio::time::advance(Duration::from_secs(waited - 1)).await;
+        look().await;
+        assert_eq!(get(&rig, &name).await.state(), v1::NodeState::Suspect);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        look().await;
+        assert_eq!(get(&rig, &name).await.state(), v1::NodeState::Down);
+    }
+
+    // One that has been back is missed as any other.
+    let (node_id, session) = rig.join("back").await;
+    rig.api.contacts.goes_away(node_id, session.session_id(), Duration::from_secs(20));
+    let again = Arc::new(Outbox::new(UuidV7Source.session_id()));
+    rig.api.contacts.opened(node_id, Arc::clone(&again));
+    rig.api.contacts.closed(node_id, again.session_id());
+    tokio::time::advance(Duration::from_secs(3)).await;
+    look().await;
+    assert_eq!(get(&rig, "back").await.state(), v1::NodeState::Down);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_of_a_node_that_is_down_is_ended_however_it_came_to_be() {
     let rig = Rig::new().await;
     let (node_id, _) = rig.join("odd").await;
