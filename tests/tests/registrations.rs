@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use davit_proto::convert::duration_to_proto;
 use davit_proto::v1;
@@ -12,6 +12,7 @@ use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
 use davit_tests::cluster::Cluster;
 use davit_tests::wait::eventually;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;

@@ -150,6 +150,8 @@ impl FakeEngine {
     pub(super) fn keep_start(&self, instance: &Arc<FakeInstance>) -> bool {
         let mut held = self.shared.held.lock();
         held.late_starts.as_mut().map(|late| late.push(Arc::clone(instance))).is_some()
+    }
+
     /// From now on calls of this step reach the engine and do not return; `false` lets it go on, also with those that wait.
     pub fn set_stuck(&self, step: Step, is_stuck: bool) {
         self.shared.stuck.send_modify(|stuck| match is_stuck {
