@@ -19,7 +19,7 @@ use futures::StreamExt as _;
 use manager_svc::commands::{
     Limits, NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
 };
-use manager_svc::state::{ClusterState, DEFAULT_KEPT_EVENTS, Draft, KeyedSpec};
+use manager_svc::state::{ClusterState, Draft, KeptEvents, KeyedSpec};
 use scheduler_svc::placement::{algorithms, pick, score, select_candidates};
 use tokio::sync::watch;
 use worker_svc::reexec::Reexec;
@@ -36,7 +36,7 @@ pub async fn first_steps(data_dir: &Path, reexec: Reexec) -> Result<Vec<String>,
     let ids = UuidV7Source;
 
     // A manager that knows nothing yet. Its state changes only through drafts.
-    let mut manager = Draft::new(ClusterState::new(DEFAULT_KEPT_EVENTS), clock.now());
+    let mut manager = Draft::new(ClusterState::new(KeptEvents::default()), clock.now());
 
     // A node joins: what its worker would say when it opens a session.
     let node_id = ids.node_id();

@@ -8,6 +8,8 @@ use davit_core::spec::check_name;
 use davit_svc_kit::config::{ByteSize, ConfigError, HumanDuration, Merge, from_file};
 use davit_svc_kit::telemetry::{LogFormat, check_filter};
 
+use crate::state::KeptEvents;
+
 /// Settings as given. Unset ones have defaults.
 #[derive(Debug, Clone, Default, clap::Args, serde::Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -57,6 +59,9 @@ pub struct Settings {
     /// How many events are kept for watchers that resume [default: 100000]
     #[arg(long, env = "DAVIT_KEPT_EVENTS", value_name = "COUNT")]
     pub kept_events: Option<usize>,
+    /// How many bytes these events may take, with specs of tasks that are deleted; the oldest go [default: 512MiB]
+    #[arg(long, env = "DAVIT_KEPT_EVENT_BYTES", value_name = "BYTES")]
+    pub kept_event_bytes: Option<ByteSize>,
     /// How many tasks there may be, ended ones included; a create beyond it is refused. Count with 1 to 2 KiB of memory for each
     /// [default: 2000000]
     #[arg(long, env = "DAVIT_MAX_TASKS", value_name = "COUNT")]
@@ -97,6 +102,7 @@ impl Merge for Settings {
             restart_grace: self.restart_grace.or(file.restart_grace),
             begin_timeout: self.begin_timeout.or(file.begin_timeout),
             kept_events: self.kept_events.or(file.kept_events),
+            kept_event_bytes: self.kept_event_bytes.or(file.kept_event_bytes),
             max_tasks: self.max_tasks.or(file.max_tasks),
             max_spec_bytes: self.max_spec_bytes.or(file.max_spec_bytes),
             event_retention: self.event_retention.or(file.event_retention),
@@ -148,6 +154,8 @@ pub struct Config {
     pub begin_timeout: Duration,
     /// How many events are kept.
     pub kept_events: usize,
+    /// How many bytes they may take.
+    pub kept_event_bytes: u64,
     /// How many tasks there may be, ended ones included.
     pub max_tasks: u64,
     /// How many bytes the specs of all tasks may take.
@@ -187,6 +195,7 @@ impl Config {
             restart_grace: settings.restart_grace.map_or(defaults.restart_grace, |grace| grace.0),
             begin_timeout: settings.begin_timeout.map_or(defaults.begin_timeout, |timeout| timeout.0),
             kept_events: settings.kept_events.unwrap_or(defaults.kept_events),
+            kept_event_bytes: settings.kept_event_bytes.map_or(defaults.kept_event_bytes, |size| size.0),
             max_tasks: settings.max_tasks.unwrap_or(defaults.max_tasks),
             max_spec_bytes: settings.max_spec_bytes.map_or(defaults.max_spec_bytes, |size| size.0),
             event_retention: settings.event_retention.map_or(defaults.event_retention, |retention| retention.0),
@@ -250,6 +259,9 @@ impl Config {
         if self.kept_events == 0 {
             return Err(ConfigError::invalid("kept-events", "0", "at least one event must be kept"));
         }
+        if self.kept_event_bytes == 0 {
+            return Err(ConfigError::invalid("kept-event-bytes", "0", "at least one event must be kept"));
+        }
         if self.listen == self.http_listen && self.listen.port() != 0 {
             let value = self.http_listen.to_string();
             return Err(ConfigError::invalid(
@@ -267,6 +279,7 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let kept_events = KeptEvents::default();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
             http_listen: SocketAddr::from(([127, 0, 0, 1], 7401)),
@@ -280,7 +293,8 @@ impl Default for Config {
             lease_duration: Duration::from_secs(10),
             restart_grace: Duration::from_secs(10),
             begin_timeout: Duration::from_secs(30),
-            kept_events: crate::state::DEFAULT_KEPT_EVENTS,
+            kept_events: kept_events.count,
+            kept_event_bytes: kept_events.bytes,
             max_tasks: 2_000_000,
             max_spec_bytes: 1 << 30,
             event_retention: Duration::from_secs(24 * 60 * 60),
@@ -330,6 +344,7 @@ mod tests {
             ("max-tasks", Settings { max_tasks: Some(0), ..base() }),
             ("max-spec-bytes", Settings { max_spec_bytes: Some(ByteSize(0)), ..base() }),
             ("kept-events", Settings { kept_events: Some(0), ..base() }),
+            ("kept-event-bytes", Settings { kept_event_bytes: Some(ByteSize(0)), ..base() }),
             ("scheduler", Settings { scheduler: Some("::::".to_owned()), ..base() }),
             ("scheduler", Settings { scheduler: Some("http://127.0.0.1:7410, ::::".to_owned()), ..base() }),
             ("scheduler", Settings { scheduler: Some(" ".to_owned()), ..base() }),

@@ -44,6 +44,7 @@ use self::explainer::SchedulerClient;
 use self::grpc::{Api, ClusterFacts};
 use self::logs::LogRelay;
 use self::placer::{Placer, SchedulerStatus};
+use self::state::KeptEvents;
 use self::store::Store;
 use self::writer::Writer;
 
@@ -94,8 +95,8 @@ pub async fn run(
     let readiness = Readiness::new();
     let contacts = Contacts::new();
     let cluster_id = store.cluster_id().unwrap_or_else(|| world.ids.cluster_id());
-    let (writer, handle) =
-        Writer::load(store, Router::default(), &world, readiness.clone(), config.kept_events).await?;
+    let kept_events = KeptEvents { count: config.kept_events, bytes: config.kept_event_bytes };
+    let (writer, handle) = Writer::load(store, Router::default(), &world, readiness.clone(), kept_events).await?;
     let settled = watch::Sender::new(false);
     let status = watch::Sender::new(SchedulerStatus {
         address: config.scheduler.first().cloned().unwrap_or_default(),

@@ -122,13 +122,14 @@ impl Drop for OpenSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::KeptEvents;
     use crate::store::Snapshot;
 
     #[test]
     fn every_name_is_there_with_its_meaning() {
         let handle = davit_svc_kit::http::install_metrics().unwrap();
         describe();
-        cluster(&ClusterState::from_snapshot(Snapshot::default(), 1));
+        cluster(&ClusterState::from_snapshot(Snapshot::default(), KeptEvents::up_to(1)));
         commit(1, Duration::from_millis(1), true);
         let text = handle.render();
         let counters = [CHANGES, COMMITS, COMMIT_FAILURES, SESSIONS_TOTAL, REPORTS_APPLIED, REPORTS_STALE];

@@ -23,7 +23,7 @@ pub use self::handle::Handle;
 use self::handle::{Pace, Queue};
 use self::store_health::StoreHealth;
 use crate::dispatch::Router;
-use crate::state::{Batch, ClusterState, Draft};
+use crate::state::{Batch, ClusterState, Draft, KeptEvents};
 use crate::store::{self, Store};
 
 /// Commands of each kind (the cluster's own, users') that may wait for the writer. Beyond it callers wait, and then are told to
@@ -106,7 +106,7 @@ impl Writer {
         router: Router,
         world: &World,
         readiness: Readiness,
-        kept_events: usize,
+        kept_events: KeptEvents,
     ) -> Result<(Self, Handle), store::Error> {
         let snapshot = store.load().await?;
         let state = ClusterState::from_snapshot(snapshot, kept_events);

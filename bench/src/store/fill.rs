@@ -17,7 +17,7 @@ use davit_svc_kit::ids::{IdSource, UuidV7Source};
 use manager_svc::commands::{
     Limits, NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
 };
-use manager_svc::state::{ClusterState, DEFAULT_KEPT_EVENTS, Draft, KeyedSpec};
+use manager_svc::state::{ClusterState, Draft, KeptEvents, KeyedSpec};
 use manager_svc::store::{FjallStore, Store};
 use tokio::time::Instant;
 
@@ -49,7 +49,7 @@ impl Filler {
         let specs = (0..shapes).map(spec).collect::<Result<_, _>>()?;
         let ids = || NodeId(UuidV7Source.next_uuid());
         let nodes: Vec<NodeId> = (0..nodes).map(|_| ids()).collect();
-        let mut filler = Self { state: ClusterState::new(DEFAULT_KEPT_EVENTS), store, specs, nodes, count: 0 };
+        let mut filler = Self { state: ClusterState::new(KeptEvents::default()), store, specs, nodes, count: 0 };
         let registrations: Vec<Registration> =
             filler.nodes.iter().enumerate().map(|(index, node_id)| registration(index, *node_id)).collect();
         filler

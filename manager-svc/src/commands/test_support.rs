@@ -21,7 +21,7 @@ use super::{
     Leases, Limits, NewTasks, Placement, PlacementReport, Registration, ReportCounts, apply_reports, commit_placements,
     create_tasks, lose_tasks_of_down_nodes, register_node,
 };
-use crate::state::{Batch, ClusterState, Draft, KeyedSpec, REVISION_JUMP};
+use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec, REVISION_JUMP};
 use crate::store::Snapshot;
 
 /// How many of [`spec`] fit on one of [`registration`]'s nodes.
@@ -133,8 +133,12 @@ impl Cluster {
     /// With READY nodes 1 to `nodes`.
     pub(crate) fn new(nodes: u64) -> Self {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        let mut cluster =
-            Self { state: ClusterState::new(10_000), now, created: 0, last_batch: Arc::new(Batch::default()) };
+        let mut cluster = Self {
+            state: ClusterState::new(KeptEvents::up_to(10_000)),
+            now,
+            created: 0,
+            last_batch: Arc::new(Batch::default()),
+        };
         for number in 1..=nodes {
             cluster.run(|draft| register_node(draft, registration(number))).unwrap();
         }
@@ -150,7 +154,7 @@ impl Cluster {
             totals: self.state.totals(),
             ..Snapshot::default()
         };
-        self.state = ClusterState::from_snapshot(snapshot, 10_000);
+        self.state = ClusterState::from_snapshot(snapshot, KeptEvents::up_to(10_000));
     }
 
     pub(crate) fn run<T>(&mut self, command: impl FnOnce(&mut Draft) -> T) -> T {

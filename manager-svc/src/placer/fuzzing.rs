@@ -23,7 +23,7 @@ use crate::commands::{
     register_node,
 };
 use crate::grpc::fuzzing::cluster::{node_id, now, registration};
-use crate::state::{ClusterState, Draft, KeyedSpec};
+use crate::state::{ClusterState, Draft, KeptEvents, KeyedSpec};
 
 /// What the manager itself says around a scheduler's reason, at most, in bytes.
 const MAX_AROUND_REASON_BYTES: usize = 256;
@@ -90,7 +90,7 @@ fn commit(cluster: &Cluster, bytes: &[u8]) -> Option<(PlacementReport, Preemptio
 
 impl Cluster {
     fn new() -> Self {
-        let mut draft = Draft::new(ClusterState::new(100), now());
+        let mut draft = Draft::new(ClusterState::new(KeptEvents::up_to(100)), now());
         for number in 0..2 {
             register_node(&mut draft, registration(number)).expect("a node joins");
         }

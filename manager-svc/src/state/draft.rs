@@ -130,7 +130,7 @@ impl Draft {
     pub fn remove_task(&mut self, task_id: TaskId, message: impl Into<String>) {
         let Some(before) = self.state.tasks.remove(&task_id) else { return };
         self.next_revision();
-        self.state.specs.remove(&before.spec);
+        self.state.specs.remove(&before.spec, self.state.revision);
         self.state.reindex(Some(&before), None);
         let versions = Versions::Task { before: Some(Arc::clone(&before)), after: None };
         self.record(versions, EventType::TaskDeleted, message.into(), Object::Task(before));
@@ -171,7 +171,7 @@ impl Draft {
 
     /// Drops events that happened before a time; at most `limit` of them.
     pub fn compact_events(&mut self, before: Timestamp, limit: usize) {
-        self.state.events.drop_before(before, limit);
+        self.state.drop_events_before(before, limit);
     }
 
     fn next_revision(&mut self) -> Revision {
@@ -187,7 +187,7 @@ impl Draft {
 
     fn record(&mut self, versions: Versions, event_type: EventType, message: String, object: Object) {
         let event = Arc::new(Event { revision: self.state.revision, time: self.now, event_type, message, object });
-        self.state.events.push(Arc::clone(&event));
+        self.state.push_event(Arc::clone(&event));
         self.batch.changes.push(Change { versions, event });
     }
 }

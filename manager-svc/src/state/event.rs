@@ -8,6 +8,8 @@ use davit_core::task::Task;
 use imbl::Vector;
 use jiff::Timestamp;
 
+use super::kept_events::{KeptEvents, size_of_event};
+
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventType {
@@ -77,7 +79,9 @@ impl Event {
 #[derive(Debug, Clone)]
 pub struct EventLog {
     events: Vector<Arc<Event>>,
-    capacity: usize,
+    kept: KeptEvents,
+    /// What they take, without specs.
+    bytes: u64,
     /// The last revision whose event is not kept.
     compacted: Revision,
 }
@@ -93,29 +97,34 @@ pub struct Compacted {
 }
 
 impl EventLog {
-    /// An empty log of a cluster at revision `compacted`; it keeps at most `capacity` events.
-    #[must_use]
-    pub fn new(capacity: usize, compacted: Revision) -> Self {
-        Self { events: Vector::new(), capacity: capacity.max(1), compacted }
+    /// An empty log of a cluster at revision `compacted`.
+    pub(super) fn new(kept: KeptEvents, compacted: Revision) -> Self {
+        Self { events: Vector::new(), kept, bytes: 0, compacted }
     }
 
-    /// Appends the next event and drops the oldest beyond the capacity.
-    pub fn push(&mut self, event: Arc<Event>) {
+    /// Appends the next event.
+    pub(super) fn push(&mut self, event: Arc<Event>) {
+        self.bytes += size_of_event(&event);
         self.events.push_back(event);
-        while self.events.len() > self.capacity {
-            if let Some(dropped) = self.events.pop_front() {
-                self.compacted = dropped.revision;
-            }
-        }
     }
 
-    /// Drops events that happened before a time; at most `limit` of them.
-    pub(super) fn drop_before(&mut self, before: Timestamp, limit: usize) {
-        for _ in 0..limit {
-            let Some(dropped) = self.events.front().filter(|event| event.time < before) else { return };
-            self.compacted = dropped.revision;
-            self.events.pop_front();
-        }
+    /// Drops the oldest event.
+    pub(super) fn pop(&mut self) -> Option<Arc<Event>> {
+        let dropped = self.events.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(size_of_event(&dropped));
+        self.compacted = dropped.revision;
+        Some(dropped)
+    }
+
+    /// Whether there are more than are kept, when those that there are keep so many bytes of specs.
+    pub(super) fn is_beyond_kept(&self, spec_bytes: u64) -> bool {
+        let KeptEvents { count, bytes } = self.kept;
+        self.events.len() > 1 && (self.events.len() > count || self.bytes.saturating_add(spec_bytes) > bytes)
+    }
+
+    /// About how many bytes they take, without specs.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The last revision whose event is not kept.

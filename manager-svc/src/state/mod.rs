@@ -6,6 +6,7 @@
 mod draft;
 mod event;
 mod index;
+mod kept_events;
 mod marks;
 mod requests;
 mod specs;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use davit_core::id::{GangId, NodeId, Revision, TaskId};
 use davit_core::node::Node;
+use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::Task;
 use imbl::{OrdMap, OrdSet};
@@ -31,6 +33,7 @@ pub use self::draft::{Batch, Change, Draft, Versions};
 pub use self::event::{Compacted, Event, EventLog, EventType, Object};
 use self::index::PendingKey;
 pub(crate) use self::index::Waiting;
+pub use self::kept_events::KeptEvents;
 use self::marks::Mentions;
 pub use self::requests::{RequestLog, RequestRecord};
 pub use self::specs::{KeyedSpec, Specs};
@@ -38,9 +41,6 @@ pub use self::totals::Totals;
 pub use self::usage::NodeUsage;
 pub use self::views::LeftOut;
 pub(crate) use self::views::recent_failures;
-
-/// How many events are kept unless the configuration says otherwise.
-pub const DEFAULT_KEPT_EVENTS: usize = 100_000;
 
 /// How much later a cluster begins that is restored from a backup. Enough for 30 years of changes at one a second since the backup.
 pub const REVISION_JUMP: u64 = 1_000_000_000;
@@ -69,16 +69,16 @@ pub struct ClusterState {
     finished: OrdSet<(Timestamp, TaskId)>,
     counts: [u64; TaskState::ALL.len()],
     totals: Totals,
-    /// Specs of all tasks.
+    /// Specs of all tasks, and those that only events keep.
     specs: Specs,
     events: EventLog,
     requests: RequestLog,
 }
 
 impl ClusterState {
-    /// The empty cluster, whose log keeps at most `kept_events`.
+    /// The empty cluster.
     #[must_use]
-    pub fn new(kept_events: usize) -> Self {
+    pub fn new(kept_events: KeptEvents) -> Self {
         Self {
             revision: Revision::default(),
             tasks: OrdMap::new(),
@@ -102,7 +102,7 @@ impl ClusterState {
 
     /// The cluster that a store holds; indexes are made anew.
     #[must_use]
-    pub fn from_snapshot(snapshot: Snapshot, kept_events: usize) -> Self {
+    pub fn from_snapshot(snapshot: Snapshot, kept_events: KeptEvents) -> Self {
         let mut state = Self::new(kept_events);
         state.revision = snapshot.revision;
         state.totals = snapshot.totals;
@@ -112,22 +112,29 @@ impl ClusterState {
             state.nodes.insert(node.node_id, node);
         }
         let known: HashMap<_, _> = snapshot.specs.into_iter().map(|known| (Arc::as_ptr(known.spec()), known)).collect();
+        let keyed = |spec: &Arc<TaskSpec>| match known.get(&Arc::as_ptr(spec)) {
+            Some(known) => known.clone(),
+            None => KeyedSpec::new(Arc::clone(spec)),
+        };
         for task in snapshot.tasks {
-            let keyed = || match known.get(&Arc::as_ptr(&task.spec)) {
-                Some(known) => known.clone(),
-                None => KeyedSpec::new(Arc::clone(&task.spec)),
-            };
-            state.specs.add(&task.spec, keyed);
+            state.specs.add(&task.spec, || keyed(&task.spec));
             state.reindex(None, Some(&task));
             state.tasks.insert(task.task_id, task);
         }
         state.settle_marks();
+        // The newest first: it is the last one of a spec that keeps it.
+        for event in snapshot.events.iter().rev() {
+            if let (EventType::TaskDeleted, Object::Task(task)) = (event.event_type, &event.object) {
+                state.specs.keep_ended(&task.spec, event.revision, || keyed(&task.spec));
+            }
+        }
         let before_events =
             snapshot.events.first().map_or(snapshot.revision.0, |first| first.revision.0.saturating_sub(1));
         state.events = EventLog::new(kept_events, Revision(before_events));
         for event in snapshot.events {
             state.events.push(event);
         }
+        state.trim_events();
         for request in snapshot.requests {
             state.requests.push(request);
         }

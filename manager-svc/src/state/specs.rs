@@ -1,9 +1,10 @@
 //! The specs of the tasks that there are, each content once: what they take together, and one value in memory for tasks that were
-//! created alike at different times.
+//! created alike at different times. Also those of which only events still tell: they are there again for the next task.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use davit_core::id::Revision;
 use davit_core::spec::TaskSpec;
 use imbl::HashMap;
 
@@ -42,37 +43,58 @@ impl KeyedSpec {
     }
 }
 
-/// The specs that tasks refer to.
+/// The specs that tasks refer to, and those that only events keep.
 #[derive(Debug, Clone, Default)]
 pub struct Specs {
     /// By where they are in memory, which is nobody else's place as long as the entry holds them.
     by_address: HashMap<usize, Entry>,
     by_key: HashMap<SpecKey, usize>,
+    /// Bytes of those that tasks refer to.
     bytes: u64,
+    /// Bytes of those that only events keep.
+    ended_bytes: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     spec: KeyedSpec,
-    tasks: u64,
+    holders: Holders,
+}
+
+/// What keeps a spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holders {
+    /// So many tasks; at least one.
+    Tasks(u64),
+    /// Events, of which this one, of the end of its last task, is the newest.
+    EventsUpTo(Revision),
 }
 
 impl Specs {
-    /// How many bytes they take, each encoded once.
+    /// How many bytes the specs of tasks take, each encoded once.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.by_address.len()
+    /// How many bytes the specs take that only events keep.
+    pub(super) fn ended_bytes(&self) -> u64 {
+        self.ended_bytes
     }
 
-    /// By how many bytes they grow when tasks of these specs are created.
+    /// How many specs tasks have.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.by_address.values().filter(|entry| matches!(entry.holders, Holders::Tasks(_))).count()
+    }
+
+    /// By how many bytes those of tasks grow when tasks of these specs are created.
     pub(crate) fn bytes_of_new<'a>(&self, specs: impl Iterator<Item = &'a KeyedSpec>) -> u64 {
-        let new = specs.filter(|spec| !self.by_key.contains_key(&spec.key)).map(|spec| (spec.key, spec.bytes));
+        let of_tasks = |spec: &KeyedSpec| {
+            let entry = self.by_key.get(&spec.key).and_then(|address| self.by_address.get(address));
+            entry.is_some_and(|entry| matches!(entry.holders, Holders::Tasks(_)))
+        };
+        let new = specs.filter(|spec| !of_tasks(spec)).map(|spec| (spec.key, spec.bytes));
         new.collect::<BTreeMap<_, _>>().values().sum()
     }
 
@@ -84,32 +106,63 @@ impl Specs {
 
     /// Counts one task more. What the spec is known by is asked only if it is not there yet.
     pub(super) fn add(&mut self, spec: &Arc<TaskSpec>, keyed: impl FnOnce() -> KeyedSpec) {
-        let address = address_of(spec);
-        if let Some(entry) = self.by_address.get_mut(&address) {
-            entry.tasks += 1;
-            return;
+        match self.by_address.get_mut(&address_of(spec)) {
+            Some(Entry { holders: Holders::Tasks(count), .. }) => *count += 1,
+            Some(entry) => {
+                entry.holders = Holders::Tasks(1);
+                let bytes = entry.spec.bytes;
+                self.ended_bytes = self.ended_bytes.saturating_sub(bytes);
+                self.bytes += bytes;
+            }
+            None => self.bytes += self.insert(spec, keyed(), Holders::Tasks(1)),
         }
-        let KeyedSpec { key, bytes, .. } = keyed();
-        self.bytes += bytes;
-        self.by_key.entry(key).or_insert(address);
-        let spec = KeyedSpec { spec: Arc::clone(spec), key, bytes };
-        self.by_address.insert(address, Entry { spec, tasks: 1 });
     }
 
-    /// Counts one task less; a spec goes with its last task.
-    pub(super) fn remove(&mut self, spec: &Arc<TaskSpec>) {
+    /// Counts one task less. The spec of the last one is kept by events up to that of its end.
+    pub(super) fn remove(&mut self, spec: &Arc<TaskSpec>, end: Revision) {
+        let Some(entry) = self.by_address.get_mut(&address_of(spec)) else { return };
+        match &mut entry.holders {
+            Holders::Tasks(count) if *count > 1 => *count -= 1,
+            Holders::Tasks(_) => {
+                entry.holders = Holders::EventsUpTo(end);
+                let bytes = entry.spec.bytes;
+                self.bytes = self.bytes.saturating_sub(bytes);
+                self.ended_bytes += bytes;
+            }
+            Holders::EventsUpTo(_) => {}
+        }
+    }
+
+    /// Notes the event of a task's end, when they are gone through from the newest: it is the last one that keeps the spec, if
+    /// nothing does yet.
+    pub(super) fn keep_ended(&mut self, spec: &Arc<TaskSpec>, end: Revision, keyed: impl FnOnce() -> KeyedSpec) {
+        if !self.by_address.contains_key(&address_of(spec)) {
+            self.ended_bytes += self.insert(spec, keyed(), Holders::EventsUpTo(end));
+        }
+    }
+
+    /// Says that the event of a task's end is no longer kept; its spec goes if nothing else keeps it.
+    pub(super) fn forget(&mut self, spec: &Arc<TaskSpec>, end: Revision) {
         let address = address_of(spec);
-        let Some(entry) = self.by_address.get_mut(&address) else { return };
-        entry.tasks -= 1;
-        if entry.tasks > 0 {
+        let Some(entry) = self.by_address.get(&address) else { return };
+        if entry.holders != Holders::EventsUpTo(end) {
             return;
         }
         let KeyedSpec { key, bytes, .. } = entry.spec;
         self.by_address.remove(&address);
-        self.bytes -= bytes;
+        self.ended_bytes = self.ended_bytes.saturating_sub(bytes);
         if self.by_key.get(&key) == Some(&address) {
             self.by_key.remove(&key);
         }
+    }
+
+    /// Says how many bytes it has.
+    fn insert(&mut self, spec: &Arc<TaskSpec>, keyed: KeyedSpec, holders: Holders) -> u64 {
+        let (address, KeyedSpec { key, bytes, .. }) = (address_of(spec), keyed);
+        self.by_key.entry(key).or_insert(address);
+        let spec = KeyedSpec { spec: Arc::clone(spec), key, bytes };
+        self.by_address.insert(address, Entry { spec, holders });
+        bytes
     }
 }
 

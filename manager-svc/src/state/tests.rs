@@ -1,5 +1,7 @@
 //! Indexes follow from tasks and nodes; the event log has no gap.
 
+mod kept_events;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use proptest::test_runner::TestCaseError;
 use uuid::Uuid;
 
 use super::requests::{KEPT_REQUESTS, KEPT_TASK_IDS};
-use super::{ClusterState, Compacted, Draft, EventLog, NodeUsage, RequestLog, RequestRecord};
+use super::{ClusterState, Compacted, Draft, EventLog, KeptEvents, NodeUsage, RequestLog, RequestRecord};
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{Cluster, spec};
 use crate::store::{Snapshot, spec_to_bytes};
@@ -82,6 +84,7 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
     prop_assert_eq!(state.finished.iter().copied().collect::<BTreeSet<_>>(), finished);
 
     specs_follow_from_tasks(state)?;
+    kept_events::what_events_take_follows_from_them(state)?;
     for task_state in TaskState::ALL {
         let count = tasks().filter(|task| task.status.state == task_state).count() as u64;
         prop_assert_eq!(state.task_count(task_state), count, "{}", task_state);
@@ -107,17 +110,17 @@ fn specs_follow_from_tasks(state: &ClusterState) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn reloaded(state: &ClusterState) -> ClusterState {
+fn reloaded(state: &ClusterState, kept_events: KeptEvents) -> ClusterState {
     let snapshot = Snapshot {
         revision: state.revision,
         tasks: state.tasks().cloned().collect(),
         nodes: state.nodes().cloned().collect(),
-        events: state.events.after(Revision(0)).unwrap().cloned().collect(),
+        events: state.events.after(state.events.compacted()).unwrap().cloned().collect(),
         requests: Vec::new(),
         totals: state.totals(),
         specs: Vec::new(),
     };
-    ClusterState::from_snapshot(snapshot, 10_000)
+    ClusterState::from_snapshot(snapshot, kept_events)
 }
 
 proptest! {
@@ -130,9 +133,10 @@ proptest! {
             cluster.apply(op);
             indexes_follow_from_tasks_and_nodes(&cluster.state)?;
         }
-        let loaded = reloaded(&cluster.state);
+        let loaded = reloaded(&cluster.state, KeptEvents::up_to(10_000));
         indexes_follow_from_tasks_and_nodes(&loaded)?;
         prop_assert_eq!(loaded.revision, cluster.state.revision);
+        prop_assert_eq!(loaded.kept_event_bytes(), cluster.state.kept_event_bytes());
     }
 
     #[test]
@@ -154,7 +158,7 @@ proptest! {
 /// A log of the events of that many creates.
 fn log_of(capacity: usize, events: u64) -> EventLog {
     let mut cluster = Cluster::new(0);
-    cluster.state = ClusterState::new(capacity);
+    cluster.state = ClusterState::new(KeptEvents::up_to(capacity));
     for _ in 0..events {
         cluster.create(spec());
     }
@@ -168,7 +172,7 @@ fn events_from_before_a_restart_that_kept_none_are_compacted() {
     let events = Vec::new();
     let tasks = cluster.state.tasks().cloned().collect();
     let snapshot = Snapshot { revision: cluster.state.revision(), tasks, events, ..Snapshot::default() };
-    let state = ClusterState::from_snapshot(snapshot, 100);
+    let state = ClusterState::from_snapshot(snapshot, KeptEvents::up_to(100));
     assert_eq!(
         state.events().after(Revision(2)).err(),
         Some(Compacted { asked: Revision(2), oldest: Revision(4) }),
@@ -265,7 +269,7 @@ fn a_batch_says_how_many_requests_the_store_is_to_drop_also_those_that_were_drop
     let third = ids_of_tasks(KEPT_TASK_IDS / 3);
     let requests = (0..5).map(|number| Arc::new(request(number, &third))).collect();
     let mut cluster = Cluster::new(0);
-    cluster.state = ClusterState::from_snapshot(Snapshot { requests, ..Snapshot::default() }, 100);
+    cluster.state = ClusterState::from_snapshot(Snapshot { requests, ..Snapshot::default() }, KeptEvents::up_to(100));
     cluster.run(|_| ());
     assert!(!cluster.last_batch.is_empty());
     assert_eq!(cluster.last_batch.dropped_requests, 2);

@@ -14,7 +14,7 @@ use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store}
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{Cluster, keyed, spec, task_id};
 use crate::commands::{Limits, NewTasks, create_tasks, delete_task, stop_task};
-use crate::state::{Batch, Change, ClusterState, Event, Object, RequestRecord, Totals, Versions};
+use crate::state::{Batch, Change, ClusterState, Event, KeptEvents, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
 pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 4]) {
@@ -108,7 +108,7 @@ async fn a_loaded_cluster_goes_on_where_it_was(store: &dyn Store) {
     for batch in &batches {
         store.commit(Arc::clone(batch)).await.unwrap();
     }
-    cluster.state = ClusterState::from_snapshot(store.load().await.unwrap(), 100);
+    cluster.state = ClusterState::from_snapshot(store.load().await.unwrap(), KeptEvents::up_to(100));
     assert_eq!(cluster.state.placeable(cluster.now).count(), 5);
     assert_eq!(cluster.state.task_count(TaskState::Pending), 5);
     assert!(cluster.state.requests().get("second").is_some());
@@ -144,13 +144,13 @@ async fn events_that_were_compacted_are_gone_and_the_rest_goes_on(store: &dyn St
     assert_eq!(store.commit(Arc::clone(&cluster.last_batch)).await, Ok(Revision(3)));
     let loaded = store.load().await.unwrap();
     assert_eq!(loaded.events.iter().map(|event| event.revision).collect::<Vec<_>>(), [Revision(3)]);
-    let state = ClusterState::from_snapshot(loaded, 100);
+    let state = ClusterState::from_snapshot(loaded, KeptEvents::up_to(100));
     assert_eq!(state.events().after(Revision(1)).err().map(|compacted| compacted.oldest), Some(Revision(3)));
     assert_eq!(state.events().after(Revision(2)).unwrap().count(), 1);
     // All of them: what was asked for is gone, and what comes next is there.
     cluster.run(|draft| draft.compact_events(later, 100));
     store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
-    let state = ClusterState::from_snapshot(store.load().await.unwrap(), 100);
+    let state = ClusterState::from_snapshot(store.load().await.unwrap(), KeptEvents::up_to(100));
     assert_eq!((state.revision(), state.events().oldest()), (Revision(3), None));
     assert!(state.events().after(Revision(2)).is_err());
     assert_eq!(state.events().after(Revision(3)).unwrap().count(), 0);
@@ -164,7 +164,7 @@ async fn totals_outlive_the_tasks_that_they_count(store: &dyn Store) {
     store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
     cluster.run(|draft| delete_task(draft, task_id, true)).unwrap();
     store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
-    let state = ClusterState::from_snapshot(store.load().await.unwrap(), 100);
+    let state = ClusterState::from_snapshot(store.load().await.unwrap(), KeptEvents::up_to(100));
     assert_eq!(state.tasks().count(), 0);
     assert_eq!(state.totals(), Totals { created: 1, stopped: 1, ..Totals::default() });
 }
@@ -245,7 +245,10 @@ macro_rules! store_contract {
                         }
                     }
                     let loaded = runtime.block_on(store.load()).unwrap();
-                    prop_assert_eq!(sorted(loaded), sorted(expected(&cluster.state, &batches)));
+                    prop_assert_eq!(sorted(loaded.clone()), sorted(expected(&cluster.state, &batches)));
+                    let state = ClusterState::from_snapshot(loaded, KeptEvents::default());
+                    prop_assert_eq!(state.kept_event_bytes(), cluster.state.kept_event_bytes());
+                    prop_assert_eq!(state.specs().bytes(), cluster.state.specs().bytes());
                 }
             }
         }

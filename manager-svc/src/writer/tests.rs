@@ -25,7 +25,8 @@ struct Running {
 async fn start(store: Arc<dyn Store>) -> Running {
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
     let world = World { clock: Arc::new(ManualClock::default()), ..World::real() };
-    let (writer, handle) = Writer::load(store, Router::default(), &world, readiness.clone(), 1000).await.unwrap();
+    let (writer, handle) =
+        Writer::load(store, Router::default(), &world, readiness.clone(), KeptEvents::default()).await.unwrap();
     let task = tokio::spawn(writer.run(shutdown.clone()));
     readiness.wait_ready().await;
     Running { handle, readiness, shutdown, task }

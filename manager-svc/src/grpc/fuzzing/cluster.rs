@@ -33,11 +33,10 @@ use crate::dispatch::{Outbox, Router};
 use crate::explainer::SchedulerClient;
 use crate::logs::LogRelay;
 use crate::placer::{Algorithms, SchedulerStatus};
-use crate::state::{Batch, ClusterState, Draft, KeyedSpec};
+use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec};
 use crate::store::{MemoryStore, Store as _};
 use crate::writer::Writer;
 
-const KEPT_EVENTS: usize = 100;
 /// A Tuesday.
 const NOW_SECONDS: i64 = 1_767_323_045;
 
@@ -102,7 +101,7 @@ impl Manager {
             dialer: Dialer::tcp(),
         };
         let readiness = Readiness::new();
-        let loaded = Writer::load(Arc::new(store), Router::default(), &world, readiness.clone(), KEPT_EVENTS).await;
+        let loaded = Writer::load(Arc::new(store), Router::default(), &world, readiness.clone(), kept_events()).await;
         let (writer, handle) = loaded.expect("memory can be read");
         let shutdown = Shutdown::new();
         tokio::spawn(writer.run(shutdown.clone()));
@@ -146,6 +145,10 @@ impl Manager {
     }
 }
 
+fn kept_events() -> KeptEvents {
+    KeptEvents::up_to(100)
+}
+
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(NOW_SECONDS).unwrap_or_default()
 }
@@ -184,7 +187,7 @@ pub(crate) fn registration(number: usize) -> Registration {
 
 /// Everything that happened before an input.
 fn history() -> Batch {
-    let mut draft = Draft::new(ClusterState::new(KEPT_EVENTS), now());
+    let mut draft = Draft::new(ClusterState::new(kept_events()), now());
     for number in 0..NODES.len() {
         register_node(&mut draft, registration(number)).expect("a node joins");
     }

@@ -1,9 +1,11 @@
 //! Watching and listing events.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use davit_proto::v1;
 use davit_proto::v1::event_service_server::EventService as _;
+use davit_proto::v1::task_service_server::TaskService as _;
 use davit_proto::v1::watch_events_response::Message;
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -12,6 +14,7 @@ use tonic_types::StatusExt as _;
 
 use super::{Rig, fields, reason, refused, spec};
 use crate::grpc::Responses;
+use crate::state::KeptEvents;
 
 async fn watch(
     rig: &Rig,
@@ -99,7 +102,7 @@ async fn a_quiet_watch_says_how_far_it_is() {
 
 #[tokio::test]
 async fn what_was_compacted_is_out_of_range_and_a_slow_reader_is_cut_off() {
-    let rig = Rig::with_kept_events(10).await;
+    let rig = Rig::with_kept_events(KeptEvents::up_to(10)).await;
     let mut slow = watch(&rig, None, None).await.unwrap();
     assert_eq!(bookmark(&mut slow).await, 0);
     for _ in 0..20 {
@@ -116,6 +119,27 @@ async fn what_was_compacted_is_out_of_range_and_a_slow_reader_is_cut_off() {
     let status = slow.next().await.unwrap().unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "WATCH_TOO_SLOW"));
     assert!(slow.next().await.is_none());
+}
+
+#[tokio::test]
+async fn events_beyond_the_bytes_that_they_may_take_are_compacted_too() {
+    let rig = Rig::with_kept_events(KeptEvents { bytes: 100_000, ..KeptEvents::default() }).await;
+    let padded = |name: &str| {
+        let env = BTreeMap::from([("PADDING".to_owned(), "x".repeat(60_000))]);
+        let container = v1::ContainerSpec { image: "busybox".to_owned(), env, ..Default::default() };
+        v1::TaskSpec { runtime: Some(v1::task_spec::Runtime::Container(container)), ..spec(name) }
+    };
+    let tasks = [rig.create(padded("a")).await, rig.create(padded("b")).await];
+    for task in tasks {
+        assert!(watch(&rig, Some(0), None).await.is_ok(), "what tasks have does not count for events");
+        let request = v1::DeleteTaskRequest { task_id: task.task_id, force: true };
+        rig.tasks.delete_task(Request::new(request)).await.unwrap();
+    }
+    let status = match watch(&rig, Some(0), None).await {
+        Err(status) => status,
+        Ok(_) => panic!("was not refused"),
+    };
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::OutOfRange, "REVISION_IS_COMPACTED"));
 }
 
 #[tokio::test]
@@ -158,7 +182,7 @@ async fn a_watch_that_is_far_behind_ends_with_the_manager_too() {
 
 #[tokio::test]
 async fn past_events_are_listed_in_pages_from_the_oldest_kept() {
-    let rig = Rig::with_kept_events(25).await;
+    let rig = Rig::with_kept_events(KeptEvents::up_to(25)).await;
     for _ in 0..30 {
         rig.create(spec("a")).await;
     }

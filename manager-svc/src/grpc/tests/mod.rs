@@ -37,10 +37,10 @@ use crate::dispatch::{Outbox, Router};
 use crate::explainer::SchedulerClient;
 use crate::logs::LogRelay;
 use crate::placer::{Algorithms, SchedulerStatus};
+use crate::state::KeptEvents;
 use crate::store::{Fault, FaultyStore, MemoryStore};
 use crate::writer::Writer;
 
-const KEPT_EVENTS: usize = 10_000;
 const MAX_SPEC_BYTES: u64 = 1 << 20;
 
 /// The services on a cluster of their own.
@@ -56,24 +56,24 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
-        Self::with_kept_events(KEPT_EVENTS).await
+        Self::with_kept_events(KeptEvents::default()).await
     }
 
-    async fn with_kept_events(kept: usize) -> Self {
+    async fn with_kept_events(kept: KeptEvents) -> Self {
         // Nobody listens on this port: it is reserved, and not to be had without privileges.
         Self::build(kept, "http://127.0.0.1:1", &[]).await
     }
 
     async fn with_scheduler(address: &str) -> Self {
-        Self::build(KEPT_EVENTS, address, &[]).await
+        Self::build(KeptEvents::default(), address, &[]).await
     }
 
     /// With a scheduler that was there once, and had these algorithms.
     async fn with_algorithms(names: &[&str]) -> Self {
-        Self::build(KEPT_EVENTS, "http://127.0.0.1:1", names).await
+        Self::build(KeptEvents::default(), "http://127.0.0.1:1", names).await
     }
 
-    async fn build(kept: usize, scheduler: &str, algorithms: &[&str]) -> Self {
+    async fn build(kept: KeptEvents, scheduler: &str, algorithms: &[&str]) -> Self {
         let (fault, shutdown) = (Fault::default(), Shutdown::new());
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
         let (world, readiness) = (World::real(), Readiness::new());

@@ -30,7 +30,7 @@ use crate::commands::{
 };
 use crate::dispatch::Router;
 use crate::stable_hash::fnv1a;
-use crate::state::{Draft, KeyedSpec, Versions};
+use crate::state::{Draft, KeptEvents, KeyedSpec, Versions};
 use crate::store::Store;
 use crate::writer::Writer;
 
@@ -52,7 +52,7 @@ impl Manager {
         let (store, shutdown) = (Arc::new(RecordingStore::default()), Shutdown::new());
         let world = World { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..World::real() };
         let stored = Arc::clone(&store) as Arc<dyn Store>;
-        let loaded = Writer::load(stored, Router::default(), &world, Readiness::new(), 1000).await;
+        let loaded = Writer::load(stored, Router::default(), &world, Readiness::new(), KeptEvents::up_to(1000)).await;
         let (it, writer) = loaded.unwrap();
         tokio::spawn(it.run(shutdown.clone()));
         let manager = Self { writer, store, clock, shutdown, created: AtomicU64::new(0) };

@@ -30,7 +30,7 @@ impl Bench {
             ..World::real()
         };
         let store = Arc::new(FaultyStore::new(MemoryStore::default(), fault.clone()));
-        let loaded = Writer::load(store, Router::default(), &world, Readiness::new(), 1000).await;
+        let loaded = Writer::load(store, Router::default(), &world, Readiness::new(), KeptEvents::default()).await;
         let (it, writer) = loaded.unwrap();
         tokio::spawn(it.run(shutdown.clone()));
         let status = SchedulerStatus {

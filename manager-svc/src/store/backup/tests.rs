@@ -13,7 +13,7 @@ use super::super::{Error, FjallStore, RestoreError, Snapshot, Store, restore};
 use super::{BackupError, BackupReader, BackupWriter, REVISION_JUMP, check_backup};
 use crate::commands::test_support::random::{Op, ops};
 use crate::commands::test_support::{Cluster, labelled, spec};
-use crate::state::{ClusterState, Compacted};
+use crate::state::{ClusterState, Compacted, KeptEvents};
 use crate::store::tests::sorted;
 
 const CLUSTER: &str = "test";
@@ -99,7 +99,7 @@ proptest! {
 
         // Whoever saw what came after the backup is told to list anew.
         let seen = Revision(cluster.state.revision().0 + 1000);
-        cluster.state = ClusterState::from_snapshot(restored, 100);
+        cluster.state = ClusterState::from_snapshot(restored, KeptEvents::up_to(100));
         let compacted = matches!(cluster.state.events().after(seen).err(), Some(Compacted { .. }));
         prop_assert!(compacted, "it is told to list anew");
         // And the cluster goes on.

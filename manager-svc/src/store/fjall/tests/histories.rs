@@ -14,7 +14,7 @@ use super::*;
 use crate::commands::delete_task;
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{keyed, labelled, spec};
-use crate::state::{ClusterState, RequestRecord};
+use crate::state::{ClusterState, KeptEvents, RequestRecord};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
@@ -79,7 +79,7 @@ fn what_is_no_longer_kept_is_gone_from_the_disk_too() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut stored = Stored::new();
-    stored.cluster.state = ClusterState::new(10);
+    stored.cluster.state = ClusterState::new(KeptEvents::up_to(10));
     for _ in 0..40 {
         let task_id = stored.cluster.create(spec());
         stored.commit(&store);
@@ -93,10 +93,10 @@ fn what_is_no_longer_kept_is_gone_from_the_disk_too() {
     // A manager that keeps fewer from now on.
     drop(store);
     let store = open(dir.path());
-    stored.cluster.state = ClusterState::from_snapshot(load(&store).unwrap(), 3);
+    stored.cluster.state = ClusterState::from_snapshot(load(&store).unwrap(), KeptEvents::up_to(3));
     stored.cluster.create(spec());
     stored.commit(&store);
-    let state = ClusterState::from_snapshot(load(&store).unwrap(), 10);
+    let state = ClusterState::from_snapshot(load(&store).unwrap(), KeptEvents::up_to(10));
     assert_eq!(state.events().oldest(), Some(Revision(119)));
 }
 

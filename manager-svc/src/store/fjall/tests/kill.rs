@@ -8,7 +8,7 @@ use davit_core::id::Revision;
 
 use super::*;
 use crate::commands::test_support::{labelled, spec};
-use crate::state::ClusterState;
+use crate::state::{ClusterState, KeptEvents};
 
 const DIR: &str = "DAVIT_TEST_STORE";
 const ROUNDS: u64 = 12;
@@ -19,7 +19,7 @@ const ROUNDS: u64 = 12;
 fn child() {
     let store = open(Path::new(&std::env::var(DIR).unwrap()));
     let mut cluster = Cluster::new(0);
-    cluster.state = ClusterState::from_snapshot(load(&store).unwrap(), 200);
+    cluster.state = ClusterState::from_snapshot(load(&store).unwrap(), KeptEvents::up_to(200));
     cluster.created = cluster.state.totals().created;
     let mut out = std::io::stdout();
     loop {
