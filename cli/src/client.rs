@@ -115,12 +115,16 @@ impl Manager {
         }
     }
 
-    /// Creates tasks. One request id for all tries makes sure that nothing is created twice.
+    /// Creates tasks. One request id for all tries, the caller's or a new one, makes sure that nothing is created twice.
     ///
     /// # Errors
     /// When the manager refuses, or all tries failed.
-    pub async fn create(&self, groups: Vec<v1::TaskGroup>) -> Result<v1::BatchCreateTasksResponse, Error> {
-        let request_id = UuidV7Source.next_uuid().to_string();
+    pub async fn create(
+        &self,
+        groups: Vec<v1::TaskGroup>,
+        request_id: Option<String>,
+    ) -> Result<v1::BatchCreateTasksResponse, Error> {
+        let request_id = request_id.unwrap_or_else(|| UuidV7Source.next_uuid().to_string());
         let request = v1::BatchCreateTasksRequest { groups, request_id, validate_only: false };
         self.repeat(async || self.tasks().batch_create_tasks(call(request.clone())).await).await
     }

@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 use crate::wait::eventually;
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// Within this a program has stopped: what operators are promised.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// The path of one of this build's programs.
 ///
@@ -86,9 +88,22 @@ impl Service {
     /// # Panics
     /// When it does not end well, or is not ready in time.
     pub async fn restart(mut self) -> Self {
-        let (name, arguments, data_dir) = (self.name, std::mem::take(&mut self.arguments), self.data_dir.take());
-        let (address, http) = (self.address, self.http);
-        assert!(self.terminate().await.success(), "{name} did not end well");
+        self.signal(Signal::SIGTERM);
+        assert!(self.ended(STOP_LIMIT).await.success(), "{} did not end well", self.name);
+        self.start_again().await
+    }
+
+    /// Ends it by SIGKILL, in the middle of whatever it does, and starts it again as it was. Returns when it is ready.
+    ///
+    /// # Panics
+    /// When it had ended before, or is not ready in time.
+    pub async fn crash(mut self) -> Self {
+        self.child.kill().await.expect("it ran");
+        self.start_again().await
+    }
+
+    async fn start_again(self) -> Self {
+        let Self { name, arguments, data_dir, address, http, .. } = self;
         let next = Self::start_at(name, &arguments, data_dir, address, http);
         next.ready().await;
         next
@@ -143,9 +158,9 @@ impl Service {
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Panics
-    /// When it does not end within ten seconds, which is what operators are promised.
+    /// When it does not end in time.
     pub async fn terminate(mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
-        self.ended(Duration::from_secs(10)).await
+        self.ended(STOP_LIMIT).await
     }
 }

@@ -4,6 +4,7 @@ mod outcome;
 pub(super) mod progress;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use davit_proto::v1;
 
 use self::progress::Progress;
@@ -30,6 +31,10 @@ pub struct RunArgs {
     /// Place all of --count at once, or none until there is room for all
     #[arg(long)]
     all_or_nothing: bool,
+    /// Any text that is unique to these tasks: the same command with the same one, sent again however often, creates nothing
+    /// more, and goes on with the tasks of the first time
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    request_id: Option<String>,
     /// Only print the ids and do not stay with the tasks
     #[arg(short, long)]
     detach: bool,
@@ -44,7 +49,7 @@ pub struct RunArgs {
 pub(super) async fn run(manager: &Manager, args: RunArgs, output: &Output) -> Result<u8, Error> {
     let spec = task_spec(args.spec, args.placement, args.words, |key| std::env::var(key).ok())?;
     let group = v1::TaskGroup { spec: Some(spec), count: Some(args.count), all_or_nothing: args.all_or_nothing };
-    let created = manager.create(vec![group]).await?;
+    let created = manager.create(vec![group], args.request_id).await?;
     if args.detach {
         let text = match output.format {
             Format::Table => created.task_ids.iter().map(|task_id| format!("{task_id}\n")).collect(),
