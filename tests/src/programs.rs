@@ -52,11 +52,22 @@ impl Programs {
         Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
     }
 
-    /// The cluster's id.
-    pub async fn cluster_id(&self) -> String {
+    /// The cluster as a whole.
+    pub async fn cluster(&self) -> v1::Cluster {
         let mut client = ClusterServiceClient::new(self.channel.clone());
         let got = client.get_cluster(v1::GetClusterRequest {}).await.expect("the cluster");
-        got.into_inner().cluster.expect("a cluster").cluster_id
+        got.into_inner().cluster.expect("a cluster")
+    }
+
+    /// The cluster's id.
+    pub async fn cluster_id(&self) -> String {
+        self.cluster().await.cluster_id
+    }
+
+    /// To the manager.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// Calls about nodes.
