@@ -121,6 +121,25 @@ impl Drop for Engine {
     }
 }
 
+/// Removes the containers that bear a label when it is dropped: the machine's own engine goes on after the test.
+#[derive(Debug)]
+pub struct Cleared {
+    /// Where the engine listens.
+    pub socket: PathBuf,
+    /// `KEY=VALUE`.
+    pub label: String,
+}
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        let filter = format!("label={}", self.label);
+        let left = try_docker(&self.socket, &["ps", "--all", "--quiet", "--filter", &filter]).unwrap_or_default();
+        for container in left.lines() {
+            let _ = try_docker(&self.socket, &["rm", "--force", container]);
+        }
+    }
+}
+
 /// The machine's own engine, which other tests use too.
 #[must_use]
 pub fn host_socket() -> PathBuf {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use davit_proto::v1;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
-use davit_tests::engine::{IMAGE, docker, host_socket, import_image, try_docker};
+use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image, try_docker};
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
 use tokio::time::Instant;
@@ -30,13 +30,26 @@ type Labels = BTreeMap<String, String>;
 struct Bench {
     socket: PathBuf,
     mark: String,
+    _cleared: Cleared,
 }
 
 impl Bench {
     fn new() -> Self {
         let socket = host_socket();
         import_image(&socket);
-        Self { socket, mark: format!("{MARK}={}", UuidV7Source.next_uuid()) }
+        let mark = format!("{MARK}={}", UuidV7Source.next_uuid());
+        let cleared = Cleared { socket: socket.clone(), label: mark.clone() };
+        Self { socket, mark, _cleared: cleared }
+    }
+
+    /// Has a task run on this node, in a container that bears the mark.
+    fn bound_to(&self, node: &str) -> impl FnOnce(&mut v1::TaskSpec) + use<> {
+        let constraint = format!("node.name == {node}");
+        let label = self.mark.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        move |spec| {
+            spec.constraints = vec![constraint];
+            spec.labels.extend(label);
+        }
     }
 
     /// Runs a container that ignores the stop signal, with these labels.
@@ -75,16 +88,6 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let filter = format!("label={}", self.mark);
-        let left = try_docker(&self.socket, &["ps", "--all", "--quiet", "--filter", &filter]).unwrap_or_default();
-        for container in left.lines() {
-            let _ = try_docker(&self.socket, &["rm", "--force", container]);
-        }
-    }
-}
-
 fn with(labels: &Labels, key: &str, value: impl Into<String>) -> Labels {
     let mut labels = labels.clone();
     labels.insert(format!("dev.davit.{key}"), value.into());
@@ -107,17 +110,8 @@ async fn what_is_assigned_to_nobody_is_removed_within_ten_seconds_and_nothing_el
     second.ready().await;
     let node_of = |name| programs.node(name);
     let (first_node, second_node) = (node_of("first").await.unwrap(), node_of("second").await.unwrap());
-    let bound_to = |node: &str| {
-        let constraint = format!("node.name == {node}");
-        let (key, value) = bench.mark.split_once('=').unwrap();
-        let label = (key.to_owned(), value.to_owned());
-        move |spec: &mut v1::TaskSpec| {
-            spec.constraints = vec![constraint];
-            spec.labels.extend([label]);
-        }
-    };
-    let on_first = programs.create("on-first", UNTIL_STOPPED, bound_to("first")).await;
-    let on_second = programs.create("on-second", UNTIL_STOPPED, bound_to("second")).await;
+    let on_first = programs.create("on-first", UNTIL_STOPPED, bench.bound_to("first")).await;
+    let on_second = programs.create("on-second", UNTIL_STOPPED, bench.bound_to("second")).await;
     for task in [&on_first, &on_second] {
         programs.until(task, v1::TaskState::Running).await;
     }
@@ -160,4 +154,54 @@ async fn what_is_assigned_to_nobody_is_removed_within_ten_seconds_and_nothing_el
     assert_eq!(programs.node("first").await.unwrap().node_id, first_node.node_id);
     first.terminate().await;
     assert!(!bench.is_there(&kept));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_left_whose_place_another_took_is_removed_by_the_worker_beside_it() {
+    let bench = Bench::new();
+    let programs = Programs::start(&format!("orphans-{}", new_id()), &[]).await;
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let beside = programs.worker("beside", dirs[0].path(), &bench.socket, &["--stop-tasks-on-shutdown"]);
+    let dies = programs.worker("dies", dirs[1].path(), &bench.socket, &[]);
+    beside.ready().await;
+    dies.ready().await;
+    let waits = v1::NodeLossPolicy {
+        action: v1::NodeLossAction::Wait.into(),
+        wait: Some(davit_proto::convert::duration_to_proto(Duration::from_secs(600))),
+    };
+    let bend = bench.bound_to("dies");
+    let task = programs.create("left", UNTIL_STOPPED, |spec| {
+        bend(spec);
+        spec.on_node_loss = Some(waits);
+    });
+    let task = task.await;
+    programs.until(&task, v1::TaskState::Running).await;
+    let left = format!("davit-{task}-1");
+    let stays = bench.run(&with(&bench.labels_of(&left), "cluster-id", new_id()));
+    let before = programs.node("dies").await.unwrap();
+
+    dies.kill().await;
+    programs.until_node("is down", "dies", |node| node.state() == v1::NodeState::Down).await;
+    // Longer than it takes to have something removed: its task still waits for it.
+    let looked = Instant::now();
+    while looked.elapsed() < Duration::from_secs(5) {
+        assert!(bench.runs(&left), "its node may be back");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    // Another machine takes its name. It does not reach this engine.
+    let data_dir = dirs[2].path().display().to_string();
+    let elsewhere = ["--docker", "off", "--process-runtime", "true", "--name", "dies", "--data-dir", &data_dir];
+    let successor = programs.worker_with(&elsewhere);
+    successor.ready().await;
+    let began = Instant::now();
+    let after = programs.until_node("is another", "dies", |node| node.node_id != before.node_id).await;
+    assert_eq!(after.state(), v1::NodeState::Ready);
+    bench.until_gone("what the node before it left", &left, began).await;
+    assert!(bench.runs(&stays), "it is another cluster's");
+    let task = programs.task(&task).await;
+    let lost = task.past_attempts[0].status.as_ref().unwrap();
+    assert_eq!((task.attempt, lost.state()), (2, v1::TaskState::Lost), "{task:?}");
+    assert!(lost.reason.contains("took over the name of its node"), "{lost:?}");
+    beside.terminate().await;
 }
