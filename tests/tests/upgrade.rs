@@ -10,7 +10,9 @@ use davit_proto::v1;
 use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
+use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use davit_tests::binaries::Service;
+use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image};
 use davit_tests::wait::eventually;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -25,17 +27,21 @@ struct Cluster {
     workers: Vec<Service>,
     dirs: TempDir,
     channel: Channel,
+    cleared: Cleared,
 }
 
 impl Cluster {
     async fn start(workers: usize) -> Self {
         let scheduler = Service::start("davit-scheduler", &[]);
-        let arguments = ["--scheduler", &scheduler.address.to_string(), "--cluster", "davit-upgrade"];
+        let name = format!("davit-upgrade-{}", UuidV7Source.next_uuid());
+        let cleared = Cleared { socket: host_socket(), label: format!("dev.davit.cluster={name}") };
+        import_image(&cleared.socket);
+        let arguments = ["--scheduler", &scheduler.address.to_string(), "--cluster", &name];
         let manager = Service::start("davit-manager", &arguments.map(str::to_owned));
         manager.ready().await;
         let channel = davit_svc_kit::client::endpoint(&manager.address.to_string()).unwrap().connect_lazy();
         let dirs = tempfile::tempdir().unwrap();
-        let mut cluster = Self { scheduler, manager, workers: Vec::new(), dirs, channel };
+        let mut cluster = Self { scheduler, manager, workers: Vec::new(), dirs, channel, cleared };
         for index in 0..workers {
             let worker = cluster.worker(index, &[]).await;
             cluster.workers.push(worker);
@@ -47,22 +53,38 @@ impl Cluster {
         let (manager, name) = (self.manager.address.to_string(), format!("node-{index}"));
         let data_dir = self.dirs.path().join(&name).display().to_string();
         let arguments = ["--manager", &manager, "--data-dir", &data_dir, "--name", &name];
-        let arguments = [&arguments[..], &["--docker", "off", "--process-runtime", "true"], more].concat();
+        let socket = self.cleared.socket.display().to_string();
+        let runtimes = ["--docker", "on", "--docker-socket", &socket, "--process-runtime", "true"];
+        let arguments = [&arguments[..], &runtimes, more].concat();
         let worker = Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>());
         worker.ready().await;
         worker
     }
 
-    /// A task that writes its pid and the number of its attempt into a file of its name.
+    /// A process that writes its pid into a file of its name.
     async fn create(&self, name: &str, then: &str) -> String {
+        self.create_task(name, self.process(name, then), v1::NodeLossAction::Unspecified).await
+    }
+
+    fn process(&self, name: &str, then: &str) -> v1::task_spec::Runtime {
         let file = self.dirs.path().join(name);
         let script = format!("echo $$ > {0}.new; mv {0}.new {0}; {then}", file.display());
         let command = ["sh", "-c", &script].map(str::to_owned).to_vec();
-        let runtime = v1::task_spec::Runtime::Process(v1::ProcessSpec { command, ..Default::default() });
-        let spec = v1::TaskSpec { name: name.to_owned(), runtime: Some(runtime), ..Default::default() };
+        v1::task_spec::Runtime::Process(v1::ProcessSpec { command, ..Default::default() })
+    }
+
+    async fn create_task(&self, name: &str, runtime: v1::task_spec::Runtime, action: v1::NodeLossAction) -> String {
+        let on_node_loss = Some(v1::NodeLossPolicy { action: action.into(), wait: None });
+        let spec = v1::TaskSpec { name: name.to_owned(), runtime: Some(runtime), on_node_loss, ..Default::default() };
         let request = v1::CreateTaskRequest { spec: Some(spec), ..Default::default() };
         let mut tasks = TaskServiceClient::new(self.channel.clone());
         tasks.create_task(request).await.unwrap().into_inner().task.unwrap().task_id
+    }
+
+    /// What tells the container of a first attempt from another that took its place, or from itself started anew.
+    fn container(&self, task_id: &str) -> String {
+        let format = "{{.Id}} {{.State.StartedAt}} {{.State.Pid}} {{.State.Running}}";
+        docker(&self.cleared.socket, &["inspect", "--format", format, &format!("davit-{task_id}-1")])
     }
 
     async fn tasks(&self) -> BTreeMap<String, v1::Task> {
@@ -111,6 +133,11 @@ impl Cluster {
     }
 }
 
+fn container() -> v1::task_spec::Runtime {
+    let command = ["/bin/busybox", "sh", "-c", "exec sleep 600"].map(str::to_owned).to_vec();
+    v1::task_spec::Runtime::Container(v1::ContainerSpec { image: IMAGE.to_owned(), command, ..Default::default() })
+}
+
 fn runs(pid: i32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -119,13 +146,18 @@ fn runs(pid: i32) -> bool {
 async fn a_rolling_upgrade_of_every_program_restarts_no_task() {
     let mut cluster = Cluster::start(3).await;
     let name = |number: usize| format!("sleeper-{number}");
+    let mut containers = Vec::new();
     for number in 0..6 {
-        cluster.create(&name(number), "exec sleep 600").await;
+        let action = if number % 2 == 0 { v1::NodeLossAction::Unspecified } else { v1::NodeLossAction::StopAndReplace };
+        cluster.create_task(&name(number), cluster.process(&name(number), "exec sleep 600"), action).await;
+        containers.push(cluster.create_task("container", container(), action).await);
     }
     let before = cluster.all_run().await;
     let nodes: BTreeSet<_> = before.values().map(|task| task.status.clone().unwrap().node_id).collect();
     assert_eq!(nodes.len(), 3, "every node has some");
     let pids: Vec<i32> = (0..6).map(|number| cluster.pid(&name(number))).collect();
+    let identities = |cluster: &Cluster| containers.iter().map(|task| cluster.container(task)).collect::<Vec<_>>();
+    let containers_before = identities(&cluster);
 
     cluster.manager = cluster.manager.restart().await;
     cluster.create("after-the-manager", "exec sleep 600").await;
@@ -148,6 +180,7 @@ async fn a_rolling_upgrade_of_every_program_restarts_no_task() {
     }
     assert_eq!((0..6).map(|number| cluster.pid(&name(number))).collect::<Vec<_>>(), pids);
     assert!(pids.iter().all(|pid| runs(*pid)));
+    assert_eq!(identities(&cluster), containers_before);
     // Nor was any node given up in between.
     let mut events = EventServiceClient::new(cluster.channel.clone());
     let request = v1::ListEventsRequest { page_size: 1000, ..Default::default() };
