@@ -9,6 +9,7 @@ use std::time::Duration;
 use davit_core::id::{ClusterId, NodeId};
 use davit_core::spec::check_name;
 use davit_svc_kit::ids::IdSource;
+use davit_svc_kit::mark::sync_parent;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::lease::LeaseFile;
@@ -227,7 +228,7 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+        sync_parent(path)
     };
     write().map_err(|source| Error::Io { path: path.to_owned(), source })
 }

@@ -28,6 +28,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use self::active::Active;
+use crate::agent::Unfound;
 use crate::identity::Membership;
 use crate::node::{JoinError, Node};
 
@@ -69,6 +70,8 @@ pub(crate) enum EndReason {
     Join(#[from] JoinError),
     #[error("the {kind} runtime does not answer: {problem}")]
     RuntimeMissing { kind: RuntimeKind, problem: String },
+    #[error(transparent)]
+    Unfound(#[from] Unfound),
     #[error("the session broke: {0}")]
     Broken(String),
     #[error("the manager ended the session")]
@@ -156,6 +159,9 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
 /// Dials and registers. A worker that was restarted does not know how often the one before it registered: the manager refuses
 /// the number that it begins with and tells from which to go on.
 async fn open(node: &Node, ending: &Ending) -> Result<Opened, EndReason> {
+    if let Some(agent) = node.agent() {
+        agent.find_lost().await?;
+    }
     let health = runtime_health(node).await?;
     let manager = client::endpoint(&node.config.manager)?;
     let channel = node.world.dialer.connect(&manager).await.map_err(|error| EndReason::Connect(causes(&error)))?;

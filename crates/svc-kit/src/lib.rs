@@ -14,6 +14,7 @@ pub mod fuzzing;
 pub mod grpc;
 pub mod http;
 pub mod ids;
+pub mod mark;
 pub mod net;
 pub mod program;
 pub mod readiness;

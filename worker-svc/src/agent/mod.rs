@@ -23,7 +23,7 @@ mod task_runner;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::adopt::Unfound;
 use self::assignments::{Batch, Follower, Order};
 use self::held::{Held, Wanted};
 use self::local_restart::Link;
@@ -73,6 +74,8 @@ pub struct Agent {
     /// Until which uptime of the machine attempts that must never run twice may run.
     lease: watch::Sender<Duration>,
     surveyed: Surveyed,
+    /// Runtimes that had not told at the start what they have.
+    unlisted: Mutex<BTreeSet<RuntimeKind>>,
     /// What is heard of the manager.
     link: watch::Sender<Link>,
 }
@@ -130,6 +133,7 @@ impl Agent {
             runners: TaskTracker::new(),
             lease: watch::Sender::new(parts.lease),
             surveyed: Surveyed::new(parts.cluster_id),
+            unlisted: Mutex::default(),
             link,
         });
         if let Some(cluster_id) = parts.cluster_id {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::backend::LOST_KEY;
 use super::record::{key_bytes, key_from_bytes};
 use super::{Backend, Entry, Error, ImageRecord, Record, image};
 
@@ -35,6 +36,8 @@ struct Shared {
 enum Name {
     Attempt(AttemptKey),
     Image(String),
+    /// That something is lost.
+    Loss,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +45,8 @@ struct State {
     records: BTreeMap<AttemptKey, Record>,
     /// By the engine's id of each.
     images: BTreeMap<String, ImageRecord>,
+    /// There may have been records of which nothing is known.
+    has_lost: bool,
     /// Not written yet as they are now.
     unwritten: BTreeSet<Name>,
     /// Who waits for the next batch.
@@ -58,8 +63,12 @@ impl LocalStore {
     /// When the backend fails.
     pub async fn open(backend: Box<dyn Backend>) -> Result<Self, Error> {
         let (backend, entries) = load(backend).await?;
-        let (mut records, mut images) = (BTreeMap::new(), BTreeMap::new());
+        let (mut records, mut images, mut has_lost) = (BTreeMap::new(), BTreeMap::new(), false);
         for (key, value) in entries {
+            if key == LOST_KEY {
+                has_lost = true;
+                continue;
+            }
             if let Some(id) = image::key_from_bytes(&key) {
                 match ImageRecord::from_bytes(&value) {
                     Some(record) => drop(images.insert(id, record)),
@@ -75,11 +84,16 @@ impl LocalStore {
                 Some(record) => {
                     records.insert(key, record);
                 }
-                None => tracing::error!(%key, "the worker's store has a record that can't be understood"),
+                None => {
+                    has_lost = true;
+                    tracing::error!(%key, "the worker's store has a record that can't be understood");
+                }
             }
         }
-        let shared =
-            Arc::new(Shared { state: Mutex::new(State { records, images, ..State::default() }), ..Shared::default() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { records, images, has_lost, ..State::default() }),
+            ..Shared::default()
+        });
         let closing = CancellationToken::new();
         tokio::spawn(write_behind(Arc::clone(&shared), backend, closing.clone()));
         Ok(Self { shared, _closes: closing.drop_guard() })
@@ -155,6 +169,26 @@ impl LocalStore {
         self.shared.changed.notify_one();
     }
 
+    /// Whether there may have been records of which nothing is known any more. Not forgotten, also by a worker that is
+    /// restarted, before [`LocalStore::made_up_for`].
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.shared.state.lock().has_lost
+    }
+
+    /// What the lost records told, as far as it matters, is kept again: waits until all of it is on the disk.
+    ///
+    /// # Errors
+    /// When it could not be written. It is written with the next change.
+    pub async fn made_up_for(&self) -> Result<(), Error> {
+        self.wait_for_batch(true, |state| {
+            state.has_lost = false;
+            state.unwritten.extend(state.records.keys().copied().map(Name::Attempt));
+            state.unwritten.insert(Name::Loss);
+        })
+        .await
+    }
+
     /// Waits until all that is kept has reached the disk.
     ///
     /// # Errors
@@ -223,6 +257,7 @@ impl State {
         let keys = std::mem::take(&mut self.unwritten);
         let change = |name: &Name| match name {
             Name::Attempt(key) => (key_bytes(*key), self.records.get(key).map(|record| record.to_bytes(*key))),
+            Name::Loss => (LOST_KEY.to_vec(), self.has_lost.then(Vec::new)),
             Name::Image(id) => (image::key_bytes(id), self.images.get(id).map(ImageRecord::to_bytes)),
         };
         let changes = keys.iter().map(change).collect();

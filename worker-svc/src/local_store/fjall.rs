@@ -1,21 +1,27 @@
 //! The store on disk: an LSM tree with a journal (fjall), tuned for some hundred small records rather than for speed.
 //!
 //! One keyspace holds everything, since each one costs memory. A store that is damaged must not stop a node for ever: it is
-//! set aside under another name, told loudly, and an empty one takes its place; the engines' own lists are what is left then.
+//! set aside under another name, told loudly, and an empty one takes its place; the engines' own lists are what is left then. One
+//! whose end is missing counts as damaged too: the engine takes a journal that was cut for a torn end, so writes are numbered, and
+//! a mark beside the store has the number of the last one that was synced.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use davit_svc_kit::mark::{Mark, sync_parent};
 use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use super::backend::LOST_KEY;
 use super::{Backend, Change, Entry, Error};
 
 /// The format of the records that this worker writes.
 const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"!format";
+/// How many writes there were.
+const WRITES_KEY: &[u8] = b"!writes";
 const KEYSPACE: &str = "worker";
 /// Of blocks that were read. Everything is read once, at the start.
 const CACHE_BYTES: u64 = 64 << 10;
@@ -36,6 +42,9 @@ pub struct FjallBackend {
 struct Open {
     entries: Keyspace,
     database: Database,
+    mark: Mark,
+    /// How many there were.
+    writes: u64,
 }
 
 impl std::fmt::Debug for FjallBackend {
@@ -51,7 +60,7 @@ impl FjallBackend {
         Self { path, open: None }
     }
 
-    fn open(&mut self) -> Result<&Open, Error> {
+    fn open(&mut self) -> Result<&mut Open, Error> {
         let open = match self.open.take() {
             Some(open) => open,
             None => open(&self.path)?,
@@ -65,7 +74,7 @@ impl FjallBackend {
         let mut entries = Vec::new();
         for entry in open.entries.iter() {
             let (key, value) = entry.into_inner().map_err(|error| judge(&path, &error))?;
-            if &*key != FORMAT_KEY {
+            if ![FORMAT_KEY, WRITES_KEY].contains(&&*key) {
                 entries.push((key.to_vec(), value.to_vec()));
             }
         }
@@ -88,6 +97,7 @@ impl Backend for FjallBackend {
                     "the worker's store is damaged and was set aside; what runs here is taken up as the engines tell it"
                 );
                 metrics::counter!("davit_worker_stores_set_aside_total").increment(1);
+                self.open = Some(begin_anew(&path)?);
                 self.read()
             }
             loaded => loaded,
@@ -98,7 +108,9 @@ impl Backend for FjallBackend {
         let path = self.path.clone();
         let open = self.open()?;
         let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
-        let written = if changes.is_empty() {
+        let is_flush = changes.is_empty();
+        let writes = if is_flush { open.writes } else { open.writes + 1 };
+        let written = if is_flush {
             open.database.persist(mode)
         } else {
             let mut batch = open.database.batch().durability(Some(mode));
@@ -108,6 +120,7 @@ impl Backend for FjallBackend {
                     None => batch.remove(&open.entries, key),
                 }
             }
+            batch.insert(&open.entries, WRITES_KEY, writes.to_be_bytes());
             // Full memtables are sealed here: the engine would ask its background thread for it at every write, and behind a long
             // merge that thread's queue would fill up, in which it then would wait itself for a place for ever.
             batch.commit().and_then(|()| match open.entries.tree.active_memtable().size() > MEMTABLE_BYTES {
@@ -115,18 +128,95 @@ impl Backend for FjallBackend {
                 false => Ok(()),
             })
         };
-        written.map_err(|error| {
+        if let Err(error) = written {
             self.open = None;
-            Error::Unusable { path, problem: words(&error) }
-        })
+            return Err(Error::Unusable { path, problem: words(&error) });
+        }
+        open.writes = writes;
+        if sync && let Err(error) = open.mark.set(writes) {
+            tracing::debug!(%error, "the mark beside the worker's store can't be written");
+        }
+        Ok(())
     }
 }
 
+/// Opens what is there, and makes it where nothing ever was.
 fn open(path: &Path) -> Result<Open, Error> {
+    let (database, entries) = open_engine(path)?;
+    let mark = open_mark(path)?;
+    let unreadable = |error: fjall::Error| judge(path, &error);
+    let is_empty = match entries.get(FORMAT_KEY).map_err(unreadable)? {
+        Some(bytes) => match bytes.as_ref().try_into().map(u32::from_be_bytes) {
+            Ok(FORMAT) => false,
+            Ok(found) if found > FORMAT => {
+                return Err(Error::Newer { path: path.to_owned(), found, known: FORMAT });
+            }
+            _ => return Err(damaged(path, "its format is none that ever was")),
+        },
+        None if entries.is_empty().map_err(unreadable)? => true,
+        None => return Err(damaged(path, "it has entries and no format")),
+    };
+    let writes = match entries.get(WRITES_KEY).map_err(unreadable)? {
+        // Workers did not always count.
+        None => 0,
+        Some(bytes) => match bytes.as_ref().try_into() {
+            Ok(bytes) => u64::from_be_bytes(bytes),
+            Err(_) => return Err(damaged(path, "how many writes there were can't be read")),
+        },
+    };
+    if writes < mark.number() {
+        let (marked, what) = (mark.number(), if is_empty { "it is empty" } else { "its end was lost" });
+        return Err(damaged(path, &format!("{what}: {marked} writes were on the disk, and {writes} are there")));
+    }
+    let open = Open { entries, database, mark, writes };
+    if is_empty {
+        write_first(path, &open, &[(FORMAT_KEY, &FORMAT.to_be_bytes())])?;
+    }
+    Ok(open)
+}
+
+/// An empty store in the place of one that was set aside. It goes on counting, so that it is not taken for one that was cut, and
+/// knows that something was lost.
+fn begin_anew(path: &Path) -> Result<Open, Error> {
+    let (database, entries) = open_engine(path)?;
+    let mut open = Open { entries, database, mark: open_mark(path)?, writes: 0 };
+    open.writes = open.mark.number() + 1;
+    let first = [(FORMAT_KEY, &FORMAT.to_be_bytes()[..]), (WRITES_KEY, &open.writes.to_be_bytes()), (LOST_KEY, &[])];
+    write_first(path, &open, &first)?;
+    open.mark.set(open.writes).map_err(|error| unusable(path, &error))?;
+    Ok(open)
+}
+
+fn write_first(path: &Path, open: &Open, entries: &[(&[u8], &[u8])]) -> Result<(), Error> {
+    let mut batch = open.database.batch().durability(Some(PersistMode::SyncAll));
+    for (key, value) in entries {
+        batch.insert(&open.entries, *key, *value);
+    }
+    batch.commit().map_err(|error| judge(path, &error))
+}
+
+/// The mark of the store in this directory. One that can't be read is told and made anew: what it knew is lost.
+fn open_mark(path: &Path) -> Result<Mark, Error> {
+    // Names of clusters, which stores bear, begin with a letter or a digit.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mark_path = path.with_file_name(format!("_mark-{name}"));
+    if mark_path.try_exists().map_err(|error| unusable(path, &error))? {
+        match Mark::open(&mark_path) {
+            Ok(mark) => return Ok(mark),
+            Err(problem) => {
+                let path = path.display();
+                tracing::error!(%path, problem, "whether the worker's store has lost its end can't be told");
+            }
+        }
+    }
+    Mark::create(&mark_path).map_err(|error| unusable(path, &error))
+}
+
+fn open_engine(path: &Path) -> Result<(Database, Keyspace), Error> {
     let made = || {
         // Specs may hold secrets in their environment.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        path.parent().map_or(Ok(()), sync_directory)
+        sync_parent(path)
     };
     made().map_err(|error| unusable(path, &error))?;
     // It panics at some kinds of damage.
@@ -146,22 +236,7 @@ fn open(path: &Path) -> Result<Open, Error> {
     };
     let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
     let entries = database.keyspace(KEYSPACE, options).map_err(|error| judge(path, &error))?;
-    match entries.get(FORMAT_KEY).map_err(|error| judge(path, &error))? {
-        Some(bytes) => match bytes.as_ref().try_into().map(u32::from_be_bytes) {
-            Ok(FORMAT) => {}
-            Ok(found) if found > FORMAT => {
-                return Err(Error::Newer { path: path.to_owned(), found, known: FORMAT });
-            }
-            _ => return Err(damaged(path, "its format is none that ever was")),
-        },
-        None if entries.is_empty().map_err(|error| judge(path, &error))? => {
-            let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
-            batch.insert(&entries, FORMAT_KEY, FORMAT.to_be_bytes());
-            batch.commit().map_err(|error| judge(path, &error))?;
-        }
-        None => return Err(damaged(path, "it has entries and no format")),
-    }
-    Ok(Open { entries, database })
+    Ok((database, entries))
 }
 
 /// Gives a damaged store another name, so that a person can look at it.
@@ -172,15 +247,11 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
         let aside = path.with_file_name(format!("{name}.damaged-{number}"));
         if !aside.try_exists()? {
             fs::rename(path, &aside)?;
-            aside.parent().map_or(Ok(()), sync_directory)?;
+            sync_parent(&aside)?;
             return Ok(aside);
         }
         number += 1;
     }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// Whether an error of the engine is about the machine, or about what is on the disk.

@@ -8,6 +8,11 @@
 //! All of it is in memory and is written behind it in batches: whoever needs a write to be on disk waits for its batch, and
 //! a batch takes along what gathered while the one before was written. A batch that fails is tried again with the next.
 //!
+//! A store that was damaged, emptied or cut is set aside, and an empty one takes its place. That breaks no promise where the
+//! runtimes tell what they have: what runs is found by its labels, and is told to the manager as before. So such a worker
+//! registers only after all its runtimes have told. What is lost is that an attempt was asked to stop (its end is told as it
+//! was, and the manager has the last word), how often it was restarted here, and which images were pulled.
+//!
 //! What is synced to the disk before anything follows from it, and what need not be:
 //!
 //! | write | synced | why |

@@ -87,8 +87,9 @@ async fn a_store_of_a_newer_worker_is_left_alone() {
 #[tokio::test]
 async fn a_store_that_is_open_elsewhere_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let _open = open(directory.path()).await;
-    let error = LocalStore::open(Box::new(FjallBackend::new(directory.path().to_owned()))).await.unwrap_err();
+    let path = directory.path().join("store");
+    let _open = open(&path).await;
+    let error = LocalStore::open(Box::new(FjallBackend::new(path))).await.unwrap_err();
     assert!(matches!(error, Error::Locked { .. }), "{error}");
 }
 
@@ -101,10 +102,10 @@ async fn a_directory_that_cannot_be_made_is_told_and_not_taken_for_damage() {
     assert!(matches!(error, Error::Unusable { .. }) && error.to_string().contains("file"), "{error}");
 }
 
-/// Every file of a store, cut at every kind of place and with bytes turned over: the store opens, and what it then has is
-/// what was there or less, never another thing.
+/// Every file of a store, cut at every kind of place and with bytes turned over: the store opens, and has what was there; or it
+/// is known that something is lost.
 #[tokio::test]
-async fn damage_of_any_file_does_not_stop_a_worker() {
+async fn damage_of_any_file_does_not_stop_a_worker_and_is_never_overlooked() {
     let directory = tempfile::tempdir().unwrap();
     let original = directory.path().join("original");
     let store = open(&original).await;
@@ -121,10 +122,17 @@ async fn damage_of_any_file_does_not_stop_a_worker() {
         for (number, damage) in DAMAGES.iter().enumerate() {
             let copy = directory.path().join(format!("copy-{number}"));
             copy_all(&original, &copy);
+            std::fs::copy(mark_of(&original), mark_of(&copy)).unwrap();
             damage(&copy.join(file));
-            let found = kept(&copy).await;
+            let store = open(&copy).await;
+            let (what, found) = (format!("{} after damage {number}", file.display()), store.records());
+            assert!(found == whole || store.has_lost(), "{what}: it has {} records, and nothing is lost", found.len());
             let same = found.iter().all(|(key, record)| whole.get(key) == Some(record));
-            assert!(same, "{} after damage {number} tells another thing", file.display());
+            assert!(same, "{what} tells another thing");
+            drop(store);
+            let store = open(&copy).await;
+            assert!(found == whole || store.has_lost(), "{what}: the loss is forgotten");
+            drop(store);
             std::fs::remove_dir_all(&copy).unwrap();
             let aside = directory.path().join(format!("copy-{number}.damaged-1"));
             if aside.exists() {
@@ -132,6 +140,74 @@ async fn damage_of_any_file_does_not_stop_a_worker() {
             }
         }
     }
+}
+
+fn mark_of(store: &Path) -> PathBuf {
+    store.with_file_name(format!("_mark-{}", store.file_name().unwrap().to_str().unwrap()))
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_a_loss_until_it_is_made_up_for_and_a_new_one_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let store = open(&path).await;
+    assert!(!store.has_lost(), "it is new");
+    store.keep(key(1), Record::assigned(&assignment(key(1))));
+    store.write(key(1), true, |record| record.mark = Mark::Start).await.unwrap();
+    drop(store);
+    std::fs::remove_dir_all(&path).unwrap();
+    for _ in 0..2 {
+        let store = open(&path).await;
+        assert!(store.has_lost() && store.records().is_empty());
+    }
+    let store = open(&path).await;
+    store.made_up_for().await.unwrap();
+    store.keep(key(2), Record::assigned(&assignment(key(2))));
+    store.write(key(2), false, |record| record.mark = Mark::Create).await.unwrap();
+    drop(store);
+    let store = open(&path).await;
+    assert!(!store.has_lost());
+    assert_eq!(store.records().into_keys().collect::<Vec<_>>(), [key(2)]);
+}
+
+#[tokio::test]
+async fn a_torn_end_of_what_was_not_synced_is_no_loss_and_of_what_was_is_one() {
+    for (synced, lost) in [(false, false), (true, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let store = open(&path).await;
+        for (task, sync) in [(1, true), (2, synced)] {
+            store.keep(key(task), Record::assigned(&assignment(key(task))));
+            store.write(key(task), sync, |record| record.mark = Mark::Create).await.unwrap();
+        }
+        drop(store);
+        // Opened once more, so that its last holder is gone.
+        assert_eq!(kept(&path).await.len(), 2);
+        let is_journal = |file: &&PathBuf| file.extension().is_some_and(|end| end == "jnl");
+        let journal = path.join(files_below(&path).iter().find(is_journal).unwrap());
+        cut(&journal, content(&journal).len() as u64 - 5);
+        let store = open(&path).await;
+        assert_eq!(store.has_lost(), lost);
+        assert_eq!(store.records().len(), if lost { 0 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_a_worker_that_did_not_count_is_taken_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let store = open(&path).await;
+    store.keep(key(1), Record::assigned(&assignment(key(1))));
+    store.write(key(1), true, |record| record.mark = Mark::Start).await.unwrap();
+    drop(store);
+    drop(open(&path).await);
+    for left in [&b""[..], b"no mark"] {
+        std::fs::write(mark_of(&path), left).unwrap();
+        let store = open(&path).await;
+        assert!(!store.has_lost() && store.records().len() == 1);
+    }
+    std::fs::remove_file(mark_of(&path)).unwrap();
+    assert_eq!(kept(&path).await.len(), 1);
 }
 
 const DAMAGES: [fn(&Path); 5] = [

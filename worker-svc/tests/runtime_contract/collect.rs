@@ -40,7 +40,7 @@ async fn agent(owner: &Owner, dir: &Path) -> Arc<Agent> {
     let parts = Parts {
         owner: owner.clone(),
         runtimes: vec![Arc::new(runtime)],
-        store: LocalStore::open(Box::new(FjallBackend::new(dir.to_owned()))).await.unwrap(),
+        store: LocalStore::open(Box::new(FjallBackend::new(dir.join("store")))).await.unwrap(),
         retention: Duration::from_secs(3600),
         allocatable: Resources::ZERO,
         lease: Duration::MAX,

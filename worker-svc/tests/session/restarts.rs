@@ -17,8 +17,8 @@ use worker_svc::runtime::fake::Step;
 use worker_svc::runtime::{InstanceState, RuntimeKind};
 
 use crate::manager::Manager;
-use crate::worker::{Machine, container, new_key, process};
-use crate::{CLUSTER, until};
+use crate::worker::{Machine, Worker, container, new_key, process};
+use crate::{CLUSTER, in_time, until};
 
 #[tokio::test]
 async fn a_cut_stream_loses_no_status() {
@@ -80,6 +80,46 @@ async fn every_registration_has_a_greater_number_than_those_before_and_than_the_
     manager.dialled().await.refuse(Status::with_error_details(Code::Aborted, "too late", details));
     numbers.push(manager.session(CLUSTER).await.register.registration_number);
     assert_eq!(numbers, [1, 2, 8]);
+}
+
+/// Before that the manager would take for lost, and place anew, what runs.
+#[tokio::test]
+async fn a_worker_that_lost_its_records_is_not_back_before_its_engine_tells_what_runs() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.kill().await;
+    drop(session);
+    std::fs::remove_dir_all(machine.data_dir().join("store").join(CLUSTER)).unwrap();
+    machine.engine.set_hanging(true);
+
+    let told = async |worker: &Worker| {
+        let client = worker.client().await;
+        let told = async || {
+            let answer = client.clone().get_worker(v1::GetWorkerRequest {}).await.unwrap().into_inner();
+            answer.disconnect_reason.contains("its docker runtime does not tell what runs here")
+        };
+        in_time("the reason why it is not back", async { while !told().await {} }).await;
+    };
+    let worker = machine.worker(&manager).await;
+    told(&worker).await;
+    worker.kill().await;
+    // It was killed before it had found out: the next one still knows of the loss.
+    let worker = machine.worker(&manager).await;
+    told(&worker).await;
+    machine.engine.set_hanging(false);
+    let session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    assert_eq!(session.registered(key).state, TaskState::Running);
+    worker.kill().await;
+    drop(session);
+
+    // And once is enough: it knows again what it has, and an engine that hangs does not keep it away.
+    machine.engine.set_hanging(true);
+    let _worker = machine.worker(&manager).await;
+    let session = manager.session(CLUSTER).await;
+    assert_eq!(session.register.attempts.len(), 1);
 }
 
 #[tokio::test]
@@ -151,7 +191,7 @@ async fn an_end_that_was_seen_is_told_also_when_the_engine_has_forgotten_it() {
         let told = |tasks: Vec<v1::LocalTask>| tasks[0].status.clone().unwrap().state() == v1::TaskState::Failed;
         while !told(crate::worker::local_tasks(&client).await) {}
     };
-    crate::in_time("its end to be noted", noted).await;
+    in_time("its end to be noted", noted).await;
     worker.kill().await;
     drop(session);
     machine.engine.forget_all();
@@ -228,7 +268,7 @@ async fn an_answer_that_names_no_cluster_is_not_taken() {
             }
         }
     };
-    crate::in_time("the reason", told).await;
+    in_time("the reason", told).await;
     drop(session);
 }
 
@@ -256,7 +296,7 @@ async fn a_disconnect_is_obeyed_and_a_refusal_is_told() {
             }
         }
     };
-    crate::in_time("the refusal", told).await;
+    in_time("the refusal", told).await;
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use davit_core::id::{ClusterId, Revision};
+use davit_svc_kit::mark::Mark;
 
 use super::super::Error;
 use super::engine::{self, Engine};
-use super::mark::Mark;
 use super::schema;
 
 const LOCK_FILE: &str = "lock";
@@ -54,8 +54,8 @@ impl Directory {
             Mark::create(&mark_path).map_err(|problem| unusable("can't be written", problem))?
         };
         if !has_engine {
-            if mark.revision() > Revision::default() {
-                return Err(Error::Lost { path, stored: Revision::default(), marked: mark.revision() });
+            if mark.number() > 0 {
+                return Err(Error::Lost { path, stored: Revision::default(), marked: Revision(mark.number()) });
             }
             // What is left of a store that was never finished, and in which nothing was ever committed.
             match std::fs::remove_dir_all(path.join(ENGINE_DIR)) {
@@ -106,12 +106,12 @@ impl Directory {
 
     /// How far the store once was, at least.
     pub(super) fn marked(&self) -> Revision {
-        self.mark.revision()
+        Revision(self.mark.number())
     }
 
     /// Notes how far the store is. That may fail: then less is known of it, and nothing wrong.
     pub(super) fn mark(&mut self, revision: Revision) {
-        if let Err(problem) = self.mark.set(revision) {
+        if let Err(problem) = self.mark.set(revision.0) {
             tracing::warn!(%problem, "the mark beside the store can't be written");
         }
     }

@@ -1,6 +1,5 @@
 //! fjall, as the store needs it: a few tables, and batches that are written whole and synced.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -190,13 +189,5 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
             let told = told.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
             Err(Problem::Damaged(format!("the engine gave up: {told}")))
         }
-    }
-}
-
-/// Makes a renamed or new file's name durable.
-pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@
 //! - A write that failed is settled before anything else is written ([`settle`]): it is in the store or it is not, and where
 //!   it is, it is taken back, since callers were told that nothing changed.
 //! - What is loaded is checked as a whole ([`load`]): every record is readable, none is missing, revisions have no gap, and none
-//!   is missing at the end, which only the mark beside the store can tell ([`mark`]).
+//!   is missing at the end, which only the mark beside the store can tell ([`davit_svc_kit::mark`]).
 
 mod directory;
 mod engine;
@@ -13,7 +13,6 @@ mod engine;
 pub(super) mod fuzzing;
 mod ledger;
 mod load;
-mod mark;
 mod plan;
 mod restore;
 mod schema;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use davit_core::id::Revision;
 use davit_proto::store_v1::{BackupTable, StoreIdentity};
+use davit_svc_kit::mark::sync_parent;
 use prost::Message as _;
 
 use super::super::Error;
@@ -14,7 +15,7 @@ use super::super::backup::{BackupError, BackupInfo, BackupReader, REVISION_JUMP}
 use super::directory::{Directory, UNFINISHED};
 use super::engine::{Table, Write};
 use super::schema::{HEAD_KEY, SCHEMA, identity_write};
-use super::{FjallStore, directory, engine};
+use super::{FjallStore, directory};
 
 /// Records that are written at once.
 const BATCH: usize = 4096;
@@ -104,9 +105,9 @@ pub fn restore(file: &Path, data_dir: &Path, cluster: Option<&str>) -> Result<(B
         let to = data_dir.join(name);
         std::fs::rename(unfinished.join(name), &to).map_err(io(&to))?;
     }
-    engine::sync_parent(&unfinished).map_err(io(data_dir))?;
+    sync_parent(&unfinished).map_err(io(data_dir))?;
     std::fs::remove_dir_all(&unfinished).map_err(io(&unfinished))?;
-    engine::sync_parent(&unfinished).map_err(io(data_dir))?;
+    sync_parent(&unfinished).map_err(io(data_dir))?;
     Ok((info, revision))
 }
 

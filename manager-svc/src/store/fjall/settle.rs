@@ -8,11 +8,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use davit_svc_kit::mark::sync_parent;
 use prost::Message as _;
 
 use super::super::Error;
 use super::Inner;
-use super::engine::{Engine, Problem, Table, Write, sync_parent};
+use super::engine::{Engine, Problem, Table, Write};
 use super::plan::Plan;
 use super::schema::HEAD_KEY;
 
