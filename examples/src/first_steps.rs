@@ -43,6 +43,7 @@ pub async fn first_steps(data_dir: &Path, reexec: Reexec) -> Result<Vec<String>,
     let registration = Registration {
         node_id,
         registration_number: 1,
+        worker_run: None,
         draining: false,
         description: describe_node(),
         runtime_problems: BTreeMap::new(),

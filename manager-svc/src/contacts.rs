@@ -10,6 +10,7 @@ use davit_core::node::NodeStats;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::dispatch::Outbox;
 use crate::reconcile::Contact;
@@ -27,6 +28,8 @@ pub struct Contacts {
 #[derive(Debug)]
 struct Entry {
     session: Option<Arc<Outbox>>,
+    /// Which start of a worker the session is of, if it says so.
+    run: Option<Uuid>,
     said_goodbye: bool,
     is_away: bool,
     last_heard: Instant,
@@ -52,11 +55,11 @@ impl Contacts {
         nodes.entry(node_id).or_insert_with(Entry::new).begin_anew();
     }
 
-    /// A session opened.
-    pub fn opened(&self, node_id: NodeId, session: Arc<Outbox>) {
+    /// A session opened, by this run of a worker.
+    pub fn opened(&self, node_id: NodeId, session: Arc<Outbox>, run: Option<Uuid>) {
         let mut nodes = self.nodes.lock();
         let entry = nodes.entry(node_id).or_insert_with(Entry::new);
-        entry.session = Some(session);
+        (entry.session, entry.run) = (Some(session), run);
         entry.begin_anew();
     }
 
@@ -70,6 +73,14 @@ impl Contacts {
             }
             _ => false,
         }
+    }
+
+    /// When another run of a worker than this one, whose session of this node is open, was heard last.
+    #[must_use]
+    pub fn other_run_heard(&self, node_id: NodeId, run: Uuid) -> Option<Instant> {
+        let nodes = self.nodes.lock();
+        let entry = nodes.get(&node_id).filter(|entry| entry.session.is_some())?;
+        entry.run.is_some_and(|known| known != run).then_some(entry.last_heard)
     }
 
     /// A worker measured its node.
@@ -194,6 +205,7 @@ impl Entry {
         let now = Instant::now();
         Self {
             session: None,
+            run: None,
             said_goodbye: false,
             is_away: false,
             last_heard: now,
@@ -227,7 +239,7 @@ mod tests {
         contacts.expect(node_id, Duration::from_secs(10));
         assert_eq!(contacts.contact(node_id).unwrap().grace_left, Duration::from_secs(10));
         let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
-        contacts.opened(node_id, Arc::clone(&session));
+        contacts.opened(node_id, Arc::clone(&session), None);
         contacts.closed(node_id, session.session_id());
         assert_eq!(contacts.contact(node_id).unwrap().grace_left, Duration::ZERO, "if it dies now, it is as any other");
     }

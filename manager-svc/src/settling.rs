@@ -76,7 +76,7 @@ mod tests {
         let (expected, contacts) = (expected(&cluster.state), Contacts::new());
         assert_eq!(missing(&expected, &cluster.state, &contacts), 2, "nobody waits for a node that was down before");
         for (number, left) in [(1, 1), (2, 0)] {
-            contacts.opened(node_id(number), Arc::new(Outbox::new(SessionId(Uuid::from_u64_pair(9, number)))));
+            contacts.opened(node_id(number), Arc::new(Outbox::new(SessionId(Uuid::from_u64_pair(9, number)))), None);
             assert_eq!(missing(&expected, &cluster.state, &contacts), left);
         }
     }

@@ -1,14 +1,17 @@
-//! Registrations of one node that overtake each other on their way to the manager.
+//! Registrations of one node that overtake each other on their way to the manager, or come from two machines.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use davit_proto::convert::duration_to_proto;
 use davit_proto::v1;
+use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::session_request::Message as Request;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
+use davit_tests::binaries::Service;
 use davit_tests::cluster::Cluster;
 use davit_tests::wait::eventually;
 use tokio::sync::mpsc;
@@ -17,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
+const LIMIT: Duration = Duration::from_secs(20);
 const NODE_ID: &str = "018f4e7a-0000-7000-8000-000000000001";
 
 /// A worker's side of a session, driven by hand.
@@ -27,6 +31,10 @@ struct Session {
 
 impl Session {
     async fn open(cluster: &Cluster, registration_number: u64) -> Result<Self, Status> {
+        Self::open_by(cluster, registration_number, "").await
+    }
+
+    async fn open_by(cluster: &Cluster, registration_number: u64, run: &str) -> Result<Self, Status> {
         let channel = davit_svc_kit::client::endpoint(&cluster.manager_address().to_string()).unwrap().connect_lazy();
         let (requests, stream) = mpsc::channel(4);
         let resources = Some(v1::Resources { cpu_millis: 1000, memory_bytes: 1 << 30, disk_bytes: 1 << 30 });
@@ -40,6 +48,7 @@ impl Session {
             capacity: resources,
             allocatable: resources,
             registration_number,
+            worker_run: run.to_owned(),
             ..Default::default()
         };
         requests.send(v1::SessionRequest { message: Some(Request::Register(register)) }).await.unwrap();
@@ -135,4 +144,81 @@ async fn until(cluster: &Cluster, state: v1::NodeState) {
         if node.state() == state { Ok(()) } else { Err(node) }
     })
     .await;
+}
+
+/// Two starts of a worker.
+const FIRST_RUN: &str = "018f4e7a-0000-7000-8000-00000000000a";
+const SECOND_RUN: &str = "018f4e7a-0000-7000-8000-00000000000b";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_of_a_node_is_told_while_the_first_is_in_touch_and_taken_in_when_that_is_gone() {
+    let cluster = Cluster::builder().workers(0).start().await;
+    drop(Session::open_by(&cluster, 1, FIRST_RUN).await.unwrap());
+    // One that dials again is itself, also while its last session is still open.
+    let _last = Session::open_by(&cluster, 2, FIRST_RUN).await.unwrap();
+    let first = Session::open_by(&cluster, 3, FIRST_RUN).await.unwrap();
+    let before = cluster.get_node("by-hand").await.revision;
+    let beats = async {
+        for heartbeat_id in 1.. {
+            first.say(Request::Heartbeat(v1::Heartbeat { stats: None, heartbeat_id })).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let refused = tokio::select! {
+        second = Session::open_by(&cluster, 4, SECOND_RUN) => second.map(drop).unwrap_err(),
+        () = beats => unreachable!("it does not end"),
+    };
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "SECOND_WORKER");
+    assert!(
+        refused.message().contains("(`by-hand` at 127.0.0.1)") && refused.message().contains("a copy"),
+        "{refused}"
+    );
+    assert_eq!(cluster.get_node("by-hand").await.revision, before);
+    // Its machine failed: its session is open, and nothing comes.
+    let second = Session::open_by(&cluster, 4, SECOND_RUN).await.unwrap();
+    // And now its process: its session ends with it.
+    drop(second);
+    let mut third = Session::open_by(&cluster, 5, FIRST_RUN).await.unwrap();
+    assert!(third.is_heard(1).await);
+    drop(first);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_cloned_takes_nothing_from_the_first_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let scheduler = Service::start("davit-scheduler", &[]);
+    let manager = Service::start("davit-manager", &["--scheduler".to_owned(), scheduler.address.to_string()]);
+    manager.ready().await;
+    let start = |name: &str, data_dir: &Path| {
+        let (manager, data_dir) = (manager.address.to_string(), data_dir.display().to_string());
+        let arguments = ["--manager", &manager, "--data-dir", &data_dir, "--name", name, "--docker", "off"];
+        Service::start("davit-worker", &arguments.map(str::to_owned))
+    };
+    let (original, copy) = (dir.path().join("original"), dir.path().join("copy"));
+    let first = start("first", &original);
+    first.ready().await;
+    let copied = std::process::Command::new("cp").arg("-r").args([&original, &copy]).status().unwrap();
+    assert!(copied.success());
+    let second = start("second", &copy);
+    eventually("the second is told", LIMIT, async || {
+        let told = davit_svc_kit::http::check_ready(second.http).await.map_err(|told| told.to_string());
+        match told {
+            Err(told) if told.contains("data directory is a copy") && told.contains("empty --data-dir") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    // Nobody took anything from the first, whose session is the one that it began with.
+    let channel = davit_svc_kit::client::endpoint(&manager.address.to_string()).unwrap().connect_lazy();
+    let request = v1::ListNodesRequest::default();
+    let nodes = NodeServiceClient::new(channel).list_nodes(request).await.unwrap().into_inner().nodes;
+    let [node] = &nodes[..] else { panic!("{nodes:?}") };
+    assert_eq!((node.name.as_str(), node.state()), ("first", v1::NodeState::Ready));
+    first.ready().await;
+    // As it was told.
+    second.kill().await;
+    std::fs::remove_dir_all(&copy).unwrap();
+    start("second", &copy).ready().await;
 }

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::agent::{Agent, Parts};
 use crate::config::Config;
@@ -82,6 +83,8 @@ pub(crate) struct Node {
     link: Mutex<Link>,
     /// `None` until the runtimes were asked for the first time.
     health: watch::Sender<Option<RuntimeHealth>>,
+    /// Tells this start of the worker from others.
+    run: Uuid,
     /// The number of its last registration. After a restart the manager tells how far an earlier worker came.
     last_registration: AtomicU64,
 }
@@ -102,6 +105,7 @@ impl Node {
             link: Mutex::new(link),
             health: watch::Sender::new(None),
             last_registration: AtomicU64::new(0),
+            run: world.ids.next_uuid(),
             config,
             world,
             home,
@@ -310,6 +314,7 @@ impl Node {
         let registration = Registration {
             node_id: self.node_id(),
             registration_number,
+            worker_run: Some(self.run),
             draining,
             description,
             runtime_problems,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use davit_core::placement::RuntimeKind;
 use davit_core::validate::Violations;
 use davit_proto::convert::{
-    LAST_REGISTRATION_NUMBER, REGISTRATION_OVERTAKEN, RuntimeHealth, Welcome, welcome_from_proto,
+    LAST_REGISTRATION_NUMBER, REGISTRATION_OVERTAKEN, RuntimeHealth, SECOND_WORKER, Welcome, welcome_from_proto,
 };
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
@@ -39,6 +39,8 @@ const LONGEST_REDIAL: Duration = Duration::from_secs(1);
 const LONGEST_ASKED: Duration = Duration::from_secs(5);
 /// Before another try of what is not mended by trying again at once, such as a name in use.
 const REFUSED_REDIAL: Duration = Duration::from_secs(15);
+/// Before another try of a worker that is refused because another one is in touch as its node: it may turn out to be gone.
+const FIRST_SECOND_REDIAL: Duration = Duration::from_secs(1);
 /// How long the manager may take to answer a registration.
 const WELCOME_TIME: Duration = Duration::from_secs(10);
 /// How long the runtimes may take to answer for the first time before a worker that was in its cluster before is back without
@@ -60,6 +62,8 @@ pub(crate) enum EndReason {
     Connect(String),
     #[error("the manager refused the registration: {0}")]
     Refused(String),
+    #[error("the manager refused the registration: {0}")]
+    SecondWorker(String),
     #[error("the manager knows of a later registration of this node, of number {last}")]
     Overtaken { last: u64 },
     #[error("the manager did not answer the registration in time")]
@@ -113,12 +117,14 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
     let stop = &ending.stop;
     let mut backoff = node.world.backoff(FIRST_REDIAL, LONGEST_REDIAL);
     let mut refused = node.world.backoff(REFUSED_REDIAL, REFUSED_REDIAL * 2);
+    let mut second = node.world.backoff(FIRST_SECOND_REDIAL, REFUSED_REDIAL * 2);
     let mut said = None;
     loop {
         let Some(opened) = stop.run_until_cancelled(open(&node, &ending)).await else { return };
         let ended = match opened {
             Ok(opened) => {
                 backoff.reset();
+                second.reset();
                 said = None;
                 active(&node, opened, &ending).await
             }
@@ -130,6 +136,13 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
             EndReason::Refused(_) | EndReason::Address(_) | EndReason::Join(_) => {
                 tracing::error!(reason = %ended, "this worker can't join");
                 refused.next_delay()
+            }
+            EndReason::SecondWorker(_) => {
+                if let Some(agent) = node.agent() {
+                    agent.has_rival();
+                }
+                tracing::error!(reason = %ended, "this worker can't join");
+                second.next_delay()
             }
             EndReason::Disconnected { retry_after, .. } => {
                 tracing::info!(reason = %ended, "session ended");
@@ -245,6 +258,9 @@ fn refusal(status: &Status) -> EndReason {
         && let Some(last) = info.metadata.get(LAST_REGISTRATION_NUMBER).and_then(|last| last.parse().ok())
     {
         return EndReason::Overtaken { last };
+    }
+    if status.get_details_error_info().is_some_and(|info| info.reason == SECOND_WORKER) {
+        return EndReason::SecondWorker(status.message().to_owned());
     }
     let retry_after = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
     match status.code() {

@@ -154,6 +154,7 @@ fn registration(index: usize, node_id: NodeId) -> Registration {
     Registration {
         node_id,
         registration_number: 1,
+        worker_run: None,
         draining: false,
         description,
         runtime_problems: BTreeMap::new(),

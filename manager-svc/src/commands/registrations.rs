@@ -59,7 +59,8 @@ impl Registered {
 /// # Errors
 /// When a later registration of the node was taken in before, or another node that is in touch has this name.
 pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<(Arc<Node>, ReportCounts), Error> {
-    let Registration { node_id, registration_number, draining, description, runtime_problems, attempts } = registration;
+    let Registration { node_id, registration_number, worker_run: _, draining, description, runtime_problems, attempts } =
+        registration;
     let name = description.name.clone();
     let last = draft.state().node(node_id).map_or(0, |known| known.registration_number);
     let registration_number = match registration_number {

@@ -97,6 +97,7 @@ pub(crate) fn registration(number: u64) -> Registration {
     Registration {
         node_id: node_id(number),
         registration_number: 0,
+        worker_run: None,
         draining: false,
         description: NodeDescription {
             name: format!("node-{number}"),

@@ -16,6 +16,7 @@ mod node_stats;
 mod paging;
 mod rebalance;
 mod report_inbox;
+mod second_worker;
 mod session_out;
 mod task_filter;
 mod task_logs;

@@ -26,7 +26,7 @@ use tracing::{Instrument as _, debug, info, warn};
 use super::errors::to_api_error;
 use super::report_inbox::{Full, ReportInbox};
 use super::session_out::SessionWriter;
-use super::{Api, foreign};
+use super::{Api, foreign, second_worker};
 use crate::commands::{self, Registered, apply_reports, drain_for_worker, register_node, set_runtime_health};
 use crate::dispatch::Outbox;
 use crate::writer::WriteError;
@@ -122,6 +122,7 @@ async fn serve(
     out: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
 ) -> Result<(), ApiError> {
     let registration = read_registration(&mut incoming).await?;
+    second_worker::refuse(api, &registration).await?;
     let node_id = registration.node_id;
     let name = registration.description.name.clone();
     let session_id = api.world.ids.session_id();
@@ -185,7 +186,7 @@ pub(super) async fn register(
     registration: convert::Registration,
     outbox: Arc<Outbox>,
 ) -> Result<Registered, WriteError<commands::Error>> {
-    let (node_id, contacts) = (registration.node_id, api.contacts.clone());
+    let (node_id, run, contacts) = (registration.node_id, registration.worker_run, api.contacts.clone());
     api.writer
         .write_with_effects(move |draft, effects| {
             let (node, counts) = register_node(draft, registration)?;
@@ -193,7 +194,7 @@ pub(super) async fn register(
             contacts.registers(node_id);
             effects.push(Box::new(move |router, state| {
                 crate::metrics::reports(counts);
-                contacts.opened(node_id, Arc::clone(&outbox));
+                contacts.opened(node_id, Arc::clone(&outbox), run);
                 router.attach(node_id, outbox, state);
             }));
             Ok(Registered::newest_of(&node))

@@ -9,6 +9,7 @@ use davit_core::placement::RuntimeKind;
 use davit_core::spec::{TaskSpec, check_name};
 use davit_core::task::{AttemptStatus, DesiredState, PortBinding, PullProgress};
 use davit_core::validate::Violations;
+use uuid::Uuid;
 
 use super::common::{
     MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, labels_from_proto, parse_id, parse_node_id,
@@ -34,6 +35,8 @@ const MAX_PORT_BINDINGS: usize = 65_536;
 pub const REGISTRATION_OVERTAKEN: &str = "REGISTRATION_OVERTAKEN";
 /// In the `ErrorInfo.metadata` of such a refusal: the number of the node's last registration.
 pub const LAST_REGISTRATION_NUMBER: &str = "last_registration_number";
+/// The `ErrorInfo.reason` of a registration that is refused because another worker is in touch as this node.
+pub const SECOND_WORKER: &str = "SECOND_WORKER";
 
 /// Who a worker is, what it has and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Registration {
     pub node_id: NodeId,
     /// Grows with every registration of the node; 0 for a worker that does not count them.
     pub registration_number: u64,
+    /// Made anew by every start of a worker; `None` for one that does not say.
+    pub worker_run: Option<Uuid>,
     /// Its worker waits for the node to be drained before it goes.
     pub draining: bool,
     /// What it says of its machine.
@@ -105,6 +110,10 @@ pub fn register_from_proto<'a>(
     let problems_path = field(path, "runtime_problems");
     let runtime_problems = runtime_problems_from_proto(register.runtime_problems, &problems_path, violations);
     let attempts = attempt_reports_from_proto(register.attempts, &field(path, "attempts"), violations);
+    let worker_run = match register.worker_run.as_str() {
+        "" => None,
+        text => parse_id(text, &field(path, "worker_run"), violations),
+    };
     let (capacity, allocatable) = (capacity?, allocatable?);
     for (name, usable, total) in dimensions(allocatable, capacity) {
         if usable > total {
@@ -126,7 +135,8 @@ pub fn register_from_proto<'a>(
     let (node_id, attempts) = (node_id?, attempts?);
     let registration_number = register.registration_number;
     let draining = register.draining;
-    let registration = Registration { node_id, registration_number, draining, description, runtime_problems, attempts };
+    let registration =
+        Registration { node_id, registration_number, worker_run, draining, description, runtime_problems, attempts };
     (violations.0.len() == before).then_some(registration)
 }
 
@@ -150,6 +160,7 @@ pub fn register_to_proto(registration: &Registration) -> v1::Register {
         runtime_problems: reported_problems_to_proto(&registration.runtime_problems),
         registration_number: registration.registration_number,
         draining: registration.draining,
+        worker_run: registration.worker_run.map(|run| run.to_string()).unwrap_or_default(),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Link {
     pub heard_at: Duration,
     /// How often heartbeats are sent.
     pub heartbeat_period: Duration,
+    /// Another worker is in touch as this node, and has its tasks.
+    pub has_rival: bool,
 }
 
 /// How far the manager is.
@@ -46,13 +48,16 @@ impl Link {
     /// Of a worker that has just started.
     #[must_use]
     pub fn new(uptime: Duration) -> Self {
-        Self { is_open: false, heard_at: uptime, heartbeat_period: USUAL_HEARTBEAT_PERIOD }
+        Self { is_open: false, heard_at: uptime, heartbeat_period: USUAL_HEARTBEAT_PERIOD, has_rival: false }
     }
 
     /// How far the manager is at this uptime.
     #[must_use]
     pub fn contact(&self, uptime: Duration) -> Contact {
-        if uptime >= self.cut_off_at() {
+        if self.has_rival {
+            // It is not out of reach at all.
+            Contact::Away
+        } else if uptime >= self.cut_off_at() {
             Contact::CutOff
         } else if self.is_open {
             Contact::InTouch
@@ -173,9 +178,11 @@ mod tests {
 
     #[test]
     fn the_manager_is_cut_off_when_it_missed_three_heartbeats_also_on_a_session_that_looks_open() {
-        let link = Link { is_open: true, heard_at: SECOND * 10, heartbeat_period: SECOND };
+        let link = Link { is_open: true, heard_at: SECOND * 10, heartbeat_period: SECOND, has_rival: false };
         assert_eq!(link.contact(SECOND * 12), Contact::InTouch);
         assert_eq!(link.contact(SECOND * 13), Contact::CutOff);
+        let refused = Link { has_rival: true, ..link };
+        assert_eq!(refused.contact(SECOND * 99), Contact::Away, "the manager answers, and has the tasks elsewhere");
         let closed = Link { is_open: false, ..link };
         assert_eq!(closed.contact(SECOND * 12), Contact::Away);
         assert_eq!(closed.contact(SECOND * 13), Contact::CutOff);
@@ -222,7 +229,7 @@ mod tests {
             is_open: bool, heard in 0u64..20, now in 0u64..20, due in 0u64..20, may_run: bool,
         ) {
             let (uptime, due) = (SECOND * now as u32, SECOND * due as u32);
-            let link = Link { is_open, heard_at: SECOND * heard as u32, heartbeat_period: SECOND };
+            let link = Link { is_open, heard_at: SECOND * heard as u32, heartbeat_period: SECOND, has_rival: false };
             let plan = Plan::Restart { due, restarts: Restarts::default(), why: String::new() };
             let decided = after_end(&plan, link.contact(uptime), may_run, uptime);
             prop_assert_eq!(decided == AfterEnd::Restart, now >= heard + 3 && uptime >= due && may_run);

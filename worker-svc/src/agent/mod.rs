@@ -185,7 +185,7 @@ impl Agent {
     /// A session begins, with heartbeats in this period: its full set comes next, and what an earlier one did not bring to an
     /// end is sent anew.
     pub fn begin_session(&self, heartbeat_period: Duration) {
-        self.link.send_modify(|link| *link = Link { is_open: true, heartbeat_period, ..*link });
+        self.link.send_modify(|link| *link = Link { is_open: true, heartbeat_period, has_rival: false, ..*link });
         let mut state = self.state.lock();
         state.follower = Follower::new();
         state.reporter.reset();
@@ -196,6 +196,11 @@ impl Agent {
     /// The session is over, or there is still none.
     pub fn end_session(&self) {
         self.link.send_if_modified(|link| std::mem::replace(&mut link.is_open, false));
+    }
+
+    /// The manager has another worker as this node: nothing is restarted here on this one's own account.
+    pub fn has_rival(&self) {
+        self.link.send_modify(|link| link.has_rival = true);
     }
 
     /// The manager has acknowledged what was sent at this uptime of the machine.

@@ -123,6 +123,36 @@ async fn a_worker_that_lost_its_records_is_not_back_before_its_engine_tells_what
 }
 
 #[tokio::test]
+async fn a_worker_that_is_refused_as_a_second_one_says_so_and_tries_again_soon_as_the_same_run() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let run = manager.session(CLUSTER).await.register.worker_run;
+    let details = ErrorDetails::with_error_info(convert::SECOND_WORKER, "davit.dev", []);
+    let status = Status::with_error_details(Code::AlreadyExists, "its data directory is a copy", details);
+    manager.dialled().await.refuse(status);
+    let client = worker.client().await;
+    let told = async {
+        loop {
+            let answer = client.clone().get_worker(v1::GetWorkerRequest {}).await.unwrap().into_inner();
+            if answer.disconnect_reason.contains("is a copy") {
+                return;
+            }
+        }
+    };
+    in_time("the reason", told).await;
+    // Sooner than after what can't pass by itself.
+    let began = Instant::now();
+    let session = manager.session(CLUSTER).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(session.register.worker_run, run);
+    worker.kill().await;
+    drop(session);
+    let _worker = machine.worker(&manager).await;
+    let anew = manager.session(CLUSTER).await.register.worker_run;
+    assert!(!run.is_empty() && anew != run);
+}
+
+#[tokio::test]
 async fn a_killed_worker_finds_its_attempts_and_disturbs_none() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
     let worker = machine.worker(&manager).await;

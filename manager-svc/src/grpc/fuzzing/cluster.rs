@@ -113,7 +113,7 @@ impl Manager {
             algorithms: Algorithms::new(["spread".to_owned(), "binpack".to_owned()], "spread"),
         });
         let contacts = Contacts::new();
-        contacts.opened(node_id(0), Arc::new(Outbox::new(SessionId(Uuid::from_u128(1)))));
+        contacts.opened(node_id(0), Arc::new(Outbox::new(SessionId(Uuid::from_u128(1)))), None);
         let logs = LogRelay::default();
         let log_id = LOG_ID.parse().expect("it is an id");
         if let Some(mut reading) = logs.begin(log_id) {
@@ -178,6 +178,7 @@ pub(crate) fn registration(number: usize) -> Registration {
     Registration {
         node_id: node_id(number),
         registration_number: 1,
+        worker_run: None,
         draining: false,
         description,
         runtime_problems: BTreeMap::new(),

@@ -127,7 +127,7 @@ impl Rig {
         let registration = registration(node_id, name, 1);
         self.api.writer.write(move |draft| register_node(draft, registration)).await.unwrap();
         let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
-        self.api.contacts.opened(node_id, Arc::clone(&session));
+        self.api.contacts.opened(node_id, Arc::clone(&session), None);
         (node_id, session)
     }
 
@@ -165,6 +165,7 @@ fn registration(node_id: NodeId, name: &str, registration_number: u64) -> conver
     convert::Registration {
         node_id,
         registration_number,
+        worker_run: None,
         draining: false,
         description,
         runtime_problems: BTreeMap::new(),

@@ -232,7 +232,7 @@ async fn a_worker_that_goes_for_a_while_is_waited_for_as_long_as_it_said_and_not
     let (node_id, session) = rig.join("back").await;
     rig.api.contacts.goes_away(node_id, session.session_id(), Duration::from_secs(20));
     let again = Arc::new(Outbox::new(UuidV7Source.session_id()));
-    rig.api.contacts.opened(node_id, Arc::clone(&again));
+    rig.api.contacts.opened(node_id, Arc::clone(&again), None);
     rig.api.contacts.closed(node_id, again.session_id());
     tokio::time::advance(Duration::from_secs(3)).await;
     look().await;
@@ -249,7 +249,7 @@ async fn a_session_of_a_node_that_is_down_is_ended_however_it_came_to_be() {
     };
     rig.api.writer.write(down).await.unwrap();
     let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
-    rig.api.contacts.opened(node_id, Arc::clone(&session));
+    rig.api.contacts.opened(node_id, Arc::clone(&session), None);
     health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap();
     assert_eq!(session.next().await, Delivery::Close("the node is down: register anew".to_owned()));
 }

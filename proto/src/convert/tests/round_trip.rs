@@ -256,10 +256,12 @@ fn status() -> impl Strategy<Value = AttemptStatus> {
 fn registration() -> impl Strategy<Value = Registration> {
     let attempts = btree_map(id().prop_map(TaskId), status(), 0..4);
     let problems = btree_map(prop_oneof![Just(RuntimeKind::Docker), Just(RuntimeKind::Process)], "[a-z ]{0,9}", 0..3);
-    let all = (node_view(), resources(1 << 40), attempts, problems, any::<u64>(), any::<bool>());
-    all.prop_map(|(view, allocatable, attempts, problems, registration_number, draining)| Registration {
+    let run = option::of(id());
+    let all = (node_view(), resources(1 << 40), attempts, problems, any::<u64>(), any::<bool>(), run);
+    all.prop_map(|(view, allocatable, attempts, problems, registration_number, draining, worker_run)| Registration {
         node_id: view.node_id,
         registration_number,
+        worker_run,
         draining,
         runtime_problems: problems,
         description: NodeDescription {
