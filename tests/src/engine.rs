@@ -41,6 +41,25 @@ impl Engine {
         engine
     }
 
+    /// One that runs, has [`IMAGE`] and keeps all that it has on a small disk of its own, which takes root.
+    pub async fn on_small_disk(megabytes: usize) -> Self {
+        let mut engine = Self::new(false);
+        std::fs::create_dir(engine.data()).expect("a directory");
+        let size = format!("size={megabytes}m");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "davit-test"]).arg(engine.data()).status();
+        assert!(mounted.expect("a command").success(), "this mounts a small tmpfs, which takes root");
+        engine.start().await;
+        import_image(&engine.socket());
+        engine
+    }
+
+    /// Where it keeps images and containers.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
