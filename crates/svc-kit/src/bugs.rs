@@ -31,11 +31,15 @@ pub enum Bug {
     SilenceIgnored,
     /// A worker runs what must never run twice beyond the end of its lease.
     LeaseIgnored,
+    /// A worker reports the end of what an engine may still start, because it was asked to and did not answer.
+    StartsForgotten,
+    /// A worker that is stopped in order does not say that it means to be back.
+    AwayUnsaid,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::DroppedSync,
         Self::AckBeforeCommit,
         Self::MergeReversed,
@@ -48,6 +52,8 @@ impl Bug {
         Self::AdoptsNothing,
         Self::SilenceIgnored,
         Self::LeaseIgnored,
+        Self::StartsForgotten,
+        Self::AwayUnsaid,
     ];
 }
 

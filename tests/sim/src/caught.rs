@@ -15,7 +15,7 @@ pub struct Caught {
 }
 
 /// All of them. `cargo xtask sim --bugs` fails when one is not caught.
-pub const CAUGHT: [Caught; 12] = [
+pub const CAUGHT: [Caught; 14] = [
     Caught { bug: Bug::DroppedSync, promise: 1 },
     Caught { bug: Bug::AckBeforeCommit, promise: 1 },
     Caught { bug: Bug::RequestIdsForgotten, promise: 1 },
@@ -26,8 +26,10 @@ pub const CAUGHT: [Caught; 12] = [
     Caught { bug: Bug::FenceIgnored, promise: 5 },
     Caught { bug: Bug::FullSetMisread, promise: 5 },
     Caught { bug: Bug::ReservationNotReleased, promise: 5 },
+    Caught { bug: Bug::StartsForgotten, promise: 5 },
     Caught { bug: Bug::AdoptsNothing, promise: 6 },
     Caught { bug: Bug::SilenceIgnored, promise: 6 },
+    Caught { bug: Bug::AwayUnsaid, promise: 6 },
 ];
 
 #[cfg(test)]

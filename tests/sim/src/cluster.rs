@@ -40,7 +40,10 @@ const SCHEDULER_PORT: u16 = 7410;
 const WORKER_PORT: u16 = 7420;
 
 /// Short, so that many a cut outlasts it and all that is added to it.
-const LEASE: Duration = Duration::from_secs(4);
+const LEASE: Duration = Duration::from_secs(5);
+
+/// Shorter than many a trouble of an engine.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a worker offers: little, so that room is short.
 pub const ALLOCATABLE: Resources = Resources { cpu_millis: 2000, memory_bytes: 4 << 30, disk_bytes: 8 << 30 };
@@ -138,7 +141,12 @@ impl Cluster {
         tokio::spawn(async move {
             let ended = cluster.run(host, world, &gate, shutdown.clone()).await;
             // What a killed process still does is nobody's concern.
-            if !gate.is_closed() && !shutdown.is_triggered() {
+            if gate.is_closed() {
+                return;
+            }
+            if shutdown.is_triggered() {
+                cluster.end(host, false);
+            } else {
                 cluster.history.note(Event::Broke(format!("{host} ended: {ended:?}")));
             }
         });
@@ -151,6 +159,7 @@ impl Cluster {
                     scheduler: self.schedulers.clone(),
                     cluster: NAME.to_owned(),
                     lease_duration: LEASE,
+                    begin_timeout: BEGIN_TIMEOUT,
                     ..manager_svc::config::Config::default()
                 };
                 let listener = self.net.listen(host, MANAGER_PORT);
@@ -187,6 +196,22 @@ impl Cluster {
                     .map_err(|error| error.to_string())
             }
         }
+    }
+
+    /// Starts what needs no start of a process: the lease guards.
+    pub fn guard(&self) {
+        for (host, machine) in &self.machines {
+            let clock = self.clocks.get(host).cloned().unwrap_or_default();
+            tokio::spawn(machine.clone().guard(NAME, clock));
+        }
+    }
+
+    /// Asks a host's process to stop, as SIGTERM does. It runs until it has.
+    pub fn stop(&self, host: Host) -> bool {
+        let processes = self.processes.lock();
+        let Some(process) = processes.get(host) else { return false };
+        process.shutdown.trigger();
+        true
     }
 
     /// Kills a host's process as SIGKILL does. What it wrote stays, also what it did not sync.

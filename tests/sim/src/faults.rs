@@ -31,8 +31,11 @@ pub fn heal(cluster: &Arc<Cluster>) {
     for clock in cluster.clocks.values() {
         clock.set_offset(SignedDuration::ZERO);
     }
-    for machine in cluster.machines.values() {
+    for (host, machine) in &cluster.machines {
         machine.engine.set_down(None);
+        machine.engine.set_hanging(false);
+        machine.engine.set_starts_late(false);
+        cluster.history.note(Event::Engine { host, is_down: false });
     }
     // It would go on keeping changes from the other scheduler.
     cluster.retire(STALE_SCHEDULER);
@@ -66,7 +69,8 @@ fn one(cluster: &Arc<Cluster>, rng: &Rng) {
         43..=47 => {
             format!("a connection of {worker} is played again: {}", cluster.net.replay(worker, MANAGER, MANAGER_PORT))
         }
-        48..=62 => end_process(cluster, rng, host, false),
+        48..=57 => end_process(cluster, rng, host, false),
+        58..=62 => stop_process(cluster, rng, worker),
         63..=74 => end_process(cluster, rng, host, true),
         75..=82 => jump(cluster, rng, host),
         83..=88 => slow_disk(cluster, rng),
@@ -122,6 +126,16 @@ fn end_process(cluster: &Arc<Cluster>, rng: &Rng, host: Host, machine_too: bool)
     format!("{host} {} for {time:?}", if machine_too { "loses power" } else { "is killed" })
 }
 
+/// A worker that is stopped in order leaves its tasks running, and may stay away for longer than it means to.
+fn stop_process(cluster: &Arc<Cluster>, rng: &Rng, worker: Host) -> String {
+    if !cluster.stop(worker) {
+        return format!("{worker} is down already");
+    }
+    let time = rng.millis(1000, 14_000);
+    later(cluster, time, move |cluster| cluster.start(worker));
+    format!("{worker} is stopped for {time:?}")
+}
+
 fn jump(cluster: &Arc<Cluster>, rng: &Rng, host: Host) -> String {
     let seconds = i64::try_from(rng.below(2 * MAX_JUMP_SECONDS)).unwrap_or(0) - MAX_JUMP_SECONDS as i64;
     if let Some(clock) = cluster.clocks.get(host) {
@@ -144,15 +158,21 @@ fn full_disk(cluster: &Arc<Cluster>, rng: &Rng) -> String {
     format!("the manager's disk is full for {time:?}")
 }
 
+/// In one of three ways: it refuses, it hangs, or it starts late what its callers have given up.
 fn engine_down(cluster: &Arc<Cluster>, rng: &Rng, worker: Host) -> String {
-    let time = rng.millis(200, 5000);
-    if let Some(machine) = cluster.machines.get(worker) {
-        machine.engine.set_down(Some("simulated"));
-    }
-    later(cluster, time, move |cluster| {
-        if let Some(machine) = cluster.machines.get(worker) {
-            machine.engine.set_down(None);
+    let time = if rng.percent(30) { rng.millis(5000, 15_000) } else { rng.millis(200, 5000) };
+    let way = rng.below(3);
+    let set = move |cluster: &Arc<Cluster>, is_down: bool| {
+        let Some(machine) = cluster.machines.get(worker) else { return };
+        match way {
+            0 => machine.engine.set_down(is_down.then_some("simulated")),
+            1 => machine.engine.set_hanging(is_down),
+            _ => machine.engine.set_starts_late(is_down),
         }
-    });
-    format!("the engine of {worker} does not answer for {time:?}")
+        cluster.history.note(Event::Engine { host: worker, is_down });
+    };
+    set(cluster, true);
+    later(cluster, time, move |cluster| set(cluster, false));
+    let what = ["refuses all calls", "hangs", "starts late what it is to start"];
+    format!("the engine of {worker} {} for {time:?}", what.get(way as usize).unwrap_or(&""))
 }

@@ -48,6 +48,13 @@ pub enum Event {
         /// How.
         exit_code: i32,
     },
+    /// An engine begins or ceases to be in trouble.
+    Engine {
+        /// Where.
+        host: Host,
+        /// Which.
+        is_down: bool,
+    },
     /// The manager's disk made a batch durable.
     Synced {
         /// The last revision of the batch.
@@ -80,6 +87,7 @@ impl fmt::Display for Entry {
             Event::Started { host, key } => write!(f, "engine   {host} started {key}"),
             Event::Restarted { host, key } => write!(f, "engine   {host} restarted {key}"),
             Event::Ended { host, key, exit_code } => write!(f, "engine   {host} ended {key} with {exit_code}"),
+            Event::Engine { host, is_down } => write!(f, "engine   of {host} is in trouble: {is_down}"),
             Event::Synced { revision } => write!(f, "disk     synced up to revision {revision}"),
             Event::Fault(what) => write!(f, "fault    {what}"),
             Event::Broke(what) => write!(f, "BROKE    {what}"),

@@ -10,6 +10,8 @@ use davit_core::id::{AttemptKey, ClusterId, NodeId};
 use davit_core::node::NodeStats;
 use davit_core::resources::Resources;
 use davit_core::spec::StopPolicy;
+use davit_svc_kit::bugs::{self, Bug};
+use davit_svc_kit::clock::Clock as _;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use worker_svc::identity::{self, Home, Membership};
@@ -29,6 +31,11 @@ use crate::rng::Rng;
 
 /// How long an engine takes for one step.
 const STEP_MICROS: (u64, u64) = (500, 8000);
+/// An engine that has not answered for so long is given up by its caller, who does not know then what becomes of the call.
+const CALL_TIME: Duration = Duration::from_secs(2);
+/// How often the lease guard looks.
+const GUARD_PERIOD: Duration = Duration::from_millis(200);
+
 /// A machine that a worker runs on.
 #[derive(Clone)]
 pub struct WorkerMachine {
@@ -76,6 +83,18 @@ impl WorkerMachine {
             self.engine.end(&owner, key, 137);
         }
         self.files.lose_power();
+    }
+
+    /// The lease guard beside the worker, a process that outlives it: stops what must never run twice when the lease has ended.
+    /// Never ends.
+    pub async fn guard(self, cluster: &str, clock: Arc<WallClock>) {
+        let owner = self.owner(cluster);
+        loop {
+            tokio::time::sleep(GUARD_PERIOD).await;
+            if clock.uptime() >= self.files.state.lock().lease && !bugs::is(Bug::LeaseIgnored) {
+                self.engine.stop_leased(&owner);
+            }
+        }
     }
 
     /// What one worker process sees of it.
@@ -234,6 +253,14 @@ impl GatedRuntime {
         self.gate.pass().await;
         answer
     }
+
+    /// A call that an engine answers at once, if it answers.
+    async fn brief<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.enter().await;
+        let timed_out = |_| Err(Error::Unavailable { action: "simulated", reason: "timed out".to_owned() });
+        let answer = tokio::time::timeout(CALL_TIME, call).await.unwrap_or_else(timed_out);
+        self.leave(answer).await
+    }
 }
 
 #[async_trait]
@@ -243,13 +270,11 @@ impl Runtime for GatedRuntime {
     }
 
     async fn check(&self) -> Result<RuntimeInfo, Error> {
-        self.enter().await;
-        self.leave(self.inner.check().await).await
+        self.brief(self.inner.check()).await
     }
 
     async fn list(&self) -> Result<Vec<Instance>, Error> {
-        self.enter().await;
-        self.leave(self.inner.list().await).await
+        self.brief(self.inner.list()).await
     }
 
     async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<Option<PulledImage>, Error> {
@@ -258,18 +283,15 @@ impl Runtime for GatedRuntime {
     }
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
-        self.enter().await;
-        self.leave(self.inner.create(attempt).await).await
+        self.brief(self.inner.create(attempt)).await
     }
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
-        self.enter().await;
-        self.leave(self.inner.start(key).await).await
+        self.brief(self.inner.start(key)).await
     }
 
     async fn restart(&self, key: AttemptKey) -> Result<Started, Error> {
-        self.enter().await;
-        self.leave(self.inner.restart(key).await).await
+        self.brief(self.inner.restart(key)).await
     }
 
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
@@ -283,8 +305,7 @@ impl Runtime for GatedRuntime {
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
-        self.enter().await;
-        self.leave(self.inner.remove(key).await).await
+        self.brief(self.inner.remove(key)).await
     }
 
     async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {
@@ -297,12 +318,10 @@ impl Runtime for GatedRuntime {
     }
 
     async fn survey(&self) -> Result<Vec<Sighting>, Error> {
-        self.enter().await;
-        self.leave(self.inner.survey().await).await
+        self.brief(self.inner.survey()).await
     }
 
     async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
-        self.enter().await;
-        self.leave(self.inner.remove_sighted(sighting, grace).await).await
+        self.brief(self.inner.remove_sighted(sighting, grace)).await
     }
 }

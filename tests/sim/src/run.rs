@@ -29,6 +29,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// Three heartbeats of a second, and what it takes to look and to write it down.
 const DEATH_TIME: Duration = Duration::from_millis(3300);
 
+/// How long a worker is away that is stopped in order.
+const AWAY_TIME: Duration = Duration::from_millis(3600);
+
 /// The manager's default, and a little.
 const RESTART_GRACE: Duration = Duration::from_secs(11);
 
@@ -115,6 +118,7 @@ async fn run(seed: u64, options: Options) -> Report {
 async fn play(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
     let note = |phase| cluster.history.note(Event::Phase(phase));
     note("start");
+    cluster.guard();
     for host in cluster.hosts() {
         cluster.start(host);
     }
@@ -181,6 +185,13 @@ async fn restarts_disturb_nothing(cluster: &Arc<Cluster>, violations: &mut Viola
     for host in hosts {
         cluster.kill(host);
         tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.start(host);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    // One that is stopped in order may stay away for longer than one that died; less than the lease lasts here.
+    for host in cluster.machines.keys().copied() {
+        cluster.stop(host);
+        tokio::time::sleep(AWAY_TIME).await;
         cluster.start(host);
         tokio::time::sleep(Duration::from_secs(3)).await;
     }

@@ -11,6 +11,7 @@ use davit_core::spec::StopPolicy;
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
 use davit_svc_kit::backoff::Backoff;
+use davit_svc_kit::bugs::{self, Bug};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
@@ -190,7 +191,7 @@ impl Runner {
                 want: wanted.want,
                 phase: self.phase,
                 asked_to_stop: self.asked_to_stop(),
-                start_tried: self.start_tried,
+                start_tried: self.start_tried && !bugs::is(Bug::StartsForgotten),
                 earlier: self.agent.earlier_running(self.key),
                 may_be_overtaken: self.agent.may_be_overtaken(),
                 is_crowded: self.phase == Phase::Created && self.agent.is_crowded(),

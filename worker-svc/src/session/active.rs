@@ -14,6 +14,7 @@ use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
+use davit_svc_kit::bugs::{self, Bug};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -291,7 +292,7 @@ impl Active {
         let last_word = if self.farewell == Word::Said {
             None
         } else if self.agent.leaves_any() {
-            Some(self.node.config.away_time).filter(|time| !time.is_zero()).map(away)
+            Some(self.node.config.away_time).filter(|time| !time.is_zero() && !bugs::is(Bug::AwayUnsaid)).map(away)
         } else {
             Some(goodbye())
         };

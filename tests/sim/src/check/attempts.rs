@@ -11,6 +11,7 @@ use davit_core::task::Task;
 use manager_svc::state::{Batch, Versions};
 
 use super::replay::replay;
+use super::trouble::Troubles;
 use super::{Violations, asked_for, versions};
 use crate::cluster::Cluster;
 use crate::history::{Entry, Event};
@@ -94,13 +95,13 @@ pub(super) fn what_ended_has_ended(entries: &[Entry], journal: &[Arc<Batch>], vi
 }
 
 /// 3: no attempt is begun on any engine once a later one of its task has completed. That a worker which is cut off restarts what
-/// crashed is another thing: it is promised.
+/// crashed is another thing: it is promised. So is what an engine in trouble starts late: it was asked to in time.
 pub(super) fn nothing_begins_behind_its_completion(
     entries: &[Entry],
     journal: &[Arc<Batch>],
     violations: &mut Violations,
 ) {
-    let disowned = given_up_with_their_nodes(journal);
+    let (disowned, troubles) = (given_up_with_their_nodes(journal), Troubles::of(entries));
     let mut completed: BTreeMap<TaskId, AttemptKey> = BTreeMap::new();
     for entry in entries {
         match &entry.event {
@@ -108,7 +109,7 @@ pub(super) fn nothing_begins_behind_its_completion(
                 let latest = completed.entry(key.task_id).or_insert(*key);
                 *latest = (*latest).max(*key);
             }
-            Event::Started { host, key } if !disowned.contains(key) => {
+            Event::Started { host, key } if !disowned.contains(key) && !troubles.hold(host, entry.at) => {
                 if let Some(done) = completed.get(&key.task_id).filter(|done| **done > *key) {
                     violations.add(3, format!("{host} began {key} at {:?}, when {done} had completed", entry.at));
                 }
@@ -138,17 +139,20 @@ fn given_up_with_their_nodes(journal: &[Arc<Batch>]) -> BTreeSet<AttemptKey> {
     given_up
 }
 
-/// 4: of a task with `stop_and_replace` no two attempts run at the same moment.
+/// 4: of a task with `stop_and_replace` no two attempts run at the same moment. An engine that does not do what it is asked to
+/// stops nothing for anybody, also not when a lease has ended.
 pub(super) fn the_lonely_run_alone(cluster: &Cluster, journal: &[Arc<Batch>], violations: &mut Violations) {
     let lonely: BTreeSet<TaskId> = versions(journal)
         .filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace)
         .map(|task| task.task_id)
         .collect();
+    let troubles = Troubles::of(&cluster.history.entries());
     let mut told = BTreeSet::new();
     cluster.history.running_over_time(|at, running| {
         let mut seen: BTreeMap<TaskId, (Host, AttemptKey)> = BTreeMap::new();
         for (host, key) in running.iter().filter(|(_, key)| lonely.contains(&key.task_id)) {
             if let Some((other_host, other)) = seen.insert(key.task_id, (host, *key))
+                && !troubles.touch(if *key < other { host } else { other_host }, at)
                 && told.insert(key.task_id)
             {
                 violations.add(4, format!("at {at:?} {key} runs on {host} beside {other} on {other_host}"));

@@ -8,6 +8,7 @@ mod order;
 mod quiet;
 mod replay;
 mod room;
+mod trouble;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

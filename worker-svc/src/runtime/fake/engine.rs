@@ -130,6 +130,19 @@ impl FakeEngine {
         self.shared.hanging.send_replace(hangs);
     }
 
+    /// What a lease guard does when the lease has ended: stops what must never run twice, unless the engine is down or hangs.
+    pub fn stop_leased(&self, owner: &Owner) {
+        let held = self.shared.held.lock();
+        if held.down.is_some() || *self.shared.hanging.borrow() {
+            return;
+        }
+        let of_owner: Vec<_> = held.instances.get(owner).into_iter().flat_map(BTreeMap::values).cloned().collect();
+        drop(held);
+        for instance in of_owner.iter().filter(|instance| instance.is_leased) {
+            instance.end(143, false, self.now());
+        }
+    }
+
     /// From now on starts fail as calls that timed out do, and take place when this is ended, unless what they start has been
     /// removed by then.
     pub fn set_starts_late(&self, late: bool) {
@@ -141,8 +154,27 @@ impl FakeEngine {
             };
             if held.instances.values().any(is_there) {
                 let started = Started { started_at: self.shared.clock.now(), ports: instance.ports.clone() };
-                instance.begin(&started);
+                if instance.begin(&started) {
+                    self.play(instance);
+                }
             }
+        }
+    }
+
+    /// Does what an instance is ordered to do, from its start on.
+    pub(super) fn play(&self, instance: Arc<FakeInstance>) {
+        for line in instance.orders.log.iter().flat_map(|log| log.split('|')) {
+            instance.print(line, self.now());
+        }
+        if let Some(run_for) = instance.orders.run_for {
+            let (engine, run) = (self.clone(), instance.run());
+            tokio::spawn(async move {
+                tokio::time::sleep(run_for).await;
+                // It may have been ended and restarted meanwhile.
+                if instance.run() == run {
+                    instance.end(instance.orders.exit_code, instance.orders.oom_killed, engine.now());
+                }
+            });
         }
     }
 
@@ -297,6 +329,8 @@ pub(super) struct FakeInstance {
     /// What it publishes when it runs.
     pub(super) ports: Vec<PortBinding>,
     pub(super) orders: Orders,
+    /// Whether it must never run twice.
+    is_leased: bool,
     life: watch::Sender<Life>,
 }
 
@@ -306,10 +340,11 @@ impl FakeInstance {
         cluster_id: Option<ClusterId>,
         ports: Vec<PortBinding>,
         orders: Orders,
+        is_leased: bool,
         observer: Option<Observer>,
     ) -> Self {
         let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new(), runs: 0 });
-        Self { key, cluster_id, observer, ports, orders, life }
+        Self { key, cluster_id, observer, ports, orders, is_leased, life }
     }
 
     fn tell(&self, deed: Deed) {

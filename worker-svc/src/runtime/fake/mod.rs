@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::id::{AttemptKey, ClusterId};
-use davit_core::spec::{Port, PullPolicy, RuntimeSpec, StopPolicy};
+use davit_core::spec::{OnNodeLoss, Port, PullPolicy, RuntimeSpec, StopPolicy};
 use davit_core::task::{PortBinding, PullProgress};
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -52,23 +52,6 @@ pub struct FakeRuntime {
 impl FakeRuntime {
     fn find(&self, key: AttemptKey) -> Result<Arc<FakeInstance>, Error> {
         self.engine.find(&self.owner, key).ok_or(Error::NotFound { key })
-    }
-
-    /// Does what an instance is ordered to do, from its start on.
-    fn play(&self, instance: Arc<FakeInstance>) {
-        for line in instance.orders.log.iter().flat_map(|log| log.split('|')) {
-            instance.print(line, self.engine.now());
-        }
-        if let Some(run_for) = instance.orders.run_for {
-            let (engine, run) = (self.engine.clone(), instance.run());
-            tokio::spawn(async move {
-                tokio::time::sleep(run_for).await;
-                // It may have been ended and restarted meanwhile.
-                if instance.run() == run {
-                    instance.end(instance.orders.exit_code, instance.orders.oom_killed, engine.now());
-                }
-            });
-        }
     }
 
     fn end(&self, instance: &FakeInstance, exit_code: i32, oom_killed: bool) {
@@ -131,6 +114,7 @@ impl Runtime for FakeRuntime {
                 *self.cluster_id.lock(),
                 self.ports(attempt),
                 orders,
+                attempt.spec.on_node_loss == OnNodeLoss::StopAndReplace,
                 self.engine.observer(),
             ),
         );
@@ -153,7 +137,7 @@ impl Runtime for FakeRuntime {
         }
         let started = Started { started_at: self.engine.now(), ports: instance.ports.clone() };
         if instance.begin(&started) {
-            self.play(instance);
+            self.engine.play(instance);
         }
         Ok(started)
     }
@@ -166,7 +150,7 @@ impl Runtime for FakeRuntime {
         }
         let started = Started { started_at: self.engine.now(), ports: instance.ports.clone() };
         if instance.begin_again(&started) {
-            self.play(instance);
+            self.engine.play(instance);
         }
         Ok(started)
     }
