@@ -20,9 +20,9 @@ use crate::panics;
 use crate::rng::Rng;
 use crate::workload::Users;
 
-/// How long the cluster may take to settle once all faults are over. Waits of workers that were refused, back-offs and wall
-/// clocks that were wrong come together here.
-const SETTLE_TIME: Duration = Duration::from_secs(150);
+/// How long the cluster may take to settle once all faults are over. Waits of workers that were refused, back-offs, wall clocks
+/// that were wrong and all jobs that wait for room come together here.
+const SETTLE_TIME: Duration = Duration::from_secs(300);
 /// It is settled when it stayed so for this long.
 const STILL_TIME: Duration = Duration::from_secs(2);
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
