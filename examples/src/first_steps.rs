@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_core::id::TaskId;
 use davit_core::node::NodeDescription;
@@ -49,7 +50,7 @@ pub async fn first_steps(data_dir: &Path, reexec: Reexec) -> Result<Vec<String>,
         runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),
     };
-    let (node, _) = register_node(&mut manager, registration)?;
+    let (node, _) = register_node(&mut manager, registration, Duration::from_secs(10))?;
     story.push(format!("node {} joined: {}", node.description.name, node.state));
 
     // A user creates a task.

@@ -54,7 +54,10 @@ impl Filler {
             filler.nodes.iter().enumerate().map(|(index, node_id)| registration(index, *node_id)).collect();
         filler
             .commit(|draft| {
-                registrations.into_iter().try_for_each(|each| register_node(draft, each).map(drop)).map_err(broken)
+                registrations
+                    .into_iter()
+                    .try_for_each(|each| register_node(draft, each, Duration::from_secs(10)).map(drop))
+                    .map_err(broken)
             })
             .await?;
         Ok(filler)

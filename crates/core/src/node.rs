@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::drain::Drain;
 use crate::id::{NodeId, Revision};
@@ -89,6 +90,8 @@ pub struct Node {
     /// The number of its last registration: what belongs to an earlier one is overtaken and counts for nothing. Written at
     /// registration.
     pub registration_number: u64,
+    /// Which start of a worker registered last, if it said so. Written at registration.
+    pub worker_run: Option<Uuid>,
     /// When it first registered.
     pub joined_at: Timestamp,
     /// When any of this changed last.

@@ -124,8 +124,13 @@ fn what_follows(task: &Task, now: Timestamp, why_replaced: Option<&str>) -> Next
     }
 }
 
-/// Begins the attempt after the current one, which has ended; not to be placed before `at`. `shown` is a reason that users
-/// are told for as long as it waits for nothing but a node.
+/// Until when an attempt of the task that is LOST may still run.
+pub(super) fn lease_end(task: &Task, now: Timestamp) -> Option<Timestamp> {
+    task.leased_until.filter(|until| *until > now)
+}
+
+/// Begins the attempt after the current one, which has ended; not to be placed before `at`, or before a lease has ended under
+/// which an earlier one may run. `shown` is a reason that users are told for as long as it waits for nothing but a node.
 pub(super) fn begin_attempt(
     draft: &mut Draft,
     task: &Task,
@@ -135,6 +140,16 @@ pub(super) fn begin_attempt(
 ) -> Arc<Task> {
     let mut next = task.clone();
     let attempt = task.status.attempt.next();
+    let held = lease_end(task, draft.now()).filter(|until| at.is_none_or(|at| at < *until));
+    let for_lease = held.map(|until| {
+        let wait = until.duration_since(draft.now()).as_secs_f64();
+        format!("the attempt before may run until its node's lease has ended; attempt {attempt} in {wait:.1} s")
+    });
+    let (at, why) = (held.or(at), for_lease.as_deref().unwrap_or(why));
+    if held.is_some() {
+        // Who has a claim is placed as soon as there is room.
+        next.claim = None;
+    }
     let reason = match (at, shown) {
         (Some(_), _) => why.to_owned(),
         (None, Some(shown)) => format!("{shown}; {WAITING_FOR_SCHEDULER}"),

@@ -2,6 +2,7 @@
 
 use davit_core::id::{Attempt, NodeId, TaskId};
 use davit_core::state::TaskState;
+use jiff::Timestamp;
 
 /// Why a command was refused. Nothing changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +58,16 @@ pub enum Error {
         task_id: TaskId,
         /// The node's name.
         node: String,
+    },
+    /// An attempt of the task that is LOST may still run.
+    #[error(
+        "task {task_id} must never run twice, and an attempt of it that is LOST may run until {until}: try again then"
+    )]
+    TaskIsLeased {
+        /// Its id.
+        task_id: TaskId,
+        /// Until when.
+        until: Timestamp,
     },
     /// The task does not fit on the node.
     #[error("task {task_id} does not fit on node `{node}`: {}", misfits.join("; "))]
@@ -195,6 +206,7 @@ impl Error {
             | Self::TaskIsBeingDeleted { .. }
             | Self::TaskIsBeingStopped { .. }
             | Self::TaskIsThere { .. }
+            | Self::TaskIsLeased { .. }
             | Self::NotDrained { .. }
             | Self::NodeInUse { .. }
             | Self::DoesNotFit { .. } => Kind::FailedPrecondition,
@@ -216,6 +228,7 @@ impl Error {
             Self::TaskIsBeingStopped { .. } => "TASK_IS_BEING_STOPPED",
             Self::AttemptHasChanged { .. } => "ATTEMPT_HAS_CHANGED",
             Self::TaskIsThere { .. } => "TASK_IS_THERE",
+            Self::TaskIsLeased { .. } => "TASK_IS_LEASED",
             Self::DoesNotFit { .. } => "DOES_NOT_FIT",
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
             Self::TooManyTasks { .. } => "TOO_MANY_TASKS",

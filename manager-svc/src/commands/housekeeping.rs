@@ -32,9 +32,14 @@ pub struct Leases {
 impl Leases {
     /// Whether the task's attempt must have stopped on this node by now: its lease, its own stop grace and a margin are over.
     fn has_ended(&self, node_id: NodeId, task: &Task) -> bool {
-        let wait = self.duration.saturating_add(task.spec.stop.grace).saturating_add(LEASE_MARGIN);
+        let wait = time_to_stop(self.duration, task);
         self.silences.get(&node_id).is_some_and(|silent_for| *silent_for >= wait)
     }
+}
+
+/// How long a task may run on where nobody renews its node's lease any more.
+pub(super) fn time_to_stop(lease_duration: Duration, task: &Task) -> Duration {
+    lease_duration.saturating_add(task.spec.stop.grace).saturating_add(LEASE_MARGIN)
 }
 
 /// Ends attempts on nodes that are DOWN, each when its spec's node-loss policy says so.

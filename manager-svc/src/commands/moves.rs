@@ -7,7 +7,7 @@ use davit_core::state::TaskState;
 use davit_core::task::{Claim, DesiredState, Task};
 
 use super::Error;
-use super::attempts::{get_task, replace_attempt};
+use super::attempts::{get_task, lease_end, replace_attempt};
 use super::claims::misfits_of;
 use crate::state::{Draft, EventType};
 
@@ -16,7 +16,7 @@ use crate::state::{Draft, EventType};
 ///
 /// # Errors
 /// When there is no such task or node, the task has ended or is being stopped or deleted, has another attempt, is on that
-/// node, or does not fit there (every reason is told).
+/// node, waits for the end of a lease, or does not fit there (every reason is told).
 pub fn move_task(
     draft: &mut Draft,
     task_id: TaskId,
@@ -43,6 +43,9 @@ pub fn move_task(
     let misfits = misfits_of(draft.state(), &task, node);
     if !misfits.is_empty() {
         return Err(Error::DoesNotFit { task_id, node: name, misfits });
+    }
+    if let Some(until) = lease_end(&task, draft.now()) {
+        return Err(Error::TaskIsLeased { task_id, until });
     }
     let why = if reason.is_empty() { format!("moved to {name}") } else { format!("moved to {name}: {reason}") };
     let mut next = Task::clone(&task);

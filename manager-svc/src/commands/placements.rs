@@ -151,7 +151,7 @@ pub(super) fn place(task: &Task, requirements: &Requirements, view: &mut NodeVie
     let mut next = task.clone();
     next.given_ports = give_ports(task, view);
     next.status.ports = published_ports(task, &next.given_ports);
-    next.next_attempt_at = None;
+    (next.next_attempt_at, next.leased_until) = (None, None);
     next.claim = None;
     next.status.state = row.to;
     next.status.node_id = Some(view.node_id);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_core::drain::{DEFAULT_MAX_PARALLEL, DrainSource};
 use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, TaskId};
@@ -10,10 +11,12 @@ use davit_core::spec::OnNodeLoss;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
 use davit_proto::convert::Registration;
+use jiff::Timestamp;
 
 use super::Error;
 use super::attempts::remember_attempt;
 use super::drains::{drain_for_worker, note_lost};
+use super::housekeeping::time_to_stop;
 use super::nodes::problems_since;
 use super::reports::{ReportCounts, apply_reports, lose_attempts};
 use crate::state::{Draft, EventType};
@@ -54,12 +57,17 @@ impl Registered {
 }
 
 /// Makes a node READY: a new one joins, a known one is back. Its report of held attempts is applied, and attempts that it
-/// should hold but does not are LOST. Answers the node, and what became of that report.
+/// should hold but does not are LOST. Answers the node, and what became of that report. `lease_duration` is how long a lease of a
+/// node lasts.
 ///
 /// # Errors
 /// When a later registration of the node was taken in before, or another node that is in touch has this name.
-pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<(Arc<Node>, ReportCounts), Error> {
-    let Registration { node_id, registration_number, worker_run: _, draining, description, runtime_problems, attempts } =
+pub fn register_node(
+    draft: &mut Draft,
+    registration: Registration,
+    lease_duration: Duration,
+) -> Result<(Arc<Node>, ReportCounts), Error> {
+    let Registration { node_id, registration_number, worker_run, draining, description, runtime_problems, attempts } =
         registration;
     let name = description.name.clone();
     let last = draft.state().node(node_id).map_or(0, |known| known.registration_number);
@@ -83,6 +91,8 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<(A
         draft.remove_node(rival.node_id, format!("node {name} was replaced by {node_id} of the same name"));
     }
     let now = draft.now();
+    let same_run =
+        worker_run.is_some() && draft.state().node(node_id).is_some_and(|known| known.worker_run == worker_run);
     let node = match draft.state().node(node_id).cloned() {
         None => {
             let node = Node {
@@ -96,6 +106,7 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<(A
                 cordoned: false,
                 drain: None,
                 registration_number,
+                worker_run,
                 joined_at: now,
                 updated_at: now,
                 revision: Revision::default(),
@@ -105,7 +116,7 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<(A
         Some(known) => {
             let mut node = Node::clone(&known);
             node.description = description;
-            node.registration_number = registration_number;
+            (node.registration_number, node.worker_run) = (registration_number, worker_run);
             node.runtime_problems = problems_since(&known.runtime_problems, runtime_problems, now);
             // A drain that its worker asked for before it went is over now that it is back, unless it still waits for it.
             if !draining
@@ -132,16 +143,39 @@ pub fn register_node(draft: &mut Draft, registration: Registration) -> Result<(A
         take_over_later_attempt(draft, &node, *task_id, status.attempt);
     }
     let counts = apply_reports(draft, node_id, attempts);
-    // SCHEDULED ones may never have reached the worker: they are assigned again.
+    lose_missing(draft, node_id, &held, same_run, lease_duration);
+    Ok((node, counts))
+}
+
+/// Ends the attempts that a node should hold but its worker does not. What must never run twice may still run there: this may be
+/// another worker than the one that began it, with a copy of its data directory and without its records. The first one's lease is
+/// not renewed from here on, so that what follows is only to wait for its end.
+fn lose_missing(
+    draft: &mut Draft,
+    node_id: NodeId,
+    held: &BTreeSet<AttemptKey>,
+    same_run: bool,
+    lease_duration: Duration,
+) {
+    let now = draft.now();
+    let is_leased = |task: &Task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace;
+    // SCHEDULED ones may never have reached the worker: they are assigned again. But another start of it may have begun them.
+    let is_assigned_again = |task: &Task| task.status.state == TaskState::Scheduled && (same_run || !is_leased(task));
+    let end = |task: &Arc<Task>| {
+        if !is_leased(task) {
+            return Arc::clone(task);
+        }
+        let until = now.checked_add(time_to_stop(lease_duration, task)).unwrap_or(Timestamp::MAX);
+        Arc::new(Task { leased_until: Some(until), ..Task::clone(task) })
+    };
     let missing: Vec<Arc<Task>> = draft
         .state()
         .tasks_on(node_id)
-        .filter(|task| task.status.state != TaskState::Scheduled && !held.contains(&task.key()))
-        .cloned()
+        .filter(|task| !held.contains(&task.key()) && !is_assigned_again(task))
+        .map(end)
         .collect();
     lose_attempts(draft, &missing, "its worker was restarted and no longer has it");
     note_lost(draft, node_id, &missing);
-    Ok((node, counts))
 }
 
 /// A worker may hold a later attempt than this manager knows of, if its state was restored from a backup. The greater attempt

@@ -9,7 +9,9 @@ use davit_core::state::{TaskEvent, TaskState, transition};
 use davit_core::task::{AttemptStatus, DesiredState, Task};
 
 use super::Error;
-use super::attempts::{ASKED_TO_RESTART, begin_attempt, end_attempt, get_task, replace_attempt, why_replaced};
+use super::attempts::{
+    ASKED_TO_RESTART, begin_attempt, end_attempt, get_task, lease_end, replace_attempt, why_replaced,
+};
 use crate::state::{Draft, EventType, KeyedSpec, RequestRecord};
 
 /// Why a task that was just created waits.
@@ -109,6 +111,7 @@ pub(crate) fn new_task(task_id: TaskId, spec: &Arc<TaskSpec>, now: jiff::Timesta
         status: AttemptStatus::pending(Attempt::FIRST, WAITING_FOR_SCHEDULER),
         given_ports: Vec::new(),
         next_attempt_at: None,
+        leased_until: None,
         claim: None,
         gang_id: None,
         restarts_in_row: 0,
@@ -135,7 +138,8 @@ pub fn stop_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Error>
     Ok(want_stopped(draft, &task, DesiredState::Stopped, "asked to stop").unwrap_or(task))
 }
 
-/// Asks for a new attempt: one that runs is stopped first, one that waits is tried at once, one that ended starts again.
+/// Asks for a new attempt: one that runs is stopped first, one that waits is tried at once, one that ended starts again. None
+/// begins before an attempt that may still run under a lease is over.
 ///
 /// # Errors
 /// When it does not exist or is being deleted.
@@ -148,8 +152,11 @@ pub fn restart_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Err
     next.desired_state = DesiredState::Running;
     next.restarts_in_row = 0;
     if task.status.state == TaskState::Pending {
-        next.next_attempt_at = None;
-        next.status.reason = WAITING_FOR_SCHEDULER.to_owned();
+        let held = lease_end(&task, draft.now());
+        next.next_attempt_at = held;
+        if held.is_none() {
+            next.status.reason = WAITING_FOR_SCHEDULER.to_owned();
+        }
         return Ok(draft.put_task(next, EventType::TaskUpdated, "asked to be tried at once"));
     }
     if task.is_finished() {

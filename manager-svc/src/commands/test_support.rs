@@ -24,6 +24,9 @@ use super::{
 use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec, REVISION_JUMP};
 use crate::store::Snapshot;
 
+/// How long leases of nodes last.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
 /// How many of [`spec`] fit on one of [`registration`]'s nodes.
 pub(crate) const TASKS_PER_NODE: u64 = 3;
 
@@ -141,7 +144,7 @@ impl Cluster {
             last_batch: Arc::new(Batch::default()),
         };
         for number in 1..=nodes {
-            cluster.run(|draft| register_node(draft, registration(number))).unwrap();
+            cluster.run(|draft| register_node(draft, registration(number), LEASE)).unwrap();
         }
         cluster
     }
@@ -229,10 +232,10 @@ impl Cluster {
         self.lose_tasks_after(Duration::MAX);
     }
 
-    /// The same, when every node was heard for the last time so long ago; leases last 10 s.
+    /// The same, when every node was heard for the last time so long ago.
     pub(crate) fn lose_tasks_after(&mut self, silence: Duration) {
         let silences = self.state.nodes().map(|node| (node.node_id, silence)).collect();
-        let leases = Leases { duration: Duration::from_secs(10), silences };
+        let leases = Leases { duration: LEASE, silences };
         self.run(|draft| lose_tasks_of_down_nodes(draft, &leases));
     }
 

@@ -42,7 +42,8 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         | commands::Error::TaskHasNotEnded { task_id, .. }
         | commands::Error::TaskIsBeingDeleted { task_id }
         | commands::Error::TaskIsBeingStopped { task_id }
-        | commands::Error::TaskIsThere { task_id, .. } => {
+        | commands::Error::TaskIsThere { task_id, .. }
+        | commands::Error::TaskIsLeased { task_id, .. } => {
             api_error.with_precondition("TASK_STATE", format!("task/{task_id}"), message)
         }
         commands::Error::DoesNotFit { task_id, .. } => {

@@ -187,9 +187,10 @@ pub(super) async fn register(
     outbox: Arc<Outbox>,
 ) -> Result<Registered, WriteError<commands::Error>> {
     let (node_id, run, contacts) = (registration.node_id, registration.worker_run, api.contacts.clone());
+    let lease_duration = api.cluster.lease_duration;
     api.writer
         .write_with_effects(move |draft, effects| {
-            let (node, counts) = register_node(draft, registration)?;
+            let (node, counts) = register_node(draft, registration, lease_duration)?;
             // A judgement of the same batch comes before the session is open: it must not go by the silence before.
             contacts.registers(node_id);
             effects.push(Box::new(move |router, state| {

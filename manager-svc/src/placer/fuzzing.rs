@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, GangId, TaskId};
 use davit_core::resources::{ResourceRequirements, Resources};
@@ -92,7 +93,7 @@ impl Cluster {
     fn new() -> Self {
         let mut draft = Draft::new(ClusterState::new(KeptEvents::up_to(100)), now());
         for number in 0..2 {
-            register_node(&mut draft, registration(number)).expect("a node joins");
+            register_node(&mut draft, registration(number), Duration::from_secs(10)).expect("a node joins");
         }
         for (kind, first) in KINDS.iter().zip((1..).map(|number| number * 0x100)) {
             let task_ids: Vec<_> = (0..kind.count).map(|number| TaskId(Uuid::from_u128(first + number))).collect();

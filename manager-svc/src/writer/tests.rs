@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::commands::test_support::{keyed, node_id, registration, spec, task_id};
+use crate::commands::test_support::{LEASE, keyed, node_id, registration, spec, task_id};
 use crate::commands::{self, Creation, Limits, NewTasks, create_tasks, delete_task, register_node, stop_task};
 use crate::store::{Error, Fault, FaultyStore, MemoryStore, Snapshot};
 
@@ -219,7 +219,7 @@ async fn effects_happen_after_the_commit_and_only_if_it_worked() {
         let (seen, handle) = (Arc::clone(&seen), running.handle.clone());
         async move {
             let joined = handle.write_with_effects(move |draft, effects| {
-                let node = register_node(draft, registration(number));
+                let node = register_node(draft, registration(number), LEASE);
                 effects.push(Box::new(move |_, state| {
                     assert!(state.node(node_id(number)).is_some(), "an effect sees the new state");
                     seen.fetch_add(1, Ordering::SeqCst);

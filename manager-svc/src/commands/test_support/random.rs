@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Cluster, keyed, labelled, node_id, of_priority, placed_by, publishing, publishing_any, registration, restarting,
-    spec, status, task_id,
+    Cluster, LEASE, keyed, labelled, node_id, of_priority, placed_by, publishing, publishing_any, registration,
+    restarting, spec, status, task_id,
 };
 use crate::commands::{
     Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
@@ -212,7 +212,7 @@ impl Cluster {
                 let held = believed.filter_map(|(task, keep)| keep.map(|state| (task, state)));
                 register.attempts =
                     held.map(|(task, state)| (task.task_id, status(task.status.attempt, state))).collect();
-                self.run(|draft| register_node(draft, register)).is_err()
+                self.run(|draft| register_node(draft, register, LEASE)).is_err()
             }
             Op::NodeState(node, state) => {
                 self.run(|draft| set_node_state(draft, node_id(node), state, "so it was said"));

@@ -6,7 +6,7 @@ use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState::{Completed, Pending, Running, Scheduled, Stopped, Stopping};
 use davit_core::task::Claim;
 
-use crate::commands::test_support::{Cluster, TASKS_PER_NODE, node_id, of_priority, registration, spec};
+use crate::commands::test_support::{Cluster, LEASE, TASKS_PER_NODE, node_id, of_priority, registration, spec};
 use crate::commands::{
     PreemptionOrder, commit_preemptions, delete_task, has_ripe_claim, move_task, register_node, restart_task,
     set_cordon, set_node_state, settle_claims, stop_task,
@@ -108,7 +108,7 @@ fn a_claim_is_given_up_when_its_node_goes_away() {
         set_node_state(draft, node_id(1), Down, "silent");
         let mut taker = registration(3);
         taker.description.name = "node-1".to_owned();
-        register_node(draft, taker).unwrap();
+        register_node(draft, taker, LEASE).unwrap();
     });
     given_up(&mut cluster, claimant, "its node is gone");
     assert_eq!(cluster.place(claimant, 3).committed, 1);
@@ -141,7 +141,7 @@ fn a_claim_is_given_up_when_nobody_is_left_to_wait_for_and_there_is_no_room() {
     let mut smaller = registration(1);
     smaller.description.allocatable.cpu_millis = 100;
     smaller.attempts = tasks.iter().map(|task_id| (*task_id, cluster.task(*task_id).status.clone())).collect();
-    cluster.run(|draft| register_node(draft, smaller)).unwrap();
+    cluster.run(|draft| register_node(draft, smaller, LEASE)).unwrap();
     assert!(!has_ripe_claim(&cluster.state), "one is still being stopped");
     cluster.report(1, tasks[0], Stopped);
     given_up(&mut cluster, claimant, "it does not fit on node-1: cpu: needs 0.1, 0 free");
@@ -182,7 +182,7 @@ fn of_two_claimants_with_room_for_one_the_other_gives_up() {
     let mut smaller = registration(1);
     smaller.description.allocatable.cpu_millis = 200;
     smaller.attempts = tasks.iter().map(|task_id| (*task_id, cluster.task(*task_id).status.clone())).collect();
-    cluster.run(|draft| register_node(draft, smaller)).unwrap();
+    cluster.run(|draft| register_node(draft, smaller, LEASE)).unwrap();
     cluster.report(1, tasks[0], Stopped);
     cluster.report(1, tasks[1], Stopped);
     assert_eq!(cluster.run(settle_claims), 2);

@@ -10,7 +10,7 @@ use davit_core::node::NodeState::{Down, Ready, Suspect};
 use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Running, Scheduled, Stopped};
 
-use crate::commands::test_support::{Cluster, node_id, of_priority, placed_by, registration, spec, task_id};
+use crate::commands::test_support::{Cluster, LEASE, node_id, of_priority, placed_by, registration, spec, task_id};
 use crate::commands::{
     Error, advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained, note_stuck,
     register_node, remove_node, set_cordon, set_node_state, settle_claims, stop_task,
@@ -180,7 +180,7 @@ fn a_node_that_goes_down_is_not_drained_before_it_is_back_and_what_was_lost_is_c
     assert_eq!(cluster.task_state(left), (2, Pending));
     assert!(!has_drain_news(&cluster.state, cluster.now), "it may still run what it had");
 
-    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
     assert!(has_drain_news(&cluster.state, cluster.now));
     cluster.run(advance_drains);
     assert_eq!(drain(&cluster, 1).drained_at, Some(cluster.now));
@@ -196,7 +196,7 @@ fn a_node_that_is_down_already_is_drained_once_it_is_back() {
     cluster.lose_tasks_of_down_nodes();
     begin(&mut cluster, None, 1);
     assert!(!has_drain_news(&cluster.state, cluster.now));
-    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
     cluster.run(advance_drains);
     assert!(drain(&cluster, 1).drained_at.is_some());
 }
@@ -237,7 +237,7 @@ fn a_task_that_no_other_node_is_right_for_is_told_from_one_that_finds_no_room() 
     let why =
         |cluster: &Cluster, task: TaskId| why_stuck(&cluster.state, cluster.task(task), &node(cluster, 1), "full");
     assert_eq!(why(&cluster, bound), "there is no other node");
-    cluster.run(|draft| register_node(draft, registration(2))).unwrap();
+    cluster.run(|draft| register_node(draft, registration(2), LEASE)).unwrap();
     assert_eq!(why(&cluster, bound), "it is bound to this node: no other one is what it asks for (full)");
     assert_eq!(why(&cluster, free), "full");
 }
@@ -280,18 +280,18 @@ fn a_drain_that_a_worker_asked_for_ends_when_it_is_back_and_a_users_does_not() {
     cluster.running(spec(), 1);
     cluster.run(|draft| drain_for_worker(draft, node_id(1), 5)).unwrap();
     assert!(node(&cluster, 1).cordoned && drain(&cluster, 1).deadline.is_none());
-    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
     assert_eq!((node(&cluster, 1).drain, node(&cluster, 1).cordoned), (None, false));
 
     // A cordon of a user's outlives it, whenever it came.
     cluster.run(|draft| drain_for_worker(draft, node_id(1), 5)).unwrap();
     cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
-    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
     assert_eq!((node(&cluster, 1).drain, node(&cluster, 1).cordoned), (None, true));
 
     begin(&mut cluster, None, 1);
     cluster.run(|draft| drain_for_worker(draft, node_id(1), 5)).unwrap();
-    cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
     assert!(node(&cluster, 1).drain.is_some() && node(&cluster, 1).cordoned);
 }
 
@@ -305,16 +305,16 @@ fn a_worker_that_registers_while_it_waits_for_its_drain_is_given_nothing_in_betw
     cluster.advance(Duration::from_secs(1));
     let attempts = vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, Running))];
     let back = crate::commands::Registration { attempts, ..waits() };
-    cluster.run(|draft| register_node(draft, back)).unwrap();
+    cluster.run(|draft| register_node(draft, back, LEASE)).unwrap();
     assert_eq!((drain(&cluster, 1), node(&cluster, 1).cordoned), (before, true), "it goes on");
 
     // A manager that knows nothing of it, or of the node.
     for known in [true, false] {
         let mut cluster = Cluster::new(if known { 1 } else { 0 });
-        let (node, _) = cluster.run(|draft| register_node(draft, waits())).unwrap();
+        let (node, _) = cluster.run(|draft| register_node(draft, waits(), LEASE)).unwrap();
         assert!(node.cordoned && node.drain.is_some());
         assert_eq!(cluster.state.drained_nodes().count(), 1);
-        cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+        cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
         assert!(!cluster.state.node(node_id(1)).unwrap().cordoned);
     }
 }
@@ -362,7 +362,7 @@ fn a_worker_whose_node_was_removed_joins_as_new() {
     cluster.advance(Duration::from_secs(1));
     let attempts = vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, Running))];
     let back = crate::commands::Registration { attempts, ..registration(1) };
-    let (node, _) = cluster.run(|draft| register_node(draft, back)).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, back, LEASE)).unwrap();
     assert_eq!((node.joined_at, node.cordoned, node.drain.clone()), (cluster.now, false, None));
     assert_eq!(cluster.task_state(task), (2, Pending), "what it held before is not believed");
 }

@@ -11,11 +11,12 @@ use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState::{Completed, Lost, Pending, Running, Scheduled};
 
 use davit_proto::convert::RuntimeHealth;
+use uuid::Uuid;
 
-use crate::commands::test_support::{Cluster, node_id, registration, spec, status};
+use crate::commands::test_support::{Cluster, LEASE, node_id, registration, spec, status};
 use crate::commands::{
-    Error, Registered, Registration, ReportCounts, apply_reports, register_node, set_cordon, set_node_state,
-    set_runtime_health, set_user_labels, stop_task,
+    Error, Registered, Registration, ReportCounts, apply_reports, move_task, register_node, restart_task, set_cordon,
+    set_node_state, set_runtime_health, set_user_labels, settle_claims, stop_task,
 };
 
 fn down(cluster: &mut Cluster, node: u64) {
@@ -31,7 +32,7 @@ fn attempts_that_the_worker_no_longer_has_are_lost_and_those_it_never_got_are_as
     cluster.place(never_got, 1);
 
     let attempts = vec![(held, status(Attempt::FIRST, Running))];
-    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) }, LEASE)).unwrap();
     assert_eq!(cluster.task_state(held), (1, Running));
     assert_eq!(cluster.task_state(forgotten), (2, Pending));
     assert_eq!(cluster.task(forgotten).past_attempts[0].state, Lost);
@@ -40,12 +41,84 @@ fn attempts_that_the_worker_no_longer_has_are_lost_and_those_it_never_got_are_as
     assert_eq!(assigned, [held, never_got], "what the next full set holds");
 }
 
+/// A worker that has no records, and has not heard of its node before.
+fn clone_of(number: u64) -> Registration {
+    Registration { worker_run: Some(Uuid::from_u128(2)), ..registration(number) }
+}
+
+fn leased() -> TaskSpec {
+    TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() }
+}
+
+/// How long [`leased`] may run on where nobody renews its lease.
+fn until_it_has_stopped() -> Duration {
+    LEASE + leased().stop.grace + Duration::from_secs(3)
+}
+
+#[test]
+fn what_must_never_run_twice_and_its_worker_no_longer_has_waits_until_it_must_have_stopped() {
+    let mut cluster = Cluster::new(2);
+    let (runs, stops, other) = (cluster.running(leased(), 1), cluster.running(leased(), 1), cluster.running(spec(), 1));
+    cluster.run(|draft| stop_task(draft, stops)).unwrap();
+    cluster.run(|draft| register_node(draft, clone_of(1), LEASE)).unwrap();
+    assert_eq!(cluster.task_state(runs), (2, Pending));
+    assert_eq!(cluster.task(runs).past_attempts[0].state, Lost);
+    assert_eq!((cluster.task_state(stops), cluster.task_state(other)), ((1, Lost), (2, Pending)));
+    let told = &cluster.task(runs).status.reason;
+    assert!(told.contains("its node's lease") && told.contains("attempt 2 in 23.0 s"), "{told}");
+
+    // Whatever users ask for meanwhile.
+    for task_id in [runs, stops] {
+        cluster.run(|draft| restart_task(draft, task_id)).unwrap();
+        let moved = cluster.run(|draft| move_task(draft, task_id, node_id(2), None, ""));
+        assert!(matches!(moved, Err(Error::TaskIsLeased { .. })), "{moved:?}");
+        cluster.run(|draft| stop_task(draft, task_id)).unwrap();
+        cluster.run(|draft| restart_task(draft, task_id)).unwrap();
+    }
+    let placeable =
+        |cluster: &Cluster| -> Vec<_> { cluster.state.placeable(cluster.now).map(|task| task.task_id).collect() };
+    cluster.advance(until_it_has_stopped() - Duration::from_millis(1));
+    for task_id in [runs, stops] {
+        assert_eq!(cluster.place(task_id, 2).committed, 0);
+    }
+    assert_eq!(placeable(&cluster), [other]);
+    cluster.advance(Duration::from_millis(1));
+    assert_eq!(placeable(&cluster), [other, runs, stops]);
+    assert_eq!(cluster.place(runs, 2).committed, 1);
+}
+
+#[test]
+fn a_move_of_what_must_never_run_twice_ends_when_its_worker_no_longer_has_it() {
+    let mut cluster = Cluster::new(2);
+    let task_id = cluster.running(leased(), 1);
+    cluster.run(|draft| move_task(draft, task_id, node_id(2), None, "")).unwrap();
+    cluster.run(|draft| register_node(draft, clone_of(1), LEASE)).unwrap();
+    cluster.run(settle_claims);
+    assert_eq!(cluster.task_state(task_id), (2, Pending));
+    cluster.advance(until_it_has_stopped());
+    assert_eq!(cluster.place(task_id, 2).committed, 1);
+}
+
+#[test]
+fn what_must_never_run_twice_and_was_only_given_to_a_node_is_given_again_to_the_same_start_of_its_worker_alone() {
+    let run = |number| Registration { worker_run: Some(Uuid::from_u128(number)), ..registration(1) };
+    for (number, expected) in [(1, (1, Scheduled)), (2, (2, Pending))] {
+        let mut cluster = Cluster::new(0);
+        cluster.run(|draft| register_node(draft, run(1), LEASE)).unwrap();
+        let task_id = cluster.create(leased());
+        cluster.place(task_id, 1);
+        cluster.run(|draft| register_node(draft, run(number), LEASE)).unwrap();
+        assert_eq!(cluster.task_state(task_id), expected);
+        assert_eq!(cluster.state.placeable(cluster.now).count(), 0);
+    }
+}
+
 #[test]
 fn what_happened_while_a_worker_was_away_is_believed_when_it_registers() {
     let mut cluster = Cluster::new(1);
     let task_id = cluster.running(spec(), 1);
     let attempts = vec![(task_id, status(Attempt::FIRST, Completed))];
-    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) }, LEASE)).unwrap();
     assert_eq!(cluster.task_state(task_id), (1, Completed));
 }
 
@@ -53,17 +126,17 @@ fn what_happened_while_a_worker_was_away_is_believed_when_it_registers() {
 fn a_registration_that_arrives_after_a_later_one_is_refused_and_changes_nothing() {
     let mut cluster = Cluster::new(0);
     let numbered = |registration_number| Registration { registration_number, ..registration(1) };
-    cluster.run(|draft| register_node(draft, numbered(5))).unwrap();
+    cluster.run(|draft| register_node(draft, numbered(5), LEASE)).unwrap();
     let begun_since = cluster.running(spec(), 1);
     down(&mut cluster, 1);
     for late in [1, 4, 5] {
-        let refused = cluster.run(|draft| register_node(draft, numbered(late))).unwrap_err();
+        let refused = cluster.run(|draft| register_node(draft, numbered(late), LEASE)).unwrap_err();
         assert_eq!(refused, Error::RegistrationOvertaken { node: "node-1".to_owned(), number: late, last: 5 });
         assert!(cluster.last_batch.is_empty());
     }
     assert_eq!(cluster.task_state(begun_since), (1, Running));
     let attempts = vec![(begun_since, status(Attempt::FIRST, Running))];
-    let (node, _) = cluster.run(|draft| register_node(draft, Registration { attempts, ..numbered(6) })).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, Registration { attempts, ..numbered(6) }, LEASE)).unwrap();
     assert_eq!((node.state, node.registration_number), (Ready, 6));
 }
 
@@ -71,10 +144,10 @@ fn a_registration_that_arrives_after_a_later_one_is_refused_and_changes_nothing(
 fn a_worker_that_does_not_count_its_registrations_overtakes_those_before() {
     let mut cluster = Cluster::new(0);
     let numbered = |registration_number| Registration { registration_number, ..registration(1) };
-    cluster.run(|draft| register_node(draft, numbered(5))).unwrap();
-    let (node, _) = cluster.run(|draft| register_node(draft, numbered(0))).unwrap();
+    cluster.run(|draft| register_node(draft, numbered(5), LEASE)).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, numbered(0), LEASE)).unwrap();
     assert_eq!(node.registration_number, 6);
-    assert!(cluster.run(|draft| register_node(draft, numbered(6))).is_err());
+    assert!(cluster.run(|draft| register_node(draft, numbered(6), LEASE)).is_err());
 }
 
 #[test]
@@ -82,7 +155,7 @@ fn only_the_session_of_the_newest_registration_speaks_for_a_node() {
     let mut cluster = Cluster::new(1);
     let before = Registered::newest_of(cluster.state.node(node_id(1)).unwrap());
     assert_eq!(cluster.run(|draft| before.check(draft)), Ok(()));
-    let (node, _) = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
     let overtaken = Error::RegistrationOvertaken { node: "node-1".to_owned(), number: 1, last: 2 };
     assert_eq!(cluster.run(|draft| before.check(draft)), Err(overtaken));
     assert_eq!(cluster.run(|draft| Registered::newest_of(&node).check(draft)), Ok(()));
@@ -96,7 +169,8 @@ fn an_attempt_that_was_replaced_does_not_come_back_with_its_node() {
     cluster.lose_tasks_of_down_nodes();
     cluster.place(task_id, 2);
     let attempts = vec![(task_id, status(Attempt::FIRST, Running))];
-    let (node, _) = cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    let (node, _) =
+        cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) }, LEASE)).unwrap();
     assert_eq!(node.state, Ready);
     assert_eq!(cluster.task_state(task_id), (2, Scheduled));
     assert_eq!(cluster.state.tasks_on(node_id(1)).count(), 0);
@@ -133,7 +207,7 @@ fn a_runtime_that_does_not_answer_takes_no_tasks_until_it_does() {
 fn registering_again_without_news_changes_only_the_number() {
     let mut cluster = Cluster::new(1);
     let before = Node::clone(cluster.state.node(node_id(1)).unwrap());
-    let (after, _) = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    let (after, _) = cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
     let expected = Node { registration_number: 2, revision: after.revision, updated_at: after.updated_at, ..before };
     assert_eq!(*after, expected);
     assert_eq!(cluster.last_batch.changes.len(), 1);
@@ -146,7 +220,7 @@ fn the_name_of_a_node_that_is_in_touch_can_not_be_taken() {
     rival.description.name = "node-1".to_owned();
     for state in [Ready, Suspect] {
         cluster.run(|draft| set_node_state(draft, node_id(1), state, "test"));
-        let refused = cluster.run(|draft| register_node(draft, rival.clone())).unwrap_err();
+        let refused = cluster.run(|draft| register_node(draft, rival.clone(), LEASE)).unwrap_err();
         assert_eq!(refused, Error::NodeNameInUse { name: "node-1".to_owned(), holder: node_id(1) });
         assert!(cluster.last_batch.is_empty());
     }
@@ -155,14 +229,14 @@ fn the_name_of_a_node_that_is_in_touch_can_not_be_taken() {
 #[test]
 fn the_name_of_a_down_node_is_not_taken_over_while_it_may_run_tasks_that_must_never_run_twice() {
     let mut cluster = Cluster::new(1);
-    let task_id = cluster.running(TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() }, 1);
+    let task_id = cluster.running(leased(), 1);
     down(&mut cluster, 1);
     let mut rival = registration(2);
     rival.description.name = "node-1".to_owned();
-    let refused = cluster.run(|draft| register_node(draft, rival.clone())).unwrap_err();
+    let refused = cluster.run(|draft| register_node(draft, rival.clone(), LEASE)).unwrap_err();
     assert_eq!(refused, Error::NodeNameIsLeased { name: "node-1".to_owned(), holder: node_id(1), tasks: 1 });
     cluster.lose_tasks_of_down_nodes();
-    cluster.run(|draft| register_node(draft, rival)).unwrap();
+    cluster.run(|draft| register_node(draft, rival, LEASE)).unwrap();
     assert_eq!(cluster.task_state(task_id), (2, Pending));
 }
 
@@ -172,7 +246,7 @@ fn a_later_attempt_than_the_manager_knows_is_taken_over() {
     cluster.restore();
     let (elsewhere, ended) = (cluster.running(spec(), 2), cluster.running(spec(), 1));
     let attempts = vec![(elsewhere, status(Attempt(3), Running)), (ended, status(Attempt(2), Completed))];
-    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) })).unwrap();
+    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) }, LEASE)).unwrap();
     assert_eq!(cluster.task_state(elsewhere), (3, Running));
     assert_eq!(cluster.task(elsewhere).status.node_id, Some(node_id(1)));
     let overtaken = &cluster.task(elsewhere).past_attempts[0];
@@ -193,7 +267,7 @@ fn an_attempt_that_no_manager_gave_is_refused_and_counted() {
         let (task_id, known) = (cluster.running(spec(), 1), cluster.running(spec(), 1));
         let attempts = vec![(task_id, status(Attempt(u32::MAX), Running)), (known, status(Attempt::FIRST, Completed))];
         let registration = Registration { attempts: attempts.clone(), ..registration(1) };
-        let (_, counts) = cluster.run(|draft| register_node(draft, registration)).unwrap();
+        let (_, counts) = cluster.run(|draft| register_node(draft, registration, LEASE)).unwrap();
         assert_eq!(counts, ReportCounts { applied: 1, stale: 1 });
         // What the worker should have it has not; the task goes on with the next number.
         assert_eq!(cluster.task_state(task_id), (2, Pending));
@@ -215,7 +289,7 @@ fn the_name_of_a_down_node_is_taken_over_and_its_attempts_are_lost() {
     down(&mut cluster, 1);
     let mut heir = registration(2);
     heir.description.name = "node-1".to_owned();
-    cluster.run(|draft| register_node(draft, heir)).unwrap();
+    cluster.run(|draft| register_node(draft, heir, LEASE)).unwrap();
     assert!(cluster.state.node(node_id(1)).is_none());
     assert_eq!(cluster.state.node_by_name("node-1").unwrap().node_id, node_id(2));
     assert_eq!(cluster.state.nodes().count(), 1);
@@ -228,7 +302,7 @@ fn a_node_that_comes_back_under_another_name_is_found_by_that_only() {
     let mut cluster = Cluster::new(1);
     let mut renamed = registration(1);
     renamed.description.name = "other".to_owned();
-    cluster.run(|draft| register_node(draft, renamed)).unwrap();
+    cluster.run(|draft| register_node(draft, renamed, LEASE)).unwrap();
     assert!(cluster.state.node_by_name("node-1").is_none());
     assert_eq!(cluster.state.find_node("other").unwrap().node_id, node_id(1));
 }
@@ -240,7 +314,7 @@ fn what_users_set_on_a_node_survives_its_registrations() {
     cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
     cluster.run(|draft| set_user_labels(draft, "node-1", labels.clone(), None)).unwrap();
     down(&mut cluster, 1);
-    let (node, _) = cluster.run(|draft| register_node(draft, registration(1))).unwrap();
+    let (node, _) = cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
     assert!(node.cordoned);
     assert_eq!(node.user_labels, labels);
 }

@@ -190,7 +190,7 @@ pub(crate) fn registration(number: usize) -> Registration {
 fn history() -> Batch {
     let mut draft = Draft::new(ClusterState::new(kept_events()), now());
     for number in 0..NODES.len() {
-        register_node(&mut draft, registration(number)).expect("a node joins");
+        register_node(&mut draft, registration(number), Duration::from_secs(10)).expect("a node joins");
     }
     let process = ProcessSpec { command: vec!["true".to_owned()], env: BTreeMap::new(), working_dir: String::new() };
     let spec = KeyedSpec::new(Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process))));

@@ -125,7 +125,7 @@ impl Rig {
     async fn join(&self, name: &str) -> (NodeId, Arc<Outbox>) {
         let node_id = UuidV7Source.node_id();
         let registration = registration(node_id, name, 1);
-        self.api.writer.write(move |draft| register_node(draft, registration)).await.unwrap();
+        self.api.writer.write(move |draft| register_node(draft, registration, Duration::from_secs(10))).await.unwrap();
         let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
         self.api.contacts.opened(node_id, Arc::clone(&session), None);
         (node_id, session)

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::commands::test_support::random::{Op, op};
 use crate::commands::test_support::{
-    Cluster, node_id, of_priority, placed_by, publishing_any, registration, spec, status,
+    Cluster, LEASE, node_id, of_priority, placed_by, publishing_any, registration, spec, status,
 };
 use crate::commands::{commit_placements, register_node, set_cordon, set_node_state, stop_task};
 
@@ -75,7 +75,7 @@ fn a_node_that_is_gone_is_told_once() {
     cluster.run(|draft| set_node_state(draft, node_id(2), davit_core::node::NodeState::Down, "silent"));
     let mut taker = registration(3);
     taker.description.name = "node-2".to_owned();
-    cluster.run(|draft| register_node(draft, taker)).unwrap();
+    cluster.run(|draft| register_node(draft, taker, LEASE)).unwrap();
     let delta = update(&mut known, &cluster);
     assert_eq!((delta.removed, delta.is_substantial), (vec![node_id(2)], true));
     assert_eq!(delta.upserted.iter().map(|view| view.node_id).collect::<Vec<_>>(), [node_id(3)]);
@@ -261,7 +261,7 @@ fn of_very_many_tasks_those_that_matter_least_are_told() {
     let mut cluster = Cluster::new(0);
     let mut large = registration(1);
     large.description.allocatable.cpu_millis = u64::MAX;
-    cluster.run(|draft| register_node(draft, large)).unwrap();
+    cluster.run(|draft| register_node(draft, large, LEASE)).unwrap();
     let small = TaskSpec { resources: Default::default(), ..spec() };
     let important = cluster.running(TaskSpec { placement: of_priority(1).placement, ..small.clone() }, 1);
     for _ in 0..MAX_TASKS_PER_NODE {

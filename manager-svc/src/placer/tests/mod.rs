@@ -24,7 +24,7 @@ use uuid::Uuid;
 use self::late_scheduler::LateScheduler;
 use self::record::RecordingStore;
 use super::*;
-use crate::commands::test_support::{node_id, registration, spec, status, task_id};
+use crate::commands::test_support::{LEASE, node_id, registration, spec, status, task_id};
 use crate::commands::{
     Limits, NewTasks, Placement, Registration, apply_reports, commit_placements, create_tasks, register_node,
 };
@@ -57,7 +57,7 @@ impl Manager {
         tokio::spawn(it.run(shutdown.clone()));
         let manager = Self { writer, store, clock, shutdown, created: AtomicU64::new(0) };
         for node in nodes {
-            manager.write(move |draft| register_node(draft, node).unwrap()).await;
+            manager.write(move |draft| register_node(draft, node, LEASE).unwrap()).await;
         }
         manager
     }

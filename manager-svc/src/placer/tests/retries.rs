@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::moody_scheduler::{Mood, MoodyScheduler};
 use super::*;
-use crate::commands::test_support::keyed;
+use crate::commands::test_support::{LEASE, keyed};
 use crate::store::{Fault, FaultyStore, MemoryStore};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ impl Bench {
         };
         tokio::spawn(placer.run(shutdown.clone()));
         let bench = Self { writer, fault, scheduler, shutdown };
-        bench.write(|draft| register_node(draft, registration(1)).unwrap()).await;
+        bench.write(|draft| register_node(draft, registration(1), LEASE).unwrap()).await;
         bench
     }
 
@@ -155,7 +155,7 @@ async fn a_writer_that_is_overloaded_delays_placements_and_breaks_no_stream() {
     bench.fault.hang();
     // Something else is being committed, for ever.
     let writer = bench.writer.clone();
-    let other = move |draft: &mut Draft| Ok::<_, Infallible>(register_node(draft, registration(2)).unwrap());
+    let other = move |draft: &mut Draft| Ok::<_, Infallible>(register_node(draft, registration(2), LEASE).unwrap());
     let other = tokio::spawn(async move { writer.write(other).await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     bench.scheduler.set_mood(Mood::Places);

@@ -14,7 +14,7 @@ use proptest::test_runner::TestCaseError;
 use super::super::kept_events::size_of_event;
 use super::super::{ClusterState, KeptEvents, Object};
 use super::reloaded;
-use crate::commands::test_support::{Cluster, labelled, registration, spec, status};
+use crate::commands::test_support::{Cluster, LEASE, labelled, registration, spec, status};
 use crate::commands::{delete_task, register_node, restart_task};
 use crate::store::spec_to_bytes;
 
@@ -155,6 +155,6 @@ fn an_event_counts_all_that_can_be_large_in_it() {
     assert!(last(&cluster) >= small + 4_000, "in its last attempt: {}", last(&cluster));
     let mut other = registration(2);
     other.description.labels = (0..50).map(|number| (number.to_string(), "x".repeat(100))).collect();
-    cluster.run(|draft| register_node(draft, other)).unwrap();
+    cluster.run(|draft| register_node(draft, other, LEASE)).unwrap();
     assert!(last(&cluster) >= 5_000, "of a node: {}", last(&cluster));
 }

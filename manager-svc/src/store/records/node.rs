@@ -8,7 +8,7 @@ use davit_core::validate::Violations;
 use davit_proto::{convert, store_v1, v1};
 
 use super::drain::{drain_from_record, drain_to_record};
-use super::{Malformed, malformed, read, time_from, time_to, uuid_from};
+use super::{Malformed, malformed, optional_uuid_from, read, time_from, time_to, uuid_from};
 
 /// Writes a node.
 pub(in crate::store) fn node_to_record(node: &Node) -> store_v1::NodeRecord {
@@ -23,6 +23,7 @@ pub(in crate::store) fn node_to_record(node: &Node) -> store_v1::NodeRecord {
         cordoned,
         drain,
         registration_number,
+        worker_run,
         joined_at,
         updated_at,
         revision,
@@ -41,6 +42,7 @@ pub(in crate::store) fn node_to_record(node: &Node) -> store_v1::NodeRecord {
         runtime_problems: convert::runtime_problems_to_proto(runtime_problems),
         drain: drain.as_ref().map(drain_to_record),
         registration_number: *registration_number,
+        worker_run: worker_run.map(|run| run.as_bytes().to_vec()).unwrap_or_default(),
     }
 }
 
@@ -72,6 +74,7 @@ pub(in crate::store) fn node_from_record(record: store_v1::NodeRecord) -> Result
         cordoned: record.cordoned,
         drain,
         registration_number: record.registration_number,
+        worker_run: optional_uuid_from(&record.worker_run, "worker_run")?,
         joined_at: time_from(record.join_time, "join_time")?,
         updated_at: time_from(record.update_time, "update_time")?,
         revision: Revision(record.revision),

@@ -22,6 +22,7 @@ pub(in crate::store) fn task_to_record(task: &Task, spec_key: SpecKey) -> store_
         status,
         given_ports,
         next_attempt_at,
+        leased_until,
         claim,
         gang_id,
         restarts_in_row,
@@ -48,6 +49,7 @@ pub(in crate::store) fn task_to_record(task: &Task, spec_key: SpecKey) -> store_
         create_time: Some(time_to(*created_at)),
         update_time: Some(time_to(*updated_at)),
         revision: revision.0,
+        lease_end_time: leased_until.map(time_to),
     }
 }
 
@@ -77,6 +79,7 @@ pub(in crate::store) fn task_from_record(
         status: attempt_from_record(status)?,
         given_ports: ports_from_records(&record.given_ports)?,
         next_attempt_at: optional_time_from(record.next_attempt_time, "next_attempt_time")?,
+        leased_until: optional_time_from(record.lease_end_time, "lease_end_time")?,
         claim,
         gang_id: optional_uuid_from(&record.gang_id, "gang_id")?.map(GangId),
         restarts_in_row: record.restarts_in_row,

@@ -9,7 +9,7 @@ use davit_core::task::AttemptStatus;
 
 use super::super::super::tests::{expected, sorted};
 use super::*;
-use crate::commands::test_support::{node_id, registration, spec, status};
+use crate::commands::test_support::{LEASE, node_id, registration, spec, status};
 use crate::commands::{apply_reports, compact_events, register_node, remove_finished};
 
 /// Bytes of what a worker says; large, so that few records are many bytes.
@@ -66,7 +66,7 @@ fn many_times_what_is_kept_is_written_and_the_directory_stays_small() {
     let store = open(dir.path());
     let mut cluster = Cluster::new(0);
     for number in 1..=TASKS {
-        cluster.run(|draft| register_node(draft, registration(number))).unwrap();
+        cluster.run(|draft| register_node(draft, registration(number), LEASE)).unwrap();
         commit(&store, &cluster.last_batch);
     }
     let (mut written, mut most) = (0, 0);
