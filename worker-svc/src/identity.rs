@@ -46,6 +46,17 @@ pub enum Error {
         /// What is there.
         problem: String,
     },
+    /// It holds a worker's records and not its node's id. Nothing was written into it.
+    #[error(
+        "{} holds `{found}` of a worker, and no node-id: restore that, or empty the directory to begin as a new node",
+        path.display()
+    )]
+    NoId {
+        /// Which directory.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
     /// Another worker uses it.
     #[error("another worker runs with the data directory {}; give each its own with --data-dir", path.display())]
     InUse {
@@ -54,7 +65,7 @@ pub enum Error {
     },
     /// A file in it does not hold what it should.
     #[error(
-        "{} holds `{content}`, which is no {expected}; restore it, or remove it to begin as a new node",
+        "{} holds `{content}`, which is no {expected}; restore it, or empty the directory to begin as a new node",
         path.display()
     )]
     Corrupt {
@@ -126,7 +137,7 @@ impl DataDir {
     /// Opens the directory, makes it if it is not there, and the node's id with it.
     ///
     /// # Errors
-    /// When it holds something else, another worker has it open, or it can't be used.
+    /// When it holds something else or the records of a worker without its id, another worker has it open, or it can't be used.
     pub fn open(path: &Path, ids: &dyn IdSource) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         foreign::check(path)?;
@@ -192,7 +203,12 @@ impl Home for DataDir {
     }
 
     fn store(&self, cluster: &str) -> Box<dyn Backend> {
-        Box::new(FjallBackend::new(self.path.join(STORE).join(cluster)))
+        let path = self.path.join(STORE).join(cluster);
+        // A store is made before the membership is noted.
+        match self.membership() {
+            Ok(Some(membership)) if membership.cluster == cluster => Box::new(FjallBackend::known(path)),
+            _ => Box::new(FjallBackend::new(path)),
+        }
     }
 
     fn lease(&self) -> Duration {
@@ -243,6 +259,7 @@ mod tests {
     use davit_svc_kit::ids::SeededSource;
 
     use super::*;
+    use crate::local_store::LocalStore;
 
     #[test]
     fn a_restarted_worker_is_the_same_node() {
@@ -260,6 +277,19 @@ mod tests {
         let second = DataDir::open(directory.path(), &SeededSource::new(2)).unwrap();
         assert_eq!(second.node_id(), node_id);
         assert_eq!(second.membership().unwrap(), membership);
+    }
+
+    #[tokio::test]
+    async fn records_that_are_gone_from_the_directory_of_a_member_are_lost_and_a_newcomer_has_none_to_lose() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = DataDir::open(directory.path(), &SeededSource::new(1)).unwrap();
+        let has_lost = async |cluster: &str| LocalStore::open(home.store(cluster)).await.unwrap().has_lost();
+        assert!(!has_lost("prod").await);
+        home.set_membership(&Membership { cluster: "prod".to_owned(), cluster_id: None }).unwrap();
+        assert!(!has_lost("prod").await);
+        fs::remove_dir_all(directory.path().join(STORE)).unwrap();
+        assert!(!has_lost("another").await);
+        assert!(has_lost("prod").await);
     }
 
     #[test]

@@ -14,7 +14,7 @@ const NOT_OURS_BUT_FINE: &str = "lost+found";
 const OF_A_MANAGER: [&str; 2] = ["fjall", "mark"];
 
 /// Refuses a directory with something in it and nothing that tells a worker. One with a node's id is a worker's, whatever else
-/// somebody keeps there.
+/// somebody keeps there. One with a worker's records and no id is refused too: whoever lost it would join as another node in silence.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
     let found = entries(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     if found.iter().any(|name| name == NODE_ID) {
@@ -24,18 +24,25 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
     if OF_A_MANAGER.iter().all(|name| found.iter().any(|one| one == name)) {
         return foreign("it is a manager's store".to_owned());
     }
-    match found.iter().find(|name| !is_ours(name)) {
-        Some(stranger) => foreign(format!("it holds `{stranger}`")),
+    if let Some(stranger) = found.iter().find(|name| !is_before_the_id(name) && !is_of_a_node(name)) {
+        return foreign(format!("it holds `{stranger}`"));
+    }
+    match found.into_iter().find(|name| is_of_a_node(name)) {
+        Some(found) => Err(Error::NoId { path: path.to_owned(), found }),
         None => Ok(()),
     }
 }
 
-/// A worker that was killed before it had an id may have left some of these.
-fn is_ours(name: &str) -> bool {
-    let ours = [LOCK, NODE_ID, CLUSTER, LEASE, STORE, ROOM];
-    ours.iter().any(|ours| *ours == name || Path::new(name) == unfinished(Path::new(ours)))
+/// What is there before a worker has an id, also of one that was killed then.
+fn is_before_the_id(name: &str) -> bool {
+    [LOCK, NOT_OURS_BUT_FINE].contains(&name) || Path::new(name) == unfinished(Path::new(NODE_ID))
+}
+
+/// What only a worker with an id makes.
+fn is_of_a_node(name: &str) -> bool {
+    [CLUSTER, LEASE, STORE, ROOM].contains(&name)
+        || Path::new(name) == unfinished(Path::new(CLUSTER))
         || OF_RUNTIMES.contains(&name)
-        || name == NOT_OURS_BUT_FINE
 }
 
 /// What is in a directory, by name.
@@ -88,8 +95,24 @@ mod tests {
 
     #[test]
     fn an_empty_file_system_and_what_a_killed_worker_left_are_no_strangers() {
-        for names in [&["lost+found"][..], &["lock", "node-id.new"], &["lock", "room"], &[]] {
+        for names in [&["lost+found"][..], &["lock", "node-id.new"], &["lock"], &[]] {
             opened(with(names).path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn records_without_an_id_are_left_alone_and_no_new_node_begins_there() {
+        for (names, told) in [
+            (&["cluster", "lease", "processes", "store"][..], "cluster"),
+            (&["lock", "lost+found", "store"], "store"),
+            (&["guard", "lock"], "guard"),
+            (&["cluster.new", "lock", "node-id.new"], "cluster.new"),
+        ] {
+            let directory = with(names);
+            let error = opened(directory.path()).unwrap_err();
+            assert!(matches!(&error, Error::NoId { found, .. } if found == told), "{names:?}: {error}");
+            assert!(error.to_string().contains("no node-id: restore that, or empty"), "{error}");
+            assert_eq!(entries(directory.path()).unwrap(), names, "something was written into it");
         }
     }
 

@@ -3,7 +3,8 @@
 //! One keyspace holds everything, since each one costs memory. A store that is damaged must not stop a node for ever: it is
 //! set aside under another name, told loudly, and an empty one takes its place; the engines' own lists are what is left then. One
 //! whose end is missing counts as damaged too: the engine takes a journal that was cut for a torn end, so writes are numbered, and
-//! a mark beside the store has the number of the last one that was synced.
+//! a mark beside the store has the number of the last one that was synced. So does one whose mark can't be read, and one that is
+//! gone with its mark.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -35,6 +36,8 @@ const CACHED_FILES: usize = 10;
 /// A store in a directory.
 pub struct FjallBackend {
     path: PathBuf,
+    /// Whether it was there before, for certain.
+    was_there: bool,
     /// `None` after a failed write: what is on the disk can only be known by opening it anew.
     open: Option<Open>,
 }
@@ -57,13 +60,19 @@ impl FjallBackend {
     /// The store in this directory, which need not be there. Opens it at the first use.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, open: None }
+        Self { path, was_there: false, open: None }
+    }
+
+    /// The same, of which it is known for certain that it was there before: that it is not is a loss.
+    #[must_use]
+    pub fn known(path: PathBuf) -> Self {
+        Self { was_there: true, ..Self::new(path) }
     }
 
     fn open(&mut self) -> Result<&mut Open, Error> {
         let open = match self.open.take() {
             Some(open) => open,
-            None => open(&self.path)?,
+            None => open(&self.path, self.was_there)?,
         };
         Ok(self.open.insert(open))
     }
@@ -141,9 +150,13 @@ impl Backend for FjallBackend {
 }
 
 /// Opens what is there, and makes it where nothing ever was.
-fn open(path: &Path) -> Result<Open, Error> {
+fn open(path: &Path, was_there: bool) -> Result<Open, Error> {
     let (database, entries) = open_engine(path)?;
-    let mark = open_mark(path)?;
+    let mark_path = mark_path(path);
+    let mark = match is_file(&mark_path).map_err(|error| unusable(&mark_path, &error))? {
+        true => Mark::open(&mark_path).map_err(|problem| damaged(path, &problem))?,
+        false => create_mark(path)?,
+    };
     let unreadable = |error: fjall::Error| judge(path, &error);
     let is_empty = match entries.get(FORMAT_KEY).map_err(unreadable)? {
         Some(bytes) => match bytes.as_ref().try_into().map(u32::from_be_bytes) {
@@ -168,6 +181,9 @@ fn open(path: &Path) -> Result<Open, Error> {
         let (marked, what) = (mark.number(), if is_empty { "it is empty" } else { "its end was lost" });
         return Err(damaged(path, &format!("{what}: {marked} writes were on the disk, and {writes} are there")));
     }
+    if is_empty && was_there {
+        return Err(damaged(path, "it is gone, with its mark: this worker is of a cluster already"));
+    }
     let open = Open { entries, database, mark, writes };
     if is_empty {
         write_first(path, &open, &[(FORMAT_KEY, &FORMAT.to_be_bytes())])?;
@@ -179,7 +195,9 @@ fn open(path: &Path) -> Result<Open, Error> {
 /// knows that something was lost.
 fn begin_anew(path: &Path) -> Result<Open, Error> {
     let (database, entries) = open_engine(path)?;
-    let mut open = Open { entries, database, mark: open_mark(path)?, writes: 0 };
+    // One that can't be read knows nothing any more.
+    let mark = Mark::open(&mark_path(path)).or_else(|_| create_mark(path))?;
+    let mut open = Open { entries, database, mark, writes: 0 };
     open.writes = open.mark.number() + 1;
     let first = [(FORMAT_KEY, &FORMAT.to_be_bytes()[..]), (WRITES_KEY, &open.writes.to_be_bytes()), (LOST_KEY, &[])];
     write_first(path, &open, &first)?;
@@ -195,21 +213,24 @@ fn write_first(path: &Path, open: &Open, entries: &[(&[u8], &[u8])]) -> Result<(
     batch.commit().map_err(|error| judge(path, &error))
 }
 
-/// The mark of the store in this directory. One that can't be read is told and made anew: what it knew is lost.
-fn open_mark(path: &Path) -> Result<Mark, Error> {
+/// Where the mark of the store in this directory is.
+fn mark_path(path: &Path) -> PathBuf {
     // Names of clusters, which stores bear, begin with a letter or a digit.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mark_path = path.with_file_name(format!("_mark-{name}"));
-    if mark_path.try_exists().map_err(|error| unusable(path, &error))? {
-        match Mark::open(&mark_path) {
-            Ok(mark) => return Ok(mark),
-            Err(problem) => {
-                let path = path.display();
-                tracing::error!(%path, problem, "whether the worker's store has lost its end can't be told");
-            }
-        }
+    path.with_file_name(format!("_mark-{name}"))
+}
+
+/// Whether there is a file, which can be read and written.
+fn is_file(path: &Path) -> io::Result<bool> {
+    match fs::File::options().read(true).write(true).open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
-    Mark::create(&mark_path).map_err(|error| unusable(path, &error))
+}
+
+fn create_mark(path: &Path) -> Result<Mark, Error> {
+    Mark::create(&mark_path(path)).map_err(|error| unusable(path, &error))
 }
 
 fn open_engine(path: &Path) -> Result<(Database, Keyspace), Error> {

@@ -201,13 +201,46 @@ async fn a_store_of_a_worker_that_did_not_count_is_taken_as_it_is() {
     store.write(key(1), true, |record| record.mark = Mark::Start).await.unwrap();
     drop(store);
     drop(open(&path).await);
-    for left in [&b""[..], b"no mark"] {
-        std::fs::write(mark_of(&path), left).unwrap();
-        let store = open(&path).await;
-        assert!(!store.has_lost() && store.records().len() == 1);
-    }
     std::fs::remove_file(mark_of(&path)).unwrap();
-    assert_eq!(kept(&path).await.len(), 1);
+    let store = open(&path).await;
+    assert!(!store.has_lost() && store.records().len() == 1);
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_read_is_a_loss_of_the_records_whose_end_it_knew() {
+    for left in [&b""[..], b"no mark"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let store = open(&path).await;
+        store.keep(key(1), Record::assigned(&assignment(key(1))));
+        store.write(key(1), true, |record| record.mark = Mark::Start).await.unwrap();
+        drop(store);
+        // Opened once more, so that its last holder is gone.
+        drop(open(&path).await);
+        std::fs::write(mark_of(&path), left).unwrap();
+        for _ in 0..2 {
+            let store = open(&path).await;
+            assert!(store.has_lost() && store.records().is_empty(), "{left:?}");
+        }
+        assert!(
+            directory.path().join("store.damaged-1").exists() && !directory.path().join("store.damaged-2").exists()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_there_for_certain_and_is_gone_with_its_mark_is_a_loss() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store/cluster");
+    let known = async || LocalStore::open(Box::new(FjallBackend::known(path.clone()))).await.unwrap();
+    drop(open(&path).await);
+    assert!(!known().await.has_lost(), "it is there, with nothing in it yet");
+    std::fs::remove_dir_all(directory.path().join("store")).unwrap();
+    for _ in 0..2 {
+        assert!(known().await.has_lost());
+    }
+    known().await.made_up_for().await.unwrap();
+    assert!(!known().await.has_lost());
 }
 
 const DAMAGES: [fn(&Path); 5] = [

@@ -24,6 +24,8 @@ const REPLY_TIME: Duration = Duration::from_secs(20);
 const MAX_REPLY_BYTES: u64 = 64 * 1024;
 /// How long one that has just begun, or is about to end, may leave its directory undecided.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// How long a supervisor that was killed may still be seen after its lock is free.
+const DYING_TIME: Duration = Duration::from_millis(200);
 /// As a shell tells the end by SIGKILL.
 const KILLED: i32 = 128 + 9;
 
@@ -92,8 +94,12 @@ pub(super) async fn launch(
 }
 
 /// Looks at an attempt's directory. What a dead supervisor left is ended first, and its end put on record.
+///
+/// # Errors
+/// When the supervisor on record lives and does not hold the directory's lock: then it has another directory, of which this one is
+/// a copy, and the attempt is another worker's.
 pub(super) async fn look(dir: &Path, key: AttemptKey, clock: &SharedClock) -> io::Result<Found> {
-    let deadline = tokio::time::Instant::now() + SETTLE_TIME;
+    let began = tokio::time::Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
     loop {
         if let Ok(Some(exit)) = contract::read(dir, EXIT) {
@@ -117,14 +123,35 @@ pub(super) async fn look(dir: &Path, key: AttemptKey, clock: &SharedClock) -> io
                 if !dir.join(START).try_exists()? {
                     return Ok(Found::Created);
                 }
-                return end_leftover(dir, key, clock).await.map(Found::Exited);
+                match living_supervisor(dir)? {
+                    None => return end_leftover(dir, key, clock).await.map(Found::Exited),
+                    Some(pid) if began.elapsed() >= DYING_TIME => return Err(another_ones(dir, pid)),
+                    Some(_) => {}
+                }
             }
-            None if tokio::time::Instant::now() >= deadline => {
+            None if began.elapsed() >= SETTLE_TIME => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "its supervisor is there but does not answer"));
             }
-            None => tokio::time::sleep(backoff.next_delay()).await,
+            None => {}
         }
+        tokio::time::sleep(backoff.next_delay()).await;
     }
+}
+
+/// The number of the supervisor on record, if it lives.
+fn living_supervisor(dir: &Path) -> io::Result<Option<i32>> {
+    let start: Option<StartRecord> = contract::read(dir, START).ok().flatten();
+    let Some(StartRecord { boot_id, supervisor, .. }) = start else { return Ok(None) };
+    let lives = supervisor.is_alive() && boot_id == super::os::boot_id()?;
+    Ok(lives.then_some(supervisor.pid))
+}
+
+fn another_ones(dir: &Path, supervisor: i32) -> io::Error {
+    io::Error::other(format!(
+        "its supervisor on record (process {supervisor}) lives, but does not hold the lock of {}: this data directory is probably a \
+         copy of another worker's, whose attempt is left alone",
+        dir.display()
+    ))
 }
 
 /// What is known of the start of a process that runs. A record that can't be read must not end it.
@@ -184,4 +211,48 @@ pub(super) async fn kill_all(dir: &Path, key: AttemptKey) -> io::Result<bool> {
 async fn connect(dir: &Path) -> io::Result<UnixStream> {
     let dir = File::open(dir)?;
     UnixStream::connect(format!("/proc/self/fd/{}/{CONTROL}", dir.as_raw_fd())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::sync::Arc;
+
+    use davit_core::id::{Attempt, TaskId};
+    use davit_svc_kit::clock::SystemClock;
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::super::os::{self, ProcessRef};
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_living_supervisor_has_is_left_alone_by_who_finds_a_copy_of_its_directory() {
+        let unique = u128::from(std::process::id()) << 64 | 0xc0;
+        let key = AttemptKey { task_id: TaskId(Uuid::from_u128(unique)), attempt: Attempt(1) };
+        let mut process = std::process::Command::new("sleep");
+        let mut process = process.arg("600").env(MARK, key.to_string()).process_group(0).spawn().unwrap();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let copy = tempfile::tempdir().unwrap();
+        let found = async |boot_id: String, supervisor| {
+            let (leader, started_at) = (None, Timestamp::UNIX_EPOCH);
+            let start = StartRecord { version: contract::VERSION, boot_id, supervisor, leader, started_at };
+            contract::write(copy.path(), START, &start, Durable::No).unwrap();
+            look(copy.path(), key, &clock).await
+        };
+        let (boot_id, this) = (os::boot_id().unwrap(), ProcessRef::current().unwrap());
+        for _ in 0..2 {
+            let error = found(boot_id.clone(), this).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("process {}", this.pid)) && error.contains("a copy"), "{error}");
+        }
+        assert_eq!(process.try_wait().unwrap(), None, "it was ended");
+        assert!(!copy.path().join(EXIT).exists());
+        // Another process has its number by now.
+        let gone = ProcessRef { start_time: this.start_time + 1, ..this };
+        let Found::Exited(exit) = found(boot_id, gone).await.unwrap() else { panic!("it is taken to run") };
+        assert_eq!(exit.exit_code, KILLED);
+        assert_eq!(process.wait().unwrap().signal(), Some(9));
+        std::fs::remove_file(copy.path().join(EXIT)).unwrap();
+        assert!(matches!(found("another boot".to_owned(), this).await, Ok(Found::Exited(_))));
+    }
 }

@@ -25,6 +25,11 @@ impl ProcessRef {
         Stat::of(pid).map(|stat| Self { pid, start_time: stat.start_time })
     }
 
+    /// Whether it still runs.
+    pub(super) fn is_alive(self) -> bool {
+        Stat::of(self.pid).is_some_and(|stat| stat.start_time == self.start_time && !stat.zombie)
+    }
+
     /// This process.
     pub(super) fn current() -> Option<Self> {
         Self::of(getpid().as_raw_nonzero().get())
@@ -116,6 +121,8 @@ mod tests {
     fn a_process_is_known_by_number_and_start() {
         let this = ProcessRef::current().unwrap();
         assert_eq!(ProcessRef::of(this.pid), Some(this));
+        assert!(this.is_alive());
+        assert!(!ProcessRef { start_time: this.start_time + 1, ..this }.is_alive(), "the number is another's now");
         assert!(all().unwrap().contains(&this.pid));
         assert!(!has_variable(this.pid, "NO_SUCH_VARIABLE", ""));
     }
