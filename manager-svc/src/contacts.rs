@@ -220,6 +220,8 @@ impl Entry {
         let now = Instant::now();
         (self.said_goodbye, self.is_away) = (false, false);
         (self.last_heard, self.grace_until) = (now, now);
+        // What it measures from here on is what counts.
+        self.stats = None;
     }
 
     fn is_of(&self, session_id: SessionId) -> bool {

@@ -14,7 +14,7 @@ use super::Error;
 use super::attempts::replace_attempt;
 use super::moves::move_task;
 use super::nodes::find_node;
-use crate::reconcile::{DrainNext, next_of_drain};
+use crate::reconcile::{DrainNext, Running, next_of_drain};
 use crate::state::{ClusterState, Draft, EventType};
 
 /// Drains a node: it takes no new tasks, and those that it has move away. One that is drained already goes on with the new
@@ -88,20 +88,20 @@ pub fn cancel_drain(draft: &mut Draft, id_or_name: &str) -> Result<Arc<Node>, Er
 
 /// Whether [`advance_drains`] has something to do.
 #[must_use]
-pub fn has_drain_news(state: &ClusterState, now: Timestamp) -> bool {
+pub fn has_drain_news(state: &ClusterState, running: &Running, now: Timestamp) -> bool {
     let has_news = |node: &Arc<Node>| {
-        node.drain.as_ref().is_some_and(|drain| !next_of_drain(state, node, drain, now).changes_nothing())
+        node.drain.as_ref().is_some_and(|drain| !next_of_drain(state, node, drain, running, now).changes_nothing())
     };
     state.drained_nodes().any(has_news)
 }
 
 /// Takes note of what every drain has achieved, stops what is left where a deadline has passed, and ends drains of nodes that
 /// have no task any more.
-pub fn advance_drains(draft: &mut Draft) {
+pub fn advance_drains(draft: &mut Draft, running: &Running) {
     let drained: Vec<Arc<Node>> = draft.state().drained_nodes().cloned().collect();
     for node in drained {
         let Some(drain) = &node.drain else { continue };
-        let step = next_of_drain(draft.state(), &node, drain, draft.now());
+        let step = next_of_drain(draft.state(), &node, drain, running, draft.now());
         if step.changes_nothing() {
             continue;
         }
@@ -151,7 +151,7 @@ pub fn move_drained(draft: &mut Draft, node_id: NodeId, key: AttemptKey, to: Nod
     let known = find_node(draft, &node_id.to_string())?;
     let name = known.description.name.clone();
     let Some(drain) = &known.drain else { return Err(Error::NotDrained { node: name }) };
-    let may_move = match next_of_drain(draft.state(), &known, drain, draft.now()).next {
+    let may_move = match next_of_drain(draft.state(), &known, drain, &Running::new(), draft.now()).next {
         DrainNext::Move { candidates, .. } => candidates.iter().any(|task| task.key() == key),
         DrainNext::Wait | DrainNext::Force { .. } | DrainNext::Finish => false,
     };
@@ -193,21 +193,23 @@ pub fn note_stuck(draft: &mut Draft, node_id: NodeId, stuck: &BTreeMap<TaskId, S
 pub(super) fn note_lost(draft: &mut Draft, node_id: NodeId, lost: &[Arc<Task>]) {
     let Some(known) = draft.state().node(node_id).cloned() else { return };
     let Some(drain) = known.drain.as_ref().filter(|drain| drain.drained_at.is_none()) else { return };
-    let wanted: Vec<TaskId> =
-        lost.iter().filter(|task| task.desired_state == DesiredState::Running).map(|task| task.task_id).collect();
-    if wanted.is_empty() {
+    if lost.is_empty() {
         return;
     }
     let mut next = drain.clone();
-    next.lost_count += wanted.len() as u64;
-    for task_id in &wanted {
-        next.moving.remove(task_id);
-        if next.stuck.remove(task_id).is_some() {
+    next.lost_count += lost.len() as u64;
+    for task in lost {
+        let moved = next.moving.remove(&task.task_id).is_some();
+        // One that the deadline was to stop was not stopped.
+        if !moved && task.desired_state == DesiredState::Running && !task.wants_current_attempt() {
+            next.forced_count = next.forced_count.saturating_sub(1);
+        }
+        if next.stuck.remove(&task.task_id).is_some() {
             next.stuck_count = next.stuck_count.saturating_sub(1);
         }
     }
     let name = &known.description.name;
-    let message = format!("drain of node {name}: {} LOST with it", were(wanted.len() as u64));
+    let message = format!("drain of node {name}: {} LOST with it", were(lost.len() as u64));
     draft.put_node(Node { drain: Some(next), ..Node::clone(&known) }, EventType::NodeUpdated, message);
 }
 

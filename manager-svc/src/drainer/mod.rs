@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{NodeId, TaskId};
-use davit_core::node::Node;
+use davit_core::node::{Node, NodeState};
 use davit_core::task::Task;
 use davit_proto::convert;
 use davit_svc_kit::shutdown::Shutdown;
@@ -23,7 +23,8 @@ use self::stuck::Stuck;
 use crate::commands;
 use crate::contacts::Contacts;
 use crate::explainer::{SchedulerClient, question_of_move};
-use crate::reconcile::{DrainNext, next_of_drain, why_stuck};
+use crate::reconcile::{DrainNext, Running, next_of_drain, why_stuck};
+use crate::state::ClusterState;
 use crate::writer::Handle;
 
 /// How long the scheduler may take for one answer; then it counts as away, and deadlines are looked at.
@@ -32,6 +33,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_QUESTIONS_PER_ROUND: usize = 32;
 /// Between two rounds: many changes come together.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often it is looked at what a worker says that still runs on its node, when no task is left there.
+const WORD_PERIOD: Duration = Duration::from_millis(250);
 /// How long the store gets to recover when a change could not be committed.
 const RECOVERY: Duration = Duration::from_millis(500);
 
@@ -90,9 +93,10 @@ impl Drainer {
     async fn round(&self, stuck: &mut StuckTasks) -> Option<Duration> {
         let state = self.writer.state();
         stuck.retain(|node_id, _| state.node(*node_id).is_some_and(|node| node.drain.is_some()));
-        if commands::has_drain_news(&state, self.world.clock.now()) {
-            let advance = |draft: &mut _| {
-                commands::advance_drains(draft);
+        let running = self.running(&state);
+        if commands::has_drain_news(&state, &running, self.world.clock.now()) {
+            let advance = move |draft: &mut _| {
+                commands::advance_drains(draft, &running);
                 Ok::<(), Infallible>(())
             };
             if let Err(problem) = self.writer.write(advance).await {
@@ -108,10 +112,17 @@ impl Drainer {
         more.then_some(PAUSE)
     }
 
+    /// What the workers of drained nodes say.
+    fn running(&self, state: &ClusterState) -> Running {
+        let said =
+            |node: &Arc<Node>| self.contacts.stats(node.node_id).map(|stats| (node.node_id, stats.running_tasks));
+        state.drained_nodes().filter_map(said).collect()
+    }
+
     /// Moves tasks of a node for which there is a place. True: there are more to ask for.
     async fn move_some(&self, node: &Arc<Node>, stuck: &mut Stuck) -> bool {
         let Some(drain) = &node.drain else { return false };
-        let next = next_of_drain(&self.writer.state(), node, drain, self.world.clock.now()).next;
+        let next = next_of_drain(&self.writer.state(), node, drain, &Running::new(), self.world.clock.now()).next;
         let DrainNext::Move { candidates, at_most } = next else { return false };
         let to_try = stuck.begin_round(&candidates, Instant::now());
         let (mut moved, mut asked, mut more) = (0, 0, false);
@@ -214,7 +225,13 @@ impl Drainer {
             .filter_map(|deadline| Duration::try_from(deadline.duration_since(now)).ok())
             .map(|left| Instant::now() + left);
         let retries = stuck.values().filter_map(Stuck::retry_at);
-        deadlines.chain(retries).min()
+        // What workers measure changes nothing in the state.
+        let waits_for_word = |node: &Arc<Node>| {
+            let is_under_way = node.drain.as_ref().is_some_and(|drain| drain.drained_at.is_none());
+            is_under_way && node.state != NodeState::Down && state.tasks_on(node.node_id).next().is_none()
+        };
+        let word = state.drained_nodes().any(waits_for_word).then(|| Instant::now() + WORD_PERIOD);
+        deadlines.chain(retries).chain(word).min()
     }
 }
 

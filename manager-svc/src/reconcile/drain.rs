@@ -1,10 +1,11 @@
 //! What the drain of a node has to do next: which tasks it may move, when what is left is stopped, and when it is over.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use davit_core::drain::Drain;
-use davit_core::id::{Attempt, TaskId};
+use davit_core::id::{Attempt, NodeId, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::placement::{Misfit, misfits};
 use davit_core::state::TaskState;
@@ -13,6 +14,9 @@ use jiff::Timestamp;
 
 use crate::explainer::is_movable;
 use crate::state::ClusterState;
+
+/// How many attempts run on nodes, by the last word of their workers since these registered. A node that is not in here has not said.
+pub type Running = BTreeMap<NodeId, u32>;
 
 /// What is to be done for one drain.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,22 +59,27 @@ impl DrainStep {
 /// Judges the drain of a node. What is done with tasks is decided here in one place, so that ways of moving that need no stop
 /// beforehand have theirs too, once there are owners of tasks that allow it.
 #[must_use]
-pub fn next_of_drain(state: &ClusterState, node: &Node, drain: &Drain, now: Timestamp) -> DrainStep {
+pub fn next_of_drain(state: &ClusterState, node: &Node, drain: &Drain, running: &Running, now: Timestamp) -> DrainStep {
     let is_over = |(task_id, attempt): &(&TaskId, &Attempt)| is_settled(state.task(**task_id), **attempt);
     let settled: Vec<TaskId> = drain.moving.iter().filter(is_over).map(|(task_id, _)| *task_id).collect();
     let on_the_move = drain.moving.len().saturating_sub(settled.len());
-    DrainStep { next: next(state, node, drain, on_the_move, now), settled }
+    let next = next(state, node, drain, on_the_move, running, now);
+    DrainStep { next, settled }
 }
 
-fn next(state: &ClusterState, node: &Node, drain: &Drain, on_the_move: usize, now: Timestamp) -> DrainNext {
+fn next(
+    state: &ClusterState,
+    node: &Node,
+    drain: &Drain,
+    on_the_move: usize,
+    running: &Running,
+    now: Timestamp,
+) -> DrainNext {
     if drain.drained_at.is_some() {
         return DrainNext::Wait;
     }
     if state.tasks_on(node.node_id).next().is_none() {
-        // What was LOST with the node may still run there, and whoever reads that it is drained believes it is empty.
-        let lost_some = drain.lost_count > 0 || drain.started_at >= node.state_since;
-        let may_run_on = node.state == NodeState::Down && lost_some;
-        return if may_run_on { DrainNext::Wait } else { DrainNext::Finish };
+        return if may_run_on(node, drain, running) { DrainNext::Wait } else { DrainNext::Finish };
     }
     let mut candidates: Vec<Arc<Task>> =
         state.tasks_on(node.node_id).filter(|task| is_movable(task)).cloned().collect();
@@ -87,6 +96,19 @@ fn next(state: &ClusterState, node: &Node, drain: &Drain, on_the_move: usize, no
     }
     candidates.sort_by_key(|task| (Reverse(task.spec.placement.priority), task.task_id));
     DrainNext::Move { candidates, at_most }
+}
+
+/// Whether something may still run there, such as what was LOST with the node, now or before: whoever reads that a node is drained
+/// believes that it is empty.
+fn may_run_on(node: &Node, drain: &Drain, running: &Running) -> bool {
+    let lost_some = drain.lost_count > 0;
+    if node.state == NodeState::Down {
+        // One that was down before lost what it had before. One that went in order left nothing.
+        return lost_some || drain.started_at >= node.state_since;
+    }
+    // An engine that does not answer has told nobody what it runs.
+    let is_unknown = lost_some && !node.runtime_problems.is_empty();
+    is_unknown || running.get(&node.node_id) != Some(&0)
 }
 
 /// Whether a task that was told to move, with this attempt on the node, is on the move no longer.

@@ -235,7 +235,8 @@ impl Cluster {
                 self.run(|draft| move_drained(draft, node_id(from), key, node_id(to))).is_err()
             }
             Op::AdvanceDrains => {
-                self.run(advance_drains);
+                let nothing_runs = self.state.nodes().map(|node| (node.node_id, 0)).collect();
+                self.run(|draft| advance_drains(draft, &nothing_runs));
                 false
             }
             Op::RemoveNode(node, force) => {

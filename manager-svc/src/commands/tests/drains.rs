@@ -7,18 +7,26 @@ use davit_core::drain::{Drain, KEPT_STUCK_TASKS};
 use davit_core::id::TaskId;
 use davit_core::node::Node;
 use davit_core::node::NodeState::{Down, Ready, Suspect};
+use davit_core::placement::RuntimeKind;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
-use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Running, Scheduled, Stopped};
+use davit_core::state::TaskState;
+use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Scheduled, Stopped};
+use davit_proto::convert::RuntimeHealth;
 
 use crate::commands::test_support::{Cluster, LEASE, node_id, of_priority, placed_by, registration, spec, task_id};
 use crate::commands::{
     Error, advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained, note_stuck,
-    register_node, remove_node, set_cordon, set_node_state, settle_claims, stop_task,
+    register_node, remove_node, set_cordon, set_node_state, set_runtime_health, settle_claims, stop_task,
 };
-use crate::reconcile::{DrainNext, next_of_drain, why_stuck};
+use crate::reconcile::{DrainNext, Running, next_of_drain, why_stuck};
 
 fn node(cluster: &Cluster, number: u64) -> Node {
     Node::clone(cluster.state.node(node_id(number)).unwrap())
+}
+
+/// The word of workers on whose nodes nothing runs.
+fn nothing_runs() -> Running {
+    (1..=2).map(|number| (node_id(number), 0)).collect()
 }
 
 fn drain(cluster: &Cluster, number: u64) -> Drain {
@@ -27,7 +35,7 @@ fn drain(cluster: &Cluster, number: u64) -> Drain {
 
 fn next(cluster: &Cluster, number: u64) -> DrainNext {
     let node = node(cluster, number);
-    next_of_drain(&cluster.state, &node, &drain(cluster, number), cluster.now).next
+    next_of_drain(&cluster.state, &node, &drain(cluster, number), &nothing_runs(), cluster.now).next
 }
 
 /// The tasks that may move now, and how many of them.
@@ -63,11 +71,11 @@ fn tasks_move_a_few_at_a_time_and_count_as_moving_until_they_run_elsewhere() {
     cluster.report(1, tasks[0], Stopped);
     assert_eq!(cluster.run(settle_claims), 1);
     assert_eq!(cluster.task_state(tasks[0]), (2, Scheduled));
-    assert!(!has_drain_news(&cluster.state, cluster.now), "it does not run yet");
+    assert!(!has_drain_news(&cluster.state, &nothing_runs(), cluster.now), "it does not run yet");
     assert_eq!(next(&cluster, 1), DrainNext::Wait);
-    cluster.report(2, tasks[0], Running);
-    assert!(has_drain_news(&cluster.state, cluster.now));
-    cluster.run(advance_drains);
+    cluster.report(2, tasks[0], TaskState::Running);
+    assert!(has_drain_news(&cluster.state, &nothing_runs(), cluster.now));
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     let seen = drain(&cluster, 1);
     assert_eq!((seen.moved_count, seen.moving.len()), (1, 1));
     assert_eq!(may_move(&cluster, 1), (vec![tasks[2]], 1));
@@ -81,15 +89,15 @@ fn a_node_without_tasks_is_drained_and_stays_cordoned() {
     order(&mut cluster, task, 2).unwrap();
     cluster.report(1, task, Stopped);
     cluster.run(settle_claims);
-    cluster.run(advance_drains);
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert_eq!(drain(&cluster, 1).drained_at, Some(cluster.now));
     assert!(node(&cluster, 1).cordoned);
     // What was still starting elsewhere is counted all the same.
-    cluster.report(2, task, Running);
-    cluster.run(advance_drains);
+    cluster.report(2, task, TaskState::Running);
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert_eq!((drain(&cluster, 1).moved_count, drain(&cluster, 1).moving.len()), (1, 0));
-    assert!(!has_drain_news(&cluster.state, cluster.now));
-    cluster.run(advance_drains);
+    assert!(!has_drain_news(&cluster.state, &nothing_runs(), cluster.now));
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert!(cluster.last_batch.is_empty(), "a second look changes nothing");
 }
 
@@ -106,7 +114,7 @@ fn a_move_that_fails_elsewhere_or_is_stopped_by_a_user_makes_room_for_the_next()
     cluster.report(2, failing, Failed);
     cluster.run(|draft| stop_task(draft, stopped)).unwrap();
     cluster.report(1, stopped, Stopped);
-    cluster.run(advance_drains);
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert_eq!(drain(&cluster, 1).moved_count, 2);
     assert_eq!(may_move(&cluster, 1), (vec![left], 2));
 }
@@ -121,7 +129,7 @@ fn what_completes_before_it_is_stopped_for_its_move_never_runs_again() {
     assert_eq!(cluster.task_state(job), (1, Completed));
     let task = cluster.task(job);
     assert_eq!((task.claim.clone(), task.wanted_attempt), (None, task.status.attempt));
-    cluster.run(advance_drains);
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert_eq!((drain(&cluster, 1).moved_count, drain(&cluster, 1).drained_at), (1, Some(cluster.now)));
 }
 
@@ -140,17 +148,17 @@ fn at_the_deadline_everything_left_is_stopped_and_waits_for_a_place() {
     begin(&mut cluster, Some(Duration::from_secs(60)), 1);
     order(&mut cluster, moving, 2).unwrap();
     cluster.advance(Duration::from_secs(59));
-    assert!(!has_drain_news(&cluster.state, cluster.now));
+    assert!(!has_drain_news(&cluster.state, &nothing_runs(), cluster.now));
     cluster.advance(Duration::from_secs(1));
-    assert!(has_drain_news(&cluster.state, cluster.now));
-    cluster.run(advance_drains);
+    assert!(has_drain_news(&cluster.state, &nothing_runs(), cluster.now));
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert_eq!(drain(&cluster, 1).forced_count, 1);
-    assert!(!has_drain_news(&cluster.state, cluster.now), "it is stopped once");
+    assert!(!has_drain_news(&cluster.state, &nothing_runs(), cluster.now), "it is stopped once");
     cluster.report(1, left, Stopped);
     assert_eq!(cluster.task_state(left), (2, Pending));
     assert!(cluster.task(left).status.reason.contains("node node-1 is drained"), "{:?}", cluster.task(left).status);
     cluster.report(1, moving, Stopped);
-    cluster.run(advance_drains);
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert!(drain(&cluster, 1).drained_at.is_some());
 }
 
@@ -174,18 +182,53 @@ fn a_node_that_goes_down_is_not_drained_before_it_is_back_and_what_was_lost_is_c
     cluster.run(|draft| stop_task(draft, stopped)).unwrap();
     cluster.run(|draft| set_node_state(draft, node_id(1), Down, "nothing was heard"));
     cluster.lose_tasks_of_down_nodes();
-    cluster.run(advance_drains);
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     let seen = drain(&cluster, 1);
-    assert_eq!((seen.moved_count, seen.lost_count, seen.moving.len(), seen.drained_at), (0, 2, 0, None));
+    assert_eq!((seen.moved_count, seen.lost_count, seen.moving.len(), seen.drained_at), (0, 3, 0, None));
     assert_eq!(cluster.task_state(left), (2, Pending));
-    assert!(!has_drain_news(&cluster.state, cluster.now), "it may still run what it had");
+    assert!(!has_drain_news(&cluster.state, &nothing_runs(), cluster.now), "it may still run what it had");
 
     cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
-    assert!(has_drain_news(&cluster.state, cluster.now));
-    cluster.run(advance_drains);
+    for said in [Running::new(), [(node_id(1), 2)].into()] {
+        assert!(!has_drain_news(&cluster.state, &said, cluster.now), "it runs yet: {said:?}");
+    }
+    let empty: Running = [(node_id(1), 0)].into();
+    let problems = [(RuntimeKind::Docker, "hangs".to_owned())].into();
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), RuntimeHealth { runtimes: [].into(), problems }));
+    assert!(!has_drain_news(&cluster.state, &empty, cluster.now), "its engine has not told what it runs");
+    let (runtimes, problems) = ([RuntimeKind::Docker].into(), [].into());
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), RuntimeHealth { runtimes, problems }));
+    assert!(has_drain_news(&cluster.state, &empty, cluster.now));
+    cluster.run(|draft| advance_drains(draft, &empty));
     assert_eq!(drain(&cluster, 1).drained_at, Some(cluster.now));
     let events: Vec<_> = cluster.last_batch.changes.iter().map(|change| change.event.message.clone()).collect();
-    assert_eq!(events, ["node node-1 is drained: it has no task any more; 2 tasks were LOST while it was down"]);
+    assert_eq!(events, ["node node-1 is drained: it has no task any more; 3 tasks were LOST while it was down"]);
+}
+
+#[test]
+fn what_was_to_stop_anyway_may_run_on_a_node_that_is_down_too() {
+    let mut cluster = Cluster::new(2);
+    let task = cluster.running(spec(), 1);
+    cluster.run(|draft| stop_task(draft, task)).unwrap();
+    begin(&mut cluster, None, 1);
+    cluster.advance(Duration::from_secs(1));
+    cluster.run(|draft| set_node_state(draft, node_id(1), Down, "nothing was heard"));
+    cluster.lose_tasks_of_down_nodes();
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
+    assert_eq!((drain(&cluster, 1).lost_count, drain(&cluster, 1).drained_at), (1, None));
+}
+
+#[test]
+fn what_the_deadline_was_to_stop_and_was_lost_counts_as_lost() {
+    let mut cluster = Cluster::new(2);
+    cluster.running(spec(), 1);
+    begin(&mut cluster, Some(Duration::from_secs(60)), 1);
+    cluster.advance(Duration::from_secs(60));
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
+    assert_eq!(drain(&cluster, 1).forced_count, 1);
+    cluster.run(|draft| set_node_state(draft, node_id(1), Down, "nothing was heard"));
+    cluster.lose_tasks_of_down_nodes();
+    assert_eq!((drain(&cluster, 1).forced_count, drain(&cluster, 1).lost_count), (0, 1));
 }
 
 #[test]
@@ -195,9 +238,9 @@ fn a_node_that_is_down_already_is_drained_once_it_is_back() {
     cluster.run(|draft| set_node_state(draft, node_id(1), Down, "nothing was heard"));
     cluster.lose_tasks_of_down_nodes();
     begin(&mut cluster, None, 1);
-    assert!(!has_drain_news(&cluster.state, cluster.now));
+    assert!(!has_drain_news(&cluster.state, &nothing_runs(), cluster.now));
     cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
-    cluster.run(advance_drains);
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert!(drain(&cluster, 1).drained_at.is_some());
 }
 
@@ -210,7 +253,7 @@ fn a_node_that_was_emptied_before_its_worker_went_is_drained_although_it_is_down
     order(&mut cluster, task, 2).unwrap();
     cluster.report(1, task, Stopped);
     cluster.run(|draft| set_node_state(draft, node_id(1), Down, "its worker said goodbye"));
-    cluster.run(advance_drains);
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
     assert!(drain(&cluster, 1).drained_at.is_some());
 }
 
@@ -303,7 +346,8 @@ fn a_worker_that_registers_while_it_waits_for_its_drain_is_given_nothing_in_betw
     cluster.run(|draft| drain_for_worker(draft, node_id(1), 5)).unwrap();
     let before = drain(&cluster, 1);
     cluster.advance(Duration::from_secs(1));
-    let attempts = vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, Running))];
+    let attempts =
+        vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, TaskState::Running))];
     let back = crate::commands::Registration { attempts, ..waits() };
     cluster.run(|draft| register_node(draft, back, LEASE)).unwrap();
     assert_eq!((drain(&cluster, 1), node(&cluster, 1).cordoned), (before, true), "it goes on");
@@ -360,7 +404,8 @@ fn a_worker_whose_node_was_removed_joins_as_new() {
     cluster.run(|draft| remove_node(draft, "node-1", true)).unwrap();
     assert_eq!(cluster.state.drained_nodes().count(), 0);
     cluster.advance(Duration::from_secs(1));
-    let attempts = vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, Running))];
+    let attempts =
+        vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, TaskState::Running))];
     let back = crate::commands::Registration { attempts, ..registration(1) };
     let (node, _) = cluster.run(|draft| register_node(draft, back, LEASE)).unwrap();
     assert_eq!((node.joined_at, node.cordoned, node.drain.clone()), (cluster.now, false, None));

@@ -11,9 +11,11 @@ use manager_svc::state::{Batch, Versions};
 
 use super::Violations;
 use super::replay::replay;
+use super::trouble::Troubles;
 use crate::cluster::{Cluster, NAME};
 use crate::history::{Entry, Event};
 use crate::model::Model;
+use crate::net::Host;
 
 /// 5: never are more tasks of a node on the move than its drain allows, whenever one more is told to move.
 pub(super) fn drains_keep_their_pace(journal: &[Arc<Batch>], violations: &mut Violations) {
@@ -45,7 +47,8 @@ fn is_on_the_move(model: &Model, task_id: TaskId, attempt: Attempt) -> bool {
     !ran_later && !task.is_finished()
 }
 
-/// 5: when a node is drained nothing is placed on it, and its engine runs nothing but what was given up as LOST.
+/// 5: when a node is drained nothing is placed on it, and its engine runs nothing, unless the engine has been in trouble: what it
+/// starts late is not known to anybody.
 pub(super) fn drained_nodes_are_empty(
     cluster: &Cluster,
     entries: &[Entry],
@@ -53,6 +56,7 @@ pub(super) fn drained_nodes_are_empty(
     violations: &mut Violations,
 ) {
     let is_drained = |node: &Arc<Node>| node.drain.as_ref().is_some_and(|drain| drain.drained_at.is_some());
+    let troubles = Troubles::of(entries);
     replay(entries, journal, |moment| {
         if !matches!(moment.event, Event::Synced { .. }) {
             return;
@@ -64,9 +68,8 @@ pub(super) fn drained_nodes_are_empty(
                 continue;
             }
             let placed: BTreeSet<_> = moment.durable.placed_on(node_id).map(|task| task.key()).collect();
-            let runs = moment.running.iter().filter(|(on, _)| on == host).map(|(_, key)| *key);
-            let given_up = |state| state == TaskState::Lost;
-            let runs = runs.filter(|key| !moment.durable.state_of(*key).is_none_or(given_up));
+            let is_meant = |on: Host| on == *host && !troubles.touch(on, moment.at);
+            let runs = moment.running.iter().filter(|(on, _)| is_meant(on)).map(|(_, key)| *key);
             for key in placed.into_iter().chain(runs) {
                 violations.add(5, format!("{host} is drained at {:?} and has {key}", moment.at));
             }
