@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use davit_core::id::{NodeId, SessionId};
 use davit_core::node::NodeStats;
+use davit_proto::convert::LONGEST_AWAY;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,9 +15,6 @@ use uuid::Uuid;
 
 use crate::dispatch::Outbox;
 use crate::reconcile::Contact;
-
-/// A worker that goes for a while is waited for no longer than this.
-const LONGEST_AWAY: Duration = Duration::from_secs(600);
 
 /// The contacts of all nodes. Clones share them.
 #[derive(Debug, Clone)]
@@ -125,9 +123,10 @@ impl Contacts {
     }
 
     /// A node of the durable state that has not been heard since this manager started: it has from now on to be heard, and is
-    /// not called DOWN before the grace has passed.
-    pub fn expect(&self, node_id: NodeId, grace: Duration) {
-        let expected = || Entry { grace_until: Instant::now() + grace, ..Entry::new() };
+    /// not called DOWN before the grace has passed, nor before the end of the time for which its worker is away, if it is.
+    pub fn expect(&self, node_id: NodeId, grace: Duration, away_for: Option<Duration>) {
+        let grace = away_for.map_or(grace, |left| left.min(LONGEST_AWAY).max(grace));
+        let expected = || Entry { grace_until: Instant::now() + grace, is_away: away_for.is_some(), ..Entry::new() };
         self.nodes.lock().entry(node_id).or_insert_with(expected);
     }
 
@@ -238,7 +237,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_grace_after_a_managers_start_is_for_nodes_that_have_not_registered_yet() {
         let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
-        contacts.expect(node_id, Duration::from_secs(10));
+        contacts.expect(node_id, Duration::from_secs(10), None);
         assert_eq!(contacts.contact(node_id).unwrap().grace_left, Duration::from_secs(10));
         let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
         contacts.opened(node_id, Arc::clone(&session), None);

@@ -17,7 +17,7 @@ use crate::commands::{self, Leases};
 use crate::contacts::Contacts;
 use crate::dispatch::Outbox;
 use crate::metrics;
-use crate::reconcile::{Verdict, judge, unbegun};
+use crate::reconcile::{Verdict, away_for, judge, unbegun};
 use crate::state::{ClusterState, Draft};
 use crate::writer::{Handle, WriteError};
 
@@ -64,9 +64,10 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         last_look = Instant::now();
         let state = writer.state();
         metrics::cluster(&state);
-        let is_idle = verdicts(&state, &contacts, settings).is_empty()
+        let now = clock.now();
+        let is_idle = verdicts(&state, &contacts, settings, now).is_empty()
             && sessions_of_down_nodes(&state, &contacts).is_empty()
-            && !has_work(&state, clock.now(), settings);
+            && !has_work(&state, now, settings);
         if is_idle {
             continue;
         }
@@ -87,7 +88,7 @@ pub(crate) async fn look(
     let contacts = contacts.clone();
     writer
         .write_with_effects(move |draft, effects| {
-            let verdicts = verdicts(draft.state(), &contacts, settings);
+            let verdicts = verdicts(draft.state(), &contacts, settings, draft.now());
             let leases = Leases { duration: settings.lease_duration, silences: contacts.silences() };
             apply(draft, &verdicts, &leases, settings);
             effects.push(Box::new(move |_, state| {
@@ -100,13 +101,13 @@ pub(crate) async fn look(
         .await
 }
 
-fn verdicts(state: &ClusterState, contacts: &Contacts, settings: Settings) -> Vec<(NodeId, Verdict)> {
+fn verdicts(state: &ClusterState, contacts: &Contacts, settings: Settings, now: Timestamp) -> Vec<(NodeId, Verdict)> {
     contacts.retain(|node_id| state.node(node_id).is_some());
     state
         .nodes()
         .filter_map(|node| {
             let Some(contact) = contacts.contact(node.node_id) else {
-                contacts.expect(node.node_id, settings.restart_grace);
+                contacts.expect(node.node_id, settings.restart_grace, away_for(node, now));
                 return None;
             };
             judge(node.state, contact, settings.heartbeat_period).map(|verdict| (node.node_id, verdict))

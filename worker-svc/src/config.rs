@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use davit_core::placement::PortRange;
 use davit_core::resources::{HumanBytes, Resources};
 use davit_core::spec::{check_label_key, check_label_value, check_name};
+use davit_proto::convert::LONGEST_AWAY;
 use davit_svc_kit::client;
 use davit_svc_kit::config::{ByteSize, ConfigError, CpuMillis, HumanDuration, Labels, Merge, from_file};
 use davit_svc_kit::telemetry::{self, LogFormat};
@@ -117,7 +118,7 @@ pub struct Settings {
     #[arg(long, env = "DAVIT_DRAIN_TIMEOUT")]
     pub drain_timeout: Option<HumanDuration>,
     /// How long the worker may be away after it was stopped, while its tasks run on, before its node is called down and they
-    /// are replaced [default: 10s]. Not with --stop-tasks-on-shutdown. 0s: it is missed as soon as one that died.
+    /// are replaced [default: 10s, at most 10m]. Not with --stop-tasks-on-shutdown. 0s: it is missed as soon as one that died.
     #[arg(long, env = "DAVIT_AWAY_TIME")]
     pub away_time: Option<HumanDuration>,
     /// How long ended attempts and their output stay [default: 10m].
@@ -346,6 +347,10 @@ impl Settings {
             return Err(ConfigError::invalid("http-listen", http_listen, "is the same as `listen`"));
         }
         let docker = settings.docker.unwrap_or_default();
+        let away_time = settings.away_time.map_or(DEFAULT_AWAY_TIME, |time| time.0);
+        if away_time > LONGEST_AWAY {
+            return Err(ConfigError::invalid("away-time", HumanDuration(away_time), "use at most 10m"));
+        }
         let drain_timeout = settings.drain_timeout.map_or(DEFAULT_DRAIN_TIMEOUT, |timeout| timeout.0);
         let worker = Config {
             manager,
@@ -359,7 +364,7 @@ impl Settings {
             stop_tasks_on_shutdown: settings.stop_tasks_on_shutdown.unwrap_or(false),
             stop_tasks_within: STOP_TASKS_WITHIN,
             drain_on_shutdown: settings.drain_on_shutdown.unwrap_or(false).then_some(drain_timeout),
-            away_time: settings.away_time.map_or(DEFAULT_AWAY_TIME, |time| time.0),
+            away_time,
             retention: settings.retention.map_or(DEFAULT_RETENTION, |retention| retention.0),
             collection,
         };
@@ -462,6 +467,10 @@ mod tests {
             ("memory", Settings { memory: Some(ByteSize(5)), ..named() }),
             ("disk", Settings { disk: Some(ByteSize(MIN_BYTES - 1)), ..named() }),
             ("gc-period", Settings { gc_period: Some(HumanDuration(Duration::ZERO)), ..named() }),
+            (
+                "away-time",
+                Settings { away_time: Some(HumanDuration(LONGEST_AWAY + Duration::from_secs(1))), ..named() },
+            ),
             ("image-gc-high-percent", Settings { image_gc_high_percent: Some(101), ..named() }),
             ("image-gc-low-percent", Settings { image_gc_low_percent: Some(86), ..named() }),
             ("image-max-age", Settings { image_max_age: Some(HumanDuration(Duration::from_secs(1))), ..named() }),

@@ -92,6 +92,8 @@ pub struct Node {
     pub registration_number: u64,
     /// Which start of a worker registered last, if it said so. Written at registration.
     pub worker_run: Option<Uuid>,
+    /// Until when its worker means to be away, with its tasks left running. Written when it says so, gone at registration.
+    pub away_until: Option<Timestamp>,
     /// When it first registered.
     pub joined_at: Timestamp,
     /// When any of this changed last.

@@ -30,7 +30,7 @@ pub use self::housekeeping::{
     Leases, compact_events, has_expired, lose_tasks_of_down_nodes, remove_finished, replace_unbegun,
 };
 pub use self::moves::move_task;
-pub use self::nodes::{remove_node, set_cordon, set_node_state, set_runtime_health, set_user_labels};
+pub use self::nodes::{note_away, remove_node, set_cordon, set_node_state, set_runtime_health, set_user_labels};
 pub use self::placements::{Placement, PlacementReport, Rejected, commit_placements, note_unplaced};
 pub use self::preemptions::{PreemptionOrder, PreemptionReport, commit_preemptions};
 pub use self::registrations::{Registered, register_node};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_core::drain::{Drain, DrainSource};
 use davit_core::id::{NodeId, Revision};
@@ -9,7 +10,7 @@ use davit_core::node::{Node, NodeState, RuntimeProblem};
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::OnNodeLoss;
 use davit_core::task::Task;
-use davit_proto::convert::RuntimeHealth;
+use davit_proto::convert::{LONGEST_AWAY, RuntimeHealth};
 use jiff::Timestamp;
 
 use super::Error;
@@ -68,6 +69,21 @@ pub fn set_node_state(draft: &mut Draft, node_id: NodeId, state: NodeState, reas
     node.state_since = draft.now();
     let message = format!("node {} is {state}: {reason}", node.description.name);
     draft.put_node(node, EventType::NodeStateChanged, message);
+}
+
+/// Notes that a node's worker goes for a while and leaves its tasks running, so that a manager that is restarted meanwhile waits
+/// for it too.
+pub fn note_away(draft: &mut Draft, node_id: NodeId, back_within: Duration) {
+    let Some(known) = draft.state().node(node_id).cloned() else { return };
+    let back_within = back_within.min(LONGEST_AWAY);
+    let until = draft.now().checked_add(back_within).unwrap_or(Timestamp::MAX);
+    let node = Node { away_until: Some(until), ..Node::clone(&known) };
+    let message = format!(
+        "the worker of node {} goes and leaves its tasks running; it means to be back within {} s",
+        node.description.name,
+        back_within.as_secs_f64()
+    );
+    draft.put_node(node, EventType::NodeUpdated, message);
 }
 
 /// Makes a node take no new tasks, or take them again. A node that takes tasks is drained no longer.

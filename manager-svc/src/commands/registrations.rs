@@ -107,6 +107,7 @@ pub fn register_node(
                 drain: None,
                 registration_number,
                 worker_run,
+                away_until: None,
                 joined_at: now,
                 updated_at: now,
                 revision: Revision::default(),
@@ -116,7 +117,7 @@ pub fn register_node(
         Some(known) => {
             let mut node = Node::clone(&known);
             node.description = description;
-            (node.registration_number, node.worker_run) = (registration_number, worker_run);
+            (node.registration_number, node.worker_run, node.away_until) = (registration_number, worker_run, None);
             node.runtime_problems = problems_since(&known.runtime_problems, runtime_problems, now);
             // A drain that its worker asked for before it went is over now that it is back, unless it still waits for it.
             if !draining

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::drain::DEFAULT_MAX_PARALLEL;
-use davit_core::id::{NodeId, SessionId, TaskId};
+use davit_core::id::{SessionId, TaskId};
 use davit_core::task::AttemptStatus;
 use davit_core::validate::Violations;
 use davit_proto::convert;
@@ -27,7 +27,9 @@ use super::errors::to_api_error;
 use super::report_inbox::{Full, ReportInbox};
 use super::session_out::SessionWriter;
 use super::{Api, foreign, second_worker};
-use crate::commands::{self, Registered, apply_reports, drain_for_worker, register_node, set_runtime_health};
+use crate::commands::{
+    self, Registered, apply_reports, drain_for_worker, note_away, register_node, set_runtime_health,
+};
 use crate::dispatch::Outbox;
 use crate::writer::WriteError;
 
@@ -38,6 +40,8 @@ const OUT_BUFFER: usize = 4;
 /// Until what a worker says is written again after the store failed.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
+/// So long at most the end of a session waits until it is durable that its worker is away.
+const AWAY_WRITE_TIME: Duration = Duration::from_secs(5);
 
 /// Serves workers.
 #[derive(Debug, Clone)]
@@ -157,7 +161,7 @@ async fn serve(
     let told_to =
         Told { reports: &reports, heartbeats: &heard_to, health: health_to, foreign: foreign_to, drain: &drain };
     let said_goodbye = tokio::select! {
-        goodbye = read(api, node_id, session_id, &mut incoming, told_to) => goodbye,
+        goodbye = read(api, registered, session_id, &mut incoming, told_to) => goodbye,
         () = write_health(api, registered, health, &ended) => false,
         () = begin_drains(api, registered, &drain) => false,
         () = foreign::judge(api, foreign, abandoned_to) => false,
@@ -255,12 +259,12 @@ struct Told<'a> {
 /// goes. True when it said goodbye.
 async fn read(
     api: &Api,
-    node_id: NodeId,
+    registered: Registered,
     session_id: SessionId,
     incoming: &mut Streaming<v1::SessionRequest>,
     told_to: Told<'_>,
 ) -> bool {
-    let mut said_goodbye = false;
+    let (node_id, mut said_goodbye) = (registered.node_id, false);
     loop {
         let message = match incoming.message().await {
             Ok(Some(request)) => request.message,
@@ -322,6 +326,8 @@ async fn read(
                 if let Some(back_within) = back_within {
                     info!(?back_within, "the worker goes and leaves its tasks running");
                     api.contacts.goes_away(node_id, session_id, back_within);
+                    // Its last word: no heartbeat comes after it that could not wait, and its session ends when it is written.
+                    write_away(api, registered, back_within).await;
                 }
             }
             Some(FromWorker::Register(_)) => violations.add("register", "comes once, as the first message"),
@@ -330,6 +336,29 @@ async fn read(
         if !violations.is_empty() {
             warn!(%violations, "the worker sent something wrong; it is ignored");
         }
+    }
+}
+
+/// Makes it durable for how long a worker means to be away. The worker waits for it; with a store that can't be written it goes
+/// before, and only a manager that is not restarted meanwhile knows of it.
+async fn write_away(api: &Api, registered: Registered, back_within: Duration) {
+    let write = async {
+        let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
+        loop {
+            let away = move |draft: &mut crate::state::Draft| {
+                registered.check(draft)?;
+                note_away(draft, registered.node_id, back_within);
+                Ok::<_, commands::Error>(())
+            };
+            match api.writer.write(away).await {
+                Ok(()) | Err(WriteError::Refused(_) | WriteError::Stopping) => break,
+                Err(problem) => debug!(%problem, "that a worker is away waits for the store"),
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    };
+    if tokio::time::timeout(AWAY_WRITE_TIME, write).await.is_err() {
+        warn!("that the worker is away could not be written: a manager that is restarted meanwhile does not know it");
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use davit_core::node::NodeState;
+use davit_core::node::{Node, NodeState};
 use davit_svc_kit::bugs::{self, Bug};
+use jiff::Timestamp;
 
 /// A node is DOWN when nothing was heard from it for this many heartbeat periods.
 pub(super) const PERIODS_UNTIL_DOWN: u32 = 3;
@@ -73,6 +74,12 @@ pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<V
         NodeState::Ready => "its heartbeats arrive again".to_owned(),
     };
     Some(Verdict { state: wanted, reason })
+}
+
+/// For how long the node's worker still means to be away. `None` when it does not, or should be back.
+#[must_use]
+pub fn away_for(node: &Node, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(node.away_until?.duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
 #[cfg(test)]

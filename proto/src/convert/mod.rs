@@ -62,7 +62,7 @@ pub use self::runtime_health::{
     RuntimeHealth, runtime_health_from_proto, runtime_health_to_proto, runtime_problems_to_proto,
 };
 pub use self::session::{
-    Assignment, LAST_REGISTRATION_NUMBER, REGISTRATION_OVERTAKEN, Registration, SECOND_WORKER, Welcome,
+    Assignment, LAST_REGISTRATION_NUMBER, LONGEST_AWAY, REGISTRATION_OVERTAKEN, Registration, SECOND_WORKER, Welcome,
     assignment_from_proto, assignment_to_proto, attempt_ref_from_proto, attempt_ref_to_proto,
     attempt_report_from_proto, attempt_report_to_proto, register_from_proto, register_to_proto,
     status_report_from_proto, welcome_from_proto, welcome_to_proto,

@@ -37,6 +37,8 @@ pub const REGISTRATION_OVERTAKEN: &str = "REGISTRATION_OVERTAKEN";
 pub const LAST_REGISTRATION_NUMBER: &str = "last_registration_number";
 /// The `ErrorInfo.reason` of a registration that is refused because another worker is in touch as this node.
 pub const SECOND_WORKER: &str = "SECOND_WORKER";
+/// A worker that goes for a while is waited for no longer than this.
+pub const LONGEST_AWAY: Duration = Duration::from_secs(600);
 
 /// Who a worker is, what it has and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,10 +14,13 @@ use futures::StreamExt as _;
 use tonic::{Code, Request};
 
 use super::{Rig, fields, reason, refused, registration, spec};
-use crate::commands;
+use crate::commands::test_support::{Cluster, LEASE, node_id};
+use crate::commands::{self, note_away, register_node};
+use crate::contacts::Contacts;
 use crate::dispatch::{Delivery, Outbox};
 use crate::grpc::worker_session_service;
 use crate::health;
+use crate::reconcile::away_for;
 use crate::state::Draft;
 
 fn labels(value: &str) -> BTreeMap<String, String> {
@@ -237,6 +240,24 @@ async fn a_worker_that_goes_for_a_while_is_waited_for_as_long_as_it_said_and_not
     tokio::time::advance(Duration::from_secs(3)).await;
     look().await;
     assert_eq!(get(&rig, "back").await.state(), v1::NodeState::Down);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_away_is_waited_for_also_by_a_manager_that_was_started_meanwhile() {
+    // Said, and how long the manager was gone by its clock (which may jump); how long it waits then.
+    for (said, gone, waited) in [(120, 20, 100), (10, 20, 5), (Duration::MAX.as_secs(), -86_400, 600)] {
+        let mut cluster = Cluster::new(1);
+        cluster.run(|draft| note_away(draft, node_id(1), Duration::from_secs(said)));
+        cluster.now = cluster.now.checked_add(jiff::SignedDuration::from_secs(gone)).unwrap();
+        let contacts = Contacts::new();
+        let node = cluster.state.node(node_id(1)).unwrap();
+        contacts.expect(node_id(1), Duration::from_secs(5), away_for(node, cluster.now));
+        let contact = contacts.contact(node_id(1)).unwrap();
+        assert_eq!(contact.grace_left.as_secs_f64().round() as u64, waited);
+        assert_eq!(contact.is_away, gone < said.try_into().unwrap_or(i64::MAX));
+        cluster.run(|draft| register_node(draft, commands::test_support::registration(1), LEASE)).unwrap();
+        assert_eq!(cluster.state.node(node_id(1)).unwrap().away_until, None);
+    }
 }
 
 #[tokio::test(start_paused = true)]

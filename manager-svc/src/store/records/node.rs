@@ -8,7 +8,7 @@ use davit_core::validate::Violations;
 use davit_proto::{convert, store_v1, v1};
 
 use super::drain::{drain_from_record, drain_to_record};
-use super::{Malformed, malformed, optional_uuid_from, read, time_from, time_to, uuid_from};
+use super::{Malformed, malformed, optional_time_from, optional_uuid_from, read, time_from, time_to, uuid_from};
 
 /// Writes a node.
 pub(in crate::store) fn node_to_record(node: &Node) -> store_v1::NodeRecord {
@@ -24,6 +24,7 @@ pub(in crate::store) fn node_to_record(node: &Node) -> store_v1::NodeRecord {
         drain,
         registration_number,
         worker_run,
+        away_until,
         joined_at,
         updated_at,
         revision,
@@ -43,6 +44,7 @@ pub(in crate::store) fn node_to_record(node: &Node) -> store_v1::NodeRecord {
         drain: drain.as_ref().map(drain_to_record),
         registration_number: *registration_number,
         worker_run: worker_run.map(|run| run.as_bytes().to_vec()).unwrap_or_default(),
+        away_end_time: away_until.map(time_to),
     }
 }
 
@@ -75,6 +77,7 @@ pub(in crate::store) fn node_from_record(record: store_v1::NodeRecord) -> Result
         drain,
         registration_number: record.registration_number,
         worker_run: optional_uuid_from(&record.worker_run, "worker_run")?,
+        away_until: optional_time_from(record.away_end_time, "away_end_time")?,
         joined_at: time_from(record.join_time, "join_time")?,
         updated_at: time_from(record.update_time, "update_time")?,
         revision: Revision(record.revision),

@@ -158,6 +158,7 @@ fn a_node_is_written_with_the_labels_in_force_and_its_usage() {
         drain: Some(drain),
         registration_number: 2,
         worker_run: Some(Uuid::from_u128(8)),
+        away_until: Some(now),
         joined_at: now,
         updated_at: now,
         revision: Revision(3),
