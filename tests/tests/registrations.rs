@@ -130,6 +130,9 @@ async fn a_worker_that_said_when_it_is_back_is_not_missed_before() {
     session.say(Request::Away(v1::Away { back_within: Some(duration_to_proto(Duration::from_secs(2))) })).await;
     session.end().await;
     let began = Instant::now();
+    // Durable when the session ends: a manager that is restarted meanwhile must know it.
+    let events = cluster.watch_until(0, cluster.revision().await).await;
+    assert!(events.iter().any(|event| event.message.contains("means to be back within 2 s")), "{events:?}");
     until(&cluster, v1::NodeState::Suspect).await;
     until(&cluster, v1::NodeState::Down).await;
     assert!(began.elapsed() >= period * 10, "it was given up after {:?}", began.elapsed());
