@@ -114,11 +114,13 @@ impl Agent {
 
     fn take_up(self: &Arc<Self>, key: AttemptKey, record: &Record, start: Start) {
         let start = match start {
-            Start::Found(InstanceState::Exited(exit)) if record.mark != Mark::Stop && record.end().is_none() => {
+            Start::Found(InstanceState::Exited(exit)) if record.end().is_none() => {
                 let end = End { attempt: key.attempt, exit: &exit, restarts: record.restarts };
-                let spec = record.assignment().map(|assignment| assignment.spec);
-                match spec.map(|spec| self.plan(&spec.restart, &end)) {
+                let assignment = record.assignment().filter(|_| record.mark != Mark::Stop);
+                match assignment.map(|assignment| self.plan(&assignment.spec.restart, &end)) {
                     Some(plan @ Plan::Restart { .. }) => Start::Ended(exit, plan),
+                    // Its end is not final before that restart has come to nothing.
+                    Some(Plan::Report) | None if record.restart_tried().is_some() => Start::Ended(exit, Plan::Report),
                     Some(Plan::Report) | None => Start::Found(InstanceState::Exited(exit)),
                 }
             }

@@ -339,6 +339,14 @@ impl Agent {
         self.changed.send_replace(());
     }
 
+    /// Notes the newest status of an attempt, so that a restarted worker knows what was seen of it.
+    fn note_status(&self, key: AttemptKey) {
+        let state = self.state.lock();
+        if let Some(held) = state.held.get(&key) {
+            self.store.note(key, |record| record.set_known(&held.status, false));
+        }
+    }
+
     /// Takes down the end of an attempt: on the disk first, since what the manager has heard is never taken back.
     async fn observe_end(&self, key: AttemptKey, change: impl FnOnce(&mut AttemptStatus)) {
         let now = self.world.clock.now();

@@ -18,6 +18,8 @@ const MAX_PULL_TIME: Duration = Duration::from_secs(120);
 /// An instance that vanishes again and again before its start is given up after so many tries.
 const MAX_VANISHED_TRIES: u32 = 5;
 
+const RESTART_UNDER_WAY: &str = "it ended, and a restart that was not answered may be under way";
+
 /// What is wanted of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Want {
@@ -63,6 +65,8 @@ pub struct View {
     pub asked_to_stop: bool,
     /// Whether its runtime was asked to start it, and its answer never came: the start may yet take place.
     pub start_tried: bool,
+    /// Whether its runtime was asked to start it again after its end, and its answer never came: that may yet take place.
+    pub restart_tried: bool,
     /// An earlier attempt of the task that still runs here.
     pub earlier: Option<Attempt>,
     /// Whether a later attempt of the task may have been placed elsewhere, since the manager was out of reach for so long and
@@ -89,7 +93,8 @@ pub enum Step {
     Watch,
     /// Stop it.
     Stop,
-    /// Remove its instance, unless that runs, so that a start which is still under way comes to nothing.
+    /// Remove its instance, unless that runs, so that a start or restart which is still under way comes to nothing. Its output is
+    /// lost with it.
     Discard,
     /// Start its instance again, which has ended.
     Restart,
@@ -174,10 +179,14 @@ pub fn next_step(view: &View) -> Decision {
         (Want::Undecided, Phase::Started) => decide(Step::Watch, "it runs, and nobody asked for another thing"),
 
         (Want::Undecided | Want::Run, Phase::Exited) if !view.asked_to_stop => match view.after_end {
+            AfterEnd::Report if view.restart_tried => decide(Step::Discard, RESTART_UNDER_WAY),
             AfterEnd::Report => decide(Step::ReportEnd, "its end was seen"),
             AfterEnd::Hold => decide(Step::Wait, "it ended; the manager may be back, or its back-off has not passed"),
             AfterEnd::Restart => decide(Step::Restart, "it ended, and the manager is out of reach"),
         },
+        (Want::Undecided | Want::Run | Want::Stop, Phase::Exited) if view.restart_tried => {
+            decide(Step::Discard, RESTART_UNDER_WAY)
+        }
         (Want::Undecided | Want::Run | Want::Stop, Phase::Exited) => decide(Step::ReportEnd, "its end was seen"),
         (Want::Undecided | Want::Run | Want::Stop, Phase::Ended) => {
             decide(Step::Wait, "it ended; what is left stays until its retention passes")
@@ -245,7 +254,6 @@ pub fn after_failure(step: Step, error: &Error, tries: u32, since_first: Duratio
     let pull_broke = matches!(error, Error::PullFailed { .. } | Error::PullStalled { .. });
     match (step, error.kind()) {
         (Step::Remove, ErrorKind::NotFound) => AfterFailure::Continue(Phase::Gone),
-        (Step::Discard, ErrorKind::NotFound) => AfterFailure::Continue(Phase::Prepared),
         // Its end is reported as it was.
         (Step::Restart, ErrorKind::Permanent | ErrorKind::NotFound) => AfterFailure::Continue(Phase::Exited),
         (Step::Watch | Step::Stop, ErrorKind::NotFound) if matches!(error, Error::NotStarted { .. }) => {

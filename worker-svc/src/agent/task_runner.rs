@@ -35,7 +35,7 @@ pub(super) enum Start {
     New,
     /// Found at the worker's start, in this state.
     Found(InstanceState),
-    /// Found at the worker's start; it ended, and may be restarted here.
+    /// Found at the worker's start; it ended, and may be restarted here, or a restart may be under way.
     Ended(Exit, Plan),
     /// It has a record, and its runtime has no instance of it.
     Missing,
@@ -51,7 +51,10 @@ pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now
     }
     let mark = record.mark;
     let asked_to_stop = mark == Mark::Stop;
-    let local_restarts = record.restarts.count;
+    let local_restarts = match start {
+        Start::Found(InstanceState::Running(_)) => record.restarts.count,
+        _ => record.restarts_seen(),
+    };
     let mut status =
         AttemptStatus { state: TaskState::Preparing, local_restarts, ..AttemptStatus::pending(attempt, "") };
     match start {
@@ -67,7 +70,11 @@ pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now
         Start::Ended(exit, plan) => {
             let ports = record.known.as_ref().map(|known| known.status.ports.clone()).unwrap_or_default();
             set_started(&mut status, &Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports });
+            status.ready = false;
             set_waiting(&mut status, plan);
+            if asked_to_stop {
+                status.state = TaskState::Stopping;
+            }
         }
         Start::Found(InstanceState::Exited(exit)) => {
             set_ended(&mut status, ending(exit, asked_to_stop), Some(exit), now);
@@ -128,6 +135,8 @@ pub(super) struct Runner {
     start_tried: bool,
     exit: Option<Exit>,
     restarts: Restarts,
+    /// What its restarts are if one takes place that its runtime was asked for and did not answer.
+    restart_tried: Option<Restarts>,
     /// What follows the end that was seen last; `None` before it is planned.
     plan: Option<Plan>,
     failures: Failures,
@@ -172,6 +181,10 @@ impl Runner {
             start_tried: mark != Mark::Create,
             exit,
             restarts,
+            restart_tried: match phase {
+                Phase::Exited | Phase::Unknown => record.restart_tried(),
+                _ => None,
+            },
             plan,
             failures,
             turn: None,
@@ -192,6 +205,7 @@ impl Runner {
                 phase: self.phase,
                 asked_to_stop: self.asked_to_stop(),
                 start_tried: self.start_tried && !bugs::is(Bug::StartsForgotten),
+                restart_tried: self.restart_tried.is_some(),
                 earlier: self.agent.earlier_running(self.key),
                 may_be_overtaken: self.agent.may_be_overtaken(),
                 is_crowded: self.phase == Phase::Created && self.agent.is_crowded(),
@@ -258,7 +272,10 @@ impl Runner {
                 let phase = started(&state);
                 match state {
                     InstanceState::Created => {}
-                    InstanceState::Running(started) => self.observe(|status| set_started(status, &started)),
+                    InstanceState::Running(started) => match self.restart_tried {
+                        Some(restarts) => self.restarted(restarts, &started),
+                        None => self.observe(|status| set_started(status, &started)),
+                    },
                     InstanceState::Exited(exit) => self.exit = Some(exit),
                 }
                 phase
@@ -365,16 +382,24 @@ impl Runner {
         Ok(Phase::Exited)
     }
 
-    /// Looks first: what runs is stopped as it asks for.
+    /// Looks first: what runs is stopped as it asks for, or goes on.
     async fn discard(&mut self) -> Result<Phase, Error> {
-        match self.look().await? {
-            Phase::Created => {
-                self.runtime()?.remove(self.key).await?;
-                self.start_tried = false;
-                Ok(Phase::Prepared)
-            }
-            seen => Ok(seen),
+        let has_ended = self.phase == Phase::Exited;
+        let seen = self.look().await?;
+        if seen == Phase::Started || !(has_ended || seen == Phase::Created) {
+            return Ok(seen);
         }
+        match self.runtime()?.remove(self.key).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Err(_) | Ok(()) => {}
+        }
+        if has_ended {
+            // Nothing is left that could be restarted: the end that was seen is final.
+            (self.restart_tried, self.plan) = (None, Some(Plan::Report));
+            return Ok(Phase::Exited);
+        }
+        self.start_tried = false;
+        Ok(Phase::Prepared)
     }
 
     async fn report_end(&mut self) -> Phase {
@@ -422,17 +447,33 @@ impl Runner {
             // First, since it may have been restarted whatever becomes of this worker.
             let written = self.agent.store.write(self.key, true, |record| record.restarts = restarts).await;
             written.map_err(|error| not_noted("note an attempt", error))?;
-            let started = runtime.restart(self.key).await?;
-            tracing::info!(key = %self.key, restarts = restarts.count, "restarted an attempt while the manager is out of reach");
-            self.restarts = restarts;
-            (self.exit, self.plan) = (None, None);
-            self.observe(|status| {
-                set_started(status, &started);
-                status.local_restarts = restarts.count;
-            });
+            let tried_before = self.restart_tried.replace(restarts);
+            let started = match runtime.restart(self.key).await {
+                Ok(started) => started,
+                Err(error) => {
+                    if error.kind() != ErrorKind::Unavailable {
+                        // This one was answered: it does not take place.
+                        self.restart_tried = tried_before;
+                    }
+                    return Err(error);
+                }
+            };
+            self.restarted(restarts, &started);
             return Ok(Phase::Started);
         }
         Ok(self.phase)
+    }
+
+    /// Takes in that it runs once more.
+    fn restarted(&mut self, restarts: Restarts, started: &Started) {
+        tracing::info!(key = %self.key, restarts = restarts.count, "restarted an attempt while the manager is out of reach");
+        self.restarts = restarts;
+        (self.exit, self.plan, self.restart_tried) = (None, None, None);
+        self.observe(|status| {
+            set_started(status, started);
+            status.local_restarts = restarts.count;
+        });
+        self.agent.note_status(self.key);
     }
 
     async fn remove(&mut self) -> Result<Phase, Error> {

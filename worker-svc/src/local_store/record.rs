@@ -53,7 +53,7 @@ pub struct Record {
     pub mark: Mark,
     /// What the manager sent, as bytes. Empty: nothing yet, the attempt was found in its runtime.
     pub assignment: Bytes,
-    /// Its end, or what the manager acknowledged last, whichever is newer.
+    /// Its end, the restart that was seen last, or what the manager acknowledged last, whichever is newest.
     pub known: Option<Known>,
     /// How often it was restarted here because the manager was out of reach; the last one may not have come about.
     pub restarts: Restarts,
@@ -113,6 +113,18 @@ impl Record {
         if self.known.as_ref().is_none_or(|known| known.status.sequence <= status.sequence) {
             self.known = Some(Known { status: status.clone(), acknowledged });
         }
+    }
+
+    /// How often it was restarted for certain.
+    #[must_use]
+    pub fn restarts_seen(&self) -> u32 {
+        self.known.as_ref().map_or(0, |known| known.status.local_restarts)
+    }
+
+    /// The restart that may not have come about, and may yet.
+    #[must_use]
+    pub fn restart_tried(&self) -> Option<Restarts> {
+        (self.restarts.count > self.restarts_seen()).then_some(self.restarts)
     }
 
     /// The status of its end, if it has ended.

@@ -7,7 +7,7 @@ use davit_core::restart::{RestartMode, RestartPolicy};
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
-use davit_core::task::DesiredState::Running;
+use davit_core::task::DesiredState::{Running, Stopped};
 use davit_proto::v1;
 use worker_svc::runtime::fake::Step;
 
@@ -124,6 +124,72 @@ async fn a_worker_that_starts_cut_off_restarts_what_has_ended_and_the_number_out
     let registered = session.registered(key);
     assert_eq!((registered.state, registered.local_restarts), (TaskState::Running, 1));
     assert_eq!(restarts_of(&machine, key), 1, "it runs, and is left alone");
+}
+
+/// Lets an attempt crash while the manager is away, and waits until its restart was tried, which the engine does not answer.
+async fn crash_unanswered(machine: &Machine, key: AttemptKey) {
+    machine.engine.set_starts_late(true);
+    assert!(machine.engine.end(&machine.owner(), key, 3));
+    until("its restart", || restarts_of(machine, key) > 0).await;
+}
+
+#[tokio::test]
+async fn a_restart_that_was_not_answered_never_takes_place_after_the_end_was_reported() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (by_it, by_the_next, spec) = (new_key(), new_key(), restarting());
+    let mut session = manager.session_with(CLUSTER, &[(by_it, Running, &spec), (by_the_next, Running, &spec)]).await;
+    session.until(by_it, TaskState::Running).await;
+    session.until(by_the_next, TaskState::Running).await;
+    drop(session);
+    let dialled = manager.dialled().await;
+    crash_unanswered(&machine, by_it).await;
+    let mut back = dialled.welcome(CLUSTER).await;
+    back.assign(true, true, &[(by_it, Running, &spec), (by_the_next, Running, &spec)], &[]).await;
+    let failed = back.until(by_it, TaskState::Failed).await;
+    assert_eq!((failed.exit_code, failed.local_restarts), (Some(3), 0), "{failed:?}");
+
+    drop(back);
+    let _dialled = manager.dialled().await;
+    crash_unanswered(&machine, by_the_next).await;
+    worker.kill().await;
+    let mut manager = Manager::start().await;
+    let _worker = machine.worker(&manager).await;
+    let mut back = manager.session_with(CLUSTER, &[(by_the_next, Running, &spec)]).await;
+    let failed = back.until(by_the_next, TaskState::Failed).await;
+    assert_eq!((failed.exit_code, failed.local_restarts), (Some(3), 0), "{failed:?}");
+    machine.engine.set_starts_late(false);
+    assert_eq!(machine.engine.running(&machine.owner()), []);
+}
+
+#[tokio::test]
+async fn a_restart_that_was_not_answered_and_took_place_is_watched_and_stopped_as_any_other() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), restarting());
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    drop(session);
+    let dialled = manager.dialled().await;
+    crash_unanswered(&machine, key).await;
+    machine.engine.set_stuck(Step::List, true);
+    // Not answered before the manager is back either.
+    machine.engine.set_stuck(Step::Restart, true);
+    let tried = restarts_of(&machine, key);
+    until("the next try", || restarts_of(&machine, key) > tried).await;
+    machine.engine.set_starts_late(false);
+    assert_eq!(machine.engine.running(&machine.owner()), [key]);
+    machine.engine.set_failing(Step::Restart, Some("timed out"));
+    let mut back = dialled.welcome(CLUSTER).await;
+    back.assign(true, true, &[(key, Running, &spec)], &[]).await;
+    machine.engine.set_stuck(Step::Restart, false);
+    machine.engine.set_stuck(Step::List, false);
+    let running = told(&mut back, key, 1).await;
+    assert_eq!((running.state, running.ready), (TaskState::Running, true), "{running:?}");
+    back.change(key, Stopped, &spec).await;
+    back.until(key, TaskState::Stopped).await;
+    assert!(back.statuses.iter().all(|(_, status)| status.state != TaskState::Failed), "{:?}", back.statuses);
+    assert_eq!(machine.engine.running(&machine.owner()), []);
 }
 
 #[tokio::test]

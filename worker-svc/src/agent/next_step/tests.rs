@@ -24,6 +24,7 @@ fn view(want: Want, phase: Phase) -> View {
         phase,
         asked_to_stop: false,
         start_tried: false,
+        restart_tried: false,
         earlier: None,
         may_be_overtaken: false,
         is_crowded: false,
@@ -52,11 +53,16 @@ fn perform(view: View, step: Step) -> View {
         Step::Prepare => Phase::Prepared,
         Step::Create => Phase::Created,
         // One restart, say, and the next end is reported.
-        Step::Restart => return View { phase: Phase::Started, after_end: AfterEnd::Report, ..view },
+        Step::Restart => {
+            return View { phase: Phase::Started, restart_tried: false, after_end: AfterEnd::Report, ..view };
+        }
         Step::Start | Step::Look => Phase::Started,
         Step::Watch => Phase::Exited,
         Step::Stop => return View { phase: Phase::Exited, asked_to_stop: true, ..view },
         Step::ReportEnd => Phase::Ended,
+        Step::Discard if view.phase == Phase::Exited => {
+            return View { restart_tried: false, after_end: AfterEnd::Report, ..view };
+        }
         Step::Discard => return View { phase: Phase::Prepared, start_tried: false, ..view },
         Step::Remove => Phase::Gone,
         Step::Wait | Step::Hold(_) | Step::Done => view.phase,
@@ -103,8 +109,21 @@ fn no_end_is_reported_while_a_start_that_was_not_answered_may_take_place() {
     assert_eq!(next_step(&asked).step, Step::Discard);
     let hangs = Error::Unavailable { action: "remove", reason: "timed out".to_owned() };
     assert_eq!(after_failure(Step::Discard, &hangs, 1000, MAX_PULL_TIME * 10), AfterFailure::Retry);
-    let gone = Error::NotFound { key: key() };
-    assert_eq!(after_failure(Step::Discard, &gone, 1, Duration::ZERO), AfterFailure::Continue(Phase::Prepared));
+}
+
+#[test]
+fn no_end_is_reported_while_a_restart_that_was_not_answered_may_take_place() {
+    let steps = [AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart].map(|after_end| {
+        let of = |want| next_step(&View { restart_tried: true, after_end, ..view(want, Phase::Exited) }).step;
+        WANTS.map(of)
+    });
+    use Step as S;
+    // Undecided, Run, Stop, Remove
+    assert_eq!(steps[0], [S::Discard, S::Discard, S::Discard, S::Remove]);
+    assert_eq!(steps[1], [S::Wait, S::Wait, S::Discard, S::Remove]);
+    assert_eq!(steps[2], [S::Restart, S::Restart, S::Discard, S::Remove], "restarting twice does no harm");
+    let asked = View { restart_tried: true, asked_to_stop: true, ..view(Want::Run, Phase::Exited) };
+    assert_eq!(next_step(&asked).step, Step::Discard);
 }
 
 #[test]
@@ -191,12 +210,18 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
     let after_end = prop::sample::select(vec![AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart]);
-    (want, phase, any::<[bool; 5]>(), after_end).prop_map(
-        |(want, phase, [asked_to_stop, start_tried, earlier_runs, may_be_overtaken, is_crowded], after_end)| View {
+    (want, phase, any::<[bool; 6]>(), after_end).prop_map(
+        |(
+            want,
+            phase,
+            [asked_to_stop, start_tried, restart_tried, earlier_runs, may_be_overtaken, is_crowded],
+            after_end,
+        )| View {
             want,
             phase,
             asked_to_stop,
             start_tried,
+            restart_tried,
             earlier: earlier_runs.then_some(Attempt::FIRST),
             may_be_overtaken,
             is_crowded,
@@ -209,8 +234,8 @@ proptest! {
     #[test]
     fn it_comes_to_rest(start in any_view()) {
         let mut now = start;
-        // A restart adds two steps.
-        for _ in 0..PHASES.len() + 2 {
+        // A restart adds two steps, and what is discarded one.
+        for _ in 0..PHASES.len() + 3 {
             now = perform(now, next_step(&now).step);
         }
         prop_assert!(matches!(next_step(&now).step, Step::Wait | Step::Hold(_) | Step::Done), "{now:?}");

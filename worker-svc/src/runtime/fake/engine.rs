@@ -91,7 +91,7 @@ struct Held {
     calls: VecDeque<Call>,
     down: Option<String>,
     failing: HashMap<Step, String>,
-    /// Starts that take place later, while such are kept.
+    /// Starts and restarts that take place later, while such are kept.
     late_starts: Option<Vec<Arc<FakeInstance>>>,
 }
 
@@ -143,7 +143,7 @@ impl FakeEngine {
         }
     }
 
-    /// From now on starts fail as calls that timed out do, and take place when this is ended, unless what they start has been
+    /// From now on starts and restarts fail as calls that timed out do, and take place when this is ended, unless what they start has been
     /// removed by then.
     pub fn set_starts_late(&self, late: bool) {
         let mut held = self.shared.held.lock();
@@ -154,7 +154,7 @@ impl FakeEngine {
             };
             if held.instances.values().any(is_there) {
                 let started = Started { started_at: self.shared.clock.now(), ports: instance.ports.clone() };
-                if instance.begin(&started) {
+                if instance.begin_again(&started) {
                     self.play(instance);
                 }
             }
@@ -178,7 +178,7 @@ impl FakeEngine {
         }
     }
 
-    /// Keeps a start for later. False while none are.
+    /// Keeps a start or restart for later. False while none are.
     pub(super) fn keep_start(&self, instance: &Arc<FakeInstance>) -> bool {
         let mut held = self.shared.held.lock();
         held.late_starts.as_mut().map(|late| late.push(Arc::clone(instance))).is_some()

@@ -148,6 +148,9 @@ impl Runtime for FakeRuntime {
         if let InstanceState::Running(started) = instance.state() {
             return Ok(started);
         }
+        if self.engine.keep_start(&instance) {
+            return Err(Error::Unavailable { action: "restart", reason: "timed out".to_owned() });
+        }
         let started = Started { started_at: self.engine.now(), ports: instance.ports.clone() };
         if instance.begin_again(&started) {
             self.engine.play(instance);
