@@ -14,11 +14,25 @@ pub struct Orphan {
     pub why: &'static str,
 }
 
+/// What the worker that judges holds of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing: it is not assigned to its node.
+    Nothing,
+    /// The attempt, whose runner sees to its instance.
+    Attempt,
+    /// What is left of the attempt, which has ended: nothing of it is to run any more.
+    Ended,
+}
+
 /// What is to become of what was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Judgement {
     /// To be removed.
     pub orphans: Vec<Orphan>,
+    /// To be removed if the next look still finds them: they run although their attempt has ended, unless that was right after
+    /// they were seen.
+    pub revived: Vec<Orphan>,
     /// Other nodes': their workers look after them, unless the manager knows better. Each with what the manager is told of it.
     pub foreign: Vec<(ForeignAttempt, Sighting)>,
 }
@@ -29,7 +43,7 @@ pub fn judge(
     sightings: Vec<Sighting>,
     node_id: NodeId,
     cluster_id: Option<ClusterId>,
-    holds: impl Fn(AttemptKey) -> bool,
+    holds: impl Fn(AttemptKey) -> Holds,
 ) -> Judgement {
     let mut judgement = Judgement::default();
     for sighting in sightings {
@@ -38,8 +52,12 @@ pub fn judge(
         let why = match (sighting.node_id, sighting.key) {
             (Some(node), None) if node == node_id => "its labels name no attempt",
             (Some(node), Some(key)) if node == node_id => match (sighting.is_instance, holds(key)) {
-                (true, true) => continue,
-                (true, false) => "its attempt is not assigned to this node",
+                (true, Holds::Ended) if sighting.running => {
+                    judgement.revived.push(Orphan { sighting, why: "its attempt has ended here, and it runs again" });
+                    continue;
+                }
+                (true, Holds::Attempt | Holds::Ended) => continue,
+                (true, Holds::Nothing) => "its attempt is not assigned to this node",
                 (false, _) => "it bears the labels of an attempt and is another container",
             },
             (Some(node), Some(key)) if is_clusters => {
@@ -95,9 +113,13 @@ mod tests {
         }
     }
 
+    fn holds(held: bool) -> Holds {
+        if held { Holds::Attempt } else { Holds::Nothing }
+    }
+
     fn judged(sightings: &[Sighting], held: &[u128]) -> Judgement {
         let held: BTreeSet<AttemptKey> = held.iter().map(|task| key(*task)).collect();
-        judge(sightings.to_vec(), NODE, Some(CLUSTER), |key| held.contains(&key))
+        judge(sightings.to_vec(), NODE, Some(CLUSTER), |key| holds(held.contains(&key)))
     }
 
     fn orphans(sightings: &[Sighting], held: &[u128]) -> Vec<String> {
@@ -109,6 +131,14 @@ mod tests {
         let copy = Sighting { id: "copy".to_owned(), is_instance: false, ..own(1) };
         let nameless = Sighting { id: "nameless".to_owned(), key: None, ..own(1) };
         assert_eq!(orphans(&[own(1), own(2), copy, nameless], &[1]), ["2", "copy", "nameless"]);
+    }
+
+    #[test]
+    fn what_has_ended_here_stays_unless_it_runs_again() {
+        let (runs, lies) = (own(1), Sighting { running: false, ..own(2) });
+        let judgement = judge(vec![runs.clone(), lies], NODE, Some(CLUSTER), |_| Holds::Ended);
+        assert_eq!(judgement.orphans, []);
+        assert_eq!(judgement.revived.into_iter().map(|orphan| orphan.sighting).collect::<Vec<_>>(), [runs]);
     }
 
     #[test]
@@ -162,13 +192,19 @@ mod tests {
         fn nothing_is_removed_that_anybody_may_look_after(
             sightings in prop::collection::vec(sighting(), 0..20),
             held in prop::collection::btree_set(0u128..6, 0..4),
+            ended in prop::collection::btree_set(0u128..6, 0..4),
             knows_id: bool,
         ) {
-            let held: BTreeSet<AttemptKey> = held.into_iter().map(key).collect();
-            let judgement = judge(sightings, NODE, knows_id.then_some(CLUSTER), |key| held.contains(&key));
+            let [held, ended] = [held, ended].map(|tasks| tasks.into_iter().map(key).collect::<BTreeSet<_>>());
+            let holds = |key| if ended.contains(&key) { Holds::Ended } else { holds(held.contains(&key)) };
+            let judgement = judge(sightings, NODE, knows_id.then_some(CLUSTER), holds);
+            for Orphan { sighting, .. } in &judgement.revived {
+                prop_assert!(sighting.node_id == Some(NODE) && sighting.is_instance && sighting.running);
+                prop_assert!(sighting.key.is_some_and(|key| ended.contains(&key)));
+            }
             for Orphan { sighting, .. } in &judgement.orphans {
                 let is_own = sighting.node_id == Some(NODE);
-                prop_assert!(!(is_own && sighting.is_instance && sighting.key.is_some_and(|key| held.contains(&key))));
+                prop_assert!(!(is_own && sighting.is_instance && sighting.key.is_some_and(|key| holds(key) != Holds::Nothing)));
                 prop_assert!(is_own || (knows_id && sighting.cluster_id == Some(CLUSTER)));
                 // Another node's attempt is never this worker's to judge.
                 prop_assert!(is_own || sighting.node_id.is_none() || sighting.key.is_none());

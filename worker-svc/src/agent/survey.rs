@@ -1,5 +1,5 @@
 //! Finding and removing what bears the cluster's label and is assigned to nobody: made by hand, created by a call that seemed to
-//! have failed, left by a node that is gone.
+//! have failed, left by a node that is gone, started again by others after its attempt has ended.
 //!
 //! What bears this node's id is judged here, but only once the manager has said what the node is to have. What bears another
 //! node's is told to the manager, which knows whether that node still looks after it.
@@ -16,7 +16,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use super::Agent;
-use super::orphans::{self, Orphan};
+use super::held::Held;
+use super::next_step::Want;
+use super::orphans::{self, Holds, Orphan};
 use crate::runtime::{Runtime, Sighting};
 
 /// How long an orphan may take to end before it is killed: all of it is to be over within ten seconds.
@@ -32,6 +34,8 @@ pub(super) struct Surveyed {
     cluster_id: Mutex<Option<ClusterId>>,
     foreign: Mutex<BTreeMap<RuntimeKind, Vec<(ForeignAttempt, Sighting)>>>,
     told: watch::Sender<Vec<ForeignAttempt>>,
+    /// The engine's names of what ran at the newest look although its attempt had ended.
+    revived: Mutex<BTreeMap<RuntimeKind, HashSet<String>>>,
     /// The engine's names of what is being removed.
     removing: Mutex<HashSet<String>>,
     removals: Arc<Semaphore>,
@@ -43,6 +47,7 @@ impl Surveyed {
             cluster_id: Mutex::new(cluster_id),
             foreign: Mutex::default(),
             told: watch::Sender::default(),
+            revived: Mutex::default(),
             removing: Mutex::default(),
             removals: Arc::new(Semaphore::new(REMOVALS_AT_ONCE)),
         }
@@ -67,9 +72,12 @@ impl Agent {
                 return;
             }
             let cluster_id = *self.surveyed.cluster_id.lock();
-            orphans::judge(sightings, self.owner.node_id, cluster_id, |key| state.held.contains_key(&key))
+            orphans::judge(sightings, self.owner.node_id, cluster_id, |key| holds(state.held.get(&key)))
         };
-        for orphan in judgement.orphans {
+        let revived = judgement.revived.iter().map(|orphan| orphan.sighting.id.clone()).collect();
+        let before = self.surveyed.revived.lock().insert(runtime.kind(), revived).unwrap_or_default();
+        let still_run = judgement.revived.into_iter().filter(|orphan| before.contains(&orphan.sighting.id));
+        for orphan in judgement.orphans.into_iter().chain(still_run) {
             self.remove_orphan(Arc::clone(runtime), orphan);
         }
         let told = {
@@ -138,5 +146,16 @@ impl Agent {
         };
         let stopped = self.stopped.clone();
         self.runners.spawn(async move { stopped.run_until_cancelled(remove).await });
+    }
+}
+
+/// What that is to a survey.
+fn holds(held: Option<&Held>) -> Holds {
+    match held {
+        None => Holds::Nothing,
+        // Its runner removes it.
+        Some(held) if held.orders.borrow().want == Want::Remove => Holds::Attempt,
+        Some(held) if held.ended_at.is_some() => Holds::Ended,
+        Some(_) => Holds::Attempt,
     }
 }

@@ -98,3 +98,26 @@ async fn of_what_nobody_looks_after_eight_are_removed_at_once_and_a_thousand_wai
     see(1000);
     assert_eq!(calls(&engine, Step::RemoveSighted).await, ORPHANS as usize);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_to_run_right_before_its_end_stays_and_what_runs_again_does_not() {
+    let (engine, agent) = agent().await;
+    agent.assign(Batch { assignments: vec![assignment(1)], ..Batch::default() });
+    assert_eq!(calls(&engine, Step::Start).await, 1);
+    let runtime = agent.runtime(RuntimeKind::Docker).unwrap();
+    let seen = runtime.survey().await.unwrap();
+    assert!(seen[0].running);
+    agent.take_survey(&runtime, seen.clone());
+    engine.end(agent.owner(), key(1), 3);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    agent.take_survey(&runtime, seen);
+    agent.take_survey(&runtime, runtime.survey().await.unwrap());
+    assert_eq!(calls(&engine, Step::RemoveSighted).await, 0);
+
+    runtime.restart(key(1)).await.unwrap();
+    for looks in [0, 1] {
+        agent.take_survey(&runtime, runtime.survey().await.unwrap());
+        assert_eq!(calls(&engine, Step::RemoveSighted).await, looks);
+    }
+    assert!(engine.state(agent.owner(), key(1)).is_none());
+}

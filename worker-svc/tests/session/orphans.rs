@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
+use davit_core::state::TaskState;
 use davit_core::task::DesiredState;
 use davit_core::validate::Violations;
 use davit_proto::convert::{ForeignAttempt, foreign_attempts_from_proto, foreign_attempts_to_proto};
@@ -70,7 +71,7 @@ async fn what_is_not_assigned_is_removed_but_not_before_the_full_set_has_come() 
 
     let spec = container(&[]);
     session.assign(true, true, &[(assigned, DesiredState::Running, &spec)], &[]).await;
-    session.until(assigned, davit_core::state::TaskState::Running).await;
+    session.until(assigned, TaskState::Running).await;
     until("its removal", || machine.engine.state(&owner, orphan).is_none()).await;
 
     // Also one that comes later, or while the manager is away.
@@ -108,6 +109,27 @@ async fn what_other_nodes_have_is_told_and_removed_only_at_the_managers_word() {
     assert_eq!(machine.engine.state(&other, keys[0]), None);
     assert!(runs(&machine, &other, keys[1]));
     assert!(strangers.iter().all(|key| runs(&machine, &same_name, *key)), "not the manager's to say");
+}
+
+#[tokio::test]
+async fn what_has_ended_and_is_started_again_by_hand_is_stopped_and_removed_and_its_end_stands() {
+    let machine = Machine::new();
+    let mut manager = Manager::start().await;
+    let _worker = machine.worker(&manager).await;
+    let (key, lies, spec) = (new_key(), new_key(), container(&[]));
+    let all = [(key, DesiredState::Running, &spec), (lies, DesiredState::Running, &spec)];
+    let mut session = manager.session_with(CLUSTER, &all).await;
+    let owner = machine.owner();
+    for key in [key, lies] {
+        session.until(key, TaskState::Running).await;
+        assert!(machine.engine.end(&owner, key, 3));
+        session.until(key, TaskState::Failed).await;
+    }
+    machine.engine.runtime(owner.clone(), RuntimeKind::Docker).restart(key).await.unwrap();
+    session.during(until("its removal", || machine.engine.state(&owner, key).is_none())).await;
+    assert!(machine.engine.state(&owner, lies).is_some(), "what does not run stays for its retention");
+    let of_key = session.statuses.iter().rev().find(|(of, _)| *of == key);
+    assert_eq!(of_key.map(|(_, status)| (status.state, status.exit_code)), Some((TaskState::Failed, Some(3))));
 }
 
 #[tokio::test]
