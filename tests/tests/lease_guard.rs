@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -58,9 +59,14 @@ impl Cluster {
     }
 
     fn start_worker(&self) -> Service {
-        let (manager, data_dir) = (self.manager.address.to_string(), self.data_dir.path().to_str().unwrap());
+        self.start_worker_on(self.data_dir.path())
+    }
+
+    fn start_worker_on(&self, data_dir: &Path) -> Service {
+        let (manager, data_dir) = (self.manager.address.to_string(), data_dir.to_str().unwrap());
         let arguments = ["--manager", &manager, "--data-dir", data_dir, "--name", "node", "--docker", "on"];
-        Service::start("davit-worker", &arguments.map(str::to_owned))
+        let arguments = [&arguments[..], &["--process-runtime", "true"]].concat();
+        Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
     }
 
     async fn worker(&self) -> Service {
@@ -69,7 +75,7 @@ impl Cluster {
         worker
     }
 
-    /// A container that runs until it is stopped, and ignores a stop signal.
+    /// A container that runs until it is stopped, and ignores a stop signal; or what the spec names.
     async fn run(&self, spec: v1::TaskSpec) -> String {
         let container = v1::ContainerSpec {
             image: IMAGE.to_owned(),
@@ -80,7 +86,7 @@ impl Cluster {
         let grace = Some(duration_to_proto(GRACE));
         let spec = v1::TaskSpec {
             name: "once".to_owned(),
-            runtime: Some(v1::task_spec::Runtime::Container(container)),
+            runtime: spec.runtime.or(Some(v1::task_spec::Runtime::Container(container))),
             stop_policy: Some(v1::StopPolicy { grace, ..Default::default() }),
             ..spec
         };
@@ -233,4 +239,45 @@ async fn a_cut_off_worker_restarts_a_container_that_ends() {
     })
     .await;
     assert_eq!(state_of(&task_id), "running");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_a_copy_of_the_data_directory_disturbs_neither_container_nor_process() {
+    let cluster = Cluster::start("guard-copy").await;
+    let worker = cluster.worker().await;
+    let container = cluster.run_once().await;
+    let command = ["sleep", "100000"].map(str::to_owned).to_vec();
+    let process = v1::ProcessSpec { command, ..Default::default() };
+    let runtime = Some(v1::task_spec::Runtime::Process(process));
+    let process = cluster.run(v1::TaskSpec { runtime, ..Default::default() }).await;
+    let started = started_at(&container);
+    let parent = tempfile::tempdir().unwrap();
+    let copy = parent.path().join("copy");
+    let copied = Command::new("cp").arg("-a").args([cluster.data_dir.path(), &copy]).status().unwrap();
+    assert!(copied.success());
+    // One is started at once, the other when the lease in the copy has long ended.
+    for pause in [Duration::ZERO, LEASE + Duration::from_secs(1)] {
+        tokio::time::sleep(pause).await;
+        let second = cluster.start_worker_on(&copy);
+        eventually("the second is refused", LIMIT, async || {
+            let told = davit_svc_kit::http::check_ready(second.http).await.map_err(|told| told.to_string());
+            match told {
+                Err(told) if told.contains("is a copy") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        let mut looks = tokio::time::interval(Duration::from_millis(250));
+        for _ in 0..(LEASE + GRACE).as_millis() * 2 / 250 {
+            looks.tick().await;
+            assert_eq!((state_of(&container).as_str(), started_at(&container)), ("running", started.clone()));
+            for task in [&container, &process] {
+                let task = cluster.task(task).await;
+                let state = task.status.as_ref().map(v1::TaskStatus::state);
+                assert_eq!((state, task.attempt), (Some(v1::TaskState::Running), 1), "{task:?}");
+            }
+        }
+        second.kill().await;
+    }
+    worker.ready().await;
 }

@@ -130,6 +130,10 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
             }
             Err(reason) => reason,
         };
+        // First, or what is another worker's could be stopped meanwhile.
+        if let (EndReason::SecondWorker(_), Some(agent)) = (&ended, node.agent()) {
+            agent.has_rival();
+        }
         node.set_disconnected(&ended.to_string());
         let delay = match &ended {
             EndReason::Stopped => return,
@@ -138,9 +142,6 @@ pub(crate) async fn run(node: Arc<Node>, ending: Ending) {
                 refused.next_delay()
             }
             EndReason::SecondWorker(_) => {
-                if let Some(agent) = node.agent() {
-                    agent.has_rival();
-                }
                 tracing::error!(reason = %ended, "this worker can't join");
                 second.next_delay()
             }

@@ -14,8 +14,9 @@ const REMOVALS_AT_ONCE: usize = 8;
 
 impl Agent {
     /// Begins no more attempts because the worker goes away. Stops all that there are if `stops` says so, and waits until they
-    /// have ended.
+    /// have ended; not what is another worker's.
     pub async fn close(&self, stops: bool) {
+        let stops = stops && !self.link.borrow().has_rival;
         {
             let mut state = self.state.lock();
             state.closing = true;
@@ -50,8 +51,11 @@ impl Agent {
     }
 
     /// Removes all that this worker has left of ended attempts, for a worker that will not be back. What can't be removed is
-    /// told in the log.
+    /// told in the log. What is another worker's stays.
     pub async fn remove_ended(&self) {
+        if self.link.borrow().has_rival {
+            return;
+        }
         let ended: Vec<_> = {
             let state = self.state.lock();
             let ended = state.held.iter().filter(|(_, held)| held.ended_at.is_some());

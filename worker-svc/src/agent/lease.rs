@@ -23,13 +23,15 @@ impl Agent {
         });
     }
 
-    /// Stops what must never run twice, whenever the lease has ended.
+    /// Stops what must never run twice, whenever the lease has ended. A worker that was refused as a second one stops nothing: what
+    /// runs is the first one's, whose lease goes on.
     pub(super) async fn keep_lease(&self) {
         let (mut lease, mut changed) = (self.lease.subscribe(), self.changed.subscribe());
+        let mut link = self.link.subscribe();
         loop {
-            let until = *lease.borrow_and_update();
+            let until = link.borrow_and_update().stops_leased_at(*lease.borrow_and_update());
             changed.borrow_and_update();
-            let left = until.saturating_sub(self.world.clock.uptime());
+            let left = until.map_or(LONGEST_WAIT, |until| until.saturating_sub(self.world.clock.uptime()));
             let holds_any = {
                 let state = self.state.lock();
                 if left.is_zero() && !bugs::is(Bug::LeaseIgnored) {
@@ -42,6 +44,7 @@ impl Agent {
                 () = wait, if holds_any => {}
                 renewed = lease.changed() => if renewed.is_err() { return },
                 ticked = changed.changed() => if ticked.is_err() { return },
+                heard = link.changed() => if heard.is_err() { return },
             }
         }
     }

@@ -20,6 +20,11 @@ const MISSED_HEARTBEATS: u32 = 3;
 /// Until a manager says how often it wants heartbeats, which may be never since this worker started.
 const USUAL_HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
 
+/// So long at most what needs a lease waits at a worker's start for the manager's first answer, since it may be another worker's. The
+/// manager decides about a second worker in two heartbeat periods, and begins the next attempt three seconds after it must have
+/// stopped here.
+const FIRST_ANSWER_TIME: Duration = Duration::from_secs(3);
+
 /// What this worker hears of the manager. Times are uptimes of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
@@ -31,6 +36,8 @@ pub struct Link {
     pub heartbeat_period: Duration,
     /// Another worker is in touch as this node, and has its tasks.
     pub has_rival: bool,
+    /// Until then it is open whether there is such a one; zero once the manager has answered, or could not be asked.
+    pub rival_open_until: Duration,
 }
 
 /// How far the manager is.
@@ -48,7 +55,20 @@ impl Link {
     /// Of a worker that has just started.
     #[must_use]
     pub fn new(uptime: Duration) -> Self {
-        Self { is_open: false, heard_at: uptime, heartbeat_period: USUAL_HEARTBEAT_PERIOD, has_rival: false }
+        Self {
+            is_open: false,
+            heard_at: uptime,
+            heartbeat_period: USUAL_HEARTBEAT_PERIOD,
+            has_rival: false,
+            rival_open_until: uptime.saturating_add(FIRST_ANSWER_TIME),
+        }
+    }
+
+    /// From which uptime on what needs a lease is to be stopped, when that lasts until `lease`. `None`: it is another worker's, who
+    /// looks after it.
+    #[must_use]
+    pub fn stops_leased_at(&self, lease: Duration) -> Option<Duration> {
+        (!self.has_rival).then(|| lease.max(self.rival_open_until))
     }
 
     /// How far the manager is at this uptime.
@@ -178,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_manager_is_cut_off_when_it_missed_three_heartbeats_also_on_a_session_that_looks_open() {
-        let link = Link { is_open: true, heard_at: SECOND * 10, heartbeat_period: SECOND, has_rival: false };
+        let link = Link { is_open: true, heard_at: SECOND * 10, heartbeat_period: SECOND, ..Link::new(SECOND * 10) };
         assert_eq!(link.contact(SECOND * 12), Contact::InTouch);
         assert_eq!(link.contact(SECOND * 13), Contact::CutOff);
         let refused = Link { has_rival: true, ..link };
@@ -186,6 +206,17 @@ mod tests {
         let closed = Link { is_open: false, ..link };
         assert_eq!(closed.contact(SECOND * 12), Contact::Away);
         assert_eq!(closed.contact(SECOND * 13), Contact::CutOff);
+    }
+
+    #[test]
+    fn what_needs_a_lease_waits_for_the_first_answer_and_is_not_a_refused_workers_to_stop() {
+        let link = Link::new(SECOND * 10);
+        assert_eq!(link.stops_leased_at(SECOND * 4), Some(SECOND * 13));
+        assert_eq!(link.stops_leased_at(SECOND * 20), Some(SECOND * 20));
+        let answered = Link { rival_open_until: Duration::ZERO, ..link };
+        assert_eq!(answered.stops_leased_at(SECOND * 4), Some(SECOND * 4));
+        let refused = Link { has_rival: true, ..answered };
+        assert_eq!(refused.stops_leased_at(SECOND * 4), None);
     }
 
     #[test]
@@ -229,7 +260,8 @@ mod tests {
             is_open: bool, heard in 0u64..20, now in 0u64..20, due in 0u64..20, may_run: bool,
         ) {
             let (uptime, due) = (SECOND * now as u32, SECOND * due as u32);
-            let link = Link { is_open, heard_at: SECOND * heard as u32, heartbeat_period: SECOND, has_rival: false };
+            let heard_at = SECOND * heard as u32;
+            let link = Link { is_open, heard_at, heartbeat_period: SECOND, ..Link::new(heard_at) };
             let plan = Plan::Restart { due, restarts: Restarts::default(), why: String::new() };
             let decided = after_end(&plan, link.contact(uptime), may_run, uptime);
             prop_assert_eq!(decided == AfterEnd::Restart, now >= heard + 3 && uptime >= due && may_run);

@@ -185,7 +185,17 @@ impl Agent {
     /// A session begins, with heartbeats in this period: its full set comes next, and what an earlier one did not bring to an
     /// end is sent anew.
     pub fn begin_session(&self, heartbeat_period: Duration) {
-        self.link.send_modify(|link| *link = Link { is_open: true, heartbeat_period, has_rival: false, ..*link });
+        let link = |link: &Link| Link {
+            is_open: true,
+            heartbeat_period,
+            has_rival: false,
+            rival_open_until: Duration::ZERO,
+            ..*link
+        };
+        self.link.send_modify(|known| *known = link(known));
+        for runtime in &self.runtimes {
+            runtime.take_charge();
+        }
         let mut state = self.state.lock();
         state.follower = Follower::new();
         state.reporter.reset();
@@ -193,12 +203,16 @@ impl Agent {
         self.report_ready.notify_one();
     }
 
-    /// The session is over, or there is still none.
+    /// The session is over, or there is still none. If the manager has refused this worker as a second one, that is told first.
     pub fn end_session(&self) {
-        self.link.send_if_modified(|link| std::mem::replace(&mut link.is_open, false));
+        self.link.send_if_modified(|link| {
+            let before = *link;
+            (link.is_open, link.rival_open_until) = (false, Duration::ZERO);
+            *link != before
+        });
     }
 
-    /// The manager has another worker as this node: nothing is restarted here on this one's own account.
+    /// The manager has another worker as this node: nothing is restarted or stopped here on this one's own account.
     pub fn has_rival(&self) {
         self.link.send_modify(|link| link.has_rival = true);
     }

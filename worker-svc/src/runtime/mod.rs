@@ -222,6 +222,10 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// The id of the owner's cluster, as its manager says: instances that are created from now on are marked with it.
     fn set_cluster_id(&self, cluster_id: ClusterId);
 
+    /// The manager has this worker as the owner's, so that what runs is its own to guard. Until then it may be that of another worker,
+    /// of whose data directory this one has a copy.
+    fn take_charge(&self) {}
+
     /// All that bears the label of the owner's cluster, also where it is another node's or nobody's. One cheap question, however
     /// much there is: it is asked every few seconds.
     async fn survey(&self) -> Result<Vec<Sighting>, Error>;

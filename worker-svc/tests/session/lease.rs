@@ -1,9 +1,13 @@
 //! What must never run twice stops when the node's lease has ended, and only then.
 
+use std::time::Duration;
+
 use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::DesiredState::Running;
+use davit_proto::convert::SECOND_WORKER;
 use davit_svc_kit::clock::{Clock as _, SystemClock};
+use davit_svc_kit::grpc::{ApiError, ErrorKind};
 use worker_svc::lease::LeaseFile;
 
 use crate::manager::Manager;
@@ -65,4 +69,43 @@ async fn a_worker_that_starts_after_its_lease_stops_what_it_finds() {
     // It dials, and nobody answers.
     let _worker = machine.worker(&manager).await;
     until("the end of the attempt", || machine.engine.running(&machine.owner()).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_refused_as_a_second_one_stops_nothing_of_the_first() {
+    let (mut manager, first) = (Manager::start().await, Machine::new());
+    let _worker = first.worker(&manager).await;
+    let (once, any) = (new_key(), new_key());
+    let all = [(once, Running, &leased()), (any, Running, &container(&[]))];
+    let mut session = manager.session_with(CLUSTER, &all).await;
+    session.until(once, TaskState::Running).await;
+    session.until(any, TaskState::Running).await;
+    let copy = first.copy();
+    // The copy is started so late that the lease in it has ended.
+    LeaseFile::new(copy.data_dir().join("lease")).unwrap().renew(Duration::ZERO).unwrap();
+    let config = worker_svc::Config { stop_tasks_on_shutdown: true, ..copy.config(&manager) };
+    let second = copy.worker_with(config).await;
+    let running = || {
+        let mut running = first.engine.running(&first.owner());
+        running.sort();
+        running
+    };
+    let mut expected = vec![once, any];
+    expected.sort();
+    let (mut refusals, since) = (0, SystemClock.uptime());
+    while SystemClock.uptime() - since < LEASE * 5 / 2 || refusals < 2 {
+        tokio::select! {
+            message = session.next() => assert!(message.is_some(), "the first worker ended the session"),
+            dialled = manager.dialled() => {
+                refusals += 1;
+                let refusal = ApiError::new(ErrorKind::AlreadyExists, SECOND_WORKER, "it is a copy");
+                dialled.refuse(refusal.into());
+            }
+        }
+        assert_eq!(running(), expected, "after {refusals} refusals");
+    }
+    // Nor when it is sent away.
+    second.shutdown.trigger();
+    session.during(second.ended()).await.unwrap();
+    assert_eq!(running(), expected);
 }

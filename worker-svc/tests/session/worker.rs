@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,14 @@ impl Machine {
     pub(crate) fn new() -> Self {
         let engine = FakeEngine::new(Arc::new(SystemClock));
         Self { engine, disk: tempfile::tempdir().unwrap(), kinds: vec![RuntimeKind::Docker] }
+    }
+
+    /// The same engine, with a copy of the data directory.
+    pub(crate) fn copy(&self) -> Self {
+        let disk = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp").arg("-a").arg(self.disk.path().join(".")).arg(disk.path()).status().unwrap();
+        assert!(copied.success());
+        Self { engine: self.engine.clone(), disk, kinds: self.kinds.clone() }
     }
 
     pub(crate) fn owner(&self) -> Owner {

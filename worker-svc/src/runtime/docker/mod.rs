@@ -533,6 +533,12 @@ impl Runtime for DockerRuntime {
         Some(self)
     }
 
+    fn take_charge(&self) {
+        if let Some(guard) = &self.guard {
+            guard.take_charge();
+        }
+    }
+
     fn set_cluster_id(&self, cluster_id: ClusterId) {
         *self.cluster_id.lock() = Some(cluster_id);
     }

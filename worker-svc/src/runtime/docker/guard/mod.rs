@@ -2,7 +2,9 @@
 //! twice when the node's lease has ended, also when the worker is dead or hangs. (A process task has its supervisor for that.)
 //!
 //! One guards all such containers of a node; it is there from the first start of one until none is left. It knows them by a
-//! label, so it needs no word of the worker about each. This file is the worker's side, [`watch`] the guard itself.
+//! label, so it needs no word of the worker about each. A worker starts one only for what it starts itself, or once the manager has
+//! taken it in: the guard of a worker with a copy of another's data directory would stop that one's containers, under a lease that
+//! nobody renews. Until then the one before, which outlives its worker, guards what it left. This file is the worker's side, [`watch`] the guard itself.
 //!
 //! | file in its directory | written by | holds |
 //! | --- | --- | --- |
@@ -22,6 +24,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use davit_core::id::{AttemptKey, NodeId};
@@ -80,6 +83,8 @@ pub(super) struct Guard {
     reexec: Reexec,
     /// What is to be guarded, as far as this worker knows.
     guarded: Mutex<BTreeSet<AttemptKey>>,
+    /// Whether what an earlier worker started is this one's.
+    in_charge: AtomicBool,
 }
 
 impl Guard {
@@ -94,7 +99,13 @@ impl Guard {
             lease_file: absolute(&config.lease_file),
         };
         let dir = absolute(&config.dir).join(&owner.cluster);
-        Self { dir, order, reexec: config.reexec.clone(), guarded: Mutex::default() }
+        let (guarded, in_charge) = (Mutex::default(), AtomicBool::new(false));
+        Self { dir, order, reexec: config.reexec.clone(), guarded, in_charge }
+    }
+
+    /// The manager has taken this worker in: what an earlier one started is its own from now on.
+    pub(super) fn take_charge(&self) {
+        self.in_charge.store(true, Ordering::Relaxed);
     }
 
     /// Makes sure that a guard is there, before the attempt's container is started.
@@ -133,9 +144,9 @@ impl Guard {
         self.guarded.lock().remove(&key);
     }
 
-    /// Replaces a guard that was killed, if there is anything to guard.
+    /// Replaces a guard that was killed, if there is anything to guard that is this worker's.
     pub(super) async fn keep(&self) {
-        let needed = !self.guarded.lock().is_empty();
+        let needed = self.in_charge.load(Ordering::Relaxed) && !self.guarded.lock().is_empty();
         if needed && let Err(error) = self.ensure().await {
             tracing::warn!(%error, "containers that must never run twice are not guarded");
         }
