@@ -145,19 +145,6 @@ impl History {
         hasher.finish()
     }
 
-    /// Who runs what at each moment: after each start and end, the running containers of all engines.
-    pub fn running_over_time(&self, mut look: impl FnMut(Duration, &[(Host, AttemptKey)])) {
-        let mut running: Vec<(Host, AttemptKey)> = Vec::new();
-        for entry in self.entries.lock().iter() {
-            match &entry.event {
-                Event::Started { host, key } | Event::Restarted { host, key } => running.push((host, *key)),
-                Event::Ended { host, key, .. } => running.retain(|one| *one != (*host, *key)),
-                _ => continue,
-            }
-            look(entry.at, &running);
-        }
-    }
-
     /// Tasks that some answer named as created.
     #[must_use]
     pub fn created(&self) -> Vec<TaskId> {

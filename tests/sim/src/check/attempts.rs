@@ -13,7 +13,6 @@ use manager_svc::state::{Batch, Versions};
 use super::replay::replay;
 use super::trouble::Troubles;
 use super::{Violations, asked_for, versions};
-use crate::cluster::Cluster;
 use crate::history::{Entry, Event};
 use crate::net::Host;
 use crate::workload::Call;
@@ -140,21 +139,23 @@ fn given_up_with_their_nodes(journal: &[Arc<Batch>]) -> BTreeSet<AttemptKey> {
 }
 
 /// 4: of a task with `stop_and_replace` no two attempts run at the same moment. An engine that does not do what it is asked to
-/// stops nothing for anybody, also not when a lease has ended.
-pub(super) fn the_lonely_run_alone(cluster: &Cluster, journal: &[Arc<Batch>], violations: &mut Violations) {
+/// stops nothing for anybody, also not when the lease of its node has ended: that alone is excused.
+pub(super) fn the_lonely_run_alone(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
     let lonely: BTreeSet<TaskId> = versions(journal)
         .filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace)
         .map(|task| task.task_id)
         .collect();
-    let troubles = Troubles::of(&cluster.history.entries());
+    let troubles = Troubles::of(entries);
     let mut told = BTreeSet::new();
-    cluster.history.running_over_time(|at, running| {
+    replay(entries, journal, |moment| {
         let mut seen: BTreeMap<TaskId, (Host, AttemptKey)> = BTreeMap::new();
-        for (host, key) in running.iter().filter(|(_, key)| lonely.contains(&key.task_id)) {
-            if let Some((other_host, other)) = seen.insert(key.task_id, (host, *key))
-                && !troubles.touch(if *key < other { host } else { other_host }, at)
-                && told.insert(key.task_id)
-            {
+        for (host, key) in moment.running.iter().filter(|(_, key)| lonely.contains(&key.task_id)) {
+            let Some((other_host, other)) = seen.insert(key.task_id, (host, *key)) else { continue };
+            let (earlier_host, earlier) = if *key < other { (*host, *key) } else { (other_host, other) };
+            let is_given_up = moment.durable.state_of(earlier) == Some(TaskState::Lost);
+            let is_excused = is_given_up && troubles.touch(earlier_host, moment.at);
+            if !is_excused && told.insert(key.task_id) {
+                let at = moment.at;
                 violations.add(4, format!("at {at:?} {key} runs on {host} beside {other} on {other_host}"));
             }
         }

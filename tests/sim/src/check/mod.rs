@@ -67,7 +67,7 @@ pub fn all(cluster: &Cluster, violations: &mut Violations) {
     attempts::only_what_failed_is_restarted_by_its_worker(&entries, &journal, violations);
     attempts::what_ended_has_ended(&entries, &journal, violations);
     attempts::nothing_begins_behind_its_completion(&entries, &journal, violations);
-    attempts::the_lonely_run_alone(cluster, &journal, violations);
+    attempts::the_lonely_run_alone(&entries, &journal, violations);
 }
 
 fn services_lived(entries: &[Entry], violations: &mut Violations) {
