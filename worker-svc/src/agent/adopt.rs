@@ -11,7 +11,7 @@ use davit_svc_kit::bugs::{self, Bug};
 use super::Agent;
 use super::held::Wanted;
 use super::local_restart::{End, Plan};
-use super::task_runner::Start;
+use super::status::Start;
 use crate::local_store::{Mark, Record};
 use crate::runtime::{Instance, InstanceState, Runtime};
 

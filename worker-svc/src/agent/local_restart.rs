@@ -11,7 +11,7 @@ use davit_core::id::Attempt;
 use davit_core::restart::{Decision, Ended, RestartPolicy, decide};
 use jiff::Timestamp;
 
-use super::next_step::ending;
+use super::status::ending;
 use crate::local_store::Restarts;
 use crate::runtime::Exit;
 

@@ -18,6 +18,7 @@ mod out_of_reach;
 pub mod reporter;
 pub mod retention;
 mod room;
+mod status;
 mod survey;
 mod task_runner;
 #[cfg(test)]
@@ -48,8 +49,9 @@ use self::local_restart::Link;
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
 use self::reporter::{Report, Reporter};
+use self::status::Start;
 use self::survey::Surveyed;
-use self::task_runner::{Runner, Start};
+use self::task_runner::Runner;
 use crate::local_store::{LocalStore, Record};
 use crate::runtime::{InstanceState, Owner, Runtime};
 
@@ -166,7 +168,7 @@ impl Agent {
     /// Begins to hold an attempt, with a runner of its own.
     fn hold(self: &Arc<Self>, state: &mut State, key: AttemptKey, record: Record, wanted: Wanted, start: Start) {
         let now = self.world.clock.now();
-        let status = task_runner::first_status(key.attempt, &start, &record, now);
+        let status = status::first_status(key.attempt, &start, &record, now);
         let (orders, receiver) = watch::channel(wanted);
         let (status, acknowledged) = held::taken_up(record.known.as_ref(), status, now);
         if !acknowledged {

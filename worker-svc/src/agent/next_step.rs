@@ -6,10 +6,9 @@
 use std::time::Duration;
 
 use davit_core::id::Attempt;
-use davit_core::state::TaskState;
 
 use super::local_restart::AfterEnd;
-use crate::runtime::{Error, ErrorKind, Exit};
+use crate::runtime::{Error, ErrorKind};
 
 /// A pull that keeps breaking is given up after so many tries.
 const MAX_PULL_TRIES: u32 = 5;
@@ -18,6 +17,7 @@ const MAX_PULL_TIME: Duration = Duration::from_secs(120);
 /// An instance that vanishes again and again before its start is given up after so many tries.
 const MAX_VANISHED_TRIES: u32 = 5;
 
+const START_UNDER_WAY: &str = "it is not to start, and a start that was not answered may be under way";
 const RESTART_UNDER_WAY: &str = "it ended, and a restart that was not answered may be under way";
 
 /// What is wanted of an attempt.
@@ -65,8 +65,12 @@ pub struct View {
     pub asked_to_stop: bool,
     /// Whether its runtime was asked to start it, and its answer never came: the start may yet take place.
     pub start_tried: bool,
+    /// Whether a step on its way to a start failed for good.
+    pub failed: bool,
     /// Whether its runtime was asked to start it again after its end, and its answer never came: that may yet take place.
     pub restart_tried: bool,
+    /// Whether its runtime told right before this what became of it.
+    pub looked: bool,
     /// An earlier attempt of the task that still runs here.
     pub earlier: Option<Attempt>,
     /// Whether a later attempt of the task may have been placed elsewhere, since the manager was out of reach for so long and
@@ -93,8 +97,8 @@ pub enum Step {
     Watch,
     /// Stop it.
     Stop,
-    /// Remove its instance, unless that runs, so that a start or restart which is still under way comes to nothing. Its output is
-    /// lost with it.
+    /// Remove its instance, which does not run, so that a start or restart which is still under way comes to nothing. Its output
+    /// is lost with it.
     Discard,
     /// Start its instance again, which has ended.
     Restart,
@@ -142,18 +146,19 @@ pub fn next_step(view: &View) -> Decision {
             decide(Step::Remove, "it does not run and nothing of it is wanted")
         }
         (Want::Remove | Want::Stop, Phase::Started) => decide(Step::Stop, "it runs and is not to run"),
-        (Want::Stop, Phase::Created) if view.start_tried => {
-            decide(Step::Discard, "it is to stop, and a start that was not answered may be under way")
-        }
+        (Want::Stop, Phase::Created) if view.start_tried => discard(view, START_UNDER_WAY),
         (Want::Stop, Phase::New | Phase::Prepared | Phase::Created) => {
             decide(Step::ReportEnd, "it was stopped before its start")
         }
 
-        (Want::Run, Phase::Created) if view.asked_to_stop && view.start_tried => {
-            decide(Step::Discard, "it never starts, and a start that was not answered may be under way")
+        (Want::Run, Phase::Created) if (view.asked_to_stop || view.failed) && view.start_tried => {
+            discard(view, START_UNDER_WAY)
         }
         (Want::Run, Phase::New | Phase::Prepared | Phase::Created) if view.asked_to_stop => {
             decide(Step::ReportEnd, "it was asked to stop once, so it never starts")
+        }
+        (Want::Run, Phase::New | Phase::Prepared | Phase::Created) if view.failed => {
+            decide(Step::ReportEnd, "it can't be started")
         }
         (Want::Run, Phase::New) => decide(Step::Prepare, "it is wanted and not prepared"),
         (Want::Run, Phase::Prepared) => decide(Step::Create, "it is prepared and has no instance"),
@@ -179,13 +184,13 @@ pub fn next_step(view: &View) -> Decision {
         (Want::Undecided, Phase::Started) => decide(Step::Watch, "it runs, and nobody asked for another thing"),
 
         (Want::Undecided | Want::Run, Phase::Exited) if !view.asked_to_stop => match view.after_end {
-            AfterEnd::Report if view.restart_tried => decide(Step::Discard, RESTART_UNDER_WAY),
+            AfterEnd::Report if view.restart_tried => discard(view, RESTART_UNDER_WAY),
             AfterEnd::Report => decide(Step::ReportEnd, "its end was seen"),
             AfterEnd::Hold => decide(Step::Wait, "it ended; the manager may be back, or its back-off has not passed"),
             AfterEnd::Restart => decide(Step::Restart, "it ended, and the manager is out of reach"),
         },
         (Want::Undecided | Want::Run | Want::Stop, Phase::Exited) if view.restart_tried => {
-            decide(Step::Discard, RESTART_UNDER_WAY)
+            discard(view, RESTART_UNDER_WAY)
         }
         (Want::Undecided | Want::Run | Want::Stop, Phase::Exited) => decide(Step::ReportEnd, "its end was seen"),
         (Want::Undecided | Want::Run | Want::Stop, Phase::Ended) => {
@@ -194,47 +199,9 @@ pub fn next_step(view: &View) -> Decision {
     }
 }
 
-/// How an attempt ended, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    /// COMPLETED, FAILED or STOPPED.
-    pub state: TaskState,
-    /// For people.
-    pub reason: String,
-}
-
-/// What an exit means. One that was asked to stop is STOPPED, whatever it returned.
-#[must_use]
-pub fn ending(exit: &Exit, asked_to_stop: bool) -> Ending {
-    if asked_to_stop || exit.lease_ended {
-        return Ending { state: TaskState::Stopped, reason: exit.error.clone() };
-    }
-    if exit.exit_code == 0 && !exit.oom_killed {
-        return Ending { state: TaskState::Completed, reason: String::new() };
-    }
-    let code = exit.known_code();
-    let reason = match (exit.oom_killed, exit.error.as_str()) {
-        (false, error) if code.is_none() => format!("nobody knows its exit code: {error}"),
-        (true, "") => "was killed because it was out of memory".to_owned(),
-        (true, error) => format!("was killed because it was out of memory: {error}"),
-        (false, "") => format!("exited with code {}", exit.exit_code),
-        (false, error) => format!("exited with code {}: {error}", exit.exit_code),
-    };
-    Ending { state: TaskState::Failed, reason }
-}
-
-/// The end of an attempt that has no exit: it never started, or its instance is gone.
-#[must_use]
-pub fn ending_without_exit(started: bool, asked_to_stop: bool) -> Ending {
-    match (asked_to_stop, started) {
-        (true, true) => Ending { state: TaskState::Stopped, reason: String::new() },
-        (true, false) => Ending { state: TaskState::Stopped, reason: "was stopped before it was started".to_owned() },
-        (false, _) => Ending {
-            state: TaskState::Failed,
-            reason: "its container or process is gone: it was removed from outside, or the worker or machine restarted"
-                .to_owned(),
-        },
-    }
+/// What may still start is removed; what has started by now is stopped as it asks for, or goes on.
+fn discard(view: &View, why: &'static str) -> Decision {
+    Decision { step: if view.looked { Step::Discard } else { Step::Look }, why }
 }
 
 /// What follows a step that failed.
@@ -242,7 +209,7 @@ pub fn ending_without_exit(started: bool, asked_to_stop: bool) -> Ending {
 pub enum AfterFailure {
     /// Try again after a while.
     Retry,
-    /// The attempt failed.
+    /// It can't be started: the attempt failed.
     Fail,
     /// Go on from this phase.
     Continue(Phase),

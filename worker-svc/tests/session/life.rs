@@ -187,6 +187,22 @@ async fn a_start_that_was_not_answered_never_takes_place_after_the_stop_was_repo
     assert_eq!(machine.engine.running(&machine.owner()), []);
 }
 
+#[tokio::test]
+async fn a_start_that_was_not_answered_never_takes_place_after_the_next_one_failed_for_good() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[]).await;
+    machine.engine.set_starts_late(true);
+    let key = new_key();
+    session.change(key, Running, &container(&[("start_fails", "no such program")])).await;
+    session.until_reason(key, "timed out").await;
+    machine.engine.answer_starts();
+    let failed = session.until(key, TaskState::Failed).await;
+    assert!(failed.reason.contains("no such program"), "{failed:?}");
+    machine.engine.set_starts_late(false);
+    assert_eq!(machine.engine.running(&machine.owner()), []);
+}
+
 /// Reads on until the worker says what it can run.
 async fn told_health(session: &mut Session) -> v1::RuntimeHealth {
     let reads = async {

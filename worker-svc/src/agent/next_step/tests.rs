@@ -1,5 +1,4 @@
 use davit_core::id::{Attempt, AttemptKey, TaskId};
-use jiff::Timestamp;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -24,7 +23,9 @@ fn view(want: Want, phase: Phase) -> View {
         phase,
         asked_to_stop: false,
         start_tried: false,
+        failed: false,
         restart_tried: false,
+        looked: false,
         earlier: None,
         may_be_overtaken: false,
         is_crowded: false,
@@ -36,17 +37,6 @@ fn key() -> AttemptKey {
     AttemptKey { task_id: TaskId(Uuid::nil()), attempt: Attempt::FIRST }
 }
 
-fn exit(exit_code: i32) -> Exit {
-    Exit {
-        exit_code,
-        oom_killed: false,
-        lease_ended: false,
-        error: String::new(),
-        started_at: None,
-        finished_at: Timestamp::UNIX_EPOCH,
-    }
-}
-
 /// What a world in which every step works makes of a view.
 fn perform(view: View, step: Step) -> View {
     let phase = match step {
@@ -56,18 +46,20 @@ fn perform(view: View, step: Step) -> View {
         Step::Restart => {
             return View { phase: Phase::Started, restart_tried: false, after_end: AfterEnd::Report, ..view };
         }
+        // It is as it was seen before.
+        Step::Look if view.phase != Phase::Unknown => return View { looked: true, ..view },
         Step::Start | Step::Look => Phase::Started,
         Step::Watch => Phase::Exited,
         Step::Stop => return View { phase: Phase::Exited, asked_to_stop: true, ..view },
         Step::ReportEnd => Phase::Ended,
         Step::Discard if view.phase == Phase::Exited => {
-            return View { restart_tried: false, after_end: AfterEnd::Report, ..view };
+            return View { restart_tried: false, looked: false, after_end: AfterEnd::Report, ..view };
         }
-        Step::Discard => return View { phase: Phase::Prepared, start_tried: false, ..view },
+        Step::Discard => return View { phase: Phase::Prepared, start_tried: false, looked: false, ..view },
         Step::Remove => Phase::Gone,
         Step::Wait | Step::Hold(_) | Step::Done => view.phase,
     };
-    View { phase, ..view }
+    View { phase, looked: false, ..view }
 }
 
 #[test]
@@ -102,11 +94,14 @@ fn every_case_in_one_table() {
 #[test]
 fn no_end_is_reported_while_a_start_that_was_not_answered_may_take_place() {
     let tried = |want, phase| next_step(&View { start_tried: true, ..view(want, phase) }).step;
-    assert_eq!(tried(Want::Stop, Phase::Created), Step::Discard);
+    assert_eq!(tried(Want::Stop, Phase::Created), Step::Look, "it may run by now");
+    let looked = View { start_tried: true, looked: true, ..view(Want::Stop, Phase::Created) };
+    assert_eq!(next_step(&looked).step, Step::Discard);
     assert_eq!(tried(Want::Run, Phase::Created), Step::Start, "starting twice does no harm");
     assert_eq!(tried(Want::Remove, Phase::Created), Step::Remove);
     let asked = View { start_tried: true, asked_to_stop: true, ..view(Want::Run, Phase::Created) };
-    assert_eq!(next_step(&asked).step, Step::Discard);
+    assert_eq!(next_step(&asked).step, Step::Look);
+    assert_eq!(next_step(&View { looked: true, ..asked }).step, Step::Discard);
     let hangs = Error::Unavailable { action: "remove", reason: "timed out".to_owned() };
     assert_eq!(after_failure(Step::Discard, &hangs, 1000, MAX_PULL_TIME * 10), AfterFailure::Retry);
 }
@@ -114,7 +109,8 @@ fn no_end_is_reported_while_a_start_that_was_not_answered_may_take_place() {
 #[test]
 fn no_end_is_reported_while_a_restart_that_was_not_answered_may_take_place() {
     let steps = [AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart].map(|after_end| {
-        let of = |want| next_step(&View { restart_tried: true, after_end, ..view(want, Phase::Exited) }).step;
+        let tried = |want| View { restart_tried: true, looked: true, after_end, ..view(want, Phase::Exited) };
+        let of = |want| next_step(&tried(want)).step;
         WANTS.map(of)
     });
     use Step as S;
@@ -123,7 +119,21 @@ fn no_end_is_reported_while_a_restart_that_was_not_answered_may_take_place() {
     assert_eq!(steps[1], [S::Wait, S::Wait, S::Discard, S::Remove]);
     assert_eq!(steps[2], [S::Restart, S::Restart, S::Discard, S::Remove], "restarting twice does no harm");
     let asked = View { restart_tried: true, asked_to_stop: true, ..view(Want::Run, Phase::Exited) };
-    assert_eq!(next_step(&asked).step, Step::Discard);
+    assert_eq!(next_step(&asked).step, Step::Look, "it may run by now");
+    assert_eq!(next_step(&View { looked: true, ..asked }).step, Step::Discard);
+}
+
+#[test]
+fn what_cant_be_started_fails_once_no_start_of_it_may_take_place() {
+    let failed = |want, phase| View { failed: true, ..view(want, phase) };
+    for phase in [Phase::New, Phase::Prepared, Phase::Created] {
+        assert_eq!(next_step(&failed(Want::Run, phase)).step, Step::ReportEnd, "{phase:?}");
+    }
+    let tried = View { start_tried: true, ..failed(Want::Run, Phase::Created) };
+    assert_eq!(next_step(&tried).step, Step::Look);
+    assert_eq!(next_step(&View { looked: true, ..tried }).step, Step::Discard);
+    assert_eq!(next_step(&failed(Want::Run, Phase::Started)).step, Step::Watch, "it was started after all");
+    assert_eq!(next_step(&failed(Want::Remove, Phase::Created)).step, Step::Remove);
 }
 
 #[test]
@@ -170,21 +180,6 @@ fn an_end_is_reported_kept_or_followed_by_a_restart() {
 }
 
 #[test]
-fn only_who_ends_alone_completes_or_fails() {
-    assert_eq!(ending(&exit(0), false).state, TaskState::Completed);
-    assert_eq!(ending(&exit(3), false).state, TaskState::Failed);
-    assert_eq!(ending(&exit(0), true).state, TaskState::Stopped);
-    assert_eq!(ending(&exit(143), true).state, TaskState::Stopped);
-    let without_lease = Exit { lease_ended: true, error: "its lease ended".to_owned(), ..exit(143) };
-    assert_eq!(ending(&without_lease, false).state, TaskState::Stopped);
-    assert_eq!(ending(&without_lease, false).reason, "its lease ended");
-    let unknown = Exit { error: "it is gone".to_owned(), ..exit(Exit::UNKNOWN_CODE) };
-    assert_eq!(ending(&unknown, false).reason, "nobody knows its exit code: it is gone");
-    let killed = Exit { oom_killed: true, ..exit(137) };
-    assert!(ending(&killed, false).reason.contains("out of memory"));
-}
-
-#[test]
 fn a_broken_pull_is_tried_again_but_not_for_ever() {
     let broken = Error::PullFailed { image: "a".to_owned(), message: "reset".to_owned() };
     let step = Step::Prepare;
@@ -210,18 +205,20 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
     let after_end = prop::sample::select(vec![AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart]);
-    (want, phase, any::<[bool; 6]>(), after_end).prop_map(
+    (want, phase, any::<[bool; 8]>(), after_end).prop_map(
         |(
             want,
             phase,
-            [asked_to_stop, start_tried, restart_tried, earlier_runs, may_be_overtaken, is_crowded],
+            [asked_to_stop, start_tried, failed, restart_tried, looked, earlier_runs, may_be_overtaken, is_crowded],
             after_end,
         )| View {
             want,
             phase,
             asked_to_stop,
             start_tried,
+            failed,
             restart_tried,
+            looked,
             earlier: earlier_runs.then_some(Attempt::FIRST),
             may_be_overtaken,
             is_crowded,
@@ -234,8 +231,8 @@ proptest! {
     #[test]
     fn it_comes_to_rest(start in any_view()) {
         let mut now = start;
-        // A restart adds two steps, and what is discarded one.
-        for _ in 0..PHASES.len() + 3 {
+        // A restart adds two steps, and what is discarded two.
+        for _ in 0..PHASES.len() + 4 {
             now = perform(now, next_step(&now).step);
         }
         prop_assert!(matches!(next_step(&now).step, Step::Wait | Step::Hold(_) | Step::Done), "{now:?}");

@@ -92,7 +92,9 @@ struct Held {
     down: Option<String>,
     failing: HashMap<Step, String>,
     /// Starts and restarts that take place later, while such are kept.
-    late_starts: Option<Vec<Arc<FakeInstance>>>,
+    late_starts: Vec<Arc<FakeInstance>>,
+    /// Whether further ones join them.
+    starts_late: bool,
 }
 
 impl FakeEngine {
@@ -143,12 +145,15 @@ impl FakeEngine {
         }
     }
 
-    /// From now on starts and restarts fail as calls that timed out do, and take place when this is ended, unless what they start has been
-    /// removed by then.
+    /// From now on starts and restarts fail as calls that timed out do, and take place when this is ended, unless what they
+    /// start has been removed by then.
     pub fn set_starts_late(&self, late: bool) {
         let mut held = self.shared.held.lock();
-        let due = std::mem::replace(&mut held.late_starts, late.then(Vec::new));
-        for instance in due.into_iter().flatten() {
+        held.starts_late = late;
+        if late {
+            return;
+        }
+        for instance in std::mem::take(&mut held.late_starts) {
             let is_there = |instances: &BTreeMap<AttemptKey, Arc<FakeInstance>>| {
                 instances.values().any(|there| Arc::ptr_eq(there, &instance))
             };
@@ -159,6 +164,11 @@ impl FakeEngine {
                 }
             }
         }
+    }
+
+    /// From now on starts and restarts are answered again, while those that were not are still to take place.
+    pub fn answer_starts(&self) {
+        self.shared.held.lock().starts_late = false;
     }
 
     /// Does what an instance is ordered to do, from its start on.
@@ -181,7 +191,10 @@ impl FakeEngine {
     /// Keeps a start or restart for later. False while none are.
     pub(super) fn keep_start(&self, instance: &Arc<FakeInstance>) -> bool {
         let mut held = self.shared.held.lock();
-        held.late_starts.as_mut().map(|late| late.push(Arc::clone(instance))).is_some()
+        if held.starts_late {
+            held.late_starts.push(Arc::clone(instance));
+        }
+        held.starts_late
     }
 
     /// From now on calls of this step reach the engine and do not return; `false` lets it go on, also with those that wait.

@@ -1,0 +1,225 @@
+//! The steps themselves: each asks the runtime, and says how far the attempt is then.
+
+use std::sync::Arc;
+
+use davit_core::spec::StopPolicy;
+use davit_core::state::TaskState;
+
+use super::super::held::Wanted;
+use super::super::local_restart::Plan;
+use super::super::next_step::Phase;
+use super::super::started;
+use super::super::status::set_started;
+use super::{Runner, changed};
+use crate::local_store::{self, Mark, Restarts};
+use crate::runtime::{AttemptSpec, Error, ErrorKind, Instance, InstanceState, ProgressSender, Runtime, Started};
+
+impl Runner {
+    pub(super) fn runtime(&self) -> Result<Arc<dyn Runtime>, Error> {
+        let missing = || Error::Unsupported { what: format!("this worker has no {} runtime", self.kind) };
+        self.agent.runtime(self.kind).ok_or_else(missing)
+    }
+
+    pub(super) fn attempt(&self, wanted: &Wanted) -> Result<AttemptSpec, Error> {
+        let missing = || Error::Unsupported { what: "the manager sent no spec".to_owned() };
+        let spec = wanted.spec.clone().ok_or_else(missing)?;
+        Ok(AttemptSpec { key: self.key, spec, ports: wanted.ports.clone() })
+    }
+
+    /// Notes how far it is, on the disk with `sync`.
+    pub(super) async fn note(&mut self, mark: Mark, sync: bool) -> Result<(), Error> {
+        let written = self.agent.store.write(self.key, sync, |record| record.mark = mark).await;
+        written.map_err(|error| not_noted("note an attempt", error))
+    }
+
+    pub(super) async fn look(&mut self) -> Result<Phase, Error> {
+        let listed = self.runtime()?.list().await?;
+        let found = listed.into_iter().find(|instance| instance.key == self.key);
+        Ok(match found {
+            None if self.mark == Mark::Create => Phase::New,
+            None => Phase::Exited,
+            Some(Instance { state, .. }) => {
+                let phase = started(&state);
+                if phase != Phase::Created {
+                    // It was started after all.
+                    self.failed = None;
+                }
+                match state {
+                    InstanceState::Created => {}
+                    InstanceState::Running(started) => match self.restart_tried {
+                        Some(restarts) => self.restarted(restarts, &started),
+                        None => self.observe(|status| set_started(status, &started)),
+                    },
+                    InstanceState::Exited(exit) => self.exit = Some(exit),
+                }
+                phase
+            }
+        })
+    }
+
+    pub(super) async fn prepare(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
+        let (runtime, attempt) = (self.runtime()?, self.attempt(wanted)?);
+        let progress = ProgressSender::new(None);
+        let mut seen = progress.subscribe();
+        let mut work = runtime.prepare(&attempt, &progress);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => {
+                    if let Some(pulled) = done? {
+                        self.agent.keep_image(pulled);
+                    }
+                    return Ok(Phase::Prepared);
+                }
+                // Dropping the work ends a pull that nobody wants any more.
+                () = changed(&mut self.orders) => return Ok(self.phase),
+                Ok(()) = seen.changed() => {
+                    let pull = *seen.borrow_and_update();
+                    self.observe(|status| status.pull = pull);
+                }
+            }
+        }
+    }
+
+    pub(super) async fn create(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
+        let (runtime, attempt) = (self.runtime()?, self.attempt(wanted)?);
+        if !self.has_turn().await {
+            return Ok(self.phase);
+        }
+        self.note(self.mark, false).await?;
+        runtime.create(&attempt).await?;
+        Ok(Phase::Created)
+    }
+
+    pub(super) async fn start(&mut self) -> Result<Phase, Error> {
+        let runtime = self.runtime()?;
+        if !self.has_turn().await {
+            return Ok(self.phase);
+        }
+        self.note(Mark::Start, true).await?;
+        self.mark = Mark::Start;
+        // Its turn and the disk may have taken a while.
+        if self.agent.may_be_overtaken() {
+            return Ok(self.phase);
+        }
+        let tried_before = std::mem::replace(&mut self.start_tried, true);
+        let started = runtime.start(self.key).await.inspect_err(|error| {
+            if error.kind() != ErrorKind::Unavailable {
+                // This one was answered: it does not take place.
+                self.start_tried = tried_before;
+            }
+        })?;
+        self.observe(|status| set_started(status, &started));
+        Ok(Phase::Started)
+    }
+
+    /// Waits for its turn at the engine; false when another thing is wanted meanwhile. The turn lasts from the creation
+    /// to the start, so that of many attempts the first run before the last are created.
+    pub(super) async fn has_turn(&mut self) -> bool {
+        if self.turn.is_none() {
+            self.turn = tokio::select! {
+                biased;
+                turn = Arc::clone(&self.agent.starts).acquire_owned() => turn.ok(),
+                () = changed(&mut self.orders) => None,
+            };
+        }
+        self.turn.is_some()
+    }
+
+    pub(super) async fn watch(&mut self) -> Result<Phase, Error> {
+        let runtime = self.runtime()?;
+        tokio::select! {
+            biased;
+            exit = runtime.wait(self.key) => {
+                self.exit = Some(exit?);
+                Ok(Phase::Exited)
+            }
+            () = changed(&mut self.orders) => Ok(self.phase),
+        }
+    }
+
+    pub(super) async fn stop(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
+        let runtime = self.runtime()?;
+        self.mark = Mark::Stop;
+        if let Err(error) = self.note(Mark::Stop, true).await {
+            tracing::warn!(key = %self.key, %error, "can't note that an attempt is asked to stop");
+        }
+        self.observe(|status| {
+            (status.state, status.ready) = (TaskState::Stopping, false);
+            status.reason.clear();
+        });
+        let how = wanted.stop_policy();
+        match runtime.stop(self.key, &how).await {
+            Err(error) if error.kind() == ErrorKind::Permanent => {
+                tracing::warn!(key = %self.key, %error, "can't stop an attempt as asked; killing it");
+                let kill = StopPolicy { signal: "SIGKILL".to_owned(), grace: how.grace };
+                runtime.stop(self.key, &kill).await?;
+            }
+            done => done?,
+        }
+        self.exit = Some(runtime.wait(self.key).await?);
+        Ok(Phase::Exited)
+    }
+
+    pub(super) async fn discard(&mut self) -> Result<Phase, Error> {
+        match self.runtime()?.remove(self.key).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Err(_) | Ok(()) => {}
+        }
+        if self.phase == Phase::Exited {
+            // Nothing is left that could be restarted: the end that was seen is final.
+            (self.restart_tried, self.plan) = (None, Some(Plan::Report));
+            return Ok(Phase::Exited);
+        }
+        self.start_tried = false;
+        Ok(Phase::Prepared)
+    }
+
+    /// Starts what has ended once more, within the attempt.
+    pub(super) async fn restart(&mut self) -> Result<Phase, Error> {
+        let runtime = self.runtime()?;
+        if let Some(Plan::Restart { restarts, .. }) = self.plan {
+            // First, since it may have been restarted whatever becomes of this worker.
+            let written = self.agent.store.write(self.key, true, |record| record.restarts = restarts).await;
+            written.map_err(|error| not_noted("note an attempt", error))?;
+            let tried_before = self.restart_tried.replace(restarts);
+            let started = match runtime.restart(self.key).await {
+                Ok(started) => started,
+                Err(error) => {
+                    if error.kind() != ErrorKind::Unavailable {
+                        // This one was answered: it does not take place.
+                        self.restart_tried = tried_before;
+                    }
+                    return Err(error);
+                }
+            };
+            self.restarted(restarts, &started);
+            return Ok(Phase::Started);
+        }
+        Ok(self.phase)
+    }
+
+    /// Takes in that it runs once more.
+    pub(super) fn restarted(&mut self, restarts: Restarts, started: &Started) {
+        tracing::info!(key = %self.key, restarts = restarts.count, "restarted an attempt while the manager is out of reach");
+        self.restarts = restarts;
+        (self.exit, self.plan, self.restart_tried) = (None, None, None);
+        self.observe(|status| {
+            set_started(status, started);
+            status.local_restarts = restarts.count;
+        });
+        self.agent.note_status(self.key);
+    }
+
+    pub(super) async fn remove(&mut self) -> Result<Phase, Error> {
+        if let Some(runtime) = self.agent.runtime(self.kind) {
+            runtime.remove(self.key).await?;
+        }
+        self.agent.store.remove(self.key).await.map_err(|error| not_noted("forget an attempt", error))?;
+        Ok(Phase::Gone)
+    }
+}
+
+fn not_noted(action: &'static str, error: local_store::Error) -> Error {
+    Error::Io { action, source: std::io::Error::other(error) }
+}
