@@ -8,4 +8,5 @@ pub mod engine;
 pub mod grpcurl;
 pub mod programs;
 pub mod proxy;
+pub mod silent_engine;
 pub mod wait;

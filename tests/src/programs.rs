@@ -1,10 +1,12 @@
-//! Clusters of programs: a manager, a scheduler, and workers on Docker engines.
+//! Clusters of programs: a manager, a scheduler, and workers on Docker engines or with processes.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use davit_proto::v1;
 use davit_proto::v1::cluster_service_client::ClusterServiceClient;
+use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use tonic::transport::Channel;
@@ -44,12 +46,27 @@ impl Programs {
         self.worker_with(&[&arguments[..], &["--docker", "on", "--cpus", "4", "--memory", "1GiB"], more].concat())
     }
 
+    /// Starts a worker of this name that has no engine, and runs processes.
+    pub async fn process_worker(&self, name: &str, data_dir: &Path, more: &[&str]) -> Service {
+        let data_dir = data_dir.display().to_string();
+        let arguments = ["--name", name, "--data-dir", &data_dir, "--docker", "off", "--process-runtime", "true"];
+        let worker = self.worker_with(&[&arguments[..], more].concat());
+        worker.ready().await;
+        worker
+    }
+
     /// Starts a worker with these arguments.
     #[must_use]
     pub fn worker_with(&self, arguments: &[&str]) -> Service {
         let manager = self.manager.address.to_string();
         let arguments = [&["--manager", &manager][..], arguments].concat();
         Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    /// Where the manager's API is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.manager.address
     }
 
     /// The cluster as a whole.
@@ -106,8 +123,23 @@ impl Programs {
             command: vec![script.to_owned()],
             ..Default::default()
         };
-        let runtime = Some(v1::task_spec::Runtime::Container(container));
-        let mut spec = v1::TaskSpec { name: name.to_owned(), runtime, ..Default::default() };
+        self.create_with(name, v1::task_spec::Runtime::Container(container), bend).await
+    }
+
+    /// Creates a task of a shell script that runs as a process, and lets it be bent first.
+    pub async fn create_process(&self, name: &str, script: &str, bend: impl FnOnce(&mut v1::TaskSpec)) -> String {
+        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let process = v1::ProcessSpec { command, ..Default::default() };
+        self.create_with(name, v1::task_spec::Runtime::Process(process), bend).await
+    }
+
+    async fn create_with(
+        &self,
+        name: &str,
+        runtime: v1::task_spec::Runtime,
+        bend: impl FnOnce(&mut v1::TaskSpec),
+    ) -> String {
+        let mut spec = v1::TaskSpec { name: name.to_owned(), runtime: Some(runtime), ..Default::default() };
         bend(&mut spec);
         let request = v1::CreateTaskRequest { spec: Some(spec), ..Default::default() };
         let created = self.tasks().create_task(request).await.expect("the task is taken");
@@ -134,5 +166,12 @@ impl Programs {
             if holds(&task) { Ok(task) } else { Err(task) }
         })
         .await
+    }
+
+    /// All that happened so far, oldest first, of a cluster in which little did.
+    pub async fn events(&self) -> Vec<v1::Event> {
+        let request = v1::ListEventsRequest { page_size: 1000, ..Default::default() };
+        let listed = EventServiceClient::new(self.channel.clone()).list_events(request).await.expect("events");
+        listed.into_inner().events
     }
 }
