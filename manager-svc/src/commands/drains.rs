@@ -127,7 +127,7 @@ pub fn advance_drains(draft: &mut Draft, running: &Running) {
                     message.push_str(&format!("; {} LOST while it was down", were(next.lost_count)));
                 }
             }
-            DrainNext::Wait | DrainNext::Move { .. } => {}
+            DrainNext::Wait | DrainNext::AwaitWord | DrainNext::Move { .. } => {}
         }
         let node = Node { drain: Some(next), ..Node::clone(&node) };
         draft.put_node(node, EventType::NodeUpdated, message);
@@ -153,7 +153,7 @@ pub fn move_drained(draft: &mut Draft, node_id: NodeId, key: AttemptKey, to: Nod
     let Some(drain) = &known.drain else { return Err(Error::NotDrained { node: name }) };
     let may_move = match next_of_drain(draft.state(), &known, drain, &Running::new(), draft.now()).next {
         DrainNext::Move { candidates, .. } => candidates.iter().any(|task| task.key() == key),
-        DrainNext::Wait | DrainNext::Force { .. } | DrainNext::Finish => false,
+        DrainNext::Wait | DrainNext::AwaitWord | DrainNext::Force { .. } | DrainNext::Finish => false,
     };
     if !may_move {
         return Err(Error::NotDrained { node: name });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{NodeId, TaskId};
-use davit_core::node::{Node, NodeState};
+use davit_core::node::Node;
 use davit_core::task::Task;
 use davit_proto::convert;
 use davit_svc_kit::shutdown::Shutdown;
@@ -225,12 +225,12 @@ impl Drainer {
             .filter_map(|deadline| Duration::try_from(deadline.duration_since(now)).ok())
             .map(|left| Instant::now() + left);
         let retries = stuck.values().filter_map(Stuck::retry_at);
-        // What workers measure changes nothing in the state.
-        let waits_for_word = |node: &Arc<Node>| {
-            let is_under_way = node.drain.as_ref().is_some_and(|drain| drain.drained_at.is_none());
-            is_under_way && node.state != NodeState::Down && state.tasks_on(node.node_id).next().is_none()
+        let running = self.running(&state);
+        let awaits_word = |node: &Arc<Node>| {
+            let next = |drain| next_of_drain(&state, node, drain, &running, now).next;
+            node.drain.as_ref().is_some_and(|drain| next(drain) == DrainNext::AwaitWord)
         };
-        let word = state.drained_nodes().any(waits_for_word).then(|| Instant::now() + WORD_PERIOD);
+        let word = state.drained_nodes().any(awaits_word).then(|| Instant::now() + WORD_PERIOD);
         deadlines.chain(retries).chain(word).min()
     }
 }

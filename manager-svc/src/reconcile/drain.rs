@@ -32,6 +32,9 @@ pub struct DrainStep {
 pub enum DrainNext {
     /// Nothing, until something changes or the deadline passes.
     Wait,
+    /// No task is left, and the node's worker has not said yet that nothing runs there any more. That is no change of the state,
+    /// so it has to be looked at again.
+    AwaitWord,
     /// Some of these are to move, each once a place elsewhere was found for it.
     Move {
         /// The one that matters most first.
@@ -52,7 +55,7 @@ impl DrainStep {
     /// Whether nothing is to be done now but to look for places.
     #[must_use]
     pub fn changes_nothing(&self) -> bool {
-        self.settled.is_empty() && matches!(self.next, DrainNext::Wait | DrainNext::Move { .. })
+        self.settled.is_empty() && matches!(self.next, DrainNext::Wait | DrainNext::AwaitWord | DrainNext::Move { .. })
     }
 }
 
@@ -79,7 +82,12 @@ fn next(
         return DrainNext::Wait;
     }
     if state.tasks_on(node.node_id).next().is_none() {
-        return if may_run_on(node, drain, running) { DrainNext::Wait } else { DrainNext::Finish };
+        return match may_run_on(node, drain, running) {
+            false => DrainNext::Finish,
+            // It says nothing before it registers, which changes the state.
+            true if node.state == NodeState::Down => DrainNext::Wait,
+            true => DrainNext::AwaitWord,
+        };
     }
     let mut candidates: Vec<Arc<Task>> =
         state.tasks_on(node.node_id).filter(|task| is_movable(task)).cloned().collect();

@@ -302,6 +302,20 @@ fn a_drain_that_is_asked_for_again_goes_on_with_the_new_pace() {
 }
 
 #[test]
+fn a_node_without_tasks_is_listened_to_until_its_worker_says_that_nothing_runs_there() {
+    let mut cluster = Cluster::new(2);
+    begin(&mut cluster, None, 1);
+    let (node, drain) = (node(&cluster, 1), drain(&cluster, 1));
+    let after = |running: &Running| next_of_drain(&cluster.state, &node, &drain, running, cluster.now).next;
+    assert_eq!(after(&Running::new()), DrainNext::AwaitWord, "it has said nothing since it registered");
+    assert_eq!(after(&Running::from([(node_id(1), 2)])), DrainNext::AwaitWord);
+    assert_eq!(after(&Running::from([(node_id(1), 0)])), DrainNext::Finish);
+    let down = Node { state: Down, ..node.clone() };
+    let next = next_of_drain(&cluster.state, &down, &drain, &Running::new(), cluster.now).next;
+    assert_eq!(next, DrainNext::Wait, "it says nothing before it registers, which changes the state");
+}
+
+#[test]
 fn cancelling_keeps_the_cordon_and_uncordoning_cancels() {
     let mut cluster = Cluster::new(2);
     cluster.running(spec(), 1);
