@@ -47,10 +47,15 @@ impl Contacts {
     }
 
     /// A worker registers, in the writer's turn: from here on its node's earlier silence is over, whatever is judged before its
-    /// session is open.
+    /// session is open. Nothing on an earlier session counts any more: no lease is renewed whose end is counted from now. Should
+    /// the registration come to nothing after all, whoever had that session registers too.
     pub fn registers(&self, node_id: NodeId) {
         let mut nodes = self.nodes.lock();
-        nodes.entry(node_id).or_insert_with(Entry::new).begin_anew();
+        let entry = nodes.entry(node_id).or_insert_with(Entry::new);
+        if let Some(earlier) = entry.session.take() {
+            earlier.close("a newer session of the same node takes over");
+        }
+        entry.begin_anew();
     }
 
     /// A session opened, by this run of a worker.
@@ -233,6 +238,7 @@ mod tests {
     use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 
     use super::*;
+    use crate::dispatch::Delivery;
 
     #[tokio::test(start_paused = true)]
     async fn the_grace_after_a_managers_start_is_for_nodes_that_have_not_registered_yet() {
@@ -243,5 +249,16 @@ mod tests {
         contacts.opened(node_id, Arc::clone(&session), None);
         contacts.closed(node_id, session.session_id());
         assert_eq!(contacts.contact(node_id).unwrap().grace_left, Duration::ZERO, "if it dies now, it is as any other");
+    }
+
+    #[tokio::test]
+    async fn nothing_on_an_earlier_session_counts_from_the_moment_in_which_its_node_registers_anew() {
+        let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
+        let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
+        contacts.opened(node_id, Arc::clone(&session), None);
+        assert!(contacts.heard(node_id, session.session_id()));
+        contacts.registers(node_id);
+        assert!(!contacts.heard(node_id, session.session_id()), "its lease would be renewed");
+        assert!(matches!(session.next().await, Delivery::Close(_)), "it is to come again");
     }
 }

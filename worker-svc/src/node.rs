@@ -222,13 +222,20 @@ impl Node {
     /// The manager heard what was sent at this uptime of the machine, and may rely on what must never run twice being stopped
     /// after the other, unless it hears more.
     pub(crate) fn heard(&self, sent_at: Duration, lease_until: Duration) {
+        self.renew_lease(lease_until);
+        if let Some(agent) = self.agent() {
+            agent.heard(sent_at);
+        }
+    }
+
+    /// What must never run twice may run until this uptime of the machine.
+    pub(crate) fn renew_lease(&self, lease_until: Duration) {
         // First for whoever watches in case this worker dies.
         if let Err(error) = self.home.renew_lease(lease_until) {
             tracing::warn!(%error, "can't note the lease; it would end early if this worker were restarted");
         }
         if let Some(agent) = self.agent() {
             agent.renew_lease(lease_until);
-            agent.heard(sent_at);
         }
     }
 

@@ -8,6 +8,7 @@ pub mod constraint;
 pub mod drain;
 pub mod id;
 pub mod labels;
+pub mod lease;
 pub mod node;
 pub mod placement;
 pub mod resources;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{NodeId, TaskId};
+use davit_core::lease;
 use davit_core::node::{Node, NodeState};
 use davit_core::spec::OnNodeLoss;
 use davit_core::task::{DesiredState, Task};
@@ -15,10 +16,6 @@ use super::drains::note_lost;
 use super::reports::lose_attempts;
 use crate::reconcile::{Unbegun, unbegun};
 use crate::state::{ClusterState, Draft};
-
-/// For how long a node may be the slower clock of the two, and its engine busy with killing, after a lease and the stop grace
-/// have passed.
-const LEASE_MARGIN: Duration = Duration::from_secs(3);
 
 /// What is known of the leases that nodes hold.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +36,7 @@ impl Leases {
 
 /// How long a task may run on where nobody renews its node's lease any more.
 pub(super) fn time_to_stop(lease_duration: Duration, task: &Task) -> Duration {
-    lease_duration.saturating_add(task.spec.stop.grace).saturating_add(LEASE_MARGIN)
+    lease_duration.saturating_add(lease::time_to_stop(task.spec.stop.grace))
 }
 
 /// Ends attempts on nodes that are DOWN, each when its spec's node-loss policy says so.

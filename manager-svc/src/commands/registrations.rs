@@ -143,37 +143,49 @@ pub fn register_node(
     for (task_id, status) in &attempts {
         take_over_later_attempt(draft, &node, *task_id, status.attempt);
     }
+    let runs = |status: &AttemptStatus| matches!(status.state, TaskState::Running | TaskState::Stopping);
+    let running: BTreeSet<AttemptKey> = attempts
+        .iter()
+        .filter(|(_, status)| runs(status))
+        .map(|(task_id, status)| AttemptKey { task_id: *task_id, attempt: status.attempt })
+        .collect();
+    // The same start of its worker has it all in its hands, but for what it does not know any more.
+    wait_for_leases(draft, node_id, lease_duration, |task| {
+        let key = task.key();
+        if same_run { held.contains(&key) || task.status.state == TaskState::Scheduled } else { running.contains(&key) }
+    });
     let counts = apply_reports(draft, node_id, attempts);
-    lose_missing(draft, node_id, &held, same_run, lease_duration);
+    lose_missing(draft, node_id, &held, same_run);
     Ok((node, counts))
 }
 
-/// Ends the attempts that a node should hold but its worker does not. What must never run twice may still run there: this may be
-/// another worker than the one that began it, with a copy of its data directory and without its records. The first one's lease is
-/// not renewed from here on, so that what follows is only to wait for its end.
-fn lose_missing(
-    draft: &mut Draft,
-    node_id: NodeId,
-    held: &BTreeSet<AttemptKey>,
-    same_run: bool,
-    lease_duration: Duration,
-) {
-    let now = draft.now();
-    let is_leased = |task: &Task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace;
+/// Has the next attempts of what must never run twice wait, unless `is_seen` says that this worker has the current one in its hands.
+/// It may still run, whatever this worker says of it, now or later: this may be another one than that which began it, with a copy
+/// of its data directory. The first one's lease is not renewed from here on, so that its end is all there is to wait for.
+fn wait_for_leases(draft: &mut Draft, node_id: NodeId, lease_duration: Duration, is_seen: impl Fn(&Task) -> bool) {
+    let may_run_elsewhere = |task: &&Arc<Task>| task.spec.on_node_loss == OnNodeLoss::StopAndReplace && !is_seen(task);
+    let tasks: Vec<Arc<Task>> = draft.state().tasks_on(node_id).filter(may_run_elsewhere).cloned().collect();
+    for task in tasks {
+        let until = draft.now().checked_add(time_to_stop(lease_duration, &task)).unwrap_or(Timestamp::MAX);
+        let next = Task { leased_until: Some(until), ..Task::clone(&task) };
+        let message = format!(
+            "attempt {}: its node's worker was started anew; no other attempt begins before the lease of the one before has ended",
+            task.status.attempt
+        );
+        draft.put_task(next, EventType::TaskUpdated, message);
+    }
+}
+
+/// Ends the attempts that a node should hold but its worker does not.
+fn lose_missing(draft: &mut Draft, node_id: NodeId, held: &BTreeSet<AttemptKey>, same_run: bool) {
     // SCHEDULED ones may never have reached the worker: they are assigned again. But another start of it may have begun them.
+    let is_leased = |task: &Task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace;
     let is_assigned_again = |task: &Task| task.status.state == TaskState::Scheduled && (same_run || !is_leased(task));
-    let end = |task: &Arc<Task>| {
-        if !is_leased(task) {
-            return Arc::clone(task);
-        }
-        let until = now.checked_add(time_to_stop(lease_duration, task)).unwrap_or(Timestamp::MAX);
-        Arc::new(Task { leased_until: Some(until), ..Task::clone(task) })
-    };
     let missing: Vec<Arc<Task>> = draft
         .state()
         .tasks_on(node_id)
         .filter(|task| !held.contains(&task.key()) && !is_assigned_again(task))
-        .map(end)
+        .cloned()
         .collect();
     lose_attempts(draft, &missing, "its worker was restarted and no longer has it");
     note_lost(draft, node_id, &missing);

@@ -114,8 +114,9 @@ fn may_run_on(node: &Node, drain: &Drain, running: &Running) -> bool {
         // One that was down before lost what it had before. One that went in order left nothing.
         return lost_some || drain.started_at >= node.state_since;
     }
-    // An engine that does not answer has told nobody what it runs.
-    let is_unknown = lost_some && !node.runtime_problems.is_empty();
+    // An engine that does not answer has told nobody what it runs; nor does a worker know, of whose runtimes none has answered yet.
+    let has_told = node.runtime_problems.is_empty() && !node.description.runtimes.is_empty();
+    let is_unknown = lost_some && !has_told;
     is_unknown || running.get(&node.node_id) != Some(&0)
 }
 

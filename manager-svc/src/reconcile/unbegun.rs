@@ -1,4 +1,9 @@
 //! Which attempts their node can't begin: its runtime, or its worker's disk, has failed for too long.
+//!
+//! The time begins anew with every answer of the runtime. Its worker tries what waits at least every five seconds, and asks a runtime
+//! every two whether it answers: one that is called well has had its chance, what makes progress has begun, and what was under way
+//! when it hung again may have begun, so that to stop it takes an engine that answers. An engine that answers for moments only is
+//! therefore never given up here: what waits there says why in its reason, and a user may drain the node.
 
 use std::sync::Arc;
 use std::time::Duration;

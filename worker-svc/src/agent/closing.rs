@@ -16,7 +16,7 @@ impl Agent {
     /// Begins no more attempts because the worker goes away. Stops all that there are if `stops` says so, and waits until they
     /// have ended; not what is another worker's.
     pub async fn close(&self, stops: bool) {
-        let stops = stops && !self.link.borrow().has_rival;
+        let stops = stops && !self.link.borrow().has_rival();
         {
             let mut state = self.state.lock();
             state.closing = true;
@@ -53,7 +53,7 @@ impl Agent {
     /// Removes all that this worker has left of ended attempts, for a worker that will not be back. What can't be removed is
     /// told in the log. What is another worker's stays.
     pub async fn remove_ended(&self) {
-        if self.link.borrow().has_rival {
+        if self.link.borrow().has_rival() {
             return;
         }
         let ended: Vec<_> = {

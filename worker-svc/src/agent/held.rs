@@ -51,6 +51,8 @@ pub(super) struct Held {
     pub(super) orders: watch::Sender<Wanted>,
     pub(super) kind: RuntimeKind,
     pub(super) status: AttemptStatus,
+    /// It may run, and its runtime has not told yet whether it does.
+    pub(super) is_unseen: bool,
     /// When this worker saw that it had ended.
     pub(super) ended_at: Option<Timestamp>,
 }

@@ -6,6 +6,7 @@ use davit_core::spec::OnNodeLoss;
 use davit_svc_kit::bugs::{self, Bug};
 
 use super::held::{Held, Wanted};
+use super::local_restart::Link;
 use super::next_step::Want;
 use super::{Agent, State};
 use crate::lease;
@@ -23,25 +24,18 @@ impl Agent {
         });
     }
 
-    /// Stops what must never run twice, whenever the lease has ended. A worker that was refused as a second one stops nothing: what
-    /// runs is the first one's, whose lease goes on.
+    /// Stops what must never run twice, whenever the lease has ended. A worker that was refused as a second one before it ever was in
+    /// charge stops nothing: what runs is the first one's, whose lease goes on.
     pub(super) async fn keep_lease(&self) {
         let (mut lease, mut changed) = (self.lease.subscribe(), self.changed.subscribe());
         let mut link = self.link.subscribe();
         loop {
-            let until = link.borrow_and_update().stops_leased_at(*lease.borrow_and_update());
+            let (heard, until) = (*link.borrow_and_update(), *lease.borrow_and_update());
             changed.borrow_and_update();
-            let left = until.map_or(LONGEST_WAIT, |until| until.saturating_sub(self.world.clock.uptime()));
-            let holds_any = {
-                let state = self.state.lock();
-                if left.is_zero() && !bugs::is(Bug::LeaseIgnored) {
-                    stop_leased(&state);
-                }
-                leased(&state).next().is_some()
-            };
-            let wait = tokio::time::sleep(left.clamp(Duration::from_millis(1), LONGEST_WAIT));
+            let left = stop_leased(&self.state.lock(), &heard, until, self.world.clock.uptime());
+            let wait = tokio::time::sleep(left.unwrap_or_default().clamp(Duration::from_millis(1), LONGEST_WAIT));
             tokio::select! {
-                () = wait, if holds_any => {}
+                () = wait, if left.is_some() => {}
                 renewed = lease.changed() => if renewed.is_err() { return },
                 ticked = changed.changed() => if ticked.is_err() { return },
                 heard = link.changed() => if heard.is_err() { return },
@@ -58,11 +52,21 @@ fn leased(state: &State) -> impl Iterator<Item = &Held> {
         .filter(|held| held.ended_at.is_none() && !held.wants_end() && needs_lease(&held.orders.borrow()))
 }
 
-fn stop_leased(state: &State) {
+/// Stops what has no lease any more. Answers how long it takes until the next one has none; `None` if there is no other.
+fn stop_leased(state: &State, link: &Link, lease: Duration, uptime: Duration) -> Option<Duration> {
+    let mut soonest: Option<Duration> = None;
     for held in leased(state) {
+        let grace = held.orders.borrow().stop_policy().grace;
+        let Some(at) = link.stops_leased_at(lease, grace) else { continue };
+        if at > uptime || bugs::is(Bug::LeaseIgnored) {
+            let left = at.saturating_sub(uptime);
+            soonest = Some(soonest.map_or(left, |soonest| soonest.min(left)));
+            continue;
+        }
         tracing::warn!(name = held.name(), attempt = held.status.attempt.0, "the lease has ended: stopping an attempt");
         held.stop_because(lease::ENDED);
     }
+    soonest
 }
 
 fn needs_lease(wanted: &Wanted) -> bool {

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use davit_core::id::Attempt;
+use davit_core::lease;
 use davit_core::restart::{Decision, Ended, RestartPolicy, decide};
 use jiff::Timestamp;
 
@@ -20,9 +21,8 @@ const MISSED_HEARTBEATS: u32 = 3;
 /// Until a manager says how often it wants heartbeats, which may be never since this worker started.
 const USUAL_HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
 
-/// So long at most what needs a lease waits at a worker's start for the manager's first answer, since it may be another worker's. The
-/// manager decides about a second worker in two heartbeat periods, and begins the next attempt three seconds after it must have
-/// stopped here.
+/// So long at most a worker that has just started waits for the manager's first answer before it stops what had no lease any more
+/// then: it may be another worker's. The manager decides about a second worker in two heartbeat periods.
 const FIRST_ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// What this worker hears of the manager. Times are uptimes of the machine.
@@ -34,10 +34,24 @@ pub struct Link {
     pub heard_at: Duration,
     /// How often heartbeats are sent.
     pub heartbeat_period: Duration,
-    /// Another worker is in touch as this node, and has its tasks.
-    pub has_rival: bool,
-    /// Until then it is open whether there is such a one; zero once the manager has answered, or could not be asked.
-    pub rival_open_until: Duration,
+    /// Whether what runs under this node's name is this worker's.
+    pub standing: Standing,
+}
+
+/// Whether what runs under the node's name is this worker's, as far as the manager has said. It is not if its data directory is a
+/// copy of another worker's, who is in touch as this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The manager has not been asked yet, or has not answered. Since the worker's start, at this uptime.
+    Asking(Duration),
+    /// The manager can't be asked.
+    Unknown,
+    /// The manager has taken it in.
+    InCharge,
+    /// It was refused, and was never in charge: what was here before it is another worker's.
+    Refused,
+    /// It was in charge before another worker was taken in as this node: what it began then is its own to end.
+    Displaced,
 }
 
 /// How far the manager is.
@@ -59,22 +73,36 @@ impl Link {
             is_open: false,
             heard_at: uptime,
             heartbeat_period: USUAL_HEARTBEAT_PERIOD,
-            has_rival: false,
-            rival_open_until: uptime.saturating_add(FIRST_ANSWER_TIME),
+            standing: Standing::Asking(uptime),
         }
     }
 
-    /// From which uptime on what needs a lease is to be stopped, when that lasts until `lease`. `None`: it is another worker's, who
-    /// looks after it.
+    /// From which uptime on an attempt with this stop grace that needs a lease is to be stopped, when that lasts until `lease`.
+    /// `None`: it is another worker's, who looks after it.
+    ///
+    /// That is the lease's end, also for one that has just started and may yet be refused: to wait for the manager's answer would be
+    /// to run on beside the next attempt. Only where that may have begun before this worker did is nothing left to be won by haste.
     #[must_use]
-    pub fn stops_leased_at(&self, lease: Duration) -> Option<Duration> {
-        (!self.has_rival).then(|| lease.max(self.rival_open_until))
+    pub fn stops_leased_at(&self, lease: Duration, grace: Duration) -> Option<Duration> {
+        match self.standing {
+            Standing::Refused => None,
+            Standing::Asking(since) if lease.saturating_add(lease::time_to_stop(grace)) <= since => {
+                Some(since.saturating_add(FIRST_ANSWER_TIME))
+            }
+            Standing::Asking(_) | Standing::Unknown | Standing::InCharge | Standing::Displaced => Some(lease),
+        }
+    }
+
+    /// Whether another worker is in touch as this node, and has its tasks.
+    #[must_use]
+    pub fn has_rival(&self) -> bool {
+        matches!(self.standing, Standing::Refused | Standing::Displaced)
     }
 
     /// How far the manager is at this uptime.
     #[must_use]
     pub fn contact(&self, uptime: Duration) -> Contact {
-        if self.has_rival {
+        if self.has_rival() {
             // It is not out of reach at all.
             Contact::Away
         } else if uptime >= self.cut_off_at() {
@@ -201,7 +229,7 @@ mod tests {
         let link = Link { is_open: true, heard_at: SECOND * 10, heartbeat_period: SECOND, ..Link::new(SECOND * 10) };
         assert_eq!(link.contact(SECOND * 12), Contact::InTouch);
         assert_eq!(link.contact(SECOND * 13), Contact::CutOff);
-        let refused = Link { has_rival: true, ..link };
+        let refused = Link { standing: Standing::Refused, ..link };
         assert_eq!(refused.contact(SECOND * 99), Contact::Away, "the manager answers, and has the tasks elsewhere");
         let closed = Link { is_open: false, ..link };
         assert_eq!(closed.contact(SECOND * 12), Contact::Away);
@@ -209,14 +237,22 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_lease_waits_for_the_first_answer_and_is_not_a_refused_workers_to_stop() {
-        let link = Link::new(SECOND * 10);
-        assert_eq!(link.stops_leased_at(SECOND * 4), Some(SECOND * 13));
-        assert_eq!(link.stops_leased_at(SECOND * 20), Some(SECOND * 20));
-        let answered = Link { rival_open_until: Duration::ZERO, ..link };
-        assert_eq!(answered.stops_leased_at(SECOND * 4), Some(SECOND * 4));
-        let refused = Link { has_rival: true, ..answered };
-        assert_eq!(refused.stops_leased_at(SECOND * 4), None);
+    fn what_needs_a_lease_stops_at_its_end_and_waits_for_the_first_answer_only_where_the_next_attempt_may_run_already()
+    {
+        let (started, grace) = (SECOND * 100, SECOND * 10);
+        let link = Link::new(started);
+        let stops = |standing, lease| Link { standing, ..link }.stops_leased_at(lease, grace);
+        // The next attempt may begin thirteen seconds after the end of the lease.
+        for lease in [SECOND * 150, SECOND * 101, SECOND * 99, SECOND * 88] {
+            assert_eq!(link.stops_leased_at(lease, grace), Some(lease));
+        }
+        for lease in [SECOND * 87, SECOND * 20, Duration::ZERO] {
+            assert_eq!(link.stops_leased_at(lease, grace), Some(started + FIRST_ANSWER_TIME));
+            assert_eq!(stops(Standing::Refused, lease), None, "it is another worker's");
+            for own in [Standing::Unknown, Standing::InCharge, Standing::Displaced] {
+                assert_eq!(stops(own, lease), Some(lease), "{own:?}");
+            }
+        }
     }
 
     #[test]
@@ -255,6 +291,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_attempt_is_begun_to_be_stopped_so_late_that_the_next_one_overtakes_it(
+            started in 0u32..60_000, lease in 0u32..60_000, grace in 0u32..30_000,
+        ) {
+            const MILLI: Duration = Duration::from_millis(1);
+            let (started, lease, grace) = (MILLI * started, MILLI * lease, MILLI * grace);
+            let begins = Link::new(started).stops_leased_at(lease, grace).unwrap().max(started);
+            let next_attempt = lease + lease::time_to_stop(grace);
+            // A worker that is there when the lease ends leaves the whole margin to clocks and engines; one that starts later stops
+            // at once, unless the next attempt may run already.
+            prop_assert!(begins == lease.max(started) || next_attempt <= started);
+            prop_assert!(begins <= started.max(lease) + FIRST_ANSWER_TIME);
+        }
+
         #[test]
         fn nothing_is_restarted_but_cut_off_and_when_due_and_allowed(
             is_open: bool, heard in 0u64..20, now in 0u64..20, due in 0u64..20, may_run: bool,

@@ -48,11 +48,12 @@ impl Agent {
         statuses
     }
 
-    /// How many attempts run.
+    /// How many attempts run, or may run as far as their runtime has told.
     #[must_use]
     pub fn running(&self) -> u32 {
         let state = self.state.lock();
-        let runs = |held: &&Held| matches!(held.status.state, TaskState::Running | TaskState::Stopping);
+        let runs =
+            |held: &&Held| held.is_unseen || matches!(held.status.state, TaskState::Running | TaskState::Stopping);
         u32::try_from(state.held.values().filter(runs).count()).unwrap_or(u32::MAX)
     }
 

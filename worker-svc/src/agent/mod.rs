@@ -45,7 +45,7 @@ use tokio_util::task::TaskTracker;
 pub use self::adopt::Unfound;
 use self::assignments::{Batch, Follower, Order};
 use self::held::{Held, Wanted};
-use self::local_restart::Link;
+use self::local_restart::{Link, Standing};
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
 use self::reporter::{Report, Reporter};
@@ -175,8 +175,9 @@ impl Agent {
             state.reporter.put(key, status.clone());
         }
         let ended_at = status.state.is_terminal().then_some(now);
+        let is_unseen = matches!(start, Start::Unknown) && ended_at.is_none();
         let runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
-        state.held.insert(key, Held { orders, kind: record.kind, status, ended_at });
+        state.held.insert(key, Held { orders, kind: record.kind, status, is_unseen, ended_at });
         self.store.keep(key, record);
         let stopped = self.stopped.clone();
         self.runners.spawn(async move { stopped.run_until_cancelled(runner.run()).await });
@@ -187,21 +188,18 @@ impl Agent {
     /// A session begins, with heartbeats in this period: its full set comes next, and what an earlier one did not bring to an
     /// end is sent anew.
     pub fn begin_session(&self, heartbeat_period: Duration) {
-        let link = |link: &Link| Link {
-            is_open: true,
-            heartbeat_period,
-            has_rival: false,
-            rival_open_until: Duration::ZERO,
-            ..*link
-        };
-        self.link.send_modify(|known| *known = link(known));
+        {
+            // First: what waits for the manager must not take an earlier full set for this one's.
+            let mut state = self.state.lock();
+            state.follower = Follower::new();
+            state.reporter.reset();
+        }
+        self.link.send_modify(|link| {
+            *link = Link { is_open: true, heartbeat_period, standing: Standing::InCharge, ..*link };
+        });
         for runtime in &self.runtimes {
             runtime.take_charge();
         }
-        let mut state = self.state.lock();
-        state.follower = Follower::new();
-        state.reporter.reset();
-        drop(state);
         self.report_ready.notify_one();
     }
 
@@ -209,14 +207,30 @@ impl Agent {
     pub fn end_session(&self) {
         self.link.send_if_modified(|link| {
             let before = *link;
-            (link.is_open, link.rival_open_until) = (false, Duration::ZERO);
+            link.is_open = false;
+            if let Standing::Asking(_) = link.standing {
+                link.standing = Standing::Unknown;
+            }
             *link != before
         });
     }
 
-    /// The manager has another worker as this node: nothing is restarted or stopped here on this one's own account.
+    /// The manager has another worker as this node: nothing is begun, restarted or removed here on this one's own account, and nothing
+    /// is stopped but what it began itself under a lease that has ended.
     pub fn has_rival(&self) {
-        self.link.send_modify(|link| link.has_rival = true);
+        self.link.send_modify(|link| {
+            link.standing = match link.standing {
+                Standing::InCharge | Standing::Displaced => Standing::Displaced,
+                Standing::Asking(_) | Standing::Unknown | Standing::Refused => Standing::Refused,
+            };
+        });
+    }
+
+    /// Whether the manager has this worker as its node, so that what earlier workers left is its own to remove: what ended, what nobody
+    /// looks after, images.
+    #[must_use]
+    pub fn is_in_charge(&self) -> bool {
+        self.link.borrow().standing == Standing::InCharge
     }
 
     /// The manager has acknowledged what was sent at this uptime of the machine.
@@ -315,13 +329,16 @@ impl Agent {
         self.report_ready.notified().await;
     }
 
-    /// Removes ended attempts whose retention has passed.
+    /// Removes ended attempts whose retention has passed, while they are this worker's for certain.
     async fn sweep(&self) {
         let period = (self.retention / 4).clamp(Duration::from_millis(50), Duration::from_secs(5));
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            if !self.is_in_charge() {
+                continue;
+            }
             let state = self.state.lock();
             // What the manager does not know yet stays: it might ask for the attempt again.
             let ended = state.held.iter().filter(|(key, _)| state.reporter.is_acknowledged(**key));
@@ -339,6 +356,7 @@ impl Agent {
         let now = self.world.clock.now();
         let mut state = self.state.lock();
         let Some(held) = state.held.get_mut(&key) else { return };
+        held.is_unseen = false;
         let Some(next) = held.status_after(change, now) else { return };
         if next.state != held.status.state {
             tracing::info!(

@@ -33,9 +33,9 @@ impl Agent {
     }
 
     /// Whether the manager may have placed a later attempt of what it assigned: nothing was heard of it for so long that it may
-    /// have called this node DOWN, and it has not told since what is still assigned.
+    /// have called this node DOWN, and it has not told since what is still assigned; or it has another worker as this node.
     pub(super) fn may_be_overtaken(&self) -> bool {
-        self.contact() == Contact::CutOff || !self.state.lock().follower.is_complete()
+        self.contact() == Contact::CutOff || !self.is_in_charge() || !self.state.lock().follower.is_complete()
     }
 
     /// Waits until the manager has said that what it still assigns stands.

@@ -66,9 +66,10 @@ impl Agent {
     /// Takes in what a runtime has under the cluster's label, and begins to remove what nobody looks after.
     pub fn take_survey(self: &Arc<Self>, runtime: &Arc<dyn Runtime>, sightings: Vec<Sighting>) {
         let judgement = {
+            let in_charge = self.is_in_charge();
             let state = self.state.lock();
-            // Before the full set nobody knows what this node is to have.
-            if state.closing || !state.follower.is_complete() || bugs::is(Bug::AdoptsNothing) {
+            // Before the full set nobody knows what this node is to have, nor does who has had to give it to another worker.
+            if !in_charge || state.closing || !state.follower.is_complete() || bugs::is(Bug::AdoptsNothing) {
                 return;
             }
             let cluster_id = *self.surveyed.cluster_id.lock();

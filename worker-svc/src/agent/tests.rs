@@ -7,6 +7,7 @@ use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
 use uuid::Uuid;
 
 use super::*;
+use crate::Machine;
 use crate::runtime::fake::Step;
 use crate::runtime::{FakeEngine, Sighting};
 use crate::test_support::{self, NODE};
@@ -15,21 +16,30 @@ const CLUSTER_ID: ClusterId = ClusterId(Uuid::from_u128(3));
 
 /// An agent that was told all that it is to hold, which is nothing.
 async fn agent() -> (FakeEngine, Arc<Agent>) {
+    agent_with(Duration::from_secs(3600)).await
+}
+
+/// The same, with another retention.
+async fn agent_with(retention: Duration) -> (FakeEngine, Arc<Agent>) {
     let (engine, machine) = test_support::machine();
+    let agent = start(&machine, retention).await;
+    agent.begin_session(Duration::from_secs(1));
+    agent.assign(Batch { full: true, last: true, ..Batch::default() });
+    (engine, agent)
+}
+
+async fn start(machine: &Machine, retention: Duration) -> Arc<Agent> {
     let owner = Owner { cluster: "test".to_owned(), node_id: NODE };
     let parts = Parts {
         runtimes: (machine.runtimes)(&owner),
         owner,
         store: LocalStore::open(machine.home.store("test")).await.unwrap(),
-        retention: Duration::from_secs(3600),
+        retention,
         allocatable: Resources::ZERO,
         lease: Duration::MAX,
         cluster_id: Some(CLUSTER_ID),
     };
-    let agent = Agent::start(parts, World::real()).await;
-    agent.begin_session(Duration::from_secs(1));
-    agent.assign(Batch { full: true, last: true, ..Batch::default() });
-    (engine, agent)
+    Agent::start(parts, World::real()).await
 }
 
 fn key(task: u32) -> AttemptKey {
@@ -120,4 +130,76 @@ async fn what_was_seen_to_run_right_before_its_end_stays_and_what_runs_again_doe
         assert_eq!(calls(&engine, Step::RemoveSighted).await, looks);
     }
     assert!(engine.state(agent.owner(), key(1)).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_in_charge_any_more_removes_and_begins_nothing_until_it_is_again() {
+    let (engine, agent) = agent_with(Duration::ZERO).await;
+    agent.assign(Batch { assignments: vec![assignment(1)], ..Batch::default() });
+    assert_eq!(calls(&engine, Step::Start).await, 1);
+    engine.set_stuck(Step::Create, true);
+    agent.assign(Batch { assignments: vec![assignment(2)], ..Batch::default() });
+    assert_eq!(calls(&engine, Step::Create).await, 2);
+    let runtime = agent.runtime(RuntimeKind::Docker).unwrap();
+    agent.has_rival();
+    agent.end_session();
+    engine.set_stuck(Step::Create, false);
+    engine.end(agent.owner(), key(1), 0);
+    let orphan = Sighting {
+        id: "3".to_owned(),
+        cluster_id: Some(CLUSTER_ID),
+        node_id: Some(NODE),
+        key: Some(key(3)),
+        is_instance: true,
+        running: true,
+    };
+    for in_charge in [0, 1] {
+        agent.take_survey(&runtime, vec![orphan.clone()]);
+        assert_eq!(calls(&engine, Step::Start).await, 1 + in_charge);
+        while let Some(report) = agent.next_report() {
+            agent.acknowledge(report.report_id);
+        }
+        assert_eq!(calls(&engine, Step::RemoveSighted).await, in_charge);
+        assert_eq!(calls(&engine, Step::Remove).await, in_charge);
+        agent.begin_session(Duration::from_secs(1));
+        agent.assign(Batch {
+            full: true,
+            last: true,
+            assignments: vec![assignment(1), assignment(2)],
+            ..Batch::default()
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_manager_is_not_begun_by_an_earlier_full_set() {
+    let (engine, agent) = agent().await;
+    engine.set_stuck(Step::Create, true);
+    agent.assign(Batch { assignments: vec![assignment(1)], ..Batch::default() });
+    assert_eq!(calls(&engine, Step::Create).await, 1);
+    agent.has_rival();
+    engine.set_stuck(Step::Create, false);
+    agent.begin_session(Duration::from_secs(1));
+    assert_eq!(calls(&engine, Step::Start).await, 0);
+    agent.assign(Batch { full: true, last: true, assignments: vec![assignment(1)], ..Batch::default() });
+    assert_eq!(calls(&engine, Step::Start).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_run_counts_as_running_until_its_runtime_has_told() {
+    let (engine, machine) = test_support::machine();
+    let first = start(&machine, Duration::from_secs(3600)).await;
+    first.begin_session(Duration::from_secs(1));
+    first.assign(Batch { full: true, last: true, assignments: vec![assignment(1)], ..Batch::default() });
+    assert_eq!((calls(&engine, Step::Start).await, first.running()), (1, 1));
+    first.shut_down().await;
+    engine.set_stuck(Step::List, true);
+    let second = start(&machine, Duration::from_secs(3600)).await;
+    assert_eq!((second.statuses()[0].1.state, second.running()), (TaskState::Preparing, 1));
+    engine.end(first.owner(), key(1), 3);
+    engine.set_stuck(Step::List, false);
+    while second.running() > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(second.statuses()[0].1.state, TaskState::Failed);
 }

@@ -48,11 +48,15 @@ pub(crate) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Looks once.
+/// Looks once. A worker that is not in charge of its node removes nothing: what is here may be another worker's, with whom it shares
+/// the engine.
 ///
 /// # Errors
 /// When the engine does not tell what is needed to know what is in use; nothing was removed on a guess.
 pub async fn collect(agent: &Agent, limits: &Limits, now: Timestamp) -> Result<(), Error> {
+    if !agent.is_in_charge() {
+        return Ok(());
+    }
     for runtime in agent.runtimes() {
         let Some(images) = runtime.images() else { continue };
         let disk = images.disk().await?;

@@ -47,7 +47,6 @@ pub(super) struct Active {
     stats: watch::Receiver<NodeStats>,
     last_sent: Instant,
     heartbeats: Heartbeats,
-    heartbeat_period: Duration,
     readings: JoinSet<()>,
     drain: Word,
     farewell: Word,
@@ -91,7 +90,11 @@ impl Active {
         let Opened { manager, requests, responses, welcome, registered_at, health } = opened;
         // The registration counts as the first heartbeat, and the welcome acknowledges it.
         let heartbeats = Heartbeats::new(welcome.lease_duration);
-        node.heard(registered_at, heartbeats.lease_of(registered_at));
+        // The lease before this worker is in charge, or what it holds would be stopped; and the full set that is to come counts
+        // before the manager is in reach again, or what waits for that would be begun by an earlier one.
+        node.renew_lease(heartbeats.lease_of(registered_at));
+        agent.begin_session(welcome.heartbeat_period);
+        agent.heard(registered_at);
         let mut ticks = tokio::time::interval(welcome.heartbeat_period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first heartbeat brings stats already.
@@ -122,7 +125,6 @@ impl Active {
             stats,
             last_sent: Instant::now(),
             heartbeats,
-            heartbeat_period: welcome.heartbeat_period,
             readings: JoinSet::new(),
             drain: Word::NotDue,
             farewell: Word::NotDue,
@@ -135,7 +137,6 @@ impl Active {
     }
 
     pub(super) async fn run(mut self, ending: &Ending) -> EndReason {
-        self.agent.begin_session(self.heartbeat_period);
         self.node.set_connected();
         loop {
             let action = self.select(ending).await;

@@ -96,6 +96,11 @@ async fn an_image_that_was_pulled_goes_when_nothing_uses_it_and_no_other_does() 
     let pulled = second.pulled_images();
     assert_eq!(pulled.values().next().unwrap().names, [registry.image.clone()].into());
     let now = || davit_svc_kit::clock::Clock::now(&davit_svc_kit::clock::SystemClock);
+    acknowledge(&second);
+    collect(&second, &BY_PRESSURE, now()).await.unwrap();
+    let wanted = second.local_attempts(None, 9)[0].wanted;
+    assert_eq!(wanted, None, "nothing goes before the manager has taken this worker in: it may be a copy");
+    second.begin_session(Duration::from_secs(1));
     collect(&second, &BY_AGE, now()).await.unwrap();
     assert!(is_there(&registry.image).await, "a container uses it, though it has ended");
 

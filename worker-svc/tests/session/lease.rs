@@ -9,6 +9,7 @@ use davit_proto::convert::SECOND_WORKER;
 use davit_svc_kit::clock::{Clock as _, SystemClock};
 use davit_svc_kit::grpc::{ApiError, ErrorKind};
 use worker_svc::lease::LeaseFile;
+use worker_svc::runtime::fake::Step;
 
 use crate::manager::Manager;
 use crate::worker::{Machine, container, new_key};
@@ -108,4 +109,35 @@ async fn a_worker_that_is_refused_as_a_second_one_stops_nothing_of_the_first() {
     second.shutdown.trigger();
     session.during(second.ended()).await.unwrap();
     assert_eq!(running(), expected);
+}
+
+#[tokio::test]
+async fn a_worker_whose_node_another_one_has_taken_over_stops_what_it_runs_under_its_lease_and_begins_nothing() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (once, any, late) = (new_key(), new_key(), new_key());
+    let all = [(once, Running, &leased()), (any, Running, &container(&[]))];
+    let mut session = manager.session_with(CLUSTER, &all).await;
+    session.until(once, TaskState::Running).await;
+    session.until(any, TaskState::Running).await;
+    machine.engine.set_stuck(Step::Create, true);
+    session.assign(false, true, &[(late, Running, &container(&[]))], &[]).await;
+    until("its begin", || {
+        machine.engine.calls().iter().any(|call| call.step == Step::Create && call.key == Some(late))
+    })
+    .await;
+    // A worker with a copy of its data directory was faster.
+    drop(session);
+    let ended = async {
+        loop {
+            let refusal = ApiError::new(ErrorKind::AlreadyExists, SECOND_WORKER, "it is a copy");
+            manager.dialled().await.refuse(refusal.into());
+            machine.engine.set_stuck(Step::Create, false);
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = until("the end of the attempt", || !machine.engine.running(&machine.owner()).contains(&once)) => {}
+    }
+    assert_eq!(machine.engine.running(&machine.owner()), [any], "the other's lease is not renewed for it");
 }

@@ -193,6 +193,9 @@ fn a_node_that_goes_down_is_not_drained_before_it_is_back_and_what_was_lost_is_c
         assert!(!has_drain_news(&cluster.state, &said, cluster.now), "it runs yet: {said:?}");
     }
     let empty: Running = [(node_id(1), 0)].into();
+    let nobody = RuntimeHealth { runtimes: [].into(), problems: [].into() };
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), nobody));
+    assert!(!has_drain_news(&cluster.state, &empty, cluster.now), "its worker has not heard of its engine yet");
     let problems = [(RuntimeKind::Docker, "hangs".to_owned())].into();
     cluster.run(|draft| set_runtime_health(draft, node_id(1), RuntimeHealth { runtimes: [].into(), problems }));
     assert!(!has_drain_news(&cluster.state, &empty, cluster.now), "its engine has not told what it runs");

@@ -7,13 +7,14 @@ use davit_core::id::Attempt;
 use davit_core::node::Node;
 use davit_core::node::NodeState::{Down, Ready, Suspect};
 use davit_core::placement::RuntimeKind;
+use davit_core::restart::RestartMode;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
-use davit_core::state::TaskState::{Completed, Lost, Pending, Running, Scheduled};
+use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Preparing, Running, Scheduled};
 
 use davit_proto::convert::RuntimeHealth;
 use uuid::Uuid;
 
-use crate::commands::test_support::{Cluster, LEASE, node_id, registration, spec, status};
+use crate::commands::test_support::{Cluster, LEASE, node_id, registration, restarting, spec, status};
 use crate::commands::{
     Error, Registered, Registration, ReportCounts, apply_reports, move_task, register_node, restart_task, set_cordon,
     set_node_state, set_runtime_health, set_user_labels, settle_claims, stop_task,
@@ -110,6 +111,34 @@ fn what_must_never_run_twice_and_was_only_given_to_a_node_is_given_again_to_the_
         cluster.run(|draft| register_node(draft, run(number), LEASE)).unwrap();
         assert_eq!(cluster.task_state(task_id), expected);
         assert_eq!(cluster.state.placeable(cluster.now).count(), 0);
+    }
+}
+
+#[test]
+fn an_end_that_another_start_of_a_worker_tells_is_followed_by_the_next_attempt_only_after_the_lease_of_the_one_before()
+{
+    let run =
+        |number, attempts| Registration { worker_run: Some(Uuid::from_u128(number)), attempts, ..registration(1) };
+    // A clone finds in its copied records what its engine has no more, or not yet.
+    for (number, told, waits) in
+        [(1, Failed, false), (2, Failed, true), (1, Preparing, false), (2, Preparing, true), (2, Running, false)]
+    {
+        let mut cluster = Cluster::new(0);
+        cluster.run(|draft| register_node(draft, run(1, Vec::new()), LEASE)).unwrap();
+        cluster.run(|draft| register_node(draft, registration(2), LEASE)).unwrap();
+        let task_id = cluster.create(TaskSpec { restart: restarting(RestartMode::Always).restart, ..leased() });
+        cluster.place(task_id, 1);
+        cluster.report(1, task_id, Preparing);
+        let attempts = vec![(task_id, status(Attempt::FIRST, told))];
+        cluster.run(|draft| register_node(draft, run(number, attempts), LEASE)).unwrap();
+        if told != Failed {
+            cluster.report(1, task_id, Failed);
+        }
+        assert_eq!(cluster.task_state(task_id), (2, Pending));
+        cluster.advance(until_it_has_stopped() - Duration::from_millis(1));
+        assert_eq!(cluster.place(task_id, 2).committed, usize::from(!waits), "{number} {told:?}");
+        cluster.advance(Duration::from_millis(1));
+        assert_eq!(cluster.place(task_id, 2).committed, usize::from(waits), "{number} {told:?}");
     }
 }
 
