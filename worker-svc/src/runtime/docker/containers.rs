@@ -1,0 +1,197 @@
+//! Single containers: whose they are, how they are started and ended.
+
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error as EngineError;
+use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
+use bollard::query_parameters::{
+    InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions, WaitContainerOptionsBuilder,
+};
+use davit_core::id::AttemptKey;
+use futures::StreamExt as _;
+
+use super::error::{refused, status, unavailable};
+use super::{DockerRuntime, Error, InstanceState, KILLED_TIME, QUICK_TIME, Started, labels, observe};
+
+/// A container that is known to be the owner's.
+pub(super) struct Own {
+    pub(super) id: String,
+    pub(super) state: InstanceState,
+    pub(super) inspected: ContainerInspectResponse,
+}
+
+impl Own {
+    pub(super) fn is_leased(&self) -> bool {
+        let labels = self.inspected.config.as_ref().and_then(|config| config.labels.as_ref());
+        labels.and_then(labels::leased).is_some()
+    }
+}
+
+/// A container that must stop when the node's lease has ended.
+pub(super) struct Leased {
+    pub(super) key: AttemptKey,
+    /// How long its stop may take before it is killed.
+    pub(super) grace: Duration,
+    /// Or about to be; else it may be started at any time.
+    pub(super) is_running: bool,
+}
+
+impl DockerRuntime {
+    /// Looks at the attempt's container. One that is another's counts as not found.
+    pub(super) async fn own(&self, key: AttemptKey) -> Result<Own, Error> {
+        let engine = self.engine().await?;
+        self.inspect(engine, key, &key.container_name()).await?.ok_or(Error::NotFound { key })
+    }
+
+    /// `None`: there is none, or it is another's.
+    pub(super) async fn inspect(&self, engine: &Docker, key: AttemptKey, name: &str) -> Result<Option<Own>, Error> {
+        let inspecting = async {
+            match engine.inspect_container(name, None::<InspectContainerOptions>).await {
+                Ok(inspected) => Ok(Some(inspected)),
+                Err(error) if status(&error) == Some(404) => Ok(None),
+                Err(error) => Err(unavailable("inspect", &error)),
+            }
+        };
+        let Some(inspected) = in_time("inspect", QUICK_TIME, inspecting).await? else { return Ok(None) };
+        let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
+        if labels.and_then(|labels| labels::key(&self.owner, labels)) != Some(key) {
+            return Ok(None);
+        }
+        let id = inspected.id.clone().unwrap_or_else(|| name.to_owned());
+        let mut state = observe::state(&inspected, self.clock.now());
+        if let (InstanceState::Exited(exit), Some(guard)) = (&mut state, &self.guard) {
+            guard.end(key);
+            if guard.has_stopped(key) {
+                exit.lease_ended = true;
+                crate::lease::ENDED.clone_into(&mut exit.error);
+            }
+        }
+        Ok(Some(Own { id, state, inspected }))
+    }
+
+    /// Containers that must stop when the lease has ended and have not ended.
+    pub(super) async fn leased(&self) -> Result<Vec<Leased>, Error> {
+        let engine = self.engine().await?;
+        let mut filter = labels::filter(&self.owner);
+        filter.entry("label".to_owned()).or_default().push(labels::LEASED.to_owned());
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
+        let listing =
+            async { engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error)) };
+        let found = in_time("list", QUICK_TIME, listing).await?.into_iter().filter_map(|summary| {
+            let labels = summary.labels.as_ref()?;
+            let (key, grace) = (labels::key(&self.owner, labels)?, labels::leased(labels)?);
+            let is_running = match summary.state {
+                Some(ContainerSummaryStateEnum::CREATED) => false,
+                Some(
+                    ContainerSummaryStateEnum::EXITED
+                    | ContainerSummaryStateEnum::DEAD
+                    | ContainerSummaryStateEnum::REMOVING,
+                ) => return None,
+                _ => true,
+            };
+            Some(Leased { key, grace, is_running })
+        });
+        Ok(found.collect())
+    }
+
+    /// Makes sure that a container is guarded before it is started.
+    pub(super) async fn ensure_guarded(&self, key: AttemptKey, is_leased: bool) -> Result<(), Error> {
+        match &self.guard {
+            Some(guard) if is_leased => in_time("start the lease guard", QUICK_TIME, guard.begin(key)).await,
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn has_image(&self, engine: &Docker, image: &str) -> Result<bool, Error> {
+        let inspecting = async {
+            match engine.inspect_image(image).await {
+                Ok(_) => Ok(true),
+                Err(error) if status(&error) == Some(404) => Ok(false),
+                Err(error) => Err(refused("inspect image", &error)),
+            }
+        };
+        in_time("inspect image", QUICK_TIME, inspecting).await
+    }
+
+    /// Starts a container, and looks at what came of it.
+    pub(super) async fn start_container(&self, engine: &Docker, key: AttemptKey, id: &str) -> Result<Started, Error> {
+        match engine.start_container(id, None::<StartContainerOptions>).await {
+            Ok(()) => {}
+            Err(error) if status(&error) == Some(404) && self.inspect(engine, key, id).await?.is_none() => {
+                return Err(Error::NotFound { key });
+            }
+            Err(error) => return Err(refused("start", &error)),
+        }
+        let own = self.inspect(engine, key, id).await?.ok_or(Error::NotFound { key })?;
+        match own.state {
+            InstanceState::Running(started) => Ok(started),
+            // So short that it has ended already.
+            InstanceState::Exited(exit) => {
+                Ok(Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports: Vec::new() })
+            }
+            InstanceState::Created => Err(Error::Rejected {
+                action: "start",
+                message: own.inspected.state.and_then(|state| state.error).unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// Returns when the container does not run any more; `false`: it is gone altogether.
+    pub(super) async fn until_ended(&self, engine: &Docker, id: &str) -> Result<bool, Error> {
+        // Not `next-exit`: asked just after the exit it would wait for ever.
+        let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+        match std::pin::pin!(engine.wait_container(id, Some(options))).next().await {
+            // bollard makes an error of a non-zero exit code.
+            Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) => Ok(true),
+            Some(Err(error)) if status(&error) == Some(404) => Ok(false),
+            Some(Err(error)) => Err(unavailable("wait", &error)),
+            None => Err(Error::Unavailable { action: "wait", reason: "the engine closed the connection".to_owned() }),
+        }
+    }
+
+    /// Signals a running container, and kills it if it has not ended after the grace. Returns when it has ended or is gone.
+    pub(super) async fn end(&self, engine: &Docker, id: &str, signal: &str, grace: Duration) -> Result<(), Error> {
+        self.kill(engine, id, signal).await?;
+        let ended = match tokio::time::timeout(grace, self.until_ended(engine, id)).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.kill(engine, id, "SIGKILL").await?;
+                in_time("wait for the end", KILLED_TIME, self.until_ended(engine, id)).await
+            }
+        };
+        ended.map(drop)
+    }
+
+    pub(super) async fn kill(&self, engine: &Docker, id: &str, signal: &str) -> Result<(), Error> {
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        let killing = async {
+            match engine.kill_container(id, Some(options)).await {
+                Ok(()) => Ok(()),
+                // It is gone or does not run: nothing is left to kill.
+                Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+                Err(error) if matches!(status(&error), Some(400)) => Err(refused("stop", &error)),
+                Err(error) => Err(unavailable("stop", &error)),
+            }
+        };
+        in_time("stop", QUICK_TIME, killing).await
+    }
+}
+
+/// Removes a container, killing it first if it runs.
+pub(super) async fn remove(engine: &Docker, id: &str) -> Result<(), EngineError> {
+    // Takes anonymous volumes along; named ones stay.
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    engine.remove_container(id, Some(options)).await
+}
+
+/// Gives up a call that takes too long: an engine that hangs takes connections and never answers.
+pub(super) async fn in_time<T>(
+    action: &'static str,
+    limit: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let late = |_| Error::Unavailable { action, reason: format!("no answer within {} s", limit.as_secs()) };
+    tokio::time::timeout(limit, call).await.map_err(late)?
+}
