@@ -13,6 +13,7 @@ mod health;
 pub mod identity;
 pub mod lease;
 pub mod local_store;
+pub mod memory;
 mod node;
 pub mod reexec;
 pub mod runtime;

@@ -7,21 +7,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
-use davit_core::node::NodeStats;
 use davit_core::resources::Resources;
 use davit_core::spec::StopPolicy;
 use davit_svc_kit::bugs::{self, Bug};
 use davit_svc_kit::clock::Clock as _;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use worker_svc::identity::{self, Home, Membership};
 use worker_svc::local_store::{self, Backend, Change, Entry};
+use worker_svc::memory::IdleMeter;
 use worker_svc::runtime::fake::Deed;
 use worker_svc::runtime::{
     AttemptSpec, Error, Exit, FakeEngine, FakeRuntime, Instance, LogOptions, LogStream, Owner, ProgressSender,
     PulledImage, Runtime, RuntimeInfo, RuntimeKind, Sighting, Started,
 };
-use worker_svc::stats::Measure;
 
 use crate::clock::WallClock;
 use crate::gate::Gate;
@@ -106,7 +104,7 @@ impl WorkerMachine {
             vec![Arc::new(GatedRuntime { inner, gate: runtime_gate.clone(), rng: rng.clone() }) as Arc<dyn Runtime>]
         });
         let home = GatedFiles { files: self.files.clone(), gate: gate.clone() };
-        worker_svc::Machine { home: Arc::new(home), meter: Arc::new(FixedMeter(self.capacity)), runtimes }
+        worker_svc::Machine { home: Arc::new(home), meter: Arc::new(IdleMeter(self.capacity)), runtimes }
     }
 }
 
@@ -204,27 +202,6 @@ impl Backend for GatedFiles {
             state.synced = state.cached.clone();
         }
         Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct FixedMeter(Resources);
-
-#[async_trait]
-impl Measure for FixedMeter {
-    fn capacity(&self) -> Resources {
-        self.0
-    }
-
-    async fn measure(&self, now: Timestamp, running_tasks: u32) -> NodeStats {
-        NodeStats {
-            measured_at: now,
-            cpu_used_millis: 0,
-            memory_used_bytes: 0,
-            disk_used_bytes: 0,
-            load_1m: 0.0,
-            running_tasks,
-        }
     }
 }
 
