@@ -1,6 +1,5 @@
 //! Clusters of programs: a manager, a scheduler, and workers on Docker engines or with processes.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,10 +62,10 @@ impl Programs {
         Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
     }
 
-    /// Where the manager's API is.
+    /// The manager.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.manager.address
+    pub fn manager(&self) -> &Service {
+        &self.manager
     }
 
     /// The cluster as a whole.

@@ -113,7 +113,7 @@ async fn a_worker_that_stays_away_for_longer_than_its_away_time_is_down_then_and
 /// What `davit` ended with, wrote to its output, and told beside it.
 async fn davit(cluster: &Cluster, line: &[&str]) -> (Option<i32>, String, String) {
     let mut command = tokio::process::Command::new(path_of("davit"));
-    command.args(line).env("DAVIT_MANAGER", cluster.programs.address().to_string());
+    command.args(line).env("DAVIT_MANAGER", cluster.programs.manager().address.to_string());
     command.stdin(Stdio::null()).kill_on_drop(true);
     let Output { status, stdout, stderr } = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())

@@ -7,65 +7,37 @@ use std::process::Command;
 use std::time::Duration;
 
 use davit_proto::v1;
-use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_tests::binaries::Service;
+use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tonic::transport::Channel;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A manager with a scheduler, and the directory of a worker that comes and goes.
 struct Cluster {
-    _scheduler: Service,
-    manager: Service,
+    programs: Programs,
     data_dir: tempfile::TempDir,
-    tasks: TaskServiceClient<Channel>,
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let scheduler = Service::start("davit-scheduler", &[]);
-        let arguments = ["--scheduler", &scheduler.address.to_string(), "--cluster", "davit-restarts"];
         // A worker that is killed has time to come back before its node counts as down.
-        let arguments = [&arguments[..], &["--heartbeat-period", "3s"]].concat();
-        let manager = Service::start("davit-manager", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>());
-        manager.ready().await;
-        let channel = davit_svc_kit::client::endpoint(&manager.address.to_string()).unwrap().connect_lazy();
-        let data_dir = tempfile::tempdir().unwrap();
-        Self { _scheduler: scheduler, manager, data_dir, tasks: TaskServiceClient::new(channel) }
+        let programs = Programs::start("davit-restarts", &["--heartbeat-period", "3s"]).await;
+        Self { programs, data_dir: tempfile::tempdir().unwrap() }
     }
 
     async fn worker(&self, more: &[&str]) -> Service {
-        let manager = self.manager.address.to_string();
-        let data_dir = self.data_dir.path().to_str().unwrap();
-        let arguments = ["--manager", &manager, "--data-dir", data_dir, "--name", "node"];
-        let arguments = [&arguments[..], &["--docker", "off", "--process-runtime", "true"], more].concat();
-        let worker = Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>());
-        worker.ready().await;
-        worker
+        self.programs.process_worker("node", self.data_dir.path(), more).await
     }
 
     async fn create(&self, name: &str, script: &str) -> String {
-        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        let runtime = v1::task_spec::Runtime::Process(v1::ProcessSpec { command, ..Default::default() });
-        let spec = v1::TaskSpec { name: name.to_owned(), runtime: Some(runtime), ..Default::default() };
-        let request = v1::CreateTaskRequest { spec: Some(spec), ..Default::default() };
-        self.tasks.clone().create_task(request).await.unwrap().into_inner().task.unwrap().task_id
-    }
-
-    async fn status(&self, task_id: &str) -> v1::TaskStatus {
-        let request = v1::GetTaskRequest { task_id: task_id.to_owned() };
-        self.tasks.clone().get_task(request).await.unwrap().into_inner().task.unwrap().status.unwrap()
+        self.programs.create_process(name, script, |_| ()).await
     }
 
     async fn until(&self, task_id: &str, state: v1::TaskState) -> v1::TaskStatus {
-        eventually(&format!("it is {state:?}"), LIMIT, async || {
-            let status = self.status(task_id).await;
-            if status.state() == state { Ok(status) } else { Err(status) }
-        })
-        .await
+        self.programs.until(task_id, state).await
     }
 }
 
@@ -120,7 +92,7 @@ async fn processes_run_on_when_their_worker_is_killed_and_ends_meanwhile_are_tol
     assert!(runs(stays_pid));
 
     let request = v1::StopTaskRequest { task_id: stays.clone() };
-    cluster.tasks.clone().stop_task(request).await.unwrap();
+    cluster.programs.tasks().stop_task(request).await.unwrap();
     cluster.until(&stays, v1::TaskState::Stopped).await;
     assert!(!runs(stays_pid));
     assert!(worker.terminate().await.success());

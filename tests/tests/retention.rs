@@ -27,10 +27,7 @@ impl Cluster {
     async fn start(flags: &[&str]) -> Self {
         let programs = Programs::start("davit-retention", flags).await;
         let data_dir = tempfile::tempdir().unwrap();
-        let path = data_dir.path().display().to_string();
-        let runtime = ["--docker", "off", "--process-runtime", "true"];
-        let worker = programs.worker_with(&[&["--name", "node", "--data-dir", &path], &runtime[..]].concat());
-        worker.ready().await;
+        let worker = programs.process_worker("node", data_dir.path(), &[]).await;
         Self { programs, _worker: worker, _data_dir: data_dir }
     }
 
@@ -38,20 +35,15 @@ impl Cluster {
         EventServiceClient::new(self.programs.channel())
     }
 
-    async fn create(&self, command: &[&str]) -> String {
-        let command = command.iter().map(|&word| word.to_owned()).collect();
-        let process = v1::ProcessSpec { command, ..Default::default() };
-        let runtime = Some(v1::task_spec::Runtime::Process(process));
-        let spec = v1::TaskSpec { name: "past".to_owned(), runtime, ..Default::default() };
-        let request = v1::CreateTaskRequest { spec: Some(spec), ..Default::default() };
-        self.programs.tasks().create_task(request).await.unwrap().into_inner().task.unwrap().task_id
+    async fn create(&self, script: &str) -> String {
+        self.programs.create_process("past", script, |_| ()).await
     }
 
     /// Has so many tasks run one after the other, until the manager has counted the end of each.
     async fn run_some(&self) -> Vec<String> {
         let mut task_ids = Vec::new();
         for number in 1..=TASKS {
-            task_ids.push(self.create(&["true"]).await);
+            task_ids.push(self.create("true").await);
             eventually("the end is counted", LIMIT, async || match self.totals().await {
                 totals if totals.completed == number => Ok(()),
                 totals => Err(totals),
@@ -116,7 +108,7 @@ async fn no_more_ended_tasks_and_events_are_kept_than_the_flags_say() {
     const EVENTS: usize = 12;
     let flags = ["--kept-finished-tasks", "2", "--kept-events", &EVENTS.to_string()];
     let cluster = Cluster::start(&flags).await;
-    let runs = cluster.create(&["sleep", "600"]).await;
+    let runs = cluster.create("exec sleep 600").await;
     cluster.programs.until(&runs, v1::TaskState::Running).await;
     let ended = cluster.run_some().await;
     let mut kept = ended[ended.len() - 2..].to_vec();
@@ -148,7 +140,7 @@ async fn no_more_ended_tasks_and_events_are_kept_than_the_flags_say() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ended_tasks_and_events_are_kept_for_as_long_as_the_flags_say() {
     let cluster = Cluster::start(&["--finished-task-retention", "2s", "--event-retention", "3s"]).await;
-    let runs = cluster.create(&["sleep", "600"]).await;
+    let runs = cluster.create("exec sleep 600").await;
     cluster.programs.until(&runs, v1::TaskState::Running).await;
     let ended = cluster.run_some().await;
     cluster.until_tasks_are(std::slice::from_ref(&runs)).await;

@@ -8,6 +8,7 @@ use davit_core::spec::{ContainerSpec, PortProtocol, RuntimeSpec, TaskSpec};
 use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
 use davit_proto::convert::Assignment;
 use parking_lot::Mutex;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
@@ -32,6 +33,24 @@ async fn open(path: &Path) -> LocalStore {
     LocalStore::open(Box::new(FjallBackend::new(path.to_owned()))).await.unwrap()
 }
 
+/// Keeps what a worker knows of an attempt that it has begun.
+async fn keep(store: &LocalStore, task: u128, sync: bool, mark: Mark) {
+    store.keep(key(task), Record::assigned(&assignment(key(task))));
+    store.write(key(task), sync, |record| record.mark = mark).await.unwrap();
+}
+
+/// A store that a worker left behind, with one record in it.
+async fn left_behind() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let store = open(&path).await;
+    keep(&store, 1, true, Mark::Start).await;
+    drop(store);
+    // Opened once more, so that its last holder is gone.
+    drop(open(&path).await);
+    (directory, path)
+}
+
 /// What a worker that starts now would find.
 async fn kept(path: &Path) -> BTreeMap<AttemptKey, Record> {
     open(path).await.records()
@@ -43,8 +62,7 @@ async fn what_was_written_is_there_after_a_restart() {
     let path = directory.path().join("store/cluster");
     let store = open(&path).await;
     for task in 1..=3 {
-        store.keep(key(task), Record::assigned(&assignment(key(task))));
-        store.write(key(task), false, |record| record.mark = Mark::Create).await.unwrap();
+        keep(&store, task, false, Mark::Create).await;
     }
     store.write(key(1), true, |record| record.mark = Mark::Start).await.unwrap();
     store.write(key(2), true, |record| record.set_known(&status(5), false)).await.unwrap();
@@ -110,8 +128,7 @@ async fn damage_of_any_file_does_not_stop_a_worker_and_is_never_overlooked() {
     let original = directory.path().join("original");
     let store = open(&original).await;
     for task in 1..=50 {
-        store.keep(key(task), Record::assigned(&assignment(key(task))));
-        store.write(key(task), true, |record| record.mark = Mark::Start).await.unwrap();
+        keep(&store, task, true, Mark::Start).await;
     }
     let whole = store.records();
     drop(store);
@@ -152,8 +169,7 @@ async fn a_store_that_is_gone_is_a_loss_until_it_is_made_up_for_and_a_new_one_is
     let path = directory.path().join("store");
     let store = open(&path).await;
     assert!(!store.has_lost(), "it is new");
-    store.keep(key(1), Record::assigned(&assignment(key(1))));
-    store.write(key(1), true, |record| record.mark = Mark::Start).await.unwrap();
+    keep(&store, 1, true, Mark::Start).await;
     drop(store);
     std::fs::remove_dir_all(&path).unwrap();
     for _ in 0..2 {
@@ -162,8 +178,7 @@ async fn a_store_that_is_gone_is_a_loss_until_it_is_made_up_for_and_a_new_one_is
     }
     let store = open(&path).await;
     store.made_up_for().await.unwrap();
-    store.keep(key(2), Record::assigned(&assignment(key(2))));
-    store.write(key(2), false, |record| record.mark = Mark::Create).await.unwrap();
+    keep(&store, 2, false, Mark::Create).await;
     drop(store);
     let store = open(&path).await;
     assert!(!store.has_lost());
@@ -177,8 +192,7 @@ async fn a_torn_end_of_what_was_not_synced_is_no_loss_and_of_what_was_is_one() {
         let path = directory.path().join("store");
         let store = open(&path).await;
         for (task, sync) in [(1, true), (2, synced)] {
-            store.keep(key(task), Record::assigned(&assignment(key(task))));
-            store.write(key(task), sync, |record| record.mark = Mark::Create).await.unwrap();
+            keep(&store, task, sync, Mark::Create).await;
         }
         drop(store);
         // Opened once more, so that its last holder is gone.
@@ -194,13 +208,7 @@ async fn a_torn_end_of_what_was_not_synced_is_no_loss_and_of_what_was_is_one() {
 
 #[tokio::test]
 async fn a_store_of_a_worker_that_did_not_count_is_taken_as_it_is() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store");
-    let store = open(&path).await;
-    store.keep(key(1), Record::assigned(&assignment(key(1))));
-    store.write(key(1), true, |record| record.mark = Mark::Start).await.unwrap();
-    drop(store);
-    drop(open(&path).await);
+    let (_directory, path) = left_behind().await;
     std::fs::remove_file(mark_of(&path)).unwrap();
     let store = open(&path).await;
     assert!(!store.has_lost() && store.records().len() == 1);
@@ -209,14 +217,7 @@ async fn a_store_of_a_worker_that_did_not_count_is_taken_as_it_is() {
 #[tokio::test]
 async fn a_mark_that_cannot_be_read_is_a_loss_of_the_records_whose_end_it_knew() {
     for left in [&b""[..], b"no mark"] {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store");
-        let store = open(&path).await;
-        store.keep(key(1), Record::assigned(&assignment(key(1))));
-        store.write(key(1), true, |record| record.mark = Mark::Start).await.unwrap();
-        drop(store);
-        // Opened once more, so that its last holder is gone.
-        drop(open(&path).await);
+        let (directory, path) = left_behind().await;
         std::fs::write(mark_of(&path), left).unwrap();
         for _ in 0..2 {
             let store = open(&path).await;

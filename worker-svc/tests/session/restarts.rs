@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use davit_core::id::AttemptKey;
-use davit_core::spec::PortProtocol;
+use davit_core::spec::{PortProtocol, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::DesiredState::Running;
 use davit_core::task::PortBinding;
@@ -19,6 +19,16 @@ use worker_svc::runtime::{InstanceState, RuntimeKind};
 use crate::manager::Manager;
 use crate::worker::{Machine, Worker, container, new_key, process};
 use crate::{CLUSTER, in_time, until};
+
+/// Has a worker run an attempt, and kills it.
+async fn killed_while_running(manager: &mut Manager, machine: &Machine, spec: &TaskSpec) -> AttemptKey {
+    let worker = machine.worker(manager).await;
+    let key = new_key();
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, spec)]).await;
+    session.until(key, TaskState::Running).await;
+    worker.kill().await;
+    key
+}
 
 #[tokio::test]
 async fn a_cut_stream_loses_no_status() {
@@ -86,12 +96,8 @@ async fn every_registration_has_a_greater_number_than_those_before_and_than_the_
 #[tokio::test]
 async fn a_worker_that_lost_its_records_is_not_back_before_its_engine_tells_what_runs() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
-    let worker = machine.worker(&manager).await;
-    let (key, spec) = (new_key(), container(&[]));
-    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
-    session.until(key, TaskState::Running).await;
-    worker.kill().await;
-    drop(session);
+    let spec = container(&[]);
+    let key = killed_while_running(&mut manager, &machine, &spec).await;
     std::fs::remove_dir_all(machine.data_dir().join("store").join(CLUSTER)).unwrap();
     machine.engine.set_hanging(true);
 
@@ -192,12 +198,8 @@ async fn a_killed_worker_finds_its_attempts_and_disturbs_none() {
 async fn what_ran_and_is_gone_fails_and_is_not_run_again() {
     let (mut manager, mut machine) = (Manager::start().await, Machine::new());
     machine.kinds = vec![RuntimeKind::Process];
-    let worker = machine.worker(&manager).await;
-    let (key, spec) = (new_key(), process(&[]));
-    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
-    session.until(key, TaskState::Running).await;
-    worker.kill().await;
-    drop(session);
+    let spec = process(&[]);
+    let key = killed_while_running(&mut manager, &machine, &spec).await;
     // The machine is restarted, say: no process is left.
     machine.engine.forget_all();
     let _worker = machine.worker(&manager).await;
@@ -233,12 +235,8 @@ async fn an_end_that_was_seen_is_told_also_when_the_engine_has_forgotten_it() {
 #[tokio::test]
 async fn a_damaged_store_is_set_aside_and_what_runs_is_taken_up() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
-    let worker = machine.worker(&manager).await;
-    let (key, spec) = (new_key(), container(&[]));
-    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
-    session.until(key, TaskState::Running).await;
-    worker.kill().await;
-    drop(session);
+    let spec = container(&[]);
+    let key = killed_while_running(&mut manager, &machine, &spec).await;
     let store = machine.data_dir().join("store").join(CLUSTER);
     std::fs::write(store.join("version"), "nonsense").unwrap();
     let _worker = machine.worker(&manager).await;
@@ -251,12 +249,8 @@ async fn a_damaged_store_is_set_aside_and_what_runs_is_taken_up() {
 #[tokio::test]
 async fn attempts_of_an_engine_that_is_down_are_still_held() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
-    let worker = machine.worker(&manager).await;
-    let (key, spec) = (new_key(), container(&[]));
-    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
-    session.until(key, TaskState::Running).await;
-    worker.kill().await;
-    drop(session);
+    let spec = container(&[]);
+    let key = killed_while_running(&mut manager, &machine, &spec).await;
     machine.engine.set_down(Some("restarting"));
     let _worker = machine.worker(&manager).await;
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;

@@ -1,7 +1,6 @@
 //! A stream through which nothing goes. Time is paused: it passes once nothing is left to do without it.
 
 use davit_core::placement::{PlacementRequest, Preferences, Requirements, RuntimeKind};
-use davit_proto::v1::scheduler_service_server::SchedulerServiceServer;
 use tokio::time::Instant;
 
 use super::super::tests::moody_scheduler::{Mood, MoodyScheduler};
@@ -10,7 +9,7 @@ use super::*;
 /// A stream of whose messages none is taken, and where they wait.
 async fn silent() -> (PlaceStream, mpsc::Receiver<v1::PlaceRequest>) {
     let scheduler = MoodyScheduler::new(Mood::Silent);
-    let mut client = SchedulerServiceClient::new(SchedulerServiceServer::new(scheduler));
+    let mut client = SchedulerServiceClient::new(scheduler.service());
     let (requests, waiting) = mpsc::channel(BUFFER);
     let answers = client.place(tokio_stream::pending()).await.unwrap().into_inner();
     (PlaceStream { requests, answers, batch_id: 0 }, waiting)

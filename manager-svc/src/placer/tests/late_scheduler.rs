@@ -8,7 +8,6 @@ use std::time::Duration;
 use davit_proto::v1;
 use davit_proto::v1::place_request::Message;
 use davit_proto::v1::scheduler_service_client::SchedulerServiceClient;
-use davit_proto::v1::scheduler_service_server::{SchedulerService, SchedulerServiceServer};
 use davit_svc_kit::clock::{Clock, ManualClock};
 use davit_svc_kit::grpc::GrpcServer;
 use davit_svc_kit::shutdown::Shutdown;
@@ -16,9 +15,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use super::LIMIT;
+use super::stand_in::{self, Answers, StandIn};
 
 /// A scheduler, how late it hears, and what it was asked.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ impl LateScheduler {
             rests: watch::Sender::new(false),
             said: watch::Sender::new(Said::default()),
         };
-        let server = GrpcServer::builder().service(SchedulerServiceServer::new(late.clone()));
+        let server = GrpcServer::builder().service(stand_in::service(late.clone()));
         let stop = shutdown.clone();
         tokio::spawn(async move { server.serve(listener, stop).await.expect("its stand-in serves") });
         late
@@ -80,12 +80,11 @@ impl LateScheduler {
         let answered = said.wait_for(|said| said.answers > before.answers);
         tokio::time::timeout(LIMIT, answered).await.expect("it is asked in time").expect("it runs");
     }
+}
 
-    async fn stream(
-        self,
-        mut asked: Streaming<v1::PlaceRequest>,
-        answers: mpsc::Sender<Result<v1::PlaceResponse, Status>>,
-    ) -> Result<(), Status> {
+#[tonic::async_trait]
+impl StandIn for LateScheduler {
+    async fn answer(self, mut asked: Streaming<v1::PlaceRequest>, answers: &Answers) -> Result<(), Status> {
         let (tell, told) = mpsc::channel(4);
         let gone = |_| Status::unavailable("the scheduler is gone");
         tell.send(asked.message().await?.ok_or_else(|| Status::cancelled("nothing was asked"))?).await.map_err(gone)?;
@@ -112,59 +111,10 @@ impl LateScheduler {
         }
         Ok(())
     }
-}
 
-#[tonic::async_trait]
-impl SchedulerService for LateScheduler {
-    type PlaceStream = ReceiverStream<Result<v1::PlaceResponse, Status>>;
-
-    async fn place(
-        &self,
-        request: Request<Streaming<v1::PlaceRequest>>,
-    ) -> Result<Response<Self::PlaceStream>, Status> {
-        let (answers, receiver) = mpsc::channel(4);
-        let stream = self.clone().stream(request.into_inner(), answers.clone());
-        tokio::spawn(async move {
-            if let Err(status) = stream.await {
-                let _ = answers.send(Err(status)).await;
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+    async fn algorithms(&self) -> Result<v1::ListAlgorithmsResponse, Status> {
+        self.real.clone().list_algorithms(v1::ListAlgorithmsRequest {}).await.map(Response::into_inner)
     }
-
-    async fn list_algorithms(
-        &self,
-        request: Request<v1::ListAlgorithmsRequest>,
-    ) -> Result<Response<v1::ListAlgorithmsResponse>, Status> {
-        self.real.clone().list_algorithms(request).await
-    }
-
-    async fn select_candidate_nodes(
-        &self,
-        _: Request<v1::SelectCandidateNodesRequest>,
-    ) -> Result<Response<v1::SelectCandidateNodesResponse>, Status> {
-        Err(not_here())
-    }
-
-    async fn score(&self, _: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
-        Err(not_here())
-    }
-
-    async fn pick(&self, _: Request<v1::PickRequest>) -> Result<Response<v1::PickResponse>, Status> {
-        Err(not_here())
-    }
-
-    async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        Err(not_here())
-    }
-
-    async fn plan_moves(&self, _: Request<v1::PlanMovesRequest>) -> Result<Response<v1::PlanMovesResponse>, Status> {
-        Err(not_here())
-    }
-}
-
-fn not_here() -> Status {
-    Status::unimplemented("no placer asks for it")
 }
 
 async fn listen() -> (TcpListener, String) {

@@ -4,6 +4,7 @@ mod late_scheduler;
 pub(super) mod moody_scheduler;
 mod record;
 mod retries;
+mod stand_in;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -37,6 +38,19 @@ use crate::writer::Writer;
 /// How long a condition may take to come true.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Starts a placer that asks the scheduler at this address.
+fn start_placer(writer: Handle, world: World, address: String, shutdown: &Shutdown) {
+    let status = SchedulerStatus {
+        address: String::new(),
+        connected: false,
+        reason: String::new(),
+        algorithms: Algorithms::new([], "spread"),
+    };
+    let (contacts, status) = (Contacts::new(), watch::Sender::new(status));
+    let placer = Placer { writer, contacts, world, status, addresses: vec![address] };
+    tokio::spawn(placer.run(shutdown.clone()));
+}
+
 /// A manager without an API: its writer, and placers.
 struct Manager {
     writer: Handle,
@@ -69,20 +83,8 @@ impl Manager {
     /// Starts a placer and the scheduler that it asks, which hears so late of what changes.
     async fn add_placer(&self, late_by: Duration) -> LateScheduler {
         let scheduler = LateScheduler::start(Arc::clone(&self.clock), late_by, &self.shutdown).await;
-        let status = SchedulerStatus {
-            address: String::new(),
-            connected: false,
-            reason: String::new(),
-            algorithms: Algorithms::new([], "spread"),
-        };
-        let placer = Placer {
-            writer: self.writer.clone(),
-            contacts: Contacts::new(),
-            world: World { clock: Arc::clone(&self.clock) as Arc<dyn Clock>, ..World::real() },
-            status: watch::Sender::new(status),
-            addresses: vec![scheduler.address.clone()],
-        };
-        tokio::spawn(placer.run(self.shutdown.clone()));
+        let world = World { clock: Arc::clone(&self.clock) as Arc<dyn Clock>, ..World::real() };
+        start_placer(self.writer.clone(), world, scheduler.address.clone(), &self.shutdown);
         scheduler
     }
 

@@ -10,11 +10,12 @@ use davit_proto::v1::scheduler_service_server::{SchedulerService, SchedulerServi
 use davit_svc_kit::grpc::{ApiError, ErrorKind};
 use davit_svc_kit::net::{BoxedStream, Dial};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Uri;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
+
+use super::stand_in::{self, Answers, StandIn};
 
 /// How a scheduler treats whoever asks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,10 @@ impl MoodyScheduler {
         Self { mood: watch::Sender::new(mood), opened: Arc::default(), batches: Arc::default() }
     }
 
+    pub(in crate::placer) fn service(&self) -> SchedulerServiceServer<impl SchedulerService> {
+        stand_in::service(self.clone())
+    }
+
     pub(super) fn set_mood(&self, mood: Mood) {
         self.mood.send_replace(mood);
     }
@@ -59,12 +64,38 @@ impl MoodyScheduler {
     pub(super) fn batches(&self) -> Vec<Instant> {
         self.batches.lock().clone()
     }
+}
 
-    async fn answer(
-        &self,
-        mut asked: Streaming<v1::PlaceRequest>,
-        answers: &mpsc::Sender<Result<v1::PlaceResponse, Status>>,
-    ) -> Result<(), Status> {
+#[tonic::async_trait]
+impl Dial for MoodyScheduler {
+    async fn dial(&self, _: &Uri) -> io::Result<BoxedStream> {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let server = tonic::transport::Server::builder().add_service(self.service());
+        tokio::spawn(server.serve_with_incoming(tokio_stream::once(Ok::<_, io::Error>(far))));
+        Ok(Box::new(near))
+    }
+}
+
+#[tonic::async_trait]
+impl StandIn for MoodyScheduler {
+    async fn open(&self) -> Result<(), Status> {
+        self.opened.lock().push(Instant::now());
+        let mood = *self.mood.borrow();
+        match mood {
+            Mood::Busy(retry_after) => {
+                let busy = ApiError::new(ErrorKind::ResourceExhausted, "TOO_MANY_STREAMS", "64 streams are open");
+                Err(busy.with_retry_after(retry_after).into())
+            }
+            Mood::Deaf => std::future::pending().await,
+            Mood::Silent | Mood::Broken | Mood::Full(_) | Mood::Places => Ok(()),
+        }
+    }
+
+    async fn answer(self, mut asked: Streaming<v1::PlaceRequest>, answers: &Answers) -> Result<(), Status> {
+        if *self.mood.borrow() == Mood::Silent {
+            answers.closed().await;
+            return Ok(());
+        }
         let mut first_node = String::new();
         while let Some(request) = asked.message().await? {
             let batch = match request.message {
@@ -96,80 +127,9 @@ impl MoodyScheduler {
         }
         Ok(())
     }
-}
 
-#[tonic::async_trait]
-impl Dial for MoodyScheduler {
-    async fn dial(&self, _: &Uri) -> io::Result<BoxedStream> {
-        let (near, far) = tokio::io::duplex(1 << 20);
-        let server = tonic::transport::Server::builder().add_service(SchedulerServiceServer::new(self.clone()));
-        tokio::spawn(server.serve_with_incoming(tokio_stream::once(Ok::<_, io::Error>(far))));
-        Ok(Box::new(near))
-    }
-}
-
-#[tonic::async_trait]
-impl SchedulerService for MoodyScheduler {
-    type PlaceStream = ReceiverStream<Result<v1::PlaceResponse, Status>>;
-
-    async fn place(
-        &self,
-        request: Request<Streaming<v1::PlaceRequest>>,
-    ) -> Result<Response<Self::PlaceStream>, Status> {
-        self.opened.lock().push(Instant::now());
-        let (answers, receiver) = mpsc::channel(4);
-        let (scheduler, asked, mood) = (self.clone(), request.into_inner(), *self.mood.borrow());
-        match mood {
-            Mood::Busy(retry_after) => {
-                let busy = ApiError::new(ErrorKind::ResourceExhausted, "TOO_MANY_STREAMS", "64 streams are open");
-                return Err(busy.with_retry_after(retry_after).into());
-            }
-            Mood::Deaf => std::future::pending().await,
-            Mood::Silent => drop(tokio::spawn(async move {
-                answers.closed().await;
-                drop(asked);
-            })),
-            Mood::Broken | Mood::Full(_) | Mood::Places => drop(tokio::spawn(async move {
-                if let Err(status) = scheduler.answer(asked, &answers).await {
-                    let _ = answers.send(Err(status)).await;
-                }
-            })),
-        }
-        Ok(Response::new(ReceiverStream::new(receiver)))
-    }
-
-    async fn list_algorithms(
-        &self,
-        _: Request<v1::ListAlgorithmsRequest>,
-    ) -> Result<Response<v1::ListAlgorithmsResponse>, Status> {
+    async fn algorithms(&self) -> Result<v1::ListAlgorithmsResponse, Status> {
         let algorithms = vec![v1::Algorithm { name: "spread".to_owned(), ..Default::default() }];
-        Ok(Response::new(v1::ListAlgorithmsResponse { algorithms }))
+        Ok(v1::ListAlgorithmsResponse { algorithms })
     }
-
-    async fn select_candidate_nodes(
-        &self,
-        _: Request<v1::SelectCandidateNodesRequest>,
-    ) -> Result<Response<v1::SelectCandidateNodesResponse>, Status> {
-        Err(not_here())
-    }
-
-    async fn score(&self, _: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
-        Err(not_here())
-    }
-
-    async fn pick(&self, _: Request<v1::PickRequest>) -> Result<Response<v1::PickResponse>, Status> {
-        Err(not_here())
-    }
-
-    async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        Err(not_here())
-    }
-
-    async fn plan_moves(&self, _: Request<v1::PlanMovesRequest>) -> Result<Response<v1::PlanMovesResponse>, Status> {
-        Err(not_here())
-    }
-}
-
-fn not_here() -> Status {
-    Status::unimplemented("no placer asks for it")
 }

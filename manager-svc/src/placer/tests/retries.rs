@@ -33,20 +33,7 @@ impl Bench {
         let loaded = Writer::load(store, Router::default(), &world, Readiness::new(), KeptEvents::default()).await;
         let (it, writer) = loaded.unwrap();
         tokio::spawn(it.run(shutdown.clone()));
-        let status = SchedulerStatus {
-            address: String::new(),
-            connected: false,
-            reason: String::new(),
-            algorithms: Algorithms::new([], "spread"),
-        };
-        let placer = Placer {
-            writer: writer.clone(),
-            contacts: Contacts::new(),
-            world,
-            status: watch::Sender::new(status),
-            addresses: vec!["http://scheduler:7410".to_owned()],
-        };
-        tokio::spawn(placer.run(shutdown.clone()));
+        start_placer(writer.clone(), world, "http://scheduler:7410".to_owned(), &shutdown);
         let bench = Self { writer, fault, scheduler, shutdown };
         bench.write(|draft| register_node(draft, registration(1), LEASE).unwrap()).await;
         bench
