@@ -236,6 +236,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+    use jiff::Timestamp;
 
     use super::*;
     use crate::dispatch::Delivery;
@@ -257,8 +258,19 @@ mod tests {
         let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
         contacts.opened(node_id, Arc::clone(&session), None);
         assert!(contacts.heard(node_id, session.session_id()));
+        let stats = NodeStats {
+            measured_at: Timestamp::UNIX_EPOCH,
+            cpu_used_millis: 0,
+            memory_used_bytes: 0,
+            disk_used_bytes: 0,
+            load_1m: 0.0,
+            running_tasks: 0,
+        };
+        contacts.measured(node_id, session.session_id(), stats);
+        assert!(contacts.stats(node_id).is_some());
         contacts.registers(node_id);
         assert!(!contacts.heard(node_id, session.session_id()), "its lease would be renewed");
+        assert_eq!(contacts.stats(node_id), None, "another worker may have measured that");
         assert!(matches!(session.next().await, Delivery::Close(_)), "it is to come again");
     }
 }

@@ -92,7 +92,7 @@ async fn a_full_disk_is_made_room_on_from_dead_containers_and_unused_images_unti
     assert!(built.unwrap().status.success());
     let image = docker(&socket, &["image", "inspect", "--format", "{{.Id}}", UNUSED]);
     let (agent, runtime) = agent(&engine, &image, &dir).await;
-    agent.begin_session(Duration::from_secs(1));
+    agent.begin_session(Duration::from_secs(1), None);
     agent.assign(Batch { full: true, last: true, assignments: Vec::new(), removed: Vec::new() });
     let dead = complete(&agent, container("busybox head -c 20000000 /dev/urandom > /big")).await;
 

@@ -143,7 +143,11 @@ pub fn register_node(
     for (task_id, status) in &attempts {
         take_over_later_attempt(draft, &node, *task_id, status.attempt);
     }
-    let runs = |status: &AttemptStatus| matches!(status.state, TaskState::Running | TaskState::Stopping);
+    let runs = |status: &AttemptStatus| match status.state {
+        // One that ended and waits to be restarted where it is, is RUNNING too, and not ready.
+        TaskState::Running => status.ready,
+        state => state == TaskState::Stopping,
+    };
     let running: BTreeSet<AttemptKey> = attempts
         .iter()
         .filter(|(_, status)| runs(status))

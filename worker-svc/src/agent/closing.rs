@@ -16,13 +16,13 @@ impl Agent {
     /// Begins no more attempts because the worker goes away. Stops all that there are if `stops` says so, and waits until they
     /// have ended; not what is another worker's.
     pub async fn close(&self, stops: bool) {
+        self.state.lock().closing = true;
+        if stops {
+            self.first_answer().await;
+        }
         let stops = stops && !self.link.borrow().has_rival();
-        {
-            let mut state = self.state.lock();
-            state.closing = true;
-            for held in state.held.values().filter(|held| stops && held.ended_at.is_none()) {
-                held.want(Want::Stop, None);
-            }
+        for held in self.state.lock().held.values().filter(|held| stops && held.ended_at.is_none()) {
+            held.want(Want::Stop, None);
         }
         let ended = |held: &Held| !stops || held.ended_at.is_some();
         self.until(|state| state.held.values().all(ended)).await;

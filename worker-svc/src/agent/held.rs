@@ -1,6 +1,7 @@
 //! What the agent keeps of one attempt.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, TaskId};
 use davit_core::placement::RuntimeKind;
@@ -53,6 +54,8 @@ pub(super) struct Held {
     pub(super) status: AttemptStatus,
     /// It may run, and its runtime has not told yet whether it does.
     pub(super) is_unseen: bool,
+    /// Another worker of this node may have begun it before this one was in charge, under a lease that lasts until this uptime at most.
+    pub(super) others_lease: Duration,
     /// When this worker saw that it had ended.
     pub(super) ended_at: Option<Timestamp>,
 }

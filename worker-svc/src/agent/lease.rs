@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use davit_core::id::AttemptKey;
+use davit_core::lease::time_to_stop;
 use davit_core::spec::OnNodeLoss;
 use davit_svc_kit::bugs::{self, Bug};
 
@@ -24,6 +26,19 @@ impl Agent {
         });
     }
 
+    /// For how long another worker of this node may still run this attempt, which must never run twice.
+    pub(super) fn may_run_elsewhere_for(&self, key: AttemptKey) -> Option<Duration> {
+        let until = self.state.lock().held.get(&key).map(Held::may_run_elsewhere_until)?;
+        until.checked_sub(self.uptime()).filter(|left| !left.is_zero())
+    }
+
+    /// Waits until no other worker of this node may run this attempt any more.
+    pub(super) async fn until_alone(&self, key: AttemptKey) {
+        while let Some(left) = self.may_run_elsewhere_for(key) {
+            tokio::time::sleep(left.clamp(Duration::from_millis(1), LONGEST_WAIT)).await;
+        }
+    }
+
     /// Stops what must never run twice, whenever the lease has ended. A worker that was refused as a second one before it ever was in
     /// charge stops nothing: what runs is the first one's, whose lease goes on.
     pub(super) async fn keep_lease(&self) {
@@ -44,6 +59,18 @@ impl Agent {
     }
 }
 
+impl Held {
+    /// Until which uptime what must never run twice may run at another worker of this node: one who was in charge of it before, and whose
+    /// data directory this one's may be a copy of. Not before does it begin here.
+    fn may_run_elsewhere_until(&self) -> Duration {
+        let wanted = self.orders.borrow();
+        if !needs_lease(&wanted) || self.others_lease.is_zero() {
+            return Duration::ZERO;
+        }
+        self.others_lease.saturating_add(time_to_stop(wanted.stop_policy().grace))
+    }
+}
+
 /// Attempts that need a lease, and have none of their own end ordered yet.
 fn leased(state: &State) -> impl Iterator<Item = &Held> {
     state
@@ -52,21 +79,21 @@ fn leased(state: &State) -> impl Iterator<Item = &Held> {
         .filter(|held| held.ended_at.is_none() && !held.wants_end() && needs_lease(&held.orders.borrow()))
 }
 
-/// Stops what has no lease any more. Answers how long it takes until the next one has none; `None` if there is no other.
-fn stop_leased(state: &State, link: &Link, lease: Duration, uptime: Duration) -> Option<Duration> {
-    let mut soonest: Option<Duration> = None;
+/// Stops what has no lease any more. Answers how long it takes until the rest has none, which all ends at once; `None` if there is no
+/// other.
+pub(super) fn stop_leased(state: &State, link: &Link, lease: Duration, uptime: Duration) -> Option<Duration> {
+    let mut left = None;
     for held in leased(state) {
         let grace = held.orders.borrow().stop_policy().grace;
         let Some(at) = link.stops_leased_at(lease, grace) else { continue };
         if at > uptime || bugs::is(Bug::LeaseIgnored) {
-            let left = at.saturating_sub(uptime);
-            soonest = Some(soonest.map_or(left, |soonest| soonest.min(left)));
+            left = Some(at.saturating_sub(uptime));
             continue;
         }
         tracing::warn!(name = held.name(), attempt = held.status.attempt.0, "the lease has ended: stopping an attempt");
         held.stop_because(lease::ENDED);
     }
-    soonest
+    left
 }
 
 fn needs_lease(wanted: &Wanted) -> bool {

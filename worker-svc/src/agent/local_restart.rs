@@ -22,7 +22,7 @@ const MISSED_HEARTBEATS: u32 = 3;
 const USUAL_HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
 
 /// So long at most a worker that has just started waits for the manager's first answer before it stops what had no lease any more
-/// then: it may be another worker's. The manager decides about a second worker in two heartbeat periods.
+/// then, or what is to end with it: it may be another worker's. The manager decides about a second worker in two heartbeat periods.
 const FIRST_ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// What this worker hears of the manager. Times are uptimes of the machine.
@@ -52,6 +52,26 @@ pub enum Standing {
     Refused,
     /// It was in charge before another worker was taken in as this node: what it began then is its own to end.
     Displaced,
+}
+
+impl Standing {
+    /// Once the manager has another worker as this node.
+    #[must_use]
+    pub fn refused(self) -> Self {
+        match self {
+            Self::InCharge | Self::Displaced => Self::Displaced,
+            Self::Asking(_) | Self::Unknown | Self::Refused => Self::Refused,
+        }
+    }
+
+    /// Once the manager did not answer, or no longer does.
+    #[must_use]
+    pub fn unanswered(self) -> Self {
+        match self {
+            Self::Asking(_) | Self::Unknown => Self::Unknown,
+            known @ (Self::InCharge | Self::Refused | Self::Displaced) => known,
+        }
+    }
 }
 
 /// How far the manager is.
@@ -87,9 +107,18 @@ impl Link {
         match self.standing {
             Standing::Refused => None,
             Standing::Asking(since) if lease.saturating_add(lease::time_to_stop(grace)) <= since => {
-                Some(since.saturating_add(FIRST_ANSWER_TIME))
+                self.first_answer_due()
             }
             Standing::Asking(_) | Standing::Unknown | Standing::InCharge | Standing::Displaced => Some(lease),
+        }
+    }
+
+    /// Until which uptime the manager's first answer is waited for; `None` if it came, or can't come.
+    #[must_use]
+    pub fn first_answer_due(&self) -> Option<Duration> {
+        match self.standing {
+            Standing::Asking(since) => Some(since.saturating_add(FIRST_ANSWER_TIME)),
+            Standing::Unknown | Standing::InCharge | Standing::Refused | Standing::Displaced => None,
         }
     }
 
@@ -229,11 +258,27 @@ mod tests {
         let link = Link { is_open: true, heard_at: SECOND * 10, heartbeat_period: SECOND, ..Link::new(SECOND * 10) };
         assert_eq!(link.contact(SECOND * 12), Contact::InTouch);
         assert_eq!(link.contact(SECOND * 13), Contact::CutOff);
-        let refused = Link { standing: Standing::Refused, ..link };
-        assert_eq!(refused.contact(SECOND * 99), Contact::Away, "the manager answers, and has the tasks elsewhere");
+        for standing in [Standing::Refused, Standing::Displaced] {
+            let rival = Link { standing, ..link };
+            assert_eq!(rival.contact(SECOND * 99), Contact::Away, "the manager answers, and has the tasks elsewhere");
+        }
         let closed = Link { is_open: false, ..link };
         assert_eq!(closed.contact(SECOND * 12), Contact::Away);
         assert_eq!(closed.contact(SECOND * 13), Contact::CutOff);
+    }
+
+    #[test]
+    fn who_was_in_charge_once_keeps_what_it_began_and_who_never_was_has_nothing() {
+        use Standing::{Asking, Displaced, InCharge, Refused, Unknown};
+        for (before, refused, unanswered) in [
+            (Asking(SECOND), Refused, Unknown),
+            (Unknown, Refused, Unknown),
+            (InCharge, Displaced, InCharge),
+            (Refused, Refused, Refused),
+            (Displaced, Displaced, Displaced),
+        ] {
+            assert_eq!((before.refused(), before.unanswered()), (refused, unanswered), "{before:?}");
+        }
     }
 
     #[test]

@@ -177,7 +177,8 @@ impl Agent {
         let ended_at = status.state.is_terminal().then_some(now);
         let is_unseen = matches!(start, Start::Unknown) && ended_at.is_none();
         let runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
-        state.held.insert(key, Held { orders, kind: record.kind, status, is_unseen, ended_at });
+        let others_lease = Duration::ZERO;
+        state.held.insert(key, Held { orders, kind: record.kind, status, is_unseen, others_lease, ended_at });
         self.store.keep(key, record);
         let stopped = self.stopped.clone();
         self.runners.spawn(async move { stopped.run_until_cancelled(runner.run()).await });
@@ -185,14 +186,19 @@ impl Agent {
         self.changed.send_replace(());
     }
 
-    /// A session begins, with heartbeats in this period: its full set comes next, and what an earlier one did not bring to an
-    /// end is sent anew.
-    pub fn begin_session(&self, heartbeat_period: Duration) {
+    /// A session begins, with heartbeats in this period and leases that last so long, if it knows any: its full set comes next, and what
+    /// an earlier one did not bring to an end is sent anew.
+    pub fn begin_session(&self, heartbeat_period: Duration, lease_duration: Option<Duration>) {
         {
             // First: what waits for the manager must not take an earlier full set for this one's.
             let mut state = self.state.lock();
             state.follower = Follower::new();
             state.reporter.reset();
+            if !self.is_in_charge() {
+                // Nobody else's lease is renewed any more.
+                let others_lease = lease_duration.map_or(Duration::ZERO, |lasts| self.uptime().saturating_add(lasts));
+                state.held.values_mut().for_each(|held| held.others_lease = others_lease);
+            }
         }
         self.link.send_modify(|link| {
             *link = Link { is_open: true, heartbeat_period, standing: Standing::InCharge, ..*link };
@@ -208,9 +214,7 @@ impl Agent {
         self.link.send_if_modified(|link| {
             let before = *link;
             link.is_open = false;
-            if let Standing::Asking(_) = link.standing {
-                link.standing = Standing::Unknown;
-            }
+            link.standing = link.standing.unanswered();
             *link != before
         });
     }
@@ -218,12 +222,7 @@ impl Agent {
     /// The manager has another worker as this node: nothing is begun, restarted or removed here on this one's own account, and nothing
     /// is stopped but what it began itself under a lease that has ended.
     pub fn has_rival(&self) {
-        self.link.send_modify(|link| {
-            link.standing = match link.standing {
-                Standing::InCharge | Standing::Displaced => Standing::Displaced,
-                Standing::Asking(_) | Standing::Unknown | Standing::Refused => Standing::Refused,
-            };
-        });
+        self.link.send_modify(|link| link.standing = link.standing.refused());
     }
 
     /// Whether the manager has this worker as its node, so that what earlier workers left is its own to remove: what ended, what nobody

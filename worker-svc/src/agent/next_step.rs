@@ -76,6 +76,8 @@ pub struct View {
     /// Whether a later attempt of the task may have been placed elsewhere, since the manager was out of reach for so long and
     /// has not said yet that this one stands.
     pub may_be_overtaken: bool,
+    /// Whether it must never run twice, and another worker of this node may still run it.
+    pub may_run_elsewhere: bool,
     /// Whether there is no room for its start before something has ended here that the manager counts no longer.
     pub is_crowded: bool,
     /// What to do about its end. Of no meaning before.
@@ -121,6 +123,8 @@ pub enum Hold {
     Earlier(Attempt),
     /// The manager's word that it still stands.
     Manager,
+    /// The end of the lease under which another worker of this node may run it.
+    Lease,
     /// Room that is still taken up.
     Room,
 }
@@ -162,19 +166,25 @@ pub fn next_step(view: &View) -> Decision {
         }
         (Want::Run, Phase::New) => decide(Step::Prepare, "it is wanted and not prepared"),
         (Want::Run, Phase::Prepared) => decide(Step::Create, "it is prepared and has no instance"),
-        (Want::Run, Phase::Created) => match (view.earlier, view.may_be_overtaken, view.is_crowded) {
-            (Some(earlier), ..) => {
+        (Want::Run, Phase::Created) => {
+            if let Some(earlier) = view.earlier {
                 decide(Step::Hold(Hold::Earlier(earlier)), "an earlier attempt of its task still runs here")
-            }
-            (None, true, _) => decide(
-                Step::Hold(Hold::Manager),
-                "the manager was out of reach, and has not said yet that it is still to run",
-            ),
-            (None, false, true) => {
+            } else if view.may_be_overtaken {
+                decide(
+                    Step::Hold(Hold::Manager),
+                    "the manager was out of reach, and has not said yet that it is still to run",
+                )
+            } else if view.may_run_elsewhere {
+                decide(
+                    Step::Hold(Hold::Lease),
+                    "another worker of this node may have begun it before this one was started",
+                )
+            } else if view.is_crowded {
                 decide(Step::Hold(Hold::Room), "what the manager counts no longer still takes up room here")
+            } else {
+                decide(Step::Start, "it has an instance that never started")
             }
-            (None, false, false) => decide(Step::Start, "it has an instance that never started"),
-        },
+        }
         (Want::Run, Phase::Started) if view.asked_to_stop => decide(Step::Stop, "its stop was begun and not finished"),
         (Want::Run, Phase::Started) => decide(Step::Watch, "it runs as it is to"),
 

@@ -51,6 +51,20 @@ impl Agent {
         }
     }
 
+    /// Waits for the manager's first answer since this worker's start, for as long as it may say that another one has its node.
+    pub(super) async fn first_answer(&self) {
+        let mut link = self.link.subscribe();
+        loop {
+            let due = link.borrow_and_update().first_answer_due();
+            let Some(left) = due.and_then(|due| due.checked_sub(self.uptime())) else { return };
+            tokio::select! {
+                () = tokio::time::sleep(left.clamp(Duration::from_millis(1), LONGEST_WAIT)) => {}
+                // The sender is in the agent.
+                _ = link.changed() => {}
+            }
+        }
+    }
+
     /// Waits until what is done about an end may be decided otherwise: when more or less is heard of the manager, or a restart
     /// is due.
     pub(super) async fn until_restart(&self, due: Duration) {

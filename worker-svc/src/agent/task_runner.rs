@@ -130,6 +130,7 @@ impl Runner {
                 looked: self.looked,
                 earlier: self.agent.earlier_running(self.key),
                 may_be_overtaken: self.agent.may_be_overtaken(),
+                may_run_elsewhere: self.agent.may_run_elsewhere_for(self.key).is_some(),
                 is_crowded: self.phase == Phase::Created && self.agent.is_crowded(),
                 after_end,
             };
@@ -228,14 +229,23 @@ impl Runner {
         let reason = match hold {
             Hold::Earlier(earlier) => format!("waits for attempt {} to end", earlier.0),
             Hold::Manager => "waits for the manager, which was out of reach, to say that it is still to run".to_owned(),
+            Hold::Lease => {
+                "its node's worker was started anew; it begins when the lease of the one before has ended".to_owned()
+            }
             Hold::Room => "waits for room that is taken up by what is being stopped here".to_owned(),
         };
         self.observe(|status| status.reason = reason);
-        let waits_for_manager = hold == Hold::Manager;
+        let over = async {
+            match hold {
+                Hold::Manager => self.agent.until_it_stands().await,
+                Hold::Lease => self.agent.until_alone(self.key).await,
+                // Whoever changes ends it.
+                Hold::Earlier(_) | Hold::Room => drop(self.ticks.changed().await),
+            }
+        };
         tokio::select! {
             () = changed(&mut self.orders) => {}
-            _ = self.ticks.changed(), if !waits_for_manager => {}
-            () = self.agent.until_it_stands(), if waits_for_manager => {}
+            () = over => {}
         }
         self.phase
     }

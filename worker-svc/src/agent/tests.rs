@@ -1,5 +1,7 @@
 //! What an agent does side by side is bounded. Time is paused: it passes once nothing is left to do without it.
 
+mod another_worker;
+
 use std::time::Duration;
 
 use davit_core::id::{Revision, TaskId};
@@ -23,7 +25,7 @@ async fn agent() -> (FakeEngine, Arc<Agent>) {
 async fn agent_with(retention: Duration) -> (FakeEngine, Arc<Agent>) {
     let (engine, machine) = test_support::machine();
     let agent = start(&machine, retention).await;
-    agent.begin_session(Duration::from_secs(1));
+    agent.begin_session(Duration::from_secs(1), None);
     agent.assign(Batch { full: true, last: true, ..Batch::default() });
     (engine, agent)
 }
@@ -161,7 +163,7 @@ async fn one_that_is_not_in_charge_any_more_removes_and_begins_nothing_until_it_
         }
         assert_eq!(calls(&engine, Step::RemoveSighted).await, in_charge);
         assert_eq!(calls(&engine, Step::Remove).await, in_charge);
-        agent.begin_session(Duration::from_secs(1));
+        agent.begin_session(Duration::from_secs(1), None);
         agent.assign(Batch {
             full: true,
             last: true,
@@ -179,7 +181,7 @@ async fn what_waits_for_the_manager_is_not_begun_by_an_earlier_full_set() {
     assert_eq!(calls(&engine, Step::Create).await, 1);
     agent.has_rival();
     engine.set_stuck(Step::Create, false);
-    agent.begin_session(Duration::from_secs(1));
+    agent.begin_session(Duration::from_secs(1), None);
     assert_eq!(calls(&engine, Step::Start).await, 0);
     agent.assign(Batch { full: true, last: true, assignments: vec![assignment(1)], ..Batch::default() });
     assert_eq!(calls(&engine, Step::Start).await, 1);
@@ -189,7 +191,7 @@ async fn what_waits_for_the_manager_is_not_begun_by_an_earlier_full_set() {
 async fn what_may_run_counts_as_running_until_its_runtime_has_told() {
     let (engine, machine) = test_support::machine();
     let first = start(&machine, Duration::from_secs(3600)).await;
-    first.begin_session(Duration::from_secs(1));
+    first.begin_session(Duration::from_secs(1), None);
     first.assign(Batch { full: true, last: true, assignments: vec![assignment(1)], ..Batch::default() });
     assert_eq!((calls(&engine, Step::Start).await, first.running()), (1, 1));
     first.shut_down().await;
@@ -202,4 +204,19 @@ async fn what_may_run_counts_as_running_until_its_runtime_has_told() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(second.statuses()[0].1.state, TaskState::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_to_have_ended_does_not_count_as_running_while_its_runtime_says_nothing() {
+    let (engine, machine) = test_support::machine();
+    let first = start(&machine, Duration::from_secs(3600)).await;
+    first.begin_session(Duration::from_secs(1), None);
+    first.assign(Batch { full: true, last: true, assignments: vec![assignment(1)], ..Batch::default() });
+    assert_eq!(calls(&engine, Step::Start).await, 1);
+    engine.end(first.owner(), key(1), 3);
+    first.emptied().await;
+    first.shut_down().await;
+    engine.set_stuck(Step::List, true);
+    let second = start(&machine, Duration::from_secs(3600)).await;
+    assert_eq!((second.statuses()[0].1.state, second.running()), (TaskState::Failed, 0));
 }

@@ -93,7 +93,7 @@ impl Active {
         // The lease before this worker is in charge, or what it holds would be stopped; and the full set that is to come counts
         // before the manager is in reach again, or what waits for that would be begun by an earlier one.
         node.renew_lease(heartbeats.lease_of(registered_at));
-        agent.begin_session(welcome.heartbeat_period);
+        agent.begin_session(welcome.heartbeat_period, welcome.lease_duration);
         agent.heard(registered_at);
         let mut ticks = tokio::time::interval(welcome.heartbeat_period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

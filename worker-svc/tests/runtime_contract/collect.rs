@@ -83,7 +83,7 @@ async fn an_image_that_was_pulled_goes_when_nothing_uses_it_and_no_other_does() 
     let (key, spec) = (new_key(), task(RuntimeSpec::Container(container)));
     let desired_state = DesiredState::Running;
     let assignment = Assignment { key, revision: Revision(1), desired_state, spec, ports: Vec::new() };
-    first.begin_session(Duration::from_secs(1));
+    first.begin_session(Duration::from_secs(1), None);
     first.assign(Batch { full: true, last: true, assignments: vec![assignment], removed: Vec::new() });
     let state = |agent: &Agent| agent.local_attempts(None, 9).first().map(|attempt| attempt.status.state);
     until("it failed", || state(&first) == Some(TaskState::Failed)).await;
@@ -100,7 +100,7 @@ async fn an_image_that_was_pulled_goes_when_nothing_uses_it_and_no_other_does() 
     collect(&second, &BY_PRESSURE, now()).await.unwrap();
     let wanted = second.local_attempts(None, 9)[0].wanted;
     assert_eq!(wanted, None, "nothing goes before the manager has taken this worker in: it may be a copy");
-    second.begin_session(Duration::from_secs(1));
+    second.begin_session(Duration::from_secs(1), None);
     collect(&second, &BY_AGE, now()).await.unwrap();
     assert!(is_there(&registry.image).await, "a container uses it, though it has ended");
 

@@ -196,9 +196,15 @@ fn a_node_that_goes_down_is_not_drained_before_it_is_back_and_what_was_lost_is_c
     let nobody = RuntimeHealth { runtimes: [].into(), problems: [].into() };
     cluster.run(|draft| set_runtime_health(draft, node_id(1), nobody));
     assert!(!has_drain_news(&cluster.state, &empty, cluster.now), "its worker has not heard of its engine yet");
-    let problems = [(RuntimeKind::Docker, "hangs".to_owned())].into();
-    cluster.run(|draft| set_runtime_health(draft, node_id(1), RuntimeHealth { runtimes: [].into(), problems }));
+    let hangs = || [(RuntimeKind::Docker, "hangs".to_owned())].into();
+    let half = RuntimeHealth { runtimes: [RuntimeKind::Process].into(), problems: hangs() };
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), half.clone()));
     assert!(!has_drain_news(&cluster.state, &empty, cluster.now), "its engine has not told what it runs");
+    // Where nothing was LOST, all that may run there is known.
+    cluster.run(|draft| set_runtime_health(draft, node_id(2), half));
+    cluster.run(|draft| drain_node(draft, "node-2", None, 1)).unwrap();
+    assert!(has_drain_news(&cluster.state, &[(node_id(2), 0)].into(), cluster.now));
+    cluster.run(|draft| cancel_drain(draft, "node-2")).unwrap();
     let (runtimes, problems) = ([RuntimeKind::Docker].into(), [].into());
     cluster.run(|draft| set_runtime_health(draft, node_id(1), RuntimeHealth { runtimes, problems }));
     assert!(has_drain_news(&cluster.state, &empty, cluster.now));
@@ -224,14 +230,28 @@ fn what_was_to_stop_anyway_may_run_on_a_node_that_is_down_too() {
 #[test]
 fn what_the_deadline_was_to_stop_and_was_lost_counts_as_lost() {
     let mut cluster = Cluster::new(2);
-    cluster.running(spec(), 1);
+    let (moving, stopping, _) = (cluster.running(spec(), 1), cluster.running(spec(), 1), cluster.running(spec(), 1));
     begin(&mut cluster, Some(Duration::from_secs(60)), 1);
+    order(&mut cluster, moving, 2).unwrap();
+    cluster.run(|draft| stop_task(draft, stopping)).unwrap();
     cluster.advance(Duration::from_secs(60));
     cluster.run(|draft| advance_drains(draft, &nothing_runs()));
-    assert_eq!(drain(&cluster, 1).forced_count, 1);
+    assert_eq!(drain(&cluster, 1).forced_count, 1, "one moves, and one was stopped by a user");
     cluster.run(|draft| set_node_state(draft, node_id(1), Down, "nothing was heard"));
     cluster.lose_tasks_of_down_nodes();
-    assert_eq!((drain(&cluster, 1).forced_count, drain(&cluster, 1).lost_count), (0, 1));
+    assert_eq!((drain(&cluster, 1).forced_count, drain(&cluster, 1).lost_count), (0, 3));
+}
+
+#[test]
+fn what_fitted_nowhere_else_and_was_lost_is_stuck_no_longer() {
+    let mut cluster = Cluster::new(2);
+    let task = cluster.running(spec(), 1);
+    begin(&mut cluster, None, 1);
+    cluster.run(|draft| note_stuck(draft, node_id(1), &[(task, "all is full".to_owned())].into()));
+    assert_eq!(drain(&cluster, 1).stuck_count, 1);
+    cluster.run(|draft| set_node_state(draft, node_id(1), Down, "nothing was heard"));
+    cluster.lose_tasks_of_down_nodes();
+    assert_eq!((drain(&cluster, 1).stuck_count, drain(&cluster, 1).stuck.len()), (0, 0));
 }
 
 #[test]

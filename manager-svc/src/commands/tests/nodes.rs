@@ -9,7 +9,8 @@ use davit_core::node::NodeState::{Down, Ready, Suspect};
 use davit_core::placement::RuntimeKind;
 use davit_core::restart::RestartMode;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
-use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Preparing, Running, Scheduled};
+use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Preparing, Running, Scheduled, Stopping};
+use davit_core::task::AttemptStatus;
 
 use davit_proto::convert::RuntimeHealth;
 use uuid::Uuid;
@@ -115,30 +116,79 @@ fn what_must_never_run_twice_and_was_only_given_to_a_node_is_given_again_to_the_
 }
 
 #[test]
+fn what_is_given_again_to_the_same_start_of_a_worker_waits_for_no_lease_when_it_ends() {
+    let run = |number: Option<u128>| Registration { worker_run: number.map(Uuid::from_u128), ..registration(1) };
+    // A worker that does not say which start of it this is may be another one each time.
+    for (starts, expected) in
+        [([Some(1), Some(1)], (1, Scheduled)), ([Some(2), Some(2)], (1, Scheduled)), ([None, None], (2, Pending))]
+    {
+        let mut cluster = Cluster::new(0);
+        cluster.run(|draft| register_node(draft, run(Some(1)), LEASE)).unwrap();
+        cluster.run(|draft| register_node(draft, run(starts[0]), LEASE)).unwrap();
+        let task_id = cluster.create(leased());
+        cluster.place(task_id, 1);
+        cluster.run(|draft| register_node(draft, run(starts[1]), LEASE)).unwrap();
+        assert_eq!(cluster.task_state(task_id), expected, "{starts:?}");
+        assert_eq!(cluster.task(task_id).leased_until.is_some(), starts[0].is_none(), "{starts:?}");
+    }
+}
+
+#[test]
+fn a_lease_of_the_attempt_before_ends_no_back_off_early_is_told_of_while_it_lasts_and_holds_nothing_after_its_end() {
+    let mut cluster = Cluster::new(2);
+    let mut slow = TaskSpec { restart: restarting(RestartMode::Always).restart, ..leased() };
+    (slow.restart.initial_delay, slow.restart.max_delay) = (Duration::from_secs(600), Duration::from_secs(600));
+    let (slow, fast) = (cluster.running(slow, 1), cluster.running(leased(), 1));
+    let attempts = vec![(slow, status(Attempt::FIRST, Failed))];
+    cluster.run(|draft| register_node(draft, Registration { attempts, ..clone_of(1) }, LEASE)).unwrap();
+    let until = cluster.now.checked_add(until_it_has_stopped()).unwrap();
+    assert!(cluster.task(slow).next_attempt_at.unwrap() > until);
+    let told = cluster.task(fast).status.reason.clone();
+    cluster.run(|draft| restart_task(draft, fast)).unwrap();
+    assert_eq!((cluster.task(fast).next_attempt_at, &cluster.task(fast).status.reason), (Some(until), &told));
+
+    cluster.advance(until_it_has_stopped());
+    cluster.run(|draft| restart_task(draft, fast)).unwrap();
+    assert_eq!(cluster.task(fast).next_attempt_at, None);
+    cluster.run(|draft| move_task(draft, fast, node_id(2), None, "")).unwrap();
+    cluster.run(settle_claims);
+    assert_eq!(cluster.task_state(fast), (2, Scheduled));
+    assert_eq!(cluster.task(fast).leased_until, None);
+}
+
+#[test]
 fn an_end_that_another_start_of_a_worker_tells_is_followed_by_the_next_attempt_only_after_the_lease_of_the_one_before()
 {
     let run =
         |number, attempts| Registration { worker_run: Some(Uuid::from_u128(number)), attempts, ..registration(1) };
     // A clone finds in its copied records what its engine has no more, or not yet.
-    for (number, told, waits) in
-        [(1, Failed, false), (2, Failed, true), (1, Preparing, false), (2, Preparing, true), (2, Running, false)]
-    {
+    for (number, told, ready, waits) in [
+        (1, Failed, false, false),
+        (2, Failed, false, true),
+        (1, Preparing, false, false),
+        (2, Preparing, false, true),
+        (2, Running, true, false),
+        (2, Stopping, false, false),
+        // It ended here, and waits to be restarted.
+        (1, Running, false, false),
+        (2, Running, false, true),
+    ] {
         let mut cluster = Cluster::new(0);
         cluster.run(|draft| register_node(draft, run(1, Vec::new()), LEASE)).unwrap();
         cluster.run(|draft| register_node(draft, registration(2), LEASE)).unwrap();
         let task_id = cluster.create(TaskSpec { restart: restarting(RestartMode::Always).restart, ..leased() });
         cluster.place(task_id, 1);
         cluster.report(1, task_id, Preparing);
-        let attempts = vec![(task_id, status(Attempt::FIRST, told))];
+        let attempts = vec![(task_id, AttemptStatus { ready, ..status(Attempt::FIRST, told) })];
         cluster.run(|draft| register_node(draft, run(number, attempts), LEASE)).unwrap();
         if told != Failed {
             cluster.report(1, task_id, Failed);
         }
         assert_eq!(cluster.task_state(task_id), (2, Pending));
         cluster.advance(until_it_has_stopped() - Duration::from_millis(1));
-        assert_eq!(cluster.place(task_id, 2).committed, usize::from(!waits), "{number} {told:?}");
+        assert_eq!(cluster.place(task_id, 2).committed, usize::from(!waits), "{number} {told:?} {ready}");
         cluster.advance(Duration::from_millis(1));
-        assert_eq!(cluster.place(task_id, 2).committed, usize::from(waits), "{number} {told:?}");
+        assert_eq!(cluster.place(task_id, 2).committed, usize::from(waits), "{number} {told:?} {ready}");
     }
 }
 

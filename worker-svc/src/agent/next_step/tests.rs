@@ -28,6 +28,7 @@ fn view(want: Want, phase: Phase) -> View {
         looked: false,
         earlier: None,
         may_be_overtaken: false,
+        may_run_elsewhere: false,
         is_crowded: false,
         after_end: AfterEnd::Report,
     }
@@ -152,15 +153,19 @@ fn an_attempt_waits_for_room_that_is_taken_up_by_what_is_assigned_no_more() {
 }
 
 #[test]
-fn what_may_be_overtaken_is_made_ready_and_not_begun() {
-    let overtaken = |want, phase| next_step(&View { may_be_overtaken: true, ..view(want, phase) }).step;
+fn what_may_be_overtaken_or_run_elsewhere_is_made_ready_and_not_begun() {
+    let overtaken = |view| View { may_be_overtaken: true, ..view };
+    let elsewhere = |view| View { may_run_elsewhere: true, ..view };
     for want in WANTS {
         for phase in PHASES {
-            let expected = match (want, phase) {
-                (Want::Run, Phase::Created) => Step::Hold(Hold::Manager),
-                _ => next_step(&view(want, phase)).step,
+            let free = view(want, phase);
+            let held = |hold| match (want, phase) {
+                (Want::Run, Phase::Created) => Step::Hold(hold),
+                _ => next_step(&free).step,
             };
-            assert_eq!(overtaken(want, phase), expected, "{want:?} {phase:?}");
+            assert_eq!(next_step(&overtaken(free)).step, held(Hold::Manager), "{want:?} {phase:?}");
+            assert_eq!(next_step(&elsewhere(free)).step, held(Hold::Lease), "{want:?} {phase:?}");
+            assert_eq!(next_step(&elsewhere(overtaken(free))).step, held(Hold::Manager), "{want:?} {phase:?}");
         }
     }
 }
@@ -205,11 +210,21 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
     let after_end = prop::sample::select(vec![AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart]);
-    (want, phase, any::<[bool; 8]>(), after_end).prop_map(
+    (want, phase, any::<[bool; 9]>(), after_end).prop_map(
         |(
             want,
             phase,
-            [asked_to_stop, start_tried, failed, restart_tried, looked, earlier_runs, may_be_overtaken, is_crowded],
+            [
+                asked_to_stop,
+                start_tried,
+                failed,
+                restart_tried,
+                looked,
+                earlier_runs,
+                may_be_overtaken,
+                may_run_elsewhere,
+                is_crowded,
+            ],
             after_end,
         )| View {
             want,
@@ -221,6 +236,7 @@ fn any_view() -> impl Strategy<Value = View> {
             looked,
             earlier: earlier_runs.then_some(Attempt::FIRST),
             may_be_overtaken,
+            may_run_elsewhere,
             is_crowded,
             after_end,
         },
