@@ -71,6 +71,10 @@ impl Directory {
     /// Opens the engine, and makes sure that it holds this cluster's store in the schema of this release. Answers the cluster's id
     /// too.
     pub(super) fn open_engine(&mut self, cluster: &str) -> Result<(Engine, ClusterId), Error> {
+        // Something was committed, so all tables were made. Looked at before the engine writes anything.
+        if self.mark.number() > 0 {
+            engine::check_tables(&self.engine_dir()).map_err(|problem| self.unreadable(&problem))?;
+        }
         let engine = self.reopen_engine()?;
         let cluster_id = schema::check(&engine, cluster, &self.path)?;
         Ok((engine, cluster_id))

@@ -9,6 +9,10 @@ use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, Persis
 
 /// A file that is there from the moment on at which an engine is complete.
 pub(super) const VERSION_FILE: &str = "version";
+/// Of the engine, where each table has a directory, and one that it keeps itself.
+const TABLES_DIR: &str = "keyspaces";
+/// Of a table: which of its files are in use. The engine takes a table without it for one that was never finished.
+const CURRENT_FILE: &str = "current";
 
 /// Blocks are only read when a manager starts, so a cache is of little use.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
@@ -72,13 +76,23 @@ pub(super) enum Problem {
     Damaged(String),
 }
 
+impl Problem {
+    /// Of opening an engine. Where one was complete before, a file that is missing, or can't be what it was, is damage too: the
+    /// engine says no more of it than the kernel does, and that reads as a wrong path.
+    fn of_opening(problem: fjall::Error, was_complete: bool) -> Self {
+        use ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound};
+        match io(&problem) {
+            Some(io) if was_complete && matches!(io.kind(), AlreadyExists | InvalidData | InvalidInput | NotFound) => {
+                Self::Damaged(format!("a file of the engine is missing or spoilt: {io}"))
+            }
+            _ => problem.into(),
+        }
+    }
+}
+
 impl From<fjall::Error> for Problem {
     fn from(problem: fjall::Error) -> Self {
-        let io = match &problem {
-            fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => Some(io),
-            _ => None,
-        };
-        match (io, &problem) {
+        match (io(&problem), &problem) {
             (Some(io), _) if io.kind() == ErrorKind::UnexpectedEof => Self::Damaged(format!("a file is cut: {io}")),
             (Some(io), _) => Self::Io(io.to_string()),
             (None, fjall::Error::Poisoned) => Self::Io("writing in the background failed".to_owned()),
@@ -86,6 +100,40 @@ impl From<fjall::Error> for Problem {
             (None, _) => Self::Damaged(format!("{problem:?}")),
         }
     }
+}
+
+/// What the kernel said, if that is the problem.
+fn io(problem: &fjall::Error) -> Option<&std::io::Error> {
+    match problem {
+        fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => Some(io),
+        _ => None,
+    }
+}
+
+/// Makes sure that all tables are there, in the files of an engine in which they were all made. On opening it, the engine removes a
+/// table that it takes for unfinished and makes it anew: of one that was in use the files would be lost, and the next start might
+/// find a store that looks whole.
+pub(super) fn check_tables(path: &Path) -> Result<(), Problem> {
+    let unreadable = |problem: std::io::Error| Problem::Io(problem.to_string());
+    let mut found = 0;
+    match std::fs::read_dir(path.join(TABLES_DIR)) {
+        Ok(entries) => {
+            for entry in entries {
+                let current = entry.map_err(unreadable)?.path().join(CURRENT_FILE);
+                found += usize::from(current.try_exists().map_err(unreadable)?);
+            }
+        }
+        Err(problem) if problem.kind() == ErrorKind::NotFound => {}
+        Err(problem) => return Err(unreadable(problem)),
+    }
+    let made = Table::ALL.len() + 1;
+    if found < made {
+        return Err(Problem::Damaged(format!(
+            "{} of its {made} tables are gone from `{TABLES_DIR}`, or lack their file `{CURRENT_FILE}`",
+            made - found
+        )));
+    }
+    Ok(())
 }
 
 /// An open engine.
@@ -98,12 +146,14 @@ pub(super) struct Engine {
 impl Engine {
     /// Opens what is in a directory; makes it where there is nothing.
     pub(super) fn open(path: &Path) -> Result<Self, Problem> {
+        let was_complete = path.join(VERSION_FILE).exists();
         guarded(|| {
             let database = Database::builder(path)
                 .cache_size(CACHE_BYTES)
                 .max_journaling_size(JOURNAL_BYTES)
                 .worker_threads(BACKGROUND_THREADS)
-                .open()?;
+                .open()
+                .map_err(|problem| Problem::of_opening(problem, was_complete))?;
             let mut tables = Vec::with_capacity(Table::ALL.len());
             for table in Table::ALL {
                 let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
@@ -189,5 +239,41 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
             let told = told.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
             Err(Problem::Damaged(format!("the engine gave up: {told}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_engine_that_was_complete_lacks_is_damage() {
+        let is_damage = |kind: ErrorKind, was_complete| {
+            let of_engine = || Problem::of_opening(fjall::Error::Io(kind.into()), was_complete);
+            let of_table =
+                || Problem::of_opening(fjall::Error::Storage(fjall::LsmError::Io(kind.into())), was_complete);
+            let [of_engine, of_table] = [of_engine(), of_table()].map(|problem| matches!(problem, Problem::Damaged(_)));
+            assert_eq!(of_engine, of_table, "{kind}");
+            of_engine
+        };
+        for kind in [ErrorKind::NotFound, ErrorKind::AlreadyExists, ErrorKind::InvalidInput, ErrorKind::InvalidData] {
+            assert!(is_damage(kind, true), "{kind}");
+            assert!(!is_damage(kind, false), "{kind}");
+        }
+        let too_many_open_files = std::io::Error::from_raw_os_error(24).kind();
+        for kind in
+            [ErrorKind::StorageFull, ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, too_many_open_files]
+        {
+            assert!(!is_damage(kind, true), "{kind}");
+        }
+        assert!(matches!(Problem::of_opening(fjall::Error::Locked, true), Problem::Io(_)));
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_a_new_engine_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(TABLES_DIR), "").unwrap();
+        let told = Engine::open(dir.path()).err();
+        assert!(matches!(told, Some(Problem::Io(_))), "{told:?}");
     }
 }

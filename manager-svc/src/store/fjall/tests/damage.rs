@@ -62,16 +62,29 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    /// Opens a damaged store; it must be whole, or say that it is not.
+    /// Opens a damaged store twice; it must be whole, or say that it is not and what to do, and the same again the second time.
     fn check(&mut self, dir: &Path, held: &str, what: &str) {
+        let first = Self::start(dir, held, what);
+        let second = Self::start(dir, held, what);
+        assert_eq!(first.is_none(), second.is_none(), "{what}: at first {first:?}, and then {second:?}");
+        match first {
+            None => self.whole += 1,
+            Some(_) => self.told += 1,
+        }
+    }
+
+    /// What a start says of damage, if it finds any.
+    fn start(dir: &Path, held: &str, what: &str) -> Option<Error> {
         match FjallStore::open(dir, CLUSTER).and_then(|store| load(&store)) {
             Ok(loaded) => {
                 assert_eq!(format!("{:?}", sorted(loaded)), held, "{what}: it was opened, and holds something else");
-                self.whole += 1;
+                None
             }
             Err(problem) => {
-                assert!(problem.to_string().contains(dir.to_str().unwrap()), "{what}: {problem} does not say where");
-                self.told += 1;
+                let told = problem.to_string();
+                assert!(told.contains(dir.to_str().unwrap()), "{what}: {told} does not say where");
+                assert!(told.contains("restore a backup"), "{what}: {told} does not say what to do");
+                Some(problem)
             }
         }
     }
@@ -88,25 +101,21 @@ fn used(bytes: &[u8]) -> usize {
 }
 
 #[test]
-fn a_flipped_byte_in_any_file_loses_nothing_silently() {
+fn a_flipped_bit_in_any_file_loses_nothing_silently() {
     let (dir, held) = written();
     let mut outcomes = Outcomes::default();
     for file in files(dir.path()) {
         let bytes = std::fs::read(&file).unwrap();
         let name = file.strip_prefix(dir.path()).unwrap();
-        // A lock file holds nothing.
-        if name.ends_with("lock") {
-            continue;
-        }
         for at in places(used(&bytes), 6) {
             let damaged = copy(dir.path());
             let mut altered = bytes.clone();
-            altered[at] ^= 0x41;
+            altered[at] ^= 1 << (at % 8);
             std::fs::write(damaged.path().join(name), &altered[..used(&bytes)]).unwrap();
             outcomes.check(damaged.path(), &held, &format!("{} at {at}", name.display()));
         }
     }
-    eprintln!("flipped bytes: {outcomes:?}");
+    eprintln!("flipped bits: {outcomes:?}");
     assert!(outcomes.told > outcomes.whole, "{outcomes:?}");
 }
 
@@ -117,9 +126,6 @@ fn a_file_that_is_cut_loses_nothing_silently() {
     for file in files(dir.path()) {
         let bytes = std::fs::read(&file).unwrap();
         let name = file.strip_prefix(dir.path()).unwrap();
-        if name.ends_with("lock") {
-            continue;
-        }
         for at in places(used(&bytes), 6) {
             let damaged = copy(dir.path());
             std::fs::write(damaged.path().join(name), &bytes[..at]).unwrap();
@@ -131,6 +137,35 @@ fn a_file_that_is_cut_loses_nothing_silently() {
     }
     eprintln!("cut files: {outcomes:?}");
     assert!(outcomes.told > outcomes.whole, "{outcomes:?}");
+}
+
+#[test]
+fn a_table_that_is_gone_is_told_before_anything_is_written() {
+    let (dir, held) = written();
+    let tables = Path::new("fjall").join("keyspaces");
+    let mut outcomes = Outcomes::default();
+    for entry in std::fs::read_dir(dir.path().join(&tables)).unwrap() {
+        let table = tables.join(entry.unwrap().file_name());
+        for gone in [table.clone(), table.join("current")] {
+            let damaged = copy(dir.path());
+            let gone_there = damaged.path().join(&gone);
+            if gone_there.is_dir() {
+                std::fs::remove_dir_all(gone_there).unwrap();
+            } else {
+                std::fs::remove_file(gone_there).unwrap();
+            }
+            let before = contents(damaged.path());
+            outcomes.check(damaged.path(), &held, &format!("{} removed", gone.display()));
+            assert!(before == contents(damaged.path()), "{} removed: something was written", gone.display());
+        }
+    }
+    assert_eq!((outcomes.whole, outcomes.told), (0, 14));
+}
+
+/// All files and what is in them, but for the lock, which says who looked last.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let kept = files(dir).into_iter().filter(|file| *file != dir.join("lock"));
+    kept.map(|file| (file.clone(), std::fs::read(file).unwrap())).collect()
 }
 
 #[test]
