@@ -1,5 +1,6 @@
 //! The way to the manager.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use davit_proto::v1;
@@ -15,6 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::error::{Error, is_from_manager, root_problem};
+use crate::output::Output;
 use crate::retry;
 
 /// How long a call that answers once may take.
@@ -46,15 +48,17 @@ pub fn backoff() -> Backoff {
 }
 
 impl Manager {
-    /// Dials a manager.
+    /// Dials a manager. One that is away, because it is being replaced or starts, is waited for a few seconds, and `output` says
+    /// so.
     ///
     /// # Errors
     /// When the address is none, or nobody answers there.
-    pub async fn connect(address: &str) -> Result<Self, Error> {
-        let channel = endpoint(address)?
-            .connect()
+    pub async fn connect(address: &str, output: &Output) -> Result<Self, Error> {
+        let endpoint = endpoint(address)?;
+        let waits = |problem: &str| output.note(&format!("waiting for a manager at {address}: {problem}"));
+        let channel = reach(async || endpoint.connect().await, waits)
             .await
-            .map_err(|error| Error::Unreachable { address: address.to_owned(), problem: root_problem(&error) })?;
+            .map_err(|problem| Error::Unreachable { address: address.to_owned(), problem })?;
         Ok(Self { address: address.to_owned(), channel })
     }
 
@@ -179,6 +183,28 @@ impl Manager {
     }
 }
 
+/// Dials until somebody answers, for a bounded time, and tells the first problem that is waited out. The error is the last one.
+async fn reach<T, E: StdError + 'static>(
+    mut dial: impl AsyncFnMut() -> Result<T, E>,
+    waits: impl FnOnce(&str),
+) -> Result<T, String> {
+    let began = Instant::now();
+    let mut backoff = backoff();
+    let mut waits = Some(waits);
+    loop {
+        let error = match dial().await {
+            Ok(reached) => return Ok(reached),
+            Err(error) => error,
+        };
+        let problem = root_problem(&error);
+        let Some(wait) = retry::next_dial(&error, backoff.next_delay(), began.elapsed()) else { return Err(problem) };
+        if let Some(waits) = waits.take() {
+            waits(&problem);
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// An answer without what it is to carry.
 #[must_use]
 pub fn no_content(what: &str) -> Error {
@@ -187,6 +213,8 @@ pub fn no_content(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use davit_svc_kit::grpc::{ApiError, ErrorKind};
 
     use super::*;
@@ -198,6 +226,37 @@ mod tests {
 
     fn overloaded() -> Status {
         ApiError::new(ErrorKind::ResourceExhausted, "OVERLOADED", "x").with_retry_after(Duration::from_secs(2)).into()
+    }
+
+    fn away() -> io::Error {
+        io::ErrorKind::ConnectionRefused.into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_manager_that_is_away_is_dialled_until_it_is_back_and_that_is_told_once() {
+        let (mut tries, mut told) = (0, Vec::new());
+        let dial = async || {
+            tries += 1;
+            if tries < 4 { Err(away()) } else { Ok(tries) }
+        };
+        assert_eq!(reach(dial, |problem| told.push(problem.to_owned())).await, Ok(4));
+        assert_eq!(told, ["connection refused"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dial_is_given_up_when_the_time_is_up_and_at_once_when_the_address_is_wrong() {
+        let began = Instant::now();
+        let never = reach(async || Err::<(), _>(away()), |_| ()).await;
+        assert_eq!(never, Err("connection refused".to_owned()));
+        let took = began.elapsed();
+        assert!(took > Duration::from_secs(2) && took <= retry::DIAL_FOR, "{took:?}");
+        let (mut tries, mut told) = (0, 0);
+        let unknown = async || {
+            tries += 1;
+            Err::<(), _>(io::Error::other("Name or service not known"))
+        };
+        assert_eq!(reach(unknown, |_| told += 1).await, Err("Name or service not known".to_owned()));
+        assert_eq!((tries, told), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]

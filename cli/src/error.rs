@@ -100,13 +100,19 @@ pub fn is_from_manager(status: &Status) -> bool {
     status.get_details_error_info().is_some()
 }
 
-/// What is at the bottom of an error, in few words.
-#[must_use]
-pub fn root_problem(error: &(dyn StdError + 'static)) -> String {
+/// What is at the bottom of an error.
+pub(crate) fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }
+    deepest
+}
+
+/// What is at the bottom of an error, in few words.
+#[must_use]
+pub fn root_problem(error: &(dyn StdError + 'static)) -> String {
+    let deepest = deepest(error);
     match deepest.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
         Some(io::ErrorKind::TimedOut) => "no answer in time".to_owned(),

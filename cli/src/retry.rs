@@ -1,14 +1,18 @@
-//! Which calls are sent again, and when. Pure.
+//! Which dials and calls are tried again, and when. Pure.
 
+use std::error::Error as StdError;
+use std::io;
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::error::is_from_manager;
+use crate::error::{deepest, is_from_manager};
 
 /// For so long a call is sent again.
 pub(crate) const TRY_FOR: Duration = Duration::from_secs(15);
+/// For so long a manager is dialled that was not reached yet. It may be about to be back, but there may also be none.
+pub(crate) const DIAL_FOR: Duration = Duration::from_secs(5);
 
 /// Whether the same call may go better later. Of what is exhausted only that which the manager says passes by itself.
 #[must_use]
@@ -38,6 +42,34 @@ pub(crate) fn next_wait(status: &Status, backoff: Duration, tried_for: Duration)
     (may_pass(status) && tried_for.saturating_add(wait) <= TRY_FOR).then_some(wait)
 }
 
+/// The wait before a manager that was not reached is dialled again; `None`: it is given up, because that would not help, or take
+/// too long.
+#[must_use]
+pub(crate) fn next_dial(
+    error: &(dyn StdError + 'static),
+    backoff: Duration,
+    dialled_for: Duration,
+) -> Option<Duration> {
+    (is_away(error) && dialled_for.saturating_add(backoff) <= DIAL_FOR).then_some(backoff)
+}
+
+/// Whether a manager may be at the address once it runs. A name that stands for no address, for one, is more likely mistyped.
+fn is_away(error: &(dyn StdError + 'static)) -> bool {
+    let kind = deepest(error).downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(
+        kind,
+        Some(
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+        )
+    )
+}
+
 fn asked_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|retry| retry.retry_delay)
 }
@@ -63,6 +95,17 @@ mod tests {
         assert!(!may_pass(&refusal(ErrorKind::ResourceExhausted, None)), "it is too large, or a quota is used up");
         for kind in [ErrorKind::InvalidArgument, ErrorKind::Internal, ErrorKind::DeadlineExceeded] {
             assert!(!may_pass(&refusal(kind, Some(SECOND))), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_answer_is_dialled_again_for_a_while_and_a_wrong_address_is_not() {
+        let away = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(next_dial(&away, BACKOFF, Duration::ZERO), Some(BACKOFF));
+        assert_eq!(next_dial(&away, BACKOFF, DIAL_FOR - BACKOFF), Some(BACKOFF));
+        assert_eq!(next_dial(&away, BACKOFF, DIAL_FOR), None, "the time is up before it");
+        for wrong in [io::Error::other("Name or service not known"), io::ErrorKind::InvalidInput.into()] {
+            assert_eq!(next_dial(&wrong, BACKOFF, Duration::ZERO), None, "{wrong}");
         }
     }
 

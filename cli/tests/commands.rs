@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use davit_cli::local::{LocalCluster, Options, Ports};
 use serde_json::Value;
-use tokio::io::AsyncBufReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 use worker_svc::reexec::Reexec;
 
@@ -56,8 +57,53 @@ async fn without_a_manager_the_code_is_3_and_the_error_says_what_to_do() {
     let output = davit("127.0.0.1:1", &["ps"]).await;
     assert_eq!(code(&output), Some(3));
     assert_eq!(stdout(&output), "");
-    assert!(stderr(&output).starts_with("error: can't reach a manager at 127.0.0.1:1 ("), "{}", stderr(&output));
-    assert!(stderr(&output).contains("davit dev"), "{}", stderr(&output));
+    let told = stderr(&output);
+    let lines: Vec<_> = told.lines().collect();
+    let [waits, error] = lines[..] else { panic!("{told}") };
+    assert_eq!(waits, "waiting for a manager at 127.0.0.1:1: connection refused");
+    assert!(error.starts_with("error: can't reach a manager at 127.0.0.1:1 ("), "{told}");
+    assert!(error.contains("davit dev"), "{told}");
+}
+
+/// What `davit` writes first to standard output when a manager comes to be at its address only after it was dialled.
+async fn first_line_of_late(manager: &str, line: &[&str]) -> Option<String> {
+    // The port is taken, and nobody listens there yet.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let late = socket.local_addr().unwrap().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
+    command.args(line).env("DAVIT_MANAGER", &late).stdin(Stdio::null()).kill_on_drop(true);
+    let mut davit = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(davit.stderr.take().unwrap()).lines();
+    let mut written = BufReader::new(davit.stdout.take().unwrap()).lines();
+    let waits = tokio::time::timeout(LONGEST, told.next_line()).await.unwrap().unwrap();
+    assert_eq!(waits, Some(format!("waiting for a manager at {late}: connection refused")), "{line:?}");
+    let back = socket.listen(1).unwrap();
+    let passes_on = async {
+        let (mut near, _) = back.accept().await.unwrap();
+        let mut far = TcpStream::connect(manager).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        first = tokio::time::timeout(LONGEST, written.next_line()) => first.unwrap().unwrap(),
+        () = passes_on => None,
+    }
+}
+
+#[tokio::test]
+async fn a_manager_that_is_not_back_yet_is_waited_for() {
+    let (cluster, manager) = start("late").await;
+    for line in [
+        &["run", "-d", "--process", "sleep", "600"][..],
+        &["ps", "-q"],
+        &["events", "-f", "--since", "0"],
+        &["stop", "sleep"],
+    ] {
+        let first = first_line_of_late(&manager, line).await;
+        assert!(first.is_some_and(|first| !first.is_empty()), "{line:?}");
+    }
+    cluster.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -253,8 +299,9 @@ async fn shown_of(manager: &str, task: &str, key: &str) -> String {
 
 #[tokio::test]
 async fn without_an_answer_explain_ends_with_2() {
-    assert_eq!(code(&davit("127.0.0.1:1", &["explain", "web"]).await), Some(2));
-    assert_eq!(code(&davit("127.0.0.1:1", &["explain", "--cpus", "2"]).await), Some(2));
+    let (one, other) =
+        tokio::join!(davit("127.0.0.1:1", &["explain", "web"]), davit("127.0.0.1:1", &["explain", "--cpus", "2"]));
+    assert_eq!((code(&one), code(&other)), (Some(2), Some(2)));
     let (cluster, manager) = start("no-answer").await;
     let twice = ["explain", "--process", "--node", "node-1:cpus=1", "--without", "node-1"];
     for (line, problem) in [
@@ -452,7 +499,7 @@ async fn moves_that_take_too_long_go_on() {
 /// `davit` as it runs, with what it says until now.
 struct Running {
     child: tokio::process::Child,
-    said: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStderr>>,
+    said: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
 }
 
 impl Running {
@@ -460,7 +507,7 @@ impl Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
         command.args(line).env("DAVIT_MANAGER", manager).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let said = tokio::io::BufReader::new(child.stderr.take().unwrap()).lines();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
         Self { child, said }
     }
 

@@ -35,7 +35,7 @@ pub const INTERRUPTED: u8 = 130;
 /// # Errors
 /// When it can't be done.
 pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
-    let connect = async || Manager::connect(&cli.global.manager).await;
+    let connect = async || Manager::connect(&cli.global.manager, output).await;
     let done = |()| 0;
     match cli.command {
         // What needs no manager.

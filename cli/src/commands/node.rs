@@ -56,7 +56,8 @@ pub struct NodesArgs {
 /// Arguments of `davit node rm`.
 #[derive(Debug, Args)]
 pub struct RmArgs {
-    /// Also nodes whose worker may be in touch, or that have tasks: these count as lost, and are replaced as they say
+    /// Also nodes whose worker may be in touch, or that have tasks: these count as lost, and are replaced as they say. Not nodes
+    /// with tasks that must never run twice (--on-node-loss stop-and-replace): drain these, or stop their worker and wait
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]

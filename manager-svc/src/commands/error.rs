@@ -131,6 +131,17 @@ pub enum Error {
         /// Every reason.
         hindrances: Vec<String>,
     },
+    /// The node can't be removed, not even with `force`: tasks that must never run twice may run there.
+    #[error(
+        "node `{node}` can't be removed, not even with `force`: {tasks} of its tasks must never run twice; drain it, or stop its \
+         worker and wait until their lease is over"
+    )]
+    NodeIsLeased {
+        /// Its name.
+        node: String,
+        /// How many such tasks.
+        tasks: usize,
+    },
     /// Another node that is in touch has this name.
     #[error("node {holder} has the name `{name}` and is in touch; give this worker another name")]
     NodeNameInUse {
@@ -209,6 +220,7 @@ impl Error {
             | Self::TaskIsLeased { .. }
             | Self::NotDrained { .. }
             | Self::NodeInUse { .. }
+            | Self::NodeIsLeased { .. }
             | Self::DoesNotFit { .. } => Kind::FailedPrecondition,
             Self::NodeHasChanged { .. } | Self::AttemptHasChanged { .. } | Self::RegistrationOvertaken { .. } => {
                 Kind::Aborted
@@ -236,6 +248,7 @@ impl Error {
             Self::NodeNotFound { .. } => "NODE_NOT_FOUND",
             Self::NotDrained { .. } => "NOT_DRAINED",
             Self::NodeInUse { .. } => "NODE_IN_USE",
+            Self::NodeIsLeased { .. } => "NODE_IS_LEASED",
             Self::NodeNameInUse { .. } => "NODE_NAME_IN_USE",
             Self::NodeNameIsLeased { .. } => "NODE_NAME_IS_LEASED",
             Self::RegistrationOvertaken { .. } => davit_proto::convert::REGISTRATION_OVERTAKEN,

@@ -138,8 +138,7 @@ pub fn remove_node(draft: &mut Draft, id_or_name: &str, force: bool) -> Result<(
     let leased = tasks.iter().filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace).count();
     if leased > 0 {
         // What follows them would run beside them.
-        let hindrance = format!("{leased} of its tasks must never run twice: drain it, or stop its worker and wait");
-        return Err(Error::NodeInUse { node: name, hindrances: vec![hindrance] });
+        return Err(Error::NodeIsLeased { node: name, tasks: leased });
     }
     lose_attempts(draft, &tasks, &format!("node {name} was removed"));
     draft.remove_node(known.node_id, format!("node {name} was removed"));

@@ -60,7 +60,9 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
             .with_metadata("max_spec_bytes", max_spec_bytes.to_string()),
         commands::Error::RequestIdReused { request_id } => api_error.with_resource("request_id", request_id.as_str()),
         commands::Error::NodeNotFound { node } => api_error.with_resource("node", node.as_str()),
-        commands::Error::NotDrained { node } | commands::Error::NodeInUse { node, .. } => {
+        commands::Error::NotDrained { node }
+        | commands::Error::NodeInUse { node, .. }
+        | commands::Error::NodeIsLeased { node, .. } => {
             api_error.with_precondition("NODE_STATE", format!("node/{node}"), message)
         }
         commands::Error::NodeNameInUse { name, .. } | commands::Error::NodeNameIsLeased { name, .. } => {
@@ -155,6 +157,7 @@ mod tests {
             (Error::NodeNotFound { node: node.clone() }, ErrorKind::NotFound),
             (Error::NotDrained { node: node.clone() }, ErrorKind::FailedPrecondition),
             (Error::NodeInUse { node: node.clone(), hindrances: vec![] }, ErrorKind::FailedPrecondition),
+            (Error::NodeIsLeased { node: node.clone(), tasks: 1 }, ErrorKind::FailedPrecondition),
             (Error::NodeNameInUse { name, holder }, ErrorKind::AlreadyExists),
             (Error::RegistrationOvertaken { node: node.clone(), number: 1, last: 1 }, ErrorKind::Aborted),
             (Error::NodeHasChanged { node, expected: "r1".to_owned(), actual: "r2".to_owned() }, ErrorKind::Aborted),
