@@ -4,6 +4,7 @@
 mod command;
 mod handle;
 mod pace;
+mod set_clock;
 mod store_health;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,9 @@ use tokio::time::Instant;
 use self::command::{Entry, Reply};
 pub use self::handle::Handle;
 use self::handle::{Pace, Queue};
+use self::set_clock::SetClock;
 use self::store_health::StoreHealth;
+use crate::commands::shift_leases;
 use crate::dispatch::Router;
 use crate::state::{Batch, ClusterState, Draft, KeptEvents};
 use crate::store::{self, Store};
@@ -68,6 +71,7 @@ pub struct Writer {
     store: Arc<dyn Store>,
     router: Router,
     clock: Arc<dyn Clock>,
+    set_clock: SetClock,
     store_health: StoreHealth,
 }
 
@@ -116,7 +120,8 @@ impl Writer {
         let published = watch::Sender::new(Arc::new(state.clone()));
         let handle = Handle::new(Queue::new(own_to), Queue::new(users_to), Arc::clone(&pace), published.subscribe());
         let (clock, store_health) = (Arc::clone(&world.clock), StoreHealth::new(readiness, world));
-        Ok((Self { inlets, pace, published, state, store, router, clock, store_health }, handle))
+        let set_clock = SetClock::new(clock.now(), clock.uptime());
+        Ok((Self { inlets, pace, published, state, store, router, clock, set_clock, store_health }, handle))
     }
 
     /// Runs until shutdown; commands that wait then are answered [`WriteError::Stopping`]. A store that hangs does not hold up the
@@ -153,7 +158,16 @@ impl Writer {
 
     /// Runs commands, commits what they changed, and answers them.
     async fn run_batch(&mut self, commands: Vec<Entry>) {
-        let mut draft = Draft::new(self.state.clone(), self.clock.now());
+        let (now, uptime) = (self.clock.now(), self.clock.uptime());
+        let mut draft = Draft::new(self.state.clone(), now);
+        let set_by = self.set_clock.set_by(now, uptime);
+        if let Some(by) = set_by {
+            tracing::warn!(
+                by_s = by.as_secs_f64(),
+                "the time of day was set; waits for leases go on as if it had not been"
+            );
+            shift_leases(&mut draft, by);
+        }
         let mut effects = Effects::new();
         let begun = commands.into_iter().filter_map(Entry::begin);
         let replies: Vec<Reply> = begun.map(|command| command(&mut draft, &mut effects)).collect();
@@ -161,6 +175,8 @@ impl Writer {
         // What changes nothing needs no store, and says nothing of it.
         let committed = if batch.is_empty() { Ok(()) } else { self.commit(&state, batch).await };
         if committed.is_ok() {
+            // Clocks that drift apart were not set.
+            self.set_clock = SetClock::new(now, uptime);
             for effect in effects {
                 effect(&mut self.router, &state);
             }

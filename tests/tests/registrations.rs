@@ -123,6 +123,18 @@ async fn what_an_overtaken_session_says_counts_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_said_goodbye_is_given_nothing_more_before_anything_else_that_it_says_counts() {
+    // Of that long a period nobody looks at it in between.
+    let cluster = Cluster::builder().workers(0).heartbeat(Duration::from_secs(60)).start().await;
+    let mut session = Session::open(&cluster, 1).await.unwrap();
+    session.say(Request::Goodbye(v1::Goodbye { reason: "it is stopped".to_owned() })).await;
+    assert!(session.is_heard(1).await);
+    let node = cluster.get_node("by-hand").await;
+    assert_eq!((node.state(), node.state_reason.as_str()), (v1::NodeState::Suspect, "its worker is about to go"));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_said_when_it_is_back_is_not_missed_before() {
     let period = Duration::from_millis(100);
     let cluster = Cluster::builder().workers(0).heartbeat(period).start().await;

@@ -33,13 +33,17 @@ pub enum Bug {
     LeaseIgnored,
     /// A worker reports the end of what an engine may still start, because it was asked to and did not answer.
     StartsForgotten,
+    /// A worker reports the end of what an engine may still restart, because it was asked to and did not answer.
+    RestartsForgotten,
+    /// What a node can't begin stays there.
+    BeginTimeoutIgnored,
     /// A worker that is stopped in order does not say that it means to be back.
     AwayUnsaid,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::DroppedSync,
         Self::AckBeforeCommit,
         Self::MergeReversed,
@@ -53,6 +57,8 @@ impl Bug {
         Self::SilenceIgnored,
         Self::LeaseIgnored,
         Self::StartsForgotten,
+        Self::RestartsForgotten,
+        Self::BeginTimeoutIgnored,
         Self::AwayUnsaid,
     ];
 }

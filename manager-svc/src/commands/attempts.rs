@@ -8,7 +8,7 @@ use davit_core::restart::{Decision, Ended, RestartMode, RestartPolicy, decide};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState, KEPT_ATTEMPTS, Task};
 use davit_svc_kit::bugs::{self, Bug};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Error;
 use super::tasks::WAITING_FOR_SCHEDULER;
@@ -127,6 +127,23 @@ fn what_follows(task: &Task, now: Timestamp, why_replaced: Option<&str>) -> Next
 /// Until when an attempt of the task that is LOST may still run.
 pub(super) fn lease_end(task: &Task, now: Timestamp) -> Option<Timestamp> {
     task.leased_until.filter(|until| *until > now)
+}
+
+/// The time of day was set by so much: whoever waits for the end of a lease waits neither less nor more by that. A lease ends when
+/// its time has passed, whatever clocks on walls say.
+pub fn shift_leases(draft: &mut Draft, by: SignedDuration) {
+    let before = draft.now().checked_sub(by).unwrap_or(draft.now());
+    let waiting: Vec<Arc<Task>> =
+        draft.state().tasks().filter(|task| lease_end(task, before).is_some()).cloned().collect();
+    for task in waiting {
+        let Some(until) = task.leased_until else { continue };
+        let shifted = until.checked_add(by).unwrap_or(Timestamp::MAX);
+        let mut next = Task::clone(&task);
+        next.leased_until = Some(shifted);
+        // A longer wait is for another reason.
+        next.next_attempt_at = task.next_attempt_at.map(|at| if at == until { shifted } else { at.max(shifted) });
+        draft.put_task(next, EventType::TaskUpdated, "the manager's clock was set; the wait for the lease goes on");
+    }
 }
 
 /// Begins the attempt after the current one, which has ended; not to be placed before `at`, or before a lease has ended under

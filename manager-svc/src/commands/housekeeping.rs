@@ -9,6 +9,7 @@ use davit_core::lease;
 use davit_core::node::{Node, NodeState};
 use davit_core::spec::OnNodeLoss;
 use davit_core::task::{DesiredState, Task};
+use davit_svc_kit::bugs::{self, Bug};
 use jiff::Timestamp;
 
 use super::attempts::replace_attempt;
@@ -70,6 +71,9 @@ fn overdue(state: &ClusterState, node: &Node, leases: &Leases, now: Timestamp) -
 /// Has attempts that their node can't begin stopped, each to be followed by another, which goes elsewhere if it can. A worker
 /// whose engine hangs can tell at once that it has not begun something; of what it may have begun the end is awaited.
 pub fn replace_unbegun(draft: &mut Draft, timeout: Duration) {
+    if bugs::is(Bug::BeginTimeoutIgnored) {
+        return;
+    }
     let unbegun: Vec<Unbegun> = unbegun(draft.state(), timeout, draft.now()).collect();
     for Unbegun { task, why } in unbegun {
         let message = format!("attempt {} is stopped: {why}", task.status.attempt);

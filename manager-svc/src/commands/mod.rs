@@ -21,6 +21,7 @@ mod tests;
 
 pub use davit_proto::convert::Registration;
 
+pub use self::attempts::shift_leases;
 pub use self::claims::{has_ripe_claim, settle_claims};
 pub use self::drains::{
     advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained, note_stuck,
@@ -30,7 +31,9 @@ pub use self::housekeeping::{
     Leases, compact_events, has_expired, lose_tasks_of_down_nodes, remove_finished, replace_unbegun,
 };
 pub use self::moves::move_task;
-pub use self::nodes::{note_away, remove_node, set_cordon, set_node_state, set_runtime_health, set_user_labels};
+pub use self::nodes::{
+    note_away, note_goodbye, remove_node, set_cordon, set_node_state, set_runtime_health, set_user_labels,
+};
 pub use self::placements::{Placement, PlacementReport, Rejected, commit_placements, note_unplaced};
 pub use self::preemptions::{PreemptionOrder, PreemptionReport, commit_preemptions};
 pub use self::registrations::{Registered, register_node};

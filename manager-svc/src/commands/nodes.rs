@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use super::Error;
 use super::reports::lose_attempts;
+use crate::reconcile::ABOUT_TO_GO;
 use crate::state::{Draft, EventType};
 
 /// Notes which runtimes of a node answer. New tasks for the others go elsewhere; those that run keep what is known of them.
@@ -69,6 +70,13 @@ pub fn set_node_state(draft: &mut Draft, node_id: NodeId, state: NodeState, reas
     node.state_since = draft.now();
     let message = format!("node {} is {state}: {reason}", node.description.name);
     draft.put_node(node, EventType::NodeStateChanged, message);
+}
+
+/// Notes that a node's worker said goodbye: it may still have tasks to stop, and is given no new ones.
+pub fn note_goodbye(draft: &mut Draft, node_id: NodeId) {
+    if draft.state().node(node_id).is_some_and(|node| node.state == NodeState::Ready) {
+        set_node_state(draft, node_id, NodeState::Suspect, ABOUT_TO_GO);
+    }
 }
 
 /// Notes that a node's worker goes for a while and leaves its tasks running, so that a manager that is restarted meanwhile waits

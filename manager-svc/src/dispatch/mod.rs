@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use davit_core::id::{AttemptKey, NodeId, SessionId};
+use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
 
 pub use self::outbox::{Delivery, LogOrder, Order, Outbox};
@@ -78,11 +79,16 @@ fn orders_of(before: Option<&Task>, after: Option<&Task>) -> Vec<(NodeId, Order)
 /// Which node has a task's current attempt, and whether it is to run there.
 fn assigned(task: &Task) -> Option<(NodeId, AttemptKey, bool)> {
     let node_id = task.status.node_id.filter(|_| task.status.state.is_on_node())?;
-    Some((node_id, task.key(), task.wants_current_attempt()))
+    Some((node_id, task.key(), is_to_run(task)))
+}
+
+/// What its worker stops by itself, since its lease has ended, is to end also if that worker loses its records meanwhile.
+fn is_to_run(task: &Task) -> bool {
+    task.wants_current_attempt() && task.status.state != TaskState::Stopping
 }
 
 fn order_for(task: &Task) -> Order {
-    let desired_state = if task.wants_current_attempt() { DesiredState::Running } else { DesiredState::Stopped };
+    let desired_state = if is_to_run(task) { DesiredState::Running } else { DesiredState::Stopped };
     Order::Assign {
         key: task.key(),
         desired_state,

@@ -216,7 +216,7 @@ fn hear(believed: &mut Believed, outbox: &Outbox) {
 }
 
 fn should_have(cluster: &Cluster, node: NodeId) -> Believed {
-    let desired = |task: &Task| match task.wants_current_attempt() {
+    let desired = |task: &Task| match task.wants_current_attempt() && task.status.state != TaskState::Stopping {
         true => DesiredState::Running,
         false => DesiredState::Stopped,
     };

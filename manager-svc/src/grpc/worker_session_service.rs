@@ -28,9 +28,10 @@ use super::report_inbox::{Full, ReportInbox};
 use super::session_out::SessionWriter;
 use super::{Api, foreign, second_worker};
 use crate::commands::{
-    self, Registered, apply_reports, drain_for_worker, note_away, register_node, set_runtime_health,
+    self, Registered, apply_reports, drain_for_worker, note_away, note_goodbye, register_node, set_runtime_health,
 };
 use crate::dispatch::Outbox;
+use crate::state::Draft;
 use crate::writer::WriteError;
 
 /// How long a worker has to say who it is.
@@ -40,8 +41,8 @@ const OUT_BUFFER: usize = 4;
 /// Until what a worker says is written again after the store failed.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// So long at most the end of a session waits until it is durable that its worker is away.
-const AWAY_WRITE_TIME: Duration = Duration::from_secs(5);
+/// So long at most a session waits until it is durable that its worker goes.
+const GOING_WRITE_TIME: Duration = Duration::from_secs(5);
 
 /// Serves workers.
 #[derive(Debug, Clone)]
@@ -318,6 +319,8 @@ async fn read(
                 info!(reason = goodbye.reason, "the worker says goodbye");
                 said_goodbye = true;
                 api.contacts.said_goodbye(node_id, session_id);
+                // Before what it says next: that tasks have ended, whose next attempts would be placed there once more.
+                write_in_turn(api, registered, move |draft| note_goodbye(draft, node_id)).await;
             }
             Some(FromWorker::Away(away)) => {
                 let path = "away.back_within";
@@ -327,7 +330,7 @@ async fn read(
                     info!(?back_within, "the worker goes and leaves its tasks running");
                     api.contacts.goes_away(node_id, session_id, back_within);
                     // Its last word: no heartbeat comes after it that could not wait, and its session ends when it is written.
-                    write_away(api, registered, back_within).await;
+                    write_in_turn(api, registered, move |draft| note_away(draft, node_id, back_within)).await;
                 }
             }
             Some(FromWorker::Register(_)) => violations.add("register", "comes once, as the first message"),
@@ -339,26 +342,27 @@ async fn read(
     }
 }
 
-/// Makes it durable for how long a worker means to be away. The worker waits for it; with a store that can't be written it goes
-/// before, and only a manager that is not restarted meanwhile knows of it.
-async fn write_away(api: &Api, registered: Registered, back_within: Duration) {
+/// Makes it durable that a worker goes, before anything else is heard of it. A store that can't be written delays that only so long:
+/// the health loop notes it later then, and a manager that is restarted meanwhile does not know of it.
+async fn write_in_turn(api: &Api, registered: Registered, note: impl Fn(&mut Draft) + Clone + Send + 'static) {
     let write = async {
         let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
         loop {
-            let away = move |draft: &mut crate::state::Draft| {
+            let note = note.clone();
+            let going = move |draft: &mut Draft| {
                 registered.check(draft)?;
-                note_away(draft, registered.node_id, back_within);
+                note(draft);
                 Ok::<_, commands::Error>(())
             };
-            match api.writer.write(away).await {
+            match api.writer.write(going).await {
                 Ok(()) | Err(WriteError::Refused(_) | WriteError::Stopping) => break,
-                Err(problem) => debug!(%problem, "that a worker is away waits for the store"),
+                Err(problem) => debug!(%problem, "that a worker goes waits for the store"),
             }
             tokio::time::sleep(backoff.next_delay()).await;
         }
     };
-    if tokio::time::timeout(AWAY_WRITE_TIME, write).await.is_err() {
-        warn!("that the worker is away could not be written: a manager that is restarted meanwhile does not know it");
+    if tokio::time::timeout(GOING_WRITE_TIME, write).await.is_err() {
+        warn!("that the worker goes could not be written: a manager that is restarted meanwhile does not know it");
     }
 }
 
@@ -373,7 +377,7 @@ async fn write_health(
     while health.changed().await.is_ok() {
         loop {
             let Some(told) = health.borrow_and_update().clone() else { break };
-            let write = move |draft: &mut crate::state::Draft| {
+            let write = move |draft: &mut Draft| {
                 registered.check(draft)?;
                 set_runtime_health(draft, registered.node_id, told);
                 Ok::<_, commands::Error>(())
@@ -398,7 +402,7 @@ async fn begin_drains(api: &Api, registered: Registered, asked: &Notify) {
         asked.notified().await;
         let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
         loop {
-            let begin = move |draft: &mut crate::state::Draft| {
+            let begin = move |draft: &mut Draft| {
                 registered.check(draft)?;
                 drain_for_worker(draft, registered.node_id, DEFAULT_MAX_PARALLEL)
             };
@@ -426,7 +430,7 @@ async fn write_reports(
     loop {
         let (report_id, statuses) = reports.next().await;
         let to_write = statuses.clone();
-        let write = move |draft: &mut crate::state::Draft| {
+        let write = move |draft: &mut Draft| {
             registered.check(draft)?;
             Ok::<_, commands::Error>(apply_reports(draft, registered.node_id, to_write))
         };

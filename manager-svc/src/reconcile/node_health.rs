@@ -9,6 +9,9 @@ use jiff::Timestamp;
 /// A node is DOWN when nothing was heard from it for this many heartbeat periods.
 pub(super) const PERIODS_UNTIL_DOWN: u32 = 3;
 
+/// Why a node is SUSPECT whose worker said goodbye and has not gone yet.
+pub const ABOUT_TO_GO: &str = "its worker is about to go";
+
 /// What is known of the contact with a node's worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contact {
@@ -62,7 +65,7 @@ pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<V
             format!("its worker was stopped with its tasks left running, and is not back after {silence:.1} s")
         }
         NodeState::Down => format!("nothing was heard from its worker for {silence:.1} s"),
-        NodeState::Suspect if contact.said_goodbye => "its worker is about to go".to_owned(),
+        NodeState::Suspect if contact.said_goodbye => ABOUT_TO_GO.to_owned(),
         NodeState::Suspect if contact.is_away => {
             "its worker was stopped with its tasks left running, and means to be back soon".to_owned()
         }

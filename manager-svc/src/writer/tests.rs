@@ -5,14 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use davit_core::id::{Revision, TaskId};
+use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_svc_kit::clock::ManualClock;
 use davit_svc_kit::readiness::ReadyState;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::*;
 use crate::commands::test_support::{LEASE, keyed, node_id, registration, spec, task_id};
-use crate::commands::{self, Creation, Limits, NewTasks, create_tasks, delete_task, register_node, stop_task};
+use crate::commands::{
+    self, Creation, Limits, NewTasks, Placement, Registration, commit_placements, create_tasks, delete_task,
+    register_node, stop_task,
+};
 use crate::store::{Error, Fault, FaultyStore, MemoryStore, Snapshot};
 
 struct Running {
@@ -23,8 +28,12 @@ struct Running {
 }
 
 async fn start(store: Arc<dyn Store>) -> Running {
+    start_with(store, Arc::default()).await
+}
+
+async fn start_with(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Running {
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
-    let world = World { clock: Arc::new(ManualClock::default()), ..World::real() };
+    let world = World { clock, ..World::real() };
     let (writer, handle) =
         Writer::load(store, Router::default(), &world, readiness.clone(), KeptEvents::default()).await.unwrap();
     let task = tokio::spawn(writer.run(shutdown.clone()));
@@ -400,4 +409,26 @@ async fn what_changes_nothing_says_nothing_of_a_store_that_fails() {
     assert!(!running.readiness.is_ready());
     running.shutdown.trigger();
     running.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_does_not_end_a_lease() {
+    let clock = Arc::new(ManualClock::default());
+    let running = start_with(Arc::new(MemoryStore::default()), Arc::clone(&clock)).await;
+    let leased = TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() };
+    let tasks = NewTasks { spec: keyed(leased), task_ids: vec![task_id(1)], gang_id: None };
+    let place = |draft: &mut Draft| {
+        let key = draft.state().task(task_id(1)).unwrap().key();
+        Ok::<_, Infallible>(commit_placements(draft, &[Placement { key, node_id: node_id(1) }]).committed)
+    };
+    let another = Registration { worker_run: Some(Uuid::from_u128(2)), ..registration(1) };
+    running.handle.write(|draft| register_node(draft, registration(1), LEASE)).await.unwrap();
+    running.handle.write(move |draft| create_tasks(draft, &[tasks], None, Limits::NONE)).await.unwrap();
+    assert_eq!(running.handle.write(place).await.unwrap(), 1);
+    running.handle.write(|draft| register_node(draft, another, LEASE)).await.unwrap();
+    let wait = running.handle.state().task(task_id(1)).unwrap().leased_until.unwrap().duration_since(clock.now());
+    clock.set(clock.now() + wait * 2);
+    assert_eq!(running.handle.write(place).await.unwrap(), 0);
+    clock.advance(wait.unsigned_abs());
+    assert_eq!(running.handle.write(place).await.unwrap(), 1);
 }

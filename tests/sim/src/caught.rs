@@ -15,7 +15,7 @@ pub struct Caught {
 }
 
 /// All of them. `cargo xtask sim --bugs` fails when one is not caught.
-pub const CAUGHT: [Caught; 14] = [
+pub const CAUGHT: [Caught; 16] = [
     Caught { bug: Bug::DroppedSync, promise: 1 },
     Caught { bug: Bug::AckBeforeCommit, promise: 1 },
     Caught { bug: Bug::RequestIdsForgotten, promise: 1 },
@@ -27,6 +27,8 @@ pub const CAUGHT: [Caught; 14] = [
     Caught { bug: Bug::FullSetMisread, promise: 5 },
     Caught { bug: Bug::ReservationNotReleased, promise: 5 },
     Caught { bug: Bug::StartsForgotten, promise: 5 },
+    Caught { bug: Bug::RestartsForgotten, promise: 5 },
+    Caught { bug: Bug::BeginTimeoutIgnored, promise: 5 },
     Caught { bug: Bug::AdoptsNothing, promise: 6 },
     Caught { bug: Bug::SilenceIgnored, promise: 6 },
     Caught { bug: Bug::AwayUnsaid, promise: 6 },

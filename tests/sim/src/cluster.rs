@@ -31,6 +31,8 @@ pub const STALE_SCHEDULER: Host = "stale-scheduler";
 pub const CLIENT: Host = "client";
 /// Hosts of workers; a run takes some of them.
 pub const WORKERS: [Host; 5] = ["worker-0", "worker-1", "worker-2", "worker-3", "worker-4"];
+/// The host of a machine on which a copy of a worker's data directory is started.
+pub const CLONE: Host = "clone";
 /// The manager's port.
 pub const MANAGER_PORT: u16 = 7400;
 /// The cluster's name.
@@ -43,7 +45,7 @@ const WORKER_PORT: u16 = 7420;
 const LEASE: Duration = Duration::from_secs(5);
 
 /// Shorter than many a trouble of an engine.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
+pub const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a worker offers: little, so that room is short.
 pub const ALLOCATABLE: Resources = Resources { cpu_millis: 2000, memory_bytes: 4 << 30, disk_bytes: 8 << 30 };
@@ -58,6 +60,10 @@ pub struct Cluster {
     pub history: History,
     /// Machines of its workers.
     pub machines: BTreeMap<Host, WorkerMachine>,
+    /// The machine of [`CLONE`], which is there only while some machine's data directory is copied to it.
+    pub clone: WorkerMachine,
+    /// Whose name its worker has: as a machine that was cloned, that of the other.
+    clone_of: Mutex<Host>,
     /// Wall clocks of all hosts.
     pub clocks: BTreeMap<Host, Arc<WallClock>>,
     rng: Rng,
@@ -77,27 +83,30 @@ impl Cluster {
     /// A cluster of which nothing runs yet.
     #[must_use]
     pub fn new(rng: &Rng, workers: usize, has_stale_scheduler: bool, history: History) -> Arc<Self> {
-        let hosts = || [MANAGER, SCHEDULER, STALE_SCHEDULER, CLIENT].into_iter().chain(WORKERS);
+        let hosts = || [MANAGER, SCHEDULER, STALE_SCHEDULER, CLIENT, CLONE].into_iter().chain(WORKERS);
         let clocks: BTreeMap<Host, Arc<WallClock>> = hosts().map(|host| (host, Arc::default())).collect();
         let ids = hosts().map(|host| (host, Arc::new(SeededSource::new(rng.next())))).collect();
-        let machines = WORKERS.into_iter().take(workers).map(|host| {
+        let machine = |host| {
             let node_id = NodeId(SeededSource::new(rng.next()).next_uuid());
             let clock = clocks.get(host).cloned().unwrap_or_default();
-            (host, WorkerMachine::new(host, node_id, ALLOCATABLE, clock, rng.fork(host), history.clone()))
-        });
-        let machines = machines.collect();
+            WorkerMachine::new(host, node_id, ALLOCATABLE, clock, rng.fork(host), history.clone())
+        };
+        let machines = WORKERS.into_iter().take(workers).map(|host| (host, machine(host))).collect();
+        let clone = machine(CLONE);
         let address = |host| format!("http://{host}:{SCHEDULER_PORT}");
         let stale = has_stale_scheduler.then(|| address(STALE_SCHEDULER));
         Arc::new(Self {
             net: Net::new(rng.fork("net")),
             disk: Disk::new(rng.fork("disk"), history.clone()),
-            history,
+            clone,
+            clone_of: Mutex::new(CLONE),
             machines,
-            clocks,
             rng: rng.fork("processes"),
             ids,
             processes: Mutex::default(),
             retired: Mutex::default(),
+            history,
+            clocks,
             schedulers: stale.into_iter().chain([address(SCHEDULER)]).collect(),
         })
     }
@@ -182,9 +191,9 @@ impl Cluster {
                     .map_err(|error| error.to_string())
             }
             worker => {
-                let Some(machine) = self.machines.get(worker) else { return Err("no such host".to_owned()) };
-                let mut config =
-                    worker_svc::Config::new(format!("http://{MANAGER}:{MANAGER_PORT}"), worker, "/nowhere");
+                let Some(machine) = self.machine(worker) else { return Err("no such host".to_owned()) };
+                let name = if worker == CLONE { *self.clone_of.lock() } else { worker };
+                let mut config = worker_svc::Config::new(format!("http://{MANAGER}:{MANAGER_PORT}"), name, "/nowhere");
                 config.retention = Duration::from_secs(600);
                 let listener = self.net.listen(host, WORKER_PORT);
                 let machine = machine.seen_by(gate);
@@ -200,7 +209,8 @@ impl Cluster {
 
     /// Starts what needs no start of a process: the lease guards.
     pub fn guard(&self) {
-        for (host, machine) in &self.machines {
+        let clone = [(&CLONE, &self.clone)];
+        for (host, machine) in self.machines.iter().chain(clone) {
             let clock = self.clocks.get(host).cloned().unwrap_or_default();
             tokio::spawn(machine.clone().guard(NAME, clock));
         }
@@ -227,10 +237,37 @@ impl Cluster {
         if host == MANAGER {
             self.disk.lose_power();
         }
-        if let Some(machine) = self.machines.get(host) {
+        if let Some(machine) = self.machine(host) {
             machine.lose_power(NAME);
         }
         true
+    }
+
+    /// A machine that workers run on, also the one of the clone.
+    #[must_use]
+    pub fn machine(&self, host: Host) -> Option<&WorkerMachine> {
+        if host == CLONE { Some(&self.clone) } else { self.machines.get(host) }
+    }
+
+    /// Starts a worker on a copy of a machine's data directory, as it is now, on a machine of its own. False if there is one.
+    pub fn start_clone_of(self: &Arc<Self>, host: Host) -> bool {
+        let Some(machine) = self.machines.get(host) else { return false };
+        if self.runs(CLONE) {
+            return false;
+        }
+        self.clone.files.copy_from(&machine.files);
+        let before = std::mem::replace(&mut *self.clone_of.lock(), host);
+        self.history.note(Event::Cloned { of: before, is_there: false });
+        self.history.note(Event::Cloned { of: host, is_there: true });
+        self.start(CLONE);
+        true
+    }
+
+    /// Switches the machine of the clone off, whether or not its worker runs.
+    pub fn end_clone(&self) {
+        self.end(CLONE, true);
+        self.clone.lose_power(NAME);
+        self.history.note(Event::Cloned { of: *self.clone_of.lock(), is_there: false });
     }
 
     /// Kills a host's process for good.

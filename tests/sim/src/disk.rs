@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::id::{Revision, TaskId};
+use davit_core::id::{ClusterId, Revision, TaskId};
 use davit_svc_kit::bugs::{self, Bug};
+use davit_svc_kit::ids::{IdSource as _, SeededSource};
 use manager_svc::state::{Batch, Versions};
 use manager_svc::store::{Error, MemoryStore, Snapshot, Store};
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ const SYNC_MICROS: (u64, u64) = (300, 3000);
 #[derive(Debug, Clone)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
+    /// Whose state it holds.
+    cluster_id: ClusterId,
     history: History,
     rng: Rng,
 }
@@ -58,7 +61,8 @@ impl Disk {
     /// An empty one.
     #[must_use]
     pub fn new(rng: Rng, history: History) -> Self {
-        Self { state: Arc::default(), history, rng }
+        let cluster_id = SeededSource::new(rng.next()).cluster_id();
+        Self { state: Arc::default(), cluster_id, history, rng }
     }
 
     /// What a process sees of it.
@@ -182,6 +186,10 @@ impl Store for DiskStore {
             self.disk.history.note(Event::Synced { revision: last.0 });
         }
         Ok(last.unwrap_or_default())
+    }
+
+    fn cluster_id(&self) -> Option<ClusterId> {
+        Some(self.disk.cluster_id)
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::id::NodeId;
+use davit_svc_kit::ids::{IdSource as _, SeededSource};
 use jiff::SignedDuration;
 
-use crate::cluster::{CLIENT, Cluster, MANAGER, MANAGER_PORT, SCHEDULER, STALE_SCHEDULER};
+use crate::cluster::{CLIENT, CLONE, Cluster, MANAGER, MANAGER_PORT, NAME, SCHEDULER, STALE_SCHEDULER};
 use crate::history::Event;
 use crate::net::Host;
 use crate::rng::Rng;
@@ -37,6 +39,8 @@ pub fn heal(cluster: &Arc<Cluster>) {
         machine.engine.set_starts_late(false);
         cluster.history.note(Event::Engine { host, is_down: false });
     }
+    // Somebody finds the copy and switches its machine off.
+    cluster.end_clone();
     // It would go on keeping changes from the other scheduler.
     cluster.retire(STALE_SCHEDULER);
     for host in cluster.hosts() {
@@ -48,9 +52,9 @@ pub fn heal(cluster: &Arc<Cluster>) {
 fn one(cluster: &Arc<Cluster>, rng: &Rng) {
     let workers: Vec<Host> = cluster.machines.keys().copied().collect();
     let Some(worker) = rng.pick(&workers).copied() else { return };
-    let other = rng.pick(&[SCHEDULER, CLIENT, worker, worker, worker]).copied().unwrap_or(worker);
+    let other = rng.pick(&[SCHEDULER, CLIENT, CLONE, worker, worker, worker]).copied().unwrap_or(worker);
     let host = rng.pick(&cluster.hosts()).copied().unwrap_or(MANAGER);
-    let told = match rng.below(100) {
+    let told = match rng.below(109) {
         0..=13 => cut(cluster, rng, other, true, true),
         14..=22 => {
             let outwards = rng.percent(50);
@@ -75,7 +79,10 @@ fn one(cluster: &Arc<Cluster>, rng: &Rng) {
         75..=82 => jump(cluster, rng, host),
         83..=88 => slow_disk(cluster, rng),
         89..=93 => full_disk(cluster, rng),
-        _ => engine_down(cluster, rng, worker),
+        94..=99 => engine_down(cluster, rng, worker),
+        100..=102 => late_while_cut_off(cluster, rng, worker),
+        103..=105 => lose_files(cluster, rng, worker),
+        _ => clone(cluster, rng, worker),
     };
     cluster.history.note(Event::Fault(told));
 }
@@ -136,6 +143,39 @@ fn stop_process(cluster: &Arc<Cluster>, rng: &Rng, worker: Host) -> String {
     format!("{worker} is stopped for {time:?}")
 }
 
+/// A worker dies, and its data directory with it or before it: all of it, its records, or some of them. What runs there runs on.
+fn lose_files(cluster: &Arc<Cluster>, rng: &Rng, worker: Host) -> String {
+    let Some(machine) = cluster.machines.get(worker) else { return "nothing".to_owned() };
+    cluster.kill(worker);
+    let what = match rng.below(3) {
+        0 => {
+            machine.files.lose_records();
+            "its records are gone".to_owned()
+        }
+        1 => format!("{} of its records are damaged", machine.files.damage_records(|| rng.percent(50))),
+        _ => {
+            let node_id = NodeId(SeededSource::new(rng.next()).next_uuid());
+            machine.files.empty(node_id);
+            format!("its data directory is emptied: it will be node {node_id}")
+        }
+    };
+    let time = rng.millis(20, 6000);
+    later(cluster, time, move |cluster| cluster.start(worker));
+    format!("{worker} is killed for {time:?}, and {what}")
+}
+
+/// A copy of a worker's data directory is started on another machine, beside the worker, which may be out of touch just then.
+fn clone(cluster: &Arc<Cluster>, rng: &Rng, worker: Host) -> String {
+    if !cluster.start_clone_of(worker) {
+        return "there is a clone already".to_owned();
+    }
+    let time = rng.millis(1000, 20_000);
+    later(cluster, time, |cluster| cluster.end_clone());
+    let cut =
+        if rng.percent(60) { cut(cluster, rng, worker, true, rng.percent(50)) } else { format!("{worker} is well") };
+    format!("{worker} is cloned for {time:?}; {cut}")
+}
+
 fn jump(cluster: &Arc<Cluster>, rng: &Rng, host: Host) -> String {
     let seconds = i64::try_from(rng.below(2 * MAX_JUMP_SECONDS)).unwrap_or(0) - MAX_JUMP_SECONDS as i64;
     if let Some(clock) = cluster.clocks.get(host) {
@@ -159,20 +199,58 @@ fn full_disk(cluster: &Arc<Cluster>, rng: &Rng) -> String {
 }
 
 /// In one of three ways: it refuses, it hangs, or it starts late what its callers have given up.
+/// What is the matter with an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It refuses all calls.
+    Refuses,
+    /// It answers none.
+    Hangs,
+    /// It does not answer starts, and does them once this is over.
+    StartsLate,
+}
+
+/// Begins or ends an engine's trouble.
+pub fn set_trouble(cluster: &Cluster, host: Host, trouble: Trouble, is_there: bool) {
+    let Some(machine) = cluster.machines.get(host) else { return };
+    match trouble {
+        Trouble::Refuses => machine.engine.set_down(is_there.then_some("simulated")),
+        Trouble::Hangs => machine.engine.set_hanging(is_there),
+        Trouble::StartsLate => machine.engine.set_starts_late(is_there),
+    }
+    cluster.history.note(Event::Engine { host, is_down: is_there });
+}
+
 fn engine_down(cluster: &Arc<Cluster>, rng: &Rng, worker: Host) -> String {
-    let time = if rng.percent(30) { rng.millis(5000, 15_000) } else { rng.millis(200, 5000) };
-    let way = rng.below(3);
-    let set = move |cluster: &Arc<Cluster>, is_down: bool| {
-        let Some(machine) = cluster.machines.get(worker) else { return };
-        match way {
-            0 => machine.engine.set_down(is_down.then_some("simulated")),
-            1 => machine.engine.set_hanging(is_down),
-            _ => machine.engine.set_starts_late(is_down),
-        }
-        cluster.history.note(Event::Engine { host: worker, is_down });
-    };
-    set(cluster, true);
-    later(cluster, time, move |cluster| set(cluster, false));
-    let what = ["refuses all calls", "hangs", "starts late what it is to start"];
-    format!("the engine of {worker} {} for {time:?}", what.get(way as usize).unwrap_or(&""))
+    // Now and then for longer than a manager waits for what can't be begun.
+    let time = if rng.percent(30) { rng.millis(5000, 25_000) } else { rng.millis(200, 5000) };
+    let all = [Trouble::Refuses, Trouble::Hangs, Trouble::StartsLate];
+    let trouble = rng.pick(&all).copied().unwrap_or(Trouble::Refuses);
+    set_trouble(cluster, worker, trouble, true);
+    later(cluster, time, move |cluster| set_trouble(cluster, worker, trouble, false));
+    format!("the engine of {worker}: {trouble:?} for {time:?}")
+}
+
+/// Something crashes while the manager is away for so long that workers restart such, and its engine does that only once the manager is
+/// back.
+fn late_while_cut_off(cluster: &Arc<Cluster>, rng: &Rng, worker: Host) -> String {
+    let Some(machine) = cluster.machines.get(worker) else { return "nothing".to_owned() };
+    if !cluster.kill(MANAGER) {
+        return format!("{MANAGER} is down already");
+    }
+    let (away_for, late_for) = (rng.millis(4000, 8000), rng.millis(1000, 6000));
+    set_trouble(cluster, worker, Trouble::StartsLate, true);
+    if let Some((owner, key)) = rng.pick(&machine.running(NAME)).cloned() {
+        // Not before its worker knows that the manager is away, or it reports the end at once.
+        later(cluster, Duration::from_secs(1), move |cluster| {
+            if let Some(machine) = cluster.machines.get(worker) {
+                machine.engine.end(&owner, key, 3);
+            }
+        });
+    }
+    later(cluster, away_for, |cluster| cluster.start(MANAGER));
+    later(cluster, away_for + late_for, move |cluster| set_trouble(cluster, worker, Trouble::StartsLate, false));
+    format!(
+        "{MANAGER} is killed for {away_for:?}, and the engine of {worker} starts late what it is to start, {late_for:?} longer"
+    )
 }

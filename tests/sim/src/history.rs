@@ -55,6 +55,13 @@ pub enum Event {
         /// Which.
         is_down: bool,
     },
+    /// A copy of a machine's data directory begins or ceases to be there, on a machine of its own.
+    Cloned {
+        /// Which machine's.
+        of: Host,
+        /// Which.
+        is_there: bool,
+    },
     /// The manager's disk made a batch durable.
     Synced {
         /// The last revision of the batch.
@@ -88,6 +95,7 @@ impl fmt::Display for Entry {
             Event::Restarted { host, key } => write!(f, "engine   {host} restarted {key}"),
             Event::Ended { host, key, exit_code } => write!(f, "engine   {host} ended {key} with {exit_code}"),
             Event::Engine { host, is_down } => write!(f, "engine   of {host} is in trouble: {is_down}"),
+            Event::Cloned { of, is_there } => write!(f, "clone    of {of} is there: {is_there}"),
             Event::Synced { revision } => write!(f, "disk     synced up to revision {revision}"),
             Event::Fault(what) => write!(f, "fault    {what}"),
             Event::Broke(what) => write!(f, "BROKE    {what}"),

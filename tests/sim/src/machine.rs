@@ -1,6 +1,7 @@
-//! What is beneath a worker: its engine, whose containers outlive it, and its small records.
+//! What is beneath a worker: its engine, whose containers outlive it, and its data directory.
 
-use std::collections::BTreeMap;
+mod files;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,6 @@ use davit_core::resources::Resources;
 use davit_core::spec::StopPolicy;
 use davit_svc_kit::bugs::{self, Bug};
 use davit_svc_kit::clock::Clock as _;
-use parking_lot::Mutex;
-use worker_svc::identity::{self, Home, Membership};
-use worker_svc::local_store::{self, Backend, Change, Entry};
 use worker_svc::memory::IdleMeter;
 use worker_svc::runtime::fake::Deed;
 use worker_svc::runtime::{
@@ -21,6 +19,7 @@ use worker_svc::runtime::{
     PulledImage, Runtime, RuntimeInfo, RuntimeKind, Sighting, Started,
 };
 
+pub use self::files::Files;
 use crate::clock::WallClock;
 use crate::gate::Gate;
 use crate::history::{Event, History};
@@ -64,20 +63,37 @@ impl WorkerMachine {
                 Deed::Ended { exit_code } => Event::Ended { host, key, exit_code },
             });
         });
-        let files = Files { node_id, state: Arc::default() };
+        let files = Files::of(node_id);
         Self { engine: FakeEngine::observed(clock, observer), files, capacity, rng }
     }
 
     /// Who owns the containers of this machine's worker in a cluster.
     #[must_use]
     pub fn owner(&self, cluster: &str) -> Owner {
-        Owner { cluster: cluster.to_owned(), node_id: self.files.node_id }
+        Owner { cluster: cluster.to_owned(), node_id: self.files.node_id() }
+    }
+
+    /// Who owned containers here before, as another node.
+    #[must_use]
+    pub fn former_owners(&self, cluster: &str) -> Vec<Owner> {
+        let former = self.files.former_node_ids();
+        former.into_iter().map(|node_id| Owner { cluster: cluster.to_owned(), node_id }).collect()
+    }
+
+    /// All that runs here, whichever node it is of.
+    #[must_use]
+    pub fn running(&self, cluster: &str) -> Vec<(Owner, AttemptKey)> {
+        let owners = self.former_owners(cluster).into_iter().chain([self.owner(cluster)]);
+        let of = |owner: Owner| {
+            let keys = self.engine.running(&owner);
+            keys.into_iter().map(move |key| (owner.clone(), key)).collect::<Vec<_>>()
+        };
+        owners.flat_map(of).collect()
     }
 
     /// The power fails: containers end, and files fall back to what was written to the disk.
     pub fn lose_power(&self, cluster: &str) {
-        let owner = self.owner(cluster);
-        for key in self.engine.running(&owner) {
+        for (owner, key) in self.running(cluster) {
             self.engine.end(&owner, key, 137);
         }
         self.files.lose_power();
@@ -86,11 +102,16 @@ impl WorkerMachine {
     /// The lease guard beside the worker, a process that outlives it: stops what must never run twice when the lease has ended.
     /// Never ends.
     pub async fn guard(self, cluster: &str, clock: Arc<WallClock>) {
-        let owner = self.owner(cluster);
         loop {
             tokio::time::sleep(GUARD_PERIOD).await;
-            if clock.uptime() >= self.files.state.lock().lease && !bugs::is(Bug::LeaseIgnored) {
-                self.engine.stop_leased(&owner);
+            if bugs::is(Bug::LeaseIgnored) {
+                continue;
+            }
+            let has_ended = clock.uptime() >= self.files.lease();
+            let ended = has_ended.then(|| self.owner(cluster));
+            // The leases of those before are gone with their files.
+            for owner in self.former_owners(cluster).iter().chain(&ended) {
+                self.engine.stop_leased(owner);
             }
         }
     }
@@ -103,105 +124,8 @@ impl WorkerMachine {
             let inner = engine.runtime(owner.clone(), RuntimeKind::Docker);
             vec![Arc::new(GatedRuntime { inner, gate: runtime_gate.clone(), rng: rng.clone() }) as Arc<dyn Runtime>]
         });
-        let home = GatedFiles { files: self.files.clone(), gate: gate.clone() };
-        worker_svc::Machine { home: Arc::new(home), meter: Arc::new(IdleMeter(self.capacity)), runtimes }
-    }
-}
-
-/// The files of a worker. Clones are the same.
-#[derive(Debug, Clone)]
-pub struct Files {
-    node_id: NodeId,
-    state: Arc<Mutex<FilesState>>,
-}
-
-#[derive(Debug, Default)]
-struct FilesState {
-    membership: Option<Membership>,
-    lease: Duration,
-    /// As processes see them.
-    cached: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// As the disk has them.
-    synced: BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-impl Files {
-    fn lose_power(&self) {
-        let mut state = self.state.lock();
-        state.cached = state.synced.clone();
-        // A lease is of one boot.
-        state.lease = Duration::ZERO;
-    }
-}
-
-#[derive(Debug, Clone)]
-struct GatedFiles {
-    files: Files,
-    gate: Gate,
-}
-
-impl Home for GatedFiles {
-    fn node_id(&self) -> NodeId {
-        self.files.node_id
-    }
-
-    fn membership(&self) -> Result<Option<Membership>, identity::Error> {
-        Ok(self.files.state.lock().membership.clone())
-    }
-
-    fn set_membership(&self, membership: &Membership) -> Result<(), identity::Error> {
-        if !self.gate.is_closed() {
-            self.files.state.lock().membership = Some(membership.clone());
-        }
-        Ok(())
-    }
-
-    fn store(&self, _: &str) -> Box<dyn Backend> {
-        Box::new(self.clone())
-    }
-
-    fn lease(&self) -> Duration {
-        self.files.state.lock().lease
-    }
-
-    fn renew_lease(&self, until: Duration) -> Result<(), identity::Error> {
-        if !self.gate.is_closed() {
-            self.files.state.lock().lease = until;
-        }
-        Ok(())
-    }
-
-    fn check_room(&self) -> Result<(), identity::Error> {
-        Ok(())
-    }
-}
-
-impl Backend for GatedFiles {
-    fn blocks(&self) -> bool {
-        false
-    }
-
-    fn load(&mut self) -> Result<Vec<Entry>, local_store::Error> {
-        let state = self.files.state.lock();
-        Ok(state.cached.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-
-    fn write(&mut self, changes: Vec<Change>, sync: bool) -> Result<(), local_store::Error> {
-        if self.gate.is_closed() {
-            let problem = "the process is dead".to_owned();
-            return Err(local_store::Error::Unusable { path: "/nowhere".into(), problem });
-        }
-        let mut state = self.files.state.lock();
-        for (key, value) in changes {
-            match value {
-                Some(value) => state.cached.insert(key, value),
-                None => state.cached.remove(&key),
-            };
-        }
-        if sync {
-            state.synced = state.cached.clone();
-        }
-        Ok(())
+        let home = Arc::new(self.files.seen_by(gate));
+        worker_svc::Machine { home, meter: Arc::new(IdleMeter(self.capacity)), runtimes }
     }
 }
 

@@ -8,7 +8,7 @@ use davit_core::node::{Node, NodeState};
 use davit_core::resources::Resources;
 use davit_core::restart::RestartMode;
 use davit_core::state::TaskState;
-use davit_core::task::{DesiredState, Task};
+use davit_core::task::{AttemptStatus, DesiredState, Task};
 use manager_svc::state::{Batch, Versions};
 
 /// Tasks and nodes at one moment.
@@ -55,12 +55,12 @@ impl Model {
         }
     }
 
-    /// The state of an attempt, as far as its task remembers it.
+    /// The status of an attempt, as far as its task remembers it.
     #[must_use]
-    pub fn state_of(&self, key: AttemptKey) -> Option<TaskState> {
+    pub fn status_of(&self, key: AttemptKey) -> Option<&AttemptStatus> {
         let task = self.tasks.get(&key.task_id)?;
         let mut known = task.past_attempts.iter().chain([&task.status]);
-        known.find(|status| status.attempt == key.attempt).map(|status| status.state)
+        known.find(|status| status.attempt == key.attempt)
     }
 
     /// Tasks that hold room on a node.

@@ -11,9 +11,9 @@ use davit_core::spec::OnNodeLoss;
 use davit_svc_kit::bugs::Bug;
 
 use crate::check::{self, Violation, Violations};
-use crate::cluster::{Cluster, MANAGER, NAME};
+use crate::cluster::{BEGIN_TIMEOUT, Cluster, MANAGER, NAME};
 use crate::entropy;
-use crate::faults;
+use crate::faults::{self, Trouble};
 use crate::history::{Event, History};
 use crate::net::Host;
 use crate::panics;
@@ -31,6 +31,11 @@ const DEATH_TIME: Duration = Duration::from_millis(3300);
 
 /// How long a worker is away that is stopped in order.
 const AWAY_TIME: Duration = Duration::from_millis(3600);
+
+/// Until a worker tells that an engine hangs: it asks twice, waits for each answer, and rests in between.
+const NOTICE_TIME: Duration = Duration::from_secs(14);
+/// What it takes to look, to write it down, to find a place and to begin there.
+const MOVE_TIME: Duration = Duration::from_secs(4);
 
 /// The manager's default, and a little.
 const RESTART_GRACE: Duration = Duration::from_secs(11);
@@ -144,8 +149,31 @@ async fn play(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
     }
     note("restarts");
     restarts_disturb_nothing(cluster, violations).await;
+    note("trouble");
+    what_cant_be_begun_goes_elsewhere(cluster, rng, &users, violations).await;
     note("death");
     a_death_is_acted_on(cluster, rng, violations).await;
+    note("late restart");
+    a_restart_that_comes_late(cluster, rng).await;
+}
+
+/// Something crashes while the manager is away, and its engine does not answer that it is to restart it; the manager is back, and is told
+/// the end. What the engine does then is judged with the rest of the history.
+async fn a_restart_that_comes_late(cluster: &Arc<Cluster>, rng: &Rng) {
+    let all: Vec<_> = running(cluster).into_iter().collect();
+    let Some((host, key)) = rng.pick(&all).copied() else { return };
+    let Some(machine) = cluster.machines.get(host) else { return };
+    cluster.kill(MANAGER);
+    faults::set_trouble(cluster, host, Trouble::StartsLate, true);
+    // Not before its worker knows that the manager is away, or it reports the end at once.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    machine.engine.end(&machine.owner(NAME), key, 3);
+    // For longer than after which its worker restarts it.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    cluster.start(MANAGER);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    faults::set_trouble(cluster, host, Trouble::StartsLate, false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 /// Waits until all is as it is to be, and stays so. Else tells what is not.
@@ -173,7 +201,7 @@ async fn settle(cluster: &Cluster) -> Vec<String> {
 fn running(cluster: &Cluster) -> BTreeSet<(Host, AttemptKey)> {
     let on = |(host, machine): (&Host, &crate::machine::WorkerMachine)| {
         let host = *host;
-        machine.engine.running(&machine.owner(NAME)).into_iter().map(move |key| (host, key)).collect::<Vec<_>>()
+        machine.running(NAME).into_iter().map(move |(_, key)| (host, key)).collect::<Vec<_>>()
     };
     cluster.machines.iter().flat_map(on).collect()
 }
@@ -205,6 +233,30 @@ async fn restarts_disturb_nothing(cluster: &Arc<Cluster>, violations: &mut Viola
         let (gone, new) = (list(&before, &after), list(&after, &before));
         violations.add(6, format!("restarts of workers and manager ended [{gone}] and started [{new}]"));
     }
+}
+
+/// 5: what a node can't begin, because its engine refuses or hangs, runs elsewhere in the time that the manager allows.
+async fn what_cant_be_begun_goes_elsewhere(
+    cluster: &Arc<Cluster>,
+    rng: &Rng,
+    users: &Users,
+    violations: &mut Violations,
+) {
+    let hosts: Vec<Host> = cluster.machines.keys().copied().collect();
+    let Some(host) = rng.pick(&hosts).copied() else { return };
+    let way = if rng.percent(50) { Trouble::Refuses } else { Trouble::Hangs };
+    faults::set_trouble(cluster, host, way, true);
+    let task_ids = users.create_near(host, 3).await;
+    let time = NOTICE_TIME + BEGIN_TIMEOUT + MOVE_TIME;
+    tokio::time::sleep(time).await;
+    let run: BTreeSet<_> = running(cluster).into_iter().map(|(_, key)| key.task_id).collect();
+    for task_id in task_ids.iter().filter(|task_id| !run.contains(task_id)) {
+        violations.add(5, format!("{task_id} runs nowhere {time:?} after the engine of {host} {way:?}"));
+    }
+    if task_ids.is_empty() {
+        violations.add(5, format!("no task could be created while the engine of {host} {way:?}"));
+    }
+    faults::set_trouble(cluster, host, way, false);
 }
 
 /// 6: when a machine dies, the manager knows within three seconds.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use davit_core::id::AttemptKey;
 use davit_core::placement::RuntimeKind;
+use davit_core::spec::OnNodeLoss;
+use davit_proto::convert::Assignment;
 use davit_svc_kit::bugs::{self, Bug};
 
 use super::Agent;
@@ -39,7 +41,7 @@ impl Agent {
             return;
         }
         let records = self.store.records();
-        let mut unheard = records.clone();
+        let (mut unheard, mut disowned) = (records.clone(), Vec::new());
         // Side by side: one that hangs must not hold up the others.
         let lists = self.runtimes.iter().map(list);
         for (runtime, listed) in self.runtimes.iter().zip(futures::future::join_all(lists).await) {
@@ -59,8 +61,10 @@ impl Agent {
             }
             unheard.retain(|key, record| {
                 let missing = record.kind == kind;
-                if missing {
-                    self.take_up(*key, record, Start::Missing);
+                match missing {
+                    true if may_run_elsewhere(record) => disowned.push(*key),
+                    true => self.take_up(*key, record, Start::Missing),
+                    false => {}
                 }
                 !missing
             });
@@ -70,6 +74,15 @@ impl Agent {
         }
         for (key, record) in unheard {
             self.take_up(key, &record, Start::Unknown);
+        }
+        for key in disowned {
+            tracing::warn!(
+                %key, "its runtime has nothing of an attempt that must never run twice; if this worker's records are a copy it runs \
+                elsewhere, so its end is left to the manager"
+            );
+            if let Err(error) = self.store.remove(key).await {
+                tracing::warn!(%key, %error, "can't forget an attempt");
+            }
         }
     }
 
@@ -128,6 +141,14 @@ impl Agent {
         };
         self.hold(&mut self.state.lock(), key, record.clone(), Wanted::left(record), start);
     }
+}
+
+/// Whether this worker says nothing of an attempt that it has on record and its runtime does not have. Records may be a copy of
+/// another worker's, who runs it: to say that it has ended, or to begin it, would make two of what must never run twice. To the
+/// manager it is lost then, and the next one waits for the end of the lease.
+fn may_run_elsewhere(record: &Record) -> bool {
+    let is_leased = |assignment: Assignment| assignment.spec.on_node_loss == OnNodeLoss::StopAndReplace;
+    record.end().is_none() && record.assignment().is_none_or(is_leased)
 }
 
 /// What a runtime has, or why it does not tell in time.

@@ -126,7 +126,7 @@ impl Runner {
                 asked_to_stop: self.asked_to_stop(),
                 start_tried: self.start_tried && !bugs::is(Bug::StartsForgotten),
                 failed: self.failed.is_some(),
-                restart_tried: self.restart_tried.is_some(),
+                restart_tried: self.restart_tried.is_some() && !bugs::is(Bug::RestartsForgotten),
                 looked: self.looked,
                 earlier: self.agent.earlier_running(self.key),
                 may_be_overtaken: self.agent.may_be_overtaken(),

@@ -106,6 +106,7 @@ mod tests {
             (&["cluster", "lease", "processes", "store"][..], "cluster"),
             (&["lock", "lost+found", "store"], "store"),
             (&["guard", "lock"], "guard"),
+            (&["lock", "room"], "room"),
             (&["cluster.new", "lock", "node-id.new"], "cluster.new"),
         ] {
             let directory = with(names);

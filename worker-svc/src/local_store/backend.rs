@@ -9,7 +9,7 @@ pub type Entry = (Vec<u8>, Vec<u8>);
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// An entry of this key is there while something that was kept is lost: a backend that had to begin anew makes it.
-pub(super) const LOST_KEY: &[u8] = b"!lost";
+pub const LOST_KEY: &[u8] = b"!lost";
 
 /// Keeps bytes under keys. One caller at a time.
 pub trait Backend: std::fmt::Debug + Send {

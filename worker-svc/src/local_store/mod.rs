@@ -36,7 +36,7 @@ mod record;
 
 use std::path::PathBuf;
 
-pub use self::backend::{Backend, Change, Entry};
+pub use self::backend::{Backend, Change, Entry, LOST_KEY};
 pub use self::batches::LocalStore;
 pub use self::fjall::FjallBackend;
 pub use self::image::ImageRecord;

@@ -83,17 +83,17 @@ struct Stored {
 }
 
 impl Record {
-    /// Of an attempt that was found, and of which nothing else is known.
+    /// Of an attempt that was found, and of which nothing else is known: its start may have been asked for, and be under way.
     #[must_use]
     pub fn found(kind: RuntimeKind) -> Self {
-        Self { kind, mark: Mark::Create, assignment: Bytes::new(), known: None, restarts: Restarts::default() }
+        Self { kind, mark: Mark::Start, assignment: Bytes::new(), known: None, restarts: Restarts::default() }
     }
 
     /// Of an attempt that is assigned.
     #[must_use]
     pub fn assigned(assignment: &Assignment) -> Self {
         let kind = assignment.spec.runtime.kind();
-        Self { assignment: encode(assignment), ..Self::found(kind) }
+        Self { mark: Mark::Create, assignment: encode(assignment), ..Self::found(kind) }
     }
 
     /// Takes down what the manager sent of an attempt that was found.

@@ -72,6 +72,30 @@ async fn a_worker_that_starts_after_its_lease_stops_what_it_finds() {
     until("the end of the attempt", || machine.engine.running(&machine.owner()).is_empty()).await;
 }
 
+/// Its records may be a copy of those of another worker, which runs it.
+#[tokio::test]
+async fn of_what_must_never_run_twice_and_is_gone_a_worker_says_nothing() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let worker = machine.worker(&manager).await;
+    let (once, any) = (new_key(), new_key());
+    let mut session =
+        manager.session_with(CLUSTER, &[(once, Running, &leased()), (any, Running, &container(&[]))]).await;
+    session.until(once, TaskState::Running).await;
+    session.until(any, TaskState::Running).await;
+    worker.kill().await;
+    drop(session);
+    machine.engine.forget_all();
+    let worker = machine.worker(&manager).await;
+    let session = manager.session(CLUSTER).await;
+    let told: Vec<_> = session.register.attempts.iter().map(|report| report.task_id.clone()).collect();
+    assert_eq!(told, [any.task_id.to_string()]);
+    // Nor does the next one.
+    worker.kill().await;
+    drop(session);
+    let _worker = machine.worker(&manager).await;
+    assert_eq!(manager.session(CLUSTER).await.register.attempts.len(), 1);
+}
+
 #[tokio::test]
 async fn a_worker_that_is_refused_as_a_second_one_stops_nothing_of_the_first() {
     let (mut manager, first) = (Manager::start().await, Machine::new());

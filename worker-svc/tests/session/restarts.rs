@@ -5,7 +5,7 @@ use std::time::Duration;
 use davit_core::id::AttemptKey;
 use davit_core::spec::{PortProtocol, TaskSpec};
 use davit_core::state::TaskState;
-use davit_core::task::DesiredState::Running;
+use davit_core::task::DesiredState::{Running, Stopped};
 use davit_core::task::PortBinding;
 use davit_proto::v1::session_response::Message as Response;
 use davit_proto::{convert, v1};
@@ -90,6 +90,24 @@ async fn every_registration_has_a_greater_number_than_those_before_and_than_the_
     manager.dialled().await.refuse(Status::with_error_details(Code::Aborted, "too late", details));
     numbers.push(manager.session(CLUSTER).await.register.registration_number);
     assert_eq!(numbers, [1, 2, 8]);
+}
+
+#[tokio::test]
+async fn a_start_that_a_worker_without_records_knows_nothing_of_never_takes_place_after_the_stop_was_reported() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    machine.engine.set_starts_late(true);
+    let worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), container(&[]));
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until_reason(key, "timed out").await;
+    worker.kill().await;
+    drop(session);
+    std::fs::remove_dir_all(machine.data_dir().join("store").join(CLUSTER)).unwrap();
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[(key, Stopped, &spec)]).await;
+    session.until(key, TaskState::Stopped).await;
+    machine.engine.set_starts_late(false);
+    assert_eq!(machine.engine.running(&machine.owner()), []);
 }
 
 /// Before that the manager would take for lost, and place anew, what runs.

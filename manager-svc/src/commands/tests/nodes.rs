@@ -13,12 +13,13 @@ use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Preparing, 
 use davit_core::task::AttemptStatus;
 
 use davit_proto::convert::RuntimeHealth;
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use crate::commands::test_support::{Cluster, LEASE, node_id, registration, restarting, spec, status};
 use crate::commands::{
     Error, Registered, Registration, ReportCounts, apply_reports, move_task, register_node, restart_task, set_cordon,
-    set_node_state, set_runtime_health, set_user_labels, settle_claims, stop_task,
+    set_node_state, set_runtime_health, set_user_labels, settle_claims, shift_leases, stop_task,
 };
 
 fn down(cluster: &mut Cluster, node: u64) {
@@ -87,6 +88,32 @@ fn what_must_never_run_twice_and_its_worker_no_longer_has_waits_until_it_must_ha
     cluster.advance(Duration::from_millis(1));
     assert_eq!(placeable(&cluster), [other, runs, stops]);
     assert_eq!(cluster.place(runs, 2).committed, 1);
+}
+
+#[test]
+fn a_lease_ends_when_its_time_has_passed_however_the_clock_is_set_meanwhile() {
+    for seconds in [3600, -10] {
+        let mut cluster = Cluster::new(2);
+        let (runs, stops) = (cluster.running(leased(), 1), cluster.running(leased(), 1));
+        cluster.run(|draft| stop_task(draft, stops)).unwrap();
+        cluster.run(|draft| register_node(draft, clone_of(1), LEASE)).unwrap();
+        let by = SignedDuration::from_secs(seconds);
+        cluster.now = cluster.now.checked_add(by).unwrap();
+        cluster.run(|draft| shift_leases(draft, by));
+        // One that ended waits only once it is to run again.
+        cluster.run(|draft| restart_task(draft, stops)).unwrap();
+        cluster.advance(until_it_has_stopped() - Duration::from_millis(1));
+        for task_id in [runs, stops] {
+            assert_eq!(cluster.place(task_id, 2).committed, 0, "set by {seconds} s");
+        }
+        cluster.advance(Duration::from_millis(1));
+        for task_id in [runs, stops] {
+            assert_eq!(cluster.place(task_id, 2).committed, 1, "set by {seconds} s");
+        }
+        // Nobody waits any more.
+        cluster.run(|draft| shift_leases(draft, by));
+        assert!(cluster.last_batch.is_empty());
+    }
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use davit_core::id::{AttemptKey, NodeId, TaskId};
 use davit_core::restart::RestartMode;
-use davit_core::spec::OnNodeLoss;
 use davit_core::state::TaskState;
 use davit_core::task::Task;
 use manager_svc::state::{Batch, Versions};
 
+use super::clones::Clones;
 use super::replay::replay;
 use super::trouble::Troubles;
-use super::{Violations, asked_for, versions};
+use super::{Violations, asked_for, lonely, versions};
 use crate::history::{Entry, Event};
 use crate::net::Host;
 use crate::workload::Call;
@@ -36,12 +36,14 @@ pub(super) fn finished_stays_finished(entries: &[Entry], journal: &[Arc<Batch>],
     }
 }
 
-/// 3 and 4: no attempt is ever started twice, on whatever engine.
-pub(super) fn attempts_start_once(entries: &[Entry], violations: &mut Violations) {
-    let mut started = BTreeSet::new();
+/// 3 and 4: no attempt is ever started twice, on whatever engine; but by a node and a copy of it, unless it must never run twice.
+pub(super) fn attempts_start_once(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
+    let (lonely, clones) = (lonely(journal), Clones::of(entries));
+    let mut started = BTreeMap::new();
     for entry in entries {
         if let Event::Started { host, key } = &entry.event
-            && !started.insert(*key)
+            && let Some(first) = started.insert(*key, *host)
+            && (lonely.contains(&key.task_id) || !clones.link(first, host, entry.at))
         {
             violations.add(3, format!("attempt {key} was started a second time at {:?}, by {host}", entry.at));
         }
@@ -77,14 +79,18 @@ pub(super) fn only_what_failed_is_restarted_by_its_worker(
     }
 }
 
-/// 5: an attempt that is durably COMPLETED, FAILED or STOPPED runs on no engine, and none begins it.
+/// 5: an attempt that is durably COMPLETED, FAILED or STOPPED runs on no engine, and none begins it. Unless its node has a copy: the
+/// manager believes the one that it takes for the node, and both may have it. But not what must never run twice.
 pub(super) fn what_ended_has_ended(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
+    let (lonely, clones) = (lonely(journal), Clones::of(entries));
     let mut told = BTreeSet::new();
     replay(entries, journal, |moment| {
         for (host, key) in moment.running {
-            if let Some(state) = moment.durable.state_of(*key)
+            let has_double = !lonely.contains(&key.task_id) && clones.touch(host, moment.at);
+            if let Some(state) = moment.durable.status_of(*key).map(|status| status.state)
                 && state.is_terminal()
                 && state != TaskState::Lost
+                && !has_double
                 && told.insert(*key)
             {
                 violations.add(5, format!("at {:?} {key} is {state} and runs on {host}", moment.at));
@@ -141,18 +147,14 @@ fn given_up_with_their_nodes(journal: &[Arc<Batch>]) -> BTreeSet<AttemptKey> {
 /// 4: of a task with `stop_and_replace` no two attempts run at the same moment. An engine that does not do what it is asked to
 /// stops nothing for anybody, also not when the lease of its node has ended: that alone is excused.
 pub(super) fn the_lonely_run_alone(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
-    let lonely: BTreeSet<TaskId> = versions(journal)
-        .filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace)
-        .map(|task| task.task_id)
-        .collect();
-    let troubles = Troubles::of(entries);
+    let (lonely, troubles) = (lonely(journal), Troubles::of(entries));
     let mut told = BTreeSet::new();
     replay(entries, journal, |moment| {
         let mut seen: BTreeMap<TaskId, (Host, AttemptKey)> = BTreeMap::new();
         for (host, key) in moment.running.iter().filter(|(_, key)| lonely.contains(&key.task_id)) {
             let Some((other_host, other)) = seen.insert(key.task_id, (host, *key)) else { continue };
             let (earlier_host, earlier) = if *key < other { (*host, *key) } else { (other_host, other) };
-            let is_given_up = moment.durable.state_of(earlier) == Some(TaskState::Lost);
+            let is_given_up = moment.durable.status_of(earlier).map(|status| status.state) == Some(TaskState::Lost);
             let is_excused = is_given_up && troubles.touch(earlier_host, moment.at);
             if !is_excused && told.insert(key.task_id) {
                 let at = moment.at;

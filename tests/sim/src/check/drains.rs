@@ -9,11 +9,13 @@ use davit_core::node::Node;
 use davit_core::state::TaskState;
 use manager_svc::state::{Batch, Versions};
 
-use super::Violations;
+use super::clones::Clones;
 use super::replay::replay;
 use super::trouble::Troubles;
+use super::{Violations, nodes_of};
 use crate::cluster::{Cluster, NAME};
 use crate::history::{Entry, Event};
+use crate::machine::WorkerMachine;
 use crate::model::Model;
 use crate::net::Host;
 
@@ -48,7 +50,7 @@ fn is_on_the_move(model: &Model, task_id: TaskId, attempt: Attempt) -> bool {
 }
 
 /// 5: when a node is drained nothing is placed on it, and its engine runs nothing, unless the engine has been in trouble: what it
-/// starts late is not known to anybody.
+/// starts late is not known to anybody. A copy of the node that says so speaks for its own engine.
 pub(super) fn drained_nodes_are_empty(
     cluster: &Cluster,
     entries: &[Entry],
@@ -56,20 +58,27 @@ pub(super) fn drained_nodes_are_empty(
     violations: &mut Violations,
 ) {
     let is_drained = |node: &Arc<Node>| node.drain.as_ref().is_some_and(|drain| drain.drained_at.is_some());
-    let troubles = Troubles::of(entries);
+    let (troubles, clones, nodes) = (Troubles::of(entries), Clones::of(entries), nodes_of(journal));
     replay(entries, journal, |moment| {
         if !matches!(moment.event, Event::Synced { .. }) {
             return;
         }
-        for (host, machine) in &cluster.machines {
-            let node_id = machine.owner(NAME).node_id;
+        let former = |machine: &WorkerMachine| machine.former_owners(NAME).into_iter().chain([machine.owner(NAME)]);
+        let all =
+            cluster.machines.iter().flat_map(|(host, machine)| former(machine).map(move |owner| (host, owner.node_id)));
+        for (host, node_id) in all {
             let was = moment.before.nodes.get(&node_id).is_some_and(is_drained);
             if was || !moment.durable.nodes.get(&node_id).is_some_and(is_drained) {
                 continue;
             }
             let placed: BTreeSet<_> = moment.durable.placed_on(node_id).map(|task| task.key()).collect();
-            let is_meant = |on: Host| on == *host && !troubles.touch(on, moment.at);
-            let runs = moment.running.iter().filter(|(on, _)| is_meant(on)).map(|(_, key)| *key);
+            let is_meant = |on: Host, key| {
+                on == *host
+                    && nodes.get(&key) == Some(&node_id)
+                    && !troubles.touch(on, moment.at)
+                    && !clones.touch(on, moment.at)
+            };
+            let runs = moment.running.iter().filter(|(on, key)| is_meant(on, *key)).map(|(_, key)| *key);
             for key in placed.into_iter().chain(runs) {
                 violations.add(5, format!("{host} is drained at {:?} and has {key}", moment.at));
             }

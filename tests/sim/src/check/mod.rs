@@ -3,6 +3,7 @@
 
 mod answers;
 mod attempts;
+mod clones;
 mod drains;
 mod order;
 mod quiet;
@@ -10,10 +11,11 @@ mod replay;
 mod room;
 mod trouble;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use davit_core::id::TaskId;
+use davit_core::id::{AttemptKey, NodeId, TaskId};
+use davit_core::spec::OnNodeLoss;
 use davit_core::task::Task;
 use manager_svc::state::{Batch, Versions};
 
@@ -63,7 +65,7 @@ pub fn all(cluster: &Cluster, violations: &mut Violations) {
     drains::drains_keep_their_pace(&journal, violations);
     drains::drained_nodes_are_empty(cluster, &entries, &journal, violations);
     attempts::finished_stays_finished(&entries, &journal, violations);
-    attempts::attempts_start_once(&entries, violations);
+    attempts::attempts_start_once(&entries, &journal, violations);
     attempts::only_what_failed_is_restarted_by_its_worker(&entries, &journal, violations);
     attempts::what_ended_has_ended(&entries, &journal, violations);
     attempts::nothing_begins_behind_its_completion(&entries, &journal, violations);
@@ -85,6 +87,17 @@ fn asked_for(entries: &[Entry], task_of: impl Fn(&Call) -> Option<TaskId>) -> BT
         _ => None,
     };
     entries.iter().filter_map(of).collect()
+}
+
+/// Tasks of which two attempts may never run at once.
+fn lonely(journal: &[Arc<Batch>]) -> BTreeSet<TaskId> {
+    let lonely = versions(journal).filter(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace);
+    lonely.map(|task| task.task_id).collect()
+}
+
+/// As part of which node attempts run.
+fn nodes_of(journal: &[Arc<Batch>]) -> BTreeMap<AttemptKey, NodeId> {
+    versions(journal).filter_map(|task| Some((task.key(), task.status.node_id?))).collect()
 }
 
 /// Every version of every task that the disk has.

@@ -18,7 +18,10 @@ pub fn unsettled(cluster: &Cluster) -> Vec<String> {
         if state != Some(NodeState::Ready) {
             problems.push(format!("{host} is {state:?}"));
         }
-        let runs: BTreeSet<AttemptKey> = machine.engine.running(&owner).into_iter().collect();
+        let (own, former): (Vec<_>, Vec<_>) = machine.running(NAME).into_iter().partition(|(of, _)| *of == owner);
+        problems
+            .extend(former.iter().map(|(of, key)| format!("{host} still runs {key}, of its former {}", of.node_id)));
+        let runs: BTreeSet<AttemptKey> = own.into_iter().map(|(_, key)| key).collect();
         let wanted = model.running_on(owner.node_id);
         problems.extend(runs.difference(&wanted).map(|key| format!("{host} runs {key}, which is not wanted there")));
         problems

@@ -11,7 +11,7 @@ use davit_core::task::Task;
 use manager_svc::state::{Batch, Versions};
 
 use super::replay::replay;
-use super::{Violations, versions};
+use super::{Violations, nodes_of, versions};
 use crate::cluster::ALLOCATABLE;
 use crate::history::Entry;
 use crate::model::Model;
@@ -53,19 +53,21 @@ fn over_commitment(node: &Node, tasks: &[&Arc<Task>]) -> Option<String> {
     doubled.map(|port| format!("port {} of {name} is given twice", port.host_port))
 }
 
-/// 2: at every moment, what an engine really runs fits its node, with what the manager gave up as LOST and its worker is still
-/// to stop.
+/// 2: at every moment, what an engine really runs of a node fits the node, with what the manager gave up as LOST and its worker is
+/// still to stop. A machine whose data directory was emptied is another node from then on, beside the one that it was: several may
+/// share an engine.
 pub(super) fn engines_are_not_over_committed(entries: &[Entry], journal: &[Arc<Batch>], violations: &mut Violations) {
     let reserved: BTreeMap<TaskId, Resources> =
         versions(journal).map(|task| (task.task_id, task.spec.resources.reservation)).collect();
+    let nodes = nodes_of(journal);
     let mut worst: BTreeMap<Host, (Resources, Duration)> = BTreeMap::new();
     replay(entries, journal, |moment| {
-        let mut sums: BTreeMap<Host, Resources> = BTreeMap::new();
+        let mut sums: BTreeMap<(Host, Option<NodeId>), Resources> = BTreeMap::new();
         for (host, key) in moment.running {
-            let sum = sums.entry(host).or_insert(Resources::ZERO);
+            let sum = sums.entry((host, nodes.get(key).copied())).or_insert(Resources::ZERO);
             *sum = sum.saturating_add(reserved.get(&key.task_id).copied().unwrap_or(Resources::ZERO));
         }
-        for (host, sum) in sums {
+        for ((host, _), sum) in sums {
             if exceeds(sum, ALLOCATABLE) {
                 worst.entry(host).or_insert((sum, moment.at));
             }

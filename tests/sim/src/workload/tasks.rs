@@ -4,6 +4,8 @@ use davit_core::id::TaskId;
 use davit_proto::v1;
 use tonic::Status;
 
+use crate::net::Host;
+
 use super::{Call, Kind, Outcome, TRIES, Users, done, in_time, outcome_of};
 
 impl Users {
@@ -39,14 +41,28 @@ impl Users {
         }
     }
 
+    /// Some services that are best placed on this machine's node, whatever room it has.
+    pub async fn create_near(&self, host: Host, count: u32) -> Vec<TaskId> {
+        let name = self.next_name("near");
+        let mut spec = self.spec(&name, Kind::Service);
+        spec.resources = None;
+        let near = v1::NodeAffinity { expression: format!("node.name == {host}"), weight: 100 };
+        spec.placement = Some(v1::PlacementPolicy { affinities: vec![near], ..Default::default() });
+        self.create_spec_until_answered(&name, &spec, Kind::Service, count).await
+    }
+
     /// Creates with a request id, as often as it takes to be answered. Tells which tasks were made.
     async fn create_until_answered(&self, name: &str, kind: Kind, count: u32) -> Vec<TaskId> {
-        let request_id = format!("request-of-{name}");
         let spec = self.spec(name, kind);
+        self.create_spec_until_answered(name, &spec, kind, count).await
+    }
+
+    async fn create_spec_until_answered(&self, name: &str, spec: &v1::TaskSpec, kind: Kind, count: u32) -> Vec<TaskId> {
+        let request_id = format!("request-of-{name}");
         let call = Call::Create { name: name.to_owned(), count, kind };
         let mut made = Vec::new();
         for _ in 0..TRIES {
-            let answer = self.ask_to_create(&spec, &request_id, count).await;
+            let answer = self.ask_to_create(spec, &request_id, count).await;
             let outcome = match answer {
                 Ok(task_ids) => {
                     self.known.lock().extend(task_ids.iter().map(|task_id| (*task_id, kind)));

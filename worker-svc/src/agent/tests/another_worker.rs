@@ -26,16 +26,16 @@ async fn the_first_answer_is_waited_for_only_by_what_may_be_overtaken_already_by
     assert_eq!((left, stops(1)), (None, true));
 }
 
-/// What a worker prepared and did not start before its end, its next start, and the engine's answers to that one's asking.
+/// What a worker created and did not start before its end, its next start, and the engine's answers to that one's asking.
 async fn restarted_before_a_start(assigned: Assignment) -> (FakeEngine, Arc<Agent>) {
     let (engine, machine) = test_support::machine();
     let first = start(&machine, Duration::from_secs(3600)).await;
-    engine.set_stuck(Step::Create, true);
+    engine.set_stuck(Step::Start, true);
     first.begin_session(Duration::from_secs(1), None);
     first.assign(Batch { full: true, last: true, assignments: vec![assigned], ..Batch::default() });
-    assert_eq!(calls(&engine, Step::Create).await, 1);
+    assert_eq!(calls(&engine, Step::Start).await, 1);
     first.shut_down().await;
-    engine.set_stuck(Step::Create, false);
+    engine.set_stuck(Step::Start, false);
     (engine, start(&machine, Duration::from_secs(3600)).await)
 }
 

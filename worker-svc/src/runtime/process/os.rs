@@ -123,6 +123,13 @@ mod tests {
         assert_eq!(ProcessRef::of(this.pid), Some(this));
         assert!(this.is_alive());
         assert!(!ProcessRef { start_time: this.start_time + 1, ..this }.is_alive(), "the number is another's now");
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let zombie = ProcessRef::of(ended.id().cast_signed()).unwrap();
+        while Stat::of(zombie.pid).is_some_and(|stat| !stat.zombie) {
+            std::thread::yield_now();
+        }
+        assert!(!zombie.is_alive(), "it has ended, and its parent has not asked for it yet");
+        ended.wait().unwrap();
         assert!(all().unwrap().contains(&this.pid));
         assert!(!has_variable(this.pid, "NO_SUCH_VARIABLE", ""));
     }
