@@ -375,6 +375,9 @@ async fn a_task_is_moved_and_waited_for() {
     let sleeper = ["run", "-d", "--process", "--name", "web", "sleep", "600"];
     assert_eq!(code(&davit(&manager, &sleeper).await), Some(0));
     assert_eq!(code(&davit(&manager, &["explain", "web"]).await), Some(0));
+    while stdout(&davit(&manager, &["ps", "-q", "--state", "running"]).await).is_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     for node in ["node-1", "node-2", "node-1"] {
         // It may be there already: then there is nothing to do.
         if node_of(&manager, "web").await != node {

@@ -197,6 +197,9 @@ pub fn next_step(view: &View) -> Decision {
             AfterEnd::Report if view.restart_tried => discard(view, RESTART_UNDER_WAY),
             AfterEnd::Report => decide(Step::ReportEnd, "its end was seen"),
             AfterEnd::Hold => decide(Step::Wait, "it ended; the manager may be back, or its back-off has not passed"),
+            AfterEnd::Restart if view.restart_tried && !view.looked => {
+                decide(Step::Look, "a restart that was not answered may have taken place, and ended")
+            }
             AfterEnd::Restart => decide(Step::Restart, "it ended, and the manager is out of reach"),
         },
         (Want::Undecided | Want::Run | Want::Stop, Phase::Exited) if view.restart_tried => {

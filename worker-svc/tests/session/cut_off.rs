@@ -163,6 +163,29 @@ async fn a_restart_that_was_not_answered_never_takes_place_after_the_end_was_rep
 }
 
 #[tokio::test]
+async fn what_was_restarted_without_an_answer_and_ended_well_is_not_restarted_again() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let (key, spec) = (new_key(), restarting());
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
+    session.until(key, TaskState::Running).await;
+    drop(session);
+    let dialled = manager.dialled().await;
+    crash_unanswered(&machine, key).await;
+    machine.engine.set_starts_late(false);
+    assert!(machine.engine.end(&machine.owner(), key, 0));
+    let before = machine.engine.calls().len();
+    until("the worker's next look or try", || {
+        machine.engine.calls().iter().skip(before).any(|call| matches!(call.step, Step::List | Step::Restart))
+    })
+    .await;
+    let mut back = dialled.welcome(CLUSTER).await;
+    back.assign(true, true, &[(key, Running, &spec)], &[]).await;
+    let done = back.until(key, TaskState::Completed).await;
+    assert_eq!((done.exit_code, done.local_restarts), (Some(0), 1), "{done:?}");
+}
+
+#[tokio::test]
 async fn a_restart_that_was_not_answered_and_took_place_is_watched_and_stopped_as_any_other() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
     let _worker = machine.worker(&manager).await;
@@ -172,17 +195,16 @@ async fn a_restart_that_was_not_answered_and_took_place_is_watched_and_stopped_a
     drop(session);
     let dialled = manager.dialled().await;
     crash_unanswered(&machine, key).await;
+    // Not answered before the manager is back.
     machine.engine.set_stuck(Step::List, true);
-    // Not answered before the manager is back either.
-    machine.engine.set_stuck(Step::Restart, true);
-    let tried = restarts_of(&machine, key);
-    until("the next try", || restarts_of(&machine, key) > tried).await;
+    let looks = || machine.engine.calls().iter().filter(|call| call.step == Step::List).count();
+    let looked = looks();
+    until("the next look", || looks() > looked).await;
     machine.engine.set_starts_late(false);
     assert_eq!(machine.engine.running(&machine.owner()), [key]);
     machine.engine.set_failing(Step::Restart, Some("timed out"));
     let mut back = dialled.welcome(CLUSTER).await;
     back.assign(true, true, &[(key, Running, &spec)], &[]).await;
-    machine.engine.set_stuck(Step::Restart, false);
     machine.engine.set_stuck(Step::List, false);
     let running = told(&mut back, key, 1).await;
     assert_eq!((running.state, running.ready), (TaskState::Running, true), "{running:?}");

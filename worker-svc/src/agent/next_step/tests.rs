@@ -119,6 +119,8 @@ fn no_end_is_reported_while_a_restart_that_was_not_answered_may_take_place() {
     assert_eq!(steps[0], [S::Discard, S::Discard, S::Discard, S::Remove]);
     assert_eq!(steps[1], [S::Wait, S::Wait, S::Discard, S::Remove]);
     assert_eq!(steps[2], [S::Restart, S::Restart, S::Discard, S::Remove], "restarting twice does no harm");
+    let again = View { restart_tried: true, after_end: AfterEnd::Restart, ..view(Want::Run, Phase::Exited) };
+    assert_eq!(next_step(&again).step, Step::Look, "it may have run and ended since");
     let asked = View { restart_tried: true, asked_to_stop: true, ..view(Want::Run, Phase::Exited) };
     assert_eq!(next_step(&asked).step, Step::Look, "it may run by now");
     assert_eq!(next_step(&View { looked: true, ..asked }).step, Step::Discard);
@@ -247,8 +249,8 @@ proptest! {
     #[test]
     fn it_comes_to_rest(start in any_view()) {
         let mut now = start;
-        // A restart adds two steps, and what is discarded two.
-        for _ in 0..PHASES.len() + 4 {
+        // A restart adds two steps, and what is looked at before or discarded two.
+        for _ in 0..PHASES.len() + 5 {
             now = perform(now, next_step(&now).step);
         }
         prop_assert!(matches!(next_step(&now).step, Step::Wait | Step::Hold(_) | Step::Done), "{now:?}");

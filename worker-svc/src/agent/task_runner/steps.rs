@@ -12,7 +12,7 @@ use super::super::started;
 use super::super::status::set_started;
 use super::{Runner, changed};
 use crate::local_store::{self, Mark, Restarts};
-use crate::runtime::{AttemptSpec, Error, ErrorKind, Instance, InstanceState, ProgressSender, Runtime, Started};
+use crate::runtime::{AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started};
 
 impl Runner {
     pub(super) fn runtime(&self) -> Result<Arc<dyn Runtime>, Error> {
@@ -50,7 +50,7 @@ impl Runner {
                         Some(restarts) => self.restarted(restarts, &started),
                         None => self.observe(|status| set_started(status, &started)),
                     },
-                    InstanceState::Exited(exit) => self.exit = Some(exit),
+                    InstanceState::Exited(exit) => self.ended(exit),
                 }
                 phase
             }
@@ -197,6 +197,16 @@ impl Runner {
             return Ok(Phase::Started);
         }
         Ok(self.phase)
+    }
+
+    /// Takes in an end. After another start than the one before it, that was a restart which was not answered: others may follow still.
+    fn ended(&mut self, exit: Exit) {
+        let is_another = self.exit.as_ref().is_some_and(|before| before.started_at != exit.started_at);
+        if let Some(restarts) = self.restart_tried.filter(|_| is_another) {
+            (self.restarts, self.plan) = (restarts, None);
+            self.observe(|status| status.local_restarts = restarts.count);
+        }
+        self.exit = Some(exit);
     }
 
     /// Takes in that it runs once more.
