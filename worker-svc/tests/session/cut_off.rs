@@ -11,7 +11,7 @@ use davit_core::task::DesiredState::{Running, Stopped};
 use davit_proto::v1;
 use worker_svc::runtime::fake::Step;
 
-use crate::manager::{Manager, Session};
+use crate::manager::{Dialled, Manager, Session};
 use crate::worker::{Machine, container, local_tasks, new_key};
 use crate::{CLUSTER, in_time, until};
 
@@ -133,6 +133,17 @@ async fn crash_unanswered(machine: &Machine, key: AttemptKey) {
     until("its restart", || restarts_of(machine, key) > 0).await;
 }
 
+/// Has a worker run an attempt that crashes once the manager is away, and whose restart the engine does not answer.
+async fn cut_off_and_crashed(manager: &mut Manager, machine: &Machine, spec: &TaskSpec) -> (AttemptKey, Dialled) {
+    let key = new_key();
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, spec)]).await;
+    session.until(key, TaskState::Running).await;
+    drop(session);
+    let dialled = manager.dialled().await;
+    crash_unanswered(machine, key).await;
+    (key, dialled)
+}
+
 #[tokio::test]
 async fn a_restart_that_was_not_answered_never_takes_place_after_the_end_was_reported() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
@@ -166,12 +177,8 @@ async fn a_restart_that_was_not_answered_never_takes_place_after_the_end_was_rep
 async fn what_was_restarted_without_an_answer_and_ended_well_is_not_restarted_again() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
     let _worker = machine.worker(&manager).await;
-    let (key, spec) = (new_key(), restarting());
-    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
-    session.until(key, TaskState::Running).await;
-    drop(session);
-    let dialled = manager.dialled().await;
-    crash_unanswered(&machine, key).await;
+    let spec = restarting();
+    let (key, dialled) = cut_off_and_crashed(&mut manager, &machine, &spec).await;
     machine.engine.set_starts_late(false);
     assert!(machine.engine.end(&machine.owner(), key, 0));
     let before = machine.engine.calls().len();
@@ -189,12 +196,8 @@ async fn what_was_restarted_without_an_answer_and_ended_well_is_not_restarted_ag
 async fn a_restart_that_was_not_answered_and_took_place_is_watched_and_stopped_as_any_other() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
     let _worker = machine.worker(&manager).await;
-    let (key, spec) = (new_key(), restarting());
-    let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
-    session.until(key, TaskState::Running).await;
-    drop(session);
-    let dialled = manager.dialled().await;
-    crash_unanswered(&machine, key).await;
+    let spec = restarting();
+    let (key, dialled) = cut_off_and_crashed(&mut manager, &machine, &spec).await;
     // Not answered before the manager is back.
     machine.engine.set_stuck(Step::List, true);
     let looks = || machine.engine.calls().iter().filter(|call| call.step == Step::List).count();
