@@ -140,8 +140,8 @@ pub struct Task {
     pub given_ports: Vec<PortBinding>,
     /// While PENDING: not placed before this time.
     pub next_attempt_at: Option<Timestamp>,
-    /// Until then an attempt that is LOST may run on under its node's lease: no other is placed before. Only of tasks that must
-    /// never run twice. Written by the manager.
+    /// Until then an attempt may run on under its node's lease, since it is LOST or its end was told by another start of the worker: no
+    /// other is placed before. Only of tasks that must never run twice. Written by the manager.
     pub leased_until: Option<Timestamp>,
     /// The node that the next attempt is to get. While PENDING its room is kept free for this task, which waits for those that
     /// are stopped for it; while the current attempt runs, it is to be stopped and moved there. Written by the manager.

@@ -124,7 +124,7 @@ fn what_follows(task: &Task, now: Timestamp, why_replaced: Option<&str>) -> Next
     }
 }
 
-/// Until when an attempt of the task that is LOST may still run.
+/// Until when an attempt of the task that counts no longer may still run.
 pub(super) fn lease_end(task: &Task, now: Timestamp) -> Option<Timestamp> {
     task.leased_until.filter(|until| *until > now)
 }
