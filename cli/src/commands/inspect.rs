@@ -6,7 +6,7 @@ use super::now;
 use crate::args::Format;
 use crate::client::Manager;
 use crate::error::Error;
-use crate::output::{self, NodeNames, Output};
+use crate::output::{self, KnownNodes, Output};
 use crate::resolve::{self, Found};
 
 /// Arguments of `davit inspect`.
@@ -22,7 +22,7 @@ pub(super) async fn run(manager: &Manager, args: &InspectArgs, output: &Output) 
     for reference in &args.things {
         found.push(resolve::task_or_node(manager, reference).await?);
     }
-    let mut nodes = NodeNames::default();
+    let mut nodes = KnownNodes::default();
     if output.format == Format::Table && found.iter().any(|each| matches!(each, Found::Task(_))) {
         nodes = manager.list_nodes().await?.iter().collect();
     }

@@ -8,7 +8,7 @@ use super::run::progress::Progress;
 use super::{INTERRUPTED, now};
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
-use crate::output::{NodeNames, Output, detail, short_id, state_of, task_name, task_state};
+use crate::output::{KnownNodes, Output, detail, short_id, state_of, task_name, task_state};
 use crate::{resolve, watch};
 
 /// Arguments of `davit move`.
@@ -32,7 +32,7 @@ pub(super) async fn run(manager: &Manager, args: &MoveArgs, output: &Output) -> 
         v1::MoveTaskRequest { task_id: task.task_id, node: node.node_id.clone(), attempt: 0, reason: String::new() };
     let moving = order(manager, request).await?;
     if !args.detach {
-        let nodes: NodeNames = manager.list_nodes().await?.iter().collect();
+        let nodes: KnownNodes = manager.list_nodes().await?.iter().collect();
         let mut progress = Progress::new(1, nodes.clone(), output);
         let waited = until_there(manager, &moving, &node.node_id, &nodes, |task| progress.show(task));
         let arrived = tokio::select! {
@@ -63,7 +63,7 @@ pub(super) async fn until_there(
     manager: &Manager,
     moving: &v1::Task,
     node_id: &str,
-    nodes: &NodeNames,
+    nodes: &KnownNodes,
     show: impl FnMut(&v1::Task),
 ) -> Result<Result<(), String>, Error> {
     let settled = |task: &v1::Task| is_decided(task, moving.attempt, node_id);
@@ -90,7 +90,7 @@ fn arrival(
     task: &v1::Task,
     attempt_before: u32,
     node_id: &str,
-    nodes: &NodeNames,
+    nodes: &KnownNodes,
     now: Timestamp,
 ) -> Result<(), String> {
     let reason = |text: String| {

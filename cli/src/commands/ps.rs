@@ -7,7 +7,7 @@ use super::{id_lines, now};
 use crate::args::{Format, key_value};
 use crate::client::Manager;
 use crate::error::Error;
-use crate::output::{NodeNames, Output, has_ended, state_short_name, tasks_table};
+use crate::output::{KnownNodes, Output, has_ended, state_short_name, tasks_table};
 use crate::resolve;
 
 /// Arguments of `davit ps`.
@@ -61,7 +61,7 @@ pub(super) async fn run(manager: &Manager, args: &PsArgs, output: &Output) -> Re
     if args.quiet {
         return output.print(&id_lines(&tasks));
     }
-    let mut nodes = NodeNames::default();
+    let mut nodes = KnownNodes::default();
     if output.format == Format::Table && !tasks.is_empty() {
         nodes = manager.list_nodes().await?.iter().collect();
     }

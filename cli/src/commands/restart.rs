@@ -9,7 +9,7 @@ use super::run::progress::Progress;
 use super::{INTERRUPTED, now};
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
-use crate::output::{NodeNames, Output, detail, short_id, state_of, task_name, task_state};
+use crate::output::{KnownNodes, Output, detail, short_id, state_of, task_name, task_state};
 use crate::{resolve, watch};
 
 /// Arguments of `davit restart`.
@@ -33,7 +33,7 @@ pub(super) async fn run(manager: &Manager, args: &RestartArgs, output: &Output) 
         awaited.insert(task.task_id.clone(), next_attempt(&ordered));
     }
     if !args.detach {
-        let nodes: NodeNames = manager.list_nodes().await?.iter().collect();
+        let nodes: KnownNodes = manager.list_nodes().await?.iter().collect();
         let mut progress = Progress::new(tasks.len(), nodes, output);
         let runs = |task: &v1::Task| awaited.get(&task.task_id).is_some_and(|attempt| runs_anew(task, *attempt));
         let waited = watch::until(manager, awaited.keys().cloned().collect(), runs, |task| progress.show(task));

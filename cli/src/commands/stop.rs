@@ -8,7 +8,7 @@ use super::INTERRUPTED;
 use super::run::progress::Progress;
 use crate::client::{Manager, call};
 use crate::error::Error;
-use crate::output::{NodeNames, Output, has_ended, state_of, task_name, task_state};
+use crate::output::{KnownNodes, Output, has_ended, state_of, task_name, task_state};
 use crate::{resolve, watch};
 
 /// Arguments of `davit stop`.
@@ -40,7 +40,7 @@ pub(super) async fn run(manager: &Manager, args: &StopArgs, output: &Output) -> 
         }
     }
     if !args.detach && !stopping.is_empty() {
-        let nodes: NodeNames = manager.list_nodes().await?.iter().collect();
+        let nodes: KnownNodes = manager.list_nodes().await?.iter().collect();
         let mut progress = Progress::new(stopping.len(), nodes, output);
         let waited = watch::until_ended(manager, stopping, |task| progress.show(task));
         tokio::select! {

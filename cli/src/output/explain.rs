@@ -6,8 +6,9 @@ use comfy_table::{Cell, CellAlignment};
 use davit_proto::v1;
 use jiff::Timestamp;
 
+use super::known_nodes::KnownNodes;
 use super::style::{Palette, Tone};
-use super::table::{NodeNames, render, toned};
+use super::table::{render, toned};
 use super::text::{Promise, detail, has_ended, promise, short_id, state_of, task_name, task_state};
 
 /// As many nodes have a line of their own, unless all are asked for.
@@ -38,7 +39,7 @@ pub struct Asked<'a> {
     /// The task that they are like.
     pub like: Option<&'a v1::Task>,
     /// The nodes as they are.
-    pub nodes: &'a NodeNames,
+    pub nodes: &'a KnownNodes,
     /// Names of the tasks that would be stopped, as far as they are known.
     pub victims: &'a BTreeMap<String, String>,
 }
@@ -54,7 +55,7 @@ pub fn explained_task(
 ) -> String {
     let explanation = answer.explanation.clone().unwrap_or_default();
     let task = answer.task.clone().unwrap_or_default();
-    let mut names = NodeNames::default();
+    let mut names = KnownNodes::default();
     names.add_explained(&explanation);
     let mut text = headline(&task, "it would go if it were placed now", &names, now);
     if !answer.held_up_by.is_empty() {
@@ -111,7 +112,7 @@ pub fn explained_placement(
 }
 
 /// What a task is now, and of one that doesn't wait what is shown of it.
-fn headline(task: &v1::Task, would: &str, nodes: &NodeNames, now: Timestamp) -> String {
+fn headline(task: &v1::Task, would: &str, nodes: &KnownNodes, now: Timestamp) -> String {
     let who = format!("{} {}", task_name(task), short_id(&task.task_id));
     let state = task_state(task);
     let mut text = if waits(task) {
@@ -301,7 +302,7 @@ fn groups_table(unfit: &[&v1::NodeExplanation], palette: Palette) -> String {
 fn runs(
     answer: &v1::ExplainPlacementResponse,
     count: u32,
-    names: &NodeNames,
+    names: &KnownNodes,
     view: ExplainView,
     palette: Palette,
 ) -> String {
@@ -344,7 +345,7 @@ fn best_first(answer: &v1::ExplainPlacementResponse) -> Vec<&v1::PlacementRun> {
 
 fn preemptions(
     preemptions: &[v1::Preemption],
-    nodes: &NodeNames,
+    nodes: &KnownNodes,
     victims: &BTreeMap<String, String>,
     palette: Palette,
 ) -> String {

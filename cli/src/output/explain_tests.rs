@@ -8,7 +8,7 @@ fn plain() -> Palette {
 }
 
 fn placement(answer: &v1::ExplainPlacementResponse, count: u32, view: ExplainView) -> String {
-    let (nodes, victims) = (NodeNames::default(), [(running_task().task_id, "web".to_owned())].into());
+    let (nodes, victims) = (KnownNodes::default(), [(running_task().task_id, "web".to_owned())].into());
     let asked = Asked { count, like: None, nodes: &nodes, victims: &victims };
     explained_placement(answer, asked, view, NOW, plain())
 }

@@ -8,7 +8,7 @@ use prost::Message;
 use serde_json::Value;
 
 use super::visible::visible;
-use super::{Asked, Described, ExplainView, NodeNames, Palette, PlanView};
+use super::{Asked, Described, ExplainView, KnownNodes, Palette, PlanView};
 
 /// 2026-11-25T12:00:00Z.
 const NOW: Timestamp = Timestamp::constant(1_795_608_000, 0);
@@ -20,7 +20,7 @@ const NOW: Timestamp = Timestamp::constant(1_795_608_000, 0);
 pub(crate) fn answer(bytes: &[u8]) -> bool {
     let Some((kind, bytes)) = bytes.split_first() else { return false };
     let view = ExplainView { all: kind & 0x80 != 0, wide: kind & 0x40 != 0 };
-    let (nodes, victims) = (NodeNames::default(), BTreeMap::new());
+    let (nodes, victims) = (KnownNodes::default(), BTreeMap::new());
     // An input's first byte says which: only ever append.
     match kind & 0x3f {
         0 => shown(bytes, |task, palette| {

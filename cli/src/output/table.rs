@@ -1,56 +1,30 @@
 //! Tables for people, without borders.
 
-use std::collections::HashMap;
-
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, Color, Table};
 use davit_proto::v1;
 use jiff::Timestamp;
 
+use super::known_nodes::KnownNodes;
 use super::style::{Palette, Tone, task_tone};
-use super::text::{
-    age, detail, from_proto_time, human_bytes, node_state, ports, short_id, state_of, task_name, task_state,
-};
+use super::text::{age, from_proto_time, human_bytes, node_state, ports, short_id, state_of, task_name, task_state};
 
 const COLUMN_GAP: u16 = 3;
 /// What goes beyond is cut unless asked for.
 const DETAIL_CHARS: usize = 80;
 
-/// Names of nodes by id.
-#[derive(Debug, Clone, Default)]
-pub struct NodeNames(HashMap<String, String>);
-
-impl NodeNames {
-    /// With the nodes of an explanation, which may be made up.
-    pub(super) fn add_explained(&mut self, explanation: &v1::PlacementExplanation) {
-        self.0.extend(explanation.nodes.iter().map(|node| (node.node_id.clone(), node.node_name.clone())));
-    }
-
-    /// The name of a node. One that is gone is named by its id; no id gives no name.
-    #[must_use]
-    pub fn of<'a>(&'a self, node_id: &'a str) -> &'a str {
-        self.0.get(node_id).map_or_else(|| short_id(node_id), String::as_str)
-    }
-}
-
-impl<'a> FromIterator<&'a v1::Node> for NodeNames {
-    fn from_iter<I: IntoIterator<Item = &'a v1::Node>>(nodes: I) -> Self {
-        Self(nodes.into_iter().map(|node| (node.node_id.clone(), node.name.clone())).collect())
-    }
-}
-
 /// Tasks, one a line.
 #[must_use]
 pub fn tasks_table(
     tasks: &[v1::Task],
-    nodes: &NodeNames,
+    nodes: &KnownNodes,
     now: Timestamp,
     whole_details: bool,
     palette: Palette,
 ) -> String {
     let rows = tasks.iter().map(|task| {
         let status = task.status.clone().unwrap_or_default();
-        let mut detail = detail(&status, now).replace(['\n', '\r', '\t'], " ");
+        let mut detail = nodes.detail_of(task, now).replace(['\n', '\r', '\t'], " ");
         if !whole_details {
             detail = cut(detail, DETAIL_CHARS);
         }
@@ -174,7 +148,7 @@ mod tests {
         Palette::new(false)
     }
 
-    fn names() -> NodeNames {
+    fn names() -> KnownNodes {
         [node(1, "one"), node(2, "two")].iter().collect()
     }
 

@@ -14,7 +14,7 @@ use super::spec::{PlacementArgs, SpecArgs, task_spec, with_options};
 use crate::args::Format;
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
-use crate::output::{self, Asked, ExplainView, NodeNames, Output, task_name};
+use crate::output::{self, Asked, ExplainView, KnownNodes, Output, task_name};
 use crate::resolve;
 
 /// What `davit explain` ends with when it has no answer. 1 is an answer: there is no place.
@@ -133,7 +133,7 @@ async fn what_if(manager: &Manager, args: ExplainArgs, like: Option<v1::Task>, o
     };
     let answer = manager.repeat(async || manager.cluster().explain_placement(call(request.clone())).await).await?;
     let victims = victims(manager, &answer.preemptions, output).await;
-    let names: NodeNames = nodes.iter().collect();
+    let names: KnownNodes = nodes.iter().collect();
     let asked = Asked { count, like: like.as_ref(), nodes: &names, victims: &victims };
     output.object(&answer, |palette| output::explained_placement(&answer, asked, view, now(), palette))?;
     Ok(exit_code(answer.unplaced_count, &answer.preemptions))

@@ -9,7 +9,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use crate::client::Manager;
 use crate::commands::r#move;
 use crate::error::Error;
-use crate::output::{MoveOutcome, NodeNames, Output, Tone, short_id};
+use crate::output::{KnownNodes, MoveOutcome, Output, Tone, short_id};
 
 /// How fast the moves are made.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub(super) struct Round {
 /// Makes the moves in their order. After one that failed no other begins: what it was planned with no longer holds.
 pub(super) async fn run(
     manager: &Manager,
-    nodes: &NodeNames,
+    nodes: &KnownNodes,
     moves: &[v1::TaskMove],
     pace: Pace,
     interrupt: impl Future<Output = ()> + Unpin,
@@ -80,7 +80,7 @@ async fn drive<M: Future<Output = MoveOutcome>>(
     }
 }
 
-async fn make(manager: &Manager, each: &v1::TaskMove, nodes: &NodeNames, limit: Duration) -> MoveOutcome {
+async fn make(manager: &Manager, each: &v1::TaskMove, nodes: &KnownNodes, limit: Duration) -> MoveOutcome {
     let request = v1::MoveTaskRequest {
         task_id: each.task_id.clone(),
         node: each.to_node_id.clone(),

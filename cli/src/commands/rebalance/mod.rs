@@ -13,7 +13,7 @@ use super::INTERRUPTED;
 use crate::args::{Format, duration};
 use crate::client::{Manager, call};
 use crate::error::Error;
-use crate::output::{self, AppliedPlan, MoveOutcome, NodeNames, Output, PlanView};
+use crate::output::{self, AppliedPlan, KnownNodes, MoveOutcome, Output, PlanView};
 
 /// As many moves as the API allows in one plan.
 const MAX_MOVES: u32 = 1000;
@@ -75,7 +75,7 @@ pub(super) async fn run(manager: &Manager, args: &RebalanceArgs, output: &Output
         return Ok(1);
     }
     let pace = Pace { at_once: usize::from(args.at_once), limit: args.timeout.unwrap_or(DEFAULT_MOVE_LIMIT) };
-    let nodes: NodeNames = manager.list_nodes().await?.iter().collect();
+    let nodes: KnownNodes = manager.list_nodes().await?.iter().collect();
     // One for all rounds: none is missed in between.
     let mut interrupt = Box::pin(async {
         let _ = tokio::signal::ctrl_c().await;

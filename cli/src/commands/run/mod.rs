@@ -13,7 +13,7 @@ use super::spec::{PlacementArgs, SpecArgs, task_spec};
 use crate::args::Format;
 use crate::client::Manager;
 use crate::error::Error;
-use crate::output::{NodeNames, Output, json_object, yaml_document};
+use crate::output::{KnownNodes, Output, json_object, yaml_document};
 use crate::watch;
 
 /// As many ids of tasks that go on are named; more would hide the rest of the screen.
@@ -59,7 +59,7 @@ pub(super) async fn run(manager: &Manager, args: RunArgs, output: &Output) -> Re
         return output.print(&text).map(|()| 0);
     }
     let task_ids = created.task_ids;
-    let nodes: NodeNames = manager.list_nodes().await?.iter().collect();
+    let nodes: KnownNodes = manager.list_nodes().await?.iter().collect();
     let mut progress = Progress::new(task_ids.len(), nodes, output);
     let waited = watch::until_ended(manager, task_ids.clone(), |task| progress.show(task));
     let watched = tokio::select! {

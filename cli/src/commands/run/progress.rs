@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::commands::now;
 use crate::output::{
-    NodeNames, Output, Palette, detail, has_ended, short_id, state_of, state_short_name, task_name, task_tone,
+    KnownNodes, Output, Palette, detail, has_ended, short_id, state_of, state_short_name, task_name, task_tone,
 };
 
 /// As many tasks have a line each; more are counted.
@@ -23,7 +23,7 @@ const LINE_PERIOD: Duration = Duration::from_secs(1);
 /// Where tasks are.
 pub(in crate::commands) struct Progress {
     output: Output,
-    nodes: NodeNames,
+    nodes: KnownNodes,
     total: usize,
     bars: MultiProgress,
     on_terminal: bool,
@@ -37,7 +37,7 @@ pub(in crate::commands) struct Progress {
 
 impl Progress {
     /// For so many tasks.
-    pub(in crate::commands) fn new(total: usize, nodes: NodeNames, output: &Output) -> Self {
+    pub(in crate::commands) fn new(total: usize, nodes: KnownNodes, output: &Output) -> Self {
         Self {
             output: *output,
             nodes,
@@ -117,7 +117,7 @@ impl Drop for Progress {
 }
 
 /// Where one task is, and why.
-fn task_line(task: &v1::Task, nodes: &NodeNames, now: Timestamp, palette: Palette) -> String {
+fn task_line(task: &v1::Task, nodes: &KnownNodes, now: Timestamp, palette: Palette) -> String {
     let status = task.status.clone().unwrap_or_default();
     let state = status.state();
     let mut text = format!("{} {}  ", short_id(&task.task_id), task_name(task));

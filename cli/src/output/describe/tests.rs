@@ -1,4 +1,7 @@
+use super::cluster::schedulers;
+use super::spec::words;
 use super::*;
+use crate::output::style::Palette;
 use crate::output::test_support::{NOW, failed_task, node as a_node, node_id, running_task};
 
 #[test]
@@ -17,7 +20,7 @@ fn restarts_by_a_node_are_told_of_each_attempt() {
     let mut shown = failed_task();
     shown.status.get_or_insert_default().local_restarts = 1;
     shown.past_attempts[0].status.get_or_insert_default().local_restarts = 2;
-    let text = task(&shown, &NodeNames::default(), NOW, Palette::new(false));
+    let text = task(&shown, &KnownNodes::default(), NOW, Palette::new(false));
     let told = |line: &str, what| text.lines().any(|each| each.starts_with(line) && each.contains(what));
     assert!(told("Restarts:", "once by its node"), "{text}");
     assert!(told("Attempt 1:", "restarted 2 times by its node"), "{text}");

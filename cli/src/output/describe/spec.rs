@@ -1,0 +1,103 @@
+//! What a task is to be, line by line.
+
+use davit_proto::v1;
+
+use super::{Lines, amounts};
+
+/// What a task is to be.
+pub(super) fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
+    lines.add_pairs("Labels", &spec.labels);
+    match &spec.runtime {
+        Some(v1::task_spec::Runtime::Container(container)) => {
+            lines.add("Image", &container.image);
+            lines.add("Entrypoint", words(&container.entrypoint));
+            lines.add("Command", words(&container.command));
+            lines.add_pairs("Environment", &container.env);
+            lines.add("Directory", &container.working_dir);
+            lines.add("User", &container.user);
+            lines.add("Mounts", container.mounts.iter().map(mount).collect::<Vec<_>>().join("\n"));
+        }
+        Some(v1::task_spec::Runtime::Process(process)) => {
+            lines.add("Process", words(&process.command));
+            lines.add_pairs("Environment", &process.env);
+            lines.add("Directory", &process.working_dir);
+        }
+        None => {}
+    }
+    let resources = spec.resources.unwrap_or_default();
+    lines.add("Reservation", amounts(resources.reservation));
+    lines.add("Limit", amounts(resources.limit));
+    lines.add("Constraints", spec.constraints.join("\n"));
+    if let Some(policy) = &spec.placement {
+        add_policy(lines, policy);
+    }
+    if let Some(policy) = &spec.restart_policy {
+        let mode = policy.mode().as_str_name();
+        let mode = mode.strip_prefix("RESTART_MODE_").unwrap_or(mode);
+        let limit = match policy.max_attempts {
+            0 => String::new(),
+            most => format!(", at most {most} attempts"),
+        };
+        lines.add("Restart", format!("{mode}{limit}"));
+    }
+    lines.add("Node loss", spec.on_node_loss.as_ref().map(node_loss).unwrap_or_default());
+}
+
+/// What happens when the task's node goes down; empty for what happens to most tasks.
+fn node_loss(policy: &v1::NodeLossPolicy) -> String {
+    match policy.action() {
+        v1::NodeLossAction::Unspecified | v1::NodeLossAction::Replace => String::new(),
+        v1::NodeLossAction::Wait => {
+            let wait = policy.wait.unwrap_or_default();
+            format!("replaced after {} s", wait.seconds)
+        }
+        v1::NodeLossAction::StopAndReplace => "stopped, then replaced: never two at once".to_owned(),
+    }
+}
+
+fn add_policy(lines: &mut Lines, policy: &v1::PlacementPolicy) {
+    lines.add("Platform", &policy.platform);
+    lines.add("Near", policy.task_affinities.join("\n"));
+    lines.add("Away from", policy.task_anti_affinities.join("\n"));
+    lines.add("Per node", policy.max_per_node.map(|most| format!("at most {most}")).unwrap_or_default());
+    let weighed = |likes: bool| {
+        let chosen = policy.affinities.iter().filter(|each| (each.weight > 0) == likes);
+        let one = |each: &v1::NodeAffinity| format!("{} (weight {})", each.expression, each.weight.unsigned_abs());
+        chosen.map(one).collect::<Vec<_>>().join("\n")
+    };
+    lines.add("Prefers", weighed(true));
+    lines.add("Avoids", weighed(false));
+    let over = |each: &v1::SpreadPreference| match each.weight {
+        Some(weight) => format!("{} (weight {weight})", each.attribute),
+        None => each.attribute.clone(),
+    };
+    lines.add("Spread over", policy.spread.iter().map(over).collect::<Vec<_>>().join("\n"));
+    lines.add("Algorithm", &policy.algorithm);
+    if policy.priority != 0 || policy.may_preempt {
+        let preempts = if policy.may_preempt { ", may take the place of lower ones" } else { "" };
+        lines.add("Priority", format!("{}{preempts}", policy.priority));
+    }
+}
+
+fn mount(mount: &v1::Mount) -> String {
+    let source = match &mount.source {
+        Some(v1::mount::Source::BindPath(path)) => path,
+        Some(v1::mount::Source::VolumeName(name)) => name,
+        None => "?",
+    };
+    let access = if mount.read_only { ":ro" } else { "" };
+    format!("{source}:{}{access}", mount.target)
+}
+
+/// Words so that a shell would read the same ones.
+pub(super) fn words(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    let quoted = |word: &String| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
