@@ -81,10 +81,11 @@ async fn what_a_hung_engine_does_not_begin_within_the_begin_timeout_runs_on_anot
     assert_ne!(status(&moved).node_id, node_id);
     let first = moved.past_attempts[0].status.clone().unwrap();
     assert_eq!((first.state(), first.node_id.as_str()), (Stopped, node_id.as_str()), "{first:?}");
-    assert!(first.reason.starts_with("node hung can't begin it: "), "{first:?}");
+    assert!(first.reason.starts_with("node hung can't begin it: its docker runtime can't be used: "), "{first:?}");
     let events = programs.events().await;
-    let told =
-        events.iter().find(|event| event.message.starts_with("attempt 1 is stopped: node hung can't begin it: "));
+    let told = events.iter().find(|event| {
+        event.message.starts_with("attempt 1 is stopped: node hung can't begin it: its docker runtime can't be used: ")
+    });
     let after = SystemTime::try_from(told.unwrap().time.unwrap()).unwrap().duration_since(since).unwrap();
     assert!(after >= BEGIN_TIMEOUT, "{after:?}");
     // What runs already is left alone, and so is the node's session.

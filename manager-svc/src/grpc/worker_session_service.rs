@@ -5,9 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::drain::DEFAULT_MAX_PARALLEL;
-use davit_core::id::{SessionId, TaskId};
-use davit_core::task::AttemptStatus;
 use davit_core::validate::Violations;
 use davit_proto::convert;
 use davit_proto::v1;
@@ -15,34 +12,25 @@ use davit_proto::v1::session_request::Message as FromWorker;
 use davit_proto::v1::session_response::Message as ToWorker;
 use davit_proto::v1::worker_session_service_server::WorkerSessionService;
 use davit_svc_kit::grpc::ApiError;
-use davit_svc_kit::shutdown::Shutdown;
 use futures::Stream;
-use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{Instrument as _, debug, info, warn};
+use tracing::{Instrument as _, debug, info};
 
 use super::errors::to_api_error;
-use super::report_inbox::{Full, ReportInbox};
+use super::session_in::{Told, read};
 use super::session_out::SessionWriter;
+use super::session_writes::{Reports, SessionWrites};
 use super::{Api, foreign, second_worker};
-use crate::commands::{
-    self, Registered, apply_reports, drain_for_worker, note_away, note_goodbye, register_node, set_runtime_health,
-};
+use crate::commands::{self, Registered, register_node};
 use crate::dispatch::Outbox;
-use crate::state::Draft;
 use crate::writer::WriteError;
 
 /// How long a worker has to say who it is.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages on their way to one worker.
 const OUT_BUFFER: usize = 4;
-/// Until what a worker says is written again after the store failed.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// So long at most a session waits until it is durable that its worker goes.
-const GOING_WRITE_TIME: Duration = Duration::from_secs(5);
 
 /// Serves workers.
 #[derive(Debug, Clone)]
@@ -144,7 +132,7 @@ async fn serve(
     let registered = register(api, registration, Arc::clone(&outbox)).await.map_err(to_api_error)?;
     info!(name, registration_number = registered.number, "worker registered");
     let _counted = crate::metrics::OpenSession::count();
-    let ended = Shutdown::new();
+    let writes = SessionWrites { api, registered };
     let (reports, (acks_to, acks)) = (Reports::default(), watch::channel(0));
     let (health_to, health) = watch::channel(None);
     let (heard_to, heard) = watch::channel(0);
@@ -162,14 +150,13 @@ async fn serve(
     let told_to =
         Told { reports: &reports, heartbeats: &heard_to, health: health_to, foreign: foreign_to, drain: &drain };
     let said_goodbye = tokio::select! {
-        goodbye = read(api, registered, session_id, &mut incoming, told_to) => goodbye,
-        () = write_health(api, registered, health, &ended) => false,
-        () = begin_drains(api, registered, &drain) => false,
+        goodbye = read(writes, session_id, &mut incoming, told_to) => goodbye,
+        () = writes.health(health) => false,
+        () = writes.drains(&drain) => false,
         () = foreign::judge(api, foreign, abandoned_to) => false,
-        () = write_reports(api, registered, &reports, &acks_to, &ended) => false,
+        () = writes.reports(&reports, &acks_to) => false,
         () = sender.run(welcome) => false,
     };
-    ended.trigger();
     info!(name, said_goodbye, "session ended");
     api.contacts.closed(node_id, session_id);
     let detached = api
@@ -218,238 +205,4 @@ async fn read_registration(incoming: &mut Streaming<v1::SessionRequest>) -> Resu
     let mut violations = Violations::new();
     let registration = convert::register_from_proto(register, "register", &mut violations);
     Ok(violations.finish(registration)?)
-}
-
-/// Status reports on their way from the reader to the writer. The reader never waits for the writer: heartbeats come on the same
-/// stream.
-#[derive(Default)]
-struct Reports {
-    inbox: Mutex<ReportInbox>,
-    filled: Notify,
-}
-
-impl Reports {
-    fn put(&self, report_id: u64, statuses: Vec<(TaskId, AttemptStatus)>) -> Result<(), Full> {
-        self.inbox.lock().put(report_id, statuses)?;
-        self.filled.notify_one();
-        Ok(())
-    }
-
-    /// Waits for what is to be written next.
-    async fn next(&self) -> (u64, Vec<(TaskId, AttemptStatus)>) {
-        loop {
-            if let Some(waiting) = self.inbox.lock().take() {
-                return waiting;
-            }
-            self.filled.notified().await;
-        }
-    }
-}
-
-/// Where what a worker says goes.
-struct Told<'a> {
-    reports: &'a Reports,
-    /// The newest heartbeat that counts.
-    heartbeats: &'a watch::Sender<u64>,
-    health: watch::Sender<Option<convert::RuntimeHealth>>,
-    foreign: watch::Sender<Vec<convert::ForeignAttempt>>,
-    drain: &'a Notify,
-}
-
-/// Reads what the worker says until the stream ends, also after its goodbye: a worker may have attempts to stop before it
-/// goes. True when it said goodbye.
-async fn read(
-    api: &Api,
-    registered: Registered,
-    session_id: SessionId,
-    incoming: &mut Streaming<v1::SessionRequest>,
-    told_to: Told<'_>,
-) -> bool {
-    let (node_id, mut said_goodbye) = (registered.node_id, false);
-    loop {
-        let message = match incoming.message().await {
-            Ok(Some(request)) => request.message,
-            Ok(None) => return said_goodbye,
-            Err(status) => {
-                debug!(%status, "the worker's stream broke");
-                return said_goodbye;
-            }
-        };
-        let counts = api.contacts.heard(node_id, session_id);
-        let mut violations = Violations::new();
-        match message {
-            Some(FromWorker::Heartbeat(heartbeat)) => {
-                let stats = heartbeat
-                    .stats
-                    .and_then(|stats| convert::node_stats_from_proto(stats, "heartbeat.stats", &mut violations));
-                if let Some(stats) = stats {
-                    api.contacts.measured(node_id, session_id, stats);
-                }
-                // Only after it is noted as heard: the node may rely on its lease from here on.
-                if counts && heartbeat.heartbeat_id > 0 {
-                    told_to.heartbeats.send_replace(heartbeat.heartbeat_id);
-                }
-            }
-            Some(FromWorker::StatusReport(report)) => {
-                let report = convert::status_report_from_proto(report, "status_report", &mut violations);
-                if let Some((report_id, statuses)) = report
-                    && let Err(problem) = told_to.reports.put(report_id, statuses)
-                {
-                    warn!(%problem, "the session ends");
-                    return said_goodbye;
-                }
-            }
-            Some(FromWorker::RuntimeHealth(told)) => {
-                let told = convert::runtime_health_from_proto(told, "runtime_health", &mut violations);
-                if told.is_some() {
-                    told_to.health.send_replace(told);
-                }
-            }
-            Some(FromWorker::ForeignAttempts(seen)) => {
-                let path = "foreign_attempts.attempts";
-                if let Some(seen) = convert::foreign_attempts_from_proto(&seen.attempts, path, &mut violations) {
-                    told_to.foreign.send_replace(seen);
-                }
-            }
-            Some(FromWorker::Drain(_)) => {
-                info!("the worker asks for its node to be drained");
-                told_to.drain.notify_one();
-            }
-            Some(FromWorker::Goodbye(goodbye)) => {
-                info!(reason = goodbye.reason, "the worker says goodbye");
-                said_goodbye = true;
-                api.contacts.said_goodbye(node_id, session_id);
-                // Before what it says next: that tasks have ended, whose next attempts would be placed there once more.
-                write_in_turn(api, registered, move |draft| note_goodbye(draft, node_id)).await;
-            }
-            Some(FromWorker::Away(away)) => {
-                let path = "away.back_within";
-                let back_within =
-                    away.back_within.and_then(|time| convert::duration_from_proto(time, path, &mut violations));
-                if let Some(back_within) = back_within {
-                    info!(?back_within, "the worker goes and leaves its tasks running");
-                    api.contacts.goes_away(node_id, session_id, back_within);
-                    // Its last word: no heartbeat comes after it that could not wait, and its session ends when it is written.
-                    write_in_turn(api, registered, move |draft| note_away(draft, node_id, back_within)).await;
-                }
-            }
-            Some(FromWorker::Register(_)) => violations.add("register", "comes once, as the first message"),
-            None => violations.add("message", "is needed"),
-        }
-        if !violations.is_empty() {
-            warn!(%violations, "the worker sent something wrong; it is ignored");
-        }
-    }
-}
-
-/// Makes it durable that a worker goes, before anything else is heard of it. A store that can't be written delays that only so long:
-/// the health loop notes it later then, and a manager that is restarted meanwhile does not know of it.
-async fn write_in_turn(api: &Api, registered: Registered, note: impl Fn(&mut Draft) + Clone + Send + 'static) {
-    let write = async {
-        let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
-        loop {
-            let note = note.clone();
-            let going = move |draft: &mut Draft| {
-                registered.check(draft)?;
-                note(draft);
-                Ok::<_, commands::Error>(())
-            };
-            match api.writer.write(going).await {
-                Ok(()) | Err(WriteError::Refused(_) | WriteError::Stopping) => break,
-                Err(problem) => debug!(%problem, "that a worker goes waits for the store"),
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-    };
-    if tokio::time::timeout(GOING_WRITE_TIME, write).await.is_err() {
-        warn!("that the worker goes could not be written: a manager that is restarted meanwhile does not know it");
-    }
-}
-
-/// Makes it durable which runtimes answer; only the newest word counts. Ends when the node has registered anew since.
-async fn write_health(
-    api: &Api,
-    registered: Registered,
-    mut health: watch::Receiver<Option<convert::RuntimeHealth>>,
-    ended: &Shutdown,
-) {
-    let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
-    while health.changed().await.is_ok() {
-        loop {
-            let Some(told) = health.borrow_and_update().clone() else { break };
-            let write = move |draft: &mut Draft| {
-                registered.check(draft)?;
-                set_runtime_health(draft, registered.node_id, told);
-                Ok::<_, commands::Error>(())
-            };
-            match api.writer.write(write).await {
-                Ok(()) => break backoff.reset(),
-                Err(WriteError::Refused(problem)) => return debug!(%problem, "the session is overtaken"),
-                Err(problem) => debug!(%problem, "what a node can run waits for the store"),
-            }
-            if ended.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
-                return;
-            }
-        }
-    }
-    // The reader is done; the session ends with it.
-    std::future::pending::<()>().await;
-}
-
-/// Has the node drained whenever its worker asks for it. Does not end.
-async fn begin_drains(api: &Api, registered: Registered, asked: &Notify) {
-    loop {
-        asked.notified().await;
-        let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
-        loop {
-            let begin = move |draft: &mut Draft| {
-                registered.check(draft)?;
-                drain_for_worker(draft, registered.node_id, DEFAULT_MAX_PARALLEL)
-            };
-            match api.writer.write(begin).await {
-                Ok(_) | Err(WriteError::Refused(_) | WriteError::Stopping) => break,
-                Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded { .. })) => {
-                    debug!(%problem, "a drain waits for the store");
-                }
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-    }
-}
-
-/// Makes reports durable and acknowledges them. What can't be committed is tried again, with what came meanwhile. Ends when the
-/// node has registered anew since.
-async fn write_reports(
-    api: &Api,
-    registered: Registered,
-    reports: &Reports,
-    acks: &watch::Sender<u64>,
-    ended: &Shutdown,
-) {
-    let mut backoff = api.world.backoff(FIRST_RETRY, LONGEST_RETRY);
-    loop {
-        let (report_id, statuses) = reports.next().await;
-        let to_write = statuses.clone();
-        let write = move |draft: &mut Draft| {
-            registered.check(draft)?;
-            Ok::<_, commands::Error>(apply_reports(draft, registered.node_id, to_write))
-        };
-        match api.writer.write(write).await {
-            Ok(counts) => {
-                crate::metrics::reports(counts);
-                backoff.reset();
-                acks.send_replace(report_id);
-                continue;
-            }
-            Err(WriteError::Refused(problem)) => return debug!(%problem, "the session is overtaken"),
-            Err(problem) => debug!(%problem, "a status report waits for the store"),
-        }
-        // Back to where newer statuses of the same attempts take their place.
-        if let Err(problem) = reports.put(report_id, statuses) {
-            return warn!(%problem, "the session ends");
-        }
-        if ended.or_stop(tokio::time::sleep(backoff.next_delay())).await.is_none() {
-            return;
-        }
-    }
 }

@@ -34,12 +34,14 @@ pub fn unbegun(state: &ClusterState, timeout: Duration, now: Timestamp) -> impl 
     };
     state.nodes().filter(in_trouble).flat_map(move |node| {
         state.tasks_on(node.node_id).filter_map(move |task| {
-            let problem = node.runtime_problems.get(&task.spec.runtime.kind())?;
+            let kind = task.spec.runtime.kind();
+            let problem = node.runtime_problems.get(&kind)?;
             let waits = matches!(task.status.state, TaskState::Scheduled | TaskState::Preparing) && is_movable(task);
             if !waits || !has_lasted(problem.since, timeout, now) {
                 return None;
             }
-            let why = format!("node {} can't begin it: {}", node.description.name, problem.problem);
+            let (node, problem) = (&node.description.name, &problem.problem);
+            let why = format!("node {node} can't begin it: its {kind} runtime can't be used: {problem}");
             Some(Unbegun { task: Arc::clone(task), why })
         })
     })

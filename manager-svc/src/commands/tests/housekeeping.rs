@@ -56,7 +56,7 @@ fn what_a_node_cannot_begin_for_too_long_is_stopped_and_goes_elsewhere_and_what_
     assert!(cluster.last_batch.is_empty(), "nothing can be told to a node that is not in touch");
     cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Ready, "its heartbeats arrive again"));
     cluster.run(|draft| replace_unbegun(draft, timeout));
-    let why = "node node-1 can't begin it: hangs";
+    let why = "node node-1 can't begin it: its docker runtime can't be used: hangs";
     for task_id in [prepares, scheduled] {
         let task = cluster.task(task_id);
         assert!(!task.wants_current_attempt() && task.status.reason == why, "{:?}", task.status);
