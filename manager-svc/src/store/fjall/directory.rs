@@ -4,16 +4,19 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use davit_core::id::{ClusterId, Revision};
-use davit_svc_kit::mark::Mark;
+use davit_core::id::Revision;
+use davit_proto::store_v1::StoreIdentity;
+use davit_svc_kit::mark::{Mark, sync_parent};
 
 use super::super::Error;
 use super::engine::{self, Engine};
-use super::schema;
+use super::making;
 
 const LOCK_FILE: &str = "lock";
 pub(super) const MARK_FILE: &str = "mark";
 pub(super) const ENGINE_DIR: &str = "fjall";
+/// In which the engine of a new store is made.
+pub(super) const MAKING: &str = "fjall.new";
 /// In which a backup is restored; while it is there, the rest is not whole.
 pub(super) const UNFINISHED: &str = "restoring";
 /// What a file system puts into its own root.
@@ -28,61 +31,28 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Locks the directory and finds its mark; makes both where there is nothing yet.
-    pub(super) fn open(path: PathBuf) -> Result<Self, Error> {
-        let unusable = |what: &str, problem: std::io::Error| Error::Unavailable {
-            problem: format!("{} {what}: {problem}", path.display()),
-        };
-        std::fs::create_dir_all(&path).map_err(|problem| unusable("can't be made", problem))?;
-        let found = entries(&path).map_err(|problem| unusable("can't be read", problem))?;
+    /// Locks the directory and finds its mark. Where there is no store yet, one is made that says this of itself ([`making`]).
+    pub(super) fn open(path: PathBuf, new: impl FnOnce() -> StoreIdentity) -> Result<Self, Error> {
+        std::fs::create_dir_all(&path).map_err(unusable(&path, "can't be made"))?;
+        let found = entries(&path).map_err(unusable(&path, "can't be read"))?;
         if found.iter().any(|name| name == UNFINISHED) {
             let problem = "a restore into it was not finished, which has to be run again".to_owned();
             return Err(Error::Foreign { path, problem });
         }
-        let is_known = |name: &String| [LOCK_FILE, MARK_FILE, ENGINE_DIR].contains(&name.as_str());
+        let is_known = |name: &String| [LOCK_FILE, MARK_FILE, ENGINE_DIR, MAKING].contains(&name.as_str());
         if let Some(stranger) = found.iter().find(|name| !is_known(name) && !name.starts_with("mark.")) {
             return Err(Error::Foreign { path, problem: format!("it holds `{stranger}`") });
         }
         let lock = lock(&path)?;
-        let mark_path = path.join(MARK_FILE);
-        let has_engine = path.join(ENGINE_DIR).join(engine::VERSION_FILE).exists();
-        let mark = if found.iter().any(|name| name == MARK_FILE) {
-            Mark::open(&mark_path).map_err(|problem| Error::Corrupt { path: path.clone(), problem })?
-        } else if has_engine {
-            return Err(Error::Corrupt { path, problem: format!("its file `{MARK_FILE}` is missing") });
-        } else {
-            Mark::create(&mark_path).map_err(|problem| unusable("can't be written", problem))?
-        };
-        if !has_engine {
-            if mark.number() > 0 {
-                return Err(Error::Lost { path, stored: Revision::default(), marked: Revision(mark.number()) });
-            }
-            // What is left of a store that was never finished, and in which nothing was ever committed.
-            match std::fs::remove_dir_all(path.join(ENGINE_DIR)) {
-                Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(unusable("can't be cleaned", problem));
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
+        // Read again, since whoever had the lock until now may have made a store.
+        let found = entries(&path).map_err(unusable(&path, "can't be read"))?;
+        let mark = find_or_make(&path, &found, new)?;
         Ok(Self { path, mark, _lock: lock })
     }
 
-    /// Opens the engine, and makes sure that it holds this cluster's store in the schema of this release. Answers the cluster's id
-    /// too.
-    pub(super) fn open_engine(&mut self, cluster: &str) -> Result<(Engine, ClusterId), Error> {
-        // Something was committed, so all tables were made. Looked at before the engine writes anything.
-        if self.mark.number() > 0 {
-            engine::check_tables(&self.engine_dir()).map_err(|problem| self.unreadable(&problem))?;
-        }
-        let engine = self.reopen_engine()?;
-        let cluster_id = schema::check(&engine, cluster, &self.path)?;
-        Ok((engine, cluster_id))
-    }
-
-    /// Opens the engine of a store that was open before.
-    pub(super) fn reopen_engine(&self) -> Result<Engine, Error> {
-        Engine::open(&self.path.join(ENGINE_DIR)).map_err(|problem| self.unreadable(&problem))
+    /// Opens the engine.
+    pub(super) fn open_engine(&self) -> Result<Engine, Error> {
+        Engine::open(&self.engine_dir()).map_err(|problem| unreadable(&self.path, &problem))
     }
 
     /// Where the engine's files are.
@@ -99,15 +69,6 @@ impl Directory {
         Error::Corrupt { path: self.path.clone(), problem }
     }
 
-    fn unreadable(&self, problem: &engine::Problem) -> Error {
-        match problem {
-            engine::Problem::Io(problem) => {
-                Error::Unavailable { problem: format!("{}: {problem}", self.path.display()) }
-            }
-            engine::Problem::Damaged(problem) => self.corrupt(problem.clone()),
-        }
-    }
-
     /// How far the store once was, at least.
     pub(super) fn marked(&self) -> Revision {
         Revision(self.mark.number())
@@ -118,6 +79,51 @@ impl Directory {
         if let Err(problem) = self.mark.set(revision.0) {
             tracing::warn!(%problem, "the mark beside the store can't be written");
         }
+    }
+}
+
+/// The mark of the store of which this was found in its directory. What is in its place is never made anew.
+fn find_or_make(path: &Path, found: &[String], new: impl FnOnce() -> StoreIdentity) -> Result<Mark, Error> {
+    let is_there = |name: &str| found.iter().any(|found| found == name);
+    let corrupt = |problem: String| Error::Corrupt { path: path.to_owned(), problem };
+    let is_missing = |name: &str| corrupt(format!("its `{name}` is missing"));
+    let (mark_path, making) = (path.join(MARK_FILE), path.join(MAKING));
+    let mark = match (is_there(MARK_FILE), is_there(ENGINE_DIR)) {
+        (true, true) => Mark::open(&mark_path).map_err(corrupt)?,
+        (false, true) => return Err(is_missing(MARK_FILE)),
+        (true, false) => {
+            let mark = Mark::open(&mark_path).map_err(corrupt)?;
+            if mark.number() > 0 {
+                let (path, marked) = (path.to_owned(), Revision(mark.number()));
+                return Err(Error::Lost { path, stored: Revision::default(), marked });
+            }
+            if !is_there(MAKING) {
+                return Err(is_missing(ENGINE_DIR));
+            }
+            tracing::info!(path = %path.display(), "a new store that was whole, but not in its place yet, is put there");
+            mark
+        }
+        (false, false) => {
+            making::make(&making, &new()).map_err(|problem| unreadable(path, &problem))?;
+            Mark::create(&mark_path).map_err(unusable(path, "can't be written"))?
+        }
+    };
+    if !is_there(ENGINE_DIR) {
+        std::fs::rename(&making, path.join(ENGINE_DIR)).map_err(unusable(path, "can't be written"))?;
+    }
+    // Also where it was in its place: whoever put it there may have ended before this.
+    sync_parent(&mark_path).map_err(unusable(path, "can't be synced"))?;
+    Ok(mark)
+}
+
+fn unusable(path: &Path, what: &str) -> impl FnOnce(std::io::Error) -> Error {
+    move |problem| Error::Unavailable { problem: format!("{} {what}: {problem}", path.display()) }
+}
+
+fn unreadable(path: &Path, problem: &engine::Problem) -> Error {
+    match problem {
+        engine::Problem::Io(problem) => Error::Unavailable { problem: format!("{}: {problem}", path.display()) },
+        engine::Problem::Damaged(problem) => Error::Corrupt { path: path.to_owned(), problem: problem.clone() },
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-/// A file that is there from the moment on at which an engine is complete.
-pub(super) const VERSION_FILE: &str = "version";
+/// A file that is there in every engine; where it is not, fjall makes a new one.
+const VERSION_FILE: &str = "version";
 /// Of the engine, where each table has a directory, and one that it keeps itself.
 const TABLES_DIR: &str = "keyspaces";
 /// Of a table: which of its files are in use. The engine takes a table without it for one that was never finished.
@@ -110,11 +110,14 @@ fn io(problem: &fjall::Error) -> Option<&std::io::Error> {
     }
 }
 
-/// Makes sure that all tables are there, in the files of an engine in which they were all made. On opening it, the engine removes a
-/// table that it takes for unfinished and makes it anew: of one that was in use the files would be lost, and the next start might
-/// find a store that looks whole.
-pub(super) fn check_tables(path: &Path) -> Result<(), Problem> {
+/// Makes sure that no table is missing, nor what tells fjall that there is an engine, in the files of one that was made whole. On
+/// opening it, fjall removes a table that it takes for unfinished and makes it anew: of one that was in use the files would be lost,
+/// and the next start might find a store that looks whole.
+fn check_tables(path: &Path) -> Result<(), Problem> {
     let unreadable = |problem: std::io::Error| Problem::Io(problem.to_string());
+    if !path.join(VERSION_FILE).try_exists().map_err(unreadable)? {
+        return Err(Problem::Damaged(format!("the engine's file `{VERSION_FILE}` is missing")));
+    }
     let mut found = 0;
     match std::fs::read_dir(path.join(TABLES_DIR)) {
         Ok(entries) => {
@@ -144,9 +147,18 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Opens what is in a directory; makes it where there is nothing.
+    /// Makes an engine with all its tables, where there is none.
+    pub(super) fn make(path: &Path) -> Result<Self, Problem> {
+        Self::begin(path, false)
+    }
+
+    /// Opens an engine that was made whole. Looks whether it still is before anything of it is written.
     pub(super) fn open(path: &Path) -> Result<Self, Problem> {
-        let was_complete = path.join(VERSION_FILE).exists();
+        check_tables(path)?;
+        Self::begin(path, true)
+    }
+
+    fn begin(path: &Path, was_complete: bool) -> Result<Self, Problem> {
         guarded(|| {
             let database = Database::builder(path)
                 .cache_size(CACHE_BYTES)
@@ -273,7 +285,7 @@ mod tests {
     fn what_is_in_the_way_of_a_new_engine_is_no_damage() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(TABLES_DIR), "").unwrap();
-        let told = Engine::open(dir.path()).err();
+        let told = Engine::make(dir.path()).err();
         assert!(matches!(told, Some(Problem::Io(_))), "{told:?}");
     }
 }

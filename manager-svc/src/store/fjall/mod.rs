@@ -13,6 +13,7 @@ mod engine;
 pub(super) mod fuzzing;
 mod ledger;
 mod load;
+mod making;
 mod plan;
 mod restore;
 mod schema;
@@ -60,8 +61,9 @@ impl FjallStore {
     /// When the directory is in use, holds something else or another cluster's store, was written by a later release, is
     /// damaged, or can't be read and written.
     pub fn open(path: impl Into<PathBuf>, cluster: &str) -> Result<Self, Error> {
-        let mut directory = Directory::open(path.into())?;
-        let (engine, cluster_id) = directory.open_engine(cluster)?;
+        let directory = Directory::open(path.into(), || schema::new_identity(cluster))?;
+        let engine = directory.open_engine()?;
+        let cluster_id = schema::check(&engine, cluster, directory.path())?;
         let inner = Inner { engine: Some(engine), ledger: None, unsettled: None, directory };
         Ok(Self { inner: Arc::new(Mutex::new(inner)), cluster_id })
     }

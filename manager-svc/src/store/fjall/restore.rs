@@ -14,7 +14,7 @@ use super::super::Error;
 use super::super::backup::{BackupError, BackupInfo, BackupReader, REVISION_JUMP};
 use super::directory::{Directory, UNFINISHED};
 use super::engine::{Table, Write};
-use super::schema::{HEAD_KEY, SCHEMA, identity_write};
+use super::schema::{HEAD_KEY, SCHEMA};
 use super::{FjallStore, directory};
 
 /// Records that are written at once.
@@ -137,8 +137,13 @@ fn fill(
     path: &Path,
     of_backup: &impl Fn(BackupError) -> RestoreError,
 ) -> Result<Revision, RestoreError> {
-    let mut directory = Directory::open(path.to_owned())?;
-    let engine = directory.reopen_engine()?;
+    let identity = StoreIdentity {
+        schema_version: info.schema_version,
+        cluster: info.cluster.clone(),
+        cluster_id: info.cluster_id.0.as_bytes().to_vec(),
+    };
+    let mut directory = Directory::open(path.to_owned(), || identity)?;
+    let engine = directory.open_engine()?;
     let write = |writes: &[Write]| {
         let written = engine.write(writes);
         written.map_err(|problem| RestoreError::Store(Error::Unavailable { problem: problem.to_string() }))
@@ -160,11 +165,6 @@ fn fill(
     let mut head = reader.head().unwrap_or_default();
     let revision = Revision(info.revision.0.saturating_add(REVISION_JUMP));
     (head.revision, head.compacted_revision) = (revision.0, revision.0);
-    writes.push(identity_write(&StoreIdentity {
-        schema_version: info.schema_version,
-        cluster: info.cluster.clone(),
-        cluster_id: info.cluster_id.0.as_bytes().to_vec(),
-    }));
     writes.push(Write { table: Table::Meta, key: HEAD_KEY.to_vec(), value: Some(head.encode_to_vec()) });
     write(&writes)?;
     directory.mark(revision);

@@ -29,8 +29,16 @@ pub(super) struct Step {
 /// There is no older schema yet.
 const STEPS: &[Step] = &[];
 
-/// Makes sure that the store is of this cluster and schema, and answers the cluster's id. A store that is new becomes so, one of an
-/// older schema is migrated.
+/// What a store that is new says of itself.
+pub(super) fn new_identity(cluster: &str) -> StoreIdentity {
+    StoreIdentity {
+        schema_version: SCHEMA,
+        cluster: cluster.to_owned(),
+        cluster_id: UuidV7Source.cluster_id().0.as_bytes().to_vec(),
+    }
+}
+
+/// Makes sure that the store is of this cluster and schema, and answers the cluster's id. One of an older schema is migrated.
 pub(super) fn check(engine: &Engine, cluster: &str, path: &Path) -> Result<ClusterId, Error> {
     check_with(engine, cluster, path, SCHEMA, STEPS)
 }
@@ -45,19 +53,7 @@ pub(super) fn check_with(
     let corrupt = |problem: String| Error::Corrupt { path: path.to_owned(), problem };
     let unwritable = |problem: Problem| Error::Unavailable { problem: problem.to_string() };
     let stored = engine.get(Table::Meta, IDENTITY_KEY).map_err(|problem| corrupt(problem.to_string()))?;
-    let Some(bytes) = stored else {
-        if let Some(table) = Table::ALL.into_iter().find(|table| engine.iter(*table).next().is_some()) {
-            return Err(corrupt(format!("it does not say whose it is, and holds {}", table.name())));
-        }
-        let cluster_id = UuidV7Source.cluster_id();
-        let identity = StoreIdentity {
-            schema_version: schema,
-            cluster: cluster.to_owned(),
-            cluster_id: cluster_id.0.as_bytes().to_vec(),
-        };
-        engine.write(&[identity_write(&identity)]).map_err(unwritable)?;
-        return Ok(cluster_id);
-    };
+    let Some(bytes) = stored else { return Err(corrupt("it does not say whose it is".to_owned())) };
     let mut identity = StoreIdentity::decode(bytes.as_slice())
         .map_err(|problem| corrupt(format!("whose it is can't be read: {problem}")))?;
     if identity.schema_version > schema {

@@ -5,6 +5,7 @@ mod errors;
 mod full_disk;
 mod histories;
 mod kill;
+mod making;
 mod space;
 
 use std::path::Path;

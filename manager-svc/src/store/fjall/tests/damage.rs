@@ -34,14 +34,14 @@ fn written() -> (tempfile::TempDir, String) {
     (dir, held)
 }
 
-fn copy(from: &Path) -> tempfile::TempDir {
+pub(super) fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     let copied = std::process::Command::new("cp").arg("-r").arg(from.join(".")).arg(to.path()).status().unwrap();
     assert!(copied.success());
     to
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -56,14 +56,14 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[derive(Debug, Default)]
-struct Outcomes {
-    whole: usize,
-    told: usize,
+pub(super) struct Outcomes {
+    pub(super) whole: usize,
+    pub(super) told: usize,
 }
 
 impl Outcomes {
     /// Opens a damaged store twice; it must be whole, or say that it is not and what to do, and the same again the second time.
-    fn check(&mut self, dir: &Path, held: &str, what: &str) {
+    pub(super) fn check(&mut self, dir: &Path, held: &str, what: &str) {
         let first = Self::start(dir, held, what);
         let second = Self::start(dir, held, what);
         assert_eq!(first.is_none(), second.is_none(), "{what}: at first {first:?}, and then {second:?}");
@@ -163,7 +163,7 @@ fn a_table_that_is_gone_is_told_before_anything_is_written() {
 }
 
 /// All files and what is in them, but for the lock, which says who looked last.
-fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(super) fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let kept = files(dir).into_iter().filter(|file| *file != dir.join("lock"));
     kept.map(|file| (file.clone(), std::fs::read(file).unwrap())).collect()
 }

@@ -162,12 +162,3 @@ fn a_store_without_its_mark_is_refused() {
     let told = opening(dir.path());
     assert!(matches!(told, Error::Corrupt { .. }) && told.to_string().contains("`mark`"), "{told}");
 }
-
-#[test]
-fn a_store_that_was_never_finished_is_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
-    // As after a kill in the middle of making it.
-    std::fs::remove_file(dir.path().join("fjall").join("version")).unwrap();
-    assert_eq!(load(&open(dir.path())).unwrap().revision, Revision(0));
-}

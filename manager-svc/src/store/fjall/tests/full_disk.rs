@@ -116,6 +116,27 @@ fn a_store_that_can_not_even_be_opened_on_a_full_disk_says_so_and_works_when_the
 }
 
 #[test]
+fn a_disk_that_runs_full_anywhere_while_a_store_is_made_leaves_nothing_that_is_in_the_way() {
+    let disk = SmallDisk::new(4);
+    let mut refused = 0;
+    // In steps of a page, until there is room for all of it.
+    for left in (0..).step_by(4096) {
+        disk.fill_but(left);
+        let opened = FjallStore::open(disk.data_dir(), CLUSTER);
+        let (is_full, told) = (opened.is_err(), opened.err().map(|problem| problem.to_string()).unwrap_or_default());
+        assert!(!is_full || told.contains("space"), "{left} bytes left: {told}");
+        disk.make_room();
+        assert_eq!(load(&open(&disk.data_dir())).unwrap().revision, Revision(0), "{left} bytes left");
+        if !is_full {
+            break;
+        }
+        refused += 1;
+        std::fs::remove_dir_all(disk.data_dir()).unwrap();
+    }
+    assert!(refused > 10, "{refused}");
+}
+
+#[test]
 fn a_write_whose_outcome_is_not_known_is_taken_back_before_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
