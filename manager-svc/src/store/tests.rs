@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::id::Revision;
+use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{Cluster, keyed, spec, task_id};
-use crate::commands::{Limits, NewTasks, create_tasks, delete_task, stop_task};
+use crate::commands::test_support::{Cluster, LEASE, keyed, node_id, registration, spec, task_id};
+use crate::commands::{Limits, NewTasks, create_tasks, delete_task, note_away, register_node, stop_task};
 use crate::state::{Batch, Change, ClusterState, Event, KeptEvents, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
@@ -181,6 +182,26 @@ fn all_changes(cluster: &Cluster) -> Vec<Change> {
     cluster.state.events().after(Revision(0)).unwrap().map(change).collect()
 }
 
+async fn until_when_a_node_is_away_and_a_task_is_leased_is_kept(store: &dyn Store) {
+    let mut cluster = Cluster::new(0);
+    cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    let task_id = cluster.create(TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() });
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    cluster.place(task_id, 1);
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    // Another start of its worker, which does not have it, and goes again.
+    cluster.run(|draft| register_node(draft, registration(1), LEASE)).unwrap();
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    cluster.run(|draft| note_away(draft, node_id(1), Duration::from_secs(60)));
+    store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+    let loaded = store.load().await.unwrap();
+    let later = |wait: Duration| cluster.now.checked_add(wait).ok();
+    assert_eq!(loaded.nodes[0].away_until, later(Duration::from_secs(60)));
+    assert!(loaded.tasks[0].leased_until > later(LEASE));
+    assert_eq!(loaded.tasks[0].leased_until, cluster.task(task_id).leased_until);
+}
+
 async fn a_batch_of_requests_alone_keeps_the_revision(store: &dyn Store) {
     let (_, batches) = some_history();
     store.commit(Arc::clone(&batches[0])).await.unwrap();
@@ -224,6 +245,7 @@ macro_rules! store_contract {
                 a_batch_that_does_not_follow_is_refused_and_nothing_of_it_is_stored,
                 events_that_were_compacted_are_gone_and_the_rest_goes_on,
                 totals_outlive_the_tasks_that_they_count,
+                until_when_a_node_is_away_and_a_task_is_leased_is_kept,
                 a_batch_of_requests_alone_keeps_the_revision,
                 requests_that_are_dropped_are_gone_also_those_of_the_same_batch,
             );

@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use davit_core::drain::{Drain, KEPT_STUCK_TASKS};
-use davit_core::id::TaskId;
+use davit_core::id::{Attempt, TaskId};
 use davit_core::node::Node;
 use davit_core::node::NodeState::{Down, Ready, Suspect};
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState;
-use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Scheduled, Stopped};
+use davit_core::state::TaskState::{Completed, Failed, Lost, Pending, Scheduled, Stopped, Stopping};
 use davit_proto::convert::RuntimeHealth;
 
-use crate::commands::test_support::{Cluster, LEASE, node_id, of_priority, placed_by, registration, spec, task_id};
+use crate::commands::test_support::{
+    Cluster, LEASE, node_id, of_priority, placed_by, registration, spec, status, task_id,
+};
 use crate::commands::{
-    Error, advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained, note_stuck,
-    register_node, remove_node, set_cordon, set_node_state, set_runtime_health, settle_claims, stop_task,
+    Error, Registration, advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained,
+    note_stuck, register_node, remove_node, set_cordon, set_node_state, set_runtime_health, settle_claims, stop_task,
 };
 use crate::reconcile::{DrainNext, Running, next_of_drain, why_stuck};
 
@@ -243,6 +245,21 @@ fn what_the_deadline_was_to_stop_and_was_lost_counts_as_lost() {
 }
 
 #[test]
+fn what_the_deadline_was_not_to_stop_and_was_lost_is_not_taken_from_what_it_stopped() {
+    let mut cluster = Cluster::new(2);
+    let [moving, stopping, kept] = [(); 3].map(|()| cluster.running(spec(), 1));
+    begin(&mut cluster, Some(Duration::from_secs(60)), 1);
+    order(&mut cluster, moving, 2).unwrap();
+    cluster.run(|draft| stop_task(draft, stopping)).unwrap();
+    cluster.advance(Duration::from_secs(60));
+    cluster.run(|draft| advance_drains(draft, &nothing_runs()));
+    assert_eq!(drain(&cluster, 1).forced_count, 1);
+    let attempts = vec![(kept, status(Attempt::FIRST, Stopping))];
+    cluster.run(|draft| register_node(draft, Registration { attempts, ..registration(1) }, LEASE)).unwrap();
+    assert_eq!((drain(&cluster, 1).forced_count, drain(&cluster, 1).lost_count), (1, 2));
+}
+
+#[test]
 fn what_fitted_nowhere_else_and_was_lost_is_stuck_no_longer() {
     let mut cluster = Cluster::new(2);
     let task = cluster.running(spec(), 1);
@@ -377,15 +394,14 @@ fn a_drain_that_a_worker_asked_for_ends_when_it_is_back_and_a_users_does_not() {
 
 #[test]
 fn a_worker_that_registers_while_it_waits_for_its_drain_is_given_nothing_in_between() {
-    let waits = || crate::commands::Registration { draining: true, ..registration(1) };
+    let waits = || Registration { draining: true, ..registration(1) };
     let mut cluster = Cluster::new(2);
     let task = cluster.running(spec(), 1);
     cluster.run(|draft| drain_for_worker(draft, node_id(1), 5)).unwrap();
     let before = drain(&cluster, 1);
     cluster.advance(Duration::from_secs(1));
-    let attempts =
-        vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, TaskState::Running))];
-    let back = crate::commands::Registration { attempts, ..waits() };
+    let attempts = vec![(task, status(Attempt::FIRST, TaskState::Running))];
+    let back = Registration { attempts, ..waits() };
     cluster.run(|draft| register_node(draft, back, LEASE)).unwrap();
     assert_eq!((drain(&cluster, 1), node(&cluster, 1).cordoned), (before, true), "it goes on");
 
@@ -442,9 +458,8 @@ fn a_worker_whose_node_was_removed_joins_as_new() {
     cluster.run(|draft| remove_node(draft, "node-1", true)).unwrap();
     assert_eq!(cluster.state.drained_nodes().count(), 0);
     cluster.advance(Duration::from_secs(1));
-    let attempts =
-        vec![(task, crate::commands::test_support::status(davit_core::id::Attempt::FIRST, TaskState::Running))];
-    let back = crate::commands::Registration { attempts, ..registration(1) };
+    let attempts = vec![(task, status(Attempt::FIRST, TaskState::Running))];
+    let back = Registration { attempts, ..registration(1) };
     let (node, _) = cluster.run(|draft| register_node(draft, back, LEASE)).unwrap();
     assert_eq!((node.joined_at, node.cordoned, node.drain.clone()), (cluster.now, false, None));
     assert_eq!(cluster.task_state(task), (2, Pending), "what it held before is not believed");

@@ -15,9 +15,10 @@ use tonic::{Code, Request};
 
 use super::{Rig, fields, reason, refused, registration, spec};
 use crate::commands::test_support::{Cluster, LEASE, node_id};
-use crate::commands::{self, note_away, register_node};
+use crate::commands::{self, Registered, note_away, register_node};
 use crate::contacts::Contacts;
 use crate::dispatch::{Delivery, Outbox};
+use crate::grpc::session_writes::SessionWrites;
 use crate::grpc::worker_session_service;
 use crate::health;
 use crate::reconcile::away_for;
@@ -259,6 +260,20 @@ async fn a_worker_that_is_away_is_waited_for_also_by_a_manager_that_was_started_
         assert_eq!(contact.is_away, gone < said.try_into().unwrap_or(i64::MAX));
         cluster.run(|draft| register_node(draft, commands::test_support::registration(1), LEASE)).unwrap();
         assert_eq!(cluster.state.node(node_id(1)).unwrap().away_until, None);
+    }
+}
+
+#[tokio::test]
+async fn only_the_newest_session_of_a_node_may_say_that_its_worker_goes() {
+    let rig = Rig::new().await;
+    let (node_id, _session) = rig.join("twice").await;
+    let again = registration(node_id, "twice", 2);
+    rig.api.writer.write(move |draft| register_node(draft, again, LEASE)).await.unwrap();
+    let away_until = || rig.api.writer.state().node(node_id).unwrap().away_until;
+    for (number, counts) in [(1, false), (2, true)] {
+        let writes = SessionWrites { api: &rig.api, registered: Registered { node_id, number } };
+        writes.going(move |draft| note_away(draft, node_id, Duration::from_secs(60))).await;
+        assert_eq!(away_until().is_some(), counts, "registration {number}");
     }
 }
 
