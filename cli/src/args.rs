@@ -175,6 +175,41 @@ pub fn duration(text: &str) -> Result<prost_types::Duration, String> {
     Ok(prost_types::Duration { seconds: span.as_secs(), nanos: span.subsec_nanos() })
 }
 
+/// From when on something is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// From a time on.
+    At(jiff::Timestamp),
+    /// For so long until now.
+    Ago(jiff::SignedDuration),
+}
+
+impl Since {
+    /// The time that it stands for. Nothing was before 1970.
+    #[must_use]
+    pub fn as_of(self, now: jiff::Timestamp) -> jiff::Timestamp {
+        let at = match self {
+            Self::At(at) => at,
+            Self::Ago(span) => now.checked_sub(span).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+        };
+        at.max(jiff::Timestamp::UNIX_EPOCH)
+    }
+}
+
+/// Reads a time, `2026-01-02T03:04:05Z`, or a span until now, `10m`. No bare number: it is seconds in other options, and a time for
+/// who is used to Docker.
+///
+/// # Errors
+/// When it is neither.
+pub fn since(text: &str) -> Result<Since, String> {
+    let wrong = || format!("`{text}` is neither a time such as 2026-01-02T03:04:05Z nor a span such as 10m or 1h30m");
+    if let Ok(at) = text.parse() {
+        return Ok(Since::At(at));
+    }
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    if span.is_negative() { Err(wrong()) } else { Ok(Since::Ago(span)) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -227,6 +262,24 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(prost_types::Duration { seconds: 0, nanos: 500_000_000 }));
         for text in ["", "-1s", "soon", "99999999999"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_is_a_time_or_a_span_until_now() {
+        let now: jiff::Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        for (text, expected) in [
+            ("10m", "2026-01-02T02:54:05Z"),
+            ("1h30m", "2026-01-02T01:34:05Z"),
+            ("0s", "2026-01-02T03:04:05Z"),
+            ("2026-01-01T00:00:00.000000005Z", "2026-01-01T00:00:00.000000005Z"),
+            ("2026-01-01T02:00:00+02:00", "2026-01-01T00:00:00Z"),
+            ("1000000000h", "1970-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(since(text).map(|since| since.as_of(now).to_string()), Ok(expected.to_owned()), "{text}");
+        }
+        for text in ["", "soon", "-10m", "10m ago", "10", "1700000000", "2026-01-01"] {
+            assert!(since(text).is_err(), "{text}");
         }
     }
 

@@ -65,6 +65,9 @@ pub fn argument(text: &str) -> usize {
     assert!(time.as_ref().map_or(true, |time| time.seconds >= 0 && time.nanos >= 0), "{text:?} is negative");
     let read =
         amounts.iter().flatten().count() + usize::from(time.is_ok()) + usize::from(args::key_value(text).is_ok());
+    let since = args::since(text).map(|since| since.as_of(jiff::Timestamp::MAX));
+    assert!(since.as_ref().map_or(true, |since| *since >= jiff::Timestamp::UNIX_EPOCH), "{text:?} is before 1970");
+    let read = read + usize::from(since.is_ok());
     settings.into_iter().filter(|accepted| *accepted).count() + read + option_value(text)
 }
 
@@ -135,6 +138,7 @@ mod tests {
         let arguments = [
             ("duration", "1m 30s"),
             ("duration-nanos", "1.000000001s"),
+            ("since", "2026-01-02T03:04:05.000000006+01:00"),
             ("bytes", "1.5GiB"),
             ("bytes-docker", "512m"),
             ("cpus", "0.5"),

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
+use davit_svc_kit::backoff::Backoff;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -13,6 +14,46 @@ use crate::error::{deepest, is_from_manager};
 pub(crate) const TRY_FOR: Duration = Duration::from_secs(15);
 /// For so long a manager is dialled that was not reached yet. It may be about to be back, but there may also be none.
 pub(crate) const DIAL_FOR: Duration = Duration::from_secs(5);
+
+/// A watch or a reading that breaks so often without a word in between is given up.
+const TRIES_IN_ROW: u32 = 8;
+
+/// The tries to go on with a watch or a reading that breaks.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    backoff: Backoff,
+    made: u32,
+}
+
+impl Tries {
+    /// Before the first break.
+    #[must_use]
+    pub(crate) fn new(backoff: Backoff) -> Self {
+        Self { backoff, made: 1 }
+    }
+
+    /// There was a word: the next break is the first in a row.
+    pub(crate) fn reset(&mut self) {
+        self.backoff.reset();
+        self.made = 1;
+    }
+
+    /// Whether the next break is the first in a row.
+    #[must_use]
+    pub(crate) fn is_first(&self) -> bool {
+        self.made == 1
+    }
+
+    /// The wait before the next try after a break that may pass; `None`: it is given up.
+    pub(crate) fn next_wait(&mut self, broken: Option<&Status>) -> Option<Duration> {
+        if self.made >= TRIES_IN_ROW {
+            return None;
+        }
+        self.made += 1;
+        let wait = self.backoff.next_delay();
+        Some(broken.map_or(wait, |status| wait_after(status, wait)))
+    }
+}
 
 /// Whether the same call may go better later. Of what is exhausted only that which the manager says passes by itself.
 #[must_use]
@@ -96,6 +137,21 @@ mod tests {
         for kind in [ErrorKind::InvalidArgument, ErrorKind::Internal, ErrorKind::DeadlineExceeded] {
             assert!(!may_pass(&refusal(kind, Some(SECOND))), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_watch_that_breaks_again_and_again_is_given_up_but_not_one_that_told_something_in_between() {
+        let mut tries = Tries::new(Backoff::with_jitter(BACKOFF, SECOND, Box::new(|| 1.0)));
+        let waits = |tries: &mut Tries| std::iter::from_fn(|| tries.next_wait(None)).collect::<Vec<_>>();
+        for _ in 0..2 {
+            assert!(tries.is_first());
+            let waits = waits(&mut tries);
+            assert_eq!((waits.len(), waits[0], waits[6]), (7, BACKOFF, SECOND));
+            assert!(!tries.is_first());
+            tries.reset();
+        }
+        let asks = refusal(ErrorKind::Unavailable, Some(SECOND));
+        assert_eq!(tries.next_wait(Some(&asks)), Some(SECOND + BACKOFF));
     }
 
     #[test]

@@ -10,10 +10,7 @@ use tonic::{Code, Request};
 use crate::client::{Manager, backoff};
 use crate::error::Error;
 use crate::output::{has_ended, state_of};
-use crate::retry::{may_pass, wait_after};
-
-/// A watch that is broken so often in a row, without a word in between, is given up.
-const TRIES_IN_ROW: u32 = 8;
+use crate::retry::{Tries, may_pass};
 
 /// Where the watched tasks are.
 #[derive(Debug, Default)]
@@ -79,23 +76,20 @@ pub(crate) async fn until(
         let task = v1::Task { task_id: task_id.clone(), ..Default::default() };
         watched.tasks.insert(task_id, task);
     }
-    let mut backoff = backoff();
-    let mut tries = 1;
+    let mut tries = Tries::new(backoff());
     loop {
         let mut progressed = false;
         let step = watch_once(manager, &mut watched, &settled, &mut show, &mut progressed).await;
         if progressed {
-            backoff.reset();
-            tries = 1;
+            tries.reset();
         }
         match step {
             Ok(()) => return Ok(watched),
-            Err(Broken::ForNow(error)) if tries < TRIES_IN_ROW => {
-                let wait = backoff.next_delay();
-                tokio::time::sleep(error.status().map_or(wait, |status| wait_after(status, wait))).await;
-                tries += 1;
-            }
-            Err(Broken::ForNow(error) | Broken::ForGood(error)) => return Err(error),
+            Err(Broken::ForNow(error)) => match tries.next_wait(error.status()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(error),
+            },
+            Err(Broken::ForGood(error)) => return Err(error),
         }
     }
 }

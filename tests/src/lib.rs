@@ -10,3 +10,4 @@ pub mod programs;
 pub mod proxy;
 pub mod silent_engine;
 pub mod wait;
+pub mod worker_dir;

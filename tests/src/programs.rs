@@ -62,6 +62,18 @@ impl Programs {
         Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
     }
 
+    /// Ends the manager by SIGKILL and starts it again as it was. Returns when it is ready.
+    #[must_use]
+    pub async fn with_crashed_manager(self) -> Self {
+        Self { manager: self.manager.crash().await, ..self }
+    }
+
+    /// Ends the manager by SIGTERM and starts it again as it was. Returns when it is ready.
+    #[must_use]
+    pub async fn with_restarted_manager(self) -> Self {
+        Self { manager: self.manager.restart().await, ..self }
+    }
+
     /// The manager.
     #[must_use]
     pub fn manager(&self) -> &Service {

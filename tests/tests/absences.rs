@@ -13,6 +13,7 @@ use davit_svc_kit::clock::{Clock as _, SystemClock};
 use davit_tests::binaries::{Service, path_of};
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
 
 const LIMIT: Duration = Duration::from_secs(40);
 /// A worker that dies without a word is missed after three heartbeats; this is longer.
@@ -20,7 +21,7 @@ const MISSED: Duration = Duration::from_secs(3);
 
 struct Cluster {
     programs: Programs,
-    data_dirs: tempfile::TempDir,
+    data_dirs: WorkerDir,
     /// What runs ends when this is gone: it outlives its worker.
     alive: tempfile::NamedTempFile,
 }
@@ -28,7 +29,7 @@ struct Cluster {
 impl Cluster {
     async fn start(name: &str) -> Self {
         let programs = Programs::start(name, &["--heartbeat-period", "500ms"]).await;
-        let (data_dirs, alive) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let (data_dirs, alive) = (WorkerDir::new(), tempfile::NamedTempFile::new().unwrap());
         Self { programs, data_dirs, alive }
     }
 

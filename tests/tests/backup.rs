@@ -12,6 +12,7 @@ use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_tests::binaries::{Service, path_of};
 use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
 use tokio::process::Command;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -66,7 +67,7 @@ async fn running(channel: &Channel, task_id: &str) -> v1::Task {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_goes_on_from_a_backup_and_what_runs_is_not_disturbed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = WorkerDir::new();
     let file = dir.path().join("cluster.backup");
     let file_text = file.display().to_string();
     let scheduler = Service::start("davit-scheduler", &[]);

@@ -9,6 +9,7 @@ use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_tests::binaries::{Service, path_of};
 use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
 
 const SERVICES: [&str; 3] = ["davit-manager", "davit-scheduler", "davit-worker"];
 
@@ -67,7 +68,7 @@ async fn every_service_stops_in_good_order_on_sigterm_while_streams_are_open() {
     let arguments =
         ["--scheduler".to_owned(), scheduler.address.to_string(), "--cluster".to_owned(), "davit-test".to_owned()];
     let manager = Service::start("davit-manager", &arguments);
-    let data_dir = tempfile::tempdir().unwrap();
+    let data_dir = WorkerDir::new();
     let arguments = [
         "--manager".to_owned(),
         manager.address.to_string(),

@@ -14,6 +14,7 @@ use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_tests::binaries::{Service, path_of};
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -23,11 +24,11 @@ use tonic_types::StatusExt as _;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A file system of its own, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
+struct SmallDisk(WorkerDir);
 
 impl SmallDisk {
     fn mount(megabytes: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = WorkerDir::new();
         let size = format!("size={megabytes}m");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "davit-test"]).arg(dir.path()).status();
         assert!(mounted.unwrap().success(), "this test mounts a small tmpfs, which takes root");

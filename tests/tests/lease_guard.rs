@@ -13,6 +13,7 @@ use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_proto::v1::worker_service_client::WorkerServiceClient;
 use davit_tests::binaries::Service;
 use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use tonic::transport::Channel;
@@ -27,7 +28,7 @@ struct Cluster {
     name: String,
     _scheduler: Service,
     manager: Service,
-    data_dir: tempfile::TempDir,
+    data_dir: WorkerDir,
     tasks: TaskServiceClient<Channel>,
 }
 
@@ -54,7 +55,7 @@ impl Cluster {
         let manager = Service::start("davit-manager", &arguments.map(str::to_owned));
         manager.ready().await;
         let channel = davit_svc_kit::client::endpoint(&manager.address.to_string()).unwrap().connect_lazy();
-        let data_dir = tempfile::tempdir().unwrap();
+        let data_dir = WorkerDir::new();
         Self { name, _scheduler: scheduler, manager, data_dir, tasks: TaskServiceClient::new(channel) }
     }
 
@@ -251,7 +252,7 @@ async fn a_worker_with_a_copy_of_the_data_directory_disturbs_neither_container_n
     let runtime = Some(v1::task_spec::Runtime::Process(process));
     let process = cluster.run(v1::TaskSpec { runtime, ..Default::default() }).await;
     let started = started_at(&container);
-    let parent = tempfile::tempdir().unwrap();
+    let parent = WorkerDir::new();
     let copy = parent.path().join("copy");
     let copied = Command::new("cp").arg("-a").args([cluster.data_dir.path(), &copy]).status().unwrap();
     assert!(copied.success());

@@ -15,6 +15,7 @@ use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image, try_docker};
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
 use tokio::time::Instant;
 
 /// What operators are promised.
@@ -160,7 +161,7 @@ async fn what_is_assigned_to_nobody_is_removed_within_ten_seconds_and_nothing_el
 async fn what_a_node_left_whose_place_another_took_is_removed_by_the_worker_beside_it() {
     let bench = Bench::new();
     let programs = Programs::start(&format!("orphans-{}", new_id()), &[]).await;
-    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let dirs = [(); 3].map(|()| WorkerDir::new());
     let beside = programs.worker("beside", dirs[0].path(), &bench.socket, &["--stop-tasks-on-shutdown"]);
     let dies = programs.worker("dies", dirs[1].path(), &bench.socket, &[]);
     beside.ready().await;

@@ -10,6 +10,7 @@ use davit_proto::v1;
 use davit_tests::binaries::Service;
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -18,14 +19,14 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// A manager with a scheduler, and the directory of a worker that comes and goes.
 struct Cluster {
     programs: Programs,
-    data_dir: tempfile::TempDir,
+    data_dir: WorkerDir,
 }
 
 impl Cluster {
     async fn start() -> Self {
         // A worker that is killed has time to come back before its node counts as down.
         let programs = Programs::start("davit-restarts", &["--heartbeat-period", "3s"]).await;
-        Self { programs, data_dir: tempfile::tempdir().unwrap() }
+        Self { programs, data_dir: WorkerDir::new() }
     }
 
     async fn worker(&self, more: &[&str]) -> Service {

@@ -9,7 +9,7 @@ use davit_proto::v1;
 use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
-use tempfile::TempDir;
+use davit_tests::worker_dir::WorkerDir;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -20,13 +20,13 @@ const TASKS: u64 = 6;
 struct Cluster {
     programs: Programs,
     _worker: davit_tests::binaries::Service,
-    _data_dir: TempDir,
+    _data_dir: WorkerDir,
 }
 
 impl Cluster {
     async fn start(flags: &[&str]) -> Self {
         let programs = Programs::start("davit-retention", flags).await;
-        let data_dir = tempfile::tempdir().unwrap();
+        let data_dir = WorkerDir::new();
         let worker = programs.process_worker("node", data_dir.path(), &[]).await;
         Self { programs, _worker: worker, _data_dir: data_dir }
     }

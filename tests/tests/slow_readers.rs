@@ -8,6 +8,7 @@ use davit_proto::v1;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_tests::binaries::Service;
 use davit_tests::programs::Programs;
+use davit_tests::worker_dir::WorkerDir;
 use tonic::Streaming;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -21,13 +22,13 @@ const MOST_GROWTH: u64 = 160 << 20;
 struct Cluster {
     programs: Programs,
     worker: Service,
-    _data_dir: tempfile::TempDir,
+    _data_dir: WorkerDir,
 }
 
 impl Cluster {
     async fn start() -> Self {
         let programs = Programs::start("davit-slow-readers", &[]).await;
-        let data_dir = tempfile::tempdir().unwrap();
+        let data_dir = WorkerDir::new();
         let worker = programs.process_worker("node", data_dir.path(), &[]).await;
         Self { programs, worker, _data_dir: data_dir }
     }

@@ -14,8 +14,8 @@ use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use davit_tests::binaries::Service;
 use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image};
 use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
 use tonic::transport::Channel;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ struct Cluster {
     scheduler: Service,
     manager: Service,
     workers: Vec<Service>,
-    dirs: TempDir,
+    dirs: WorkerDir,
     channel: Channel,
     cleared: Cleared,
 }
@@ -40,7 +40,7 @@ impl Cluster {
         let manager = Service::start("davit-manager", &arguments.map(str::to_owned));
         manager.ready().await;
         let channel = davit_svc_kit::client::endpoint(&manager.address.to_string()).unwrap().connect_lazy();
-        let dirs = tempfile::tempdir().unwrap();
+        let dirs = WorkerDir::new();
         let mut cluster = Self { scheduler, manager, workers: Vec::new(), dirs, channel, cleared };
         for index in 0..workers {
             let worker = cluster.worker(index, &[]).await;

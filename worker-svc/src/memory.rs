@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::identity::{self, Home, Membership};
 use crate::local_store::{self, Backend, Change, Entry};
-use crate::stats::Measure;
+use crate::stats::{Measure, nothing};
 
 /// The files of a worker, which outlive it. Clones are the same.
 #[derive(Debug, Clone)]
@@ -102,13 +102,6 @@ impl Measure for IdleMeter {
     }
 
     async fn measure(&self, now: Timestamp, running_tasks: u32) -> NodeStats {
-        NodeStats {
-            measured_at: now,
-            cpu_used_millis: 0,
-            memory_used_bytes: 0,
-            disk_used_bytes: 0,
-            load_1m: 0.0,
-            running_tasks,
-        }
+        NodeStats { running_tasks, ..nothing(now) }
     }
 }

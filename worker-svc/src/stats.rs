@@ -101,7 +101,8 @@ impl Measure for Meter {
     }
 }
 
-fn nothing(now: Timestamp) -> NodeStats {
+/// What a machine uses on which nothing runs.
+pub(crate) fn nothing(now: Timestamp) -> NodeStats {
     NodeStats {
         measured_at: now,
         cpu_used_millis: 0,

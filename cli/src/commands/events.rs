@@ -10,11 +10,9 @@ use crate::client::{Manager, backoff, call};
 use crate::error::Error;
 use crate::output::{Output, event_line};
 use crate::resolve;
-use crate::retry::{may_pass, wait_after};
+use crate::retry::{Tries, may_pass};
 
 const PAGE_SIZE: u32 = 1000;
-/// A watch that breaks so often without a word in between is given up.
-const TRIES_IN_ROW: u32 = 8;
 
 /// Arguments of `davit events`.
 #[derive(Debug, Args)]
@@ -75,20 +73,16 @@ async fn list(manager: &Manager, filter: v1::EventFilter, since: u64, output: &O
 /// Goes on until it is interrupted or nobody reads any more. A manager that restarts is waited for.
 async fn follow(manager: &Manager, filter: v1::EventFilter, since: Option<u64>, output: &Output) -> Result<(), Error> {
     let mut seen = since;
-    let mut backoff = backoff();
-    let mut tries = 1;
+    let mut tries = Tries::new(backoff());
     loop {
         let before = seen;
         let broken = follow_once(manager, &filter, &mut seen, output).await?;
         if seen != before {
-            backoff.reset();
-            tries = 1;
+            tries.reset();
         }
-        if tries >= TRIES_IN_ROW || !may_pass(&broken) {
-            return Err(manager.error(broken));
-        }
-        tokio::time::sleep(wait_after(&broken, backoff.next_delay())).await;
-        tries += 1;
+        let wait = if may_pass(&broken) { tries.next_wait(Some(&broken)) } else { None };
+        let Some(wait) = wait else { return Err(manager.error(broken)) };
+        tokio::time::sleep(wait).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use davit_core::id::{Attempt, AttemptKey, Revision, SessionId};
 use davit_core::spec::TaskSpec;
 use davit_core::task::{DesiredState, PortBinding};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -54,6 +55,8 @@ pub struct LogOrder {
     pub tail_lines: Option<u32>,
     /// Go on with what is written later.
     pub follow: bool,
+    /// Only from the first piece on that was written after this time.
+    pub since: Option<Timestamp>,
 }
 
 /// What is to be sent next.

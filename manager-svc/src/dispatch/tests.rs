@@ -170,6 +170,7 @@ fn log_orders_wait_behind_assignments_and_are_bounded() {
         key: key(crate::commands::test_support::task_id(1), 1),
         tail_lines: None,
         follow: false,
+        since: None,
     };
     let accepted = (0..1000).take_while(|number| session.order_logs(order(*number))).count();
     assert_eq!(accepted, 64);

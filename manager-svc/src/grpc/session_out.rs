@@ -131,6 +131,7 @@ fn start_logs(order: &LogOrder) -> v1::StartLogs {
         attempt: order.key.attempt.0,
         tail_lines: order.tail_lines,
         follow: order.follow,
+        since: order.since.map(convert::timestamp_to_proto),
     }
 }
 

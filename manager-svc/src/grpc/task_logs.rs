@@ -19,12 +19,15 @@ use crate::logs::Reading;
 
 /// How long a worker has to begin.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
+const BROKE_OFF: &str = "the worker went before it had brought all of the output";
 
 /// One reader's way through a task's output.
 pub(super) struct TaskLogs {
     reading: Reading,
     shutdown: Shutdown,
     begun: bool,
+    /// The worker will say when it has sent everything, and did not yet.
+    to_be_ended: bool,
     pieces: VecDeque<v1::LogPiece>,
     /// What the worker said went wrong; told after the pieces.
     problem: Option<ApiError>,
@@ -40,6 +43,7 @@ impl TaskLogs {
     pub(super) fn begin(api: &Api, request: &v1::StreamTaskLogsRequest) -> Result<Self, ApiError> {
         let mut violations = Violations::new();
         let task_id = convert::parse_task_id(&request.task_id, "task_id", &mut violations);
+        let since = request.since.and_then(|since| convert::timestamp_from_proto(since, "since", &mut violations));
         let task_id = violations.finish(task_id)?;
         let state = api.writer.state();
         let task = state.task(task_id).ok_or_else(|| no_task(task_id))?;
@@ -61,7 +65,7 @@ impl TaskLogs {
         let Some(reading) = api.logs.begin(log_id) else {
             return Err(too_many_readers("too many outputs are read at once".to_owned()).with_resource("node", node));
         };
-        let order = LogOrder { log_id, key, tail_lines: request.tail_lines, follow: request.follow };
+        let order = LogOrder { log_id, key, tail_lines: request.tail_lines, follow: request.follow, since };
         if !session.order_logs(order) {
             let message = format!("too many readers wait for output of node {node}");
             return Err(too_many_readers(message).with_resource("node", node));
@@ -70,6 +74,7 @@ impl TaskLogs {
             reading,
             shutdown: api.shutdown.clone(),
             begun: false,
+            to_be_ended: false,
             pieces: VecDeque::new(),
             problem: None,
             ended: status.state.is_terminal(),
@@ -103,8 +108,12 @@ impl TaskLogs {
                     return Err(unavailable("the worker did not begin to bring the output within 10 s".to_owned()));
                 }
             };
-            let Some(message) = message else { return Ok(None) };
+            let Some(message) = message else {
+                // As when the worker is stopped. Said once: after an error nothing is asked for any more.
+                return if self.to_be_ended { Err(unavailable(BROKE_OFF.to_owned())) } else { Ok(None) };
+            };
             self.begun = true;
+            self.to_be_ended = (self.to_be_ended || message.says_ended) && !message.ended;
             self.pieces.extend(message.pieces);
             if !message.error.is_empty() {
                 let gone = message.gone && self.ended;

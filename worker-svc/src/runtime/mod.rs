@@ -25,6 +25,7 @@ use davit_core::spec::{Port, RuntimeSpec, StopPolicy, TaskSpec};
 use davit_core::task::{PortBinding, PullProgress};
 use davit_svc_kit::clock::Clock;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -148,8 +149,20 @@ pub struct LogOptions {
     pub tail: Option<u64>,
     /// Go on with new lines until the instance ends.
     pub follow: bool,
-    /// Only lines that were written at this time or later.
+    /// Only from the first line on that was written after this time. Those behind it are wanted whatever their times, which do not
+    /// always rise: the later parts of a long line bear the time of the first, whatever came in between, and clocks are set.
     pub since: Option<Timestamp>,
+}
+
+impl LogOptions {
+    /// Leaves out what comes before the first line that is wanted.
+    fn passed_over(self, lines: impl Stream<Item = Result<LogLine, Error>> + Send + 'static) -> LogStream {
+        let Some(since) = self.since else { return lines.boxed() };
+        let is_before = move |line: &Result<LogLine, Error>| {
+            line.as_ref().is_ok_and(|line| line.timestamp.is_some_and(|at| at <= since))
+        };
+        lines.skip_while(move |line| futures::future::ready(is_before(line))).boxed()
+    }
 }
 
 /// Where a line was written to.
@@ -239,8 +252,27 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 mod tests {
     use davit_core::id::{Attempt, TaskId};
     use davit_core::spec::{ContainerSpec, PortProtocol};
+    use futures::{FutureExt as _, TryStreamExt as _, stream};
 
     use super::*;
+
+    #[test]
+    fn what_comes_behind_the_first_line_that_is_wanted_is_wanted_whatever_its_time() {
+        let at = |nanosecond| Timestamp::from_nanosecond(nanosecond).unwrap();
+        let line =
+            |nanosecond| LogLine { source: LogSource::Stdout, timestamp: Some(at(nanosecond)), bytes: Vec::new() };
+        let of = |lines: &[i128], since| {
+            let options = LogOptions { since, ..LogOptions::default() };
+            let passed_over =
+                options.passed_over(stream::iter(lines.iter().map(|at| Ok(line(*at))).collect::<Vec<_>>()));
+            let read: Vec<_> = passed_over.try_collect().now_or_never().unwrap().unwrap();
+            read.into_iter().map(|line| line.timestamp.unwrap().as_nanosecond()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[1, 2, 2, 3, 1], None), [1, 2, 2, 3, 1]);
+        assert_eq!(of(&[1, 2, 2, 3, 1], Some(at(1))), [2, 2, 3, 1]);
+        assert_eq!(of(&[1, 2, 2, 3, 1], Some(at(2))), [3, 1]);
+        assert_eq!(of(&[1, 2, 2, 3, 1], Some(at(3))), [0; 0]);
+    }
 
     #[test]
     fn each_port_gets_what_it_asks_for_or_what_was_given_for_it() {

@@ -44,7 +44,7 @@ fn accepts(message: Message) -> bool {
             let told = assignments.assignments.len() + assignments.removed.len();
             follow(assignments) == told
         }
-        Message::StartLogs(order) => logs::key(&order).is_ok(),
+        Message::StartLogs(order) => logs::understood(&order).is_ok(),
         Message::Disconnect(disconnect) => {
             active::disconnected(disconnect);
             true
@@ -155,6 +155,7 @@ mod tests {
                     attempt: 1,
                     tail_lines: Some(5),
                     follow: true,
+                    since: Some(davit_proto::convert::timestamp_to_proto(jiff::Timestamp::UNIX_EPOCH)),
                 }),
             ),
             ("disconnect", Message::Disconnect(v1::Disconnect { reason: "r".to_owned(), retry_after: second(1) })),

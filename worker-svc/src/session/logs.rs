@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use davit_core::id::AttemptKey;
 use davit_core::validate::Violations;
-use davit_proto::convert::{attempt_ref_from_proto, timestamp_to_proto};
+use davit_proto::convert::{attempt_ref_from_proto, timestamp_from_proto, timestamp_to_proto};
 use davit_proto::v1;
 use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
 use futures::StreamExt;
@@ -53,7 +53,7 @@ pub(super) async fn publish(
     let log_id = order.log_id.clone();
     let (pieces, stream) = mpsc::channel(QUEUE);
     let feed = async move {
-        let first = v1::PublishLogsRequest { log_id: order.log_id.clone(), ..Default::default() };
+        let first = v1::PublishLogsRequest { log_id: order.log_id.clone(), says_ended: true, ..Default::default() };
         if pieces.send(first).await.is_err() {
             return;
         }
@@ -62,10 +62,13 @@ pub(super) async fn publish(
         } else {
             read(&agent, &order, &pieces).await
         };
-        if let Ok(Err(Problem { error, gone })) = result {
-            // Nobody to tell is no problem.
-            let _ = pieces.send(v1::PublishLogsRequest { error, gone, ..Default::default() }).await;
-        }
+        let last = match result {
+            Ok(Ok(())) => v1::PublishLogsRequest { ended: true, ..Default::default() },
+            Ok(Err(Problem { error, gone })) => v1::PublishLogsRequest { error, gone, ..Default::default() },
+            Err(NobodyReads) => return,
+        };
+        // Nobody to tell is no problem.
+        let _ = pieces.send(last).await;
     };
     let call = client.publish_logs(ReceiverStream::new(stream));
     tokio::pin!(call);
@@ -85,8 +88,8 @@ async fn read(
     order: &v1::StartLogs,
     pieces: &mpsc::Sender<v1::PublishLogsRequest>,
 ) -> Result<Result<(), Problem>, NobodyReads> {
-    let key = match key(order) {
-        Ok(key) => key,
+    let (key, options) = match understood(order) {
+        Ok(understood) => understood,
         Err(problem) => return Ok(Err(Problem::passing(problem))),
     };
     let runtime = match agent.output_of(key, order.follow).await {
@@ -96,7 +99,6 @@ async fn read(
             return Ok(Err(Problem { error: format!("attempt {key} is not on this node any more"), gone: true }));
         }
     };
-    let options = LogOptions { tail: order.tail_lines.map(u64::from), follow: order.follow, since: None };
     let lines = match runtime.logs(key, options).await {
         Ok(lines) => lines,
         Err(error) => return Ok(Err(error.into())),
@@ -118,10 +120,14 @@ async fn read(
     Ok(Ok(()))
 }
 
-pub(super) fn key(order: &v1::StartLogs) -> Result<AttemptKey, String> {
+/// Which attempt's output is wanted, and which part of it.
+pub(super) fn understood(order: &v1::StartLogs) -> Result<(AttemptKey, LogOptions), String> {
     let mut violations = Violations::new();
     let name = v1::AttemptRef { task_id: order.task_id.clone(), attempt: order.attempt };
-    attempt_ref_from_proto(&name, "", &mut violations).ok_or_else(|| violations.to_string())
+    let key = attempt_ref_from_proto(&name, "", &mut violations);
+    let since = order.since.and_then(|since| timestamp_from_proto(since, "since", &mut violations));
+    let key = violations.finish(key).map_err(|violations| violations.to_string())?;
+    Ok((key, LogOptions { tail: order.tail_lines.map(u64::from), follow: order.follow, since }))
 }
 
 /// A message that is being filled.

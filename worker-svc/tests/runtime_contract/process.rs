@@ -289,6 +289,8 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        // Nobody else could remove what something is mounted at.
+        let _ = std::fs::remove_dir(&self.0);
     }
 }
 

@@ -23,7 +23,7 @@ macro_rules! runtime_contract {
             a_kill_signal_needs_no_grace,
             output_is_readable_after_the_end,
             a_tail_is_the_end_of_what_is_there,
-            output_before_a_given_time_is_left_out,
+            output_up_to_a_given_time_is_left_out,
             a_follower_sees_output_as_it_comes_and_ends_with_the_task,
             the_list_tells_created_running_and_exited,
             every_step_may_be_repeated,
@@ -128,12 +128,22 @@ pub(crate) async fn a_tail_is_the_end_of_what_is_there(bench: &Bench) {
     }
 }
 
-pub(crate) async fn output_before_a_given_time_is_left_out(bench: &Bench) {
-    let (key, _) = bench.run(bench.kind.spec(Script::Print(&["one"]))).await;
-    let at = bench.lines(key, LogOptions::default()).await[0].timestamp.unwrap();
-    let since = |since| LogOptions { since: Some(since), ..LogOptions::default() };
-    assert_eq!(bench.lines(key, since(at)).await.len(), 1);
-    assert_eq!(bench.lines(key, since(at + Duration::from_nanos(1))).await.len(), 0);
+pub(crate) async fn output_up_to_a_given_time_is_left_out(bench: &Bench) {
+    let (key, _) = bench.run(bench.kind.spec(Script::Print(&["one", "two", "three"]))).await;
+    let all = bench.lines(key, LogOptions::default()).await;
+    assert_eq!(all.len(), 3);
+    let nanosecond = Duration::from_nanos(1);
+    for at in all.iter().map(|line| line.timestamp.unwrap()) {
+        for since in [at - Duration::from_secs(1), at - nanosecond, at, at + nanosecond] {
+            let first = all.iter().position(|line| line.timestamp.unwrap() > since).unwrap_or(all.len());
+            for follow in [false, true] {
+                let lines = bench.lines(key, LogOptions { since: Some(since), follow, ..LogOptions::default() }).await;
+                assert_eq!(lines, all[first..], "since {since}, follow: {follow}");
+            }
+        }
+    }
+    let last = all.last().and_then(|line| line.timestamp);
+    assert_eq!(bench.lines(key, LogOptions { since: last, ..LogOptions::default() }).await, []);
 }
 
 pub(crate) async fn a_follower_sees_output_as_it_comes_and_ends_with_the_task(bench: &Bench) {

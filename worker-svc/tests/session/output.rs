@@ -11,8 +11,12 @@ use crate::worker::{Machine, container, new_key};
 use crate::{CLUSTER, in_time};
 
 async fn order(session: &Session, key: AttemptKey, tail_lines: Option<u32>, follow: bool) {
+    order_with(session, key, v1::StartLogs { tail_lines, follow, ..Default::default() }).await;
+}
+
+async fn order_with(session: &Session, key: AttemptKey, which: v1::StartLogs) {
     let (task_id, attempt) = (key.task_id.to_string(), key.attempt.0);
-    let order = v1::StartLogs { log_id: format!("log {attempt}"), task_id, attempt, tail_lines, follow };
+    let order = v1::StartLogs { log_id: format!("log {attempt}"), task_id, attempt, ..which };
     session.send(Response::StartLogs(order)).await;
 }
 
@@ -41,7 +45,8 @@ async fn output_is_brought_from_its_tail_and_followed_to_the_end() {
 
     order(&session, key, Some(2), false).await;
     let mut reading = manager.reading().await;
-    assert_eq!(next(&mut reading).await.unwrap().log_id, "log 1");
+    let first = next(&mut reading).await.unwrap();
+    assert_eq!((first.log_id.as_str(), first.says_ended), ("log 1", true));
     assert_eq!(text(&mut reading, "never").await, "two\nthree\n");
     drop(reading);
 
@@ -51,7 +56,37 @@ async fn output_is_brought_from_its_tail_and_followed_to_the_end() {
     machine.engine.print(&machine.owner(), key, "four");
     assert_eq!(text(&mut reading, "four").await, "four\n");
     machine.engine.end(&machine.owner(), key, 0);
+    assert!(next(&mut reading).await.is_some_and(|last| last.ended));
     assert_eq!(next(&mut reading).await, None);
+}
+
+#[tokio::test]
+async fn output_is_brought_from_a_time_on() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let key = new_key();
+    let mut session = manager.session_with(CLUSTER, &[(key, Running, &container(&[("log", "one")]))]).await;
+    session.until(key, TaskState::Running).await;
+    machine.engine.print(&machine.owner(), key, "two");
+    order(&session, key, Some(1), false).await;
+    let mut reading = manager.reading().await;
+    next(&mut reading).await.unwrap();
+    let last = next(&mut reading).await.unwrap().pieces.pop().unwrap().time.unwrap();
+    let mut before = last;
+    before.nanos -= 1;
+    for (since, expected) in [(before, "two\n"), (last, "")] {
+        order_with(&session, key, v1::StartLogs { since: Some(since), ..Default::default() }).await;
+        let mut reading = manager.reading().await;
+        next(&mut reading).await.unwrap();
+        assert_eq!(text(&mut reading, "never").await, expected);
+    }
+    let mut wrong = last;
+    wrong.nanos = -1;
+    order_with(&session, key, v1::StartLogs { since: Some(wrong), ..Default::default() }).await;
+    let mut reading = manager.reading().await;
+    next(&mut reading).await.unwrap();
+    let told = next(&mut reading).await.unwrap().error;
+    assert!(told.contains("since"), "{told}");
 }
 
 #[tokio::test]
@@ -72,6 +107,6 @@ async fn a_follower_waits_for_the_start_and_learns_what_is_not_there() {
     let mut reading = manager.reading().await;
     next(&mut reading).await.unwrap();
     let last = next(&mut reading).await.unwrap();
-    assert!(last.gone && last.error.contains(&unknown.to_string()), "{last:?}");
+    assert!(last.gone && !last.ended && last.error.contains(&unknown.to_string()), "{last:?}");
     assert_eq!(next(&mut reading).await, None);
 }

@@ -44,7 +44,13 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
         v1::StopTaskRequest { task_id: task_id.clone() }.encode_to_vec(),
         v1::RestartTaskRequest { task_id: task_id.clone() }.encode_to_vec(),
         v1::DeleteTaskRequest { task_id: ended, force: false }.encode_to_vec(),
-        v1::StreamTaskLogsRequest { task_id: task_id.clone(), follow: true, ..Default::default() }.encode_to_vec(),
+        v1::StreamTaskLogsRequest {
+            task_id: task_id.clone(),
+            follow: true,
+            since: Some(prost_types::Timestamp { seconds: 1, nanos: 5 }),
+            ..Default::default()
+        }
+        .encode_to_vec(),
         v1::ExplainTaskRequest { task_id: TASKS[2].to_owned(), max_nodes: 1 }.encode_to_vec(),
         v1::MoveTaskRequest { task_id: task_id.clone(), node: "node-1".to_owned(), ..Default::default() }
             .encode_to_vec(),
@@ -120,7 +126,12 @@ fn worker_calls() -> Vec<(usize, &'static str, Vec<u8>)> {
     let drain = framed(Message::Drain(v1::Drain {}));
     let goodbye = framed(Message::Goodbye(v1::Goodbye { reason: "stopped".to_owned() }));
     let piece = v1::LogPiece { time: None, stream: 1, data: b"text".to_vec() };
-    let first = v1::PublishLogsRequest { log_id: LOG_ID.to_owned(), pieces: vec![piece], ..Default::default() };
+    let first = v1::PublishLogsRequest {
+        log_id: LOG_ID.to_owned(),
+        pieces: vec![piece],
+        says_ended: true,
+        ..Default::default()
+    };
     let last = v1::PublishLogsRequest { error: "gone".to_owned(), gone: true, ..Default::default() };
     vec![
         (0, "known-node", [register(NODES[0], "node-0"), heartbeat.clone(), failed].concat()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use davit_core::id::NodeId;
 use davit_core::state::TaskState;
+use davit_proto::convert::timestamp_to_proto;
 use davit_proto::v1;
 use davit_proto::v1::task_service_server::TaskService as _;
 use futures::StreamExt as _;
@@ -13,8 +14,16 @@ use super::{Rig, fields, reason, spec};
 use crate::dispatch::{Delivery, LogOrder, Outbox};
 use crate::grpc::Responses;
 
+const SINCE: prost_types::Timestamp = prost_types::Timestamp { seconds: 7, nanos: 5 };
+
 async fn read(rig: &Rig, task_id: &str, attempt: u32) -> Result<Responses<v1::StreamTaskLogsResponse>, Status> {
-    let request = v1::StreamTaskLogsRequest { task_id: task_id.to_owned(), attempt, tail_lines: Some(5), follow: true };
+    let request = v1::StreamTaskLogsRequest {
+        task_id: task_id.to_owned(),
+        attempt,
+        tail_lines: Some(5),
+        follow: true,
+        since: Some(SINCE),
+    };
     Ok(rig.tasks.stream_task_logs(Request::new(request)).await?.into_inner())
 }
 
@@ -52,6 +61,7 @@ async fn the_worker_brings_what_is_read_and_its_end_is_the_end() {
     let order = order(&session).await;
     assert_eq!((order.key.task_id.to_string(), order.key.attempt.0), (task_id, 1));
     assert_eq!((order.tail_lines, order.follow), (Some(5), true));
+    assert_eq!(order.since.map(timestamp_to_proto), Some(SINCE));
     let worker = rig.api.logs.take(order.log_id).unwrap();
     worker.send(message(&[], "")).await.unwrap();
     worker.send(message(&["one\n", "two\n"], "")).await.unwrap();
@@ -72,6 +82,26 @@ async fn what_goes_wrong_at_the_worker_is_told_after_what_was_read() {
     let status = stream.next().await.unwrap().unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unavailable, "the disk broke"));
     assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_worker_that_says_when_it_has_brought_everything_and_goes_before_is_an_error() {
+    let rig = Rig::new().await;
+    let (task_id, _, session) = running_task(&rig).await;
+    for ended in [false, true] {
+        let mut stream = read(&rig, &task_id, 1).await.unwrap();
+        let worker = rig.api.logs.take(order(&session).await.log_id).unwrap();
+        worker.send(v1::PublishLogsRequest { says_ended: true, ..Default::default() }).await.unwrap();
+        worker.send(message(&["one\n"], "")).await.unwrap();
+        assert!(stream.next().await.unwrap().is_ok());
+        if ended {
+            worker.send(v1::PublishLogsRequest { ended, ..Default::default() }).await.unwrap();
+        }
+        drop(worker);
+        let last = stream.next().await.map(|last| last.unwrap_err());
+        let last = last.map(|status| (status.code(), reason(&status)));
+        assert_eq!(last, (!ended).then(|| (Code::Unavailable, "LOGS_UNAVAILABLE".to_owned())));
+    }
 }
 
 #[tokio::test]
@@ -127,6 +157,13 @@ async fn there_must_be_an_attempt_a_node_and_a_session() {
     let waiting = rig.create(spec("a")).await.task_id;
     let status = refusal(&rig, &waiting, 0).await;
     assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "ATTEMPT_NOT_ON_NODE"));
+    let request = v1::StreamTaskLogsRequest {
+        task_id: waiting.clone(),
+        since: Some(prost_types::Timestamp { seconds: 1, nanos: -1 }),
+        ..Default::default()
+    };
+    let Err(status) = rig.tasks.stream_task_logs(Request::new(request)).await else { panic!("was not refused") };
+    assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["since".to_owned()]));
     let status = refusal(&rig, &waiting, 2).await;
     assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["attempt".to_owned()]));
     assert_eq!(refusal(&rig, "0193a5c0-1c1e-7d3a-9a53-0f5be2f0a111", 0).await.code(), Code::NotFound);

@@ -59,7 +59,7 @@ fn pull(messages: &[CreateImageInfo]) -> bool {
 
 fn log_frame(bytes: &[u8]) -> bool {
     let frame = LogOutput::StdOut { message: bytes.to_vec().into() };
-    let Some(line) = logs::line(frame, None) else { return false };
+    let Some(line) = logs::line(frame) else { return false };
     assert!(bytes.ends_with(&line.bytes), "{line:?} is not what was written");
     assert!(line.timestamp.is_some() || line.bytes == bytes, "a part of {line:?} is lost");
     line.timestamp.is_some()

@@ -328,6 +328,7 @@ impl Runtime for DockerRuntime {
         let engine = self.engine().await?;
         let own = self.own(key).await?;
         let tail = options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+        // The engine knows only whole seconds: the rest is done here.
         let since = options.since.and_then(|since| i32::try_from(since.as_second()).ok()).unwrap_or(0).max(0);
         let query = LogsOptionsBuilder::new()
             .stdout(true)
@@ -337,13 +338,13 @@ impl Runtime for DockerRuntime {
             .tail(&tail)
             .since(since)
             .build();
-        let lines = engine.logs(&own.id, Some(query)).filter_map(move |output| async move {
+        let lines = engine.logs(&own.id, Some(query)).filter_map(|output| async move {
             match output {
-                Ok(output) => logs::line(output, options.since).map(Ok),
+                Ok(output) => logs::line(output).map(Ok),
                 Err(error) => Some(Err(unavailable("logs", &error))),
             }
         });
-        Ok(lines.boxed())
+        Ok(options.passed_over(lines))
     }
 
     fn images(&self) -> Option<&dyn Images> {

@@ -207,8 +207,7 @@ impl Runtime for FakeRuntime {
                 }
             }
         });
-        let wanted = move |line: &super::LogLine| options.since.is_none_or(|since| line.timestamp >= Some(since));
-        Ok(lines.filter(move |line| futures::future::ready(wanted(line))).map(Ok).boxed())
+        Ok(options.passed_over(lines.map(Ok)))
     }
 
     fn set_cluster_id(&self, cluster_id: ClusterId) {

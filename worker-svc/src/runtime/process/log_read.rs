@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use futures::{StreamExt, stream};
+use futures::stream;
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::watch;
@@ -28,11 +28,7 @@ pub(super) async fn stream(
             Err(error) => Some((Err(failed(error)), None)),
         }
     });
-    let wanted = move |line: &Result<LogLine, Error>| match (line, options.since) {
-        (Ok(line), Some(since)) => line.timestamp >= Some(since),
-        _ => true,
-    };
-    Ok(lines.filter(move |line| futures::future::ready(wanted(line))).boxed())
+    Ok(options.passed_over(lines))
 }
 
 /// In which file, and after how many entries there, the last `tail` entries begin.

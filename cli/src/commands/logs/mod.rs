@@ -1,0 +1,153 @@
+//! `davit logs`: what a task wrote.
+
+mod place;
+
+use std::time::Duration;
+
+use clap::Args;
+use davit_proto::convert::timestamp_to_proto;
+use davit_proto::v1;
+use futures::StreamExt as _;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::place::Place;
+use super::now;
+use crate::args::{self, Format, Since};
+use crate::client::{Manager, backoff};
+use crate::error::Error;
+use crate::output::{Output, Tone, from_proto_time};
+use crate::resolve;
+use crate::retry::{Tries, may_pass};
+
+/// A reading that broke after so long had worked, though its task wrote nothing: a worker that does not begin is given up sooner.
+const WORKED: Duration = Duration::from_secs(15);
+
+/// Arguments of `davit logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Go on with what is written from now on, until the attempt ends. A connection that breaks is made anew, and the output goes
+    /// on where it was
+    #[arg(short, long)]
+    follow: bool,
+    /// Only that many last lines
+    #[arg(short = 'n', long, value_name = "N")]
+    tail: Option<u32>,
+    /// Only what was written after this time, such as 2026-01-02T03:04:05Z, or in a span until now, such as 10m
+    #[arg(long, value_name = "TIME|SPAN", value_parser = args::since)]
+    since: Option<Since>,
+    /// Which attempt, from 1; the current one unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+    /// Put the time before each line
+    #[arg(short, long)]
+    timestamps: bool,
+    /// The task
+    #[arg(value_name = "TASK")]
+    task: String,
+}
+
+pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> Result<(), Error> {
+    let task = resolve::task(manager, &args.task).await?;
+    let mut request = v1::StreamTaskLogsRequest {
+        task_id: task.task_id,
+        // By its number: what goes on after a break is the same attempt, also if it is no longer the current one.
+        attempt: args.attempt.unwrap_or(task.attempt),
+        tail_lines: args.tail,
+        follow: args.follow,
+        since: args.since.map(|since| timestamp_to_proto(since.as_of(now()))),
+    };
+    let mut reader = Reader { place: Place::new(args.tail.is_some()), timestamps: args.timestamps, output };
+    let mut tries = Tries::new(backoff());
+    let mut answer = open(manager, &request).await;
+    // What is refused at once has not broken.
+    let mut goes_on = args.follow && answer.is_ok();
+    loop {
+        let (place, began) = (reader.place, Instant::now());
+        let broken = match answer {
+            Ok(pieces) => match reader.read(pieces).await? {
+                Some(status) => status,
+                None => return Ok(()),
+            },
+            Err(status) => status,
+        };
+        if reader.place != place || began.elapsed() >= WORKED {
+            tries.reset();
+        }
+        goes_on &= may_pass(&broken);
+        let is_first = tries.is_first();
+        let wait = if goes_on { tries.next_wait(Some(&broken)) } else { None };
+        let Some(wait) = wait else { return Err(manager.error(broken)) };
+        if is_first {
+            output.note(&format!("waiting to go on with the output: {}", problem(manager.error(broken))));
+        }
+        tokio::time::sleep(wait).await;
+        if !reader.place.is_begin() {
+            request.tail_lines = None;
+        }
+        request.since = reader.place.since().map(timestamp_to_proto).or(request.since);
+        answer = open(manager, &request).await;
+    }
+}
+
+async fn open(
+    manager: &Manager,
+    request: &v1::StreamTaskLogsRequest,
+) -> Result<Streaming<v1::StreamTaskLogsResponse>, Status> {
+    manager.tasks().stream_task_logs(Request::new(request.clone())).await.map(Response::into_inner)
+}
+
+/// Without what is to be done about it: that is being done.
+fn problem(error: Error) -> String {
+    match error {
+        Error::Unreachable { problem, .. } => problem,
+        error => error.to_string(),
+    }
+}
+
+/// Who the output is shown to.
+struct Reader<'a> {
+    place: Place,
+    timestamps: bool,
+    output: &'a Output,
+}
+
+impl Reader<'_> {
+    /// Shows what comes and was not shown yet. Tells why it ended before the output did.
+    async fn read(&mut self, mut pieces: Streaming<v1::StreamTaskLogsResponse>) -> Result<Option<Status>, Error> {
+        let mut seen = self.place.seen();
+        while let Some(piece) = pieces.next().await {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(status) => return Ok(Some(status)),
+            };
+            let time = from_proto_time(piece.time.as_ref());
+            if seen.has(time) {
+                continue;
+            }
+            if self.output.format == Format::Table {
+                self.write(&piece)?;
+            } else {
+                self.output.item(&piece, |_| String::new())?;
+            }
+            self.place.shown(time);
+        }
+        Ok(None)
+    }
+
+    /// Output goes to output and errors to errors, byte for byte, as if the task ran here.
+    fn write(&self, piece: &v1::StreamTaskLogsResponse) -> Result<(), Error> {
+        let output = self.output;
+        let is_error = piece.stream() == v1::LogStream::Stderr;
+        let mut bytes = Vec::new();
+        if self.timestamps
+            && let Some(time) = from_proto_time(piece.time.as_ref())
+        {
+            let palette = if is_error { output.message_palette } else { output.palette };
+            bytes.extend_from_slice(palette.paint(Tone::Faint, &format!("{time:.3}")).as_bytes());
+            bytes.push(b' ');
+        }
+        bytes.extend_from_slice(&piece.data);
+        if is_error { output.print_error_bytes(&bytes) } else { output.print_bytes(&bytes) }
+    }
+}
