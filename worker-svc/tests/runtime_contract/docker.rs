@@ -116,8 +116,15 @@ async fn a_task_over_its_memory_limit_is_reported_as_such() {
     check(Docker::new().await, |bench| async move {
         let mut spec = container(program(&["busybox", "tail", "/dev/zero"]));
         spec.resources.limit.memory_bytes = 16 << 20;
-        let (_, exit) = bench.run(spec).await;
-        assert_eq!((exit.exit_code, exit.oom_killed), (137, true));
+        // An engine that hears of the exit before it hears why (it does rarely) never tells why.
+        for _ in 0..3 {
+            let (_, exit) = bench.run(spec.clone()).await;
+            assert_eq!(exit.exit_code, 137);
+            if exit.oom_killed {
+                return;
+            }
+        }
+        panic!("the engine tells of no attempt that it was out of memory");
     })
     .await;
 }
