@@ -81,6 +81,15 @@ impl Error {
         }
     }
 
+    /// What is wrong, without what is to be done about it.
+    #[must_use]
+    pub fn without_advice(self) -> String {
+        match self {
+            Self::Unreachable { problem, .. } => problem,
+            error => error.to_string(),
+        }
+    }
+
     /// The manager's answer, if it was the manager that refused.
     #[must_use]
     pub fn status(&self) -> Option<&Status> {

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use davit_svc_kit::backoff::Backoff;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -15,43 +16,42 @@ pub(crate) const TRY_FOR: Duration = Duration::from_secs(15);
 /// For so long a manager is dialled that was not reached yet. It may be about to be back, but there may also be none.
 pub(crate) const DIAL_FOR: Duration = Duration::from_secs(5);
 
-/// A watch or a reading that breaks so often without a word in between is given up.
-const TRIES_IN_ROW: u32 = 8;
+/// A watch or a reading that breaks, and can't be gone on with for so long, is given up: time enough to replace a manager.
+pub(crate) const RESUME_FOR: Duration = Duration::from_secs(60);
 
 /// The tries to go on with a watch or a reading that breaks.
 #[derive(Debug)]
 pub(crate) struct Tries {
     backoff: Backoff,
-    made: u32,
+    /// When it broke, unless there was a word since.
+    broken_at: Option<Instant>,
 }
 
 impl Tries {
     /// Before the first break.
     #[must_use]
     pub(crate) fn new(backoff: Backoff) -> Self {
-        Self { backoff, made: 1 }
+        Self { backoff, broken_at: None }
     }
 
     /// There was a word: the next break is the first in a row.
     pub(crate) fn reset(&mut self) {
         self.backoff.reset();
-        self.made = 1;
+        self.broken_at = None;
     }
 
     /// Whether the next break is the first in a row.
     #[must_use]
     pub(crate) fn is_first(&self) -> bool {
-        self.made == 1
+        self.broken_at.is_none()
     }
 
     /// The wait before the next try after a break that may pass; `None`: it is given up.
-    pub(crate) fn next_wait(&mut self, broken: Option<&Status>) -> Option<Duration> {
-        if self.made >= TRIES_IN_ROW {
-            return None;
-        }
-        self.made += 1;
+    pub(crate) fn next_wait(&mut self, broken: Option<&Status>, now: Instant) -> Option<Duration> {
+        let broken_for = now.duration_since(*self.broken_at.get_or_insert(now));
         let wait = self.backoff.next_delay();
-        Some(broken.map_or(wait, |status| wait_after(status, wait)))
+        let wait = broken.map_or(wait, |status| wait_after(status, wait));
+        (broken_for.saturating_add(wait) <= RESUME_FOR).then_some(wait)
     }
 }
 
@@ -140,18 +140,22 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_breaks_again_and_again_is_given_up_but_not_one_that_told_something_in_between() {
+    fn a_watch_that_stays_broken_is_given_up_after_a_while_but_not_one_that_told_something_in_between() {
         let mut tries = Tries::new(Backoff::with_jitter(BACKOFF, SECOND, Box::new(|| 1.0)));
-        let waits = |tries: &mut Tries| std::iter::from_fn(|| tries.next_wait(None)).collect::<Vec<_>>();
+        let mut now = Instant::now();
         for _ in 0..2 {
             assert!(tries.is_first());
-            let waits = waits(&mut tries);
-            assert_eq!((waits.len(), waits[0], waits[6]), (7, BACKOFF, SECOND));
+            let begin = now;
+            assert_eq!(tries.next_wait(None, now), Some(BACKOFF));
             assert!(!tries.is_first());
+            while let Some(wait) = tries.next_wait(None, now) {
+                now += wait;
+            }
+            assert!(now - begin > RESUME_FOR - 2 * SECOND && now - begin <= RESUME_FOR, "{:?}", now - begin);
             tries.reset();
         }
         let asks = refusal(ErrorKind::Unavailable, Some(SECOND));
-        assert_eq!(tries.next_wait(Some(&asks)), Some(SECOND + BACKOFF));
+        assert_eq!(tries.next_wait(Some(&asks), now), Some(SECOND + BACKOFF));
     }
 
     #[test]

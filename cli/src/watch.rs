@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use davit_proto::v1;
 use davit_proto::v1::watch_events_response::Message;
 use futures::StreamExt as _;
+use tokio::time::Instant;
 use tonic::{Code, Request};
 
 use crate::client::{Manager, backoff};
@@ -85,7 +86,7 @@ pub(crate) async fn until(
         }
         match step {
             Ok(()) => return Ok(watched),
-            Err(Broken::ForNow(error)) => match tries.next_wait(error.status()) {
+            Err(Broken::ForNow(error)) => match tries.next_wait(error.status(), Instant::now()) {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(error),
             },

@@ -135,7 +135,14 @@ impl Contacts {
         self.nodes.lock().entry(node_id).or_insert_with(expected);
     }
 
-    /// Forgets nodes that are gone.
+    /// Whether there are nodes that may be gone.
+    #[must_use]
+    pub fn has_others_than(&self, exists: impl Fn(NodeId) -> bool) -> bool {
+        !self.nodes.lock().keys().all(|node_id| exists(*node_id))
+    }
+
+    /// Forgets nodes that are gone. Only in the writer's turn: a version that was published before may lack one that has joined
+    /// since, and whose session is open.
     pub fn retain(&self, exists: impl Fn(NodeId) -> bool) {
         self.nodes.lock().retain(|node_id, _| exists(*node_id));
     }

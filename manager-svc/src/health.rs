@@ -66,6 +66,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         metrics::cluster(&state);
         let now = clock.now();
         let is_idle = verdicts(&state, &contacts, settings, now).is_empty()
+            && !contacts.has_others_than(|node_id| state.node(node_id).is_some())
             && sessions_of_down_nodes(&state, &contacts).is_empty()
             && !has_work(&state, now, settings);
         if is_idle {
@@ -88,6 +89,7 @@ pub(crate) async fn look(
     let contacts = contacts.clone();
     writer
         .write_with_effects(move |draft, effects| {
+            contacts.retain(|node_id| draft.state().node(node_id).is_some());
             let verdicts = verdicts(draft.state(), &contacts, settings, draft.now());
             let leases = Leases { duration: settings.lease_duration, silences: contacts.silences() };
             apply(draft, &verdicts, &leases, settings);
@@ -102,7 +104,6 @@ pub(crate) async fn look(
 }
 
 fn verdicts(state: &ClusterState, contacts: &Contacts, settings: Settings, now: Timestamp) -> Vec<(NodeId, Verdict)> {
-    contacts.retain(|node_id| state.node(node_id).is_some());
     state
         .nodes()
         .filter_map(|node| {
@@ -145,4 +146,32 @@ fn has_work(state: &ClusterState, now: Timestamp, settings: Settings) -> bool {
     down_with_tasks
         || unbegun(state, begin_timeout, now).next().is_some()
         || commands::has_expired(state, now, kept_finished_tasks, finished_task_retention, event_retention)
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+
+    use super::*;
+    use crate::state::KeptEvents;
+
+    #[test]
+    fn who_judges_by_an_older_version_forgets_no_node_that_has_joined_since() {
+        let before = ClusterState::new(KeptEvents::up_to(10));
+        let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
+        contacts.opened(node_id, Arc::new(Outbox::new(UuidV7Source.session_id())), None);
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            heartbeat_period: second,
+            kept_finished_tasks: 1,
+            finished_task_retention: second,
+            lease_duration: second,
+            restart_grace: second,
+            begin_timeout: second,
+            event_retention: second,
+        };
+        assert!(verdicts(&before, &contacts, settings, Timestamp::UNIX_EPOCH).is_empty());
+        assert!(contacts.session(node_id).is_some(), "its worker would be heard no more, and never told to come again");
+        assert!(contacts.has_others_than(|_| false), "the writer's turn decides on it");
+    }
 }

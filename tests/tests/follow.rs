@@ -167,6 +167,21 @@ async fn what_was_written_until_an_end_that_came_meanwhile_is_shown_and_a_tail_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_on_no_node_yet_is_waited_for() {
+    let cluster = Cluster::start().await;
+    cluster.programs.create_process("writer", "echo at last", |_| ()).await;
+    let mut follower = cluster.follow(&[]);
+    eventually("it says so", LIMIT, async || match follower.stderr() {
+        told if told.contains("waiting until it is on a node") => Ok(()),
+        told => Err(told),
+    })
+    .await;
+    let _worker = cluster.worker().await;
+    assert!(follower.ended().await.success(), "{}", follower.stderr());
+    assert_eq!(follower.stdout(), "at last\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_followed_and_breaks_off_is_an_error() {
     let cluster = Cluster::start().await;
     let _worker = cluster.worker().await;

@@ -4,6 +4,7 @@ use clap::Args;
 use davit_proto::v1;
 use davit_proto::v1::watch_events_response::Message;
 use futures::StreamExt as _;
+use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use crate::client::{Manager, backoff, call};
@@ -80,8 +81,12 @@ async fn follow(manager: &Manager, filter: v1::EventFilter, since: Option<u64>, 
         if seen != before {
             tries.reset();
         }
-        let wait = if may_pass(&broken) { tries.next_wait(Some(&broken)) } else { None };
+        let is_first = tries.is_first();
+        let wait = if may_pass(&broken) { tries.next_wait(Some(&broken), Instant::now()) } else { None };
         let Some(wait) = wait else { return Err(manager.error(broken)) };
+        if is_first {
+            output.note(&format!("waiting to go on with the events: {}", manager.error(broken).without_advice()));
+        }
         tokio::time::sleep(wait).await;
     }
 }

@@ -49,9 +49,11 @@ impl KnownNodes {
         let action = policy.map(v1::NodeLossPolicy::action).unwrap_or_default();
         Some(match (action, task.desired_state()) {
             (v1::NodeLossAction::StopAndReplace, v1::DesiredState::Running) => {
-                format!("{down}: replaced when its lease has run out")
+                format!("{down}: replaced when its lease, and the time to stop it, have passed")
             }
-            (v1::NodeLossAction::StopAndReplace, _) => format!("{down}: LOST when its lease has run out"),
+            (v1::NodeLossAction::StopAndReplace, _) => {
+                format!("{down}: LOST when its lease, and the time to stop it, have passed")
+            }
             (v1::NodeLossAction::Wait, v1::DesiredState::Running) => {
                 let wait = policy.and_then(|policy| policy.wait).map_or(0, |wait| wait.seconds);
                 let due = since.saturating_add(SignedDuration::from_secs(wait)).unwrap_or(Timestamp::MAX);
@@ -98,8 +100,14 @@ mod tests {
         assert_eq!(wait(DesiredState::Running), "its node is DOWN for 20s: replaced unless it is back in 40s");
         assert_eq!(wait(DesiredState::Stopped), "its node is DOWN for 20s");
         let leased = |desired| told(NodeLossAction::StopAndReplace, None, desired);
-        assert_eq!(leased(DesiredState::Running), "its node is DOWN for 20s: replaced when its lease has run out");
-        assert_eq!(leased(DesiredState::Stopped), "its node is DOWN for 20s: LOST when its lease has run out");
+        assert_eq!(
+            leased(DesiredState::Running),
+            "its node is DOWN for 20s: replaced when its lease, and the time to stop it, have passed"
+        );
+        assert_eq!(
+            leased(DesiredState::Stopped),
+            "its node is DOWN for 20s: LOST when its lease, and the time to stop it, have passed"
+        );
         assert_eq!(told(NodeLossAction::Replace, None, DesiredState::Running), "its node is DOWN for 20s");
     }
 

@@ -17,6 +17,7 @@ const MAGIC: [u8; 8] = *b"davitmk1";
 pub const SLOT_BYTES: usize = 32;
 /// Each slot is in a sector of its own, so that one torn write leaves the other.
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
+const FILE_BYTES: u64 = SLOT_OFFSETS[1] + SLOT_BYTES as u64;
 
 /// The mark's file.
 #[derive(Debug)]
@@ -55,6 +56,10 @@ impl Mark {
             file.read_exact_at(&mut bytes, *offset).ok()?;
             decode(&bytes)
         };
+        // One slot may be torn, but no end of the file is ever cut.
+        if file.metadata().map_err(unreadable)?.len() != FILE_BYTES {
+            return Err(format!("its mark {} is damaged", path.display()));
+        }
         match SLOT_OFFSETS.iter().filter_map(slot).max() {
             Some((turn, number)) => Ok(Self { file, turn, number }),
             None => Err(format!("its mark {} is damaged", path.display())),
@@ -148,7 +153,9 @@ mod tests {
         damaged[older] ^= 1;
         std::fs::write(&path, &damaged).unwrap();
         assert!(Mark::open(&path).unwrap_err().contains("damaged"));
-        std::fs::write(&path, b"").unwrap();
-        assert!(Mark::open(&path).unwrap_err().contains("damaged"));
+        for cut in [0, 2064, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            assert!(Mark::open(&path).unwrap_err().contains("damaged"), "cut to {cut}");
+        }
     }
 }

@@ -50,9 +50,17 @@ impl TaskLogs {
         let status = find_attempt(task, request.attempt)?;
         let key = AttemptKey { task_id, attempt: status.attempt };
         let Some(node_id) = status.node_id else {
-            let message = format!("attempt {} of task {task_id} never reached a node: it wrote nothing", key.attempt);
-            return Err(ApiError::new(ErrorKind::FailedPrecondition, "ATTEMPT_NOT_ON_NODE", message.clone())
-                .with_precondition("ATTEMPT_ON_NODE", format!("task/{task_id}"), message));
+            let (reason, problem) = if status.state.is_terminal() {
+                ("ATTEMPT_NOT_ON_NODE", "never reached a node: it wrote nothing")
+            } else {
+                ("ATTEMPT_NOT_ON_NODE_YET", "is not on a node yet: it has written nothing")
+            };
+            let message = format!("attempt {} of task {task_id} {problem}", key.attempt);
+            return Err(ApiError::new(ErrorKind::FailedPrecondition, reason, message.clone()).with_precondition(
+                "ATTEMPT_ON_NODE",
+                format!("task/{task_id}"),
+                message,
+            ));
         };
         let node = state.node(node_id).map_or_else(|| node_id.to_string(), |node| node.description.name.clone());
         let Some(session) = api.contacts.session(node_id) else {

@@ -10,6 +10,7 @@ use davit_proto::v1;
 use futures::StreamExt as _;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
+use tonic_types::StatusExt as _;
 
 use self::place::Place;
 use super::now;
@@ -20,6 +21,8 @@ use crate::output::{Output, Tone, from_proto_time};
 use crate::resolve;
 use crate::retry::{Tries, may_pass};
 
+/// Between two looks whether what waits for a node is on one.
+const LOOK: Duration = Duration::from_millis(200);
 /// A reading that broke after so long had worked, though its task wrote nothing: a worker that does not begin is given up sooner.
 const WORKED: Duration = Duration::from_secs(15);
 
@@ -60,6 +63,17 @@ pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> 
     let mut reader = Reader { place: Place::new(args.tail.is_some()), timestamps: args.timestamps, output };
     let mut tries = Tries::new(backoff());
     let mut answer = open(manager, &request).await;
+    let mut is_told = false;
+    while let Err(status) = &answer
+        && args.follow
+        && waits_for_a_node(status)
+    {
+        if !std::mem::replace(&mut is_told, true) {
+            output.note("waiting until it is on a node");
+        }
+        tokio::time::sleep(LOOK).await;
+        answer = open(manager, &request).await;
+    }
     // What is refused at once has not broken.
     let mut goes_on = args.follow && answer.is_ok();
     loop {
@@ -76,10 +90,10 @@ pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> 
         }
         goes_on &= may_pass(&broken);
         let is_first = tries.is_first();
-        let wait = if goes_on { tries.next_wait(Some(&broken)) } else { None };
+        let wait = if goes_on { tries.next_wait(Some(&broken), Instant::now()) } else { None };
         let Some(wait) = wait else { return Err(manager.error(broken)) };
         if is_first {
-            output.note(&format!("waiting to go on with the output: {}", problem(manager.error(broken))));
+            output.note(&format!("waiting to go on with the output: {}", manager.error(broken).without_advice()));
         }
         tokio::time::sleep(wait).await;
         if !reader.place.is_begin() {
@@ -97,12 +111,9 @@ async fn open(
     manager.tasks().stream_task_logs(Request::new(request.clone())).await.map(Response::into_inner)
 }
 
-/// Without what is to be done about it: that is being done.
-fn problem(error: Error) -> String {
-    match error {
-        Error::Unreachable { problem, .. } => problem,
-        error => error.to_string(),
-    }
+/// Whether the attempt has no output yet, since it is not on a node.
+fn waits_for_a_node(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == "ATTEMPT_NOT_ON_NODE_YET")
 }
 
 /// Who the output is shown to.

@@ -34,7 +34,8 @@ pub fn node(node: &v1::Node, now: Timestamp, palette: Palette) -> String {
     }
     if let Some(drain) = &node.drain {
         lines.add("Drain", drain_line(drain));
-        lines.add_time("Deadline", drain.deadline.as_ref(), now);
+        let is_over = drain.state() == v1::DrainState::Drained;
+        lines.add_time("Deadline", drain.deadline.as_ref().filter(|_| !is_over), now);
     }
     lines.add("Tasks", node.task_count.to_string());
     lines.add("CPU", format!("{} / {} set aside", cores(allocated.cpu_millis), counted_cores(allocatable.cpu_millis)));

@@ -156,6 +156,10 @@ async fn there_must_be_an_attempt_a_node_and_a_session() {
     let rig = Rig::new().await;
     let waiting = rig.create(spec("a")).await.task_id;
     let status = refusal(&rig, &waiting, 0).await;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "ATTEMPT_NOT_ON_NODE_YET"));
+    let stopped = rig.create(spec("stopped")).await.task_id;
+    rig.tasks.stop_task(Request::new(v1::StopTaskRequest { task_id: stopped.clone() })).await.unwrap();
+    let status = refusal(&rig, &stopped, 0).await;
     assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "ATTEMPT_NOT_ON_NODE"));
     let request = v1::StreamTaskLogsRequest {
         task_id: waiting.clone(),
