@@ -3,6 +3,7 @@
 //! Tables and progress are for people; the last line is one JSON object for programs.
 #![allow(clippy::print_stdout, reason = "a measurement talks to the person who runs it")]
 
+mod cluster;
 mod error;
 mod machine;
 mod memory;
@@ -39,6 +40,8 @@ struct Args {
 enum Subject {
     /// Placements per second, memory, and how densely is packed
     Scheduler(Box<Options>),
+    /// How quickly tasks run on a whole cluster of hollow nodes, with a durable store
+    Cluster(cluster::Options),
     /// How quickly a manager starts from a million stored tasks, and how quickly they are stored
     Store(store::Options),
 }
@@ -56,6 +59,7 @@ async fn main() -> ExitCode {
     let run = async {
         match &subject {
             Subject::Scheduler(options) => scheduler(options).await,
+            Subject::Cluster(options) => clustered(options).await,
             Subject::Store(options) => stored(options).await,
         }
     };
@@ -90,6 +94,14 @@ async fn scheduler(options: &Options) -> Result<bool, Error> {
     }
     println!("{result}");
     Ok(good)
+}
+
+async fn clustered(options: &cluster::Options) -> Result<bool, Error> {
+    let machine = Machine::look();
+    println!("{machine}");
+    let result = to_json::with_machine(cluster::measure(options).await?, &machine);
+    println!("{result}");
+    Ok(true)
 }
 
 async fn stored(options: &store::Options) -> Result<bool, Error> {

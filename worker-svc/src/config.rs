@@ -19,6 +19,8 @@ use davit_svc_kit::telemetry::{self, LogFormat};
 pub use self::ports::{GivenPorts, ParseGivenPortsError};
 pub use self::settings::{DockerMode, Settings};
 use crate::collect;
+use crate::hollow::Hollow;
+use crate::runtime::Habits;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7420);
 const DEFAULT_HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7421);
@@ -34,6 +36,8 @@ const DEFAULT_AWAY_TIME: Duration = Duration::from_secs(10);
 const MIN_BYTES: u64 = 16 << 20;
 /// A look lists all images and containers of the engine.
 const MIN_GC_PERIOD: Duration = Duration::from_secs(1);
+/// More than one process has ports for.
+const MAX_HOLLOW_NODES: u32 = 100_000;
 /// What is left to the system of a machine whose resources are measured.
 const DEFAULT_RESERVE: Resources = Resources { cpu_millis: 100, memory_bytes: 256 << 20, disk_bytes: 1 << 30 };
 
@@ -148,6 +152,8 @@ pub struct ProgramConfig {
     pub docker_socket: PathBuf,
     /// Whether processes are run.
     pub process_runtime: bool,
+    /// Hollow nodes in place of one that runs anything.
+    pub hollow: Option<Hollow>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which are written.
@@ -164,7 +170,7 @@ impl Settings {
         if let Some(filter) = &settings.log {
             telemetry::check_filter(filter).map_err(|problem| ConfigError::invalid("log", filter, problem))?;
         }
-        let collection = collection(&settings)?;
+        let (collection, hollow) = (collection(&settings)?, hollow(&settings)?);
         let manager = settings.manager.unwrap_or_else(|| DEFAULT_MANAGER.to_owned());
         client::endpoint(&manager).map_err(|error| ConfigError::invalid("manager", &manager, error.problem))?;
         let name = match settings.name {
@@ -227,10 +233,29 @@ impl Settings {
             docker,
             docker_socket: settings.docker_socket.unwrap_or_else(|| PathBuf::from(DEFAULT_DOCKER_SOCKET)),
             process_runtime: settings.process_runtime.unwrap_or(false),
+            hollow,
             log_format: settings.log_format.unwrap_or_default(),
             log: settings.log,
         })
     }
+}
+
+fn hollow(settings: &Settings) -> Result<Option<Hollow>, ConfigError> {
+    let percent = settings.hollow_failure_percent.unwrap_or(0.0);
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(ConfigError::invalid("hollow-failure-percent", percent, "use 0 to 100"));
+    }
+    let Some(nodes) = settings.hollow else { return Ok(None) };
+    if !(1..=MAX_HOLLOW_NODES).contains(&nodes) {
+        return Err(ConfigError::invalid("hollow", nodes, format!("use 1 to {MAX_HOLLOW_NODES}")));
+    }
+    let habits = Habits {
+        start_for: settings.hollow_start_time.map_or(Duration::ZERO, |time| time.0),
+        run_for: settings.hollow_run_time.map(|time| time.0),
+        // At most 1000.
+        failures_per_mille: (percent * 10.0).round() as u16,
+    };
+    Ok(Some(Hollow { nodes, habits }))
 }
 
 fn collection(settings: &Settings) -> Result<collect::Settings, ConfigError> {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod fuzzing;
 mod grpc;
 mod health;
+pub mod hollow;
 pub mod identity;
 pub mod lease;
 pub mod local_store;
@@ -137,20 +138,52 @@ pub async fn run_on(
     http_listener: Option<TcpListener>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
+    let node = open(world, config, machine).await?;
+    let served = serve(&node, listener, http_listener, &shutdown);
+    work(Arc::clone(&node), served, shutdown.clone()).await
+}
+
+/// As [`run_on`], without a port: whether it is ready, and what it measures, nobody can ask.
+///
+/// # Errors
+/// When it can't start.
+pub async fn run_without_ports(
+    machine: Machine,
+    world: World,
+    config: Config,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let node = open(world, config, machine).await?;
+    let served = async {
+        shutdown.triggered().await;
+        Ok(())
+    };
+    work(node, served, shutdown.clone()).await
+}
+
+async fn open(world: World, config: Config, machine: Machine) -> Result<Arc<Node>, Error> {
     let node = Node::open(world, config, machine).await;
-    let node = Arc::new(node.map_err(|error| Error::TakeUp { problem: error.to_string() })?);
+    let node = node.map_err(|error| Error::TakeUp { problem: error.to_string() })?;
     let allocatable = node.allocatable();
     tracing::info!(
         node_id = %node.node_id(), name = node.config.name, manager = node.config.manager,
         cpus = %HumanCpus(allocatable.cpu_millis), memory = %HumanBytes(allocatable.memory_bytes),
         disk = %HumanBytes(allocatable.disk_bytes), "worker"
     );
+    Ok(Arc::new(node))
+}
+
+/// Works until the shutdown, or until what serves breaks.
+async fn work(
+    node: Arc<Node>,
+    served: impl Future<Output = Result<(), Error>>,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
     let ending = session::Ending::default();
     let _watching = AbortOnDropHandle::new(tokio::spawn(health::watch(Arc::clone(&node))));
     let _collecting = AbortOnDropHandle::new(tokio::spawn(collect::run(Arc::clone(&node))));
     // Also ends when this future is dropped: then the worker is gone at once, as if it had been killed.
     let session = AbortOnDropHandle::new(tokio::spawn(session::run(Arc::clone(&node), ending.clone())));
-    let served = serve(&node, listener, http_listener, &shutdown);
     // A server that breaks stops the worker in good order too.
     let stopping = async {
         shutdown.triggered().await;

@@ -8,10 +8,12 @@ use clap::{Parser, Subcommand};
 use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::http;
 use davit_svc_kit::program::{self, Outcome};
+use davit_svc_kit::readiness::Readiness;
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::telemetry;
 use davit_svc_kit::world::World;
 use worker_svc::config::{DockerMode, ProgramConfig, Settings};
+use worker_svc::hollow::{self, Hollow};
 use worker_svc::identity::DataDir;
 use worker_svc::reexec::{self, Reexec};
 use worker_svc::runtime::{
@@ -61,6 +63,9 @@ fn main() -> ExitCode {
 async fn serve(config: ProgramConfig) -> Outcome {
     http::install_metrics()?;
     let shutdown = Shutdown::signal()?;
+    if let Some(hollow) = config.hollow {
+        return pretend(config, hollow, shutdown).await;
+    }
     let data_dir = worker_svc::open_data_dir(&config.worker)?;
     let listener = program::bind("listen", config.listen).await?;
     let http_listener = program::bind("http-listen", config.http_listen).await?;
@@ -77,6 +82,18 @@ async fn serve(config: ProgramConfig) -> Outcome {
     .await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Hollow nodes share a side port, and have no ports of their own.
+async fn pretend(config: ProgramConfig, hollow: Hollow, shutdown: Shutdown) -> Outcome {
+    let http_listener = program::bind("http-listen", config.http_listen).await?;
+    tracing::info!(nodes = hollow.nodes, http = %http_listener.local_addr()?, "hollow nodes");
+    let readiness = Readiness::new();
+    readiness.set_ready();
+    let side_port = http::serve(http_listener, readiness, shutdown.clone());
+    let nodes = hollow::run(hollow::nodes(&config.worker, hollow), shutdown.clone());
+    tokio::try_join!(async { nodes.await.map_err(Into::into) }, async { side_port.await.map_err(Into::into) })
+        .map(|((), ())| tracing::info!("stopped"))
 }
 
 fn runtimes(config: &ProgramConfig) -> RuntimeFactory {

@@ -18,6 +18,8 @@ pub(crate) fn run_with(arguments: &[String]) -> Result<(), Failure> {
         "--package",
         "manager-svc",
         "--package",
+        "worker-svc",
+        "--package",
         "davit-bench",
         "--bins",
     ]))?;

@@ -114,6 +114,19 @@ pub struct Settings {
     /// [default: it stays].
     #[arg(long, env = "DAVIT_IMAGE_MAX_AGE")]
     pub image_max_age: Option<HumanDuration>,
+    /// Be that many hollow nodes, NAME-0 and so on, in place of one: workers that pretend to run what they are given and keep
+    /// everything in memory, to see how a cluster of that size goes. At most 100000.
+    #[arg(long, env = "DAVIT_HOLLOW", value_name = "N")]
+    pub hollow: Option<u32>,
+    /// How long a start takes on hollow nodes [default: 0s].
+    #[arg(long, env = "DAVIT_HOLLOW_START_TIME")]
+    pub hollow_start_time: Option<HumanDuration>,
+    /// After how long tasks of hollow nodes complete [default: they run until they are stopped].
+    #[arg(long, env = "DAVIT_HOLLOW_RUN_TIME")]
+    pub hollow_run_time: Option<HumanDuration>,
+    /// How many of a hundred attempts on hollow nodes fail as soon as they run; may have one decimal [default: 0].
+    #[arg(long, env = "DAVIT_HOLLOW_FAILURE_PERCENT")]
+    pub hollow_failure_percent: Option<f64>,
     /// How log lines look [default: pretty].
     #[arg(long, env = "DAVIT_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
@@ -152,6 +165,10 @@ impl Merge for Settings {
             image_gc_low_percent: self.image_gc_low_percent.or(file.image_gc_low_percent),
             image_min_age: self.image_min_age.or(file.image_min_age),
             image_max_age: self.image_max_age.or(file.image_max_age),
+            hollow: self.hollow.or(file.hollow),
+            hollow_start_time: self.hollow_start_time.or(file.hollow_start_time),
+            hollow_run_time: self.hollow_run_time.or(file.hollow_run_time),
+            hollow_failure_percent: self.hollow_failure_percent.or(file.hollow_failure_percent),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
         }

@@ -22,6 +22,9 @@ fn what_is_wrong_is_told_with_its_key() {
         ("image-gc-high-percent", Settings { image_gc_high_percent: Some(101), ..named() }),
         ("image-gc-low-percent", Settings { image_gc_low_percent: Some(86), ..named() }),
         ("image-max-age", Settings { image_max_age: Some(HumanDuration(Duration::from_secs(1))), ..named() }),
+        ("hollow", Settings { hollow: Some(0), ..named() }),
+        ("hollow", Settings { hollow: Some(MAX_HOLLOW_NODES + 1), ..named() }),
+        ("hollow-failure-percent", Settings { hollow: Some(1), hollow_failure_percent: Some(f64::NAN), ..named() }),
         ("log", Settings { log: Some("a=loud".to_owned()), ..named() }),
         ("http-listen", Settings { http_listen: Some(DEFAULT_LISTEN), ..named() }),
     ];
@@ -72,4 +75,17 @@ fn the_reserve_is_kept_back_only_where_the_amount_is_measured() {
     let (capacity, allocatable) = offer.of(measured);
     assert_eq!(allocatable, Resources { cpu_millis: 1900, memory_bytes: 8 << 30, disk_bytes: 0 });
     assert_eq!(capacity, Resources { memory_bytes: 8 << 30, ..measured });
+}
+
+#[test]
+fn hollow_nodes_do_what_they_are_told_and_there_are_none_unless_asked_for() {
+    assert_eq!(named().resolve(None).unwrap().hollow, None);
+    let settings = Settings {
+        hollow: Some(3),
+        hollow_run_time: Some(HumanDuration(Duration::from_secs(7))),
+        hollow_failure_percent: Some(2.5),
+        ..named()
+    };
+    let habits = Habits { start_for: Duration::ZERO, run_for: Some(Duration::from_secs(7)), failures_per_mille: 25 };
+    assert_eq!(settings.resolve(None).unwrap().hollow, Some(Hollow { nodes: 3, habits }));
 }

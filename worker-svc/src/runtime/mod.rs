@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 pub use self::docker::{DockerConfig, DockerRuntime, GuardConfig};
 pub use self::error::{Error, ErrorKind};
-pub use self::fake::{FakeEngine, FakeRuntime};
+pub use self::fake::{FakeEngine, FakeRuntime, Habits};
 pub use self::images::{EngineImage, Images, PulledImage};
 pub use self::process::{ProcessConfig, ProcessRuntime};
 pub use self::sighting::Sighting;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::FakeRuntime;
-use super::orders::Orders;
+use super::orders::{Habits, Orders};
 use crate::runtime::{
     Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Sighting, Started,
 };
@@ -78,6 +78,7 @@ impl std::fmt::Debug for FakeEngine {
 struct Shared {
     clock: SharedClock,
     observer: Option<Observer>,
+    habits: Habits,
     next_port: AtomicU16,
     hanging: watch::Sender<bool>,
     /// Steps that do not return.
@@ -101,18 +102,24 @@ impl FakeEngine {
     /// An engine without instances.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self::build(clock, None)
+        Self::build(clock, None, Habits::default())
+    }
+
+    /// An engine without instances that does as it is used to with what has no orders.
+    #[must_use]
+    pub fn with_habits(clock: SharedClock, habits: Habits) -> Self {
+        Self::build(clock, None, habits)
     }
 
     /// An engine without instances that tells of every start and end.
     #[must_use]
     pub fn observed(clock: SharedClock, observer: Observer) -> Self {
-        Self::build(clock, Some(observer))
+        Self::build(clock, Some(observer), Habits::default())
     }
 
-    fn build(clock: SharedClock, observer: Option<Observer>) -> Self {
+    fn build(clock: SharedClock, observer: Option<Observer>, habits: Habits) -> Self {
         let (next_port, hanging, stuck) = (AtomicU16::new(32768), watch::Sender::new(false), watch::Sender::default());
-        Self { shared: Arc::new(Shared { clock, observer, next_port, hanging, stuck, held: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { clock, observer, habits, next_port, hanging, stuck, held: Mutex::default() }) }
     }
 
     /// A worker's view of it, which passes for a runtime of `kind`. It runs specs of both kinds.
@@ -272,6 +279,10 @@ impl FakeEngine {
 
     pub(super) fn now(&self) -> Timestamp {
         self.shared.clock.now()
+    }
+
+    pub(super) fn habits(&self) -> &Habits {
+        &self.shared.habits
     }
 
     pub(super) fn observer(&self) -> Option<Observer> {

@@ -12,6 +12,8 @@
 //! | `fake.pull_fails`, `fake.create_fails`, `fake.start_fails` | that step fails for good with this text |
 //! | `fake.log` | writes these lines (split at `|`) to stdout when it starts |
 //!
+//! What no order says goes by the engine's [`Habits`].
+//!
 //! [`FakeEngine`] is the handle: it outlives the runtimes made from it, as an engine outlives its workers.
 //! All waits are tokio's, so paused time works.
 
@@ -31,6 +33,7 @@ use tokio::sync::watch;
 
 pub use self::engine::{Call, Deed, FakeEngine, Observer, Step};
 use self::engine::{FakeInstance, Life};
+pub use self::orders::Habits;
 use self::orders::Orders;
 use super::{
     AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
@@ -77,7 +80,7 @@ impl Runtime for FakeRuntime {
 
     async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<Option<PulledImage>, Error> {
         self.engine.enter(Step::Prepare, Some(attempt.key)).await?;
-        let orders = Orders::parse(&attempt.spec)?;
+        let orders = Orders::parse(&attempt.spec, attempt.key, self.engine.habits())?;
         let RuntimeSpec::Container(container) = &attempt.spec.runtime else { return Ok(None) };
         if let Some(message) = orders.pull_fails {
             let image = container.image.to_string();
@@ -102,7 +105,7 @@ impl Runtime for FakeRuntime {
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
         self.engine.enter(Step::Create, Some(attempt.key)).await?;
-        let orders = Orders::parse(&attempt.spec)?;
+        let orders = Orders::parse(&attempt.spec, attempt.key, self.engine.habits())?;
         if let Some(message) = orders.create_fails {
             return Err(Error::Rejected { action: "create", message });
         }
@@ -123,6 +126,10 @@ impl Runtime for FakeRuntime {
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
         self.engine.enter(Step::Start, Some(key)).await?;
+        let takes = self.engine.habits().start_for;
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         let instance = self.find(key)?;
         match instance.state() {
             InstanceState::Running(started) => return Ok(started),

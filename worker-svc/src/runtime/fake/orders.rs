@@ -1,7 +1,8 @@
-//! The orders in a spec's labels. Pure.
+//! The orders in a spec's labels, and what an engine does without any. Pure.
 
 use std::time::Duration;
 
+use davit_core::id::AttemptKey;
 use davit_core::spec::TaskSpec;
 
 use crate::runtime::Error;
@@ -20,10 +21,33 @@ pub(super) struct Orders {
     pub(super) log: Option<String>,
 }
 
+/// What an engine does with attempts that have no orders of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Habits {
+    /// So long a start takes.
+    pub start_for: Duration,
+    /// After so long an attempt ends by itself; `None`: it runs until it is stopped.
+    pub run_for: Option<Duration>,
+    /// So many of a thousand attempts end with exit code 1 as soon as they run, always the same ones.
+    pub failures_per_mille: u16,
+}
+
+impl Habits {
+    fn orders_for(&self, key: AttemptKey) -> Orders {
+        // The last bytes of an id are random.
+        let [.., high, low] = *key.task_id.0.as_bytes();
+        let drawn = (u32::from(u16::from_be_bytes([high, low])) + key.attempt.0 * 7919) % 1000;
+        match drawn < u32::from(self.failures_per_mille) {
+            true => Orders { run_for: Some(Duration::ZERO), exit_code: 1, ..Orders::default() },
+            false => Orders { run_for: self.run_for, ..Orders::default() },
+        }
+    }
+}
+
 impl Orders {
-    /// Reads the labels that start with `fake.`.
-    pub(super) fn parse(spec: &TaskSpec) -> Result<Self, Error> {
-        let mut orders = Self::default();
+    /// Reads the labels that start with `fake.`; what they do not say goes by the habits.
+    pub(super) fn parse(spec: &TaskSpec, key: AttemptKey, habits: &Habits) -> Result<Self, Error> {
+        let mut orders = habits.orders_for(key);
         for (label, value) in &spec.labels {
             let Some(order) = label.strip_prefix("fake.") else { continue };
             match order {
@@ -49,8 +73,9 @@ fn number<T: std::str::FromStr>(label: &str, value: &str) -> Result<T, Error> {
 
 #[cfg(test)]
 mod tests {
-
+    use davit_core::id::{Attempt, TaskId};
     use davit_core::spec::{ProcessSpec, RuntimeSpec};
+    use uuid::Uuid;
 
     use super::*;
 
@@ -59,11 +84,32 @@ mod tests {
         TaskSpec { labels, ..TaskSpec::new("fake", RuntimeSpec::Process(ProcessSpec::new(Vec::new()))) }
     }
 
+    fn key(number: u128) -> AttemptKey {
+        AttemptKey { task_id: TaskId(Uuid::from_u128(number)), attempt: Attempt::FIRST }
+    }
+
     #[test]
     fn a_misspelt_order_is_refused_and_other_labels_are_not() {
-        assert!(Orders::parse(&spec("fake.exit_cod", "3")).is_err());
-        assert!(Orders::parse(&spec("fake.exit_code", "three")).is_err());
-        assert_eq!(Orders::parse(&spec("fake.exit_code", "3")).unwrap().exit_code, 3);
-        assert_eq!(Orders::parse(&spec("tier", "web")).unwrap(), Orders::default());
+        let parse = |label, value| Orders::parse(&spec(label, value), key(1), &Habits::default());
+        assert!(parse("fake.exit_cod", "3").is_err());
+        assert!(parse("fake.exit_code", "three").is_err());
+        assert_eq!(parse("fake.exit_code", "3").unwrap().exit_code, 3);
+        assert_eq!(parse("tier", "web").unwrap(), Orders::default());
+    }
+
+    #[test]
+    fn without_orders_an_engine_has_its_habits_and_as_many_fail_as_are_to() {
+        let habits = Habits { run_for: Some(Duration::from_secs(5)), failures_per_mille: 100, ..Habits::default() };
+        let plain = spec("tier", "web");
+        let all: Vec<_> = (0..10_000u128).map(|number| Orders::parse(&plain, key(number), &habits).unwrap()).collect();
+        let failed = all.iter().filter(|orders| orders.exit_code == 1).count();
+        assert!((900..=1100).contains(&failed), "{failed} of 10000");
+        assert!(all.iter().all(|orders| orders.run_for
+            == Some(match orders.exit_code {
+                0 => Duration::from_secs(5),
+                _ => Duration::ZERO,
+            })));
+        let ordered = Orders::parse(&spec("fake.run_for_ms", "7"), key(500), &habits).unwrap();
+        assert_eq!(ordered.run_for, Some(Duration::from_millis(7)), "an order comes before a habit");
     }
 }

@@ -1,0 +1,92 @@
+//! What the measurement asks of the manager, as any client would.
+
+use std::collections::BTreeMap;
+
+use davit_proto::v1;
+use davit_proto::v1::cluster_service_client::ClusterServiceClient;
+use davit_proto::v1::node_service_client::NodeServiceClient;
+use davit_proto::v1::task_service_client::TaskServiceClient;
+use davit_svc_kit::client;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::error::Error;
+
+/// A client with one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    tasks: TaskServiceClient<Channel>,
+    nodes: NodeServiceClient<Channel>,
+    cluster: ClusterServiceClient<Channel>,
+}
+
+impl Client {
+    pub(super) fn new(address: &str) -> Result<Self, Error> {
+        let endpoint = client::endpoint(address).map_err(|error| Error::Unreachable(error.to_string()))?;
+        let channel = endpoint.connect_lazy();
+        Ok(Self {
+            tasks: TaskServiceClient::new(channel.clone()),
+            nodes: NodeServiceClient::new(channel.clone()),
+            cluster: ClusterServiceClient::new(channel),
+        })
+    }
+
+    /// Creates like tasks, once, however often the manager says that it has too much to do.
+    pub(super) async fn create(&mut self, spec: &v1::TaskSpec, count: u32, request_id: &str) -> Result<(), Error> {
+        loop {
+            let group = v1::TaskGroup { spec: Some(spec.clone()), count: Some(count), all_or_nothing: false };
+            let request = v1::BatchCreateTasksRequest {
+                groups: vec![group],
+                request_id: request_id.to_owned(),
+                ..Default::default()
+            };
+            match self.tasks.batch_create_tasks(request).await {
+                Ok(_) => return Ok(()),
+                Err(status) if status.code() == Code::ResourceExhausted => {
+                    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
+                    tokio::time::sleep(asked.unwrap_or(std::time::Duration::from_millis(50))).await;
+                }
+                Err(status) => return Err(status.into()),
+            }
+        }
+    }
+
+    pub(super) async fn cluster(&mut self) -> Result<v1::Cluster, Error> {
+        let answer = self.cluster.get_cluster(v1::GetClusterRequest {}).await?.into_inner();
+        answer.cluster.ok_or_else(|| Error::WrongAnswer("an answer without a cluster".to_owned()))
+    }
+
+    /// All nodes, by their ids.
+    pub(super) async fn nodes(&mut self) -> Result<BTreeMap<String, v1::Node>, Error> {
+        let (mut nodes, mut page_token) = (BTreeMap::new(), String::new());
+        loop {
+            let request = v1::ListNodesRequest { page_size: 1000, page_token, ..Default::default() };
+            let page = self.nodes.list_nodes(request).await?.into_inner();
+            nodes.extend(page.nodes.into_iter().map(|node| (node.node_id.clone(), node)));
+            if page.next_page_token.is_empty() {
+                return Ok(nodes);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// All tasks, a page at a time.
+    pub(super) async fn each_task(&mut self, mut look: impl FnMut(v1::Task)) -> Result<(), Status> {
+        let mut page_token = String::new();
+        loop {
+            let request = v1::ListTasksRequest { page_size: 1000, page_token, ..Default::default() };
+            let page = self.tasks.list_tasks(request).await?.into_inner();
+            page.tasks.into_iter().for_each(&mut look);
+            if page.next_page_token.is_empty() {
+                return Ok(());
+            }
+            page_token = page.next_page_token;
+        }
+    }
+}
+
+/// How many tasks are in a state.
+pub(super) fn count(cluster: &v1::Cluster, state: v1::TaskState) -> u64 {
+    cluster.tasks.iter().filter(|row| row.state() == state).map(|row| row.count).sum()
+}

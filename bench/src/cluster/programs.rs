@@ -1,0 +1,149 @@
+//! The programs of one cluster, each a process of its own on ports of loopback: manager, scheduler, and hollow nodes.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::memory::{self, Memory};
+
+/// It is asked so often whether it is ready.
+const POLL: Duration = Duration::from_millis(10);
+/// It is given up after this.
+const HANG: Duration = Duration::from_secs(60);
+/// What the kernel counts processor time in.
+const TICKS_PER_S: f64 = 100.0;
+
+/// A running program. Killed when dropped.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    path: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Child,
+    http: SocketAddr,
+}
+
+/// What a process has used so far.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Used {
+    pub(super) cpu_s: f64,
+    pub(super) resident_bytes: u64,
+    pub(super) peak_bytes: u64,
+}
+
+impl Program {
+    /// Starts one that has a side port, and waits until it is ready.
+    pub(super) async fn start(
+        name: &'static str,
+        folder: &Path,
+        logs: &Path,
+        arguments: Vec<String>,
+    ) -> Result<Self, Error> {
+        let (path, log) = (folder.join(name), logs.join(format!("{name}.log")));
+        let http = free_address().map_err(|source| Error::NotStarted { path: path.clone(), source })?;
+        let child = spawn(&path, &arguments, &log, http)?;
+        let mut program = Self { name, path, arguments, log, child, http };
+        program.wait_ready().await?;
+        Ok(program)
+    }
+
+    /// Kills it and starts it again at once.
+    pub(super) async fn restart(&mut self) -> Result<(), Error> {
+        let failed = |source| Error::NotStarted { path: self.path.clone(), source };
+        self.child.kill().await.map_err(failed)?;
+        self.child = spawn(&self.path, &self.arguments, &self.log, self.http)?;
+        self.wait_ready().await
+    }
+
+    async fn wait_ready(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        while davit_svc_kit::http::check_ready(self.http).await.is_err() {
+            let ended =
+                self.child.try_wait().map_err(|source| Error::NotStarted { path: self.path.clone(), source })?;
+            if let Some(status) = ended {
+                return Err(Error::WrongAnswer(format!("{} ended instead of serving: {status}", self.name)));
+            }
+            if began.elapsed() > HANG {
+                return Err(Error::Hangs(HANG));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// How often it has warned so far.
+    pub(super) fn warnings(&self) -> usize {
+        // Nothing was said as long as there is no file.
+        std::fs::read_to_string(&self.log).unwrap_or_default().lines().count()
+    }
+
+    pub(super) fn used(&self) -> Result<Used, Error> {
+        let process_id = self.child.id().unwrap_or_default();
+        let Memory { resident_bytes, peak_bytes } = memory::of_process(process_id)?;
+        Ok(Used { cpu_s: cpu_s(process_id)?, resident_bytes, peak_bytes })
+    }
+}
+
+fn spawn(path: &Path, arguments: &[String], log: &Path, http: SocketAddr) -> Result<Child, Error> {
+    let log = File::options().create(true).append(true).open(log);
+    let log = log.map_err(|source| Error::NotStarted { path: path.to_owned(), source })?;
+    Command::new(path)
+        .env_clear()
+        .args(arguments)
+        .args(["--http-listen", &http.to_string(), "--log", "warn"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| Error::NotStarted { path: path.to_owned(), source })
+}
+
+/// An address that nobody listens on just now.
+pub(super) fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr())
+}
+
+/// Processor time of a process, its threads included.
+pub(super) fn cpu_s(process_id: u32) -> Result<f64, Error> {
+    let path = PathBuf::from(format!("/proc/{process_id}/stat"));
+    let stat = std::fs::read_to_string(&path).map_err(|source| Error::Unreadable { path, source })?;
+    Ok(ticks(&stat).unwrap_or(0) as f64 / TICKS_PER_S)
+}
+
+/// User and system time; the name before them may have anything in it, spaces too.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut fields = after_name.split(' ').skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user + system)
+}
+
+/// Bytes that went over loopback so far, whoever's.
+pub(super) fn loopback_bytes() -> Result<u64, Error> {
+    let path = PathBuf::from("/proc/net/dev");
+    let table = std::fs::read_to_string(&path).map_err(|source| Error::Unreadable { path, source })?;
+    let line = table.lines().find_map(|line| line.trim_start().strip_prefix("lo:"));
+    Ok(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_times_are_read_behind_any_name() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 1 0 100 1000 10 18446744073709551615";
+        assert_eq!(ticks(stat), Some(200));
+        assert_eq!(ticks("nonsense"), None);
+        assert!(cpu_s(std::process::id()).is_ok());
+    }
+}

@@ -1,0 +1,82 @@
+//! Hollow nodes: real workers on [fake engines](FakeEngine), with what they keep in memory, many in one process. The manager can't
+//! tell them from others; only what they are given does not run.
+
+use std::sync::Arc;
+
+use davit_core::resources::Resources;
+use davit_svc_kit::clock::SystemClock;
+use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+use davit_svc_kit::shutdown::Shutdown;
+use davit_svc_kit::world::World;
+use tokio::task::JoinSet;
+
+use crate::memory::{IdleMeter, MemoryHome};
+use crate::runtime::{FakeEngine, Habits, Owner, Runtime, RuntimeKind};
+use crate::{Config, Error, Machine, RuntimeFactory};
+
+/// What each has unless an offer says otherwise: room for a thousand small tasks.
+const CAPACITY: Resources = Resources { cpu_millis: 64_000, memory_bytes: 256 << 30, disk_bytes: 1 << 40 };
+
+/// How many there are, and how they behave.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hollow {
+    /// How many.
+    pub nodes: u32,
+    /// What their engines do.
+    pub habits: Habits,
+}
+
+/// One of them. Its engine and what it keeps outlive its worker, as those of a machine do. Clones are the same node.
+#[derive(Debug, Clone)]
+pub struct HollowNode {
+    config: Config,
+    home: MemoryHome,
+    engine: FakeEngine,
+}
+
+impl HollowNode {
+    /// A new node.
+    #[must_use]
+    pub fn new(config: Config, habits: Habits) -> Self {
+        let engine = FakeEngine::with_habits(Arc::new(SystemClock), habits);
+        Self { config, home: MemoryHome::new(UuidV7Source.node_id()), engine }
+    }
+
+    /// Runs its worker until the shutdown. Dropped, it is gone as if it had been killed.
+    ///
+    /// # Errors
+    /// When it can't start.
+    pub async fn work(self, shutdown: Shutdown) -> Result<(), Error> {
+        let engine = self.engine;
+        let runtimes: RuntimeFactory = Arc::new(move |owner: &Owner| {
+            vec![Arc::new(engine.runtime(owner.clone(), RuntimeKind::Docker)) as Arc<dyn Runtime>]
+        });
+        let machine = Machine { home: Arc::new(self.home), meter: Arc::new(IdleMeter(CAPACITY)), runtimes };
+        crate::run_without_ports(machine, World::real(), self.config, shutdown).await
+    }
+}
+
+/// So many nodes with this configuration, but for their names, which are its name with a number.
+#[must_use]
+pub fn nodes(config: &Config, hollow: Hollow) -> Vec<HollowNode> {
+    let node = |number| {
+        let name = format!("{}-{number}", config.name);
+        HollowNode::new(Config { name, ..config.clone() }, hollow.habits)
+    };
+    (0..hollow.nodes).map(node).collect()
+}
+
+/// Runs the workers of all these nodes until the shutdown.
+///
+/// # Errors
+/// The first that can't start.
+pub async fn run(nodes: Vec<HollowNode>, shutdown: Shutdown) -> Result<(), Error> {
+    let mut workers: JoinSet<_> = nodes.into_iter().map(|node| node.work(shutdown.clone())).collect();
+    while let Some(worked) = workers.join_next().await {
+        match worked {
+            Ok(worked) => worked?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+    Ok(())
+}
