@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
     let run = async {
         match &subject {
             Subject::Scheduler(options) => scheduler(options).await,
-            Subject::Cluster(options) => clustered(options).await,
+            Subject::Cluster(options) => Box::pin(clustered(options)).await,
             Subject::Store(options) => stored(options).await,
         }
     };

@@ -29,7 +29,10 @@ pub(super) struct Answer {
 /// What the answer to groups means for their tasks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Resolved {
+    /// Of tasks that go each by itself.
     pub(super) placements: Vec<Placement>,
+    /// Of gangs, which go whole.
+    pub(super) gangs: Vec<Placement>,
     pub(super) preemptions: Vec<PreemptionOrder>,
     pub(super) unplaced: Vec<(AttemptKey, String)>,
 }
@@ -79,19 +82,41 @@ pub(super) fn resolve(group: &Group, answer: &Answer) -> Resolved {
         preemptions.push(PreemptionOrder { key, node_id: *node_id, victims, unplaced_reason });
     }
     let unplaced = keys.map(|key| (key, answer.unplaced_reason.clone())).collect();
-    Resolved { placements, preemptions, unplaced }
+    let (placements, gangs) =
+        if group.gang_id.is_some() { (Vec::new(), placements) } else { (placements, Vec::new()) };
+    Resolved { placements, gangs, preemptions, unplaced }
 }
 
 impl Resolved {
+    /// Those of gangs too.
+    pub(super) fn all_placements(&self) -> impl Iterator<Item = &Placement> {
+        self.placements.iter().chain(&self.gangs)
+    }
+
     /// Adds what the answer to another group means.
     pub(super) fn append(&mut self, mut other: Self) {
         self.placements.append(&mut other.placements);
+        self.gangs.append(&mut other.gangs);
         self.preemptions.append(&mut other.preemptions);
         self.unplaced.append(&mut other.unplaced);
     }
 
+    /// Parts to be committed one after the other, each with so many single placements at most, so that none holds up all others
+    /// that write for long. What goes to one node stays together, or its worker would be told of its tasks one by one.
+    pub(super) fn parts(mut self, most: usize) -> Vec<Self> {
+        self.placements.sort_by_key(|placement| placement.node_id);
+        let mut parts = Vec::new();
+        while self.placements.len() > most {
+            let rest = self.placements.split_off(most);
+            parts.push(Self { placements: std::mem::replace(&mut self.placements, rest), ..Self::default() });
+        }
+        parts.push(self);
+        parts
+    }
+
     /// Commits what still holds of it, and says on the other tasks why they wait.
     pub(super) fn commit(mut self, draft: &mut Draft) -> (PlacementReport, PreemptionReport) {
+        self.placements.append(&mut self.gangs);
         let placed = commands::commit_placements(draft, &self.placements);
         let preempted = commands::commit_preemptions(draft, &self.preemptions);
         for (key, _) in &preempted.left_alone {
@@ -139,6 +164,28 @@ mod tests {
         let too_much = Answer { runs: vec![(node_id(1), 9)], preemptions: vec![preemption], ..answer };
         let resolved = resolve(&group, &too_much);
         assert_eq!((resolved.placements.len(), resolved.preemptions.len(), resolved.unplaced.len()), (4, 0, 0));
+    }
+
+    #[test]
+    fn parts_are_small_keep_a_nodes_tasks_together_and_leave_gangs_whole() {
+        let place = |task: u64, node: u64| Placement {
+            key: AttemptKey { task_id: task_id(task), attempt: Attempt(1) },
+            node_id: node_id(node),
+        };
+        let unplaced = vec![(place(99, 1).key, "why".to_owned())];
+        let all = Resolved {
+            placements: (0..10).map(|task| place(task, task % 3)).collect(),
+            gangs: (10..30).map(|task| place(task, task % 3)).collect(),
+            unplaced: unplaced.clone(),
+            ..Resolved::default()
+        };
+        let parts = all.clone().parts(4);
+        assert_eq!(parts.iter().map(|part| part.placements.len()).collect::<Vec<_>>(), [4, 4, 2]);
+        let placed: Vec<Placement> = parts.iter().flat_map(|part| part.placements.clone()).collect();
+        assert!(placed.is_sorted_by_key(|placement| placement.node_id));
+        assert_eq!((parts[2].gangs.len(), &parts[2].unplaced), (20, &unplaced));
+        assert!(parts[..2].iter().all(|part| part.gangs.is_empty() && part.unplaced.is_empty()));
+        assert_eq!(all.parts(10).len(), 1);
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn commit(cluster: &Cluster, bytes: &[u8]) -> Option<(PlacementReport, Preemptio
     let mut all = Resolved::default();
     for (group, answer) in cluster.groups.iter().zip(&answers) {
         let resolved = resolve(group, answer);
-        let dealt = resolved.placements.len() + resolved.preemptions.len() + resolved.unplaced.len();
+        let dealt = resolved.all_placements().count() + resolved.preemptions.len() + resolved.unplaced.len();
         assert_eq!(dealt, group.keys.len(), "every task is dealt with once");
         all.append(resolved);
     }

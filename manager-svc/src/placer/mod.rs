@@ -51,6 +51,9 @@ const REJECTED: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 /// How long tasks that fitted nowhere wait at most before they are tried again although no node changed.
 const RETRY_BLOCKED: Duration = Duration::from_secs(10);
 
+/// How many placements are committed at once.
+const COMMITTED_AT_ONCE: usize = 5_000;
+
 /// Places tasks.
 pub(crate) struct Placer {
     pub(crate) writer: Handle,
@@ -194,37 +197,41 @@ impl Placer {
         let mut all = Resolved::default();
         for (group, answer) in groups.iter().zip(&answers) {
             let resolved = resolve(group, answer);
-            session.known.placed(&group.request.requirements, &resolved.placements);
+            session.known.placed(&group.request.requirements, resolved.all_placements());
             for order in &resolved.preemptions {
                 session.known.claimed(order.node_id);
             }
-            if resolved.placements.len() < group.keys.len() {
+            if resolved.all_placements().count() < group.keys.len() {
                 session.queue.block(group, &answer.unplaced_reason);
             }
             all.append(resolved);
         }
-        match self.writer.write(|draft| Ok::<_, Infallible>(all.commit(draft))).await {
-            Ok((placed, preempted)) => {
-                metrics::placements(&placed);
-                metrics::preemptions(&preempted);
-                for (placement, why) in &placed.rejected {
-                    debug!(task_id = %placement.key.task_id, node_id = %placement.node_id, ?why, "placement rejected");
+        let (mut committed, mut rejected) = (0, 0);
+        for part in all.parts(COMMITTED_AT_ONCE) {
+            let (placed, preempted) = match self.writer.write(|draft| Ok::<_, Infallible>(part.commit(draft))).await {
+                Ok(done) => done,
+                Err(problem) => {
+                    // The tasks are still waiting; the next round asks again, once the store or the writer had time to recover.
+                    warn!(%problem, "placements could not be committed");
+                    tokio::time::sleep(session.not_committed.next_delay()).await;
+                    return Ok(());
                 }
-                for (key, why) in &preempted.left_alone {
-                    debug!(task_id = %key.task_id, why, "preemption rejected");
-                }
-                session.not_committed.reset();
-                if placed.committed > 0 || placed.rejected.is_empty() {
-                    session.rejected.reset();
-                } else {
-                    tokio::time::sleep(session.rejected.next_delay()).await;
-                }
+            };
+            metrics::placements(&placed);
+            metrics::preemptions(&preempted);
+            for (placement, why) in &placed.rejected {
+                debug!(task_id = %placement.key.task_id, node_id = %placement.node_id, ?why, "placement rejected");
             }
-            Err(problem) => {
-                // The tasks are still waiting; the next round asks again, once the store or the writer had time to recover.
-                warn!(%problem, "placements could not be committed");
-                tokio::time::sleep(session.not_committed.next_delay()).await;
+            for (key, why) in &preempted.left_alone {
+                debug!(task_id = %key.task_id, why, "preemption rejected");
             }
+            session.not_committed.reset();
+            (committed, rejected) = (committed + placed.committed, rejected + placed.rejected.len());
+        }
+        if committed > 0 || rejected == 0 {
+            session.rejected.reset();
+        } else {
+            tokio::time::sleep(session.rejected.next_delay()).await;
         }
         Ok(())
     }

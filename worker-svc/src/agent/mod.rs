@@ -176,13 +176,17 @@ impl Agent {
         }
         let ended_at = status.state.is_terminal().then_some(now);
         let is_unseen = matches!(start, Start::Unknown) && ended_at.is_none();
+        // The session that brought it has that told a moment later.
+        let is_news = !matches!(start, Start::New);
         let runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
         let others_lease = Duration::ZERO;
         state.held.insert(key, Held { orders, kind: record.kind, status, is_unseen, others_lease, ended_at });
         self.store.keep(key, record);
         let stopped = self.stopped.clone();
         self.runners.spawn(async move { stopped.run_until_cancelled(runner.run()).await });
-        self.report_ready.notify_one();
+        if is_news {
+            self.report_ready.notify_one();
+        }
         self.changed.send_replace(());
     }
 
@@ -321,6 +325,12 @@ impl Agent {
         drop(state);
         self.report_ready.notify_one();
         self.changed.send_replace(());
+    }
+
+    /// Ticks whenever an attempt changes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Waits until there may be a report to send.

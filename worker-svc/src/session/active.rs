@@ -34,6 +34,9 @@ const STUCK_TIME: Duration = Duration::from_secs(10);
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// The machine is measured no more often than this.
 const MIN_MEASURE_PERIOD: Duration = Duration::from_secs(1);
+/// That attempts are being prepared is told after so long, unless more is to be told of them by then: where they begin quickly, one
+/// report does for both.
+const PREPARING_TOLD_AFTER: Duration = Duration::from_millis(50);
 /// Outputs that are read side by side; more are refused.
 const MAX_LOG_READINGS: usize = 32;
 
@@ -44,6 +47,10 @@ pub(super) struct Active {
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
     ticks: Interval,
+    /// When what was assigned is reported at the latest.
+    report_due: Option<Instant>,
+    /// What was counted last has not changed since.
+    counted: watch::Receiver<()>,
     stats: watch::Receiver<NodeStats>,
     last_sent: Instant,
     heartbeats: Heartbeats,
@@ -110,7 +117,8 @@ impl Active {
                 }
             }
         });
-        let mut foreign = agent.foreign();
+        let (mut foreign, mut counted) = (agent.foreign(), agent.changes());
+        counted.mark_changed();
         // A new session knows nothing of what an earlier one told.
         if !foreign.borrow().is_empty() {
             foreign.mark_changed();
@@ -122,6 +130,8 @@ impl Active {
             requests,
             responses,
             ticks,
+            report_due: None,
+            counted,
             stats,
             last_sent: Instant::now(),
             heartbeats,
@@ -159,6 +169,9 @@ impl Active {
             () = ending.drains.cancelled(), if self.drain == Word::NotDue => Action::Drain,
             _ = self.ticks.tick() => Action::Heartbeat,
             () = self.agent.report_ready() => Action::Report,
+            () = tokio::time::sleep_until(self.report_due.unwrap_or_else(Instant::now)), if self.report_due.is_some() => {
+                Action::Report
+            }
             response = self.responses.message() => match response {
                 Ok(Some(v1::SessionResponse { message: Some(message) })) => Action::Take(Box::new(message)),
                 // Of a newer manager: something this worker does not know.
@@ -239,6 +252,7 @@ impl Active {
     }
 
     fn send_report(&mut self) {
+        self.report_due = None;
         // First a place in the queue: a report that is taken counts as under way.
         let Ok(place) = self.requests.try_reserve() else { return };
         let Some(report) = self.agent.next_report() else { return };
@@ -251,7 +265,10 @@ impl Active {
 
     fn take(&mut self, response: Response) -> Option<EndReason> {
         match response {
-            Response::Assignments(assignments) => self.agent.assign(batch(assignments)),
+            Response::Assignments(assignments) => {
+                self.agent.assign(batch(assignments));
+                self.report_due.get_or_insert_with(|| Instant::now() + PREPARING_TOLD_AFTER);
+            }
             Response::HeartbeatAck(ack) => {
                 if let Some(sent_at) = self.heartbeats.acknowledge(ack.heartbeat_id) {
                     self.node.heard(sent_at, self.heartbeats.lease_of(sent_at));
@@ -279,8 +296,12 @@ impl Active {
         None
     }
 
-    /// Says how many attempts are in each state.
-    fn count(&self) {
+    /// Says how many attempts are in each state, if that may have changed.
+    fn count(&mut self) {
+        if !self.counted.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.counted.mark_unchanged();
         for (state, count) in self.agent.count_by_state() {
             let labels = [("node", self.node.config.name.clone()), ("state", state.to_string())];
             metrics::gauge!("davit_worker_attempts", &labels).set(count as f64);

@@ -42,7 +42,7 @@ fn place(known: &mut Known, cluster: &mut Cluster, tasks: &[(TaskId, u64)]) -> u
     let placements: Vec<Placement> = tasks.iter().map(placement).collect();
     for placement in &placements {
         let requirements = cluster.state.requirements_of(&cluster.task(placement.key.task_id).spec);
-        known.placed(&requirements, &[*placement]);
+        known.placed(&requirements, [placement]);
     }
     cluster.run(|draft| commit_placements(draft, &placements)).committed
 }
