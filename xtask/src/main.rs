@@ -40,6 +40,10 @@ Davit's recipes.
         --tasks N --shapes like|100|all --algorithm NAME --constraints` one cell alone, `--help` all options. The last line is
         one JSON object. See docs/benchmarks.md.
 
+    cargo xtask bench cluster [--nodes N] [--tasks N]
+        Runs a whole cluster of hollow nodes with a durable store and measures how long it takes until all tasks are RUNNING,
+        and what that costs. See docs/benchmarks.md.
+
     cargo xtask bench store
         Fills a store with a million tasks and measures how fast that goes and how long a manager takes to start on it. See
         docs/reliability.md.

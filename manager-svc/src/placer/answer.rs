@@ -82,8 +82,7 @@ pub(super) fn resolve(group: &Group, answer: &Answer) -> Resolved {
         preemptions.push(PreemptionOrder { key, node_id: *node_id, victims, unplaced_reason });
     }
     let unplaced = keys.map(|key| (key, answer.unplaced_reason.clone())).collect();
-    let (placements, gangs) =
-        if group.gang_id.is_some() { (Vec::new(), placements) } else { (placements, Vec::new()) };
+    let (placements, gangs) = if group.gang_id.is_some() { (Vec::new(), placements) } else { (placements, Vec::new()) };
     Resolved { placements, gangs, preemptions, unplaced }
 }
 

@@ -122,7 +122,11 @@ impl Known {
     }
 
     /// The scheduler reserved what it placed: what was made of its answer, which is never more than was asked for.
-    pub(super) fn placed<'a>(&mut self, requirements: &Requirements, placements: impl IntoIterator<Item = &'a Placement>) {
+    pub(super) fn placed<'a>(
+        &mut self,
+        requirements: &Requirements,
+        placements: impl IntoIterator<Item = &'a Placement>,
+    ) {
         for placement in placements {
             if let Some(entry) = self.nodes.get_mut(&placement.node_id) {
                 entry.view.reserve(requirements);

@@ -66,6 +66,21 @@ async fn calls(engine: &FakeEngine, step: Step) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_an_attempt_is_being_prepared_is_no_reason_to_report_by_itself() {
+    let (engine, agent) = agent().await;
+    engine.set_stuck(Step::Prepare, true);
+    // What the begin of the session had to tell is nothing.
+    agent.report_ready().await;
+    agent.assign(Batch { assignments: vec![assignment(1)], ..Batch::default() });
+    let waited = tokio::time::timeout(Duration::from_secs(1), agent.report_ready()).await;
+    assert!(waited.is_err(), "what begins at once would be reported twice");
+    engine.set_stuck(Step::Prepare, false);
+    agent.report_ready().await;
+    let report = agent.next_report().unwrap();
+    assert_eq!(report.statuses[0].1.state, TaskState::Running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_many_attempts_eight_are_created_and_started_at_once() {
     const ATTEMPTS: u32 = 20;
     let (engine, agent) = agent().await;

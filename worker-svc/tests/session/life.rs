@@ -36,6 +36,19 @@ async fn an_assignment_runs_and_its_states_arrive() {
 }
 
 #[tokio::test]
+async fn that_an_attempt_is_prepared_is_told_although_nothing_more_is_to_be_told_of_it() {
+    let (mut manager, machine) = (Manager::start().await, Machine::new());
+    let _worker = machine.worker(&manager).await;
+    let mut session = manager.session_with(CLUSTER, &[]).await;
+    machine.engine.set_stuck(Step::Create, true);
+    let key = new_key();
+    session.change(key, Running, &container(&[])).await;
+    session.until(key, TaskState::Preparing).await;
+    machine.engine.set_stuck(Step::Create, false);
+    session.until(key, TaskState::Running).await;
+}
+
+#[tokio::test]
 async fn each_end_is_told_as_what_it_was() {
     let (mut manager, machine) = (Manager::start().await, Machine::new());
     let _worker = machine.worker(&manager).await;

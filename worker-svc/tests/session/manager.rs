@@ -244,6 +244,16 @@ impl Session {
         in_time(&format!("{key} {state}"), reads).await
     }
 
+    /// Reads on until an attempt is reported.
+    pub(crate) async fn until_told(&mut self, key: AttemptKey) {
+        let reads = async {
+            while !self.statuses.iter().any(|(of, _)| *of == key) {
+                assert!(self.next().await.is_some(), "the worker ended the session before");
+            }
+        };
+        in_time(&format!("a report of {key}"), reads).await;
+    }
+
     /// Reads on until an attempt is reported with a reason that holds this.
     pub(crate) async fn until_reason(&mut self, key: AttemptKey, part: &str) {
         let reads = async {
