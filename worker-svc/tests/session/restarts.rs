@@ -235,7 +235,7 @@ async fn an_end_that_was_seen_is_told_also_when_the_engine_has_forgotten_it() {
     let (key, spec) = (new_key(), container(&[("run_for_ms", "1"), ("exit_code", "7")]));
     let mut session = manager.session_with(CLUSTER, &[(key, Running, &spec)]).await;
     session.acknowledges = false;
-    session.until(key, TaskState::Preparing).await;
+    session.until_told(key).await;
     until("its end", || matches!(machine.engine.state(&machine.owner(), key), Some(InstanceState::Exited(_)))).await;
     let client = worker.client().await;
     let noted = async {
