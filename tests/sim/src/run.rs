@@ -34,6 +34,9 @@ const AWAY_TIME: Duration = Duration::from_millis(3600);
 
 /// Until a worker tells that an engine hangs: it asks twice, waits for each answer, and rests in between.
 const NOTICE_TIME: Duration = Duration::from_secs(14);
+/// A lease, what is added to it, and what it takes to begin elsewhere.
+const CUT_TIME: Duration = Duration::from_secs(15);
+
 /// What it takes to look, to write it down, to find a place and to begin there.
 const MOVE_TIME: Duration = Duration::from_secs(4);
 
@@ -151,6 +154,8 @@ async fn play(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
     restarts_disturb_nothing(cluster, violations).await;
     note("trouble");
     what_cant_be_begun_goes_elsewhere(cluster, rng, &users, violations).await;
+    note("lease");
+    a_cut_outlasts_a_lease(cluster, rng, violations).await;
     note("death");
     a_death_is_acted_on(cluster, rng, violations).await;
     note("late restart");
@@ -257,6 +262,30 @@ async fn what_cant_be_begun_goes_elsewhere(
         violations.add(5, format!("no task could be created while the engine of {host} {way:?}"));
     }
     faults::set_trouble(cluster, host, way, false);
+}
+
+/// 5: a node that has what must never run twice is cut off until that runs elsewhere, and when it is back all is as it is to be. That
+/// it never ran twice is judged with the rest of the history.
+async fn a_cut_outlasts_a_lease(cluster: &Arc<Cluster>, rng: &Rng, violations: &mut Violations) {
+    let model = cluster.disk.model();
+    let is_leased = |host: &Host| {
+        let node_id = cluster.machines.get(host).map(|machine| machine.owner(NAME).node_id);
+        let placed = node_id.into_iter().flat_map(|node_id| model.placed_on(node_id).collect::<Vec<_>>());
+        placed.into_iter().any(|task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace)
+    };
+    let hosts: Vec<Host> = cluster.machines.keys().copied().filter(is_leased).collect();
+    let Some(host) = rng.pick(&hosts).copied() else { return };
+    let set = |is_cut| {
+        cluster.net.set_cut(host, MANAGER, is_cut);
+        cluster.net.set_cut(MANAGER, host, is_cut);
+    };
+    set(true);
+    tokio::time::sleep(CUT_TIME).await;
+    set(false);
+    let unsettled = settle(cluster).await;
+    if !unsettled.is_empty() {
+        violations.add(5, format!("not settled {SETTLE_TIME:?} after {host} was cut off: {}", unsettled.join("; ")));
+    }
 }
 
 /// 6: when a machine dies, the manager knows within three seconds.

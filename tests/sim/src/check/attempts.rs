@@ -50,7 +50,7 @@ pub(super) fn attempts_start_once(entries: &[Entry], journal: &[Arc<Batch>], vio
     }
 }
 
-/// 3: a cut-off worker restarts only what its policy says.
+/// 3: a cut-off worker restarts only what its policy says of how it ended there: how a copy's run of it ended it can't know.
 pub(super) fn only_what_failed_is_restarted_by_its_worker(
     entries: &[Entry],
     journal: &[Arc<Batch>],
@@ -61,13 +61,13 @@ pub(super) fn only_what_failed_is_restarted_by_its_worker(
     let mut ends = BTreeMap::new();
     for entry in entries {
         match &entry.event {
-            Event::Ended { key, exit_code, .. } => {
-                ends.insert(*key, *exit_code);
+            Event::Ended { host, key, exit_code } => {
+                ends.insert((*host, *key), *exit_code);
             }
             Event::Restarted { host, key } => {
                 let allowed = match modes.get(&key.task_id) {
                     Some(RestartMode::Always) => true,
-                    Some(RestartMode::OnFailure) => ends.get(key).is_some_and(|exit_code| *exit_code != 0),
+                    Some(RestartMode::OnFailure) => ends.get(&(*host, *key)).is_some_and(|exit_code| *exit_code != 0),
                     Some(RestartMode::Never) | None => false,
                 };
                 if !allowed {
