@@ -135,12 +135,6 @@ impl Contacts {
         self.nodes.lock().entry(node_id).or_insert_with(expected);
     }
 
-    /// Whether there are nodes that may be gone.
-    #[must_use]
-    pub fn has_others_than(&self, exists: impl Fn(NodeId) -> bool) -> bool {
-        !self.nodes.lock().keys().all(|node_id| exists(*node_id))
-    }
-
     /// Forgets nodes that are gone. Only in the writer's turn: a version that was published before may lack one that has joined
     /// since, and whose session is open.
     pub fn retain(&self, exists: impl Fn(NodeId) -> bool) {
@@ -158,13 +152,15 @@ impl Contacts {
     /// What the judgement of a node's health needs.
     #[must_use]
     pub fn contact(&self, node_id: NodeId) -> Option<Contact> {
-        self.nodes.lock().get(&node_id).map(|entry| Contact {
-            connected: entry.session.is_some(),
-            said_goodbye: entry.said_goodbye,
-            is_away: entry.is_away,
-            silent_for: entry.last_heard.elapsed(),
-            grace_left: entry.grace_until.saturating_duration_since(Instant::now()),
-        })
+        self.nodes.lock().get(&node_id).map(|entry| entry.contact(Instant::now()))
+    }
+
+    /// The same of all nodes.
+    pub fn each(&self, mut look: impl FnMut(NodeId, Contact)) {
+        let now = Instant::now();
+        for (node_id, entry) in self.nodes.lock().iter() {
+            look(*node_id, entry.contact(now));
+        }
     }
 
     /// How long ago each node was heard last, or this manager began to expect it.
@@ -233,6 +229,16 @@ impl Entry {
         (self.last_heard, self.grace_until) = (now, now);
         // What it measures from here on is what counts.
         self.stats = None;
+    }
+
+    fn contact(&self, now: Instant) -> Contact {
+        Contact {
+            connected: self.session.is_some(),
+            said_goodbye: self.said_goodbye,
+            is_away: self.is_away,
+            silent_for: now.saturating_duration_since(self.last_heard),
+            grace_left: self.grace_until.saturating_duration_since(now),
+        }
     }
 
     fn is_of(&self, session_id: SessionId) -> bool {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::NodeId;
-use davit_core::node::NodeState;
 use davit_svc_kit::clock::Clock;
 use davit_svc_kit::shutdown::Shutdown;
 use jiff::Timestamp;
@@ -65,8 +64,9 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         let state = writer.state();
         metrics::cluster(&state);
         let now = clock.now();
-        let is_idle = verdicts(&state, &contacts, settings, now).is_empty()
-            && !contacts.has_others_than(|node_id| state.node(node_id).is_some())
+        let Looked { verdicts, has_strangers } = look_at_all(&state, &contacts, settings, now);
+        let is_idle = verdicts.is_empty()
+            && !has_strangers
             && sessions_of_down_nodes(&state, &contacts).is_empty()
             && !has_work(&state, now, settings);
         if is_idle {
@@ -90,7 +90,7 @@ pub(crate) async fn look(
     writer
         .write_with_effects(move |draft, effects| {
             contacts.retain(|node_id| draft.state().node(node_id).is_some());
-            let verdicts = verdicts(draft.state(), &contacts, settings, draft.now());
+            let Looked { verdicts, .. } = look_at_all(draft.state(), &contacts, settings, draft.now());
             let leases = Leases { duration: settings.lease_duration, silences: contacts.silences() };
             apply(draft, &verdicts, &leases, settings);
             effects.push(Box::new(move |_, state| {
@@ -103,24 +103,35 @@ pub(crate) async fn look(
         .await
 }
 
-fn verdicts(state: &ClusterState, contacts: &Contacts, settings: Settings, now: Timestamp) -> Vec<(NodeId, Verdict)> {
-    state
-        .nodes()
-        .filter_map(|node| {
-            let Some(contact) = contacts.contact(node.node_id) else {
-                contacts.expect(node.node_id, settings.restart_grace, away_for(node, now));
-                return None;
-            };
-            judge(node.state, contact, settings.heartbeat_period).map(|verdict| (node.node_id, verdict))
-        })
-        .collect()
+/// What a look at the contacts of all nodes found.
+struct Looked {
+    verdicts: Vec<(NodeId, Verdict)>,
+    /// There are contacts of nodes that may be gone.
+    has_strangers: bool,
+}
+
+fn look_at_all(state: &ClusterState, contacts: &Contacts, settings: Settings, now: Timestamp) -> Looked {
+    let (mut looked, mut known) = (Looked { verdicts: Vec::new(), has_strangers: false }, 0);
+    contacts.each(|node_id, contact| match state.node(node_id) {
+        Some(node) => {
+            known += 1;
+            let verdict = judge(node.state, contact, settings.heartbeat_period);
+            looked.verdicts.extend(verdict.map(|verdict| (node_id, verdict)));
+        }
+        None => looked.has_strangers = true,
+    });
+    if known < state.node_count() {
+        for node in state.nodes().filter(|node| contacts.contact(node.node_id).is_none()) {
+            contacts.expect(node.node_id, settings.restart_grace, away_for(node, now));
+        }
+    }
+    looked
 }
 
 /// Sessions that are still open although nothing came through them. They have to end: a worker that was only paused, or cut
 /// off for a while, would otherwise go on in a session of a node that stays down.
 fn sessions_of_down_nodes(state: &ClusterState, contacts: &Contacts) -> Vec<Arc<Outbox>> {
-    let down = state.nodes().filter(|node| node.state == NodeState::Down);
-    down.filter_map(|node| contacts.session(node.node_id)).collect()
+    state.down_nodes().filter_map(|node| contacts.session(node.node_id)).collect()
 }
 
 fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, settings: Settings) {
@@ -140,8 +151,7 @@ fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, set
 
 /// Whether time alone has made something due, or may have on a node that is down.
 fn has_work(state: &ClusterState, now: Timestamp, settings: Settings) -> bool {
-    let down_with_tasks =
-        state.nodes().any(|node| node.state == NodeState::Down && state.usage(node.node_id).task_count() > 0);
+    let down_with_tasks = state.down_nodes().any(|node| state.tasks_on(node.node_id).next().is_some());
     let Settings { kept_finished_tasks, finished_task_retention, event_retention, begin_timeout, .. } = settings;
     down_with_tasks
         || unbegun(state, begin_timeout, now).next().is_some()
@@ -170,8 +180,8 @@ mod tests {
             begin_timeout: second,
             event_retention: second,
         };
-        assert!(verdicts(&before, &contacts, settings, Timestamp::UNIX_EPOCH).is_empty());
+        let looked = look_at_all(&before, &contacts, settings, Timestamp::UNIX_EPOCH);
         assert!(contacts.session(node_id).is_some(), "its worker would be heard no more, and never told to come again");
-        assert!(contacts.has_others_than(|_| false), "the writer's turn decides on it");
+        assert!(looked.verdicts.is_empty() && looked.has_strangers, "the writer's turn decides on it");
     }
 }

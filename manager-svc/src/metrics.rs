@@ -96,8 +96,7 @@ pub(crate) fn cluster(state: &ClusterState) {
         gauge!(TASKS, "state" => known.to_string()).set(state.task_count(known) as f64);
     }
     for known in [NodeState::Ready, NodeState::Suspect, NodeState::Down] {
-        let count = state.nodes().filter(|node| node.state == known).count();
-        gauge!(NODES, "state" => known.to_string()).set(count as f64);
+        gauge!(NODES, "state" => known.to_string()).set(state.node_count_in(known) as f64);
     }
 }
 

@@ -151,8 +151,6 @@ impl Cluster {
             &data_dir.display().to_string(),
             "--max-tasks",
             "6000000",
-            "--restart-grace",
-            "0s",
         ];
         let manager = Program::start("davit-manager", &programs, logs, words(&arguments)).await?;
         let nodes = options.nodes.to_string();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use davit_core::id::{NodeId, TaskId};
 use davit_core::lease;
-use davit_core::node::{Node, NodeState};
+use davit_core::node::Node;
 use davit_core::spec::OnNodeLoss;
 use davit_core::task::{DesiredState, Task};
 use davit_svc_kit::bugs::{self, Bug};
@@ -43,12 +43,8 @@ pub(super) fn time_to_stop(lease_duration: Duration, task: &Task) -> Duration {
 /// Ends attempts on nodes that are DOWN, each when its spec's node-loss policy says so.
 pub fn lose_tasks_of_down_nodes(draft: &mut Draft, leases: &Leases) {
     let now = draft.now();
-    let lost: Vec<(Arc<Node>, Vec<Arc<Task>>)> = draft
-        .state()
-        .nodes()
-        .filter(|node| node.state == NodeState::Down)
-        .map(|node| (Arc::clone(node), overdue(draft.state(), node, leases, now)))
-        .collect();
+    let lost: Vec<(Arc<Node>, Vec<Arc<Task>>)> =
+        draft.state().down_nodes().map(|node| (Arc::clone(node), overdue(draft.state(), node, leases, now))).collect();
     for (node, tasks) in lost {
         let reason = format!("node {} went down: {}", node.description.name, node.state_reason);
         lose_attempts(draft, &tasks, &reason);

@@ -35,12 +35,8 @@ impl ClusterApi {
 
     fn get(&self) -> v1::Cluster {
         let state = self.api.writer.state();
-        let mut node_counts = [0u64; NODE_STATES.len()];
         let (mut allocatable, mut allocated) = (Resources::ZERO, Resources::ZERO);
         for node in state.nodes() {
-            for (known, count) in NODE_STATES.iter().zip(&mut node_counts) {
-                *count += u64::from(node.state == *known);
-            }
             if node.state == NodeState::Ready {
                 allocatable = allocatable.saturating_add(node.description.allocatable);
                 allocated = allocated.saturating_add(state.usage(node.node_id).reserved);
@@ -50,9 +46,9 @@ impl ClusterApi {
             state: convert::task_state_to_proto(*known).into(),
             count: state.task_count(*known),
         };
-        let node_count = |(known, count): (&NodeState, u64)| v1::NodeStateCount {
+        let node_count = |known: &NodeState| v1::NodeStateCount {
             state: convert::node_state_to_proto(*known).into(),
-            count,
+            count: state.node_count_in(*known),
         };
         let facts = &self.api.cluster;
         let scheduler = facts.scheduler.borrow().clone();
@@ -62,7 +58,7 @@ impl ClusterApi {
             revision: state.revision().0,
             oldest_event_revision: state.events().oldest().unwrap_or_default().0,
             tasks: TaskState::ALL.iter().map(task_count).filter(|row| row.count > 0).collect(),
-            nodes: NODE_STATES.iter().zip(node_counts).map(node_count).filter(|row| row.count > 0).collect(),
+            nodes: NODE_STATES.iter().map(node_count).filter(|row| row.count > 0).collect(),
             allocatable: Some(convert::resources_to_proto(allocatable)),
             allocated: Some(convert::resources_to_proto(allocated)),
             scheduler: Some(v1::SchedulerConnection {

@@ -32,7 +32,7 @@ pub fn unbegun(state: &ClusterState, timeout: Duration, now: Timestamp) -> impl 
         let mut problems = node.runtime_problems.values();
         node.state == NodeState::Ready && problems.any(|problem| has_lasted(problem.since, timeout, now))
     };
-    state.nodes().filter(in_trouble).flat_map(move |node| {
+    state.troubled_nodes().filter(in_trouble).flat_map(move |node| {
         state.tasks_on(node.node_id).filter_map(move |task| {
             let kind = task.spec.runtime.kind();
             let problem = node.runtime_problems.get(&kind)?;

@@ -146,7 +146,7 @@ impl Draft {
             self.forget_name(before);
         }
         self.state.node_names.insert(node.description.name.clone(), node.node_id);
-        self.state.reindex_drain(node.node_id, Some(&node));
+        self.state.fleet.reindex(before.as_deref(), Some(&node));
         let versions = Versions::Node { before, after: Some(Arc::clone(&node)) };
         self.record(versions, event_type, message.into(), Object::Node(Arc::clone(&node)));
         node
@@ -157,7 +157,7 @@ impl Draft {
         let Some(before) = self.state.nodes.remove(&node_id) else { return };
         self.next_revision();
         self.forget_name(&before);
-        self.state.reindex_drain(node_id, None);
+        self.state.fleet.reindex(Some(&before), None);
         let versions = Versions::Node { before: Some(Arc::clone(&before)), after: None };
         self.record(versions, EventType::NodeRemoved, message.into(), Object::Node(before));
     }

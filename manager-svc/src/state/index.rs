@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use davit_core::id::{GangId, NodeId, TaskId};
-use davit_core::node::Node;
 use davit_core::placement::count_up;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
@@ -176,15 +175,6 @@ impl ClusterState {
             self.change_usage(node_id, |usage, _| {
                 usage.claims.insert(task.task_id);
             });
-        }
-    }
-
-    /// Brings the index of drained nodes to a version of a node.
-    pub(super) fn reindex_drain(&mut self, node_id: NodeId, after: Option<&Node>) {
-        if after.is_some_and(|node| node.drain.is_some()) {
-            self.drains.insert(node_id);
-        } else {
-            self.drains.remove(&node_id);
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod draft;
 mod event;
+mod fleet;
 mod index;
 mod kept_events;
 mod marks;
@@ -20,7 +21,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use davit_core::id::{GangId, NodeId, Revision, TaskId};
-use davit_core::node::Node;
+use davit_core::node::{Node, NodeState};
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::Task;
@@ -31,6 +32,7 @@ use crate::store::Snapshot;
 
 pub use self::draft::{Batch, Change, Draft, Versions};
 pub use self::event::{Compacted, Event, EventLog, EventType, Object};
+use self::fleet::Fleet;
 use self::index::PendingKey;
 pub(crate) use self::index::Waiting;
 pub use self::kept_events::KeptEvents;
@@ -61,8 +63,8 @@ pub struct ClusterState {
     preempting: OrdMap<i32, u32>,
     /// Tasks for which room on a node is kept.
     claims: OrdSet<TaskId>,
-    /// Nodes that are drained.
-    drains: OrdSet<NodeId>,
+    /// The nodes at a glance.
+    fleet: Fleet,
     /// Marks that some unfinished task's placement refers to.
     mentions: Mentions,
     /// Tasks that have ended, by the time of their last change.
@@ -89,7 +91,7 @@ impl ClusterState {
             gangs: OrdMap::new(),
             preempting: OrdMap::new(),
             claims: OrdSet::new(),
-            drains: OrdSet::new(),
+            fleet: Fleet::default(),
             mentions: Mentions::default(),
             finished: OrdSet::new(),
             counts: [0; TaskState::ALL.len()],
@@ -108,7 +110,7 @@ impl ClusterState {
         state.totals = snapshot.totals;
         for node in snapshot.nodes {
             state.node_names.insert(node.description.name.clone(), node.node_id);
-            state.reindex_drain(node.node_id, Some(&node));
+            state.fleet.reindex(None, Some(&node));
             state.nodes.insert(node.node_id, node);
         }
         let known: HashMap<_, _> = snapshot.specs.into_iter().map(|known| (Arc::as_ptr(known.spec()), known)).collect();
@@ -205,7 +207,23 @@ impl ClusterState {
 
     /// Nodes that have a drain, also one that is over.
     pub fn drained_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.drains.iter().filter_map(|node_id| self.nodes.get(node_id))
+        self.fleet.drained.iter().filter_map(|node_id| self.nodes.get(node_id))
+    }
+
+    /// Nodes that are DOWN.
+    pub fn down_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.fleet.down.iter().filter_map(|node_id| self.nodes.get(node_id))
+    }
+
+    /// Nodes with a runtime that does not answer.
+    pub fn troubled_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.fleet.troubled.iter().filter_map(|node_id| self.nodes.get(node_id))
+    }
+
+    /// How many nodes are in a state.
+    #[must_use]
+    pub fn node_count_in(&self, state: NodeState) -> u64 {
+        self.fleet.count(state)
     }
 
     /// How many nodes there are.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::node::{Node, NodeState};
 use davit_core::placement::{Mark, count_up};
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
@@ -91,6 +92,14 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
     }
     let names: BTreeMap<String, NodeId> =
         state.nodes.values().map(|node| (node.description.name.clone(), node.node_id)).collect();
+    for node_state in [NodeState::Ready, NodeState::Suspect, NodeState::Down] {
+        let count = state.nodes.values().filter(|node| node.state == node_state).count() as u64;
+        prop_assert_eq!(state.node_count_in(node_state), count, "{}", node_state);
+    }
+    let among = |holds: fn(&Node) -> bool| state.nodes.values().filter(move |node| holds(node)).collect::<Vec<_>>();
+    prop_assert_eq!(state.down_nodes().collect::<Vec<_>>(), among(|node| node.state == NodeState::Down));
+    prop_assert_eq!(state.troubled_nodes().collect::<Vec<_>>(), among(|node| !node.runtime_problems.is_empty()));
+    prop_assert_eq!(state.drained_nodes().collect::<Vec<_>>(), among(|node| node.drain.is_some()));
     prop_assert_eq!(names.len(), state.nodes.len(), "two nodes of one name");
     prop_assert_eq!(state.node_names.iter().map(|(name, id)| (name.clone(), *id)).collect::<BTreeMap<_, _>>(), names);
     Ok(())

@@ -1,16 +1,17 @@
 //! Random commands, among them stale, foreign, duplicate and over-committing ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, GangId, TaskId};
 use davit_core::node::NodeState;
-use davit_core::placement::Mark;
+use davit_core::placement::{Mark, RuntimeKind};
 use davit_core::restart::{RestartMode, RestartPolicy};
 use davit_core::spec::{OnNodeLoss, PlacementPolicy, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
+use davit_proto::convert::RuntimeHealth;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -21,7 +22,8 @@ use super::{
 use crate::commands::{
     Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
     create_tasks, delete_task, drain_for_worker, drain_node, move_drained, move_task, note_unplaced, register_node,
-    remove_finished, remove_node, restart_task, set_cordon, set_node_state, set_user_labels, settle_claims, stop_task,
+    remove_finished, remove_node, restart_task, set_cordon, set_node_state, set_runtime_health, set_user_labels,
+    settle_claims, stop_task,
 };
 
 /// Nodes that random commands are about; not all of them have joined.
@@ -52,6 +54,8 @@ pub(crate) enum Op {
         keeps: Vec<Option<TaskState>>,
     },
     NodeState(u64, NodeState),
+    /// Whether its engine answers.
+    Health(u64, bool),
     LoseTasks,
     Cordon(u64, bool),
     Drain(u64, u32, Option<u64>),
@@ -100,6 +104,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => (node(), prop_oneof![9 => Just(0), 1 => node()], prop::collection::vec(prop::option::of(any_state()), 4))
             .prop_map(|(node, other, keeps)| Op::Register { node, name: if other == 0 { node } else { other }, keeps }),
         1 => (node(), node_state).prop_map(|(node, state)| Op::NodeState(node, state)),
+        1 => (node(), any::<bool>()).prop_map(|(node, answers)| Op::Health(node, answers)),
         1 => Just(Op::LoseTasks),
         1 => (node(), any::<bool>()).prop_map(|(node, cordoned)| Op::Cordon(node, cordoned)),
         2 => (node(), 1u32..3, prop::option::of(0u64..100))
@@ -216,6 +221,17 @@ impl Cluster {
             }
             Op::NodeState(node, state) => {
                 self.run(|draft| set_node_state(draft, node_id(node), state, "so it was said"));
+                false
+            }
+            Op::Health(node, answers) => {
+                let (mut runtimes, mut problems) = (BTreeSet::new(), BTreeMap::new());
+                if answers {
+                    runtimes.insert(RuntimeKind::Docker);
+                } else {
+                    problems.insert(RuntimeKind::Docker, "hangs".to_owned());
+                }
+                let health = RuntimeHealth { runtimes, problems };
+                self.run(|draft| set_runtime_health(draft, node_id(node), health));
                 false
             }
             Op::LoseTasks => {
