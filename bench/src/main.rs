@@ -59,8 +59,8 @@ async fn main() -> ExitCode {
     let run = async {
         match &subject {
             Subject::Scheduler(options) => scheduler(options).await,
-            Subject::Cluster(options) => Box::pin(clustered(options)).await,
-            Subject::Store(options) => stored(options).await,
+            Subject::Cluster(options) => alone(Box::pin(cluster::measure(options))).await,
+            Subject::Store(options) => alone(Box::pin(store::measure(options))).await,
         }
     };
     // What is dropped on a signal ends the process that was started.
@@ -96,18 +96,11 @@ async fn scheduler(options: &Options) -> Result<bool, Error> {
     Ok(good)
 }
 
-async fn clustered(options: &cluster::Options) -> Result<bool, Error> {
+/// A measurement of one thing alone.
+async fn alone(measured: impl Future<Output = Result<Value, Error>>) -> Result<bool, Error> {
     let machine = Machine::look();
     println!("{machine}");
-    let result = to_json::with_machine(cluster::measure(options).await?, &machine);
-    println!("{result}");
-    Ok(true)
-}
-
-async fn stored(options: &store::Options) -> Result<bool, Error> {
-    let machine = Machine::look();
-    println!("{machine}");
-    let result = to_json::with_machine(store::measure(options).await?, &machine);
+    let result = to_json::with_machine(measured.await?, &machine);
     println!("{result}");
     Ok(true)
 }
