@@ -21,8 +21,6 @@ use crate::output::{Output, Tone, from_proto_time};
 use crate::resolve;
 use crate::retry::{Tries, may_pass};
 
-/// Between two looks whether what waits for a node is on one.
-const LOOK: Duration = Duration::from_millis(200);
 /// A reading that broke after so long had worked, though its task wrote nothing: a worker that does not begin is given up sooner.
 const WORKED: Duration = Duration::from_secs(15);
 
@@ -63,7 +61,7 @@ pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> 
     let mut reader = Reader { place: Place::new(args.tail.is_some()), timestamps: args.timestamps, output };
     let mut tries = Tries::new(backoff());
     let mut answer = open(manager, &request).await;
-    let mut is_told = false;
+    let (mut is_told, mut looks) = (false, backoff());
     while let Err(status) = &answer
         && args.follow
         && waits_for_a_node(status)
@@ -71,7 +69,7 @@ pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> 
         if !std::mem::replace(&mut is_told, true) {
             output.note("waiting until it is on a node");
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(looks.next_delay()).await;
         answer = open(manager, &request).await;
     }
     // What is refused at once has not broken.
