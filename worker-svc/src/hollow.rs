@@ -75,7 +75,11 @@ pub async fn run(nodes: Vec<HollowNode>, shutdown: Shutdown) -> Result<(), Error
     while let Some(worked) = workers.join_next().await {
         match worked {
             Ok(worked) => worked?,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
     }
     Ok(())
