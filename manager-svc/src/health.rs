@@ -16,12 +16,14 @@ use crate::commands::{self, Leases};
 use crate::contacts::Contacts;
 use crate::dispatch::Outbox;
 use crate::metrics;
-use crate::reconcile::{Verdict, away_for, judge, unbegun};
+use crate::reconcile::{Contact, Verdict, away_for, judge, unbegun};
 use crate::state::{ClusterState, Draft};
 use crate::writer::{Handle, WriteError};
 
 /// How often within a heartbeat period nodes are looked at.
 const LOOKS_PER_PERIOD: u32 = 10;
+/// Tasks through which a message goes until it is heard.
+const HOPS: u32 = 3;
 /// How many ended tasks one look deletes at most.
 const MAX_DELETIONS_PER_LOOK: usize = 1_000;
 
@@ -64,7 +66,8 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         let state = writer.state();
         metrics::cluster(&state);
         let now = clock.now();
-        let Looked { verdicts, has_strangers } = look_at_all(&state, &contacts, settings, now);
+        let late = hearing_delay().await;
+        let Looked { verdicts, has_strangers } = look_at_all(&state, &contacts, settings, late, now);
         let is_idle = verdicts.is_empty()
             && !has_strangers
             && sessions_of_down_nodes(&state, &contacts).is_empty()
@@ -73,7 +76,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
             continue;
         }
         if let Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded { .. })) =
-            look(&writer, &contacts, settings).await
+            look(&writer, &contacts, settings, late).await
         {
             warn!(%problem, "node health could not be written; trying again");
         }
@@ -85,12 +88,13 @@ pub(crate) async fn look(
     writer: &Handle,
     contacts: &Contacts,
     settings: Settings,
+    late: Duration,
 ) -> Result<(), WriteError<Infallible>> {
     let contacts = contacts.clone();
     writer
         .write_with_effects(move |draft, effects| {
             contacts.retain(|node_id| draft.state().node(node_id).is_some());
-            let Looked { verdicts, .. } = look_at_all(draft.state(), &contacts, settings, draft.now());
+            let Looked { verdicts, .. } = look_at_all(draft.state(), &contacts, settings, late, draft.now());
             let leases = Leases { duration: settings.lease_duration, silences: contacts.silences() };
             apply(draft, &verdicts, &leases, settings);
             effects.push(Box::new(move |_, state| {
@@ -103,6 +107,16 @@ pub(crate) async fn look(
         .await
 }
 
+/// How long what arrives takes until it is heard, while others keep this process's threads busy: it goes through their queue once
+/// for its connection, once for its stream, once for its session. Whatever arrived before this began is heard when it returns.
+async fn hearing_delay() -> Duration {
+    let began = Instant::now();
+    for _ in 0..HOPS {
+        tokio::task::yield_now().await;
+    }
+    began.elapsed()
+}
+
 /// What a look at the contacts of all nodes found.
 struct Looked {
     verdicts: Vec<(NodeId, Verdict)>,
@@ -110,11 +124,19 @@ struct Looked {
     has_strangers: bool,
 }
 
-fn look_at_all(state: &ClusterState, contacts: &Contacts, settings: Settings, now: Timestamp) -> Looked {
+/// `late`: what arrived since may not have been heard yet, which is no node's silence.
+fn look_at_all(
+    state: &ClusterState,
+    contacts: &Contacts,
+    settings: Settings,
+    late: Duration,
+    now: Timestamp,
+) -> Looked {
     let (mut looked, mut known) = (Looked { verdicts: Vec::new(), has_strangers: false }, 0);
     contacts.each(|node_id, contact| match state.node(node_id) {
         Some(node) => {
             known += 1;
+            let contact = Contact { silent_for: contact.silent_for.saturating_sub(late), ..contact };
             let verdict = judge(node.state, contact, settings.heartbeat_period);
             looked.verdicts.extend(verdict.map(|verdict| (node_id, verdict)));
         }
@@ -180,7 +202,7 @@ mod tests {
             begin_timeout: second,
             event_retention: second,
         };
-        let looked = look_at_all(&before, &contacts, settings, Timestamp::UNIX_EPOCH);
+        let looked = look_at_all(&before, &contacts, settings, Duration::ZERO, Timestamp::UNIX_EPOCH);
         assert!(contacts.session(node_id).is_some(), "its worker would be heard no more, and never told to come again");
         assert!(looked.verdicts.is_empty() && looked.has_strangers, "the writer's turn decides on it");
     }

@@ -25,6 +25,7 @@ pub mod writer;
 
 use std::sync::Arc;
 
+use davit_svc_kit::apart;
 use davit_svc_kit::grpc::GrpcServer;
 use davit_svc_kit::grpc::server::ServeError;
 use davit_svc_kit::http::MetricsError;
@@ -133,7 +134,7 @@ pub async fn run(
     };
     // The writer outlives the servers, so that calls under way at shutdown still get their answer.
     let writer_shutdown = Shutdown::new();
-    let writer_task = tokio::spawn({
+    let writer_task = apart::spawn({
         let (stop, all) = (writer_shutdown.clone(), shutdown.clone());
         async move {
             // Without its writer a manager is of no use: whatever ends the writer, even a panic, ends the rest.

@@ -8,6 +8,7 @@ use davit_svc_kit::clock::SystemClock;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::memory::{IdleMeter, MemoryHome};
@@ -16,6 +17,9 @@ use crate::{Config, Error, Machine, RuntimeFactory};
 
 /// What each has unless an offer says otherwise: room for a thousand small tasks.
 const CAPACITY: Resources = Resources { cpu_millis: 64_000, memory_bytes: 256 << 30, disk_bytes: 1 << 40 };
+
+/// So much their engines start at once. They share a process: what is begun beyond that would only keep heartbeats waiting.
+const STARTS_AT_ONCE: usize = 64;
 
 /// How many there are, and how they behave.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,10 +39,9 @@ pub struct HollowNode {
 }
 
 impl HollowNode {
-    /// A new node.
-    #[must_use]
-    pub fn new(config: Config, habits: Habits) -> Self {
-        let engine = FakeEngine::with_habits(Arc::new(SystemClock), habits);
+    /// A new node, which takes turns at starting with those of the same process.
+    fn new(config: Config, habits: Habits, turns: Arc<Semaphore>) -> Self {
+        let engine = FakeEngine::with_habits(Arc::new(SystemClock), habits, turns);
         Self { config, home: MemoryHome::new(UuidV7Source.node_id()), engine }
     }
 
@@ -59,9 +62,10 @@ impl HollowNode {
 /// So many nodes with this configuration, but for their names, which are its name with a number.
 #[must_use]
 pub fn nodes(config: &Config, hollow: Hollow) -> Vec<HollowNode> {
+    let turns = Arc::new(Semaphore::new(STARTS_AT_ONCE));
     let node = |number| {
         let name = format!("{}-{number}", config.name);
-        HollowNode::new(Config { name, ..config.clone() }, hollow.habits)
+        HollowNode::new(Config { name, ..config.clone() }, hollow.habits, Arc::clone(&turns))
     };
     (0..hollow.nodes).map(node).collect()
 }

@@ -4,6 +4,7 @@
 //! It knows nothing of the API: the services bring their own descriptors and handlers. Clocks and randomness are read
 //! here and nowhere else, so that everything beyond can be replayed.
 
+pub mod apart;
 pub mod backoff;
 pub mod bugs;
 pub mod client;

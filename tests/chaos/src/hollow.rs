@@ -5,7 +5,7 @@ use davit_svc_kit::shutdown::Shutdown;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use worker_svc::Config;
-use worker_svc::hollow::HollowNode;
+use worker_svc::hollow::{self, Hollow};
 use worker_svc::runtime::Habits;
 
 use crate::error::{Result, io_at};
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     name: String,
     /// How many.
     #[arg(long)]
-    count: usize,
+    count: u32,
 }
 
 /// Runs them until this process is killed.
@@ -29,11 +29,8 @@ pub(crate) struct Args {
 /// # Errors
 /// When no signals can be had.
 pub(crate) async fn run(args: &Args) -> Result<()> {
-    let node = |number| {
-        let config = Config::new(args.manager.clone(), format!("{}{number}", args.name), "/nowhere");
-        HollowNode::new(config, Habits::default())
-    };
-    let nodes: Vec<HollowNode> = (0..args.count).map(node).collect();
+    let config = Config::new(args.manager.clone(), args.name.clone(), "/nowhere");
+    let nodes = hollow::nodes(&config, Hollow { nodes: args.count, habits: Habits::default() });
     let mut restarts = signal(SignalKind::user_defined1()).map_err(io_at("listen for", "signals".as_ref()))?;
     loop {
         let mut workers = JoinSet::new();

@@ -9,7 +9,6 @@ use davit_core::spec::{ImageReference, RuntimeSpec};
 use jiff::Timestamp;
 
 use super::Agent;
-use super::next_step::Want;
 use crate::local_store::ImageRecord;
 use crate::runtime::{PulledImage, Runtime};
 
@@ -65,12 +64,12 @@ impl Agent {
     pub(crate) fn retire_ended(&self, age: Duration) {
         let now = self.world.clock.now();
         let is_old = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|since| since >= age);
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let ended = state.held.iter().filter(|(key, _)| state.reporter.is_acknowledged(**key));
         let old: Vec<AttemptKey> =
             ended.filter(|(_, held)| held.ended_at.is_some_and(is_old)).map(|(key, _)| *key).collect();
-        for held in old.iter().filter_map(|key| state.held.get(key)) {
-            held.want(Want::Remove, None);
+        for key in &old {
+            state.remove(*key);
         }
         if !old.is_empty() {
             tracing::info!(count = old.len(), "the engine's disk is full: removing what ended attempts left");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use davit_core::id::AttemptKey;
 use davit_core::lease::time_to_stop;
-use davit_core::spec::OnNodeLoss;
+use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_svc_kit::bugs::{self, Bug};
 
 use super::held::{Held, Wanted};
@@ -26,6 +26,13 @@ impl Agent {
         });
     }
 
+    /// Takes down whether an attempt with this spec must never run twice.
+    pub(super) fn note_lease(&self, state: &mut State, key: AttemptKey, spec: &TaskSpec) {
+        if never_runs_twice(spec) && state.leased.insert(key) {
+            self.lease_needed.notify_one();
+        }
+    }
+
     /// For how long another worker of this node may still run this attempt, which must never run twice.
     pub(super) fn may_run_elsewhere_for(&self, key: AttemptKey) -> Option<Duration> {
         let until = self.state.lock().held.get(&key).map(Held::may_run_elsewhere_until)?;
@@ -42,17 +49,15 @@ impl Agent {
     /// Stops what must never run twice, whenever the lease has ended. A worker that was refused as a second one before it ever was in
     /// charge stops nothing: what runs is the first one's, whose lease goes on.
     pub(super) async fn keep_lease(&self) {
-        let (mut lease, mut changed) = (self.lease.subscribe(), self.changed.subscribe());
-        let mut link = self.link.subscribe();
+        let (mut lease, mut link) = (self.lease.subscribe(), self.link.subscribe());
         loop {
             let (heard, until) = (*link.borrow_and_update(), *lease.borrow_and_update());
-            changed.borrow_and_update();
             let left = stop_leased(&self.state.lock(), &heard, until, self.world.clock.uptime());
             let wait = tokio::time::sleep(left.unwrap_or_default().clamp(Duration::from_millis(1), LONGEST_WAIT));
             tokio::select! {
                 () = wait, if left.is_some() => {}
                 renewed = lease.changed() => if renewed.is_err() { return },
-                ticked = changed.changed() => if ticked.is_err() { return },
+                () = self.lease_needed.notified() => {}
                 heard = link.changed() => if heard.is_err() { return },
             }
         }
@@ -73,10 +78,8 @@ impl Held {
 
 /// Attempts that need a lease, and have none of their own end ordered yet.
 fn leased(state: &State) -> impl Iterator<Item = &Held> {
-    state
-        .held
-        .values()
-        .filter(|held| held.ended_at.is_none() && !held.wants_end() && needs_lease(&held.orders.borrow()))
+    let held = state.leased.iter().filter_map(|key| state.held.get(key));
+    held.filter(|held| held.ended_at.is_none() && !held.wants_end() && needs_lease(&held.orders.borrow()))
 }
 
 /// Stops what has no lease any more. Answers how long it takes until the rest has none, which all ends at once; `None` if there is no
@@ -97,6 +100,9 @@ pub(super) fn stop_leased(state: &State, link: &Link, lease: Duration, uptime: D
 }
 
 fn needs_lease(wanted: &Wanted) -> bool {
-    wanted.want != Want::Remove
-        && wanted.spec.as_ref().is_some_and(|spec| spec.on_node_loss == OnNodeLoss::StopAndReplace)
+    wanted.want != Want::Remove && wanted.spec.as_ref().is_some_and(|spec| never_runs_twice(spec))
+}
+
+fn never_runs_twice(spec: &TaskSpec) -> bool {
+    spec.on_node_loss == OnNodeLoss::StopAndReplace
 }

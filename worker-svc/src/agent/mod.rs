@@ -80,11 +80,17 @@ pub struct Agent {
     unlisted: Mutex<BTreeSet<RuntimeKind>>,
     /// What is heard of the manager.
     link: watch::Sender<Link>,
+    /// There is one more that must never run twice.
+    lease_needed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     held: BTreeMap<AttemptKey, Held>,
+    /// Those of `held` that must never run twice, as far as their specs are known.
+    leased: BTreeSet<AttemptKey>,
+    /// Those of `held` whose removal has been ordered.
+    removing: BTreeSet<AttemptKey>,
     reporter: Reporter,
     follower: Follower,
     /// The worker goes away: nothing new is begun.
@@ -137,6 +143,7 @@ impl Agent {
             surveyed: Surveyed::new(parts.cluster_id),
             unlisted: Mutex::default(),
             link,
+            lease_needed: Notify::new(),
         });
         if let Some(cluster_id) = parts.cluster_id {
             agent.set_cluster_id(cluster_id);
@@ -180,6 +187,9 @@ impl Agent {
         let is_news = !matches!(start, Start::New);
         let runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
         let others_lease = Duration::ZERO;
+        if let Some(spec) = &orders.borrow().spec {
+            self.note_lease(state, key, spec);
+        }
         state.held.insert(key, Held { orders, kind: record.kind, status, is_unseen, others_lease, ended_at });
         self.store.keep(key, record);
         let stopped = self.stopped.clone();
@@ -260,9 +270,8 @@ impl Agent {
             match order {
                 Order::Assign(assignment) => self.order(state, *assignment),
                 Order::Remove { key, why } => {
-                    if let Some(held) = state.held.get(&key) {
+                    if state.remove(key) {
                         tracing::debug!(%key, why, "removing an attempt");
-                        held.want(Want::Remove, None);
                     }
                 }
             }
@@ -285,7 +294,9 @@ impl Agent {
                 if !held.has_spec() {
                     self.store.note(key, |record| record.set_assignment(&assignment));
                 }
-                held.want(want, Some((Arc::new(assignment.spec), assignment.ports)));
+                let spec = Arc::new(assignment.spec);
+                held.want(want, Some((Arc::clone(&spec), assignment.ports)));
+                self.note_lease(state, key, &spec);
             }
             None if state.closing => {}
             None => {
@@ -348,14 +359,12 @@ impl Agent {
             if !self.is_in_charge() {
                 continue;
             }
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            let ended = state.held.iter().filter_map(|(key, held)| Some((held.ended_at?, *key)));
             // What the manager does not know yet stays: it might ask for the attempt again.
-            let ended = state.held.iter().filter(|(key, _)| state.reporter.is_acknowledged(**key));
-            let ended = ended.filter_map(|(key, held)| Some((held.ended_at?, *key))).collect();
+            let ended = ended.filter(|(_, key)| state.reporter.is_acknowledged(*key)).collect();
             for key in retention::expired(ended, self.world.clock.now(), self.retention) {
-                if let Some(held) = state.held.get(&key) {
-                    held.want(Want::Remove, None);
-                }
+                state.remove(key);
             }
         }
     }
@@ -407,6 +416,8 @@ impl Agent {
     fn forget(&self, key: AttemptKey) {
         let mut state = self.state.lock();
         state.held.remove(&key);
+        state.leased.remove(&key);
+        state.removing.remove(&key);
         state.reporter.forget(key);
         drop(state);
         self.changed.send_replace(());
@@ -421,6 +432,16 @@ impl Agent {
 
     fn now(&self) -> Timestamp {
         self.world.clock.now()
+    }
+}
+
+impl State {
+    /// Has an attempt removed. False if there is none.
+    fn remove(&mut self, key: AttemptKey) -> bool {
+        let Some(held) = self.held.get(&key) else { return false };
+        held.want(Want::Remove, None);
+        self.removing.insert(key);
+        true
     }
 }
 

@@ -13,6 +13,9 @@ impl Agent {
     /// Whether what is assigned here has no room before something has ended that is assigned no more.
     pub(super) fn is_crowded(&self) -> bool {
         let state = self.state.lock();
+        if state.removing.is_empty() {
+            return false;
+        }
         let left = state.held.values().filter(|held| held.ended_at.is_none());
         is_crowded(left.map(|held| (is_counted(held), held.reservation())), self.allocatable)
     }

@@ -200,25 +200,25 @@ async fn a_node_that_registers_is_not_called_down_for_its_silence_before() {
     let (node_id, session) = rig.join("back").await;
     rig.api.contacts.closed(node_id, session.session_id());
     tokio::time::advance(Duration::from_secs(15)).await;
-    health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap();
+    health::look(&rig.api.writer, &rig.api.contacts, health_settings(), Duration::ZERO).await.unwrap();
     assert_eq!(get(&rig, "back").await.state(), v1::NodeState::Down);
 
     // Both wait when the writer's turn comes, so they are of one batch: the session is not open yet when the node is judged.
     let again = Arc::new(Outbox::new(UuidV7Source.session_id()));
     let registered = worker_session_service::register(&rig.api, registration(node_id, "back", 2), Arc::clone(&again));
-    let looked = health::look(&rig.api.writer, &rig.api.contacts, health_settings());
+    let looked = health::look(&rig.api.writer, &rig.api.contacts, health_settings(), Duration::ZERO);
     let (registered, looked) = tokio::join!(biased; registered, looked);
     registered.unwrap();
     looked.unwrap();
     assert_ne!(get(&rig, "back").await.state(), v1::NodeState::Down);
-    health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap();
+    health::look(&rig.api.writer, &rig.api.contacts, health_settings(), Duration::ZERO).await.unwrap();
     assert_eq!(get(&rig, "back").await.state(), v1::NodeState::Ready);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_goes_for_a_while_is_waited_for_as_long_as_it_said_and_not_for_ever() {
     let rig = Rig::new().await;
-    let look = || async { health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap() };
+    let look = || async { health::look(&rig.api.writer, &rig.api.contacts, health_settings(), Duration::ZERO).await.unwrap() };
     for (said, waited) in [(Duration::from_secs(20), 20), (Duration::MAX, 600)] {
         let name = format!("away-{waited}");
         let (node_id, session) = rig.join(&name).await;
@@ -288,7 +288,7 @@ async fn a_session_of_a_node_that_is_down_is_ended_however_it_came_to_be() {
     rig.api.writer.write(down).await.unwrap();
     let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
     rig.api.contacts.opened(node_id, Arc::clone(&session), None);
-    health::look(&rig.api.writer, &rig.api.contacts, health_settings()).await.unwrap();
+    health::look(&rig.api.writer, &rig.api.contacts, health_settings(), Duration::ZERO).await.unwrap();
     assert_eq!(session.next().await, Delivery::Close("the node is down: register anew".to_owned()));
 }
 

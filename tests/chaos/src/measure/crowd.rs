@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks; the figures are as exact as that.
 const LOOK: Duration = Duration::from_millis(5);
 /// The node that dies.
-const VICTIM: &str = "victim0";
+const VICTIM: &str = "victim-0";
 
 struct Crowd {
     control: Control,
@@ -150,7 +150,7 @@ impl Crowd {
         self.control.manager.kill().await?;
         self.control.manager.start()?;
         let mut api = self.api.clone();
-        quickly("changes are taken", async || api.write("hollow0", begin.0).await.map_err(|status| status.to_string()))
+        quickly("changes are taken", async || api.write("hollow-0", begin.0).await.map_err(|status| status.to_string()))
             .await?;
         let took = Stamp::now().since(begin);
         let nodes = self.nodes;

@@ -8,7 +8,7 @@ use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::task::PortBinding;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::FakeRuntime;
 use super::orders::{Habits, Orders};
@@ -16,7 +16,7 @@ use crate::runtime::{
     Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Sighting, Started,
 };
 
-/// How many calls are remembered: the newest.
+/// How many calls are remembered: the newest. None by an engine with habits, which nobody asks.
 const KEPT_CALLS: usize = 10_000;
 
 /// A step that was called.
@@ -79,6 +79,9 @@ struct Shared {
     clock: SharedClock,
     observer: Option<Observer>,
     habits: Habits,
+    /// Whose turn it is to start something, among engines that share a machine's time.
+    turns: Option<Arc<Semaphore>>,
+    kept_calls: usize,
     next_port: AtomicU16,
     hanging: watch::Sender<bool>,
     /// Steps that do not return.
@@ -102,24 +105,33 @@ impl FakeEngine {
     /// An engine without instances.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self::build(clock, None, Habits::default())
+        Self::build(clock, None, Habits::default(), None, KEPT_CALLS)
     }
 
-    /// An engine without instances that does as it is used to with what has no orders.
+    /// An engine without instances that does as it is used to with what has no orders. All that share `turns` start only so much at
+    /// once, first come, first served.
     #[must_use]
-    pub fn with_habits(clock: SharedClock, habits: Habits) -> Self {
-        Self::build(clock, None, habits)
+    pub fn with_habits(clock: SharedClock, habits: Habits, turns: Arc<Semaphore>) -> Self {
+        Self::build(clock, None, habits, Some(turns), 0)
     }
 
     /// An engine without instances that tells of every start and end.
     #[must_use]
     pub fn observed(clock: SharedClock, observer: Observer) -> Self {
-        Self::build(clock, Some(observer), Habits::default())
+        Self::build(clock, Some(observer), Habits::default(), None, KEPT_CALLS)
     }
 
-    fn build(clock: SharedClock, observer: Option<Observer>, habits: Habits) -> Self {
+    fn build(
+        clock: SharedClock,
+        observer: Option<Observer>,
+        habits: Habits,
+        turns: Option<Arc<Semaphore>>,
+        kept_calls: usize,
+    ) -> Self {
         let (next_port, hanging, stuck) = (AtomicU16::new(32768), watch::Sender::new(false), watch::Sender::default());
-        Self { shared: Arc::new(Shared { clock, observer, habits, next_port, hanging, stuck, held: Mutex::default() }) }
+        let held = Mutex::default();
+        let shared = Shared { clock, observer, habits, turns, kept_calls, next_port, hanging, stuck, held };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A worker's view of it, which passes for a runtime of `kind`. It runs specs of both kinds.
@@ -270,11 +282,20 @@ impl FakeEngine {
     }
 
     fn note(&self, call: Call) {
+        if self.shared.kept_calls == 0 {
+            return;
+        }
         let calls = &mut self.shared.held.lock().calls;
-        if calls.len() == KEPT_CALLS {
+        if calls.len() == self.shared.kept_calls {
             calls.pop_front();
         }
         calls.push_back(call);
+    }
+
+    /// Waits for its turn to start something, which it is until the answer is dropped.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(self.shared.turns.as_ref()?).acquire_owned().await.ok()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -356,6 +377,8 @@ pub(super) struct FakeInstance {
     /// Whether it must never run twice.
     is_leased: bool,
     life: watch::Sender<Life>,
+    /// Its engine's turn, until it runs.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl FakeInstance {
@@ -366,9 +389,10 @@ impl FakeInstance {
         orders: Orders,
         is_leased: bool,
         observer: Option<Observer>,
+        turn: Option<OwnedSemaphorePermit>,
     ) -> Self {
         let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new(), runs: 0 });
-        Self { key, cluster_id, observer, ports, orders, is_leased, life }
+        Self { key, cluster_id, observer, ports, orders, is_leased, life, turn: Mutex::new(turn) }
     }
 
     fn tell(&self, deed: Deed) {
@@ -387,6 +411,7 @@ impl FakeInstance {
 
     /// True if this call started it.
     pub(super) fn begin(&self, started: &Started) -> bool {
+        drop(self.turn.lock().take());
         self.life.send_if_modified(|life| {
             let begins = life.state == InstanceState::Created;
             if begins {

@@ -109,6 +109,7 @@ impl Runtime for FakeRuntime {
         if let Some(message) = orders.create_fails {
             return Err(Error::Rejected { action: "create", message });
         }
+        let turn = self.engine.turn().await;
         self.engine.insert(
             &self.owner,
             attempt.key,
@@ -119,6 +120,7 @@ impl Runtime for FakeRuntime {
                 orders,
                 attempt.spec.on_node_loss == OnNodeLoss::StopAndReplace,
                 self.engine.observer(),
+                turn,
             ),
         );
         Ok(())
