@@ -43,6 +43,9 @@ enum Command {
     },
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     program::exit("davit-manager", program::block_on(run(Args::parse())))
 }

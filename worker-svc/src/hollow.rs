@@ -2,6 +2,7 @@
 //! tell them from others; only what they are given does not run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_core::resources::Resources;
 use davit_svc_kit::clock::SystemClock;
@@ -10,6 +11,8 @@ use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::memory::{IdleMeter, MemoryHome};
 use crate::runtime::{FakeEngine, Habits, Owner, Runtime, RuntimeKind};
@@ -20,6 +23,11 @@ const CAPACITY: Resources = Resources { cpu_millis: 64_000, memory_bytes: 256 <<
 
 /// So much their engines start at once. They share a process: what is begun beyond that would only keep heartbeats waiting.
 const STARTS_AT_ONCE: usize = 64;
+
+/// Between two looks at how late things are.
+const CROWDING_LOOK: Duration = Duration::from_millis(500);
+/// What is late by so much is told.
+const CROWDED: Duration = Duration::from_millis(500);
 
 /// How many there are, and how they behave.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,11 +78,25 @@ pub fn nodes(config: &Config, hollow: Hollow) -> Vec<HollowNode> {
     (0..hollow.nodes).map(node).collect()
 }
 
+/// Says so when the process has more to do than it gets done: its heartbeats are late then, as those of no machine would be.
+async fn tell_of_crowding() {
+    loop {
+        tokio::time::sleep(CROWDING_LOOK).await;
+        let began = Instant::now();
+        tokio::task::yield_now().await;
+        let late = began.elapsed();
+        if late >= CROWDED {
+            tracing::warn!(late_ms = late.as_millis(), "this process has too much to do for so many nodes");
+        }
+    }
+}
+
 /// Runs the workers of all these nodes until the shutdown.
 ///
 /// # Errors
 /// The first that can't start.
 pub async fn run(nodes: Vec<HollowNode>, shutdown: Shutdown) -> Result<(), Error> {
+    let _crowding = AbortOnDropHandle::new(tokio::spawn(tell_of_crowding()));
     let mut workers: JoinSet<_> = nodes.into_iter().map(|node| node.work(shutdown.clone())).collect();
     while let Some(worked) = workers.join_next().await {
         match worked {

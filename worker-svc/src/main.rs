@@ -40,6 +40,9 @@ enum Command {
     Healthcheck,
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     if let Some(code) = reexec::run_hidden() {
         return code;

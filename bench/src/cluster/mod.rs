@@ -23,6 +23,8 @@ const BATCH: u32 = 5_000;
 const AT_ONCE: usize = 4;
 /// Between two looks at how many run.
 const LOOK: Duration = Duration::from_millis(50);
+/// Between two words on how far they are.
+const WORD: Duration = Duration::from_secs(2);
 /// Nothing changes for so long: it hangs.
 const HANG: Duration = Duration::from_secs(60);
 
@@ -82,8 +84,9 @@ pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
     let before = cluster.used()?;
     let (own_before, wire_before) = (programs::cpu_s(std::process::id())?, loopback_bytes()?);
     let began = Instant::now();
-    let created = cluster.create(options).await?;
-    let all_running = cluster.wait_running(u64::from(options.tasks)).await?.duration_since(began);
+    let running = wait_running(cluster.client.clone(), u64::from(options.tasks));
+    let (created, all_running) = tokio::try_join!(cluster.create(options), running)?;
+    let all_running = all_running.duration_since(began);
     let shares = cluster.shares(&before)?;
     let own_cpu_s = programs::cpu_s(std::process::id())? - own_before;
     let wire_bytes = loopback_bytes()? - wire_before;
@@ -211,25 +214,6 @@ impl Cluster {
         Ok(began.elapsed())
     }
 
-    async fn wait_running(&mut self, tasks: u64) -> Result<Instant, Error> {
-        let (mut last, mut changed) = (0, Instant::now());
-        loop {
-            let running = count(&self.client.cluster().await?, v1::TaskState::Running);
-            if running == tasks {
-                return Ok(Instant::now());
-            }
-            if running != last {
-                (last, changed) = (running, Instant::now());
-            }
-            if changed.elapsed() > HANG {
-                return Err(Error::WrongAnswer(format!(
-                    "{running} of {tasks} tasks are RUNNING, and that for {HANG:?}"
-                )));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
     fn used(&self) -> Result<Vec<Used>, Error> {
         [&self.manager, &self.scheduler, &self.hollow].into_iter().map(Program::used).collect()
     }
@@ -271,6 +255,33 @@ impl Cluster {
                 self.address
             ))),
         }
+    }
+}
+
+/// Waits until so many tasks are RUNNING, and says now and then how far they are.
+async fn wait_running(mut client: Client, tasks: u64) -> Result<Instant, Error> {
+    let (began, mut last, mut changed) = (Instant::now(), 0, Instant::now());
+    let mut next_word = began + WORD;
+    loop {
+        let cluster = client.cluster().await?;
+        let running = count(&cluster, v1::TaskState::Running);
+        if running == tasks {
+            return Ok(Instant::now());
+        }
+        if running != last {
+            (last, changed) = (running, Instant::now());
+        }
+        if changed.elapsed() > HANG {
+            return Err(Error::WrongAnswer(format!("{running} of {tasks} tasks are RUNNING, and that for {HANG:?}")));
+        }
+        if Instant::now() >= next_word {
+            next_word += WORD;
+            let states = cluster.tasks.iter().filter(|row| row.count > 0);
+            let states: Vec<_> =
+                states.map(|row| format!("{} {}", row.count, row.state().as_str_name())).collect();
+            println!("  {:>4.0} s: {}", began.elapsed().as_secs_f64(), states.join(", "));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

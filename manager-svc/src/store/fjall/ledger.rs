@@ -1,6 +1,7 @@
 //! What has to be known of what is stored to plan the next batch.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use davit_core::id::Revision;
 use davit_proto::store_v1;
@@ -18,6 +19,9 @@ pub(super) struct Ledger {
     pub(super) references: References,
     /// The spec of each kept event's task, oldest event first.
     pub(super) event_specs: VecDeque<Option<SpecKey>>,
+    /// The first and last revision of each block of events that is stored, oldest first. The oldest may hold some that are kept no
+    /// more.
+    pub(super) event_blocks: VecDeque<RangeInclusive<u64>>,
 }
 
 /// The head record, as the ledger counts it.
@@ -39,8 +43,10 @@ pub(super) struct Delta {
     pub(super) head: Head,
     /// References of the specs that the batch touches, as they are after it. 0: the spec is gone.
     pub(super) references: References,
-    /// The specs of new events.
+    /// The specs of new events that are kept.
     pub(super) event_specs: Vec<Option<SpecKey>>,
+    /// The first and last revision of each new block of them.
+    pub(super) event_blocks: Vec<RangeInclusive<u64>>,
 }
 
 impl Ledger {
@@ -58,6 +64,10 @@ impl Ledger {
             }
         }
         self.event_specs.extend(delta.event_specs);
+        self.event_blocks.extend(delta.event_blocks);
+        while self.event_blocks.front().is_some_and(|block| *block.end() <= delta.head.compacted.0) {
+            self.event_blocks.pop_front();
+        }
         let kept = delta.head.revision.0.saturating_sub(delta.head.compacted.0);
         while self.event_specs.len() as u64 > kept {
             self.event_specs.pop_front();

@@ -1,6 +1,7 @@
 //! Reads all of a store and checks that it belongs together.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -40,13 +41,13 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
     let mut references = References::new();
     let tasks = load_tasks(engine, &head, &specs, &mut references)?;
     let nodes = load_nodes(engine, &head)?;
-    let (events, event_specs) = load_events(engine, &head, &specs, &mut references)?;
+    let LoadedEvents { events, specs: event_specs, blocks } = load_events(engine, &head, &specs, &mut references)?;
     let events = share_newest(events, &tasks)?;
     let requests = load_requests(engine, &head)?;
     if let Some(unused) = specs.keys().find(|key| !references.contains_key(*key)) {
         return Err(format!("nothing refers to spec {unused:?}"));
     }
-    let ledger = Ledger { head, references, event_specs: event_specs.into() };
+    let ledger = Ledger { head, references, event_specs: event_specs.into(), event_blocks: blocks.into() };
     let specs = specs.into_values().collect();
     let snapshot = Snapshot { revision: head.revision, tasks, nodes, events, requests, totals: head.totals, specs };
     Ok((snapshot, ledger))
@@ -122,7 +123,13 @@ fn load_nodes(engine: &Engine, head: &Head) -> Result<Vec<Arc<Node>>, String> {
     Ok(nodes)
 }
 
-type LoadedEvents = (Vec<Event>, Vec<Option<SpecKey>>);
+/// Events that are kept, with their specs, and the revisions of the blocks that hold them.
+#[derive(Default)]
+struct LoadedEvents {
+    events: Vec<Event>,
+    specs: Vec<Option<SpecKey>>,
+    blocks: Vec<RangeInclusive<u64>>,
+}
 
 fn load_events(
     engine: &Engine,
@@ -130,26 +137,38 @@ fn load_events(
     specs: &Specs,
     references: &mut References,
 ) -> Result<LoadedEvents, String> {
-    let read = decode_all(engine, Table::Events, |key, value| {
-        let (event, spec_key) = event_from_record(store_v1::EventRecord::decode(value)?, specs)?;
-        check_record(key == event.revision.0.to_be_bytes(), event.revision, head)?;
-        Ok((event, spec_key))
+    let blocks = decode_all(engine, Table::Events, |key, value| {
+        let records = store_v1::EventBlock::decode(value)?.events;
+        let (first, last) = match (records.first(), records.last()) {
+            (Some(first), Some(last)) => (first.revision, last.revision),
+            _ => return Err(Malformed("it holds no event".to_owned())),
+        };
+        check_record(key == first.to_be_bytes(), Revision(last), head)?;
+        // What is kept no more may be about specs that are gone.
+        let kept = records.into_iter().filter(|record| record.revision > head.compacted.0);
+        let events: Vec<_> = kept.map(|record| event_from_record(record, specs)).collect::<Result<_, _>>()?;
+        Ok((first..=last, events))
     })?;
+    let mut loaded = LoadedEvents::default();
     let mut last = head.compacted;
-    for (event, _) in &read {
-        if event.revision != last.next() {
-            return Err(format!("the event of revision {} is missing", last.next()));
+    for (block, events) in blocks {
+        loaded.blocks.push(block);
+        for (event, spec_key) in events {
+            if event.revision != last.next() {
+                return Err(format!("the event of revision {} is missing", last.next()));
+            }
+            last = event.revision;
+            if let Some(spec_key) = spec_key {
+                *references.entry(spec_key).or_default() += 1;
+            }
+            loaded.events.push(event);
+            loaded.specs.push(spec_key);
         }
-        last = event.revision;
     }
     if last != head.revision {
         return Err(format!("the event of revision {} is missing", last.next()));
     }
-    let (events, event_specs): LoadedEvents = read.into_iter().unzip();
-    for key in event_specs.iter().flatten() {
-        *references.entry(*key).or_default() += 1;
-    }
-    Ok((events, event_specs))
+    Ok(loaded)
 }
 
 /// Checks that tasks are as their newest events tell, and lets both be one in memory.

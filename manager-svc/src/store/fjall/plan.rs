@@ -1,10 +1,12 @@
 //! PURE: what a batch becomes in the store.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use davit_core::id::Revision;
 use davit_core::spec::TaskSpec;
+use davit_proto::store_v1::{EventBlock, EventRecord};
 use prost::Message as _;
 
 use super::super::Error;
@@ -15,6 +17,10 @@ use super::engine::{Table, Write};
 use super::ledger::{Delta, Head, Ledger, References};
 use super::schema::HEAD_KEY;
 use crate::state::{Batch, Change, Object, Versions};
+
+/// Events that are stored as one record at most. One record each would cost the engine more than their tasks; and what is dropped
+/// of events, record by record, leaves at most so many that count no more.
+const EVENTS_PER_BLOCK: usize = 256;
 
 /// All that is written for a batch, and what the ledger is after it.
 #[derive(Debug)]
@@ -38,23 +44,22 @@ pub(super) fn plan(ledger: &Ledger, batch: &Batch) -> Result<Plan, Error> {
     let head = Head { revision: last, totals: batch.totals, ..ledger.head };
     let mut planner = Planner {
         ledger,
-        writes: Vec::with_capacity(2 * batch.changes.len() + batch.requests.len() + 1),
+        writes: Vec::with_capacity(batch.changes.len() + batch.requests.len() + 2),
         head,
         references: References::new(),
         known: HashMap::new(),
         new_specs: BTreeMap::new(),
         event_specs: Vec::with_capacity(batch.changes.len()),
+        event_blocks: Vec::new(),
     };
     planner.objects(&batch.changes);
-    for change in &batch.changes {
-        planner.event(change);
-    }
     planner.compact(batch.compacted.unwrap_or_default());
+    planner.events(&batch.changes);
     planner.requests(batch);
     planner.specs();
     planner.put(Table::Meta, HEAD_KEY, planner.head.to_record().encode_to_vec());
-    let Planner { writes, head, references, event_specs, .. } = planner;
-    Ok(Plan { writes, delta: Delta { head, references, event_specs } })
+    let Planner { writes, head, references, event_specs, event_blocks, .. } = planner;
+    Ok(Plan { writes, delta: Delta { head, references, event_specs, event_blocks } })
 }
 
 struct Planner<'a> {
@@ -68,6 +73,7 @@ struct Planner<'a> {
     /// Specs of this batch, encoded; some of them are stored already.
     new_specs: BTreeMap<SpecKey, Vec<u8>>,
     event_specs: Vec<Option<SpecKey>>,
+    event_blocks: Vec<RangeInclusive<u64>>,
 }
 
 impl Planner<'_> {
@@ -102,28 +108,41 @@ impl Planner<'_> {
         }
     }
 
-    fn event(&mut self, change: &Change) {
+    /// Writes events in blocks, but for those that are kept no more already.
+    fn events(&mut self, changes: &[Change]) {
+        let kept = changes.iter().filter(|change| change.event.revision > self.head.compacted);
+        let kept: Vec<&Change> = kept.collect();
+        for block in kept.chunks(EVENTS_PER_BLOCK) {
+            let (Some(first), Some(last)) = (block.first(), block.last()) else { continue };
+            let revisions = first.event.revision.0..=last.event.revision.0;
+            let events = block.iter().map(|change| self.event(change)).collect();
+            let value = EventBlock { events }.encode_to_vec();
+            self.put(Table::Events, &revisions.start().to_be_bytes(), value);
+            self.event_blocks.push(revisions);
+        }
+    }
+
+    fn event(&mut self, change: &Change) -> EventRecord {
         let spec_key = match &change.event.object {
             Object::Task(task) => Some(self.spec_key(&task.spec)),
             Object::Node(_) => None,
         };
         self.refer(spec_key, None);
         self.event_specs.push(spec_key);
-        let value = event_to_record(&change.event, spec_key).encode_to_vec();
-        self.put(Table::Events, &change.event.revision.0.to_be_bytes(), value);
+        event_to_record(&change.event, spec_key)
     }
 
-    /// Removes events up to a revision.
+    /// Drops events up to a revision. Blocks of which none is left are removed.
     fn compact(&mut self, to: Revision) {
         let first = self.ledger.head.compacted.next().0;
         let to = to.min(self.head.revision);
-        for revision in first..=to.0 {
-            let index = usize::try_from(revision - first).unwrap_or(usize::MAX);
-            let stored = self.ledger.event_specs.len();
-            let spec_key =
-                if index < stored { self.ledger.event_specs.get(index) } else { self.event_specs.get(index - stored) };
-            self.refer(None, spec_key.copied().flatten());
-            self.remove(Table::Events, &revision.to_be_bytes());
+        let dropped = to.0.saturating_sub(first.saturating_sub(1));
+        let ledger = self.ledger;
+        for spec_key in ledger.event_specs.iter().take(usize::try_from(dropped).unwrap_or(usize::MAX)) {
+            self.refer(None, *spec_key);
+        }
+        for block in ledger.event_blocks.iter().take_while(|block| *block.end() <= to.0) {
+            self.remove(Table::Events, &block.start().to_be_bytes());
         }
         self.head.compacted = self.head.compacted.max(to);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use davit_core::id::ClusterId;
-use davit_proto::store_v1::StoreIdentity;
+use davit_proto::store_v1::{EventBlock, EventRecord, StoreIdentity};
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use prost::Message as _;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ pub(super) const HEAD_KEY: &[u8] = b"head";
 
 /// The schema that this release writes. What changes the meaning of a field, or what is in a table, is a new one, and gets a
 /// step in [`STEPS`].
-pub(in crate::store) const SCHEMA: u32 = 1;
+pub(in crate::store) const SCHEMA: u32 = 2;
 
 /// Turns a store of schema `from` into one of the next: all that has to be written for it.
 pub(super) struct Step {
@@ -26,8 +26,20 @@ pub(super) struct Step {
     pub(super) migrate: fn(&Engine) -> Result<Vec<Write>, Problem>,
 }
 
-/// There is no older schema yet.
-const STEPS: &[Step] = &[];
+/// - 1: each event is a record of its own.
+const STEPS: &[Step] = &[Step { from: 1, migrate: events_into_blocks }];
+
+/// Each old record becomes a block of one event.
+fn events_into_blocks(engine: &Engine) -> Result<Vec<Write>, Problem> {
+    let mut writes = Vec::new();
+    for guard in engine.iter(Table::Events) {
+        let (key, value) = guard.into_inner()?;
+        let event = EventRecord::decode(&*value).map_err(|problem| Problem::Damaged(problem.to_string()))?;
+        let value = Some(EventBlock { events: vec![event] }.encode_to_vec());
+        writes.push(Write { table: Table::Events, key: key.to_vec(), value });
+    }
+    Ok(writes)
+}
 
 /// What a store that is new says of itself.
 pub(super) fn new_identity(cluster: &str) -> StoreIdentity {

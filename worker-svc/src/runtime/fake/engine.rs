@@ -8,7 +8,7 @@ use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::task::PortBinding;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::FakeRuntime;
 use super::orders::{Habits, Orders};
@@ -292,10 +292,10 @@ impl FakeEngine {
         calls.push_back(call);
     }
 
-    /// Waits for its turn to start something, which it is until the answer is dropped.
-    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits for its turn to prepare, create or start something, which it is until the answer is dropped.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // Nobody closes it.
-        Arc::clone(self.shared.turns.as_ref()?).acquire_owned().await.ok()
+        self.shared.turns.as_ref()?.acquire().await.ok()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -377,8 +377,6 @@ pub(super) struct FakeInstance {
     /// Whether it must never run twice.
     is_leased: bool,
     life: watch::Sender<Life>,
-    /// Its engine's turn, until it runs.
-    turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl FakeInstance {
@@ -389,10 +387,9 @@ impl FakeInstance {
         orders: Orders,
         is_leased: bool,
         observer: Option<Observer>,
-        turn: Option<OwnedSemaphorePermit>,
     ) -> Self {
         let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new(), runs: 0 });
-        Self { key, cluster_id, observer, ports, orders, is_leased, life, turn: Mutex::new(turn) }
+        Self { key, cluster_id, observer, ports, orders, is_leased, life }
     }
 
     fn tell(&self, deed: Deed) {
@@ -411,7 +408,6 @@ impl FakeInstance {
 
     /// True if this call started it.
     pub(super) fn begin(&self, started: &Started) -> bool {
-        drop(self.turn.lock().take());
         self.life.send_if_modified(|life| {
             let begins = life.state == InstanceState::Created;
             if begins {

@@ -80,6 +80,7 @@ impl Runtime for FakeRuntime {
 
     async fn prepare(&self, attempt: &AttemptSpec, progress: &ProgressSender) -> Result<Option<PulledImage>, Error> {
         self.engine.enter(Step::Prepare, Some(attempt.key)).await?;
+        let _turn = self.engine.turn().await;
         let orders = Orders::parse(&attempt.spec, attempt.key, self.engine.habits())?;
         let RuntimeSpec::Container(container) = &attempt.spec.runtime else { return Ok(None) };
         if let Some(message) = orders.pull_fails {
@@ -109,7 +110,7 @@ impl Runtime for FakeRuntime {
         if let Some(message) = orders.create_fails {
             return Err(Error::Rejected { action: "create", message });
         }
-        let turn = self.engine.turn().await;
+        let _turn = self.engine.turn().await;
         self.engine.insert(
             &self.owner,
             attempt.key,
@@ -120,7 +121,6 @@ impl Runtime for FakeRuntime {
                 orders,
                 attempt.spec.on_node_loss == OnNodeLoss::StopAndReplace,
                 self.engine.observer(),
-                turn,
             ),
         );
         Ok(())
@@ -128,6 +128,7 @@ impl Runtime for FakeRuntime {
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
         self.engine.enter(Step::Start, Some(key)).await?;
+        let _turn = self.engine.turn().await;
         let takes = self.engine.habits().start_for;
         if !takes.is_zero() {
             tokio::time::sleep(takes).await;

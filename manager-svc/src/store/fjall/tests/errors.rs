@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use davit_core::id::Revision;
-use davit_proto::store_v1::StoreIdentity;
+use davit_proto::store_v1::{EventBlock, StoreIdentity};
+use prost::Message as _;
 
 use super::super::super::tests::some_history;
 use super::super::engine::{Engine, Table, Write};
@@ -120,6 +121,32 @@ fn a_store_of_an_older_schema_is_migrated_step_by_step() {
     check_with(&engine, CLUSTER, dir.path(), SCHEMA + 2, &[]).unwrap();
     let told = check_with(&engine, CLUSTER, dir.path(), SCHEMA + 3, &steps).unwrap_err();
     assert!(matches!(told, Error::Corrupt { .. }), "{told}");
+}
+
+#[test]
+fn a_store_whose_events_have_records_of_their_own_is_read_as_it_was() {
+    let dir = some_store();
+    let before = load(&open(dir.path())).unwrap();
+    let engine = Engine::open(&dir.path().join("fjall")).unwrap();
+    let mut writes = Vec::new();
+    for block in engine.iter(Table::Events) {
+        let block = EventBlock::decode(&*block.value().unwrap()).unwrap();
+        writes.extend(block.events.iter().map(|event| Write {
+            table: Table::Events,
+            key: event.revision.to_be_bytes().to_vec(),
+            value: Some(event.encode_to_vec()),
+        }));
+    }
+    let identity = engine.get(Table::Meta, schema::IDENTITY_KEY).unwrap().unwrap();
+    let identity = StoreIdentity { schema_version: 1, ..StoreIdentity::decode(identity.as_slice()).unwrap() };
+    writes.push(schema::identity_write(&identity));
+    engine.write(&writes).unwrap();
+    drop(engine);
+    let store = open(dir.path());
+    let after = load(&store).unwrap();
+    assert!(!before.events.is_empty());
+    let said = |snapshot: &Snapshot| format!("{:?} {:?} {:?}", snapshot.revision, snapshot.events, snapshot.tasks);
+    assert_eq!(said(&after), said(&before));
 }
 
 #[test]

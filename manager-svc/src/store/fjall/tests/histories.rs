@@ -11,9 +11,9 @@ use super::super::engine::Table;
 use super::super::ledger::{Head, Ledger};
 use super::super::plan::plan;
 use super::*;
-use crate::commands::delete_task;
+use crate::commands::{Limits, NewTasks, create_tasks, delete_task};
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{keyed, labelled, spec};
+use crate::commands::test_support::{keyed, labelled, spec, task_id};
 use crate::state::{ClusterState, KeptEvents, RequestRecord};
 
 proptest! {
@@ -87,7 +87,8 @@ fn what_is_no_longer_kept_is_gone_from_the_disk_too() {
         stored.commit(&store);
     }
     let engine = |table| store.inner.lock().engine.as_ref().unwrap().iter(table).count();
-    assert_eq!((engine(Table::Events), engine(Table::Tasks), engine(Table::Specs)), (10, 0, 1));
+    assert_eq!((engine(Table::Tasks), engine(Table::Specs)), (0, 1));
+    assert!(engine(Table::Events) <= 10, "blocks of which nothing is kept are gone");
     let loaded = load(&store).unwrap();
     assert_eq!((loaded.revision, loaded.events.len()), (Revision(120), 10));
     // A manager that keeps fewer from now on.
@@ -98,6 +99,39 @@ fn what_is_no_longer_kept_is_gone_from_the_disk_too() {
     stored.commit(&store);
     let state = ClusterState::from_snapshot(load(&store).unwrap(), KeptEvents::up_to(10));
     assert_eq!(state.events().oldest(), Some(Revision(119)));
+}
+
+#[test]
+fn events_of_one_batch_share_records_and_those_that_are_dropped_take_their_specs_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut stored = Stored::new();
+    stored.cluster.state = ClusterState::new(KeptEvents::up_to(400));
+    // The first of the events is about a spec that no other has.
+    let first = stored.cluster.create(labelled("app", "first"));
+    stored.commit(&store);
+    stored.cluster.run(|draft| delete_task(draft, first, true)).unwrap();
+    stored.commit(&store);
+    let mut next = 1000;
+    let mut create = |stored: &mut Stored, count: u64| {
+        let task_ids = (next..next + count).map(task_id).collect();
+        next += count;
+        let tasks = NewTasks { spec: keyed(spec()), task_ids, gang_id: None };
+        stored.cluster.run(|draft| create_tasks(draft, &[tasks], None, Limits::NONE)).unwrap();
+        stored.commit(&store);
+    };
+    create(&mut stored, 300);
+    let count = |table| store.inner.lock().engine.as_ref().unwrap().iter(table).count();
+    assert_eq!(count(Table::Specs), 2);
+    let kept = count(Table::Events);
+    assert!(kept <= 4, "{kept} records");
+    create(&mut stored, 300);
+    assert_eq!(count(Table::Specs), 1, "the first is kept no more");
+    let loaded = load(&store).unwrap();
+    assert_eq!((loaded.events.len(), loaded.tasks.len()), (400, 600), "200 events of a block that is still stored count no more");
+    create(&mut stored, 1000);
+    assert_eq!(count(Table::Events), 2, "the older ones are gone, and those of the batch that were dropped were never written");
+    assert_eq!(load(&store).unwrap().events.len(), 400);
 }
 
 #[test]
