@@ -277,8 +277,7 @@ async fn wait_running(mut client: Client, tasks: u64) -> Result<Instant, Error> 
         if Instant::now() >= next_word {
             next_word += WORD;
             let states = cluster.tasks.iter().filter(|row| row.count > 0);
-            let states: Vec<_> =
-                states.map(|row| format!("{} {}", row.count, row.state().as_str_name())).collect();
+            let states: Vec<_> = states.map(|row| format!("{} {}", row.count, row.state().as_str_name())).collect();
             println!("  {:>4.0} s: {}", began.elapsed().as_secs_f64(), states.join(", "));
         }
         tokio::time::sleep(LOOK).await;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use davit_core::node::NodeState;
-use davit_core::resources::Resources;
 use davit_core::state::TaskState;
 use davit_proto::v1::cluster_service_server::ClusterService;
 use davit_proto::{convert, v1};
@@ -35,13 +34,7 @@ impl ClusterApi {
 
     fn get(&self) -> v1::Cluster {
         let state = self.api.writer.state();
-        let (mut allocatable, mut allocated) = (Resources::ZERO, Resources::ZERO);
-        for node in state.nodes() {
-            if node.state == NodeState::Ready {
-                allocatable = allocatable.saturating_add(node.description.allocatable);
-                allocated = allocated.saturating_add(state.usage(node.node_id).reserved);
-            }
-        }
+        let (allocatable, allocated) = state.ready_resources();
         let task_count = |known: &TaskState| v1::TaskStateCount {
             state: convert::task_state_to_proto(*known).into(),
             count: state.task_count(*known),

@@ -3,13 +3,17 @@
 
 use davit_core::id::NodeId;
 use davit_core::node::{Node, NodeState};
+use davit_core::resources::Resources;
 use imbl::OrdSet;
 
 /// The nodes at a glance.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fleet {
     ready: u64,
-    suspect: u64,
+    /// What READY nodes offer.
+    ready_allocatable: Resources,
+    /// Nodes that are SUSPECT.
+    suspect: OrdSet<NodeId>,
     /// Nodes that are DOWN.
     pub(super) down: OrdSet<NodeId>,
     /// Nodes with a runtime that does not answer.
@@ -23,18 +27,32 @@ impl Fleet {
     pub(super) fn count(&self, state: NodeState) -> u64 {
         match state {
             NodeState::Ready => self.ready,
-            NodeState::Suspect => self.suspect,
+            NodeState::Suspect => self.suspect.len() as u64,
             NodeState::Down => self.down.len() as u64,
         }
+    }
+
+    /// What READY nodes offer.
+    pub(super) fn ready_allocatable(&self) -> Resources {
+        self.ready_allocatable
+    }
+
+    /// Nodes that are not READY.
+    pub(super) fn not_ready(&self) -> impl Iterator<Item = NodeId> {
+        self.suspect.iter().chain(&self.down).copied()
     }
 
     /// Brings it from one version of a node to the next.
     pub(super) fn reindex(&mut self, before: Option<&Node>, after: Option<&Node>) {
         let Some(node_id) = after.or(before).map(|node| node.node_id) else { return };
-        let is_in = |node: Option<&Node>, state| u64::from(node.is_some_and(|node| node.state == state));
-        for (count, state) in [(&mut self.ready, NodeState::Ready), (&mut self.suspect, NodeState::Suspect)] {
-            *count = (*count + is_in(after, state)).saturating_sub(is_in(before, state));
-        }
+        let ready = |node: Option<&Node>| {
+            let ready = node.filter(|node| node.state == NodeState::Ready);
+            ready.map_or((0, Resources::ZERO), |node| (1, node.description.allocatable))
+        };
+        let ((counted_before, offered_before), (counted, offered)) = (ready(before), ready(after));
+        self.ready = (self.ready + counted).saturating_sub(counted_before);
+        self.ready_allocatable = self.ready_allocatable.saturating_add(offered).saturating_sub(offered_before);
+        keep(&mut self.suspect, node_id, after.is_some_and(|node| node.state == NodeState::Suspect));
         keep(&mut self.down, node_id, after.is_some_and(|node| node.state == NodeState::Down));
         keep(&mut self.troubled, node_id, after.is_some_and(|node| !node.runtime_problems.is_empty()));
         keep(&mut self.drained, node_id, after.is_some_and(|node| node.drain.is_some()));

@@ -193,7 +193,9 @@ impl ClusterState {
 
     fn change_usage(&mut self, node_id: NodeId, change: impl FnOnce(&mut NodeUsage, &super::marks::Mentions)) {
         let usage = Arc::make_mut(self.usage.entry(node_id).or_default());
+        let reserved_before = usage.reserved;
         change(usage, &self.mentions);
+        self.reserved = self.reserved.saturating_add(usage.reserved).saturating_sub(reserved_before);
         if usage.is_empty() {
             self.usage.remove(&node_id);
         }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use davit_core::id::{GangId, NodeId, Revision, TaskId};
 use davit_core::node::{Node, NodeState};
+use davit_core::resources::Resources;
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::Task;
@@ -55,6 +56,8 @@ pub struct ClusterState {
     nodes: OrdMap<NodeId, Arc<Node>>,
     node_names: OrdMap<String, NodeId>,
     usage: OrdMap<NodeId, Arc<NodeUsage>>,
+    /// What is reserved on all nodes together.
+    reserved: Resources,
     /// Tasks that wait for a node, in the order in which they get one.
     pending: OrdSet<PendingKey>,
     /// Tasks of gangs that wait for nodes.
@@ -87,6 +90,7 @@ impl ClusterState {
             nodes: OrdMap::new(),
             node_names: OrdMap::new(),
             usage: OrdMap::new(),
+            reserved: Resources::ZERO,
             pending: OrdSet::new(),
             gangs: OrdMap::new(),
             preempting: OrdMap::new(),
@@ -237,6 +241,14 @@ impl ClusterState {
         use std::ops::Bound::{Excluded, Unbounded};
         let start = name.map_or(Unbounded, |name| Excluded(name.to_owned()));
         self.node_names.range((start, Unbounded)).filter_map(|(_, node_id)| self.nodes.get(node_id))
+    }
+
+    /// What READY nodes offer together, and what is reserved of it.
+    #[must_use]
+    pub fn ready_resources(&self) -> (Resources, Resources) {
+        let of_others = self.fleet.not_ready().filter_map(|node_id| self.usage.get(&node_id));
+        let reserved = of_others.fold(self.reserved, |left, usage| left.saturating_sub(usage.reserved));
+        (self.fleet.ready_allocatable(), reserved)
     }
 
     /// What is set aside on a node.

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use davit_core::id::{ClusterId, Revision};
 use davit_core::node::Node;
 use davit_core::task::Task;
+use davit_svc_kit::apart::give_way;
 
 pub use self::backup::{BackupError, BackupInfo, BackupWriter, REVISION_JUMP, check_backup};
 pub use self::faulty::{Fault, FaultyStore};
@@ -164,7 +165,12 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
         StoreKind::Memory => Ok(Arc::new(MemoryStore::default())),
         StoreKind::Fjall => {
             let (path, cluster) = (config.data_dir.clone(), config.cluster.clone());
-            let opened = tokio::task::spawn_blocking(move || FjallStore::open(path, &cluster)).await;
+            let open = move || {
+                // So do the threads that the engine starts.
+                give_way();
+                FjallStore::open(path, &cluster)
+            };
+            let opened = tokio::task::spawn_blocking(open).await;
             let store = opened.unwrap_or_else(|broken| Err(Error::Unavailable { problem: broken.to_string() }))?;
             Ok(Arc::new(store))
         }

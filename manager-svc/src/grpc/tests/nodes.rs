@@ -218,7 +218,8 @@ async fn a_node_that_registers_is_not_called_down_for_its_silence_before() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_goes_for_a_while_is_waited_for_as_long_as_it_said_and_not_for_ever() {
     let rig = Rig::new().await;
-    let look = || async { health::look(&rig.api.writer, &rig.api.contacts, health_settings(), Duration::ZERO).await.unwrap() };
+    let look =
+        || async { health::look(&rig.api.writer, &rig.api.contacts, health_settings(), Duration::ZERO).await.unwrap() };
     for (said, waited) in [(Duration::from_secs(20), 20), (Duration::MAX, 600)] {
         let name = format!("away-{waited}");
         let (node_id, session) = rig.join(&name).await;

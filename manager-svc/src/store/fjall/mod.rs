@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use davit_core::id::{ClusterId, Revision};
+use davit_svc_kit::apart::give_way;
 use parking_lot::Mutex;
 
 use self::directory::Directory;
@@ -74,7 +75,11 @@ impl FjallStore {
         run: impl FnOnce(&mut Inner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.inner);
-        let done = tokio::task::spawn_blocking(move || run(&mut inner.lock())).await;
+        let write = move || {
+            give_way();
+            run(&mut inner.lock())
+        };
+        let done = tokio::task::spawn_blocking(write).await;
         done.unwrap_or_else(|broken| Err(Error::Unavailable { problem: format!("the store broke: {broken}") }))
     }
 }

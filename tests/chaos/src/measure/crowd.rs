@@ -150,8 +150,10 @@ impl Crowd {
         self.control.manager.kill().await?;
         self.control.manager.start()?;
         let mut api = self.api.clone();
-        quickly("changes are taken", async || api.write("hollow-0", begin.0).await.map_err(|status| status.to_string()))
-            .await?;
+        quickly("changes are taken", async || {
+            api.write("hollow-0", begin.0).await.map_err(|status| status.to_string())
+        })
+        .await?;
         let took = Stamp::now().since(begin);
         let nodes = self.nodes;
         until("all nodes are READY", PATIENCE, async || api.all_is_well(nodes).await).await?;

@@ -324,21 +324,19 @@ impl FakeEngine {
     /// What all owners of a cluster have.
     pub(super) fn sightings(&self, cluster: &str) -> Vec<Sighting> {
         let held = self.shared.held.lock();
-        let of_cluster = held.instances.iter().filter(|(owner, _)| owner.cluster == cluster);
-        let of_owner = |(owner, instances): (&Owner, &BTreeMap<AttemptKey, Arc<FakeInstance>>)| {
-            let node_id = owner.node_id;
-            let sighting = |(key, instance): (&AttemptKey, &Arc<FakeInstance>)| Sighting {
-                id: format!("{node_id}/{key}"),
+        let mut owners: Vec<_> = held.instances.iter().filter(|(owner, _)| owner.cluster == cluster).collect();
+        owners.sort_unstable_by_key(|(owner, _)| owner.node_id);
+        let mut sightings = Vec::with_capacity(owners.iter().map(|(_, instances)| instances.len()).sum());
+        for (owner, instances) in owners {
+            sightings.extend(instances.iter().map(|(key, instance)| Sighting {
+                id: instance.id.clone(),
                 cluster_id: instance.cluster_id,
-                node_id: Some(node_id),
+                node_id: Some(owner.node_id),
                 key: Some(*key),
                 is_instance: true,
-                running: matches!(instance.state(), InstanceState::Running(_)),
-            };
-            instances.iter().map(sighting).collect::<Vec<_>>()
-        };
-        let mut sightings: Vec<_> = of_cluster.flat_map(of_owner).collect();
-        sightings.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+                running: instance.runs(),
+            }));
+        }
         sightings
     }
 
@@ -368,6 +366,8 @@ pub(super) struct Life {
 
 /// An attempt that only pretends.
 pub(super) struct FakeInstance {
+    /// The engine's name for it.
+    id: String,
     key: AttemptKey,
     cluster_id: Option<ClusterId>,
     observer: Option<Observer>,
@@ -381,6 +381,7 @@ pub(super) struct FakeInstance {
 
 impl FakeInstance {
     pub(super) fn new(
+        id: String,
         key: AttemptKey,
         cluster_id: Option<ClusterId>,
         ports: Vec<PortBinding>,
@@ -389,7 +390,7 @@ impl FakeInstance {
         observer: Option<Observer>,
     ) -> Self {
         let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new(), runs: 0 });
-        Self { key, cluster_id, observer, ports, orders, is_leased, life }
+        Self { id, key, cluster_id, observer, ports, orders, is_leased, life }
     }
 
     fn tell(&self, deed: Deed) {
@@ -400,6 +401,10 @@ impl FakeInstance {
 
     pub(super) fn state(&self) -> InstanceState {
         self.life.borrow().state.clone()
+    }
+
+    fn runs(&self) -> bool {
+        matches!(self.life.borrow().state, InstanceState::Running(_))
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Life> {

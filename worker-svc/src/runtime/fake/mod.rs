@@ -115,6 +115,7 @@ impl Runtime for FakeRuntime {
             &self.owner,
             attempt.key,
             FakeInstance::new(
+                format!("{}/{}", self.owner.node_id, attempt.key),
                 attempt.key,
                 *self.cluster_id.lock(),
                 self.ports(attempt),

@@ -11,9 +11,9 @@ use super::super::engine::Table;
 use super::super::ledger::{Head, Ledger};
 use super::super::plan::plan;
 use super::*;
-use crate::commands::{Limits, NewTasks, create_tasks, delete_task};
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{keyed, labelled, spec, task_id};
+use crate::commands::{Limits, NewTasks, create_tasks, delete_task};
 use crate::state::{ClusterState, KeptEvents, RequestRecord};
 
 proptest! {
@@ -128,9 +128,17 @@ fn events_of_one_batch_share_records_and_those_that_are_dropped_take_their_specs
     create(&mut stored, 300);
     assert_eq!(count(Table::Specs), 1, "the first is kept no more");
     let loaded = load(&store).unwrap();
-    assert_eq!((loaded.events.len(), loaded.tasks.len()), (400, 600), "200 events of a block that is still stored count no more");
+    assert_eq!(
+        (loaded.events.len(), loaded.tasks.len()),
+        (400, 600),
+        "200 events of a block that is still stored count no more"
+    );
     create(&mut stored, 1000);
-    assert_eq!(count(Table::Events), 2, "the older ones are gone, and those of the batch that were dropped were never written");
+    assert_eq!(
+        count(Table::Events),
+        2,
+        "the older ones are gone, and those of the batch that were dropped were never written"
+    );
     assert_eq!(load(&store).unwrap().events.len(), 400);
 }
 
