@@ -16,11 +16,18 @@ use uuid::Uuid;
 use crate::dispatch::Outbox;
 use crate::reconcile::Contact;
 
+/// Heartbeats that are heard so late leave too little of the time after which a node counts as DOWN.
+const TOO_LATE: Duration = Duration::from_millis(200);
+/// Work that can wait waits so long at most for workers to be heard in time.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// The contacts of all nodes. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Contacts {
     nodes: Arc<Mutex<BTreeMap<NodeId, Entry>>>,
     measured: watch::Sender<u64>,
+    /// How late workers were heard at the newest look.
+    late: watch::Sender<Duration>,
 }
 
 #[derive(Debug)]
@@ -43,7 +50,20 @@ impl Contacts {
     /// No contact yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { nodes: Arc::default(), measured: watch::Sender::new(0) }
+        Self { nodes: Arc::default(), measured: watch::Sender::new(0), late: watch::Sender::default() }
+    }
+
+    /// What arrives from workers is heard so late now, since this manager has too much else to do.
+    pub fn heard_late_by(&self, late: Duration) {
+        self.late.send_replace(late);
+    }
+
+    /// Waits, not for ever, until workers are heard in good time: whoever makes work for all of them must not be what keeps their
+    /// heartbeats waiting.
+    pub async fn until_heard_in_time(&self) {
+        let mut late = self.late.subscribe();
+        // The sender is in `self`.
+        let _ = tokio::time::timeout(LONGEST_WAIT, late.wait_for(|late| *late < TOO_LATE)).await;
     }
 
     /// A worker registers, in the writer's turn: from here on its node's earlier silence is over, whatever is judged before its

@@ -67,6 +67,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         metrics::cluster(&state);
         let now = clock.now();
         let late = hearing_delay().await;
+        contacts.heard_late_by(late);
         let Looked { verdicts, has_strangers } = look_at_all(&state, &contacts, settings, late, now);
         let is_idle = verdicts.is_empty()
             && !has_strangers

@@ -282,11 +282,13 @@ impl Node {
     pub(crate) async fn survey(&self, health: &RuntimeHealth) {
         let Some(agent) = self.agent() else { return };
         let runtimes = health.runtimes.iter().filter_map(|kind| agent.runtime(*kind));
+        let runtimes = runtimes.filter(|runtime| agent.needs_survey(runtime));
         let surveys = runtimes.map(|runtime| {
             let agent = Arc::clone(&agent);
             async move {
+                let changes = runtime.changes();
                 match tokio::time::timeout(CHECK_TIME, runtime.survey()).await {
-                    Ok(Ok(sightings)) => agent.take_survey(&runtime, sightings),
+                    Ok(Ok(sightings)) => agent.take_survey(&runtime, sightings, changes),
                     // Whether it answers at all is told elsewhere.
                     Ok(Err(error)) => {
                         tracing::debug!(kind = %runtime.kind(), %error, "can't look for what nobody looks after");

@@ -208,6 +208,7 @@ impl Placer {
         }
         let (mut committed, mut rejected) = (0, 0);
         for part in all.parts(COMMITTED_AT_ONCE) {
+            self.contacts.until_heard_in_time().await;
             let (placed, preempted) = match self.writer.write(|draft| Ok::<_, Infallible>(part.commit(draft))).await {
                 Ok(done) => done,
                 Err(problem) => {

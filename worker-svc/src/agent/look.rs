@@ -9,6 +9,7 @@ use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState};
 
 use super::Agent;
+use super::counts::Counts;
 use super::held::Held;
 use crate::runtime::Runtime;
 
@@ -51,10 +52,7 @@ impl Agent {
     /// How many attempts run, or may run as far as their runtime has told.
     #[must_use]
     pub fn running(&self) -> u32 {
-        let state = self.state.lock();
-        let runs =
-            |held: &&Held| held.is_unseen || matches!(held.status.state, TaskState::Running | TaskState::Stopping);
-        u32::try_from(state.held.values().filter(runs).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.state.lock().counts.running()).unwrap_or(u32::MAX)
     }
 
     /// How many attempts are in each state.
@@ -62,11 +60,11 @@ impl Agent {
     pub fn count_by_state(&self) -> BTreeMap<TaskState, usize> {
         // Also those that nothing is in: a gauge that is not set keeps what it showed.
         let reported = TaskState::ALL.into_iter().filter(|state| state.reported_by().is_some());
-        let mut counts: BTreeMap<_, _> = reported.map(|state| (state, 0)).collect();
-        for held in self.state.lock().held.values() {
-            *counts.entry(held.status.state).or_default() += 1;
-        }
-        counts
+        let state = self.state.lock();
+        let counts = state.counts;
+        debug_assert_eq!(counts, Counts::of(state.held.values()), "they were not kept up");
+        drop(state);
+        reported.map(|state| (state, counts.in_state(state))).collect()
     }
 
     /// What it holds, from the first key after `after`.

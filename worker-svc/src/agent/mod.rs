@@ -7,6 +7,7 @@
 mod adopt;
 pub mod assignments;
 mod closing;
+mod counts;
 mod held;
 mod images;
 mod lease;
@@ -44,6 +45,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::adopt::Unfound;
 use self::assignments::{Batch, Follower, Order};
+use self::counts::Counts;
 use self::held::{Held, Wanted};
 use self::local_restart::{Link, Standing};
 pub use self::look::{LocalAttempt, Output};
@@ -87,6 +89,7 @@ pub struct Agent {
 #[derive(Debug, Default)]
 struct State {
     held: BTreeMap<AttemptKey, Held>,
+    counts: Counts,
     /// Those of `held` that must never run twice, as far as their specs are known.
     leased: BTreeSet<AttemptKey>,
     /// Those of `held` whose removal has been ordered.
@@ -190,7 +193,10 @@ impl Agent {
         if let Some(spec) = &orders.borrow().spec {
             self.note_lease(state, key, spec);
         }
-        state.held.insert(key, Held { orders, kind: record.kind, status, is_unseen, others_lease, ended_at });
+        let held = Held { orders, kind: record.kind, status, is_unseen, others_lease, ended_at };
+        state.counts.change(None, Some(&held));
+        let replaced = state.held.insert(key, held);
+        state.counts.change(replaced.as_ref(), None);
         self.store.keep(key, record);
         let stopped = self.stopped.clone();
         self.runners.spawn(async move { stopped.run_until_cancelled(runner.run()).await });
@@ -217,6 +223,7 @@ impl Agent {
         self.link.send_modify(|link| {
             *link = Link { is_open: true, heartbeat_period, standing: Standing::InCharge, ..*link };
         });
+        self.surveyed.look_anew();
         for runtime in &self.runtimes {
             runtime.take_charge();
         }
@@ -372,10 +379,13 @@ impl Agent {
     /// Takes down what a runner saw of its attempt.
     fn observe(&self, key: AttemptKey, change: impl FnOnce(&mut AttemptStatus)) {
         let now = self.world.clock.now();
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         let Some(held) = state.held.get_mut(&key) else { return };
+        state.counts.seen(held);
         held.is_unseen = false;
         let Some(next) = held.status_after(change, now) else { return };
+        state.counts.moved(held.status.state, next.state);
         if next.state != held.status.state {
             tracing::info!(
                 task_id = %key.task_id, attempt = key.attempt.0, state = %next.state, reason = next.reason, "attempt"
@@ -386,7 +396,7 @@ impl Agent {
         }
         held.status = next.clone();
         state.reporter.put(key, next);
-        drop(state);
+        drop(guard);
         self.report_ready.notify_one();
         self.changed.send_replace(());
     }
@@ -415,7 +425,8 @@ impl Agent {
     /// Nothing is left of an attempt.
     fn forget(&self, key: AttemptKey) {
         let mut state = self.state.lock();
-        state.held.remove(&key);
+        let removed = state.held.remove(&key);
+        state.counts.change(removed.as_ref(), None);
         state.leased.remove(&key);
         state.removing.remove(&key);
         state.reporter.forget(key);

@@ -39,6 +39,17 @@ pub(super) struct Surveyed {
     /// The engine's names of what is being removed.
     removing: Mutex<HashSet<String>>,
     removals: Arc<Semaphore>,
+    /// The newest look at each runtime.
+    looks: Mutex<BTreeMap<RuntimeKind, Look>>,
+}
+
+/// A look at a runtime.
+#[derive(Debug, Clone, Copy, Default)]
+struct Look {
+    /// What the runtime counted before it, if all that was found then is looked after.
+    settled_at: Option<u64>,
+    /// Whether one was left out since, because the runtime had enough to do.
+    put_off: bool,
 }
 
 impl Surveyed {
@@ -50,7 +61,13 @@ impl Surveyed {
             revived: Mutex::default(),
             removing: Mutex::default(),
             removals: Arc::new(Semaphore::new(REMOVALS_AT_ONCE)),
+            looks: Mutex::default(),
         }
+    }
+
+    /// Whoever is to be told begins to be told: what was found before counts no more.
+    pub(super) fn look_anew(&self) {
+        self.looks.lock().clear();
     }
 }
 
@@ -63,8 +80,21 @@ impl Agent {
         }
     }
 
+    /// Whether there may be something that nobody looks after. Not where nothing has happened in a runtime since it was looked
+    /// through; and one that has enough to start is left alone every other time.
+    pub fn needs_survey(&self, runtime: &Arc<dyn Runtime>) -> bool {
+        let mut looks = self.surveyed.looks.lock();
+        let look = looks.entry(runtime.kind()).or_default();
+        if look.settled_at.is_some() && look.settled_at == runtime.changes() {
+            return false;
+        }
+        look.put_off = !look.put_off && self.starts.available_permits() == 0;
+        !look.put_off
+    }
+
     /// Takes in what a runtime has under the cluster's label, and begins to remove what nobody looks after.
-    pub fn take_survey(self: &Arc<Self>, runtime: &Arc<dyn Runtime>, sightings: Vec<Sighting>) {
+    /// `changes`: what the runtime counted before it looked.
+    pub fn take_survey(self: &Arc<Self>, runtime: &Arc<dyn Runtime>, sightings: Vec<Sighting>, changes: Option<u64>) {
         let judgement = {
             let in_charge = self.is_in_charge();
             let state = self.state.lock();
@@ -75,6 +105,9 @@ impl Agent {
             let cluster_id = *self.surveyed.cluster_id.lock();
             orphans::judge(sightings, self.owner.node_id, cluster_id, |key| holds(state.held.get(&key)))
         };
+        let is_settled = judgement.orphans.is_empty() && judgement.revived.is_empty() && judgement.foreign.is_empty();
+        let settled_at = changes.filter(|_| is_settled);
+        self.surveyed.looks.lock().insert(runtime.kind(), Look { settled_at, put_off: false });
         let revived = judgement.revived.iter().map(|orphan| orphan.sighting.id.clone()).collect();
         let before = self.surveyed.revived.lock().insert(runtime.kind(), revived).unwrap_or_default();
         let still_run = judgement.revived.into_iter().filter(|orphan| before.contains(&orphan.sighting.id));

@@ -112,7 +112,7 @@ async fn of_what_nobody_looks_after_eight_are_removed_at_once_and_a_thousand_wai
         running: true,
     };
     let runtime = agent.runtime(RuntimeKind::Docker).unwrap();
-    let see = |from: u32| agent.take_survey(&runtime, (from..ORPHANS).map(orphan).collect());
+    let see = |from: u32| agent.take_survey(&runtime, (from..ORPHANS).map(orphan).collect(), None);
     engine.set_stuck(Step::RemoveSighted, true);
     see(0);
     // What is on its way is not begun twice, nor does it make room for more.
@@ -134,16 +134,16 @@ async fn what_was_seen_to_run_right_before_its_end_stays_and_what_runs_again_doe
     let runtime = agent.runtime(RuntimeKind::Docker).unwrap();
     let seen = runtime.survey().await.unwrap();
     assert!(seen[0].running);
-    agent.take_survey(&runtime, seen.clone());
+    agent.take_survey(&runtime, seen.clone(), None);
     engine.end(agent.owner(), key(1), 3);
     tokio::time::sleep(Duration::from_millis(10)).await;
-    agent.take_survey(&runtime, seen);
-    agent.take_survey(&runtime, runtime.survey().await.unwrap());
+    agent.take_survey(&runtime, seen, None);
+    agent.take_survey(&runtime, runtime.survey().await.unwrap(), None);
     assert_eq!(calls(&engine, Step::RemoveSighted).await, 0);
 
     runtime.restart(key(1)).await.unwrap();
     for looks in [0, 1] {
-        agent.take_survey(&runtime, runtime.survey().await.unwrap());
+        agent.take_survey(&runtime, runtime.survey().await.unwrap(), None);
         assert_eq!(calls(&engine, Step::RemoveSighted).await, looks);
     }
     assert!(engine.state(agent.owner(), key(1)).is_none());
@@ -171,7 +171,7 @@ async fn one_that_is_not_in_charge_any_more_removes_and_begins_nothing_until_it_
         running: true,
     };
     for in_charge in [0, 1] {
-        agent.take_survey(&runtime, vec![orphan.clone()]);
+        agent.take_survey(&runtime, vec![orphan.clone()], None);
         assert_eq!(calls(&engine, Step::Start).await, 1 + in_charge);
         while let Some(report) = agent.next_report() {
             agent.acknowledge(report.report_id);

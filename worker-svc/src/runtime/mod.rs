@@ -239,6 +239,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// of whose data directory this one has a copy.
     fn take_charge(&self) {}
 
+    /// A number that grows with everything that is created, started or removed here, or ends, whoever does it. `None` where that
+    /// can't be told.
+    fn changes(&self) -> Option<u64> {
+        None
+    }
+
     /// All that bears the label of the owner's cluster, also where it is another node's or nobody's. One cheap question, however
     /// much there is: it is asked every few seconds.
     async fn survey(&self) -> Result<Vec<Sighting>, Error>;

@@ -35,14 +35,15 @@ fn runs(machine: &Machine, owner: &Owner, key: AttemptKey) -> bool {
     matches!(machine.engine.state(owner, key), Some(InstanceState::Running(_)))
 }
 
-fn surveys(machine: &Machine) -> usize {
-    machine.engine.calls().iter().filter(|call| call.step == Step::Survey).count()
+/// How often it was asked whether it works. It is looked through at the same times, if anything has changed.
+fn rounds(machine: &Machine) -> usize {
+    machine.engine.calls().iter().filter(|call| call.step == Step::Check).count()
 }
 
 /// Waits until what there is now has been looked at. What was there when the worker joined it has taken up before that.
 async fn until_surveyed(machine: &Machine) {
-    let before = surveys(machine);
-    until("further looks", || surveys(machine) >= before + 2).await;
+    let before = rounds(machine);
+    until("further looks", || rounds(machine) >= before + 2).await;
 }
 
 fn another_node() -> Owner {

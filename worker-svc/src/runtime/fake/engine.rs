@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::task::PortBinding;
@@ -82,6 +82,7 @@ struct Shared {
     /// Whose turn it is to start something, among engines that share a machine's time.
     turns: Option<Arc<Semaphore>>,
     kept_calls: usize,
+    changes: Arc<AtomicU64>,
     next_port: AtomicU16,
     hanging: watch::Sender<bool>,
     /// Steps that do not return.
@@ -130,7 +131,8 @@ impl FakeEngine {
     ) -> Self {
         let (next_port, hanging, stuck) = (AtomicU16::new(32768), watch::Sender::new(false), watch::Sender::default());
         let held = Mutex::default();
-        let shared = Shared { clock, observer, habits, turns, kept_calls, next_port, hanging, stuck, held };
+        let changes = Arc::default();
+        let shared = Shared { clock, observer, habits, turns, kept_calls, changes, next_port, hanging, stuck, held };
         Self { shared: Arc::new(shared) }
     }
 
@@ -227,6 +229,7 @@ impl FakeEngine {
     /// The machine is started anew: nothing of what it had is left.
     pub fn forget_all(&self) {
         self.shared.held.lock().instances.clear();
+        count(&self.shared.changes);
     }
 
     /// From now on this step fails with `Unavailable` and this reason; `None` ends that.
@@ -298,6 +301,15 @@ impl FakeEngine {
         self.shared.turns.as_ref()?.acquire().await.ok()
     }
 
+    /// How much has been created, started, removed or has ended so far.
+    pub(super) fn changes(&self) -> u64 {
+        self.shared.changes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.shared.changes)
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
@@ -348,11 +360,18 @@ impl FakeEngine {
     pub(super) fn insert(&self, owner: &Owner, key: AttemptKey, instance: FakeInstance) {
         let mut held = self.shared.held.lock();
         held.instances.entry(owner.clone()).or_default().entry(key).or_insert_with(|| Arc::new(instance));
+        count(&self.shared.changes);
     }
 
     pub(super) fn remove(&self, owner: &Owner, key: AttemptKey) -> Option<Arc<FakeInstance>> {
-        self.shared.held.lock().instances.get_mut(owner)?.remove(&key)
+        let removed = self.shared.held.lock().instances.get_mut(owner)?.remove(&key);
+        count(&self.shared.changes);
+        removed
     }
+}
+
+fn count(changes: &AtomicU64) {
+    changes.fetch_add(1, Ordering::Relaxed);
 }
 
 /// All that changes in an instance.
@@ -376,6 +395,8 @@ pub(super) struct FakeInstance {
     pub(super) orders: Orders,
     /// Whether it must never run twice.
     is_leased: bool,
+    /// Its engine's count of changes.
+    changes: Arc<AtomicU64>,
     life: watch::Sender<Life>,
 }
 
@@ -388,12 +409,14 @@ impl FakeInstance {
         orders: Orders,
         is_leased: bool,
         observer: Option<Observer>,
+        changes: Arc<AtomicU64>,
     ) -> Self {
         let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new(), runs: 0 });
-        Self { id, key, cluster_id, observer, ports, orders, is_leased, life }
+        Self { id, key, cluster_id, observer, ports, orders, is_leased, changes, life }
     }
 
     fn tell(&self, deed: Deed) {
+        count(&self.changes);
         if let Some(observer) = &self.observer {
             observer(self.key, deed);
         }

@@ -122,6 +122,7 @@ impl Runtime for FakeRuntime {
                 orders,
                 attempt.spec.on_node_loss == OnNodeLoss::StopAndReplace,
                 self.engine.observer(),
+                self.engine.counter(),
             ),
         );
         Ok(())
@@ -223,6 +224,10 @@ impl Runtime for FakeRuntime {
 
     fn set_cluster_id(&self, cluster_id: ClusterId) {
         *self.cluster_id.lock() = Some(cluster_id);
+    }
+
+    fn changes(&self) -> Option<u64> {
+        Some(self.engine.changes())
     }
 
     async fn survey(&self) -> Result<Vec<Sighting>, Error> {
