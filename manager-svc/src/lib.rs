@@ -163,7 +163,7 @@ pub async fn run(
             tokio::join!(settles, places);
         }
     });
-    let health_task = tokio::spawn(health::run(handle, contacts, health_settings, clock, shutdown.clone()));
+    let health_task = apart::spawn(health::run(handle, contacts, health_settings, clock, shutdown.clone()));
     let server: GrpcServer = grpc::server(&api);
     let api = async {
         let served = server.serve(listener, shutdown.clone()).await;

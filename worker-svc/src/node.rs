@@ -325,6 +325,7 @@ impl Node {
             registration_number,
             worker_run: Some(self.run),
             draining,
+            takes_spec_numbers: true,
             description,
             runtime_problems,
             attempts,

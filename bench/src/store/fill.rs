@@ -159,6 +159,7 @@ fn registration(index: usize, node_id: NodeId) -> Registration {
         registration_number: 1,
         worker_run: None,
         draining: false,
+        takes_spec_numbers: true,
         description,
         runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),

@@ -67,8 +67,17 @@ pub fn register_node(
     registration: Registration,
     lease_duration: Duration,
 ) -> Result<(Arc<Node>, ReportCounts), Error> {
-    let Registration { node_id, registration_number, worker_run, draining, description, runtime_problems, attempts } =
-        registration;
+    // How it takes specs is its session's matter.
+    let Registration {
+        node_id,
+        registration_number,
+        worker_run,
+        draining,
+        takes_spec_numbers: _,
+        description,
+        runtime_problems,
+        attempts,
+    } = registration;
     let name = description.name.clone();
     let last = draft.state().node(node_id).map_or(0, |known| known.registration_number);
     let registration_number = match registration_number {

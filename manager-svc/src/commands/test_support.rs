@@ -102,6 +102,7 @@ pub(crate) fn registration(number: u64) -> Registration {
         registration_number: 0,
         worker_run: None,
         draining: false,
+        takes_spec_numbers: true,
         description: NodeDescription {
             name: format!("node-{number}"),
             address: "127.0.0.1".to_owned(),

@@ -31,6 +31,8 @@ pub(super) struct SessionWriter {
     pub(super) acks: watch::Receiver<u64>,
     /// The newest heartbeat that was heard.
     pub(super) heard: watch::Receiver<u64>,
+    /// Specs that the worker was sent by number; `None`: it does not take them so.
+    pub(super) specs: Option<convert::SentSpecs>,
     /// What other nodes left and the worker is to remove.
     pub(super) abandoned: mpsc::Receiver<Vec<convert::ForeignAttempt>>,
     pub(super) out: Out,
@@ -63,8 +65,8 @@ impl SessionWriter {
                     vec![Message::RemoveForeign(v1::RemoveForeign { attempts })]
                 }
                 delivery = self.outbox.next() => match delivery {
-                    Delivery::FullSet(orders, revision) => assignments(orders, revision.0, true),
-                    Delivery::Changes(orders, revision) => assignments(orders, revision.0, false),
+                    Delivery::FullSet(orders, revision) => assignments(orders, revision.0, true, self.specs.as_mut()),
+                    Delivery::Changes(orders, revision) => assignments(orders, revision.0, false, self.specs.as_mut()),
                     Delivery::Logs(order) => vec![Message::StartLogs(start_logs(&order))],
                     Delivery::Close(reason) => {
                         self.end(&reason).await;
@@ -96,7 +98,12 @@ impl SessionWriter {
 }
 
 /// Cuts orders into messages that no receiver refuses for their size.
-fn assignments(orders: Vec<Order>, revision: u64, full: bool) -> Vec<Message> {
+fn assignments(
+    orders: Vec<Order>,
+    revision: u64,
+    full: bool,
+    mut specs: Option<&mut convert::SentSpecs>,
+) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut current = v1::Assignments { full, revision, ..Default::default() };
     let mut bytes = 0;
@@ -108,7 +115,13 @@ fn assignments(orders: Vec<Order>, revision: u64, full: bool) -> Vec<Message> {
         }
         match order {
             Order::Assign { key, desired_state, spec, revision, ports } => {
-                let assignment = convert::assignment_to_proto(key, revision, desired_state, &spec, &ports);
+                let assignment = match &mut specs {
+                    Some(specs) => specs.assignment_to_proto(key, revision, desired_state, &spec, &ports),
+                    None => {
+                        let spec = Some(convert::task_spec_to_proto(&spec));
+                        convert::assignment_to_proto(key, revision, desired_state, spec, &ports)
+                    }
+                };
                 bytes += assignment.encoded_len();
                 current.assignments.push(assignment);
             }
@@ -157,14 +170,14 @@ mod tests {
 
     #[test]
     fn an_empty_full_set_is_still_one_message() {
-        let messages = unpack(assignments(Vec::new(), 7, true));
+        let messages = unpack(assignments(Vec::new(), 7, true, None));
         assert_eq!(messages.len(), 1);
         assert!(messages[0].full && messages[0].last && messages[0].revision == 7);
     }
 
     #[test]
     fn a_large_full_set_is_cut_and_only_its_last_message_says_so() {
-        let messages = unpack(assignments(removals(60_000), 7, true));
+        let messages = unpack(assignments(removals(60_000), 7, true, None));
         assert!(messages.len() > 1);
         assert!(messages.iter().all(|message| message.encoded_len() < 2 * MAX_MESSAGE_BYTES));
         assert_eq!(messages.iter().map(|message| message.removed.len()).sum::<usize>(), 60_000);

@@ -118,6 +118,7 @@ async fn serve(
     second_worker::refuse(api, &registration).await?;
     let node_id = registration.node_id;
     let name = registration.description.name.clone();
+    let specs = registration.takes_spec_numbers.then(convert::SentSpecs::new);
     let session_id = api.world.ids.session_id();
     tracing::Span::current().record("node_id", node_id.to_string()).record("session_id", session_id.to_string());
     let outbox = Arc::new(Outbox::new(session_id));
@@ -143,6 +144,7 @@ async fn serve(
         outbox: Arc::clone(&outbox),
         acks,
         heard,
+        specs,
         abandoned,
         out: out.clone(),
         shutdown: api.shutdown.clone(),

@@ -20,6 +20,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::state::TaskState;
 use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
@@ -53,6 +54,10 @@ const RETRY_BLOCKED: Duration = Duration::from_secs(10);
 
 /// How many placements are committed at once.
 const COMMITTED_AT_ONCE: usize = 5_000;
+/// No more are placed while so many wait for their workers to take them.
+const MAX_NOT_TAKEN: u64 = 10_000;
+/// So long at most workers are waited for: those that take nothing must not keep tasks from others.
+const LONGEST_WAIT_FOR_WORKERS: Duration = Duration::from_secs(1);
 
 /// Places tasks.
 pub(crate) struct Placer {
@@ -208,7 +213,7 @@ impl Placer {
         }
         let (mut committed, mut rejected) = (0, 0);
         for part in all.parts(COMMITTED_AT_ONCE) {
-            self.contacts.until_heard_in_time().await;
+            self.until_taken().await;
             let (placed, preempted) = match self.writer.write(|draft| Ok::<_, Infallible>(part.commit(draft))).await {
                 Ok(done) => done,
                 Err(problem) => {
@@ -235,6 +240,16 @@ impl Placer {
             tokio::time::sleep(session.rejected.next_delay()).await;
         }
         Ok(())
+    }
+
+    /// Waits, not for ever, until workers have taken most of what was placed, and are heard in good time: what is placed faster than
+    /// that only waits elsewhere, in front of heartbeats.
+    async fn until_taken(&self) {
+        let mut states = self.writer.watch();
+        let few_wait = states.wait_for(|state| state.task_count(TaskState::Scheduled) <= MAX_NOT_TAKEN);
+        // A writer that is gone ends all of this.
+        let _ = tokio::time::timeout(LONGEST_WAIT_FOR_WORKERS, few_wait).await;
+        self.contacts.until_heard_in_time().await;
     }
 
     /// Says on tasks why they are not even asked for.

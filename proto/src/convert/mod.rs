@@ -21,6 +21,7 @@ mod requirements;
 mod resources;
 mod runtime_health;
 mod session;
+mod spec_numbers;
 mod task;
 mod task_spec;
 mod text;
@@ -67,6 +68,7 @@ pub use self::session::{
     attempt_report_from_proto, attempt_report_to_proto, register_from_proto, register_to_proto,
     status_report_from_proto, welcome_from_proto, welcome_to_proto,
 };
+pub use self::spec_numbers::{KnownSpecs, MAX_SPEC_NUMBERS, SentSpecs};
 pub use self::task::{MAX_BATCH_TASKS, TaskGroup, attempt_status_to_proto, task_groups_from_proto, task_to_proto};
 pub use self::task_spec::{
     MAX_CONSTRAINTS, MAX_SPEC_BYTES, constraints_from_proto, task_spec_from_proto, task_spec_to_proto,

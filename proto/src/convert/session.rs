@@ -1,6 +1,7 @@
 //! What workers and the manager say to each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{AttemptKey, ClusterId, NodeId, Revision, SessionId, TaskId};
@@ -23,8 +24,8 @@ use super::path::{FieldPath, field, item};
 use super::port::{port_number, port_range_from_proto, port_range_to_proto};
 use super::resources::{dimensions, node_resources_from_proto, resources_to_proto};
 use super::runtime_health::{reported_problems_to_proto, runtime_problems_from_proto};
+use super::spec_numbers::KnownSpecs;
 use super::task::{attempt_status_to_proto, port_binding_to_proto};
-use super::task_spec::{task_spec_from_proto, task_spec_to_proto};
 use super::text::{check_printable, kept_reason};
 use crate::v1;
 
@@ -51,6 +52,8 @@ pub struct Registration {
     pub worker_run: Option<Uuid>,
     /// Its worker waits for the node to be drained before it goes.
     pub draining: bool,
+    /// Its worker takes specs by number.
+    pub takes_spec_numbers: bool,
     /// What it says of its machine.
     pub description: NodeDescription,
     /// Its runtimes that don't answer, each with what is wrong.
@@ -84,7 +87,7 @@ pub struct Assignment {
     /// `Running` or `Stopped`.
     pub desired_state: DesiredState,
     /// What to run.
-    pub spec: TaskSpec,
+    pub spec: Arc<TaskSpec>,
     /// Host ports for those of the spec that don't ask for a certain one, in the spec's order.
     pub ports: Vec<PortBinding>,
 }
@@ -136,9 +139,17 @@ pub fn register_from_proto<'a>(
     };
     let (node_id, attempts) = (node_id?, attempts?);
     let registration_number = register.registration_number;
-    let draining = register.draining;
-    let registration =
-        Registration { node_id, registration_number, worker_run, draining, description, runtime_problems, attempts };
+    let (draining, takes_spec_numbers) = (register.draining, register.takes_spec_numbers);
+    let registration = Registration {
+        node_id,
+        registration_number,
+        worker_run,
+        draining,
+        takes_spec_numbers,
+        description,
+        runtime_problems,
+        attempts,
+    };
     (violations.0.len() == before).then_some(registration)
 }
 
@@ -162,6 +173,7 @@ pub fn register_to_proto(registration: &Registration) -> v1::Register {
         runtime_problems: reported_problems_to_proto(&registration.runtime_problems),
         registration_number: registration.registration_number,
         draining: registration.draining,
+        takes_spec_numbers: registration.takes_spec_numbers,
         worker_run: registration.worker_run.map(|run| run.to_string()).unwrap_or_default(),
     }
 }
@@ -312,9 +324,10 @@ pub fn welcome_to_proto(welcome: &Welcome) -> v1::Welcome {
     }
 }
 
-/// Reads what a worker is to run or stop.
+/// Reads what a worker is to run or stop, in a session that has sent these specs.
 pub fn assignment_from_proto<'a>(
     assignment: v1::Assignment,
+    specs: &mut KnownSpecs,
     path: impl Into<FieldPath<'a>>,
     violations: &mut Violations,
 ) -> Option<Assignment> {
@@ -328,21 +341,20 @@ pub fn assignment_from_proto<'a>(
         violations.add(desired_path, "an attempt is to run or to stop; removal is a message of its own");
     }
     let ports = port_bindings_from_proto(&assignment.ports, &field(path, "ports"), violations);
-    let spec_path = field(path, "spec");
-    let spec = required(assignment.spec, spec_path, violations)
-        .and_then(|spec| task_spec_from_proto(spec, spec_path, violations))?;
+    let (spec_path, number_path) = (field(path, "spec"), field(path, "spec_number"));
+    let spec = specs.take(assignment.spec, assignment.spec_number, spec_path, number_path, violations)?;
     let key = AttemptKey { task_id: task_id?, attempt: attempt? };
     let (desired_state, revision) = (desired_state?, Revision(assignment.revision));
     (violations.0.len() == before).then_some(Assignment { key, revision, desired_state, spec, ports })
 }
 
-/// Writes what a worker is to run or stop. Of a task that is to be removed, the attempt is to stop first.
+/// Writes what a worker is to run or stop, with this spec. Of a task that is to be removed, the attempt is to stop first.
 #[must_use]
 pub fn assignment_to_proto(
     key: AttemptKey,
     revision: Revision,
     desired_state: DesiredState,
-    spec: &TaskSpec,
+    spec: Option<v1::TaskSpec>,
     ports: &[PortBinding],
 ) -> v1::Assignment {
     let desired_state = match desired_state {
@@ -354,8 +366,9 @@ pub fn assignment_to_proto(
         attempt: key.attempt.0,
         revision: revision.0,
         desired_state: desired_state_to_proto(desired_state).into(),
-        spec: Some(task_spec_to_proto(spec)),
+        spec,
         ports: ports.iter().map(port_binding_to_proto).collect(),
+        spec_number: 0,
     }
 }
 

@@ -33,7 +33,7 @@ impl Wanted {
     /// What is wanted of an attempt that an earlier worker left, before the manager says more.
     pub(super) fn left(record: &Record) -> Self {
         let (spec, ports) = match record.assignment() {
-            Some(assignment) => (Some(Arc::new(assignment.spec)), assignment.ports),
+            Some(assignment) => (Some(assignment.spec), assignment.ports),
             None => (None, Vec::new()),
         };
         Self { want: Want::Undecided, spec, ports, stop_reason: "" }

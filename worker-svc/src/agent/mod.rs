@@ -301,7 +301,7 @@ impl Agent {
                 if !held.has_spec() {
                     self.store.note(key, |record| record.set_assignment(&assignment));
                 }
-                let spec = Arc::new(assignment.spec);
+                let spec = assignment.spec;
                 held.want(want, Some((Arc::clone(&spec), assignment.ports)));
                 self.note_lease(state, key, &spec);
             }
@@ -309,13 +309,7 @@ impl Agent {
             None => {
                 let record = Record::assigned(&assignment);
                 let Assignment { spec, ports, .. } = assignment;
-                self.hold(
-                    state,
-                    key,
-                    record,
-                    Wanted { want, spec: Some(Arc::new(spec)), ports, stop_reason: "" },
-                    Start::New,
-                );
+                self.hold(state, key, record, Wanted { want, spec: Some(spec), ports, stop_reason: "" }, Start::New);
             }
         }
     }

@@ -54,7 +54,7 @@ fn assignment(task: u32) -> Assignment {
         key: key(task),
         revision: Revision(1),
         desired_state: DesiredState::Running,
-        spec: TaskSpec::new("web", RuntimeSpec::Container(container)),
+        spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
         ports: Vec::new(),
     }
 }

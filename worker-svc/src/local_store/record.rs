@@ -5,7 +5,8 @@ use davit_core::placement::RuntimeKind;
 use davit_core::task::AttemptStatus;
 use davit_core::validate::Violations;
 use davit_proto::convert::{
-    Assignment, assignment_from_proto, assignment_to_proto, attempt_report_from_proto, attempt_report_to_proto,
+    Assignment, KnownSpecs, assignment_from_proto, assignment_to_proto, attempt_report_from_proto,
+    attempt_report_to_proto, task_spec_to_proto,
 };
 use davit_proto::v1;
 use prost::Message as _;
@@ -105,7 +106,7 @@ impl Record {
     #[must_use]
     pub fn assignment(&self) -> Option<Assignment> {
         let message = v1::Assignment::decode(self.assignment.clone()).ok()?;
-        assignment_from_proto(message, "assignment", &mut Violations::new())
+        assignment_from_proto(message, &mut KnownSpecs::new(), "assignment", &mut Violations::new())
     }
 
     /// Takes down a status, unless a newer one is known.
@@ -183,7 +184,7 @@ impl Record {
 
 fn encode(assignment: &Assignment) -> Bytes {
     let Assignment { key, revision, desired_state, spec, ports } = assignment;
-    assignment_to_proto(*key, *revision, *desired_state, spec, ports).encode_to_vec().into()
+    assignment_to_proto(*key, *revision, *desired_state, Some(task_spec_to_proto(spec)), ports).encode_to_vec().into()
 }
 
 /// Ordered as the attempts are.

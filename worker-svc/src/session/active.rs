@@ -6,7 +6,7 @@ use std::time::Duration;
 use davit_core::node::NodeStats;
 use davit_core::validate::Violations;
 use davit_proto::convert::{
-    ForeignAttempt, RuntimeHealth, assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto,
+    ForeignAttempt, KnownSpecs, RuntimeHealth, assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto,
     duration_from_proto, duration_to_proto, foreign_attempts_from_proto, foreign_attempts_to_proto,
     node_stats_to_proto, runtime_health_to_proto,
 };
@@ -54,6 +54,7 @@ pub(super) struct Active {
     stats: watch::Receiver<NodeStats>,
     last_sent: Instant,
     heartbeats: Heartbeats,
+    specs: KnownSpecs,
     readings: JoinSet<()>,
     drain: Word,
     farewell: Word,
@@ -135,6 +136,7 @@ impl Active {
             stats,
             last_sent: Instant::now(),
             heartbeats,
+            specs: KnownSpecs::new(),
             readings: JoinSet::new(),
             drain: Word::NotDue,
             farewell: Word::NotDue,
@@ -266,7 +268,7 @@ impl Active {
     fn take(&mut self, response: Response) -> Option<EndReason> {
         match response {
             Response::Assignments(assignments) => {
-                self.agent.assign(batch(assignments));
+                self.agent.assign(batch(assignments, &mut self.specs));
                 self.report_due.get_or_insert_with(|| Instant::now() + PREPARING_TOLD_AFTER);
             }
             Response::HeartbeatAck(ack) => {
@@ -355,11 +357,11 @@ pub(super) fn disconnected(disconnect: v1::Disconnect) -> EndReason {
 }
 
 /// Reads assignments. One that can't be read is told and left out; the others are as good as without it.
-pub(super) fn batch(message: v1::Assignments) -> Batch {
+pub(super) fn batch(message: v1::Assignments, specs: &mut KnownSpecs) -> Batch {
     let mut batch = Batch { full: message.full, last: message.last, ..Batch::default() };
     for (index, assignment) in message.assignments.into_iter().enumerate() {
         let mut violations = Violations::new();
-        match assignment_from_proto(assignment, &format!("assignments[{index}]"), &mut violations) {
+        match assignment_from_proto(assignment, specs, &format!("assignments[{index}]"), &mut violations) {
             Some(assignment) => batch.assignments.push(assignment),
             None => tracing::error!(%violations, "an assignment can't be understood; is the manager newer?"),
         }

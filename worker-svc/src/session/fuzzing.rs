@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use davit_core::validate::Violations;
 use davit_proto::convert::{
-    assignment_from_proto, assignment_to_proto, foreign_attempts_from_proto, welcome_from_proto, welcome_to_proto,
+    KnownSpecs, assignment_from_proto, assignment_to_proto, foreign_attempts_from_proto, task_spec_to_proto,
+    welcome_from_proto, welcome_to_proto,
 };
 use davit_proto::fuzzing::encoded_and_back;
 use davit_proto::v1;
@@ -64,12 +65,17 @@ fn accepts(message: Message) -> bool {
 
 /// Follows assignments, first of an empty worker and then of one that holds all of them. Gives how many were understood.
 fn follow(message: v1::Assignments) -> usize {
-    let batch = active::batch(message);
+    let batch = active::batch(message, &mut KnownSpecs::new());
     let understood = batch.assignments.len() + batch.removed.len();
     for assignment in &batch.assignments {
-        let (key, spec) = (assignment.key, &assignment.spec);
+        let (key, spec) = (assignment.key, Some(task_spec_to_proto(&assignment.spec)));
         let written = assignment_to_proto(key, assignment.revision, assignment.desired_state, spec, &assignment.ports);
-        let again = assignment_from_proto(encoded_and_back(&written), "assignment", &mut Violations::new());
+        let again = assignment_from_proto(
+            encoded_and_back(&written),
+            &mut KnownSpecs::new(),
+            "assignment",
+            &mut Violations::new(),
+        );
         assert_eq!(again.as_ref(), Some(assignment), "an assignment is another one after it was written");
         assert_eq!(
             Record::assigned(assignment).assignment().as_ref(),
@@ -121,6 +127,7 @@ mod tests {
             desired_state: v1::DesiredState::Running.into(),
             spec: Some(spec),
             ports: vec![v1::PortBinding { container_port: 80, protocol: 1, host_port: 20_000 }],
+            spec_number: 1,
         };
         let removed = v1::AttemptRef { task_id: TASK.to_owned(), attempt: 1 };
         let welcome = v1::Welcome {

@@ -9,6 +9,7 @@ use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
 use davit_core::validate::Violations;
 use davit_proto::convert::{
     assignment_to_proto, attempt_ref_to_proto, attempt_report_from_proto, duration_to_proto, register_from_proto,
+    task_spec_to_proto,
 };
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
@@ -179,7 +180,7 @@ impl Session {
     ) {
         let revision = davit_core::id::Revision(1);
         let assignment = |(key, desired, spec): &(AttemptKey, DesiredState, &TaskSpec)| {
-            assignment_to_proto(*key, revision, *desired, spec, &self.given)
+            assignment_to_proto(*key, revision, *desired, Some(task_spec_to_proto(spec)), &self.given)
         };
         let assignments = v1::Assignments {
             full,

@@ -180,6 +180,7 @@ pub(crate) fn registration(number: usize) -> Registration {
         registration_number: 1,
         worker_run: None,
         draining: false,
+        takes_spec_numbers: true,
         description,
         runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),

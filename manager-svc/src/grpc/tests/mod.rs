@@ -167,6 +167,7 @@ fn registration(node_id: NodeId, name: &str, registration_number: u64) -> conver
         registration_number,
         worker_run: None,
         draining: false,
+        takes_spec_numbers: true,
         description,
         runtime_problems: BTreeMap::new(),
         attempts: Vec::new(),

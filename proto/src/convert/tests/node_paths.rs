@@ -4,9 +4,10 @@ use davit_core::validate::Violations;
 
 use super::{ID, OTHER_ID, Row, assert_blamed, attempt_report, container_spec, fields, placement_node, register, some};
 use crate::convert::{
-    MAX_FOREIGN_ATTEMPTS, assignment_from_proto, attempt_ref_from_proto, foreign_attempts_from_proto,
-    node_scores_from_proto, node_states_from_proto, node_views_from_proto, placement_groups_from_proto,
-    register_from_proto, requirements_from_proto, status_report_from_proto, task_states_from_proto, welcome_from_proto,
+    KnownSpecs, MAX_FOREIGN_ATTEMPTS, MAX_SPEC_NUMBERS, assignment_from_proto, attempt_ref_from_proto,
+    foreign_attempts_from_proto, node_scores_from_proto, node_states_from_proto, node_views_from_proto,
+    placement_groups_from_proto, register_from_proto, requirements_from_proto, status_report_from_proto,
+    task_states_from_proto, welcome_from_proto,
 };
 use crate::v1;
 
@@ -156,6 +157,7 @@ fn each_mistake_in_what_the_manager_sends_is_blamed_on_its_field() {
         desired_state: v1::DesiredState::Running.into(),
         spec: Some(container_spec()),
         ports: Vec::new(),
+        spec_number: 1,
     };
     let rows: &[Row<v1::Assignment>] = &[
         ("task_id", |a| a.task_id.clear()),
@@ -164,10 +166,14 @@ fn each_mistake_in_what_the_manager_sends_is_blamed_on_its_field() {
         ("desired_state", |a| a.desired_state = 3),
         ("ports[0].host_port", |a| a.ports = vec![v1::PortBinding { container_port: 1, ..Default::default() }]),
         ("ports[0].container_port", |a| a.ports = vec![v1::PortBinding { host_port: 1, ..Default::default() }]),
-        ("spec", |a| a.spec = None),
+        ("spec", |a| (a.spec, a.spec_number) = (None, 0)),
+        ("spec_number", |a| a.spec = None),
+        ("spec_number", |a| a.spec_number = MAX_SPEC_NUMBERS + 1),
         ("spec.name", |a| some(&mut a.spec).name.clear()),
     ];
-    assert_blamed(&valid, rows, |message, violations| assignment_from_proto(message, "", violations));
+    assert_blamed(&valid, rows, |message, violations| {
+        assignment_from_proto(message, &mut KnownSpecs::new(), "", violations)
+    });
 
     let valid = v1::AttemptRef { task_id: ID.to_owned(), attempt: 1 };
     let rows: &[Row<v1::AttemptRef>] =

@@ -1,6 +1,7 @@
 //! Nodes, requirements, statuses and registrations survive being written and read again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use davit_core::constraint::{Attribute, Constraint};
 use davit_core::id::{Attempt, AttemptKey, ClusterId, NodeId, Revision, SessionId, TaskId};
@@ -22,8 +23,8 @@ use uuid::Uuid;
 
 use super::{container_spec, read};
 use crate::convert::{
-    Assignment, ForeignAttempt, PlacementGroup, Registration, RuntimeHealth, Welcome, assignment_from_proto,
-    assignment_to_proto, attempt_ref_from_proto, attempt_ref_to_proto, attempt_report_from_proto,
+    Assignment, ForeignAttempt, KnownSpecs, PlacementGroup, Registration, RuntimeHealth, SentSpecs, Welcome,
+    assignment_from_proto, attempt_ref_from_proto, attempt_ref_to_proto, attempt_report_from_proto,
     attempt_report_to_proto, foreign_attempts_from_proto, foreign_attempts_to_proto, node_view_from_proto,
     node_view_to_proto, placement_group_from_proto, placement_group_to_proto, register_from_proto, register_to_proto,
     runtime_health_from_proto, runtime_health_to_proto, task_spec_from_proto, task_spec_to_proto, welcome_from_proto,
@@ -263,6 +264,7 @@ fn registration() -> impl Strategy<Value = Registration> {
         registration_number,
         worker_run,
         draining,
+        takes_spec_numbers: !draining,
         runtime_problems: problems,
         description: NodeDescription {
             name: view.name,
@@ -358,9 +360,15 @@ proptest! {
         let (spec, _) = read(container_spec(), |spec, found| task_spec_from_proto(spec, "spec", found));
         let spec = spec.ok_or_else(|| TestCaseError::fail("the builder makes valid specs"))?;
         let (revision, desired_state) = (Revision(revision), DesiredState::Running);
-        let written = assignment_to_proto(key, revision, desired_state, &spec, &ports);
-        let (again, violations) = read(written, |assignment, found| assignment_from_proto(assignment, "a", found));
-        prop_assert_eq!(again, Some(Assignment { key, revision, desired_state, spec, ports }), "{}", violations);
+        let spec = Arc::new(spec);
+        let expected = Some(Assignment { key, revision, desired_state, spec: Arc::clone(&spec), ports: ports.clone() });
+        let (mut sent, mut known) = (SentSpecs::new(), KnownSpecs::new());
+        for is_new in [true, false] {
+            let written = sent.assignment_to_proto(key, revision, desired_state, &spec, &ports);
+            prop_assert_eq!(written.spec.is_some(), is_new);
+            let (again, violations) = read(written, |one, found| assignment_from_proto(one, &mut known, "a", found));
+            prop_assert_eq!(&again, &expected, "{}", violations);
+        }
 
         let heartbeat_period = std::time::Duration::from_millis(u64::from(attempt));
         let lease_duration = (attempt % 2 == 0).then_some(heartbeat_period * 3);

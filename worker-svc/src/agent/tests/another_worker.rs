@@ -7,9 +7,10 @@ use super::*;
 
 /// One that must never run twice.
 fn leased(task: u32, grace: Duration) -> Assignment {
-    let mut leased = assignment(task);
-    (leased.spec.on_node_loss, leased.spec.stop.grace) = (OnNodeLoss::StopAndReplace, grace);
-    leased
+    let leased = assignment(task);
+    let mut spec = TaskSpec::clone(&leased.spec);
+    (spec.on_node_loss, spec.stop.grace) = (OnNodeLoss::StopAndReplace, grace);
+    Assignment { spec: spec.into(), ..leased }
 }
 
 #[tokio::test(start_paused = true)]

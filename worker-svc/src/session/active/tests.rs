@@ -77,7 +77,7 @@ fn assignment(task: u128) -> Assignment {
         key: AttemptKey { task_id: TaskId(Uuid::from_u128(task)), attempt: Attempt::FIRST },
         revision: Revision(1),
         desired_state: DesiredState::Running,
-        spec: TaskSpec::new("web", RuntimeSpec::Container(container)),
+        spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
         ports: Vec::new(),
     }
 }
