@@ -34,10 +34,8 @@ const EVERY_OTHER: u32 = 2;
 /// # Errors
 /// What the program ended with, or that no threads can be started.
 pub fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .global_queue_interval(EVERY_OTHER)
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().global_queue_interval(EVERY_OTHER).build()?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_timeout(LAST_WORK_TIME);
     outcome

@@ -306,8 +306,9 @@ impl FakeEngine {
         self.shared.changes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.shared.changes)
+    /// By which an instance tells what becomes of it.
+    pub(super) fn teller(&self) -> Teller {
+        Teller { observer: self.shared.observer.clone(), changes: Arc::clone(&self.shared.changes) }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -316,10 +317,6 @@ impl FakeEngine {
 
     pub(super) fn habits(&self) -> &Habits {
         &self.shared.habits
-    }
-
-    pub(super) fn observer(&self) -> Option<Observer> {
-        self.shared.observer.clone()
     }
 
     pub(super) fn next_port(&self) -> u16 {
@@ -383,20 +380,25 @@ pub(super) struct Life {
     runs: u32,
 }
 
+/// Tells of starts and ends.
+pub(super) struct Teller {
+    observer: Option<Observer>,
+    /// The engine's count of changes.
+    changes: Arc<AtomicU64>,
+}
+
 /// An attempt that only pretends.
 pub(super) struct FakeInstance {
     /// The engine's name for it.
     id: String,
     key: AttemptKey,
     cluster_id: Option<ClusterId>,
-    observer: Option<Observer>,
+    teller: Teller,
     /// What it publishes when it runs.
     pub(super) ports: Vec<PortBinding>,
     pub(super) orders: Orders,
     /// Whether it must never run twice.
     is_leased: bool,
-    /// Its engine's count of changes.
-    changes: Arc<AtomicU64>,
     life: watch::Sender<Life>,
 }
 
@@ -408,16 +410,15 @@ impl FakeInstance {
         ports: Vec<PortBinding>,
         orders: Orders,
         is_leased: bool,
-        observer: Option<Observer>,
-        changes: Arc<AtomicU64>,
+        teller: Teller,
     ) -> Self {
         let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new(), runs: 0 });
-        Self { id, key, cluster_id, observer, ports, orders, is_leased, changes, life }
+        Self { id, key, cluster_id, teller, ports, orders, is_leased, life }
     }
 
     fn tell(&self, deed: Deed) {
-        count(&self.changes);
-        if let Some(observer) = &self.observer {
+        count(&self.teller.changes);
+        if let Some(observer) = &self.teller.observer {
             observer(self.key, deed);
         }
     }

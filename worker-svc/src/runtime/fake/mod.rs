@@ -121,8 +121,7 @@ impl Runtime for FakeRuntime {
                 self.ports(attempt),
                 orders,
                 attempt.spec.on_node_loss == OnNodeLoss::StopAndReplace,
-                self.engine.observer(),
-                self.engine.counter(),
+                self.engine.teller(),
             ),
         );
         Ok(())
