@@ -14,6 +14,7 @@ mod run;
 mod store;
 mod workload;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -59,8 +60,8 @@ async fn main() -> ExitCode {
     let run = async {
         match &subject {
             Subject::Scheduler(options) => scheduler(options).await,
-            Subject::Cluster(options) => alone(Box::pin(cluster::measure(options))).await,
-            Subject::Store(options) => alone(Box::pin(store::measure(options))).await,
+            Subject::Cluster(options) => alone(&options.kind(), Box::pin(cluster::measure(options))).await,
+            Subject::Store(options) => alone("store", Box::pin(store::measure(options))).await,
         }
     };
     // What is dropped on a signal ends the process that was started.
@@ -82,26 +83,30 @@ async fn main() -> ExitCode {
 async fn scheduler(options: &Options) -> Result<bool, Error> {
     let machine = Machine::look();
     println!("{machine}");
-    let (result, good) = match options.plan() {
-        Plan::Quality => quality(options),
-        Plan::One(cell) => (one(options, &cell).await?, true),
-        Plan::Grid(cells) => grid(options, &cells).await?,
+    let (kind, (result, good)) = match options.plan() {
+        Plan::Quality => ("scheduler-quality", quality(options)),
+        Plan::One(cell) => ("scheduler-cell", (one(options, &cell).await?, true)),
+        Plan::Grid(cells) => ("scheduler", grid(options, &cells).await?),
     };
-    let result = to_json::with_machine(result, &machine);
-    match file::write(&options.output_folder(), &machine, &result) {
+    tell(&options.output_folder(), kind, &machine, result);
+    Ok(good)
+}
+
+/// Writes the result into a file, and prints it as the last line.
+fn tell(folder: &Path, kind: &str, machine: &Machine, result: Value) {
+    let result = to_json::with_machine(result, machine);
+    match file::write(folder, kind, machine, &result) {
         Ok(path) => println!("\nwritten to {}", path.display()),
         Err(error) => println!("\nNOT WRITTEN: {error}"),
     }
     println!("{result}");
-    Ok(good)
 }
 
 /// A measurement of one thing alone.
-async fn alone(measured: impl Future<Output = Result<Value, Error>>) -> Result<bool, Error> {
+async fn alone(kind: &str, measured: impl Future<Output = Result<Value, Error>>) -> Result<bool, Error> {
     let machine = Machine::look();
     println!("{machine}");
-    let result = to_json::with_machine(measured.await?, &machine);
-    println!("{result}");
+    tell(&file::usual_folder(), kind, &machine, measured.await?);
     Ok(true)
 }
 

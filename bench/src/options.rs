@@ -198,7 +198,7 @@ impl Options {
 
     /// Where the result is written.
     pub(crate) fn output_folder(&self) -> PathBuf {
-        self.output.clone().unwrap_or_else(|| beside().parent().map_or_else(beside, PathBuf::from).join("bench"))
+        self.output.clone().unwrap_or_else(crate::report::file::usual_folder)
     }
 
     /// The scheduler's program.

@@ -169,6 +169,12 @@ impl Contacts {
         }
     }
 
+    /// How many nodes there are, as far as workers were heard or are expected.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.nodes.lock().len()
+    }
+
     /// What the judgement of a node's health needs.
     #[must_use]
     pub fn contact(&self, node_id: NodeId) -> Option<Contact> {

@@ -76,7 +76,9 @@ impl Session {
     async fn is_heard(&mut self, heartbeat_id: u64) -> bool {
         self.say(Request::Heartbeat(v1::Heartbeat { stats: None, heartbeat_id })).await;
         while let Ok(Some(response)) = self.responses.message().await {
-            if response.message == Some(Response::HeartbeatAck(v1::HeartbeatAck { heartbeat_id })) {
+            if response.message
+                == Some(Response::HeartbeatAck(v1::HeartbeatAck { heartbeat_id, heartbeat_every: None }))
+            {
                 return true;
             }
         }

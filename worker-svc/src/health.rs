@@ -79,7 +79,8 @@ pub(crate) async fn watch(node: Arc<Node>) {
             _ => {}
         }
         lacked_room = lacks_room.is_some();
-        for kind in next.health.runtimes.iter().chain(next.health.problems.keys()) {
+        let changed = next.health != known.health;
+        for kind in next.health.runtimes.iter().chain(next.health.problems.keys()).filter(|_| changed) {
             let labels = [("node", node.config.name.clone()), ("runtime", kind.to_string())];
             let up = next.health.runtimes.contains(kind);
             metrics::gauge!("davit_worker_runtime_up", &labels).set(f64::from(u8::from(up)));

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use davit_proto::v1;
 use davit_proto::v1::cluster_service_client::ClusterServiceClient;
+use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_svc_kit::client;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use crate::error::Error;
@@ -19,6 +20,7 @@ pub(super) struct Client {
     tasks: TaskServiceClient<Channel>,
     nodes: NodeServiceClient<Channel>,
     cluster: ClusterServiceClient<Channel>,
+    events: EventServiceClient<Channel>,
 }
 
 impl Client {
@@ -28,7 +30,8 @@ impl Client {
         Ok(Self {
             tasks: TaskServiceClient::new(channel.clone()),
             nodes: NodeServiceClient::new(channel.clone()),
-            cluster: ClusterServiceClient::new(channel),
+            cluster: ClusterServiceClient::new(channel.clone()),
+            events: EventServiceClient::new(channel),
         })
     }
 
@@ -50,6 +53,24 @@ impl Client {
                 Err(status) => return Err(status.into()),
             }
         }
+    }
+
+    /// Creates one task. Answers its id.
+    pub(super) async fn create_one(&mut self, spec: &v1::TaskSpec) -> Result<String, Error> {
+        let request = v1::CreateTaskRequest { spec: Some(spec.clone()), ..Default::default() };
+        let answer = self.tasks.create_task(request).await?.into_inner();
+        answer.task.map(|task| task.task_id).ok_or_else(|| Error::WrongAnswer("an answer without a task".to_owned()))
+    }
+
+    /// Tells of every change of a task's state from now on.
+    pub(super) async fn watch_states(&mut self) -> Result<Streaming<v1::WatchEventsResponse>, Error> {
+        let types = vec![v1::EventType::TaskStateChanged.into()];
+        let filter = Some(v1::EventFilter { types, ..Default::default() });
+        let mut events =
+            self.events.watch_events(v1::WatchEventsRequest { after_revision: None, filter }).await?.into_inner();
+        // The first bookmark: from here on it sees all.
+        events.message().await?;
+        Ok(events)
     }
 
     pub(super) async fn cluster(&mut self) -> Result<v1::Cluster, Error> {

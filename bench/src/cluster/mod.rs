@@ -2,7 +2,9 @@
 //! their real gRPC. How long it takes until all of so many tasks are RUNNING, and what that costs.
 
 mod client;
+mod latency;
 mod programs;
+mod work;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,21 +12,19 @@ use std::time::Duration;
 use davit_proto::v1;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::client::{Client, count};
+use self::client::Client;
 use self::programs::{Program, Used, free_address, loopback_bytes};
+use self::work::{create, spec, wait_running};
 use crate::error::Error;
 
-/// Tasks of one request.
-const BATCH: u32 = 5_000;
-/// Requests on their way at once.
-const AT_ONCE: usize = 4;
+/// Tasks that are created one after the other.
+const SAMPLES: usize = 200;
+/// Tasks that are created at once when it is compared what they cost.
+const SPURT: u32 = 10_000;
 /// Between two looks at how many run.
 const LOOK: Duration = Duration::from_millis(50);
-/// Between two words on how far they are.
-const WORD: Duration = Duration::from_secs(2);
 /// Nothing changes for so long: it hangs.
 const HANG: Duration = Duration::from_secs(60);
 
@@ -51,6 +51,13 @@ pub(crate) struct Options {
     scratch: Option<PathBuf>,
 }
 
+impl Options {
+    /// What the result is called.
+    pub(crate) fn kind(&self) -> String {
+        format!("cluster-{}x{}", self.nodes, self.tasks)
+    }
+}
+
 /// A running cluster.
 struct Cluster {
     manager: Program,
@@ -71,6 +78,17 @@ struct Share {
     warnings: usize,
 }
 
+/// How quickly a few tasks run beside those that are there.
+#[derive(Debug, Serialize)]
+struct Probe {
+    /// How many came with it.
+    tasks: u64,
+    one_at_a_time: latency::Latencies,
+    /// Until as many as are created at once were RUNNING, and what all processes used for them.
+    many_s: f64,
+    cpu_s: f64,
+}
+
 /// How long a killed manager is missed.
 #[derive(Debug, Serialize)]
 struct Back {
@@ -81,24 +99,27 @@ struct Back {
 /// Measures one cell.
 pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
     let mut cluster = Cluster::start(options).await?;
+    let first = cluster.probe("at first", 0).await?;
     let before = cluster.used()?;
     let (own_before, wire_before) = (programs::cpu_s(std::process::id())?, loopback_bytes()?);
     let began = Instant::now();
-    let running = wait_running(cluster.client.clone(), u64::from(options.tasks));
-    let (created, all_running) = tokio::try_join!(cluster.create(options), running)?;
+    let (there, tasks) = (first.tasks, u64::from(options.tasks));
+    let running = wait_running(cluster.client.clone(), there + tasks);
+    let (created, all_running) =
+        tokio::try_join!(create(&cluster.client, options.tasks, options.shapes, "bench"), running)?;
     let all_running = all_running.duration_since(began);
     let shares = cluster.shares(&before)?;
     let own_cpu_s = programs::cpu_s(std::process::id())? - own_before;
     let wire_bytes = loopback_bytes()? - wire_before;
-    let tasks = f64::from(options.tasks);
+    let tasks_f = f64::from(options.tasks);
     println!(
         "{} tasks on {} nodes: created after {:.2} s, all RUNNING after {:.2} s, {:.0} tasks/s, {:.0} bytes on the wire a task",
         options.tasks,
         options.nodes,
         created.as_secs_f64(),
         all_running.as_secs_f64(),
-        tasks / all_running.as_secs_f64(),
-        wire_bytes as f64 / tasks
+        tasks_f / all_running.as_secs_f64(),
+        wire_bytes as f64 / tasks_f
     );
     for share in &shares {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -111,23 +132,28 @@ pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
         );
     }
     println!("{:>16} {own_cpu_s:>7.1} CPU s", "client");
-    cluster.check(options.tasks).await?;
+    let last = cluster.probe("with all of them", there + tasks).await?;
+    let there = there + tasks + last.tasks;
+    cluster.check(there).await?;
     let back = cluster.restart_manager(options.nodes).await?;
     println!(
         "manager killed: it serves again after {:.2} s, and has all nodes after {:.2} s",
         back.serving_s, back.all_nodes_s
     );
-    cluster.check(options.tasks).await?;
+    cluster.check(there).await?;
     Ok(json!({
         "nodes": options.nodes,
         "tasks": options.tasks,
         "shapes": options.shapes,
         "create_s": created.as_secs_f64(),
         "create_to_all_running_s": all_running.as_secs_f64(),
-        "tasks_per_s": tasks / all_running.as_secs_f64(),
-        "wire_bytes_per_task": wire_bytes as f64 / tasks,
+        "tasks_per_s": tasks_f / all_running.as_secs_f64(),
+        "wire_bytes_per_task": wire_bytes as f64 / tasks_f,
         "client_cpu_s": own_cpu_s,
         "processes": shares,
+        "at_first": first,
+        "with_all": last,
+        "last_to_first_cpu": last.cpu_s / first.cpu_s,
         "manager_restart": back,
     }))
 }
@@ -192,26 +218,21 @@ impl Cluster {
         Ok(Back { serving_s, all_nodes_s: began.elapsed().as_secs_f64() })
     }
 
-    /// Creates all tasks and says how long it took until the last was answered.
-    async fn create(&self, options: &Options) -> Result<Duration, Error> {
+    /// How quickly a few more tasks run when so many are there: one at a time, and many at once.
+    async fn probe(&mut self, name: &str, there: u64) -> Result<Probe, Error> {
+        let one_at_a_time = latency::measure(&mut self.client, &spec(0), SAMPLES).await?;
+        let before: f64 = self.used()?.iter().map(|used| used.cpu_s).sum();
         let began = Instant::now();
-        let mut left = options.tasks;
-        let mut number = 0;
-        let mut calls = JoinSet::new();
-        while left > 0 || !calls.is_empty() {
-            while left > 0 && calls.len() < AT_ONCE {
-                let size = left.min(BATCH);
-                left -= size;
-                let (spec, request_id) = (spec(number % options.shapes), format!("bench-{number}"));
-                number += 1;
-                let mut client = self.client.clone();
-                calls.spawn(async move { client.create(&spec, size, &request_id).await });
-            }
-            if let Some(called) = calls.join_next().await {
-                called.map_err(|error| Error::WrongAnswer(error.to_string()))??;
-            }
-        }
-        Ok(began.elapsed())
+        create(&self.client, SPURT, 1, name).await?;
+        let tasks = SAMPLES as u64 + u64::from(SPURT);
+        wait_running(self.client.clone(), there + tasks).await?;
+        let many_s = began.elapsed().as_secs_f64();
+        let cpu_s = self.used()?.iter().map(|used| used.cpu_s).sum::<f64>() - before;
+        println!(
+            "{name}: one task created {}; SCHEDULED {}; RUNNING {}; {SPURT} more RUNNING after {many_s:.2} s, {cpu_s:.2} CPU s",
+            one_at_a_time.created, one_at_a_time.scheduled, one_at_a_time.running
+        );
+        Ok(Probe { tasks, one_at_a_time, many_s, cpu_s })
     }
 
     fn used(&self) -> Result<Vec<Used>, Error> {
@@ -231,9 +252,9 @@ impl Cluster {
     }
 
     /// Whether all tasks run on their first attempt, and no node has more than it has room for.
-    async fn check(&mut self, tasks: u32) -> Result<(), Error> {
+    async fn check(&mut self, tasks: u64) -> Result<(), Error> {
         let nodes = self.client.nodes().await?;
-        let (mut seen, mut wrong) = (0u32, 0u32);
+        let (mut seen, mut wrong) = (0u64, 0u64);
         self.client
             .each_task(|task| {
                 seen += 1;
@@ -255,44 +276,5 @@ impl Cluster {
                 self.address
             ))),
         }
-    }
-}
-
-/// Waits until so many tasks are RUNNING, and says now and then how far they are.
-async fn wait_running(mut client: Client, tasks: u64) -> Result<Instant, Error> {
-    let (began, mut last, mut changed) = (Instant::now(), 0, Instant::now());
-    let mut next_word = began + WORD;
-    loop {
-        let cluster = client.cluster().await?;
-        let running = count(&cluster, v1::TaskState::Running);
-        if running == tasks {
-            return Ok(Instant::now());
-        }
-        if running != last {
-            (last, changed) = (running, Instant::now());
-        }
-        if changed.elapsed() > HANG {
-            return Err(Error::WrongAnswer(format!("{running} of {tasks} tasks are RUNNING, and that for {HANG:?}")));
-        }
-        if Instant::now() >= next_word {
-            next_word += WORD;
-            let states = cluster.tasks.iter().filter(|row| row.count > 0);
-            let states: Vec<_> = states.map(|row| format!("{} {}", row.count, row.state().as_str_name())).collect();
-            println!("  {:>4.0} s: {}", began.elapsed().as_secs_f64(), states.join(", "));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// A small container; shapes differ in what they reserve.
-fn spec(shape: u32) -> v1::TaskSpec {
-    let container = v1::ContainerSpec { image: "hollow:1".to_owned(), ..Default::default() };
-    let memory_bytes = (32 + u64::from(shape)) << 20;
-    let reservation = Some(v1::Resources { cpu_millis: 10 + u64::from(shape % 20), memory_bytes, disk_bytes: 0 });
-    v1::TaskSpec {
-        name: format!("hollow-{shape}"),
-        runtime: Some(v1::task_spec::Runtime::Container(container)),
-        resources: Some(v1::ResourceRequirements { reservation, limit: None }),
-        ..Default::default()
     }
 }

@@ -7,15 +7,14 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::machine::Machine;
 
-/// Writes `scheduler-<date>.json`. One of the same date and kind is replaced.
-pub(crate) fn write(folder: &Path, machine: &Machine, result: &Value) -> Result<PathBuf, Error> {
-    let kind = if result.get("cells").is_some() {
-        "scheduler"
-    } else if result.get("quality").is_some() {
-        "scheduler-quality"
-    } else {
-        "scheduler-cell"
-    };
+/// Where results go unless an option says otherwise.
+pub(crate) fn usual_folder() -> PathBuf {
+    let beside = crate::options::beside();
+    beside.parent().map_or(beside.clone(), PathBuf::from).join("bench")
+}
+
+/// Writes `<kind>-<date>.json`. One of the same date and kind is replaced.
+pub(crate) fn write(folder: &Path, kind: &str, machine: &Machine, result: &Value) -> Result<PathBuf, Error> {
     let path = folder.join(format!("{kind}-{}.json", machine.date));
     let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, format!("{result:#}\n")));
     match written {

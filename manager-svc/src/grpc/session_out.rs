@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tracing::debug;
 
+use crate::contacts::Contacts;
 use crate::dispatch::{Delivery, LogOrder, Order, Outbox};
+use crate::reconcile::pace;
 
 /// Assignments are cut into messages of about this size.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -22,7 +24,34 @@ const REDIAL_AFTER: Duration = Duration::from_millis(500);
 /// A worker that takes no message for so long is cut off: it would go on with what it was told long ago.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is less than this part of a period is no reason to tell another pace.
+const LEAST_CHANGE: u32 = 10;
+
 type Out = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+
+/// How often the worker sends heartbeats, which depends on how many nodes there are.
+pub(super) struct Pace {
+    contacts: Contacts,
+    period: Duration,
+    told: Duration,
+}
+
+impl Pace {
+    /// Of a worker that was told to send one in each period.
+    pub(super) fn new(contacts: Contacts, period: Duration) -> Self {
+        Self { contacts, period, told: period }
+    }
+
+    /// Another one than it was told last, if it is much different.
+    fn change(&mut self) -> Option<Duration> {
+        let pace = pace(self.period, self.contacts.count());
+        if pace.abs_diff(self.told) < self.period / LEAST_CHANGE {
+            return None;
+        }
+        self.told = pace;
+        Some(pace)
+    }
+}
 
 /// Writes one session's stream.
 pub(super) struct SessionWriter {
@@ -31,6 +60,7 @@ pub(super) struct SessionWriter {
     pub(super) acks: watch::Receiver<u64>,
     /// The newest heartbeat that was heard.
     pub(super) heard: watch::Receiver<u64>,
+    pub(super) pace: Pace,
     /// Specs that the worker was sent by number; `None`: it does not take them so.
     pub(super) specs: Option<convert::SentSpecs>,
     /// What other nodes left and the worker is to remove.
@@ -54,7 +84,8 @@ impl SessionWriter {
                 }
                 Ok(()) = self.heard.changed() => {
                     let heartbeat_id = *self.heard.borrow_and_update();
-                    vec![Message::HeartbeatAck(v1::HeartbeatAck { heartbeat_id })]
+                    let heartbeat_every = self.pace.change().map(convert::duration_to_proto);
+                    vec![Message::HeartbeatAck(v1::HeartbeatAck { heartbeat_id, heartbeat_every })]
                 }
                 Ok(()) = self.acks.changed() => {
                     let report_id = *self.acks.borrow_and_update();

@@ -20,7 +20,7 @@ use tracing::{Instrument as _, debug, info};
 
 use super::errors::to_api_error;
 use super::session_in::{Told, read};
-use super::session_out::SessionWriter;
+use super::session_out::{Pace, SessionWriter};
 use super::session_writes::{Reports, SessionWrites};
 use super::{Api, foreign, second_worker};
 use crate::commands::{self, Registered, register_node};
@@ -144,6 +144,7 @@ async fn serve(
         outbox: Arc::clone(&outbox),
         acks,
         heard,
+        pace: Pace::new(api.contacts.clone(), api.cluster.heartbeat_period),
         specs,
         abandoned,
         out: out.clone(),

@@ -9,6 +9,24 @@ use jiff::Timestamp;
 /// A node is DOWN when nothing was heard from it for this many heartbeat periods.
 pub(super) const PERIODS_UNTIL_DOWN: u32 = 3;
 
+/// Up to so many nodes each sends its heartbeats in the period itself.
+const UNCROWDED_NODES: usize = 1_000;
+/// From so many on it sends as few as it may.
+const CROWDED_NODES: usize = 5_000;
+/// How much longer than the period heartbeats may be apart, in hundredths: still two of them have to be missed before the node is
+/// DOWN.
+const LONGEST_PACE_PERCENT: u128 = 140;
+
+/// How far apart heartbeats are to be in a cluster of so many nodes, which the manager has to hear all. When a node counts as DOWN
+/// does not depend on it.
+#[must_use]
+pub fn pace(period: Duration, nodes: usize) -> Duration {
+    let beyond = (nodes.clamp(UNCROWDED_NODES, CROWDED_NODES) - UNCROWDED_NODES) as u128;
+    let percent = 100 + (LONGEST_PACE_PERCENT - 100) * beyond / (CROWDED_NODES - UNCROWDED_NODES) as u128;
+    let nanos = period.as_nanos() * percent / 100;
+    u64::try_from(nanos).map_or(period, Duration::from_nanos)
+}
+
 /// Why a node is SUSPECT whose worker said goodbye and has not gone yet.
 pub const ABOUT_TO_GO: &str = "its worker is about to go";
 
@@ -92,6 +110,14 @@ mod tests {
     use super::*;
 
     const PERIOD: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_more_nodes_the_fewer_heartbeats_but_never_so_few_that_one_that_is_lost_would_mean_down() {
+        assert_eq!((pace(PERIOD, 0), pace(PERIOD, 1_000)), (PERIOD, PERIOD));
+        assert_eq!(pace(PERIOD, 3_000), PERIOD * 120 / 100);
+        assert_eq!((pace(PERIOD, 5_000), pace(PERIOD, 1_000_000)), (PERIOD * 140 / 100, PERIOD * 140 / 100));
+        assert!(pace(PERIOD, usize::MAX) * 2 < PERIOD * PERIODS_UNTIL_DOWN);
+    }
 
     fn contact(connected: bool, silent_ms: u64) -> Contact {
         let silent_for = Duration::from_millis(silent_ms);

@@ -52,13 +52,17 @@ impl Agent {
         let (mut lease, mut link) = (self.lease.subscribe(), self.link.subscribe());
         loop {
             let (heard, until) = (*link.borrow_and_update(), *lease.borrow_and_update());
-            let left = stop_leased(&self.state.lock(), &heard, until, self.world.clock.uptime());
+            let (left, any) = {
+                let state = self.state.lock();
+                let left = stop_leased(&state, &heard, until, self.world.clock.uptime());
+                (left, !state.leased.is_empty())
+            };
             let wait = tokio::time::sleep(left.unwrap_or_default().clamp(Duration::from_millis(1), LONGEST_WAIT));
             tokio::select! {
                 () = wait, if left.is_some() => {}
-                renewed = lease.changed() => if renewed.is_err() { return },
+                renewed = lease.changed(), if any => if renewed.is_err() { return },
                 () = self.lease_needed.notified() => {}
-                heard = link.changed() => if heard.is_err() { return },
+                heard = link.changed(), if any => if heard.is_err() { return },
             }
         }
     }

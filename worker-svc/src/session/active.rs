@@ -37,6 +37,8 @@ const MIN_MEASURE_PERIOD: Duration = Duration::from_secs(1);
 /// That attempts are being prepared is told after so long, unless more is to be told of them by then: where they begin quickly, one
 /// report does for both.
 const PREPARING_TOLD_AFTER: Duration = Duration::from_millis(50);
+/// Heartbeats are never closer than this.
+const SHORTEST_PACE: Duration = Duration::from_millis(10);
 /// Outputs that are read side by side; more are refused.
 const MAX_LOG_READINGS: usize = 32;
 
@@ -47,6 +49,7 @@ pub(super) struct Active {
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
     ticks: Interval,
+    longest_pace: Duration,
     /// When what was assigned is reported at the latest.
     report_due: Option<Instant>,
     /// What was counted last has not changed since.
@@ -131,6 +134,7 @@ impl Active {
             requests,
             responses,
             ticks,
+            longest_pace: welcome.heartbeat_period * 2,
             report_due: None,
             counted,
             stats,
@@ -275,6 +279,9 @@ impl Active {
                 if let Some(sent_at) = self.heartbeats.acknowledge(ack.heartbeat_id) {
                     self.node.heard(sent_at, self.heartbeats.lease_of(sent_at));
                 }
+                if let Some(every) = ack.heartbeat_every {
+                    self.change_pace(duration_from_proto(every, "heartbeat_every", &mut Violations::new()));
+                }
             }
             Response::StatusAck(ack) => self.agent.acknowledge(ack.report_id),
             Response::StartLogs(order) => {
@@ -296,6 +303,15 @@ impl Active {
             Response::Welcome(_) => return Some(EndReason::Unreadable("it welcomes a second time".to_owned())),
         }
         None
+    }
+
+    /// Sends heartbeats in this period from now on, if it is one that can be.
+    fn change_pace(&mut self, every: Option<Duration>) {
+        let Some(every) = every.filter(|every| (SHORTEST_PACE..=self.longest_pace).contains(every)) else {
+            return tracing::warn!("the manager asks for a pace of heartbeats that can't be");
+        };
+        self.ticks = tokio::time::interval_at(Instant::now() + every, every);
+        self.ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
 
     /// Says how many attempts are in each state, if that may have changed.

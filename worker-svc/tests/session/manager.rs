@@ -204,7 +204,7 @@ impl Session {
     pub(crate) async fn next(&mut self) -> Option<Request> {
         let message = in_time("a message", self.requests.message()).await.ok()??.message.unwrap();
         if let Request::Heartbeat(v1::Heartbeat { heartbeat_id, .. }) = message {
-            self.send(Response::HeartbeatAck(v1::HeartbeatAck { heartbeat_id })).await;
+            self.send(Response::HeartbeatAck(v1::HeartbeatAck { heartbeat_id, heartbeat_every: None })).await;
         }
         if let Request::StatusReport(report) = &message {
             for report in &report.reports {

@@ -279,3 +279,23 @@ async fn a_gang_of_which_one_member_no_longer_fits_at_its_commit_is_not_committe
     }
     assert_eq!(placed.len() as u64, MEMBERS);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_placed_while_workers_have_much_to_take_but_those_that_take_nothing_do_not_stop_it() {
+    let mut node = registration(1);
+    node.description.allocatable = Resources { cpu_millis: 1 << 40, memory_bytes: 1 << 60, disk_bytes: 1 << 60 };
+    node.description.capacity = node.description.allocatable;
+    let manager = Manager::start([node]).await;
+    let count = MAX_NOT_TAKEN + 2 * COMMITTED_AT_ONCE as u64;
+    manager.create(vec![manager.new_tasks(&Arc::new(spec()), count, None)]).await;
+    let mut versions = manager.writer.watch();
+    let _scheduler = manager.add_placer(Duration::ZERO).await;
+    let mut until = async |wanted: u64| {
+        let there = versions.wait_for(|state| state.task_count(TaskState::Scheduled) >= wanted);
+        drop(tokio::time::timeout(LIMIT, there).await.expect("nothing more is placed").unwrap());
+        tokio::time::Instant::now()
+    };
+    let enough = until(MAX_NOT_TAKEN + 1).await;
+    let all = until(count).await;
+    assert!(all - enough >= LONGEST_WAIT_FOR_WORKERS * 9 / 10, "nobody has taken any: {:?}", all - enough);
+}

@@ -127,3 +127,34 @@ async fn what_found_no_room_goes_when_there_is_some_again() {
     let reported = |message: &Request| matches!(message, Request::StatusReport(report) if !report.reports.is_empty());
     assert!(read.iter().skip(16).any(reported), "{read:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_as_far_apart_as_the_manager_asks_unless_it_asks_for_what_can_not_be() {
+    let (active, _agent, mut connection, manager) = session().await;
+    let ask = async |every: Duration| {
+        let ack = v1::HeartbeatAck { heartbeat_id: 0, heartbeat_every: Some(duration_to_proto(every)) };
+        manager.send(Ok(v1::SessionResponse { message: Some(Response::HeartbeatAck(ack)) })).await.unwrap();
+    };
+    let slow = HEARTBEAT * 140 / 100;
+    let asks = async {
+        let mut last = Instant::now();
+        let mut apart = async || loop {
+            if let Some(Request::Heartbeat(_)) = connection.recv().await.unwrap().message {
+                return std::mem::replace(&mut last, Instant::now()).elapsed();
+            }
+        };
+        apart().await;
+        assert_eq!(apart().await, HEARTBEAT);
+        ask(slow).await;
+        apart().await;
+        assert_eq!(apart().await, slow);
+        ask(HEARTBEAT * 3).await;
+        apart().await;
+        assert_eq!(apart().await, slow, "a silence of three periods is a death");
+    };
+    let ending = Ending::default();
+    tokio::select! {
+        ended = active.run(&ending) => panic!("the session ended: {ended}"),
+        () = asks => {}
+    }
+}
