@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 const NICENESS: i32 = 5;
 
 /// Runs a future on a thread of its own: it neither waits behind other tasks nor holds them up. Only its timers are those of this
-/// runtime, and as late as its threads are busy. In a runtime of a single thread, whose user wants one thing to happen after the other, it is a task as any other.
+/// runtime, and as late as its threads are busy. In a runtime of a single thread, whose user wants one thing to happen after the
+/// other, it is a task as any other.
 ///
 /// It can't be aborted: it has to end by itself when it is told to, or when those it serves are gone.
 pub fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
