@@ -52,6 +52,17 @@ struct Look {
     put_off: bool,
 }
 
+impl Look {
+    /// Whether the runtime is to be looked through now. Pure, but for taking down that it is put off.
+    fn is_due(&mut self, changes: Option<u64>, is_busy: bool) -> bool {
+        if self.settled_at.is_some() && self.settled_at == changes {
+            return false;
+        }
+        self.put_off = is_busy && !self.put_off;
+        !self.put_off
+    }
+}
+
 impl Surveyed {
     pub(super) fn new(cluster_id: Option<ClusterId>) -> Self {
         Self {
@@ -83,13 +94,8 @@ impl Agent {
     /// Whether there may be something that nobody looks after. Not where nothing has happened in a runtime since it was looked
     /// through; and one that has enough to start is left alone every other time.
     pub fn needs_survey(&self, runtime: &Arc<dyn Runtime>) -> bool {
-        let mut looks = self.surveyed.looks.lock();
-        let look = looks.entry(runtime.kind()).or_default();
-        if look.settled_at.is_some() && look.settled_at == runtime.changes() {
-            return false;
-        }
-        look.put_off = !look.put_off && self.starts.available_permits() == 0;
-        !look.put_off
+        let is_busy = self.starts.available_permits() == 0;
+        self.surveyed.looks.lock().entry(runtime.kind()).or_default().is_due(runtime.changes(), is_busy)
     }
 
     /// Takes in what a runtime has under the cluster's label, and begins to remove what nobody looks after.
@@ -191,5 +197,21 @@ fn holds(held: Option<&Held>) -> Holds {
         Some(held) if held.orders.borrow().want == Want::Remove => Holds::Attempt,
         Some(held) if held.ended_at.is_some() => Holds::Ended,
         Some(_) => Holds::Attempt,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_not_changed_is_not_looked_through_and_what_is_busy_only_every_other_time() {
+        let mut settled = Look { settled_at: Some(7), put_off: false };
+        assert!(!settled.is_due(Some(7), false));
+        assert!(settled.is_due(Some(8), false));
+        let busy: Vec<_> = (0..4).map(|_| settled.is_due(Some(8), true)).collect();
+        assert_eq!(busy, [false, true, false, true]);
+        assert!(Look::default().is_due(None, false), "one that can't tell is looked through every time");
+        assert!(Look::default().is_due(Some(0), false), "so is one that was not settled");
     }
 }
