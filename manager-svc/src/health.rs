@@ -185,18 +185,16 @@ fn has_work(state: &ClusterState, now: Timestamp, settings: Settings) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use davit_core::node::NodeState;
     use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 
     use super::*;
+    use crate::commands::test_support::{Cluster, node_id};
     use crate::state::KeptEvents;
 
-    #[test]
-    fn who_judges_by_an_older_version_forgets_no_node_that_has_joined_since() {
-        let before = ClusterState::new(KeptEvents::up_to(10));
-        let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
-        contacts.opened(node_id, Arc::new(Outbox::new(UuidV7Source.session_id())), None);
+    fn settings() -> Settings {
         let second = Duration::from_secs(1);
-        let settings = Settings {
+        Settings {
             heartbeat_period: second,
             kept_finished_tasks: 1,
             finished_task_retention: second,
@@ -204,8 +202,27 @@ mod tests {
             restart_grace: second,
             begin_timeout: second,
             event_retention: second,
-        };
-        let looked = look_at_all(&before, &contacts, settings, Duration::ZERO, Timestamp::UNIX_EPOCH);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_this_manager_has_not_heard_yet_is_no_nodes_silence() {
+        let cluster = Cluster::new(1);
+        let (contacts, outbox) = (Contacts::new(), Arc::new(Outbox::new(UuidV7Source.session_id())));
+        contacts.opened(node_id(1), outbox, None);
+        let settings = settings();
+        tokio::time::advance(settings.heartbeat_period * 4).await;
+        let verdicts = |late| look_at_all(&cluster.state, &contacts, settings, late, cluster.now).verdicts;
+        assert!(matches!(&verdicts(Duration::ZERO)[..], [(_, verdict)] if verdict.state == NodeState::Down));
+        assert!(verdicts(settings.heartbeat_period * 3).is_empty(), "it may have been heard a period ago");
+    }
+
+    #[test]
+    fn who_judges_by_an_older_version_forgets_no_node_that_has_joined_since() {
+        let before = ClusterState::new(KeptEvents::up_to(10));
+        let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
+        contacts.opened(node_id, Arc::new(Outbox::new(UuidV7Source.session_id())), None);
+        let looked = look_at_all(&before, &contacts, settings(), Duration::ZERO, Timestamp::UNIX_EPOCH);
         assert!(contacts.session(node_id).is_some(), "its worker would be heard no more, and never told to come again");
         assert!(looked.verdicts.is_empty() && looked.has_strangers, "the writer's turn decides on it");
     }

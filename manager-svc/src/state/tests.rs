@@ -9,6 +9,7 @@ use std::time::Duration;
 use davit_core::id::{NodeId, Revision, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::placement::{Mark, count_up};
+use davit_core::resources::Resources;
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
@@ -99,6 +100,12 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
     let among = |holds: fn(&Node) -> bool| state.nodes.values().filter(move |node| holds(node)).collect::<Vec<_>>();
     prop_assert_eq!(state.down_nodes().collect::<Vec<_>>(), among(|node| node.state == NodeState::Down));
     prop_assert_eq!(state.troubled_nodes().collect::<Vec<_>>(), among(|node| !node.runtime_problems.is_empty()));
+    let ready = among(|node| node.state == NodeState::Ready).into_iter();
+    let ready = ready.fold((Resources::ZERO, Resources::ZERO), |(offered, reserved), node| {
+        let usage = state.usage(node.node_id);
+        (offered.saturating_add(node.description.allocatable), reserved.saturating_add(usage.reserved))
+    });
+    prop_assert_eq!(state.ready_resources(), ready);
     prop_assert_eq!(state.drained_nodes().collect::<Vec<_>>(), among(|node| node.drain.is_some()));
     prop_assert_eq!(names.len(), state.nodes.len(), "two nodes of one name");
     prop_assert_eq!(state.node_names.iter().map(|(name, id)| (name.clone(), *id)).collect::<BTreeMap<_, _>>(), names);
