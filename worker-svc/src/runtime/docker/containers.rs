@@ -7,12 +7,12 @@ use bollard::errors::Error as EngineError;
 use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
     InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions, WaitContainerOptionsBuilder,
+    StartContainerOptions,
 };
 use davit_core::id::AttemptKey;
-use futures::StreamExt as _;
 
 use super::error::{refused, status, unavailable};
+use super::events::End;
 use super::{DockerRuntime, Error, InstanceState, KILLED_TIME, QUICK_TIME, Started, labels, observe};
 
 /// A container that is known to be the owner's.
@@ -117,6 +117,8 @@ impl DockerRuntime {
 
     /// Starts a container, and looks at what came of it.
     pub(super) async fn start_container(&self, engine: &Docker, key: AttemptKey, id: &str) -> Result<Started, Error> {
+        // First, so that whoever waits for its end need not look whether it came before.
+        let end = self.events(engine).end_of(id);
         match engine.start_container(id, None::<StartContainerOptions>).await {
             Ok(()) => {}
             Err(error) if status(&error) == Some(404) && self.inspect(engine, key, id).await?.is_none() => {
@@ -126,7 +128,10 @@ impl DockerRuntime {
         }
         let own = self.inspect(engine, key, id).await?.ok_or(Error::NotFound { key })?;
         match own.state {
-            InstanceState::Running(started) => Ok(started),
+            InstanceState::Running(started) => {
+                self.ends.lock().insert(key, end);
+                Ok(started)
+            }
             // So short that it has ended already.
             InstanceState::Exited(exit) => {
                 Ok(Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports: Vec::new() })
@@ -138,45 +143,59 @@ impl DockerRuntime {
         }
     }
 
-    /// Returns when the container does not run any more; `false`: it is gone altogether.
-    pub(super) async fn until_ended(&self, engine: &Docker, id: &str) -> Result<bool, Error> {
-        // Not `next-exit`: asked just after the exit it would wait for ever.
-        let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
-        match std::pin::pin!(engine.wait_container(id, Some(options))).next().await {
-            // bollard makes an error of a non-zero exit code.
-            Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) => Ok(true),
-            Some(Err(error)) if status(&error) == Some(404) => Ok(false),
-            Some(Err(error)) => Err(unavailable("wait", &error)),
-            None => Err(Error::Unavailable { action: "wait", reason: "the engine closed the connection".to_owned() }),
+    /// Returns when the container does not run any more; one that is gone altogether does not either.
+    async fn until_ended(&self, engine: &Docker, end: &mut End) -> Result<(), Error> {
+        loop {
+            end.may_have_come().await;
+            if !runs(engine, end.id()).await? {
+                return Ok(());
+            }
         }
     }
 
     /// Signals a running container, and kills it if it has not ended after the grace. Returns when it has ended or is gone.
     pub(super) async fn end(&self, engine: &Docker, id: &str, signal: &str, grace: Duration) -> Result<(), Error> {
-        self.kill(engine, id, signal).await?;
-        let ended = match tokio::time::timeout(grace, self.until_ended(engine, id)).await {
+        // First, so that its end is told however soon it comes.
+        let mut end = self.events(engine).end_of(id);
+        if !self.kill(engine, id, signal).await? {
+            return Ok(());
+        }
+        match tokio::time::timeout(grace, self.until_ended(engine, &mut end)).await {
             Ok(ended) => ended,
             Err(_) => {
-                self.kill(engine, id, "SIGKILL").await?;
-                in_time("wait for the end", KILLED_TIME, self.until_ended(engine, id)).await
+                if !self.kill(engine, id, "SIGKILL").await? {
+                    return Ok(());
+                }
+                in_time("wait for the end", KILLED_TIME, self.until_ended(engine, &mut end)).await
             }
-        };
-        ended.map(drop)
+        }
     }
 
-    pub(super) async fn kill(&self, engine: &Docker, id: &str, signal: &str) -> Result<(), Error> {
+    /// `false`: it is gone or does not run, and nothing is left to signal.
+    async fn kill(&self, engine: &Docker, id: &str, signal: &str) -> Result<bool, Error> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
         let killing = async {
             match engine.kill_container(id, Some(options)).await {
-                Ok(()) => Ok(()),
-                // It is gone or does not run: nothing is left to kill.
-                Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+                Ok(()) => Ok(true),
+                Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(false),
                 Err(error) if matches!(status(&error), Some(400)) => Err(refused("stop", &error)),
                 Err(error) => Err(unavailable("stop", &error)),
             }
         };
         in_time("stop", QUICK_TIME, killing).await
     }
+}
+
+/// Whether a container runs. One that is gone does not.
+async fn runs(engine: &Docker, id: &str) -> Result<bool, Error> {
+    let inspecting = async {
+        match engine.inspect_container(id, None::<InspectContainerOptions>).await {
+            Ok(inspected) => Ok(inspected.state.and_then(|state| state.running).unwrap_or(false)),
+            Err(error) if status(&error) == Some(404) => Ok(false),
+            Err(error) => Err(unavailable("inspect", &error)),
+        }
+    };
+    in_time("inspect", QUICK_TIME, inspecting).await
 }
 
 /// Removes a container, killing it first if it runs.

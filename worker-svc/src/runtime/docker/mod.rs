@@ -8,6 +8,7 @@
 
 mod containers;
 mod error;
+mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod guard;
@@ -22,6 +23,7 @@ mod survey;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,6 +38,7 @@ use tokio::sync::OnceCell;
 
 use self::containers::{Leased, Own, in_time, remove};
 use self::error::{is_missing_image, refused, status, unavailable};
+use self::events::{End, Events};
 use self::guard::Guard;
 pub use self::guard::GuardConfig;
 use super::{
@@ -89,8 +92,11 @@ pub struct DockerRuntime {
     clock: SharedClock,
     cluster_id: Mutex<Option<ClusterId>>,
     engine: OnceCell<Docker>,
+    events: OnceLock<Events>,
     /// Containers that this process created and has not started: their start needs no look at them first.
     fresh: Mutex<HashMap<AttemptKey, Fresh>>,
+    /// Ends of containers that this process started, until somebody waits for them.
+    ends: Mutex<HashMap<AttemptKey, End>>,
     guard: Option<Guard>,
 }
 
@@ -114,8 +120,9 @@ impl DockerRuntime {
     #[must_use]
     pub fn new(owner: Owner, config: DockerConfig, clock: SharedClock) -> Self {
         let guard = config.guard.as_ref().map(|guard| Guard::new(guard, &owner, &config.socket));
-        let (cluster_id, engine, fresh) = (Mutex::default(), OnceCell::new(), Mutex::default());
-        Self { owner, config, clock, cluster_id, engine, fresh, guard }
+        let (cluster_id, engine, events) = (Mutex::default(), OnceCell::new(), OnceLock::new());
+        let (fresh, ends) = (Mutex::default(), Mutex::default());
+        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, guard }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -128,6 +135,10 @@ impl DockerRuntime {
         let connecting =
             async { self.engine.get_or_try_init(connect).await.map_err(|error| unavailable("connect", &error)) };
         in_time("connect", QUICK_TIME, connecting).await
+    }
+
+    fn events(&self, engine: &Docker) -> &Events {
+        self.events.get_or_init(|| Events::follow(engine.clone(), &self.owner, Arc::clone(&self.clock)))
     }
 }
 
@@ -264,22 +275,22 @@ impl Runtime for DockerRuntime {
 
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
         let engine = self.engine().await?;
-        let own = self.own(key).await?;
-        match own.state {
-            InstanceState::Exited(exit) => return Ok(exit),
-            InstanceState::Created => return Err(Error::NotStarted { key }),
-            InstanceState::Running(_) => {}
-        }
-        if !self.until_ended(engine, &own.id).await? {
-            return Err(Error::NotFound { key });
-        }
-        // Only the container itself tells of memory, times and the engine's words.
-        match self.inspect(engine, key, &own.id).await?.ok_or(Error::NotFound { key })?.state {
-            InstanceState::Exited(exit) => Ok(exit),
-            InstanceState::Created | InstanceState::Running(_) => Err(Error::Unavailable {
-                action: "wait",
-                reason: "the engine announced an end that it does not show".to_owned(),
-            }),
+        // Bound first: the guard must not live across an await.
+        let started_here = self.ends.lock().remove(&key);
+        let mut end = match started_here {
+            Some(mut end) => {
+                end.may_have_come().await;
+                end
+            }
+            None => self.events(engine).end_of(&self.own(key).await?.id),
+        };
+        loop {
+            match self.inspect(engine, key, end.id()).await?.ok_or(Error::NotFound { key })?.state {
+                InstanceState::Exited(exit) => return Ok(exit),
+                InstanceState::Created => return Err(Error::NotStarted { key }),
+                // Others have started it again, or only its state was late.
+                InstanceState::Running(_) => end.may_have_come().await,
+            }
         }
     }
 
@@ -308,6 +319,7 @@ impl Runtime for DockerRuntime {
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
         let engine = self.engine().await?;
         self.fresh.lock().remove(&key);
+        self.ends.lock().remove(&key);
         let own = match self.own(key).await {
             Ok(own) => own,
             Err(Error::NotFound { .. }) => return Ok(()),
@@ -359,6 +371,10 @@ impl Runtime for DockerRuntime {
 
     fn set_cluster_id(&self, cluster_id: ClusterId) {
         *self.cluster_id.lock() = Some(cluster_id);
+    }
+
+    fn changes(&self) -> Option<u64> {
+        self.events.get()?.changes()
     }
 
     async fn survey(&self) -> Result<Vec<Sighting>, Error> {

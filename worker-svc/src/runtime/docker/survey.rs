@@ -15,6 +15,8 @@ use crate::runtime::{Error, Sighting};
 impl DockerRuntime {
     pub(super) async fn look_around(&self) -> Result<Vec<Sighting>, Error> {
         let engine = self.engine().await?;
+        // From now on it is known whether there is anything new to see.
+        self.events(engine);
         let filter = labels::cluster_filter(&self.owner);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
         let listing =

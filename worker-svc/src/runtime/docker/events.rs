@@ -1,0 +1,267 @@
+//! What the engine tells of containers, over one stream for all of them: which have ended, and that anything has changed at all.
+//!
+//! The stream may break, and the engine leaves out events for readers that are slow. So at each new begin of the stream, and every
+//! [`LOOK_PERIOD`], it is looked which containers run: what is awaited and not among them has ended meanwhile.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::EventMessage;
+use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder};
+use davit_svc_kit::backoff::Backoff;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::unavailable;
+use super::{QUICK_TIME, SharedClock, in_time, labels};
+use crate::runtime::{Error, Owner};
+
+/// Between two looks at which containers run.
+const LOOK_PERIOD: Duration = Duration::from_secs(30);
+/// Waits before a broken stream is begun anew.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A stream tells also of what happened so long before it: whatever was looked up meanwhile, nothing falls between the two.
+const OVERLAP: Duration = Duration::from_secs(1);
+/// What happens to containers that anybody here wants to know of.
+const ACTIONS: [&str; 5] = ["create", "start", "die", "destroy", "rename"];
+
+/// The stream, and who waits for what it tells. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Events {
+    told: Arc<Told>,
+    _follower: AbortOnDropHandle<()>,
+}
+
+/// What was told so far.
+#[derive(Debug, Default)]
+struct Told {
+    /// By the engine's ids of containers.
+    awaited: Mutex<HashMap<String, watch::Sender<()>>>,
+    /// How much has happened; 0 while nobody tells.
+    changes: AtomicU64,
+    /// The newest number of changes.
+    counted: AtomicU64,
+}
+
+/// Waits for the end of one container.
+#[derive(Debug)]
+pub(super) struct End {
+    id: String,
+    news: watch::Receiver<()>,
+    told: Arc<Told>,
+}
+
+impl Events {
+    /// Follows what this engine tells of the owner's cluster.
+    pub(super) fn follow(engine: Docker, owner: &Owner, clock: SharedClock) -> Self {
+        let told = Arc::new(Told::default());
+        let follower = follow(engine, labels::cluster_filter(owner), clock, Arc::clone(&told));
+        Self { told, _follower: AbortOnDropHandle::new(tokio::spawn(follower)) }
+    }
+
+    /// From now on no end of this container is missed.
+    pub(super) fn end_of(&self, id: &str) -> End {
+        let news = self.told.awaited.lock().entry(id.to_owned()).or_default().subscribe();
+        End { id: id.to_owned(), news, told: Arc::clone(&self.told) }
+    }
+
+    /// A number that grows with whatever happens to the cluster's containers; `None` while the engine does not tell.
+    pub(super) fn changes(&self) -> Option<u64> {
+        Some(self.told.changes.load(Ordering::Acquire)).filter(|changes| *changes > 0)
+    }
+}
+
+impl End {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Waits until the container may have ended. It may run again, or still: whoever waits looks at it.
+    pub(super) async fn may_have_come(&mut self) {
+        if self.news.changed().await.is_err() {
+            // Nobody takes away what is awaited here before this is dropped.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut awaited = self.told.awaited.lock();
+        if awaited.get(&self.id).is_some_and(|news| news.receiver_count() <= 1) {
+            awaited.remove(&self.id);
+        }
+    }
+}
+
+impl Told {
+    /// Something has happened.
+    fn change(&self) {
+        let changes = self.counted.fetch_add(1, Ordering::AcqRel) + 1;
+        self.changes.store(changes, Ordering::Release);
+    }
+
+    /// From now on nobody tells.
+    fn fall_silent(&self) {
+        self.changes.store(0, Ordering::Release);
+    }
+
+    fn take(&self, event: &EventMessage) {
+        if let Some(id) = ended(event)
+            && let Some(news) = self.awaited.lock().get(id)
+        {
+            news.send_replace(());
+        }
+        self.change();
+    }
+
+    /// These run and no others.
+    fn take_running(&self, running: &HashSet<String>) {
+        let awaited = self.awaited.lock();
+        for (_, news) in awaited.iter().filter(|(id, _)| !running.contains(*id)) {
+            news.send_replace(());
+        }
+        drop(awaited);
+        self.change();
+    }
+}
+
+/// The id of the container that this event tells the end of.
+fn ended(event: &EventMessage) -> Option<&str> {
+    let is_end = matches!(event.action.as_deref(), Some("die" | "destroy"));
+    event.actor.as_ref()?.id.as_deref().filter(|_| is_end)
+}
+
+/// Never ends by itself.
+async fn follow(engine: Docker, filter: HashMap<String, Vec<String>>, clock: SharedClock, told: Arc<Told>) {
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    loop {
+        let mut has_looked = false;
+        let error = follow_once(&engine, &filter, clock.now(), &told, &mut has_looked).await;
+        told.fall_silent();
+        if has_looked {
+            backoff.reset();
+        }
+        tracing::debug!(%error, "the engine tells of no containers; it is asked again");
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+/// Follows one stream until it breaks, and says why it did.
+async fn follow_once(
+    engine: &Docker,
+    filter: &HashMap<String, Vec<String>>,
+    now: Timestamp,
+    told: &Told,
+    has_looked: &mut bool,
+) -> Error {
+    let mut wanted = filter.clone();
+    wanted.insert("type".to_owned(), vec!["container".to_owned()]);
+    wanted.insert("event".to_owned(), ACTIONS.map(str::to_owned).to_vec());
+    let since = now.checked_sub(OVERLAP).unwrap_or(now).as_second().to_string();
+    let options = EventsOptionsBuilder::new().since(&since).filters(&wanted).build();
+    let mut events = std::pin::pin!(engine.events(Some(options)));
+    let mut looks = tokio::time::interval(LOOK_PERIOD);
+    loop {
+        tokio::select! {
+            biased;
+            event = events.next() => match event {
+                Some(Ok(event)) => told.take(&event),
+                Some(Err(error)) => return unavailable("follow its events", &error),
+                None => {
+                    let reason = "the engine closed the connection".to_owned();
+                    return Error::Unavailable { action: "follow its events", reason };
+                }
+            },
+            _ = looks.tick() => match running(engine, filter).await {
+                Ok(running) => {
+                    told.take_running(&running);
+                    *has_looked = true;
+                }
+                Err(error) => return error,
+            },
+        }
+    }
+}
+
+/// The engine's ids of the containers that run.
+async fn running(engine: &Docker, filter: &HashMap<String, Vec<String>>) -> Result<HashSet<String>, Error> {
+    // Without those that don't run, but with those that are paused.
+    let options = ListContainersOptionsBuilder::new().filters(filter).build();
+    let listing = async { engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error)) };
+    let found = in_time("list", QUICK_TIME, listing).await?;
+    Ok(found.into_iter().filter_map(|summary| summary.id).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::EventActor;
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn event(action: &str, id: &str) -> EventMessage {
+        let actor = Some(EventActor { id: Some(id.to_owned()), attributes: None });
+        EventMessage { action: Some(action.to_owned()), actor, ..EventMessage::default() }
+    }
+
+    fn end_of(told: &Arc<Told>, id: &str) -> End {
+        let news = told.awaited.lock().entry(id.to_owned()).or_default().subscribe();
+        End { id: id.to_owned(), news, told: Arc::clone(told) }
+    }
+
+    #[test]
+    fn an_end_wakes_those_who_wait_for_it_and_nobody_else() {
+        let told = Arc::new(Told::default());
+        let (mut first, mut second, mut other) = (end_of(&told, "a"), end_of(&told, "a"), end_of(&told, "b"));
+        told.take(&event("start", "a"));
+        assert!(first.may_have_come().now_or_never().is_none());
+        told.take(&event("die", "a"));
+        assert!(first.may_have_come().now_or_never().is_some());
+        assert!(second.may_have_come().now_or_never().is_some());
+        assert!(first.may_have_come().now_or_never().is_none(), "it is told once");
+        assert!(other.may_have_come().now_or_never().is_none());
+        told.take(&event("destroy", "b"));
+        assert!(other.may_have_come().now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_does_not_run_at_a_look_may_have_ended_unheard() {
+        let told = Arc::new(Told::default());
+        let (mut runs, mut gone) = (end_of(&told, "a"), end_of(&told, "b"));
+        told.take_running(&HashSet::from(["a".to_owned()]));
+        assert!(runs.may_have_come().now_or_never().is_none());
+        assert!(gone.may_have_come().now_or_never().is_some());
+    }
+
+    #[test]
+    fn nothing_is_kept_for_those_who_wait_no_more() {
+        let told = Arc::new(Told::default());
+        let (first, mut second) = (end_of(&told, "a"), end_of(&told, "a"));
+        drop(first);
+        told.take(&event("die", "a"));
+        assert!(second.may_have_come().now_or_never().is_some(), "the other one still waits");
+        drop(second);
+        assert!(told.awaited.lock().is_empty());
+    }
+
+    #[test]
+    fn changes_are_counted_while_somebody_tells_and_never_come_to_the_same_number_again() {
+        let told = Told::default();
+        let changes = || told.changes.load(Ordering::Acquire);
+        assert_eq!(changes(), 0);
+        told.take_running(&HashSet::new());
+        told.take(&event("start", "a"));
+        let before = changes();
+        told.fall_silent();
+        assert_eq!(changes(), 0);
+        told.take_running(&HashSet::new());
+        assert!(changes() > before, "what has happened meanwhile is a change");
+    }
+}
