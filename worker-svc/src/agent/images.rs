@@ -18,16 +18,16 @@ impl Agent {
         &self.runtimes
     }
 
-    /// A pull brought an image, or new names for one. An image that somebody else brought stays theirs.
+    /// A pull brought an image, or new names for one; each who waited for it says so. An image that somebody else brought stays theirs.
     pub(super) fn keep_image(&self, pulled: PulledImage) {
         let PulledImage { id, names, is_new } = pulled;
         let now = self.world.clock.now();
-        if is_new {
-            tracing::info!(id, ?names, "pulled an image");
-        }
         self.store.note_image(&id, |known| match known {
             Some(record) => Some(ImageRecord { names: &record.names | &names, last_used: now }),
-            None => is_new.then(|| ImageRecord { names: names.clone(), last_used: now }),
+            None => is_new.then(|| {
+                tracing::info!(id, ?names, "pulled an image");
+                ImageRecord { names: names.clone(), last_used: now }
+            }),
         });
     }
 

@@ -19,11 +19,13 @@ mod out_of_reach;
 pub mod reporter;
 pub mod retention;
 mod room;
+mod start_limit;
 mod status;
 mod survey;
 mod task_runner;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use davit_svc_kit::bugs::{self, Bug};
 use davit_svc_kit::world::World;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,11 +56,9 @@ use self::reporter::{Report, Reporter};
 use self::status::Start;
 use self::survey::Surveyed;
 use self::task_runner::Runner;
+use self::turns::Turns;
 use crate::local_store::{LocalStore, Record};
 use crate::runtime::{InstanceState, Owner, Runtime};
-
-/// How many instances are created and started side by side: engines become slower with more.
-const STARTS_AT_ONCE: usize = 8;
 
 /// Holds the attempts of one owner.
 pub struct Agent {
@@ -68,7 +68,8 @@ pub struct Agent {
     store: LocalStore,
     retention: Duration,
     allocatable: Resources,
-    starts: Arc<Semaphore>,
+    /// Whose turn it is to be created and started: engines become slower with too many at once.
+    turns: Arc<Turns>,
     state: Mutex<State>,
     report_ready: Notify,
     /// Ticks with every status, and when it is known what is assigned.
@@ -136,7 +137,7 @@ impl Agent {
             store: parts.store,
             retention: parts.retention,
             allocatable: parts.allocatable,
-            starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
+            turns: Turns::new(),
             state: Mutex::default(),
             report_ready: Notify::new(),
             changed: watch::Sender::new(()),

@@ -94,7 +94,7 @@ impl Agent {
     /// Whether there may be something that nobody looks after. Not where nothing has happened in a runtime since it was looked
     /// through; and one that has enough to start is left alone every other time.
     pub fn needs_survey(&self, runtime: &Arc<dyn Runtime>) -> bool {
-        let is_busy = self.starts.available_permits() == 0;
+        let is_busy = self.turns.are_taken();
         self.surveyed.looks.lock().entry(runtime.kind()).or_default().is_due(runtime.changes(), is_busy)
     }
 

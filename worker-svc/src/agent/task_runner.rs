@@ -13,16 +13,18 @@ use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
 use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::bugs::{self, Bug};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::held::Wanted;
 use super::local_restart::{AfterEnd, End, Plan, after_end};
 use super::next_step::{AfterFailure, Hold, Phase, Step, View, Want, after_failure, next_step};
+use super::start_limit::Outcome;
 use super::status::{Ending, Start, ending, ending_without_exit, set_ended, set_waiting};
+use super::turns::Turn;
 use super::{Agent, started};
 use crate::local_store::{Mark, Record, Restarts};
-use crate::runtime::{Error, Exit, InstanceState};
+use crate::runtime::{Error, ErrorKind, Exit, InstanceState};
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
@@ -58,7 +60,8 @@ pub(super) struct Runner {
     /// What follows the end that was seen last; `None` before it is planned.
     plan: Option<Plan>,
     failures: Failures,
-    turn: Option<OwnedSemaphorePermit>,
+    /// Its turn at the engine, from its creation to its start.
+    turn: Option<Turn>,
 }
 
 impl Runner {
@@ -261,7 +264,12 @@ impl Runner {
         self.failures.tries += 1;
         let tries = self.failures.tries;
         let (first, key) = (tries == 1, self.key);
-        self.turn = None;
+        let turn = self.turn.take();
+        if error.kind() == ErrorKind::Unavailable
+            && let Some(turn) = turn
+        {
+            turn.ended(Outcome::Unanswered, self.agent.uptime());
+        }
         match after_failure(step, error, tries, self.failures.first.elapsed()) {
             AfterFailure::Continue(phase) => {
                 if step == Step::Restart {

@@ -1,5 +1,6 @@
 //! Why a runtime could not do what it was asked, and whether asking again can help.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::AttemptKey;
@@ -16,7 +17,7 @@ pub enum ErrorKind {
 }
 
 /// Why a runtime could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The engine did not answer, or answered that it can't now.
     #[error("{action}: the engine does not answer: {reason}")]
@@ -100,7 +101,7 @@ pub enum Error {
         /// What was tried.
         action: &'static str,
         /// Why it failed.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 }
 

@@ -8,6 +8,7 @@ use davit_core::state::TaskState;
 use super::super::held::Wanted;
 use super::super::local_restart::Plan;
 use super::super::next_step::Phase;
+use super::super::start_limit::Outcome;
 use super::super::started;
 use super::super::status::set_started;
 use super::{Runner, changed};
@@ -109,6 +110,9 @@ impl Runner {
                 self.start_tried = tried_before;
             }
         })?;
+        if let Some(turn) = self.turn.take() {
+            turn.ended(Outcome::Started, self.agent.uptime());
+        }
         self.observe(|status| set_started(status, &started));
         Ok(Phase::Started)
     }
@@ -119,7 +123,7 @@ impl Runner {
         if self.turn.is_none() {
             self.turn = tokio::select! {
                 biased;
-                turn = Arc::clone(&self.agent.starts).acquire_owned() => turn.ok(),
+                turn = self.agent.turns.next() => turn,
                 () = changed(&mut self.orders) => None,
             };
         }
@@ -231,5 +235,5 @@ impl Runner {
 }
 
 fn not_noted(action: &'static str, error: local_store::Error) -> Error {
-    Error::Io { action, source: std::io::Error::other(error) }
+    Error::Io { action, source: Arc::new(std::io::Error::other(error)) }
 }

@@ -19,30 +19,27 @@ use crate::stats;
 /// Stands for the name of an image that has none.
 const NO_NAME: &str = "<none>:<none>";
 
-impl DockerRuntime {
-    /// The names of all images, by id; `None`: the engine does not tell, which is no reason not to pull.
-    pub(super) async fn names_by_id(&self, engine: &Docker) -> Option<HashMap<String, BTreeSet<String>>> {
-        let images = list(engine).await.ok()?;
-        Some(images.into_iter().map(|(id, names, _)| (id, names)).collect())
-    }
+/// The names of all images, by id; `None`: the engine does not tell, which is no reason not to pull.
+pub(super) async fn names_by_id(engine: &Docker) -> Option<HashMap<String, BTreeSet<String>>> {
+    let images = list(engine).await.ok()?;
+    Some(images.into_iter().map(|(id, names, _)| (id, names)).collect())
+}
 
-    /// What a pull of this image brought, compared with what was there before.
-    pub(super) async fn pulled(
-        &self,
-        engine: &Docker,
-        image: &ImageReference,
-        before: Option<HashMap<String, BTreeSet<String>>>,
-    ) -> Option<PulledImage> {
-        let before = before?;
-        let inspected = in_time("inspect image", QUICK_TIME, async {
-            engine.inspect_image(image.as_str()).await.map_err(|error| unavailable("inspect image", &error))
-        });
-        let inspected = inspected.await.ok()?;
-        let (id, tags) = (inspected.id?, inspected.repo_tags.unwrap_or_default());
-        let known = before.get(&id);
-        let names = tags.into_iter().filter(|name| known.is_none_or(|known| !known.contains(name))).collect();
-        Some(PulledImage { is_new: known.is_none(), id, names })
-    }
+/// What a pull of this image brought, compared with what was there before.
+pub(super) async fn pulled(
+    engine: &Docker,
+    image: &ImageReference,
+    before: Option<HashMap<String, BTreeSet<String>>>,
+) -> Option<PulledImage> {
+    let before = before?;
+    let inspected = in_time("inspect image", QUICK_TIME, async {
+        engine.inspect_image(image.as_str()).await.map_err(|error| unavailable("inspect image", &error))
+    });
+    let inspected = inspected.await.ok()?;
+    let (id, tags) = (inspected.id?, inspected.repo_tags.unwrap_or_default());
+    let known = before.get(&id);
+    let names = tags.into_iter().filter(|name| known.is_none_or(|known| !known.contains(name))).collect();
+    Some(PulledImage { is_new: known.is_none(), id, names })
 }
 
 async fn list(engine: &Docker) -> Result<Vec<(String, BTreeSet<String>, u64)>, Error> {

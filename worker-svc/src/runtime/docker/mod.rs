@@ -17,6 +17,7 @@ mod labels;
 mod logs;
 mod observe;
 mod pull;
+mod pulls;
 mod spec;
 mod survey;
 
@@ -41,6 +42,7 @@ use self::error::{is_missing_image, refused, status, unavailable};
 use self::events::{End, Events};
 use self::guard::Guard;
 pub use self::guard::GuardConfig;
+use self::pulls::Pulls;
 use super::{
     AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender,
     PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started,
@@ -97,6 +99,7 @@ pub struct DockerRuntime {
     fresh: Mutex<HashMap<AttemptKey, Fresh>>,
     /// Ends of containers that this process started, until somebody waits for them.
     ends: Mutex<HashMap<AttemptKey, End>>,
+    pulls: Pulls,
     guard: Option<Guard>,
 }
 
@@ -121,8 +124,8 @@ impl DockerRuntime {
     pub fn new(owner: Owner, config: DockerConfig, clock: SharedClock) -> Self {
         let guard = config.guard.as_ref().map(|guard| Guard::new(guard, &owner, &config.socket));
         let (cluster_id, engine, events) = (Mutex::default(), OnceCell::new(), OnceLock::new());
-        let (fresh, ends) = (Mutex::default(), Mutex::default());
-        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, guard }
+        let (fresh, ends, pulls) = (Mutex::default(), Mutex::default(), Pulls::default());
+        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, pulls, guard }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -206,9 +209,7 @@ impl Runtime for DockerRuntime {
             PullPolicy::Missing | PullPolicy::Never if is_there => Ok(None),
             PullPolicy::Never => Err(Error::ImageMissing { image: image.to_string() }),
             PullPolicy::Always | PullPolicy::Missing => {
-                let before = self.names_by_id(engine).await;
-                pull::run(engine, image, self.config.pull_stall_timeout, progress).await?;
-                Ok(self.pulled(engine, image, before).await)
+                self.pulls.run(engine, image, self.config.pull_stall_timeout, progress).await
             }
         }
     }

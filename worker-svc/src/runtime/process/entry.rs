@@ -135,13 +135,17 @@ impl Entry {
     /// Starts it, to the end also if nobody waits any more: else a process would run that nobody follows.
     pub(super) async fn start(self: Arc<Self>, reexec: Reexec, with_line: bool) -> Result<Started, Error> {
         let starting = tokio::spawn(async move { self.start_now(&reexec, with_line, false).await });
-        starting.await.map_err(|problem| Error::Io { action: "start", source: std::io::Error::other(problem) })?
+        starting
+            .await
+            .map_err(|problem| Error::Io { action: "start", source: Arc::new(std::io::Error::other(problem)) })?
     }
 
     /// Starts one that has ended once more, with a supervisor of its own.
     pub(super) async fn restart(self: Arc<Self>, reexec: Reexec, with_line: bool) -> Result<Started, Error> {
         let starting = tokio::spawn(async move { self.start_now(&reexec, with_line, true).await });
-        starting.await.map_err(|problem| Error::Io { action: "restart", source: std::io::Error::other(problem) })?
+        starting
+            .await
+            .map_err(|problem| Error::Io { action: "restart", source: Arc::new(std::io::Error::other(problem)) })?
     }
 
     async fn start_now(self: Arc<Self>, reexec: &Reexec, with_line: bool, again: bool) -> Result<Started, Error> {
@@ -150,7 +154,7 @@ impl Entry {
         if *retired {
             return Err(Error::NotFound { key });
         }
-        let failed = |source| Error::Io { action: "start", source };
+        let failed = |source| Error::Io { action: "start", source: Arc::new(source) };
         if again && matches!(self.state(), InstanceState::Exited(_)) {
             let dir = self.dir.clone();
             contract::blocking(move || contract::forget_run(&dir)).await.map_err(failed)?;
@@ -207,7 +211,7 @@ impl Entry {
         }
         tracing::warn!(key = %self.key, "a supervisor does not obey; killing it and all below it");
         let killed = launch::kill_all(&self.dir, self.key).await;
-        killed.map_err(|source| Error::Io { action: "stop", source })?;
+        killed.map_err(|source| Error::Io { action: "stop", source: source.into() })?;
         self.ended().await;
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::AttemptKey;
@@ -55,7 +56,7 @@ pub(super) async fn launch(
     key: AttemptKey,
     with_line: bool,
 ) -> Result<(Launched, Option<ChildStdin>), Error> {
-    let failed = |source| Error::Io { action: "start", source };
+    let failed = |source| Error::Io { action: "start", source: Arc::new(source) };
     let messages = File::create(dir.join(MESSAGES)).map_err(failed)?;
     let mut command = Command::new(&reexec.program);
     // Nothing of the worker's environment, which may hold its secrets, but what the process is to have.

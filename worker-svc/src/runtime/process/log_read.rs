@@ -121,5 +121,5 @@ impl Reader {
 }
 
 fn failed(source: io::Error) -> Error {
-    Error::Io { action: "logs", source }
+    Error::Io { action: "logs", source: source.into() }
 }

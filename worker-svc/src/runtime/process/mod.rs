@@ -146,7 +146,9 @@ impl ProcessRuntime {
             Ok(())
         };
         let found = self.found.get_or_try_init(find).await;
-        found.copied().map_err(|source| Error::Io { action: "look for what earlier workers left", source })
+        found
+            .copied()
+            .map_err(|source| Error::Io { action: "look for what earlier workers left", source: source.into() })
     }
 
     fn dir_of(&self, key: AttemptKey) -> PathBuf {
@@ -184,7 +186,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn check(&self) -> Result<RuntimeInfo, Error> {
-        fs::create_dir_all(&self.dir).await.map_err(|source| Error::Io { action: "check", source })?;
+        fs::create_dir_all(&self.dir).await.map_err(|source| Error::Io { action: "check", source: source.into() })?;
         Ok(RuntimeInfo { version: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH) })
     }
 
@@ -203,7 +205,7 @@ impl Runtime for ProcessRuntime {
         self.find_all().await?;
         let dir = self.dir_of(attempt.key);
         let spec = self.spec_record(&dir, attempt)?;
-        let failed = |source| Error::Io { action: "create", source };
+        let failed = |source| Error::Io { action: "create", source: Arc::new(source) };
         fs::create_dir_all(dir.join(WORK)).await.map_err(failed)?;
         let entry = {
             let mut entries = self.entries.lock();
@@ -247,7 +249,7 @@ impl Runtime for ProcessRuntime {
         match fs::remove_dir_all(self.dir_of(key)).await {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(Error::Io { action: "remove", source }),
+            Err(source) => return Err(Error::Io { action: "remove", source: source.into() }),
         }
         self.entries.lock().remove(&key);
         Ok(())
@@ -257,7 +259,7 @@ impl Runtime for ProcessRuntime {
         let entry = self.find(key).await?;
         let head = match options.follow {
             true => entry.follow_log(),
-            false => entry.log_end().map_err(|source| Error::Io { action: "logs", source })?,
+            false => entry.log_end().map_err(|source| Error::Io { action: "logs", source: source.into() })?,
         };
         log_read::stream(self.dir_of(key), head, options).await
     }

@@ -130,7 +130,7 @@ impl Guard {
                 None => Ok(()),
             }
         });
-        ensured.await.map_err(|source| Error::Io { action: "start the lease guard", source })
+        ensured.await.map_err(|source| Error::Io { action: "start the lease guard", source: source.into() })
     }
 
     /// Takes up what an earlier worker started.

@@ -151,7 +151,7 @@ async fn stop_all(dir: &Path, guarded: &Guarded) -> Result<bool, Error> {
         }
         // First, so that whoever finds it stopped also finds why.
         let mark = dir.join(STOPPED).join(container.key.container_name());
-        fs::write(mark, "").map_err(|source| Error::Io { action: "note a stop", source })?;
+        fs::write(mark, "").map_err(|source| Error::Io { action: "note a stop", source: source.into() })?;
         let how = StopPolicy { signal: String::new(), grace: container.grace };
         match guarded.engine.stop(container.key, &how).await {
             Err(Error::NotFound { .. }) => Ok(()),

@@ -1,0 +1,229 @@
+//! How many starts an engine is given at once: as many as it gains from. Pure.
+//!
+//! Starts are counted in rounds, each some starts long, and only while more wait than are let in: then how many come through in a
+//! second says what the engine can do with so many at once. Now and then a round tries more or fewer:
+//! - more stay if more come through in a second; then still more are tried.
+//! - fewer stay if hardly less comes through: each start then takes less time. Then still fewer are tried.
+//! - An engine that does not answer is given half.
+
+use std::time::Duration;
+
+/// What the limit is before anything is known of the engine.
+const FIRST: usize = 8;
+const LEAST: usize = 2;
+const MOST: usize = 64;
+/// A round is at least so many starts long, and a few for each that is let in.
+const ROUND: usize = 16;
+const ROUND_FOR_EACH: usize = 2;
+/// More at once stay if so much more comes through.
+const GAIN: f64 = 1.05;
+/// Fewer at once stay if no less than this comes through.
+const LOSS: f64 = 0.98;
+/// Rounds between two trials.
+const REST: u32 = 4;
+
+/// How a start ended, as far as it tells of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It came through.
+    Started,
+    /// The engine did not answer.
+    Unanswered,
+}
+
+/// A limit that follows what comes through.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct StartLimit {
+    /// What is let in at once.
+    now: usize,
+    round: Option<Round>,
+    stage: Stage,
+    /// Which way the next trial goes.
+    next: Way,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Round {
+    began: Duration,
+    started: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stage {
+    /// Until a trial. `rate`: what came through in a second, in the newest round.
+    Rest { rounds: u32, rate: Option<f64> },
+    /// Against what came through before, with this limit.
+    Trial { way: Way, before: usize, rate: f64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    More,
+    Fewer,
+}
+
+impl Way {
+    fn from(self, limit: usize) -> usize {
+        let step = (limit / 4).max(1);
+        match self {
+            Self::More => (limit + step).min(MOST),
+            Self::Fewer => limit.saturating_sub(step).max(LEAST),
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::More => Self::Fewer,
+            Self::Fewer => Self::More,
+        }
+    }
+
+    /// Whether what came through in a trial is worth staying with.
+    fn pays(self, rate: f64, before: f64) -> bool {
+        match self {
+            Self::More => rate >= before * GAIN,
+            Self::Fewer => rate >= before * LOSS,
+        }
+    }
+}
+
+impl StartLimit {
+    pub(super) fn new() -> Self {
+        Self { now: FIRST, round: None, stage: Stage::Rest { rounds: 0, rate: None }, next: Way::More }
+    }
+
+    /// How many are let in at once.
+    pub(super) fn now(&self) -> usize {
+        self.now
+    }
+
+    /// A start has ended, at this uptime. `waiting`: others wait to be let in.
+    pub(super) fn ended(&mut self, outcome: Outcome, waiting: bool, uptime: Duration) {
+        if outcome == Outcome::Unanswered {
+            self.now = (self.now / 2).max(LEAST);
+            self.round = None;
+            (self.stage, self.next) = (Stage::Rest { rounds: 0, rate: None }, Way::More);
+            return;
+        }
+        if !waiting {
+            // What comes through now is what there is to do, not what the engine can.
+            self.round = None;
+            return;
+        }
+        let round = self.round.get_or_insert(Round { began: uptime, started: 0 });
+        let took = uptime.saturating_sub(round.began);
+        // The first one only begins the round.
+        if round.started >= ROUND.max(self.now * ROUND_FOR_EACH) && !took.is_zero() {
+            let rate = round.started as f64 / took.as_secs_f64();
+            self.round_over(rate);
+            self.round = Some(Round { began: uptime, started: 1 });
+        } else {
+            round.started += 1;
+        }
+    }
+
+    fn round_over(&mut self, rate: f64) {
+        match self.stage {
+            Stage::Rest { rounds: 0, rate: Some(_) } => self.try_other(rate),
+            Stage::Rest { rounds, .. } => {
+                self.stage = Stage::Rest { rounds: rounds.saturating_sub(1), rate: Some(rate) };
+            }
+            Stage::Trial { way, rate: before, .. } if way.pays(rate, before) => {
+                self.next = way;
+                self.try_other(rate);
+            }
+            Stage::Trial { way, before, rate: rate_before } => {
+                self.now = before;
+                self.next = way.other();
+                self.stage = Stage::Rest { rounds: REST, rate: Some(rate_before) };
+            }
+        }
+    }
+
+    fn try_other(&mut self, rate: f64) {
+        let (way, before) = (self.next, self.now);
+        self.now = way.from(before);
+        self.stage = if self.now == before {
+            self.next = way.other();
+            Stage::Rest { rounds: REST, rate: Some(rate) }
+        } else {
+            Stage::Trial { way, before, rate }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As much as can be, but for a trial of fewer that may be under way.
+    const NEARLY_MOST: usize = MOST - MOST / 4;
+
+    /// Gives an engine `starts` to do; `rate` says how many come through in a second with so many at once.
+    fn run(limit: &mut StartLimit, starts: usize, rate: impl Fn(usize) -> f64) {
+        let mut uptime = Duration::ZERO;
+        for _ in 0..starts {
+            uptime += Duration::from_secs_f64(1.0 / rate(limit.now()));
+            limit.ended(Outcome::Started, true, uptime);
+        }
+    }
+
+    #[test]
+    fn an_engine_that_gains_from_more_gets_more() {
+        let mut limit = StartLimit::new();
+        run(&mut limit, 5_000, |at_once| at_once as f64);
+        assert!(limit.now() >= NEARLY_MOST, "{}", limit.now());
+    }
+
+    #[test]
+    fn an_engine_that_gains_nothing_gets_few() {
+        let mut limit = StartLimit::new();
+        run(&mut limit, 5_000, |_| 7.0);
+        assert!(limit.now() <= 3, "{}", limit.now());
+    }
+
+    #[test]
+    fn it_stays_about_where_an_engine_does_best() {
+        // Full speed from 12 on, and slower with more than 20.
+        let rate = |at_once: usize| (at_once.min(12) as f64) * if at_once > 20 { 0.5 } else { 1.0 };
+        let mut limit = StartLimit::new();
+        run(&mut limit, 5_000, rate);
+        assert!((9..=20).contains(&limit.now()), "{}", limit.now());
+    }
+
+    #[test]
+    fn an_engine_that_does_not_answer_gets_half_and_more_again_when_it_does() {
+        let mut limit = StartLimit::new();
+        limit.ended(Outcome::Unanswered, true, Duration::ZERO);
+        assert_eq!(limit.now(), FIRST / 2);
+        for _ in 0..9 {
+            limit.ended(Outcome::Unanswered, true, Duration::ZERO);
+        }
+        assert_eq!(limit.now(), LEAST);
+        run(&mut limit, 5_000, |at_once| at_once as f64);
+        assert!(limit.now() >= NEARLY_MOST, "{}", limit.now());
+    }
+
+    #[test]
+    fn what_does_not_fill_the_engine_says_nothing_of_it() {
+        let mut limit = StartLimit::new();
+        for second in 0..10_000 {
+            limit.ended(Outcome::Started, second % 3 == 0, Duration::from_secs(second));
+        }
+        assert_eq!(limit.now(), FIRST);
+    }
+
+    #[test]
+    fn no_time_and_no_number_of_starts_takes_it_out_of_its_bounds() {
+        proptest::proptest!(|(ends in proptest::collection::vec((0..10u8, proptest::bool::ANY, 0..2_000_000u64), 0..500))| {
+            let mut limit = StartLimit::new();
+            let mut uptime = Duration::ZERO;
+            for (kind, waiting, micros) in ends {
+                uptime += Duration::from_micros(micros);
+                let outcome = if kind == 0 { Outcome::Unanswered } else { Outcome::Started };
+                limit.ended(outcome, waiting, uptime);
+                proptest::prop_assert!((LEAST..=MOST).contains(&limit.now()));
+            }
+        });
+    }
+}
