@@ -11,6 +11,7 @@ mod options;
 mod quality;
 mod report;
 mod run;
+mod running;
 mod store;
 mod workload;
 

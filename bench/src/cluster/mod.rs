@@ -1,32 +1,25 @@
 //! A whole cluster on this machine: manager with its durable store, scheduler, hollow nodes and client, each a process, over
 //! their real gRPC. How long it takes until all of so many tasks are RUNNING, and what that costs.
 
-mod client;
 mod latency;
-mod programs;
-mod work;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use davit_proto::v1;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::client::Client;
-use self::programs::{Program, Used, free_address, loopback_bytes};
-use self::work::{create, spec, wait_running};
 use crate::error::Error;
+use crate::running::client::{self, Client};
+use crate::running::programs::{self, Program, Used, free_address, loopback_bytes};
+use crate::running::work::{create, spec, wait_running};
+use crate::running::{HANG, LOOK};
 
 /// Tasks that are created one after the other.
 const SAMPLES: usize = 200;
 /// Tasks that are created at once when it is compared what they cost.
 const SPURT: u32 = 10_000;
-/// Between two looks at how many run.
-const LOOK: Duration = Duration::from_millis(50);
-/// Nothing changes for so long: it hangs.
-const HANG: Duration = Duration::from_secs(60);
 
 /// Options of `cluster`.
 #[derive(Debug, clap::Args)]

@@ -16,7 +16,7 @@ use crate::error::Error;
 
 /// A client with one connection.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     tasks: TaskServiceClient<Channel>,
     nodes: NodeServiceClient<Channel>,
     cluster: ClusterServiceClient<Channel>,
@@ -24,7 +24,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(address: &str) -> Result<Self, Error> {
+    pub(crate) fn new(address: &str) -> Result<Self, Error> {
         let endpoint = client::endpoint(address).map_err(|error| Error::Unreachable(error.to_string()))?;
         let channel = endpoint.connect_lazy();
         Ok(Self {
@@ -36,7 +36,7 @@ impl Client {
     }
 
     /// Creates like tasks, once, however often the manager says that it has too much to do.
-    pub(super) async fn create(&mut self, spec: &v1::TaskSpec, count: u32, request_id: &str) -> Result<(), Error> {
+    pub(crate) async fn create(&mut self, spec: &v1::TaskSpec, count: u32, request_id: &str) -> Result<(), Error> {
         loop {
             let group = v1::TaskGroup { spec: Some(spec.clone()), count: Some(count), all_or_nothing: false };
             let request = v1::BatchCreateTasksRequest {
@@ -56,14 +56,14 @@ impl Client {
     }
 
     /// Creates one task. Answers its id.
-    pub(super) async fn create_one(&mut self, spec: &v1::TaskSpec) -> Result<String, Error> {
+    pub(crate) async fn create_one(&mut self, spec: &v1::TaskSpec) -> Result<String, Error> {
         let request = v1::CreateTaskRequest { spec: Some(spec.clone()), ..Default::default() };
         let answer = self.tasks.create_task(request).await?.into_inner();
         answer.task.map(|task| task.task_id).ok_or_else(|| Error::WrongAnswer("an answer without a task".to_owned()))
     }
 
     /// Tells of every change of a task's state from now on.
-    pub(super) async fn watch_states(&mut self) -> Result<Streaming<v1::WatchEventsResponse>, Error> {
+    pub(crate) async fn watch_states(&mut self) -> Result<Streaming<v1::WatchEventsResponse>, Error> {
         let types = vec![v1::EventType::TaskStateChanged.into()];
         let filter = Some(v1::EventFilter { types, ..Default::default() });
         let mut events =
@@ -73,13 +73,13 @@ impl Client {
         Ok(events)
     }
 
-    pub(super) async fn cluster(&mut self) -> Result<v1::Cluster, Error> {
+    pub(crate) async fn cluster(&mut self) -> Result<v1::Cluster, Error> {
         let answer = self.cluster.get_cluster(v1::GetClusterRequest {}).await?.into_inner();
         answer.cluster.ok_or_else(|| Error::WrongAnswer("an answer without a cluster".to_owned()))
     }
 
     /// All nodes, by their ids.
-    pub(super) async fn nodes(&mut self) -> Result<BTreeMap<String, v1::Node>, Error> {
+    pub(crate) async fn nodes(&mut self) -> Result<BTreeMap<String, v1::Node>, Error> {
         let (mut nodes, mut page_token) = (BTreeMap::new(), String::new());
         loop {
             let request = v1::ListNodesRequest { page_size: 1000, page_token, ..Default::default() };
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// All tasks, a page at a time.
-    pub(super) async fn each_task(&mut self, mut look: impl FnMut(v1::Task)) -> Result<(), Status> {
+    pub(crate) async fn each_task(&mut self, mut look: impl FnMut(v1::Task)) -> Result<(), Status> {
         let mut page_token = String::new();
         loop {
             let request = v1::ListTasksRequest { page_size: 1000, page_token, ..Default::default() };
@@ -108,6 +108,6 @@ impl Client {
 }
 
 /// How many tasks are in a state.
-pub(super) fn count(cluster: &v1::Cluster, state: v1::TaskState) -> u64 {
+pub(crate) fn count(cluster: &v1::Cluster, state: v1::TaskState) -> u64 {
     cluster.tasks.iter().filter(|row| row.state() == state).map(|row| row.count).sum()
 }

@@ -22,8 +22,8 @@ const TICKS_PER_S: f64 = 100.0;
 
 /// A running program. Killed when dropped.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) name: &'static str,
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
     path: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
@@ -33,15 +33,15 @@ pub(super) struct Program {
 
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Used {
-    pub(super) cpu_s: f64,
-    pub(super) resident_bytes: u64,
-    pub(super) peak_bytes: u64,
+pub(crate) struct Used {
+    pub(crate) cpu_s: f64,
+    pub(crate) resident_bytes: u64,
+    pub(crate) peak_bytes: u64,
 }
 
 impl Program {
     /// Starts one that has a side port, and waits until it is ready.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         name: &'static str,
         folder: &Path,
         logs: &Path,
@@ -56,7 +56,7 @@ impl Program {
     }
 
     /// Kills it and starts it again at once.
-    pub(super) async fn restart(&mut self) -> Result<(), Error> {
+    pub(crate) async fn restart(&mut self) -> Result<(), Error> {
         let failed = |source| Error::NotStarted { path: self.path.clone(), source };
         self.child.kill().await.map_err(failed)?;
         self.child = spawn(&self.path, &self.arguments, &self.log, self.http)?;
@@ -80,12 +80,12 @@ impl Program {
     }
 
     /// How often it has warned so far.
-    pub(super) fn warnings(&self) -> usize {
+    pub(crate) fn warnings(&self) -> usize {
         // Nothing was said as long as there is no file.
         std::fs::read_to_string(&self.log).unwrap_or_default().lines().count()
     }
 
-    pub(super) fn used(&self) -> Result<Used, Error> {
+    pub(crate) fn used(&self) -> Result<Used, Error> {
         let process_id = self.child.id().unwrap_or_default();
         let Memory { resident_bytes, peak_bytes } = memory::of_process(process_id)?;
         Ok(Used { cpu_s: cpu_s(process_id)?, resident_bytes, peak_bytes })
@@ -108,12 +108,12 @@ fn spawn(path: &Path, arguments: &[String], log: &Path, http: SocketAddr) -> Res
 }
 
 /// An address that nobody listens on just now.
-pub(super) fn free_address() -> std::io::Result<SocketAddr> {
+pub(crate) fn free_address() -> std::io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr())
 }
 
 /// Processor time of a process, its threads included.
-pub(super) fn cpu_s(process_id: u32) -> Result<f64, Error> {
+pub(crate) fn cpu_s(process_id: u32) -> Result<f64, Error> {
     let path = PathBuf::from(format!("/proc/{process_id}/stat"));
     let stat = std::fs::read_to_string(&path).map_err(|source| Error::Unreadable { path, source })?;
     Ok(ticks(&stat).unwrap_or(0) as f64 / TICKS_PER_S)
@@ -128,7 +128,7 @@ fn ticks(stat: &str) -> Option<u64> {
 }
 
 /// Bytes that went over loopback so far, whoever's.
-pub(super) fn loopback_bytes() -> Result<u64, Error> {
+pub(crate) fn loopback_bytes() -> Result<u64, Error> {
     let path = PathBuf::from("/proc/net/dev");
     let table = std::fs::read_to_string(&path).map_err(|source| Error::Unreadable { path, source })?;
     let line = table.lines().find_map(|line| line.trim_start().strip_prefix("lo:"));

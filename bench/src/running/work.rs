@@ -18,7 +18,7 @@ const AT_ONCE: usize = 4;
 const WORD: Duration = Duration::from_secs(2);
 
 /// Creates tasks and says how long it took until the last was answered.
-pub(super) async fn create(client: &Client, tasks: u32, shapes: u32, name: &str) -> Result<Duration, Error> {
+pub(crate) async fn create(client: &Client, tasks: u32, shapes: u32, name: &str) -> Result<Duration, Error> {
     let began = Instant::now();
     let (mut left, mut number) = (tasks, 0);
     let mut calls = JoinSet::new();
@@ -39,7 +39,7 @@ pub(super) async fn create(client: &Client, tasks: u32, shapes: u32, name: &str)
 }
 
 /// Waits until so many tasks are RUNNING, and says now and then how far they are.
-pub(super) async fn wait_running(mut client: Client, tasks: u64) -> Result<Instant, Error> {
+pub(crate) async fn wait_running(mut client: Client, tasks: u64) -> Result<Instant, Error> {
     let (began, mut last, mut changed) = (Instant::now(), 0, Instant::now());
     let mut next_word = began + WORD;
     loop {
@@ -65,7 +65,7 @@ pub(super) async fn wait_running(mut client: Client, tasks: u64) -> Result<Insta
 }
 
 /// A small container; shapes differ in what they reserve.
-pub(super) fn spec(shape: u32) -> v1::TaskSpec {
+pub(crate) fn spec(shape: u32) -> v1::TaskSpec {
     let container = v1::ContainerSpec { image: "hollow:1".to_owned(), ..Default::default() };
     let memory_bytes = (32 + u64::from(shape)) << 20;
     let reservation = Some(v1::Resources { cpu_millis: 10 + u64::from(shape % 20), memory_bytes, disk_bytes: 0 });
