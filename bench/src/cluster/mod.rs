@@ -3,8 +3,6 @@
 
 mod latency;
 
-use std::path::PathBuf;
-
 use davit_proto::v1;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,9 +10,10 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::running::client::{self, Client};
-use crate::running::programs::{self, Program, Used, free_address, loopback_bytes};
-use crate::running::work::{create, spec, wait_running};
-use crate::running::{HANG, LOOK};
+use crate::running::control_plane::ControlPlane;
+use crate::running::places::Places;
+use crate::running::programs::{self, Program, Used, loopback_bytes};
+use crate::running::work::{create, spec, wait_joined, wait_running};
 
 /// Tasks that are created one after the other.
 const SAMPLES: usize = 200;
@@ -33,15 +32,8 @@ pub(crate) struct Options {
     /// Of how many shapes
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     shapes: u32,
-    /// Where the programs are [default: beside this one]
-    #[arg(long, value_name = "FOLDER")]
-    programs: Option<PathBuf>,
-    /// Where the programs' logs go and stay [default: they are removed with the store]
-    #[arg(long, value_name = "FOLDER")]
-    logs: Option<PathBuf>,
-    /// Where the store is made and removed [default: beside this program's folder, on the same disk as the build]
-    #[arg(long, value_name = "FOLDER")]
-    scratch: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
 }
 
 impl Options {
@@ -153,53 +145,13 @@ pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
 
 impl Cluster {
     async fn start(options: &Options) -> Result<Self, Error> {
-        let programs = options.programs.clone().unwrap_or_else(crate::options::beside);
-        let parent = options.scratch.clone().unwrap_or_else(crate::options::beside);
-        let made = tempfile::Builder::new().prefix("davit-bench-cluster-").tempdir_in(&parent);
-        let folder = made.map_err(|source| Error::Unwritable { path: parent, source })?;
-        let failed = |source| Error::NotStarted { path: programs.clone(), source };
-        let (listen, place) = (free_address().map_err(failed)?, free_address().map_err(failed)?);
-        let logs = options.logs.as_deref().unwrap_or(folder.path());
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let scheduler =
-            Program::start("davit-scheduler", &programs, logs, words(&["--listen", &place.to_string()])).await?;
-        let (data_dir, address) = (folder.path().join("manager"), format!("http://{listen}"));
-        let arguments = [
-            "--listen",
-            &listen.to_string(),
-            "--scheduler",
-            &format!("http://{place}"),
-            "--data-dir",
-            &data_dir.display().to_string(),
-            "--max-tasks",
-            "6000000",
-        ];
-        let manager = Program::start("davit-manager", &programs, logs, words(&arguments)).await?;
-        let nodes = options.nodes.to_string();
-        let arguments = ["--hollow", &nodes, "--name", "hollow", "--manager", &address, "--address", "127.0.0.1"];
+        let control = ControlPlane::start(&options.places).await?;
         let began = Instant::now();
-        let hollow = Program::start("davit-worker", &programs, logs, words(&arguments)).await?;
-        let client = Client::new(&address)?;
-        let mut cluster = Self { manager, scheduler, hollow, client, address, _folder: folder };
-        cluster.wait_joined(options.nodes).await?;
+        let hollow = control.hollow_nodes(options.nodes).await?;
+        let ControlPlane { manager, scheduler, mut client, address, folder, .. } = control;
+        wait_joined(&mut client, options.nodes).await?;
         println!("{} nodes joined within {:.2} s", options.nodes, began.elapsed().as_secs_f64());
-        Ok(cluster)
-    }
-
-    async fn wait_joined(&mut self, nodes: u32) -> Result<(), Error> {
-        let end = Instant::now() + HANG;
-        loop {
-            let cluster = self.client.cluster().await?;
-            let ready = cluster.nodes.iter().filter(|row| row.state() == v1::NodeState::Ready).map(|row| row.count);
-            if ready.sum::<u64>() == u64::from(nodes) && cluster.scheduler.is_some_and(|scheduler| scheduler.connected)
-            {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                return Err(Error::Hangs(HANG));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        Ok(Self { manager, scheduler, hollow, client, address, _folder: folder })
     }
 
     /// Kills the manager, starts it at once, and waits until every worker has found it again.
@@ -207,7 +159,7 @@ impl Cluster {
         let began = Instant::now();
         self.manager.restart().await?;
         let serving_s = began.elapsed().as_secs_f64();
-        self.wait_joined(nodes).await?;
+        wait_joined(&mut self.client, nodes).await?;
         Ok(Back { serving_s, all_nodes_s: began.elapsed().as_secs_f64() })
     }
 

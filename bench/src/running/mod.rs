@@ -2,6 +2,8 @@
 //! and `api` share.
 
 pub(crate) mod client;
+pub(crate) mod control_plane;
+pub(crate) mod places;
 pub(crate) mod programs;
 pub(crate) mod work;
 

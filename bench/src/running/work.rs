@@ -1,4 +1,4 @@
-//! The work that is given to the cluster: tasks, and waiting until they run.
+//! The work that is given to a cluster: tasks, and waiting until its nodes have joined and the tasks run.
 
 use std::time::Duration;
 
@@ -16,6 +16,22 @@ const BATCH: u32 = 5_000;
 const AT_ONCE: usize = 4;
 /// Between two words on how far they are.
 const WORD: Duration = Duration::from_secs(2);
+
+/// Waits until all nodes are READY and the scheduler is connected.
+pub(crate) async fn wait_joined(client: &mut Client, nodes: u32) -> Result<(), Error> {
+    let end = Instant::now() + HANG;
+    loop {
+        let cluster = client.cluster().await?;
+        let ready = cluster.nodes.iter().filter(|row| row.state() == v1::NodeState::Ready).map(|row| row.count);
+        if ready.sum::<u64>() == u64::from(nodes) && cluster.scheduler.is_some_and(|scheduler| scheduler.connected) {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(Error::Hangs(HANG));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
 
 /// Creates tasks and says how long it took until the last was answered.
 pub(crate) async fn create(client: &Client, tasks: u32, shapes: u32, name: &str) -> Result<Duration, Error> {

@@ -1,0 +1,55 @@
+//! Manager and scheduler of a new cluster, and the workers that join it.
+
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::places::Places;
+use super::programs::Program;
+use crate::error::Error;
+
+/// A cluster's manager, with a store on the disk, and its scheduler. The store is removed when this is dropped.
+pub(crate) struct ControlPlane {
+    pub(crate) manager: Program,
+    pub(crate) scheduler: Program,
+    pub(crate) client: Client,
+    /// Where the manager serves.
+    pub(crate) address: String,
+    places: Places,
+    pub(crate) folder: TempDir,
+}
+
+impl ControlPlane {
+    /// Starts both and waits until they serve.
+    pub(crate) async fn start(places: &Places) -> Result<Self, Error> {
+        let folder = places.scratch()?;
+        let (programs, logs) = (places.programs(), places.logs(folder.path()));
+        let (listen, place) = (places.address()?, places.address()?);
+        let scheduler = Program::start("davit-scheduler", &programs, logs, words(&["--listen", &place])).await?;
+        let (data_dir, address) = (folder.path().join("manager"), format!("http://{listen}"));
+        let arguments = [
+            "--listen",
+            &listen,
+            "--scheduler",
+            &format!("http://{place}"),
+            "--data-dir",
+            &data_dir.display().to_string(),
+            "--max-tasks",
+            "6000000",
+        ];
+        let manager = Program::start("davit-manager", &programs, logs, words(&arguments)).await?;
+        let client = Client::new(&address)?;
+        Ok(Self { manager, scheduler, client, address, places: places.clone(), folder })
+    }
+
+    /// Starts a process of hollow nodes and waits until it serves; they join soon.
+    pub(crate) async fn hollow_nodes(&self, nodes: u32) -> Result<Program, Error> {
+        let nodes = nodes.to_string();
+        let arguments = ["--hollow", &nodes, "--name", "hollow", "--manager", &self.address, "--address", "127.0.0.1"];
+        let logs = self.places.logs(self.folder.path());
+        Program::start("davit-worker", &self.places.programs(), logs, words(&arguments)).await
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

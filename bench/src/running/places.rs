@@ -1,0 +1,44 @@
+//! Where programs are found, and where what they leave goes.
+
+use std::path::{Path, PathBuf};
+
+use super::programs::free_address;
+use crate::error::Error;
+
+/// Options of all that runs the real programs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Places {
+    /// Where the programs are [default: beside this one]
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
+    /// Where the programs' logs go and stay [default: they are removed with the store]
+    #[arg(long, value_name = "FOLDER")]
+    logs: Option<PathBuf>,
+    /// Where the store is made and removed [default: beside this program's folder, on the same disk as the build]
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
+}
+
+impl Places {
+    pub(super) fn programs(&self) -> PathBuf {
+        self.programs.clone().unwrap_or_else(crate::options::beside)
+    }
+
+    /// The folder of logs, where nothing else is asked for in `scratch`.
+    pub(super) fn logs<'a>(&'a self, scratch: &'a Path) -> &'a Path {
+        self.logs.as_deref().unwrap_or(scratch)
+    }
+
+    /// A new folder, removed when dropped.
+    pub(super) fn scratch(&self) -> Result<tempfile::TempDir, Error> {
+        let parent = self.scratch.clone().unwrap_or_else(crate::options::beside);
+        let made = tempfile::Builder::new().prefix("davit-bench-cluster-").tempdir_in(&parent);
+        made.map_err(|source| Error::Unwritable { path: parent, source })
+    }
+
+    /// An address for a program, that nobody listens on just now.
+    pub(super) fn address(&self) -> Result<String, Error> {
+        let address = free_address().map_err(|source| Error::NotStarted { path: self.programs(), source })?;
+        Ok(address.to_string())
+    }
+}
