@@ -5,6 +5,7 @@
 
 mod cluster;
 mod error;
+mod idle;
 mod machine;
 mod memory;
 mod options;
@@ -44,6 +45,8 @@ enum Subject {
     Scheduler(Box<Options>),
     /// How quickly tasks run on a whole cluster of hollow nodes, with a durable store
     Cluster(cluster::Options),
+    /// What the programs use while nothing goes on: memory and processor time
+    Idle(idle::Options),
     /// How quickly a manager starts from a million stored tasks, and how quickly they are stored
     Store(store::Options),
 }
@@ -62,6 +65,7 @@ async fn main() -> ExitCode {
         match &subject {
             Subject::Scheduler(options) => scheduler(options).await,
             Subject::Cluster(options) => alone(&options.kind(), Box::pin(cluster::measure(options))).await,
+            Subject::Idle(options) => alone("idle", Box::pin(idle::measure(options))).await,
             Subject::Store(options) => alone("store", Box::pin(store::measure(options))).await,
         }
     };

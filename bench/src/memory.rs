@@ -14,7 +14,7 @@ const NODES: u32 = 20_000;
 /// What one may cost.
 const BYTES_PER_NODE_BUDGET: u64 = 1024;
 /// What a scheduler without work may use.
-const IDLE_BYTES_BUDGET: u64 = 15_000_000;
+pub(crate) const IDLE_SCHEDULER_BYTES: u64 = 15_000_000;
 
 /// What a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub(crate) fn engine(seed: u64) -> Result<Usage, Error> {
     drop(mirror);
     Ok(Usage {
         idle_bytes: 0,
-        idle_bytes_budget: IDLE_BYTES_BUDGET,
+        idle_bytes_budget: IDLE_SCHEDULER_BYTES,
         nodes: NODES,
         bytes_per_node: grown / u64::from(NODES),
         bytes_per_node_budget: BYTES_PER_NODE_BUDGET,

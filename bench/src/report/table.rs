@@ -99,12 +99,13 @@ pub(crate) fn quality(rows: &[Row]) {
     println!("ratio: to the better of ffd and dot; at most {BOUND_OVER_BEST}");
 }
 
-fn reached(reached: bool) -> &'static str {
+/// What became of a budget.
+pub(crate) fn reached(reached: bool) -> &'static str {
     if reached { "reached" } else { "NOT REACHED" }
 }
 
 /// `1,234,567`
-fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {

@@ -111,3 +111,8 @@ impl Client {
 pub(crate) fn count(cluster: &v1::Cluster, state: v1::TaskState) -> u64 {
     cluster.tasks.iter().filter(|row| row.state() == state).map(|row| row.count).sum()
 }
+
+/// How many nodes are READY.
+pub(crate) fn ready(cluster: &v1::Cluster) -> u64 {
+    cluster.nodes.iter().filter(|row| row.state() == v1::NodeState::Ready).map(|row| row.count).sum()
+}

@@ -1,5 +1,7 @@
 //! Manager and scheduler of a new cluster, and the workers that join it.
 
+use std::path::PathBuf;
+
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -15,6 +17,7 @@ pub(crate) struct ControlPlane {
     /// Where the manager serves.
     pub(crate) address: String,
     places: Places,
+    logs: PathBuf,
     pub(crate) folder: TempDir,
 }
 
@@ -22,9 +25,9 @@ impl ControlPlane {
     /// Starts both and waits until they serve.
     pub(crate) async fn start(places: &Places) -> Result<Self, Error> {
         let folder = places.scratch()?;
-        let (programs, logs) = (places.programs(), places.logs(folder.path()));
+        let (programs, logs) = (places.programs(), places.logs(folder.path())?);
         let (listen, place) = (places.address()?, places.address()?);
-        let scheduler = Program::start("davit-scheduler", &programs, logs, words(&["--listen", &place])).await?;
+        let scheduler = Program::start("davit-scheduler", &programs, &logs, words(&["--listen", &place])).await?;
         let (data_dir, address) = (folder.path().join("manager"), format!("http://{listen}"));
         let arguments = [
             "--listen",
@@ -36,17 +39,42 @@ impl ControlPlane {
             "--max-tasks",
             "6000000",
         ];
-        let manager = Program::start("davit-manager", &programs, logs, words(&arguments)).await?;
+        let manager = Program::start("davit-manager", &programs, &logs, words(&arguments)).await?;
         let client = Client::new(&address)?;
-        Ok(Self { manager, scheduler, client, address, places: places.clone(), folder })
+        Ok(Self { manager, scheduler, client, address, places: places.clone(), logs, folder })
     }
 
     /// Starts a process of hollow nodes and waits until it serves; they join soon.
     pub(crate) async fn hollow_nodes(&self, nodes: u32) -> Result<Program, Error> {
         let nodes = nodes.to_string();
         let arguments = ["--hollow", &nodes, "--name", "hollow", "--manager", &self.address, "--address", "127.0.0.1"];
-        let logs = self.places.logs(self.folder.path());
-        Program::start("davit-worker", &self.places.programs(), logs, words(&arguments)).await
+        Program::start("davit-worker", &self.places.programs(), &self.logs, words(&arguments)).await
+    }
+
+    /// Starts an ordinary worker of one node, that runs processes and needs no engine, and waits until it serves; it joins
+    /// soon.
+    pub(crate) async fn worker(&self, number: u32) -> Result<Program, Error> {
+        let name = format!("worker-{number}");
+        let (data_dir, listen) = (self.folder.path().join(&name), self.places.address()?);
+        // Workers have the same program, and each a log of its own.
+        let logs = self.logs.join(format!("{name}-log"));
+        std::fs::create_dir_all(&logs).map_err(|source| Error::Unwritable { path: logs.clone(), source })?;
+        let arguments = [
+            "--listen",
+            &listen,
+            "--manager",
+            &self.address,
+            "--name",
+            &name,
+            "--address",
+            "127.0.0.1",
+            "--data-dir",
+            &data_dir.display().to_string(),
+            "--docker",
+            "off",
+            "--process-runtime",
+        ];
+        Program::start("davit-worker", &self.places.programs(), &logs, words(&arguments)).await
     }
 }
 

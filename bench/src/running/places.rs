@@ -24,9 +24,11 @@ impl Places {
         self.programs.clone().unwrap_or_else(crate::options::beside)
     }
 
-    /// The folder of logs, where nothing else is asked for in `scratch`.
-    pub(super) fn logs<'a>(&'a self, scratch: &'a Path) -> &'a Path {
-        self.logs.as_deref().unwrap_or(scratch)
+    /// The folder of logs: that of the options, or one that is removed with `scratch`.
+    pub(super) fn logs(&self, scratch: &Path) -> Result<PathBuf, Error> {
+        let path = self.logs.clone().unwrap_or_else(|| scratch.to_owned());
+        std::fs::create_dir_all(&path).map_err(|source| Error::Unwritable { path: path.clone(), source })?;
+        Ok(path)
     }
 
     /// A new folder, removed when dropped.

@@ -93,8 +93,8 @@ impl Program {
 }
 
 fn spawn(path: &Path, arguments: &[String], log: &Path, http: SocketAddr) -> Result<Child, Error> {
-    let log = File::options().create(true).append(true).open(log);
-    let log = log.map_err(|source| Error::NotStarted { path: path.to_owned(), source })?;
+    let opened = File::options().create(true).append(true).open(log);
+    let log = opened.map_err(|source| Error::Unwritable { path: log.to_owned(), source })?;
     Command::new(path)
         .env_clear()
         .args(arguments)

@@ -6,7 +6,7 @@ use davit_proto::v1;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::client::{Client, count};
+use super::client::{Client, count, ready};
 use super::{HANG, LOOK};
 use crate::error::Error;
 
@@ -22,8 +22,7 @@ pub(crate) async fn wait_joined(client: &mut Client, nodes: u32) -> Result<(), E
     let end = Instant::now() + HANG;
     loop {
         let cluster = client.cluster().await?;
-        let ready = cluster.nodes.iter().filter(|row| row.state() == v1::NodeState::Ready).map(|row| row.count);
-        if ready.sum::<u64>() == u64::from(nodes) && cluster.scheduler.is_some_and(|scheduler| scheduler.connected) {
+        if ready(&cluster) == u64::from(nodes) && cluster.scheduler.is_some_and(|scheduler| scheduler.connected) {
             return Ok(());
         }
         if Instant::now() > end {
