@@ -3,6 +3,7 @@
 //! Tables and progress are for people; the last line is one JSON object for programs.
 #![allow(clippy::print_stdout, reason = "a measurement talks to the person who runs it")]
 
+mod api;
 mod cluster;
 mod error;
 mod idle;
@@ -45,6 +46,8 @@ enum Subject {
     Scheduler(Box<Options>),
     /// How quickly tasks run on a whole cluster of hollow nodes, with a durable store
     Cluster(cluster::Options),
+    /// How many requests a manager answers, how quickly, and how quickly many watchers have an event
+    Api(api::Options),
     /// What the programs use while nothing goes on: memory and processor time
     Idle(idle::Options),
     /// How quickly a manager starts from a million stored tasks, and how quickly they are stored
@@ -65,6 +68,7 @@ async fn main() -> ExitCode {
         match &subject {
             Subject::Scheduler(options) => scheduler(options).await,
             Subject::Cluster(options) => alone(&options.kind(), Box::pin(cluster::measure(options))).await,
+            Subject::Api(options) => alone("api", Box::pin(api::measure(options))).await,
             Subject::Idle(options) => alone("idle", Box::pin(idle::measure(options))).await,
             Subject::Store(options) => alone("store", Box::pin(store::measure(options))).await,
         }

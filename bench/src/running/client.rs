@@ -62,10 +62,30 @@ impl Client {
         answer.task.map(|task| task.task_id).ok_or_else(|| Error::WrongAnswer("an answer without a task".to_owned()))
     }
 
+    /// One task.
+    pub(crate) async fn task(&mut self, task_id: &str) -> Result<v1::Task, Error> {
+        let answer = self.tasks.get_task(v1::GetTaskRequest { task_id: task_id.to_owned() }).await?.into_inner();
+        let task = answer.task.filter(|task| task.task_id == task_id);
+        task.ok_or_else(|| Error::WrongAnswer("an answer without the task".to_owned()))
+    }
+
+    /// The first page of all tasks.
+    pub(crate) async fn first_tasks(&mut self, page_size: u32) -> Result<Vec<v1::Task>, Error> {
+        let request = v1::ListTasksRequest { page_size, ..Default::default() };
+        Ok(self.tasks.list_tasks(request).await?.into_inner().tasks)
+    }
+
     /// Tells of every change of a task's state from now on.
     pub(crate) async fn watch_states(&mut self) -> Result<Streaming<v1::WatchEventsResponse>, Error> {
-        let types = vec![v1::EventType::TaskStateChanged.into()];
-        let filter = Some(v1::EventFilter { types, ..Default::default() });
+        self.watch(v1::EventType::TaskStateChanged).await
+    }
+
+    /// Tells of every event of this type from now on.
+    pub(crate) async fn watch(
+        &mut self,
+        event_type: v1::EventType,
+    ) -> Result<Streaming<v1::WatchEventsResponse>, Error> {
+        let filter = Some(v1::EventFilter { types: vec![event_type.into()], ..Default::default() });
         let mut events =
             self.events.watch_events(v1::WatchEventsRequest { after_revision: None, filter }).await?.into_inner();
         // The first bookmark: from here on it sees all.
