@@ -24,7 +24,7 @@ pub(crate) enum Error {
     #[error("the scheduler can't be reached: {0}")]
     Unreachable(String),
     /// A call failed.
-    #[error("the placement stream broke: {0}")]
+    #[error("a call failed: {0}")]
     Stream(#[from] tonic::Status),
     /// The stream ended although answers were owed.
     #[error("the placement stream ended early")]

@@ -44,6 +44,14 @@ Davit's recipes.
         Runs a whole cluster of hollow nodes with a durable store and measures how long it takes until all tasks are RUNNING,
         and what that costs. See docs/benchmarks.md.
 
+    cargo xtask bench idle [--nodes N] [--seconds N]
+        Tells what memory and processor time each program uses while nothing goes on: alone, with three ordinary nodes, and
+        with many hollow ones. See docs/benchmarks.md.
+
+    cargo xtask bench api [--nodes N] [--tasks N] [--watchers N]
+        Finds how many requests a manager answers in an open loop, how quickly, and how quickly all watchers have an event.
+        See docs/benchmarks.md.
+
     cargo xtask bench store
         Fills a store with a million tasks and measures how fast that goes and how long a manager takes to start on it. See
         docs/reliability.md.

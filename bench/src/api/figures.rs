@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::pace::Pace;
+use crate::report::json::rounded;
 use crate::report::{millis, percentile};
 
 /// A rate is kept while one in a hundred requests takes no longer than this.
@@ -65,7 +66,7 @@ pub(super) struct Rate {
 impl Times {
     fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        let at = |percent| millis(percentile(&times, percent));
+        let at = |percent| rounded(millis(percentile(&times, percent)), 1000.0);
         Self { p50_ms: at(50), p99_ms: at(99), max_ms: at(100) }
     }
 }
@@ -88,12 +89,12 @@ impl Rate {
         };
         Self {
             requests_per_s: pace.per_s,
-            answered_per_s,
+            answered_per_s: rounded(answered_per_s, 10.0),
             outcome,
             times,
             half_of_watchers: (!halves.is_empty()).then(|| Times::of(halves)),
-            manager_cores: manager_cpu_s / elapsed_s,
-            client_cores: client_cpu_s / elapsed_s,
+            manager_cores: rounded(manager_cpu_s / elapsed_s, 1000.0),
+            client_cores: rounded(client_cpu_s / elapsed_s, 1000.0),
         }
     }
 }

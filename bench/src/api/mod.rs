@@ -52,8 +52,9 @@ pub(crate) struct Options {
 
 /// A running cluster and who asks it.
 struct Bench {
-    control: ControlPlane,
+    // Ended first, so that it does not miss its manager.
     _hollow: Program,
+    control: ControlPlane,
     caller: Arc<Caller>,
     board: Arc<Board>,
     /// That are there from the start.
@@ -108,7 +109,7 @@ impl Bench {
         }
         let board = Arc::new(Board::new(options.watchers as usize));
         let caller = Arc::new(Caller::new(clients, task_ids, Arc::clone(&board)));
-        Ok(Self { control, _hollow: hollow, caller, board, tasks, seconds: options.seconds })
+        Ok(Self { _hollow: hollow, control, caller, board, tasks, seconds: options.seconds })
     }
 
     /// Finds the highest rate that is kept.

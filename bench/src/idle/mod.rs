@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use self::budgets::Verdict;
 use crate::error::Error;
+use crate::report::json::rounded;
 use crate::running::client::ready;
 use crate::running::control_plane::ControlPlane;
 use crate::running::places::Places;
@@ -134,7 +135,7 @@ async fn watch(nodes: Nodes, window: Duration, places: &Places) -> Result<Vec<Ro
 
 impl Row {
     fn new(nodes: Nodes, name: &'static str, before: Used, after: Used, elapsed: Duration) -> Self {
-        let cpu_percent = (after.cpu_s - before.cpu_s) / elapsed.as_secs_f64() * 100.0;
+        let cpu_percent = rounded((after.cpu_s - before.cpu_s) / elapsed.as_secs_f64() * 100.0, 1000.0);
         let Used { resident_bytes, peak_bytes, .. } = after;
         let verdict = Verdict::on(name, nodes, resident_bytes, cpu_percent);
         Self { name, resident_bytes, peak_bytes, cpu_percent, verdict }

@@ -57,6 +57,7 @@ pub(crate) fn with_machine(mut result: Value, machine: &Machine) -> Value {
     result
 }
 
-fn rounded(value: f64, parts: f64) -> f64 {
+/// Rounded to so many parts of one.
+pub(crate) fn rounded(value: f64, parts: f64) -> f64 {
     (value * parts).round() / parts
 }
