@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a measurement talks to the person who runs it")]
 
 mod api;
+mod chart;
 mod cluster;
 mod error;
 mod idle;
@@ -14,6 +15,7 @@ mod quality;
 mod report;
 mod run;
 mod running;
+mod speed;
 mod store;
 mod workload;
 
@@ -28,6 +30,7 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::options::{Cell, Options, Plan};
 use crate::report::{CellReport, file, json as to_json, table};
+use crate::speed::Around;
 
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -52,6 +55,10 @@ enum Subject {
     Idle(idle::Options),
     /// How quickly a manager starts from a million stored tasks, and how quickly they are stored
     Store(store::Options),
+    /// How fast this machine is just now
+    Speed,
+    /// Draws what `cluster` measured
+    Chart(chart::Options),
 }
 
 #[tokio::main]
@@ -67,10 +74,12 @@ async fn main() -> ExitCode {
     let run = async {
         match &subject {
             Subject::Scheduler(options) => scheduler(options).await,
-            Subject::Cluster(options) => alone(&options.kind(), Box::pin(cluster::measure(options))).await,
+            Subject::Cluster(options) => checked(&options.kind(), Box::pin(cluster::measure(options))).await,
             Subject::Api(options) => alone("api", Box::pin(api::measure(options))).await,
             Subject::Idle(options) => alone("idle", Box::pin(idle::measure(options))).await,
             Subject::Store(options) => alone("store", Box::pin(store::measure(options))).await,
+            Subject::Speed => speed(),
+            Subject::Chart(options) => chart::draw(options),
         }
     };
     // What is dropped on a signal ends the process that was started.
@@ -90,32 +99,49 @@ async fn main() -> ExitCode {
 /// Whether all that was measured is as it has to be. A missed budget of time is told and no failure: it says as much about
 /// the machine as about the code.
 async fn scheduler(options: &Options) -> Result<bool, Error> {
-    let machine = Machine::look();
+    let machine = Machine::look()?;
     println!("{machine}");
     let (kind, (result, good)) = match options.plan() {
         Plan::Quality => ("scheduler-quality", quality(options)),
         Plan::One(cell) => ("scheduler-cell", (one(options, &cell).await?, true)),
         Plan::Grid(cells) => ("scheduler", grid(options, &cells).await?),
     };
-    tell(&options.output_folder(), kind, &machine, result);
+    tell(&options.output_folder(), kind, &machine, result)?;
     Ok(good)
 }
 
 /// Writes the result into a file, and prints it as the last line.
-fn tell(folder: &Path, kind: &str, machine: &Machine, result: Value) {
-    let result = to_json::with_machine(result, machine);
+fn tell(folder: &Path, kind: &str, machine: &Machine, result: Value) -> Result<(), Error> {
+    let speed = Around { before: machine.speed_before, after: speed::measure_apart()? };
+    println!("\nthe machine's speed after: {}", speed.after);
+    let result = to_json::with_machine(result, machine, &speed);
     match file::write(folder, kind, machine, &result) {
-        Ok(path) => println!("\nwritten to {}", path.display()),
-        Err(error) => println!("\nNOT WRITTEN: {error}"),
+        Ok(path) => println!("written to {}", path.display()),
+        Err(error) => println!("NOT WRITTEN: {error}"),
     }
     println!("{result}");
+    Ok(())
 }
 
 /// A measurement of one thing alone.
 async fn alone(kind: &str, measured: impl Future<Output = Result<Value, Error>>) -> Result<bool, Error> {
-    let machine = Machine::look();
+    checked(kind, async { Ok((measured.await?, true)) }).await
+}
+
+/// A measurement that also says whether all is as it has to be.
+async fn checked(kind: &str, measured: impl Future<Output = Result<(Value, bool), Error>>) -> Result<bool, Error> {
+    let machine = Machine::look()?;
     println!("{machine}");
-    tell(&file::usual_folder(), kind, &machine, measured.await?);
+    let (result, good) = measured.await?;
+    tell(&file::usual_folder(), kind, &machine, result)?;
+    Ok(good)
+}
+
+/// How fast this machine is, as the last line too.
+fn speed() -> Result<bool, Error> {
+    let speed = speed::measure();
+    println!("{speed}");
+    println!("{}", json!(speed));
     Ok(true)
 }
 

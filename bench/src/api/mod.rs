@@ -11,6 +11,7 @@ mod watchers;
 
 use std::sync::Arc;
 
+use davit_proto::v1;
 use serde_json::{Map, Value, json};
 
 use self::board::Board;
@@ -99,7 +100,7 @@ impl Bench {
         let tasks = u64::from(options.tasks);
         wait_running(control.client.clone(), tasks).await?;
         let mut task_ids = Vec::new();
-        control.client.each_task(|task| task_ids.push(task.task_id)).await?;
+        control.client.each_task(v1::TaskFilter::default(), |task| task_ids.push(task.task_id)).await?;
         let mut clients = Vec::new();
         for _ in 0..options.connections {
             let mut client = Client::new(&control.address)?;

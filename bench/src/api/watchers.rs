@@ -6,11 +6,11 @@ use davit_proto::v1;
 use davit_proto::v1::watch_events_response::Message;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::board::Board;
 use crate::error::Error;
-use crate::running::client::Client;
+use crate::running::client::{Client, Watch};
 
 /// Streams of one connection.
 const A_CONNECTION: u32 = 100;
@@ -28,7 +28,7 @@ impl Watchers {
         for connection in 0..watchers.div_ceil(A_CONNECTION) {
             let mut client = Client::new(address)?;
             for _ in 0..A_CONNECTION.min(watchers - connection * A_CONNECTION) {
-                let events = client.watch(v1::EventType::TaskCreated).await?;
+                let events = client.watch(&[v1::EventType::TaskCreated]).await?;
                 let board = Arc::clone(board);
                 reading.spawn(async move {
                     let why = match read(events, &board).await {
@@ -44,7 +44,7 @@ impl Watchers {
 }
 
 /// Reads until the stream ends.
-async fn read(mut events: Streaming<v1::WatchEventsResponse>, board: &Board) -> Result<(), Status> {
+async fn read(mut events: Watch, board: &Board) -> Result<(), Status> {
     while let Some(response) = events.message().await? {
         let now = Instant::now();
         if let Some(Message::Event(v1::Event { object: Some(v1::event::Object::Task(task)), .. })) = response.message

@@ -1,20 +1,22 @@
-//! How long one task takes: created alone, while nothing else goes on, and followed by the events that any client can watch.
+//! How long one task takes that is created alone, followed by the events that any client can watch.
 
 use std::time::Duration;
 
 use davit_proto::v1;
+use davit_proto::v1::event::Object;
 use davit_proto::v1::watch_events_response::Message;
 use serde::Serialize;
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::client::Client;
 use crate::error::Error;
+use crate::running::client::{Client, Watch, parse_id};
 
 /// Nothing is heard of a task for so long: it hangs.
 const HANG: Duration = Duration::from_secs(30);
 
 /// Times of many tasks, in milliseconds from the moment in which the request was sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Latencies {
     pub(super) tasks: usize,
     /// Until the answer, when the task is durable.
@@ -33,7 +35,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    fn of(mut times: Vec<Duration>) -> Self {
+    pub(super) fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         let at = |percent: usize| {
             let place = (times.len() * percent / 100).min(times.len().saturating_sub(1));
@@ -49,37 +51,95 @@ impl std::fmt::Display for Spread {
     }
 }
 
-/// Creates so many tasks, one after the other.
-pub(super) async fn measure(client: &mut Client, spec: &v1::TaskSpec, tasks: usize) -> Result<Latencies, Error> {
-    let mut events = client.watch_states().await?;
-    let (mut created, mut scheduled, mut running) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..tasks {
+/// The times of tasks so far, and which they were.
+#[derive(Debug, Default)]
+pub(super) struct Samples {
+    created: Vec<Duration>,
+    scheduled: Vec<Duration>,
+    running: Vec<Duration>,
+    pub(super) task_ids: Vec<Uuid>,
+}
+
+impl Samples {
+    /// Creates so many tasks, one after the other, while nothing else goes on: it watches all that happens.
+    pub(super) async fn quiet(client: &mut Client, spec: &v1::TaskSpec, tasks: usize) -> Result<Self, Error> {
+        let (mut samples, mut events) = (Self::default(), client.watch(&[v1::EventType::TaskStateChanged]).await?);
+        for _ in 0..tasks {
+            let began = Instant::now();
+            let task = samples.create(client, spec, began).await?;
+            samples.follow(&task, &mut events, began).await?;
+        }
+        Ok(samples)
+    }
+
+    /// Creates one in the midst of others, and watches it alone.
+    pub(super) async fn amid(&mut self, client: &mut Client, spec: &v1::TaskSpec) -> Result<(), Error> {
         let began = Instant::now();
-        let task_id = client.create_one(spec).await?;
-        created.push(began.elapsed());
+        let task = self.create(client, spec, began).await?;
+        let mut events = client.watch_task(&task).await?;
+        self.follow(&task, &mut events, began).await
+    }
+
+    async fn create(&mut self, client: &mut Client, spec: &v1::TaskSpec, began: Instant) -> Result<v1::Task, Error> {
+        let task = client.create_one(spec).await?;
+        self.created.push(began.elapsed());
+        self.task_ids.push(parse_id(&task.task_id)?);
+        Ok(task)
+    }
+
+    /// Until the client knows that it runs.
+    async fn follow(&mut self, task: &v1::Task, events: &mut Watch, began: Instant) -> Result<(), Error> {
         let mut has_node = false;
         loop {
-            let next = tokio::time::timeout(HANG, events.message()).await.map_err(|_| Error::Hangs(HANG))?;
-            let Some(response) = next? else {
-                return Err(Error::WrongAnswer("the watch ended".to_owned()));
+            let state = match next_object(events).await? {
+                Object::Task(seen) if seen.task_id == task.task_id => seen.status.unwrap_or_default().state(),
+                Object::Task(_) | Object::Node(_) => continue,
             };
-            let Some(Message::Event(v1::Event { object: Some(v1::event::Object::Task(task)), .. })) = response.message
-            else {
-                continue;
-            };
-            let state = task.status.as_ref().map(v1::TaskStatus::state).unwrap_or_default();
-            if task.task_id != task_id || state == v1::TaskState::Pending {
+            if state == v1::TaskState::Pending {
                 continue;
             }
             if !std::mem::replace(&mut has_node, true) {
-                scheduled.push(began.elapsed());
+                self.scheduled.push(began.elapsed());
             }
             if state == v1::TaskState::Running {
-                running.push(began.elapsed());
-                break;
+                self.running.push(began.elapsed());
+                return Ok(());
             }
         }
     }
-    let (created, scheduled, running) = (Spread::of(created), Spread::of(scheduled), Spread::of(running));
-    Ok(Latencies { tasks, created, scheduled, running })
+
+    pub(super) fn latencies(self) -> Latencies {
+        Latencies {
+            tasks: self.task_ids.len(),
+            created: Spread::of(self.created),
+            scheduled: Spread::of(self.scheduled),
+            running: Spread::of(self.running),
+        }
+    }
+}
+
+/// What the next event is about.
+pub(super) async fn next_object(events: &mut Watch) -> Result<Object, Error> {
+    let end = Instant::now() + HANG;
+    loop {
+        let next = tokio::time::timeout_at(end, events.message()).await.map_err(|_| Error::Hangs(HANG))?;
+        let Some(response) = next? else {
+            return Err(Error::WrongAnswer("the watch ended".to_owned()));
+        };
+        if let Some(Message::Event(v1::Event { object: Some(object), .. })) = response.message {
+            return Ok(object);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_and_the_slowest_of_a_hundred() {
+        let Spread { p50_ms, p99_ms } = Spread::of((0..100).rev().map(Duration::from_millis).collect());
+        assert_eq!((p50_ms, p99_ms), (50.0, 99.0));
+        assert_eq!(Spread::of(Vec::new()).p99_ms, 0.0);
+    }
 }

@@ -6,6 +6,7 @@ use super::{CellReport, budgets};
 use crate::machine::Machine;
 use crate::memory::Usage;
 use crate::quality::Row;
+use crate::speed::Around;
 
 /// One cell.
 pub(crate) fn cell(report: &CellReport) -> Value {
@@ -50,9 +51,11 @@ pub(crate) fn grid(reports: &[CellReport], memory: &Usage, quality: &[Row]) -> V
 }
 
 /// Says beside a result where it comes from.
-pub(crate) fn with_machine(mut result: Value, machine: &Machine) -> Value {
-    if let Value::Object(fields) = &mut result {
-        fields.insert("machine".to_owned(), json!(machine));
+pub(crate) fn with_machine(mut result: Value, machine: &Machine, speed: &Around) -> Value {
+    let mut about = json!(machine);
+    if let (Value::Object(fields), Value::Object(about)) = (&mut result, &mut about) {
+        about.insert("speed".to_owned(), in_thousandths(json!(speed)));
+        fields.insert("machine".to_owned(), json!(about));
     }
     result
 }
@@ -60,4 +63,26 @@ pub(crate) fn with_machine(mut result: Value, machine: &Machine) -> Value {
 /// Rounded to so many parts of one.
 pub(crate) fn rounded(value: f64, parts: f64) -> f64 {
     (value * parts).round() / parts
+}
+
+/// Rounds all figures of a result to thousandths.
+pub(crate) fn in_thousandths(result: Value) -> Value {
+    match result {
+        Value::Number(number) if number.is_f64() => json!(number.as_f64().map(|figure| rounded(figure, 1000.0))),
+        Value::Array(values) => values.into_iter().map(in_thousandths).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, in_thousandths(value))).collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_rounded_however_deep_they_are_and_whole_numbers_stay() {
+        let result = json!({ "a": [0.30000000000000004, 7], "b": { "c": 1.23456, "d": "x", "e": null } });
+        let expected = json!({ "a": [0.3, 7], "b": { "c": 1.235, "d": "x", "e": null } });
+        assert_eq!(in_thousandths(result), expected);
+    }
 }

@@ -1,6 +1,7 @@
 //! What the measurement asks of the manager, as any client would.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use davit_proto::v1;
 use davit_proto::v1::cluster_service_client::ClusterServiceClient;
@@ -8,11 +9,26 @@ use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_svc_kit::client;
+use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
+use uuid::Uuid;
 
 use crate::error::Error;
+
+/// What a client is told as it happens.
+pub(crate) type Watch = Streaming<v1::WatchEventsResponse>;
+
+/// Answer of a create of many.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) task_ids: Vec<Uuid>,
+    /// From the first time that it was sent to its answer, when all are durable.
+    pub(crate) answered: Duration,
+    /// How often the manager had too much to do and said when to come back.
+    pub(crate) refusals: u32,
+}
 
 /// A client with one connection.
 #[derive(Debug, Clone)]
@@ -36,7 +52,9 @@ impl Client {
     }
 
     /// Creates like tasks, once, however often the manager says that it has too much to do.
-    pub(crate) async fn create(&mut self, spec: &v1::TaskSpec, count: u32, request_id: &str) -> Result<(), Error> {
+    pub(crate) async fn create(&mut self, spec: &v1::TaskSpec, count: u32, request_id: &str) -> Result<Created, Error> {
+        let began = Instant::now();
+        let mut refusals = 0;
         loop {
             let group = v1::TaskGroup { spec: Some(spec.clone()), count: Some(count), all_or_nothing: false };
             let request = v1::BatchCreateTasksRequest {
@@ -45,21 +63,22 @@ impl Client {
                 ..Default::default()
             };
             match self.tasks.batch_create_tasks(request).await {
-                Ok(_) => return Ok(()),
-                Err(status) if status.code() == Code::ResourceExhausted => {
-                    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
-                    tokio::time::sleep(asked.unwrap_or(std::time::Duration::from_millis(50))).await;
+                Ok(answer) => {
+                    let task_ids =
+                        answer.into_inner().task_ids.iter().map(|id| parse_id(id)).collect::<Result<_, _>>()?;
+                    return Ok(Created { task_ids, answered: began.elapsed(), refusals });
                 }
-                Err(status) => return Err(status.into()),
+                Err(status) => tokio::time::sleep(again_after(status)?).await,
             }
+            refusals += 1;
         }
     }
 
-    /// Creates one task. Answers its id.
-    pub(crate) async fn create_one(&mut self, spec: &v1::TaskSpec) -> Result<String, Error> {
+    /// Creates one task. Answers it as it was created.
+    pub(crate) async fn create_one(&mut self, spec: &v1::TaskSpec) -> Result<v1::Task, Error> {
         let request = v1::CreateTaskRequest { spec: Some(spec.clone()), ..Default::default() };
         let answer = self.tasks.create_task(request).await?.into_inner();
-        answer.task.map(|task| task.task_id).ok_or_else(|| Error::WrongAnswer("an answer without a task".to_owned()))
+        answer.task.ok_or_else(|| Error::WrongAnswer("an answer without a task".to_owned()))
     }
 
     /// One task.
@@ -75,19 +94,36 @@ impl Client {
         Ok(self.tasks.list_tasks(request).await?.into_inner().tasks)
     }
 
-    /// Tells of every change of a task's state from now on.
-    pub(crate) async fn watch_states(&mut self) -> Result<Streaming<v1::WatchEventsResponse>, Error> {
-        self.watch(v1::EventType::TaskStateChanged).await
+    /// Asks a task to stop, once, however often the manager says that it has too much to do.
+    pub(crate) async fn stop(&mut self, task_id: Uuid) -> Result<(), Error> {
+        loop {
+            match self.tasks.stop_task(v1::StopTaskRequest { task_id: task_id.to_string() }).await {
+                Ok(_) => return Ok(()),
+                Err(status) => tokio::time::sleep(again_after(status)?).await,
+            }
+        }
     }
 
-    /// Tells of every event of this type from now on.
-    pub(crate) async fn watch(
+    /// Tells of every event of these types from now on.
+    pub(crate) async fn watch(&mut self, types: &[v1::EventType]) -> Result<Watch, Error> {
+        self.watch_after(None, types, "").await
+    }
+
+    /// Tells of every change of this one's state since it was as it is given.
+    pub(crate) async fn watch_task(&mut self, task: &v1::Task) -> Result<Watch, Error> {
+        self.watch_after(Some(task.revision), &[v1::EventType::TaskStateChanged], &task.task_id).await
+    }
+
+    async fn watch_after(
         &mut self,
-        event_type: v1::EventType,
-    ) -> Result<Streaming<v1::WatchEventsResponse>, Error> {
-        let filter = Some(v1::EventFilter { types: vec![event_type.into()], ..Default::default() });
-        let mut events =
-            self.events.watch_events(v1::WatchEventsRequest { after_revision: None, filter }).await?.into_inner();
+        after_revision: Option<u64>,
+        types: &[v1::EventType],
+        task_id: &str,
+    ) -> Result<Watch, Error> {
+        let types = types.iter().map(|kind| (*kind).into()).collect();
+        let filter = Some(v1::EventFilter { types, task_id: task_id.to_owned(), ..Default::default() });
+        let request = v1::WatchEventsRequest { after_revision, filter };
+        let mut events = self.events.watch_events(request).await?.into_inner();
         // The first bookmark: from here on it sees all.
         events.message().await?;
         Ok(events)
@@ -112,11 +148,15 @@ impl Client {
         }
     }
 
-    /// All tasks, a page at a time.
-    pub(crate) async fn each_task(&mut self, mut look: impl FnMut(v1::Task)) -> Result<(), Status> {
+    /// All tasks that pass the filter, a page at a time.
+    pub(crate) async fn each_task(
+        &mut self,
+        filter: v1::TaskFilter,
+        mut look: impl FnMut(v1::Task),
+    ) -> Result<(), Status> {
         let mut page_token = String::new();
         loop {
-            let request = v1::ListTasksRequest { page_size: 1000, page_token, ..Default::default() };
+            let request = v1::ListTasksRequest { page_size: 1000, page_token, filter: Some(filter.clone()) };
             let page = self.tasks.list_tasks(request).await?.into_inner();
             page.tasks.into_iter().for_each(&mut look);
             if page.next_page_token.is_empty() {
@@ -125,6 +165,20 @@ impl Client {
             page_token = page.next_page_token;
         }
     }
+}
+
+/// When a call that was refused may be sent again.
+fn again_after(status: Status) -> Result<Duration, Error> {
+    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    match (status.code(), asked) {
+        (Code::ResourceExhausted, Some(delay)) => Ok(delay),
+        _ => Err(status.into()),
+    }
+}
+
+/// A task's id as it is kept here.
+pub(crate) fn parse_id(text: &str) -> Result<Uuid, Error> {
+    Uuid::try_parse(text).map_err(|error| Error::WrongAnswer(format!("{text:?} is no id of a task: {error}")))
 }
 
 /// How many tasks are in a state.

@@ -46,9 +46,19 @@ impl ControlPlane {
 
     /// Starts a process of hollow nodes and waits until it serves; they join soon.
     pub(crate) async fn hollow_nodes(&self, nodes: u32) -> Result<Program, Error> {
+        self.hollow("davit-worker", nodes, "hollow").await
+    }
+
+    /// Starts a process with one hollow node, `name`-0, and waits until it serves; it joins soon.
+    pub(crate) async fn hollow_node(&self, name: &'static str) -> Result<Program, Error> {
+        self.hollow(name, 1, name).await
+    }
+
+    async fn hollow(&self, process: &'static str, nodes: u32, name: &str) -> Result<Program, Error> {
         let nodes = nodes.to_string();
-        let arguments = ["--hollow", &nodes, "--name", "hollow", "--manager", &self.address, "--address", "127.0.0.1"];
-        Program::start("davit-worker", &self.places.programs(), &self.logs, words(&arguments)).await
+        let arguments = ["--hollow", &nodes, "--name", name, "--manager", &self.address, "--address", "127.0.0.1"];
+        let path = self.places.programs().join("davit-worker");
+        Program::start_as(process, path, &self.logs, words(&arguments)).await
     }
 
     /// Starts an ordinary worker of one node, that runs processes and needs no engine, and waits until it serves; it joins

@@ -1,6 +1,7 @@
 //! Davit's real programs on this machine, each a process of its own, and what measurements ask of them: what `cluster`, `idle`
 //! and `api` share.
 
+pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod control_plane;
 pub(crate) mod places;

@@ -23,6 +23,7 @@ const TICKS_PER_S: f64 = 100.0;
 /// A running program. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// What reports and its log call it.
     pub(crate) name: &'static str,
     path: PathBuf,
     arguments: Vec<String>,
@@ -47,7 +48,17 @@ impl Program {
         logs: &Path,
         arguments: Vec<String>,
     ) -> Result<Self, Error> {
-        let (path, log) = (folder.join(name), logs.join(format!("{name}.log")));
+        Self::start_as(name, folder.join(name), logs, arguments).await
+    }
+
+    /// The same for the second of a program, which gets another name.
+    pub(crate) async fn start_as(
+        name: &'static str,
+        path: PathBuf,
+        logs: &Path,
+        arguments: Vec<String>,
+    ) -> Result<Self, Error> {
+        let log = logs.join(format!("{name}.log"));
         let http = free_address().map_err(|source| Error::NotStarted { path: path.clone(), source })?;
         let child = spawn(&path, &arguments, &log, http)?;
         let mut program = Self { name, path, arguments, log, child, http };
@@ -55,10 +66,14 @@ impl Program {
         Ok(program)
     }
 
+    /// Kills it with SIGKILL, and waits until it has ended.
+    pub(crate) async fn kill(&mut self) -> Result<(), Error> {
+        self.child.kill().await.map_err(|source| Error::NotStarted { path: self.path.clone(), source })
+    }
+
     /// Kills it and starts it again at once.
     pub(crate) async fn restart(&mut self) -> Result<(), Error> {
-        let failed = |source| Error::NotStarted { path: self.path.clone(), source };
-        self.child.kill().await.map_err(failed)?;
+        self.kill().await?;
         self.child = spawn(&self.path, &self.arguments, &self.log, self.http)?;
         self.wait_ready().await
     }

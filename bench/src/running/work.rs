@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use davit_proto::v1;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
+use uuid::Uuid;
 
+use super::calls::Calls;
 use super::client::{Client, count, ready};
 use super::{HANG, LOOK};
 use crate::error::Error;
@@ -32,35 +33,48 @@ pub(crate) async fn wait_joined(client: &mut Client, nodes: u32) -> Result<(), E
     }
 }
 
-/// Creates tasks and says how long it took until the last was answered.
-pub(crate) async fn create(client: &Client, tasks: u32, shapes: u32, name: &str) -> Result<Duration, Error> {
-    let began = Instant::now();
-    let (mut left, mut number) = (tasks, 0);
-    let mut calls = JoinSet::new();
-    while left > 0 || !calls.is_empty() {
-        while left > 0 && calls.len() < AT_ONCE {
-            let size = left.min(BATCH);
-            left -= size;
-            let (spec, request_id) = (spec(number % shapes), format!("{name}-{number}"));
-            number += 1;
-            let mut client = client.clone();
-            calls.spawn(async move { client.create(&spec, size, &request_id).await });
-        }
-        if let Some(called) = calls.join_next().await {
-            called.map_err(|error| Error::WrongAnswer(error.to_string()))??;
-        }
-    }
-    Ok(began.elapsed())
+/// Tasks that were created at once.
+#[derive(Debug)]
+pub(crate) struct Many {
+    pub(crate) task_ids: Vec<Uuid>,
+    /// Until the last request was answered.
+    pub(crate) took: Duration,
+    /// Of each request, until it was answered.
+    pub(crate) answered: Vec<Duration>,
+    /// How often the manager had too much to do.
+    pub(crate) refusals: u32,
 }
 
-/// Waits until so many tasks are RUNNING, and says now and then how far they are.
+/// Creates tasks.
+pub(crate) async fn create(client: &Client, tasks: u32, shapes: u32, name: &str) -> Result<Many, Error> {
+    let began = Instant::now();
+    let (mut left, mut number) = (tasks, 0);
+    let mut calls = Calls::at_once(AT_ONCE);
+    while left > 0 {
+        let size = left.min(BATCH);
+        left -= size;
+        let (spec, request_id, mut client) = (spec(number % shapes), format!("{name}-{number}"), client.clone());
+        number += 1;
+        calls.begin(async move { client.create(&spec, size, &request_id).await }).await?;
+    }
+    let answers = calls.finish().await?;
+    let mut many = Many { task_ids: Vec::new(), took: began.elapsed(), answered: Vec::new(), refusals: 0 };
+    for answer in answers {
+        many.task_ids.extend(answer.task_ids);
+        many.answered.push(answer.answered);
+        many.refusals += answer.refusals;
+    }
+    Ok(many)
+}
+
+/// Waits until so many tasks are RUNNING and all others have ended, and says now and then how far they are.
 pub(crate) async fn wait_running(mut client: Client, tasks: u64) -> Result<Instant, Error> {
     let (began, mut last, mut changed) = (Instant::now(), 0, Instant::now());
     let mut next_word = began + WORD;
     loop {
         let cluster = client.cluster().await?;
         let running = count(&cluster, v1::TaskState::Running);
-        if running == tasks {
+        if running == tasks && underway(&cluster) == 0 {
             return Ok(Instant::now());
         }
         if running != last {
@@ -79,15 +93,26 @@ pub(crate) async fn wait_running(mut client: Client, tasks: u64) -> Result<Insta
     }
 }
 
+/// Tasks that neither run nor have ended.
+fn underway(cluster: &v1::Cluster) -> u64 {
+    use v1::TaskState::{Pending, Preparing, Scheduled, Stopping};
+    [Pending, Scheduled, Preparing, Stopping].map(|state| count(cluster, state)).iter().sum()
+}
+
 /// A small container; shapes differ in what they reserve.
 pub(crate) fn spec(shape: u32) -> v1::TaskSpec {
     let container = v1::ContainerSpec { image: "hollow:1".to_owned(), ..Default::default() };
-    let memory_bytes = (32 + u64::from(shape)) << 20;
-    let reservation = Some(v1::Resources { cpu_millis: 10 + u64::from(shape % 20), memory_bytes, disk_bytes: 0 });
+    let reservation = Some(reservation(shape));
     v1::TaskSpec {
         name: format!("hollow-{shape}"),
         runtime: Some(v1::task_spec::Runtime::Container(container)),
         resources: Some(v1::ResourceRequirements { reservation, limit: None }),
         ..Default::default()
     }
+}
+
+/// What a shape sets aside.
+pub(crate) fn reservation(shape: u32) -> v1::Resources {
+    let memory_bytes = (32 + u64::from(shape)) << 20;
+    v1::Resources { cpu_millis: 10 + u64::from(shape % 20), memory_bytes, disk_bytes: 0 }
 }

@@ -1,0 +1,190 @@
+//! Whether the cluster is as the client wants it: nothing lost, nothing twice, nothing too much.
+
+use std::collections::{BTreeMap, HashSet};
+
+use davit_proto::v1;
+use uuid::Uuid;
+
+use super::setup::Cluster;
+use super::wanted::Wanted;
+use crate::error::Error;
+use crate::running::client::parse_id;
+
+/// Looks at every task and every node.
+pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<(), Error> {
+    let (dead, client) = (cluster.dead(), &mut cluster.client);
+    let nodes = client.nodes().await?;
+    let mut tasks = Tasks::new(wanted, &nodes);
+    client.each_task(v1::TaskFilter::default(), |task| tasks.look(&task)).await?;
+    let totals = client.cluster().await?.totals.unwrap_or_default();
+    let mut wrong = tasks.wrong();
+    wrong.extend(wrong_totals(&totals, wanted));
+    wrong.extend(wrong_nodes(&nodes, &dead, wanted.running_count() == 0));
+    if wrong.is_empty() { Ok(()) } else { Err(Error::WrongAnswer(wrong.join("; "))) }
+}
+
+/// What the tasks are, seen one after the other.
+struct Tasks<'a> {
+    wanted: &'a Wanted,
+    nodes: &'a BTreeMap<String, v1::Node>,
+    /// Those that are wanted and were not seen yet.
+    unseen: HashSet<Uuid>,
+    wrong: u64,
+    /// The first that is wrong.
+    example: Option<String>,
+}
+
+impl<'a> Tasks<'a> {
+    fn new(wanted: &'a Wanted, nodes: &'a BTreeMap<String, v1::Node>) -> Self {
+        Self { wanted, nodes, unseen: wanted.running().collect(), wrong: 0, example: None }
+    }
+
+    /// A wanted one has to run, once, on a node that is not called DOWN; any other has to be stopped.
+    fn look(&mut self, task: &v1::Task) {
+        let (state, node_id) =
+            task.status.as_ref().map_or_else(Default::default, |status| (status.state(), &*status.node_id));
+        let is_right = parse_id(&task.task_id).is_ok_and(|task_id| {
+            let is_there = if self.unseen.remove(&task_id) {
+                let is_up = self.nodes.get(node_id).is_some_and(|node| node.state() != v1::NodeState::Down);
+                state == v1::TaskState::Running && is_up
+            } else {
+                state == v1::TaskState::Stopped
+            };
+            is_there && task.attempt == self.wanted.attempt_of(task_id)
+        });
+        if !is_right {
+            self.wrong += 1;
+            let (id, state, attempt) = (&task.task_id, state.as_str_name(), task.attempt);
+            self.example.get_or_insert_with(|| format!("task {id} is {state} on attempt {attempt}"));
+        }
+    }
+
+    fn wrong(self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if !self.unseen.is_empty() {
+            wrong.push(format!("{} tasks are lost", self.unseen.len()));
+        }
+        if let Some(example) = self.example {
+            wrong.push(format!("{} tasks are not as they should be, such as: {example}", self.wrong));
+        }
+        wrong
+    }
+}
+
+/// What ever happened. It counts tasks too that are long deleted: of those that have ended only so many are kept. What was LOST is
+/// seen by its attempt.
+fn wrong_totals(totals: &v1::TaskTotals, wanted: &Wanted) -> Option<String> {
+    let (created, stopped) = wanted.totals();
+    let right = v1::TaskTotals { created, stopped, completed: 0, failed: 0, lost: totals.lost };
+    (*totals != right).then(|| format!("the cluster counts {totals:?}, and not {right:?}"))
+}
+
+/// `dead` are nodes that were killed; no other may be called DOWN.
+fn wrong_nodes(nodes: &BTreeMap<String, v1::Node>, dead: &[String], all_stopped: bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut count = |what: &str, is_so: &dyn Fn(&v1::Node) -> bool| {
+        let mut names = nodes.values().filter(|node| is_so(node)).map(|node| &node.name);
+        if let Some(first) = names.next() {
+            wrong.push(format!("{} nodes {what}, such as {first}", 1 + names.count()));
+        }
+    };
+    count("are over-committed", &|node| {
+        let (allocated, room) = (node.allocated.unwrap_or_default(), node.allocatable.unwrap_or_default());
+        allocated.cpu_millis > room.cpu_millis || allocated.memory_bytes > room.memory_bytes
+    });
+    count("are DOWN and were not killed", &|node| node.state() == v1::NodeState::Down && !dead.contains(&node.name));
+    count("have something set aside, and nothing runs", &|node| {
+        all_stopped && (node.task_count > 0 || node.allocated.unwrap_or_default() != v1::Resources::default())
+    });
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, state: v1::NodeState, cpu_millis: u64) -> (String, v1::Node) {
+        let resources = |cpu_millis| Some(v1::Resources { cpu_millis, ..Default::default() });
+        let node = v1::Node {
+            node_id: name.to_owned(),
+            name: name.to_owned(),
+            state: state.into(),
+            allocated: resources(cpu_millis),
+            allocatable: resources(100),
+            ..Default::default()
+        };
+        (name.to_owned(), node)
+    }
+
+    fn task(number: u128, state: v1::TaskState, attempt: u32, node_id: &str) -> v1::Task {
+        let status = v1::TaskStatus { state: state.into(), node_id: node_id.to_owned(), ..Default::default() };
+        v1::Task { task_id: Uuid::from_u128(number).to_string(), attempt, status: Some(status), ..Default::default() }
+    }
+
+    /// Tasks 1 and 2 are to run, 2 after its node's death; 0 was stopped.
+    fn wanted() -> Wanted {
+        let mut wanted = Wanted::default();
+        wanted.add((0..3).map(Uuid::from_u128));
+        wanted.take_oldest(1);
+        wanted.replace([Uuid::from_u128(2)]);
+        wanted
+    }
+
+    fn wrong(tasks: &[v1::Task]) -> Vec<String> {
+        let (wanted, nodes) = (wanted(), BTreeMap::from([node("a", v1::NodeState::Ready, 0)]));
+        let mut seen = Tasks::new(&wanted, &nodes);
+        tasks.iter().for_each(|task| seen.look(task));
+        seen.wrong()
+    }
+
+    #[test]
+    fn what_runs_as_it_should_is_right() {
+        let (running, stopped) = (v1::TaskState::Running, v1::TaskState::Stopped);
+        let right = [task(0, stopped, 1, "a"), task(1, running, 1, "a"), task(2, running, 2, "a")];
+        assert_eq!(wrong(&right), Vec::<String>::new());
+        assert_eq!(wrong(&right[1..]), Vec::<String>::new(), "a stopped task may be deleted");
+        assert_eq!(wrong(&right[..2]), ["1 tasks are lost"]);
+    }
+
+    #[test]
+    fn a_task_in_another_state_or_attempt_or_on_no_node_is_wrong() {
+        let (running, stopped) = (v1::TaskState::Running, v1::TaskState::Stopped);
+        for bad in [
+            task(1, running, 2, "a"),
+            task(1, running, 1, "gone"),
+            task(1, stopped, 1, "a"),
+            task(1, v1::TaskState::Pending, 1, ""),
+            task(0, running, 1, "a"),
+            task(9, running, 1, "a"),
+        ] {
+            let others = [task(1, running, 1, "a"), task(2, running, 2, "a")];
+            let mut tasks: Vec<_> = others.into_iter().filter(|task| task.task_id != bad.task_id).collect();
+            tasks.push(bad);
+            assert_eq!(wrong(&tasks).len(), 1, "{tasks:?}");
+        }
+    }
+
+    #[test]
+    fn totals_have_to_be_those_of_the_client() {
+        let right = v1::TaskTotals { created: 3, stopped: 1, ..Default::default() };
+        assert_eq!(wrong_totals(&right, &wanted()), None);
+        assert!(wrong_totals(&v1::TaskTotals { stopped: 2, ..right }, &wanted()).is_some());
+        assert!(wrong_totals(&v1::TaskTotals { failed: 1, ..right }, &wanted()).is_some());
+    }
+
+    #[test]
+    fn nodes_that_are_down_or_too_full_are_told_and_full_ones_once_nothing_runs() {
+        let nodes = BTreeMap::from([
+            node("full", v1::NodeState::Ready, 100),
+            node("over", v1::NodeState::Ready, 101),
+            node("down", v1::NodeState::Down, 0),
+            node("dead", v1::NodeState::Down, 0),
+        ]);
+        let wrong = wrong_nodes(&nodes, &["dead".to_owned()], false);
+        assert_eq!(
+            wrong,
+            ["1 nodes are over-committed, such as over", "1 nodes are DOWN and were not killed, such as down"]
+        );
+        assert_eq!(wrong_nodes(&nodes, &["dead".to_owned()], true).len(), 3);
+    }
+}

@@ -1,0 +1,46 @@
+//! How quickly a few more tasks run, and what they cost, beside those that are there.
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::latency::{Latencies, Samples};
+use super::setup::{Cluster, total_cpu_s};
+use super::wanted::Wanted;
+use crate::error::Error;
+use crate::running::work::{create, spec, wait_running};
+
+/// Tasks that are created one after the other.
+const SAMPLES: usize = 200;
+/// Tasks that are created at once.
+const SPURT: u32 = 10_000;
+/// How many come with it.
+pub(super) const TASKS: u64 = SAMPLES as u64 + SPURT as u64;
+
+/// How quickly a few more tasks run.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Probe {
+    pub(super) one_at_a_time: Latencies,
+    /// What ran already when many were created at once.
+    pub(super) beside: u64,
+    /// Until these were RUNNING, and what all processes used for them.
+    pub(super) many_s: f64,
+    pub(super) cpu_s: f64,
+}
+
+/// One at a time, and many at once.
+pub(super) async fn probe(cluster: &mut Cluster, wanted: &mut Wanted, name: &str) -> Result<Probe, Error> {
+    let samples = Samples::quiet(&mut cluster.client, &spec(0), SAMPLES).await?;
+    wanted.add(samples.task_ids.iter().copied());
+    let (before, beside) = (cluster.used()?, wanted.running_count());
+    let began = Instant::now();
+    wanted.add(create(&cluster.client, SPURT, 1, name).await?.task_ids);
+    wait_running(cluster.client.clone(), wanted.running_count()).await?;
+    let many_s = began.elapsed().as_secs_f64();
+    let cpu_s = total_cpu_s(&cluster.shares(&before)?);
+    let one_at_a_time = samples.latencies();
+    println!(
+        "{name}: one task created {}; SCHEDULED {}; RUNNING {}; {SPURT} more RUNNING after {many_s:.2} s, {cpu_s:.2} CPU s",
+        one_at_a_time.created, one_at_a_time.scheduled, one_at_a_time.running
+    );
+    Ok(Probe { one_at_a_time, beside, many_s, cpu_s })
+}

@@ -1,0 +1,150 @@
+//! The cluster that is measured: its processes, and what they have used.
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::running::client::Client;
+use crate::running::control_plane::ControlPlane;
+use crate::running::places::Places;
+use crate::running::programs::{self, Program, Used};
+use crate::running::work::wait_joined;
+
+/// What the node's name begins with that is killed.
+const VICTIM: &str = "victim";
+
+/// A running cluster.
+pub(super) struct Cluster {
+    control: ControlPlane,
+    hollow: Program,
+    /// One node in a process of its own, until it is killed.
+    victim: Option<Program>,
+    pub(super) client: Client,
+    /// Nodes that are alive.
+    nodes: u32,
+}
+
+/// What one process did in the time of a measurement.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Share {
+    pub(super) name: &'static str,
+    pub(super) cpu_s: f64,
+    pub(super) resident_bytes: u64,
+    pub(super) peak_bytes: u64,
+    warnings: usize,
+}
+
+/// What all processes had used at some time.
+pub(super) struct Before {
+    used: Vec<(&'static str, Used)>,
+    client_cpu_s: f64,
+}
+
+/// How long a killed manager is missed.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Back {
+    pub(super) serving_s: f64,
+    pub(super) all_nodes_s: f64,
+}
+
+impl Cluster {
+    /// Starts one of so many nodes, one of them in a process of its own, and waits until all have joined.
+    pub(super) async fn start(places: &Places, nodes: u32) -> Result<Self, Error> {
+        let control = ControlPlane::start(places).await?;
+        let began = Instant::now();
+        let victim = Some(control.hollow_node(VICTIM).await?);
+        let hollow = control.hollow_nodes(nodes - 1).await?;
+        let mut client = control.client.clone();
+        wait_joined(&mut client, nodes).await?;
+        println!("{nodes} nodes joined within {:.2} s", began.elapsed().as_secs_f64());
+        Ok(Self { control, hollow, victim, client, nodes })
+    }
+
+    /// Another client with a connection of its own: its calls don't wait behind those of others.
+    pub(super) fn another_client(&self) -> Result<Client, Error> {
+        Client::new(&self.control.address)
+    }
+
+    /// Kills the manager, starts it at once, and waits until every worker has found it again.
+    pub(super) async fn restart_manager(&mut self) -> Result<Back, Error> {
+        let began = Instant::now();
+        self.control.manager.restart().await?;
+        let serving_s = began.elapsed().as_secs_f64();
+        wait_joined(&mut self.client, self.nodes).await?;
+        let back = Back { serving_s, all_nodes_s: began.elapsed().as_secs_f64() };
+        println!(
+            "manager killed: it serves again after {:.2} s, and has all nodes after {:.2} s",
+            back.serving_s, back.all_nodes_s
+        );
+        Ok(back)
+    }
+
+    /// Kills the node that has a process of its own. Answers when that was: from then on it is dead.
+    pub(super) async fn kill_victim(&mut self) -> Result<Instant, Error> {
+        let began = Instant::now();
+        if let Some(mut victim) = self.victim.take() {
+            victim.kill().await?;
+            self.nodes -= 1;
+        }
+        Ok(began)
+    }
+
+    /// The name of the node that has a process of its own.
+    pub(super) fn victim_name() -> String {
+        format!("{VICTIM}-0")
+    }
+
+    /// Nodes that were killed.
+    pub(super) fn dead(&self) -> Vec<String> {
+        if self.victim.is_some() { Vec::new() } else { vec![Self::victim_name()] }
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        [&self.control.manager, &self.control.scheduler, &self.hollow].into_iter().chain(&self.victim)
+    }
+
+    /// What all have used up to now.
+    pub(super) fn used(&self) -> Result<Before, Error> {
+        let used = self.programs().map(|program| Ok((program.name, program.used()?))).collect::<Result<_, Error>>()?;
+        Ok(Before { used, client_cpu_s: programs::cpu_s(std::process::id())? })
+    }
+
+    /// What each that lives has done since.
+    pub(super) fn shares(&self, before: &Before) -> Result<Vec<Share>, Error> {
+        let share = |program: &Program| {
+            let now = program.used()?;
+            let then = before.used.iter().find(|(name, _)| *name == program.name);
+            Ok(Share {
+                name: program.name,
+                warnings: program.warnings(),
+                cpu_s: now.cpu_s - then.map_or(0.0, |(_, then)| then.cpu_s),
+                resident_bytes: now.resident_bytes,
+                peak_bytes: now.peak_bytes,
+            })
+        };
+        self.programs().map(share).collect()
+    }
+
+    /// Ends all processes and removes the store, so that the next cluster has the machine to itself.
+    pub(super) async fn end(self) -> Result<(), Error> {
+        let Self { control: ControlPlane { mut manager, mut scheduler, folder, .. }, mut hollow, mut victim, .. } =
+            self;
+        for program in [&mut hollow, &mut scheduler, &mut manager].into_iter().chain(&mut victim) {
+            program.kill().await?;
+        }
+        let path = folder.path().to_owned();
+        folder.close().map_err(|source| Error::Unwritable { path, source })
+    }
+}
+
+impl Before {
+    /// CPU seconds of this process since, which is the client.
+    pub(super) fn client_cpu_s(&self) -> Result<f64, Error> {
+        Ok(programs::cpu_s(std::process::id())? - self.client_cpu_s)
+    }
+}
+
+/// CPU seconds of all these.
+pub(super) fn total_cpu_s(shares: &[Share]) -> f64 {
+    shares.iter().map(|share| share.cpu_s).sum()
+}
