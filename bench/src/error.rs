@@ -48,6 +48,17 @@ pub(crate) enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// An engine does not do what it is asked.
+    #[error("the engine does not do what it is asked: {0}")]
+    Engine(#[from] bollard::errors::Error),
+    /// A command failed.
+    #[error("{} failed: {said}", program.display())]
+    CommandFailed {
+        /// Which.
+        program: PathBuf,
+        /// What it said.
+        said: String,
+    },
     /// The figures are worth nothing, since the answers are wrong.
     #[error("WRONG ANSWER: {0}")]
     WrongAnswer(String),

@@ -6,6 +6,7 @@
 mod api;
 mod chart;
 mod cluster;
+mod engine;
 mod error;
 mod idle;
 mod machine;
@@ -53,6 +54,8 @@ enum Subject {
     Api(api::Options),
     /// What the programs use while nothing goes on: memory and processor time
     Idle(idle::Options),
+    /// How quickly real containers start and stop: by Davit, by the engine's bare API, by Swarm mode, by `docker run`
+    Engine(engine::Options),
     /// How quickly a manager starts from a million stored tasks, and how quickly they are stored
     Store(store::Options),
     /// How fast this machine is just now
@@ -77,6 +80,7 @@ async fn main() -> ExitCode {
             Subject::Cluster(options) => checked(&options.kind(), Box::pin(cluster::measure(options))).await,
             Subject::Api(options) => alone("api", Box::pin(api::measure(options))).await,
             Subject::Idle(options) => alone("idle", Box::pin(idle::measure(options))).await,
+            Subject::Engine(options) => alone("engine", Box::pin(engine::measure(options))).await,
             Subject::Store(options) => alone("store", Box::pin(store::measure(options))).await,
             Subject::Speed => speed(),
             Subject::Chart(options) => chart::draw(options),

@@ -4,10 +4,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::grid::Cell;
-use super::latency::Spread;
 use super::setup::{Cluster, Share};
 use super::wanted::Wanted;
 use crate::error::Error;
+use crate::running::latency::Spread;
 use crate::running::programs::loopback_bytes;
 use crate::running::work::{create, wait_running};
 

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::grid::Cell;
-use super::latency::{Latencies, Samples};
 use super::setup::{Cluster, Share};
 use super::stop::Stops;
 use super::wanted::Wanted;
 use crate::error::Error;
 use crate::running::calls::Calls;
 use crate::running::client::Client;
+use crate::running::latency::{Latencies, Samples};
 use crate::running::work::{spec, wait_running};
 
 /// Each second is cut into so many portions, so that its work comes evenly.

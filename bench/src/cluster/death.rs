@@ -8,11 +8,11 @@ use davit_proto::v1::event::Object;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::latency::next_object;
 use super::setup::Cluster;
 use super::wanted::Wanted;
 use crate::error::Error;
 use crate::running::client::parse_id;
+use crate::running::latency::next_object;
 
 /// What it may take until the tasks of a dead node run elsewhere.
 const BUDGET: Duration = Duration::from_secs(4);

@@ -8,7 +8,6 @@ mod check;
 mod churn;
 mod death;
 mod grid;
-mod latency;
 mod probe;
 mod setup;
 mod stop;

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::latency::{Latencies, Samples};
 use super::setup::{Cluster, total_cpu_s};
 use super::wanted::Wanted;
 use crate::error::Error;
+use crate::running::latency::{Latencies, Samples};
 use crate::running::work::{create, spec, wait_running};
 
 /// Tasks that are created one after the other.

@@ -111,7 +111,9 @@ async fn watch(nodes: Nodes, window: Duration, places: &Places) -> Result<Vec<Ro
         Nodes::None => {}
         Nodes::Ordinary(count) => {
             for number in 1..=count {
-                workers.push(control.worker(number).await?);
+                workers.push(
+                    control.worker(&format!("worker-{number}"), &["--docker", "off", "--process-runtime"]).await?,
+                );
             }
         }
         Nodes::Hollow(count) => workers.push(control.hollow_nodes(count).await?),

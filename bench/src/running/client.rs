@@ -104,6 +104,17 @@ impl Client {
         }
     }
 
+    /// Deletes a task, once, and has it stopped first if it has not ended.
+    pub(crate) async fn delete(&mut self, task_id: Uuid) -> Result<(), Error> {
+        loop {
+            let request = v1::DeleteTaskRequest { task_id: task_id.to_string(), force: true };
+            match self.tasks.delete_task(request).await {
+                Ok(_) => return Ok(()),
+                Err(status) => tokio::time::sleep(again_after(status)?).await,
+            }
+        }
+    }
+
     /// Tells of every event of these types from now on.
     pub(crate) async fn watch(&mut self, types: &[v1::EventType]) -> Result<Watch, Error> {
         self.watch_after(None, types, "").await

@@ -9,6 +9,9 @@ use super::places::Places;
 use super::programs::Program;
 use crate::error::Error;
 
+/// The cluster's name, which its containers bear.
+pub(crate) const CLUSTER: &str = "davit-bench";
+
 /// A cluster's manager, with a store on the disk, and its scheduler. The store is removed when this is dropped.
 pub(crate) struct ControlPlane {
     pub(crate) manager: Program,
@@ -38,6 +41,8 @@ impl ControlPlane {
             &data_dir.display().to_string(),
             "--max-tasks",
             "6000000",
+            "--cluster",
+            CLUSTER,
         ];
         let manager = Program::start("davit-manager", &programs, &logs, words(&arguments)).await?;
         let client = Client::new(&address)?;
@@ -61,11 +66,9 @@ impl ControlPlane {
         Program::start_as(process, path, &self.logs, words(&arguments)).await
     }
 
-    /// Starts an ordinary worker of one node, that runs processes and needs no engine, and waits until it serves; it joins
-    /// soon.
-    pub(crate) async fn worker(&self, number: u32) -> Result<Program, Error> {
-        let name = format!("worker-{number}");
-        let (data_dir, listen) = (self.folder.path().join(&name), self.places.address()?);
+    /// Starts an ordinary worker of one node, that runs what these options say, and waits until it serves; it joins soon.
+    pub(crate) async fn worker(&self, name: &str, options: &[&str]) -> Result<Program, Error> {
+        let (data_dir, listen) = (self.folder.path().join(name), self.places.address()?);
         // Workers have the same program, and each a log of its own.
         let logs = self.logs.join(format!("{name}-log"));
         std::fs::create_dir_all(&logs).map_err(|source| Error::Unwritable { path: logs.clone(), source })?;
@@ -75,16 +78,14 @@ impl ControlPlane {
             "--manager",
             &self.address,
             "--name",
-            &name,
+            name,
             "--address",
             "127.0.0.1",
             "--data-dir",
             &data_dir.display().to_string(),
-            "--docker",
-            "off",
-            "--process-runtime",
         ];
-        Program::start("davit-worker", &self.places.programs(), &logs, words(&arguments)).await
+        let arguments = words(&[&arguments, options].concat());
+        Program::start("davit-worker", &self.places.programs(), &logs, arguments).await
     }
 }
 

@@ -32,7 +32,7 @@ impl Places {
     }
 
     /// A new folder, removed when dropped.
-    pub(super) fn scratch(&self) -> Result<tempfile::TempDir, Error> {
+    pub(crate) fn scratch(&self) -> Result<tempfile::TempDir, Error> {
         let parent = self.scratch.clone().unwrap_or_else(crate::options::beside);
         let made = tempfile::Builder::new().prefix("davit-bench-cluster-").tempdir_in(&parent);
         made.map_err(|source| Error::Unwritable { path: parent, source })

@@ -9,33 +9,33 @@ use serde::Serialize;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::client::{Client, Watch, parse_id};
 use crate::error::Error;
-use crate::running::client::{Client, Watch, parse_id};
 
 /// Nothing is heard of a task for so long: it hangs.
 const HANG: Duration = Duration::from_secs(30);
 
 /// Times of many tasks, in milliseconds from the moment in which the request was sent.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Latencies {
-    pub(super) tasks: usize,
+pub(crate) struct Latencies {
+    pub(crate) tasks: usize,
     /// Until the answer, when the task is durable.
-    pub(super) created: Spread,
+    pub(crate) created: Spread,
     /// Until a client knew of the event that it has a node.
-    pub(super) scheduled: Spread,
+    pub(crate) scheduled: Spread,
     /// Until a client knew of the event that it runs.
-    pub(super) running: Spread,
+    pub(crate) running: Spread,
 }
 
 /// The middle, and what one in a hundred is slower than.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Spread {
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
+pub(crate) struct Spread {
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
 }
 
 impl Spread {
-    pub(super) fn of(mut times: Vec<Duration>) -> Self {
+    pub(crate) fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         let at = |percent: usize| {
             let place = (times.len() * percent / 100).min(times.len().saturating_sub(1));
@@ -53,16 +53,16 @@ impl std::fmt::Display for Spread {
 
 /// The times of tasks so far, and which they were.
 #[derive(Debug, Default)]
-pub(super) struct Samples {
+pub(crate) struct Samples {
     created: Vec<Duration>,
     scheduled: Vec<Duration>,
-    running: Vec<Duration>,
-    pub(super) task_ids: Vec<Uuid>,
+    pub(crate) running: Vec<Duration>,
+    pub(crate) task_ids: Vec<Uuid>,
 }
 
 impl Samples {
     /// Creates so many tasks, one after the other, while nothing else goes on: it watches all that happens.
-    pub(super) async fn quiet(client: &mut Client, spec: &v1::TaskSpec, tasks: usize) -> Result<Self, Error> {
+    pub(crate) async fn quiet(client: &mut Client, spec: &v1::TaskSpec, tasks: usize) -> Result<Self, Error> {
         let (mut samples, mut events) = (Self::default(), client.watch(&[v1::EventType::TaskStateChanged]).await?);
         for _ in 0..tasks {
             let began = Instant::now();
@@ -73,7 +73,7 @@ impl Samples {
     }
 
     /// Creates one in the midst of others, and watches it alone.
-    pub(super) async fn amid(&mut self, client: &mut Client, spec: &v1::TaskSpec) -> Result<(), Error> {
+    pub(crate) async fn amid(&mut self, client: &mut Client, spec: &v1::TaskSpec) -> Result<(), Error> {
         let began = Instant::now();
         let task = self.create(client, spec, began).await?;
         let mut events = client.watch_task(&task).await?;
@@ -108,7 +108,7 @@ impl Samples {
         }
     }
 
-    pub(super) fn latencies(self) -> Latencies {
+    pub(crate) fn latencies(self) -> Latencies {
         Latencies {
             tasks: self.task_ids.len(),
             created: Spread::of(self.created),
@@ -119,7 +119,7 @@ impl Samples {
 }
 
 /// What the next event is about.
-pub(super) async fn next_object(events: &mut Watch) -> Result<Object, Error> {
+pub(crate) async fn next_object(events: &mut Watch) -> Result<Object, Error> {
     let end = Instant::now() + HANG;
     loop {
         let next = tokio::time::timeout_at(end, events.message()).await.map_err(|_| Error::Hangs(HANG))?;

@@ -1,0 +1,72 @@
+//! Davit: manager with its store on the disk, scheduler, and one worker on the engine, each a process; all asked of the manager.
+
+use davit_proto::v1;
+use tokio::time::Instant;
+
+use super::Times;
+use super::host::{COMMAND, Host, IMAGE, davit_label};
+use crate::error::Error;
+use crate::running::calls::Calls;
+use crate::running::control_plane::ControlPlane;
+use crate::running::places::Places;
+use crate::running::programs::Program;
+use crate::running::work::{wait_joined, wait_running};
+
+/// Requests on their way at once.
+const AT_ONCE: usize = 32;
+
+/// The contender.
+pub(super) struct Davit {
+    pub(super) control: ControlPlane,
+    _worker: Program,
+    rounds: u32,
+}
+
+impl Davit {
+    pub(super) async fn start(host: &Host, places: &Places) -> Result<Self, Error> {
+        let mut control = ControlPlane::start(places).await?;
+        let socket = host.socket().display().to_string();
+        // Room for whatever number of containers: it is the engine that is measured.
+        let how = ["--docker", "on", "--docker-socket", &socket, "--cpus", "1000", "--memory", "1TiB"];
+        let worker = control.worker("worker", &how).await?;
+        wait_joined(&mut control.client, 1).await?;
+        Ok(Self { control, _worker: worker, rounds: 0 })
+    }
+
+    pub(super) async fn run(&mut self, host: &Host, containers: u32) -> Result<Times, Error> {
+        self.rounds += 1;
+        let began = Instant::now();
+        let created = self.control.client.create(&spec(), containers, &format!("round-{}", self.rounds)).await?;
+        let start = wait_running(self.control.client.clone(), u64::from(containers)).await?.duration_since(began);
+        let began = Instant::now();
+        let mut stops = Calls::at_once(AT_ONCE);
+        for task_id in created.task_ids.iter().copied() {
+            let mut client = self.control.client.clone();
+            stops.begin(async move { client.stop(task_id).await }).await?;
+        }
+        stops.finish().await?;
+        host.until(&davit_label(), false, 0).await?;
+        let stop = began.elapsed();
+        for task_id in created.task_ids {
+            self.control.client.delete(task_id).await?;
+        }
+        host.until(&davit_label(), true, 0).await?;
+        Ok(Times { start, stop })
+    }
+}
+
+/// A container as the others start it.
+pub(super) fn spec() -> v1::TaskSpec {
+    let container = v1::ContainerSpec {
+        image: IMAGE.to_owned(),
+        command: COMMAND.map(str::to_owned).to_vec(),
+        pull_policy: v1::PullPolicy::Never.into(),
+        ..Default::default()
+    };
+    v1::TaskSpec {
+        name: "bench".to_owned(),
+        runtime: Some(v1::task_spec::Runtime::Container(container)),
+        stop_policy: Some(v1::StopPolicy { signal: "SIGKILL".to_owned(), ..Default::default() }),
+        ..Default::default()
+    }
+}
