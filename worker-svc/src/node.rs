@@ -282,13 +282,12 @@ impl Node {
     pub(crate) async fn survey(&self, health: &RuntimeHealth) {
         let Some(agent) = self.agent() else { return };
         let runtimes = health.runtimes.iter().filter_map(|kind| agent.runtime(*kind));
-        let runtimes = runtimes.filter(|runtime| agent.needs_survey(runtime));
-        let surveys = runtimes.map(|runtime| {
+        let due = runtimes.filter_map(|runtime| agent.survey_due(&runtime).map(|look| (runtime, look)));
+        let surveys = due.map(|(runtime, look)| {
             let agent = Arc::clone(&agent);
             async move {
-                let changes = runtime.changes();
-                match tokio::time::timeout(CHECK_TIME, runtime.survey()).await {
-                    Ok(Ok(sightings)) => agent.take_survey(&runtime, sightings, changes),
+                match tokio::time::timeout(CHECK_TIME, runtime.survey(look.since)).await {
+                    Ok(Ok(sightings)) => agent.take_survey(&runtime, sightings, look),
                     // Whether it answers at all is told elsewhere.
                     Ok(Err(error)) => {
                         tracing::debug!(kind = %runtime.kind(), %error, "can't look for what nobody looks after");

@@ -218,8 +218,12 @@ impl Runtime for GatedRuntime {
         self.inner.set_cluster_id(cluster_id);
     }
 
-    async fn survey(&self) -> Result<Vec<Sighting>, Error> {
-        self.brief(self.inner.survey()).await
+    fn changes(&self) -> Option<u64> {
+        self.inner.changes()
+    }
+
+    async fn survey(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
+        self.brief(self.inner.survey(since)).await
     }
 
     async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {

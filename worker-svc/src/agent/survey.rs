@@ -43,23 +43,33 @@ pub(super) struct Surveyed {
     looks: Mutex<BTreeMap<RuntimeKind, Look>>,
 }
 
-/// A look at a runtime.
+/// What is known of looks at a runtime.
 #[derive(Debug, Clone, Copy, Default)]
 struct Look {
-    /// What the runtime counted before it, if all that was found then is looked after.
+    /// What the runtime counted before the newest one, if all that was found since is looked after.
     settled_at: Option<u64>,
     /// Whether one was left out since, because the runtime had enough to do.
     put_off: bool,
 }
 
+/// A look that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// What the runtime counts before it.
+    pub changes: Option<u64>,
+    /// Only what has changed since the runtime counted this; `None`: all.
+    pub since: Option<u64>,
+}
+
 impl Look {
-    /// Whether the runtime is to be looked through now. Pure, but for taking down that it is put off.
-    fn is_due(&mut self, changes: Option<u64>, is_busy: bool) -> bool {
+    /// The look that is to be made now, if any. Pure, but for taking down that it is put off.
+    fn due(&mut self, changes: Option<u64>, is_busy: bool) -> Option<Due> {
         if self.settled_at.is_some() && self.settled_at == changes {
-            return false;
+            return None;
         }
         self.put_off = is_busy && !self.put_off;
-        !self.put_off
+        let since = self.settled_at.filter(|_| changes.is_some());
+        (!self.put_off).then_some(Due { changes, since })
     }
 }
 
@@ -91,16 +101,15 @@ impl Agent {
         }
     }
 
-    /// Whether there may be something that nobody looks after. Not where nothing has happened in a runtime since it was looked
-    /// through; and one that has enough to start is left alone every other time.
-    pub fn needs_survey(&self, runtime: &Arc<dyn Runtime>) -> bool {
+    /// Whether there may be something that nobody looks after, so that a look is to be made. Not where nothing has happened in a
+    /// runtime since it was looked through; and one that has enough to start is left alone every other time.
+    pub fn survey_due(&self, runtime: &Arc<dyn Runtime>) -> Option<Due> {
         let is_busy = self.turns.are_taken();
-        self.surveyed.looks.lock().entry(runtime.kind()).or_default().is_due(runtime.changes(), is_busy)
+        self.surveyed.looks.lock().entry(runtime.kind()).or_default().due(runtime.changes(), is_busy)
     }
 
-    /// Takes in what a runtime has under the cluster's label, and begins to remove what nobody looks after.
-    /// `changes`: what the runtime counted before it looked.
-    pub fn take_survey(self: &Arc<Self>, runtime: &Arc<dyn Runtime>, sightings: Vec<Sighting>, changes: Option<u64>) {
+    /// Takes in what this look found under the cluster's label, and begins to remove what nobody looks after.
+    pub fn take_survey(self: &Arc<Self>, runtime: &Arc<dyn Runtime>, sightings: Vec<Sighting>, look: Due) {
         let judgement = {
             let in_charge = self.is_in_charge();
             let state = self.state.lock();
@@ -112,7 +121,8 @@ impl Agent {
             orphans::judge(sightings, self.owner.node_id, cluster_id, |key| holds(state.held.get(&key)))
         };
         let is_settled = judgement.orphans.is_empty() && judgement.revived.is_empty() && judgement.foreign.is_empty();
-        let settled_at = changes.filter(|_| is_settled);
+        // What is not settled is seen again, with all the rest.
+        let settled_at = look.changes.filter(|_| is_settled);
         self.surveyed.looks.lock().insert(runtime.kind(), Look { settled_at, put_off: false });
         let revived = judgement.revived.iter().map(|orphan| orphan.sighting.id.clone()).collect();
         let before = self.surveyed.revived.lock().insert(runtime.kind(), revived).unwrap_or_default();
@@ -207,11 +217,12 @@ mod tests {
     #[test]
     fn what_has_not_changed_is_not_looked_through_and_what_is_busy_only_every_other_time() {
         let mut settled = Look { settled_at: Some(7), put_off: false };
-        assert!(!settled.is_due(Some(7), false));
-        assert!(settled.is_due(Some(8), false));
-        let busy: Vec<_> = (0..4).map(|_| settled.is_due(Some(8), true)).collect();
+        assert_eq!(settled.due(Some(7), false), None);
+        assert_eq!(settled.due(Some(8), false), Some(Due { changes: Some(8), since: Some(7) }));
+        let busy: Vec<_> = (0..4).map(|_| settled.due(Some(8), true).is_some()).collect();
         assert_eq!(busy, [false, true, false, true]);
-        assert!(Look::default().is_due(None, false), "one that can't tell is looked through every time");
-        assert!(Look::default().is_due(Some(0), false), "so is one that was not settled");
+        let all = |changes| Some(Due { changes, since: None });
+        assert_eq!(settled.due(None, false), all(None), "one that can't tell any more is looked through");
+        assert_eq!(Look::default().due(Some(0), false), all(Some(0)), "so is one that was not settled");
     }
 }

@@ -8,12 +8,15 @@ use davit_core::id::{Revision, TaskId};
 use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
 use uuid::Uuid;
 
+use super::survey::Due;
 use super::*;
 use crate::Machine;
 use crate::runtime::fake::Step;
 use crate::runtime::{FakeEngine, Sighting};
 use crate::test_support::{self, NODE};
 
+/// A look at all, in a runtime that does not count.
+const ALL: Due = Due { changes: None, since: None };
 const CLUSTER_ID: ClusterId = ClusterId(Uuid::from_u128(3));
 
 /// An agent that was told all that it is to hold, which is nothing.
@@ -112,7 +115,7 @@ async fn of_what_nobody_looks_after_eight_are_removed_at_once_and_a_thousand_wai
         running: true,
     };
     let runtime = agent.runtime(RuntimeKind::Docker).unwrap();
-    let see = |from: u32| agent.take_survey(&runtime, (from..ORPHANS).map(orphan).collect(), None);
+    let see = |from: u32| agent.take_survey(&runtime, (from..ORPHANS).map(orphan).collect(), ALL);
     engine.set_stuck(Step::RemoveSighted, true);
     see(0);
     // What is on its way is not begun twice, nor does it make room for more.
@@ -132,18 +135,18 @@ async fn what_was_seen_to_run_right_before_its_end_stays_and_what_runs_again_doe
     agent.assign(Batch { assignments: vec![assignment(1)], ..Batch::default() });
     assert_eq!(calls(&engine, Step::Start).await, 1);
     let runtime = agent.runtime(RuntimeKind::Docker).unwrap();
-    let seen = runtime.survey().await.unwrap();
+    let seen = runtime.survey(None).await.unwrap();
     assert!(seen[0].running);
-    agent.take_survey(&runtime, seen.clone(), None);
+    agent.take_survey(&runtime, seen.clone(), ALL);
     engine.end(agent.owner(), key(1), 3);
     tokio::time::sleep(Duration::from_millis(10)).await;
-    agent.take_survey(&runtime, seen, None);
-    agent.take_survey(&runtime, runtime.survey().await.unwrap(), None);
+    agent.take_survey(&runtime, seen, ALL);
+    agent.take_survey(&runtime, runtime.survey(None).await.unwrap(), ALL);
     assert_eq!(calls(&engine, Step::RemoveSighted).await, 0);
 
     runtime.restart(key(1)).await.unwrap();
     for looks in [0, 1] {
-        agent.take_survey(&runtime, runtime.survey().await.unwrap(), None);
+        agent.take_survey(&runtime, runtime.survey(None).await.unwrap(), ALL);
         assert_eq!(calls(&engine, Step::RemoveSighted).await, looks);
     }
     assert!(engine.state(agent.owner(), key(1)).is_none());
@@ -171,7 +174,7 @@ async fn one_that_is_not_in_charge_any_more_removes_and_begins_nothing_until_it_
         running: true,
     };
     for in_charge in [0, 1] {
-        agent.take_survey(&runtime, vec![orphan.clone()], None);
+        agent.take_survey(&runtime, vec![orphan.clone()], ALL);
         assert_eq!(calls(&engine, Step::Start).await, 1 + in_charge);
         while let Some(report) = agent.next_report() {
             agent.acknowledge(report.report_id);

@@ -7,6 +7,7 @@
 //!
 //! Left to others: which step comes next, retries and back-off, removal of leftovers, stopping everything at shutdown.
 
+mod change_log;
 pub mod docker;
 mod error;
 pub mod fake;
@@ -246,8 +247,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     }
 
     /// All that bears the label of the owner's cluster, also where it is another node's or nobody's. One cheap question, however
-    /// much there is: it is asked every few seconds.
-    async fn survey(&self) -> Result<Vec<Sighting>, Error>;
+    /// much there is: it is asked every few seconds. `since`: at least what of it has
+    /// changed from when [`Runtime::changes`] was this until it was what it is now.
+    async fn survey(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error>;
 
     /// Ends and removes something that a survey saw, if it still is what it was then; what runs may take so long to end before it
     /// is killed. The one call that touches what is not the owner's. `false`: it was gone already, or is being removed by others.

@@ -7,7 +7,7 @@ use davit_core::id::{Attempt, AttemptKey};
 use davit_core::spec::StopPolicy;
 use futures::TryStreamExt;
 use tokio::time::Instant;
-use worker_svc::runtime::{AttemptSpec, Error, ErrorKind, InstanceState, LogOptions, LogSource, RuntimeInfo};
+use worker_svc::runtime::{AttemptSpec, Error, ErrorKind, InstanceState, LogOptions, LogSource, RuntimeInfo, Sighting};
 
 use crate::harness::{Bench, Script, new_key};
 
@@ -34,6 +34,7 @@ macro_rules! runtime_contract {
             what_is_not_there_is_not_found,
             a_task_that_was_not_started_cannot_be_waited_for,
             attempts_of_one_task_are_apart,
+            a_survey_of_what_has_changed_leaves_nothing_of_it_out,
             all_who_wait_learn_the_end,
             what_has_ended_is_restarted_as_the_same_attempt,
             a_restarted_worker_restarts_what_the_one_before_ran,
@@ -255,6 +256,23 @@ pub(crate) async fn attempts_of_one_task_are_apart(bench: &Bench) {
     assert_eq!(bench.runtime.wait(second.key).await.unwrap().exit_code, 0);
     bench.runtime.remove(first.key).await.unwrap();
     assert!(matches!(bench.state(second.key).await, Some(InstanceState::Exited(_))));
+}
+
+pub(crate) async fn a_survey_of_what_has_changed_leaves_nothing_of_it_out(bench: &Bench) {
+    bench.start_ready(Script::IgnoreStop).await;
+    bench.runtime.survey(None).await.unwrap();
+    let since = bench.runtime.changes();
+    let key = bench.start_ready(Script::IgnoreStop).await;
+    // An engine may tell of it a moment later.
+    let until_seen = async |running| {
+        let is_seen = |seen: &Sighting| seen.key == Some(key) && seen.is_instance && seen.running == running;
+        while !bench.runtime.survey(since).await.unwrap().iter().any(is_seen) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, until_seen(true)).await.unwrap();
+    bench.runtime.stop(key, &stop_within(Duration::ZERO)).await.unwrap();
+    tokio::time::timeout(LONG, until_seen(false)).await.unwrap();
 }
 
 pub(crate) async fn all_who_wait_learn_the_end(bench: &Bench) {

@@ -3,9 +3,8 @@
 //! The stream may break, and the engine leaves out events for readers that are slow. So at each new begin of the stream, and every
 //! [`LOOK_PERIOD`], it is looked which containers run: what is awaited and not among them has ended meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -20,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::unavailable;
 use super::{QUICK_TIME, SharedClock, in_time, labels};
+use crate::runtime::change_log::ChangeLog;
 use crate::runtime::{Error, Owner};
 
 /// Between two looks at which containers run.
@@ -43,10 +43,15 @@ pub(super) struct Events {
 struct Told {
     /// By the engine's ids of containers.
     awaited: Mutex<HashMap<String, watch::Sender<()>>>,
-    /// How much has happened; 0 while nobody tells.
-    changes: AtomicU64,
-    /// The newest number of changes.
-    counted: AtomicU64,
+    changes: Mutex<Changes>,
+}
+
+/// To which containers something has happened, by the engine's ids.
+#[derive(Debug, Default)]
+struct Changes {
+    log: ChangeLog<String>,
+    /// Whether all that happens is heard now.
+    is_heard: bool,
 }
 
 /// Waits for the end of one container.
@@ -73,7 +78,13 @@ impl Events {
 
     /// A number that grows with whatever happens to the cluster's containers; `None` while the engine does not tell.
     pub(super) fn changes(&self) -> Option<u64> {
-        Some(self.told.changes.load(Ordering::Acquire)).filter(|changes| *changes > 0)
+        self.told.changes()
+    }
+
+    /// The ids of the containers to which anything has happened since so many changes. `None`: that can't be told.
+    pub(super) fn changed_since(&self, number: u64) -> Option<BTreeSet<String>> {
+        let changes = self.told.changes.lock();
+        changes.log.since(number).filter(|_| changes.is_heard)
     }
 }
 
@@ -101,15 +112,16 @@ impl Drop for End {
 }
 
 impl Told {
-    /// Something has happened.
-    fn change(&self) {
-        let changes = self.counted.fetch_add(1, Ordering::AcqRel) + 1;
-        self.changes.store(changes, Ordering::Release);
+    fn changes(&self) -> Option<u64> {
+        let changes = self.changes.lock();
+        changes.is_heard.then(|| changes.log.last())
     }
 
     /// From now on nobody tells.
     fn fall_silent(&self) {
-        self.changes.store(0, Ordering::Release);
+        let mut changes = self.changes.lock();
+        changes.is_heard = false;
+        changes.log.note_all();
     }
 
     fn take(&self, event: &EventMessage) {
@@ -118,7 +130,11 @@ impl Told {
         {
             news.send_replace(());
         }
-        self.change();
+        let mut changes = self.changes.lock();
+        match event.actor.as_ref().and_then(|actor| actor.id.clone()) {
+            Some(id) => changes.log.note(id),
+            None => changes.log.note_all(),
+        }
     }
 
     /// These run and no others.
@@ -128,7 +144,10 @@ impl Told {
             news.send_replace(());
         }
         drop(awaited);
-        self.change();
+        let mut changes = self.changes.lock();
+        changes.is_heard = true;
+        // What was left out may have been about anything.
+        changes.log.note_all();
     }
 }
 
@@ -252,16 +271,19 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_counted_while_somebody_tells_and_never_come_to_the_same_number_again() {
+    fn changes_are_told_while_all_is_heard_and_never_come_to_the_same_number_again() {
         let told = Told::default();
-        let changes = || told.changes.load(Ordering::Acquire);
-        assert_eq!(changes(), 0);
+        assert_eq!(told.changes(), None);
         told.take_running(&HashSet::new());
+        let looked = told.changes().unwrap();
         told.take(&event("start", "a"));
-        let before = changes();
+        let before = told.changes().unwrap();
+        assert!(before > looked);
+        assert_eq!(told.changes.lock().log.since(looked), Some(BTreeSet::from(["a".to_owned()])));
         told.fall_silent();
-        assert_eq!(changes(), 0);
+        assert_eq!(told.changes(), None);
         told.take_running(&HashSet::new());
-        assert!(changes() > before, "what has happened meanwhile is a change");
+        assert!(told.changes().unwrap() > before, "what has happened meanwhile is a change");
+        assert_eq!(told.changes.lock().log.since(before), None, "of whatever");
     }
 }

@@ -378,8 +378,8 @@ impl Runtime for DockerRuntime {
         self.events.get()?.changes()
     }
 
-    async fn survey(&self) -> Result<Vec<Sighting>, Error> {
-        self.look_around().await
+    async fn survey(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
+        self.look_around(since).await
     }
 
     async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {

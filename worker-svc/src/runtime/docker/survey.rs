@@ -13,11 +13,16 @@ use super::{DockerRuntime, QUICK_TIME, in_time, labels, remove};
 use crate::runtime::{Error, Sighting};
 
 impl DockerRuntime {
-    pub(super) async fn look_around(&self) -> Result<Vec<Sighting>, Error> {
+    pub(super) async fn look_around(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
         let engine = self.engine().await?;
         // From now on it is known whether there is anything new to see.
-        self.events(engine);
-        let filter = labels::cluster_filter(&self.owner);
+        let changed = since.and_then(|since| self.events(engine).changed_since(since));
+        let mut filter = labels::cluster_filter(&self.owner);
+        match changed {
+            Some(changed) if changed.is_empty() => return Ok(Vec::new()),
+            Some(changed) => drop(filter.insert("id".to_owned(), changed.into_iter().collect())),
+            None => {}
+        }
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
         let listing =
             async { engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error)) };

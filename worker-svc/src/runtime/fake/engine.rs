@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::task::PortBinding;
@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::FakeRuntime;
 use super::orders::{Habits, Orders};
+use crate::runtime::change_log::ChangeLog;
 use crate::runtime::{
     Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Sighting, Started,
 };
@@ -75,6 +76,9 @@ impl std::fmt::Debug for FakeEngine {
     }
 }
 
+/// Which attempts something was done with.
+type Changes = Arc<Mutex<ChangeLog<AttemptKey>>>;
+
 struct Shared {
     clock: SharedClock,
     observer: Option<Observer>,
@@ -82,7 +86,7 @@ struct Shared {
     /// Whose turn it is to start something, among engines that share a machine's time.
     turns: Option<Arc<Semaphore>>,
     kept_calls: usize,
-    changes: Arc<AtomicU64>,
+    changes: Changes,
     next_port: AtomicU16,
     hanging: watch::Sender<bool>,
     /// Steps that do not return.
@@ -229,7 +233,7 @@ impl FakeEngine {
     /// The machine is started anew: nothing of what it had is left.
     pub fn forget_all(&self) {
         self.shared.held.lock().instances.clear();
-        count(&self.shared.changes);
+        self.shared.changes.lock().note_all();
     }
 
     /// From now on this step fails with `Unavailable` and this reason; `None` ends that.
@@ -303,7 +307,7 @@ impl FakeEngine {
 
     /// How much has been created, started, removed or has ended so far.
     pub(super) fn changes(&self) -> u64 {
-        self.shared.changes.load(Ordering::Relaxed)
+        self.shared.changes.lock().last()
     }
 
     /// By which an instance tells what becomes of it.
@@ -330,21 +334,28 @@ impl FakeEngine {
         of_owner.map(|(key, instance)| Instance { key: *key, state: instance.state() }).collect()
     }
 
-    /// What all owners of a cluster have.
-    pub(super) fn sightings(&self, cluster: &str) -> Vec<Sighting> {
+    /// What all owners of a cluster have, or what of it has changed since so many changes.
+    pub(super) fn sightings(&self, cluster: &str, since: Option<u64>) -> Vec<Sighting> {
+        let changed = since.and_then(|since| self.shared.changes.lock().since(since));
         let held = self.shared.held.lock();
         let mut owners: Vec<_> = held.instances.iter().filter(|(owner, _)| owner.cluster == cluster).collect();
         owners.sort_unstable_by_key(|(owner, _)| owner.node_id);
-        let mut sightings = Vec::with_capacity(owners.iter().map(|(_, instances)| instances.len()).sum());
+        let mut sightings = Vec::new();
         for (owner, instances) in owners {
-            sightings.extend(instances.iter().map(|(key, instance)| Sighting {
+            let sighting = |(key, instance): (&AttemptKey, &Arc<FakeInstance>)| Sighting {
                 id: instance.id.clone(),
                 cluster_id: instance.cluster_id,
                 node_id: Some(owner.node_id),
                 key: Some(*key),
                 is_instance: true,
                 running: instance.runs(),
-            }));
+            };
+            match &changed {
+                Some(changed) => {
+                    sightings.extend(changed.iter().filter_map(|key| instances.get_key_value(key)).map(sighting));
+                }
+                None => sightings.extend(instances.iter().map(sighting)),
+            }
         }
         sightings
     }
@@ -357,18 +368,14 @@ impl FakeEngine {
     pub(super) fn insert(&self, owner: &Owner, key: AttemptKey, instance: FakeInstance) {
         let mut held = self.shared.held.lock();
         held.instances.entry(owner.clone()).or_default().entry(key).or_insert_with(|| Arc::new(instance));
-        count(&self.shared.changes);
+        self.shared.changes.lock().note(key);
     }
 
     pub(super) fn remove(&self, owner: &Owner, key: AttemptKey) -> Option<Arc<FakeInstance>> {
         let removed = self.shared.held.lock().instances.get_mut(owner)?.remove(&key);
-        count(&self.shared.changes);
+        self.shared.changes.lock().note(key);
         removed
     }
-}
-
-fn count(changes: &AtomicU64) {
-    changes.fetch_add(1, Ordering::Relaxed);
 }
 
 /// All that changes in an instance.
@@ -383,8 +390,8 @@ pub(super) struct Life {
 /// Tells of starts and ends.
 pub(super) struct Teller {
     observer: Option<Observer>,
-    /// The engine's count of changes.
-    changes: Arc<AtomicU64>,
+    /// The engine's.
+    changes: Changes,
 }
 
 /// An attempt that only pretends.
@@ -417,7 +424,7 @@ impl FakeInstance {
     }
 
     fn tell(&self, deed: Deed) {
-        count(&self.teller.changes);
+        self.teller.changes.lock().note(self.key);
         if let Some(observer) = &self.teller.observer {
             observer(self.key, deed);
         }

@@ -229,9 +229,9 @@ impl Runtime for FakeRuntime {
         Some(self.engine.changes())
     }
 
-    async fn survey(&self) -> Result<Vec<Sighting>, Error> {
+    async fn survey(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
         self.engine.enter(Step::Survey, None).await?;
-        Ok(self.engine.sightings(&self.owner.cluster))
+        Ok(self.engine.sightings(&self.owner.cluster, since))
     }
 
     async fn remove_sighted(&self, sighting: &Sighting, _grace: Duration) -> Result<bool, Error> {

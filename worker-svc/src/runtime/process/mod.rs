@@ -267,7 +267,7 @@ impl Runtime for ProcessRuntime {
     /// Processes are nobody else's: each node has a directory of its own.
     fn set_cluster_id(&self, _cluster_id: ClusterId) {}
 
-    async fn survey(&self) -> Result<Vec<Sighting>, Error> {
+    async fn survey(&self, _since: Option<u64>) -> Result<Vec<Sighting>, Error> {
         self.find_all().await?;
         let entries = self.entries.lock();
         let sighting = |(key, entry): (&AttemptKey, &Arc<Entry>)| Sighting {
