@@ -22,6 +22,7 @@ mod session;
 pub mod stats;
 #[cfg(test)]
 mod test_support;
+pub mod turns;
 
 use std::io;
 use std::sync::Arc;

@@ -20,12 +20,12 @@ pub mod reporter;
 pub mod retention;
 mod room;
 mod start_limit;
+mod starts;
 mod status;
 mod survey;
 mod task_runner;
 #[cfg(test)]
 mod tests;
-mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,10 +53,10 @@ use self::local_restart::{Link, Standing};
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
 use self::reporter::{Report, Reporter};
+use self::starts::Starts;
 use self::status::Start;
 use self::survey::Surveyed;
 use self::task_runner::Runner;
-use self::turns::Turns;
 use crate::local_store::{LocalStore, Record};
 use crate::runtime::{InstanceState, Owner, Runtime};
 
@@ -69,7 +69,7 @@ pub struct Agent {
     retention: Duration,
     allocatable: Resources,
     /// Whose turn it is to be created and started: engines become slower with too many at once.
-    turns: Arc<Turns>,
+    starts: Starts,
     state: Mutex<State>,
     report_ready: Notify,
     /// Ticks with every status, and when it is known what is assigned.
@@ -137,7 +137,7 @@ impl Agent {
             store: parts.store,
             retention: parts.retention,
             allocatable: parts.allocatable,
-            turns: Turns::new(),
+            starts: Starts::new(),
             state: Mutex::default(),
             report_ready: Notify::new(),
             changed: watch::Sender::new(()),

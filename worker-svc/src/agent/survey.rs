@@ -104,7 +104,7 @@ impl Agent {
     /// Whether there may be something that nobody looks after, so that a look is to be made. Not where nothing has happened in a
     /// runtime since it was looked through; and one that has enough to start is left alone every other time.
     pub fn survey_due(&self, runtime: &Arc<dyn Runtime>) -> Option<Due> {
-        let is_busy = self.turns.are_taken();
+        let is_busy = self.starts.are_many();
         self.surveyed.looks.lock().entry(runtime.kind()).or_default().due(runtime.changes(), is_busy)
     }
 

@@ -21,10 +21,10 @@ use super::local_restart::{AfterEnd, End, Plan, after_end};
 use super::next_step::{AfterFailure, Hold, Phase, Step, View, Want, after_failure, next_step};
 use super::start_limit::Outcome;
 use super::status::{Ending, Start, ending, ending_without_exit, set_ended, set_waiting};
-use super::turns::Turn;
 use super::{Agent, started};
 use crate::local_store::{Mark, Record, Restarts};
 use crate::runtime::{Error, ErrorKind, Exit, InstanceState};
+use crate::turns::Turn;
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
@@ -268,7 +268,7 @@ impl Runner {
         if error.kind() == ErrorKind::Unavailable
             && let Some(turn) = turn
         {
-            turn.ended(Outcome::Unanswered, self.agent.uptime());
+            self.agent.starts.ended(turn, Outcome::Unanswered, self.agent.uptime());
         }
         match after_failure(step, error, tries, self.failures.first.elapsed()) {
             AfterFailure::Continue(phase) => {

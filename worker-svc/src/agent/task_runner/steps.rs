@@ -111,7 +111,7 @@ impl Runner {
             }
         })?;
         if let Some(turn) = self.turn.take() {
-            turn.ended(Outcome::Started, self.agent.uptime());
+            self.agent.starts.ended(turn, Outcome::Started, self.agent.uptime());
         }
         self.observe(|status| set_started(status, &started));
         Ok(Phase::Started)
@@ -123,7 +123,7 @@ impl Runner {
         if self.turn.is_none() {
             self.turn = tokio::select! {
                 biased;
-                turn = self.agent.turns.next() => turn,
+                turn = self.agent.starts.next() => turn,
                 () = changed(&mut self.orders) => None,
             };
         }

@@ -8,7 +8,7 @@ use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::task::PortBinding;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::FakeRuntime;
 use super::orders::{Habits, Orders};
@@ -16,6 +16,7 @@ use crate::runtime::change_log::ChangeLog;
 use crate::runtime::{
     Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Sighting, Started,
 };
+use crate::turns::{Turn, Turns};
 
 /// How many calls are remembered: the newest. None by an engine with habits, which nobody asks.
 const KEPT_CALLS: usize = 10_000;
@@ -84,7 +85,7 @@ struct Shared {
     observer: Option<Observer>,
     habits: Habits,
     /// Whose turn it is to start something, among engines that share a machine's time.
-    turns: Option<Arc<Semaphore>>,
+    turns: Option<Arc<Turns>>,
     kept_calls: usize,
     changes: Changes,
     next_port: AtomicU16,
@@ -116,7 +117,7 @@ impl FakeEngine {
     /// An engine without instances that does as it is used to with what has no orders. All that share `turns` start only so much at
     /// once, first come, first served.
     #[must_use]
-    pub fn with_habits(clock: SharedClock, habits: Habits, turns: Arc<Semaphore>) -> Self {
+    pub fn with_habits(clock: SharedClock, habits: Habits, turns: Arc<Turns>) -> Self {
         Self::build(clock, None, habits, Some(turns), 0)
     }
 
@@ -130,7 +131,7 @@ impl FakeEngine {
         clock: SharedClock,
         observer: Option<Observer>,
         habits: Habits,
-        turns: Option<Arc<Semaphore>>,
+        turns: Option<Arc<Turns>>,
         kept_calls: usize,
     ) -> Self {
         let (next_port, hanging, stuck) = (AtomicU16::new(32768), watch::Sender::new(false), watch::Sender::default());
@@ -300,9 +301,8 @@ impl FakeEngine {
     }
 
     /// Waits for its turn to prepare, create or start something, which it is until the answer is dropped.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody closes it.
-        self.shared.turns.as_ref()?.acquire().await.ok()
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        self.shared.turns.as_ref()?.next().await
     }
 
     /// How much has been created, started, removed or has ended so far.
