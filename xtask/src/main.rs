@@ -40,9 +40,13 @@ Davit's recipes.
         --tasks N --shapes like|100|all --algorithm NAME --constraints` one cell alone, `--help` all options. The last line is
         one JSON object. See docs/benchmarks.md.
 
-    cargo xtask bench cluster [--nodes N] [--tasks N]
-        Runs a whole cluster of hollow nodes with a durable store and measures how long it takes until all tasks are RUNNING,
-        and what that costs. See docs/benchmarks.md.
+    cargo xtask bench cluster [--nodes N] [--tasks N] [--churn-seconds N]
+        Runs whole clusters of hollow nodes with durable stores and measures how long it takes until all tasks are RUNNING, what
+        that costs, and what follows while tasks come and go, a node dies, the manager dies, and everything is stopped; one
+        cell with both numbers, one row of the grid with one. See docs/benchmarks.md.
+
+    cargo xtask bench chart FILE.json... [--output FILE.svg]
+        Draws what `cluster` measured.
 
     cargo xtask bench idle [--nodes N] [--seconds N]
         Tells what memory and processor time each program uses while nothing goes on: alone, with three ordinary nodes, and
