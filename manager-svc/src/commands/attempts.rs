@@ -53,14 +53,16 @@ pub(super) fn end_attempt(
         let reason = &mut task.status.reason;
         *reason = if reason.is_empty() { why.clone() } else { format!("{reason}; {why}") };
     }
-    let put = draft.put_task(task, EventType::TaskStateChanged, message);
     match next {
-        Next::Nothing | Next::UsedUp { .. } => Some(put),
+        Next::Nothing | Next::UsedUp { .. } => Some(draft.put_task(task, EventType::TaskStateChanged, message)),
         Next::Delete => {
-            draft.remove_task(put.task_id, "deleted, as asked for");
+            let task_id = task.task_id;
+            draft.put_task(task, EventType::TaskStateChanged, message);
+            draft.remove_task(task_id, "deleted, as asked for");
             None
         }
         Next::Attempt { at, restarts_in_row, why } => {
+            let put = draft.put_ended_attempt(task, message);
             let ended = Task { restarts_in_row, ..Task::clone(&put) };
             let shown = why_replaced.filter(|why| *why != ASKED_TO_RESTART);
             Some(begin_attempt(draft, &ended, at, &why, shown))

@@ -114,6 +114,14 @@ impl Draft {
         self.put(task, event_type, message.into())
     }
 
+    /// As [`Self::put_task`], of a task whose attempt has ended and is followed by another: the task itself has not ended.
+    pub fn put_ended_attempt(&mut self, task: Task, message: impl Into<String>) -> Arc<Task> {
+        let totals = self.state.totals;
+        let put = self.put(task, EventType::TaskStateChanged, message.into());
+        self.state.totals = totals;
+        put
+    }
+
     fn put(&mut self, mut task: Task, event_type: EventType, message: String) -> Arc<Task> {
         task.revision = self.next_revision();
         task.updated_at = self.now;

@@ -100,6 +100,7 @@ fn a_task_that_must_never_run_twice_is_replaced_only_when_its_lease_its_grace_an
     assert_eq!((cluster.task_state(runs), cluster.task_state(stops)), ((1, Running), (1, Running)));
     cluster.lose_tasks_after(wait);
     assert_eq!((cluster.task_state(runs), cluster.task_state(stops)), ((2, Pending), (1, Lost)));
+    assert_eq!(cluster.state.totals().lost, 1, "what goes on elsewhere has not ended");
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn the_back_off_grows_with_every_failure_in_a_row_and_only_the_last_attempts_are
         assert!(wait >= nominal / 2 && wait <= nominal, "{wait:?} after {row} failures");
         run_again(&mut cluster, task_id, wait);
     }
+    assert_eq!(cluster.state.totals().failed, 0, "what is tried again has not ended");
     let kept: Vec<u32> = cluster.task(task_id).past_attempts.iter().map(|past| past.attempt.0).collect();
     assert_eq!(kept, [4, 5, 6, 7, 8]);
     assert_eq!(kept.len(), KEPT_ATTEMPTS);
