@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a measurement talks to the person who runs it")]
 
 mod api;
+mod cells;
 mod chart;
 mod cluster;
 mod engine;
@@ -56,6 +57,8 @@ enum Subject {
     Idle(idle::Options),
     /// How quickly real containers start and stop: by Davit, by the engine's bare API, by Swarm mode, by `docker run`
     Engine(engine::Options),
+    /// Many cells under one API, in this process with the real placement code: what that costs against one of all nodes
+    Cells(cells::Options),
     /// How quickly a manager starts from a million stored tasks, and how quickly they are stored
     Store(store::Options),
     /// How fast this machine is just now
@@ -81,6 +84,7 @@ async fn main() -> ExitCode {
             Subject::Api(options) => alone("api", Box::pin(api::measure(options))).await,
             Subject::Idle(options) => alone("idle", Box::pin(idle::measure(options))).await,
             Subject::Engine(options) => alone("engine", Box::pin(engine::measure(options))).await,
+            Subject::Cells(options) => alone(&options.kind(), Box::pin(cells::measure(options))).await,
             Subject::Store(options) => alone("store", Box::pin(store::measure(options))).await,
             Subject::Speed => speed(),
             Subject::Chart(options) => chart::draw(options),

@@ -134,7 +134,8 @@ pub(crate) struct Options {
     output: Option<PathBuf>,
 }
 
-fn algorithm(name: &str) -> Result<&'static str, UnknownAlgorithm> {
+/// The algorithm of this name.
+pub(crate) fn algorithm(name: &str) -> Result<&'static str, UnknownAlgorithm> {
     algorithms::find(name).map(Algorithm::name)
 }
 

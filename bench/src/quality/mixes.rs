@@ -58,7 +58,7 @@ fn large_and_small(rng: &mut Rng) -> Amounts {
 
 /// After the published traces of Google's (2011, 2019) and Azure's (2017, 2019) clusters: most are tiny, a few percent hold
 /// most of what is reserved, sizes are mostly powers of two, and memory follows cpu only loosely.
-fn few_large_many_small(rng: &mut Rng) -> Amounts {
+pub(crate) fn few_large_many_small(rng: &mut Rng) -> Amounts {
     const CORES: [(f64, f64); 5] = [(0.45, 0.125), (0.75, 0.5), (0.92, 1.0), (0.98, 4.0), (1.0, 7.5)];
     let drawn = rng.unit();
     let cores = CORES.iter().find(|(upto, _)| drawn < *upto).map_or(1.0, |(_, cores)| *cores);

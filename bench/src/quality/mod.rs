@@ -6,6 +6,7 @@ mod reference;
 
 use serde::Serialize;
 
+pub(crate) use self::mixes::few_large_many_small;
 use self::mixes::{Mix, NodeKind};
 use crate::workload::Rng;
 
