@@ -26,8 +26,9 @@ pub(super) struct View {
 pub(super) struct Policy {
     /// Of how many cells the emptiest is taken. 1: any that has room.
     pub(super) choices: usize,
-    /// Groups of more tasks are divided.
-    pub(super) divide_over: u32,
+    /// A group that takes more than so many millionths of a cell is divided: of its nodes that come into question, by the
+    /// resource that gets scarcest.
+    pub(super) divide_over: u128,
     /// A cell that said nothing for so many turns gets nothing.
     pub(super) max_age: u64,
 }
@@ -64,15 +65,16 @@ pub(super) fn choose(ask: &Ask<'_>, views: &[View], turn: u64, policy: &Policy) 
         (room > 0).then(|| Candidate { cell, room, drawn: draw(ask.key, cell) })
     };
     let candidates: Vec<_> = views.iter().enumerate().filter(may_be_asked).filter_map(candidate).collect();
-    if ask.is_gang || ask.count <= policy.divide_over {
-        if let Some(cell) = one(ask, &candidates, views, policy) {
-            return vec![(cell, ask.count)];
-        }
-        if ask.is_gang {
-            return Vec::new();
-        }
+    match one(ask, &candidates, views, policy) {
+        Some(cell) if ask.is_gang || !is_large(ask, &views[cell].summary, policy) => vec![(cell, ask.count)],
+        None if ask.is_gang => Vec::new(),
+        Some(_) | None => divide(ask.count, &candidates),
     }
-    divide(ask.count, &candidates)
+}
+
+fn is_large(ask: &Ask<'_>, cell: &Summary, policy: &Policy) -> bool {
+    let load = |count| cell.load_with(ask.requirements, count);
+    load(ask.count).saturating_sub(load(0)) > policy.divide_over
 }
 
 /// The cell that takes all of them.

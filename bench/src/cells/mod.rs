@@ -11,6 +11,7 @@ mod workload;
 mod world;
 
 use davit_core::placement::NodeView;
+use davit_core::resources::Resources;
 use scheduler_svc::placement::{Group, algorithms};
 use serde_json::{Value, json};
 
@@ -23,8 +24,8 @@ use crate::memory;
 
 /// Tasks that come to a front in one turn.
 const BATCH: u32 = 10_000;
-/// Groups of more tasks are divided among cells.
-const DIVIDE_OVER: u32 = 1_000;
+/// Groups that take more than so many millionths of a cell are divided among cells.
+const DIVIDE_OVER: u128 = 10_000;
 /// A cell that was not heard for so many times the usual pause gets nothing.
 const SILENT_AFTER: u64 = 4;
 /// The cell that is lost: one of those with GPUs, which fewer others can stand in for.
@@ -166,7 +167,7 @@ async fn fill(options: &Options, nodes: Vec<Vec<NodeView>>, running: Running) ->
     let mut first_refused = None;
     while asked[0] < total[0] && asked[1] < total[1] {
         let batch = stream.batch(BATCH);
-        asked = batch.iter().fold(asked, |sum, group| demand(sum, group));
+        asked = batch.iter().fold(asked, demand);
         world.offer(&batch, &mut tally);
         if tally.unplaced > 0 && first_refused.is_none() {
             first_refused = Some(world.filled_together());
@@ -174,8 +175,8 @@ async fn fill(options: &Options, nodes: Vec<Vec<NodeView>>, running: Running) ->
         tokio::task::yield_now().await;
     }
     let filled = world.filled_together();
-    let mut rest = Tally::default();
     for group in stream.remainder(MORE_THAN_FIT) {
+        let mut rest = Tally::default();
         world.offer(&[group], &mut rest);
         if rest.unplaced == 0 {
             return Err(Error::WrongAnswer("more fits than was thought to".to_owned()));
@@ -190,7 +191,7 @@ fn demand(sum: [f64; 2], group: &Group) -> [f64; 2] {
     add(sum, group.request.requirements.reservation, group.count)
 }
 
-fn add(sum: [f64; 2], amounts: davit_core::resources::Resources, count: u32) -> [f64; 2] {
+fn add(sum: [f64; 2], amounts: Resources, count: u32) -> [f64; 2] {
     let times = |amount: u64| amount as f64 * f64::from(count);
     [sum[0] + times(amounts.cpu_millis), sum[1] + times(amounts.memory_bytes)]
 }

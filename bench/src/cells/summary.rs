@@ -21,37 +21,50 @@ pub(super) struct Summary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Class {
     labels: NodeLabels,
-    ready_nodes: u64,
     allocatable: Resources,
     free: Resources,
     /// The most that any of them has free, of each resource by itself.
     largest_free: Resources,
 }
 
-impl Summary {
+/// Which class each node of a cell is of. Follows from what placements don't change, so a cell need not look at labels again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Classes {
+    empty: Vec<Class>,
+    /// Of each node, in the order of the nodes.
+    of: Vec<usize>,
+}
+
+impl Classes {
     /// Of these nodes.
-    pub(super) fn of(nodes: &[NodeView]) -> Self {
-        let mut classes: Vec<Class> = Vec::new();
-        for node in nodes.iter().filter(|node| node.state == NodeState::Ready && !node.cordoned) {
-            let is_its = |class: &Class| CLASS_LABELS.iter().all(|key| class.labels.get(*key) == node.labels.get(*key));
-            let at = classes.iter().position(is_its).unwrap_or_else(|| {
-                classes.push(Class::new(&node.labels));
-                classes.len() - 1
-            });
-            let (class, free) = (&mut classes[at], node.free());
-            class.ready_nodes += 1;
+    pub(super) fn new(nodes: &[NodeView]) -> Self {
+        let mut empty: Vec<Class> = Vec::new();
+        let class_of = |node: &NodeView| {
+            let is_its = |class: &Class| CLASS_LABELS.iter().all(|key| class.labels.get(key) == node.labels.get(key));
+            empty.iter().position(is_its).unwrap_or_else(|| {
+                empty.push(Class::new(&node.labels));
+                empty.len() - 1
+            })
+        };
+        let of = nodes.iter().map(class_of).collect();
+        Self { empty, of }
+    }
+
+    /// How these nodes are now; the same ones, in the same order.
+    pub(super) fn summary(&self, nodes: &[NodeView]) -> Summary {
+        let mut classes = self.empty.clone();
+        let takes_tasks = |node: &NodeView| node.state == NodeState::Ready && !node.cordoned;
+        for (node, at) in nodes.iter().zip(&self.of).filter(|(node, _)| takes_tasks(node)) {
+            let (class, free) = (&mut classes[*at], node.free());
             class.allocatable = class.allocatable.saturating_add(node.allocatable);
             class.free = class.free.saturating_add(free);
             class.largest_free = class.largest_free.max_of_each(free);
         }
-        Self { classes }
+        Summary { classes }
     }
+}
 
-    /// How many nodes take tasks.
-    pub(super) fn ready_nodes(&self) -> u64 {
-        self.classes.iter().map(|class| class.ready_nodes).sum()
-    }
-
+impl Summary {
     /// How many such tasks fit at most, when this was told. Never less than really fit; more where what is free lies scattered.
     pub(super) fn room(&self, requirements: &Requirements) -> u64 {
         self.suitable(requirements).map(|class| class.room(requirements)).fold(0, u64::saturating_add)
@@ -100,7 +113,6 @@ impl Class {
         let value = |key: &&str| Some(((*key).to_owned(), labels.get(key)?.to_owned()));
         Self {
             labels: CLASS_LABELS.iter().filter_map(value).collect(),
-            ready_nodes: 0,
             allocatable: Resources::ZERO,
             free: Resources::ZERO,
             largest_free: Resources::ZERO,
@@ -110,7 +122,10 @@ impl Class {
     /// Whether no constraint rules its nodes out, as far as that can be told from outside.
     fn is_suitable(&self, requirements: &Requirements) -> bool {
         let attributes = NodeAttributes { name: "", os: "", arch: "", labels: &self.labels };
-        let is_known = |constraint: &&Constraint| matches!(&constraint.attribute, Attribute::Label(key) if CLASS_LABELS.contains(&key.as_str()));
+        let is_known = |constraint: &&Constraint| match &constraint.attribute {
+            Attribute::Label(key) => CLASS_LABELS.contains(&key.as_str()),
+            _ => false,
+        };
         requirements.constraints.iter().filter(is_known).all(|constraint| constraint.is_satisfied_by(attributes))
     }
 
@@ -159,13 +174,13 @@ mod tests {
     fn summary() -> Summary {
         let mut cordoned = node(4, 8_000, "ssd");
         cordoned.cordoned = true;
-        Summary::of(&[node(1, 1_000, "ssd"), node(2, 1_000, "ssd"), node(3, 4_000, "hdd"), cordoned])
+        let nodes = [node(1, 1_000, "ssd"), node(2, 1_000, "ssd"), node(3, 4_000, "hdd"), cordoned];
+        Classes::new(&nodes).summary(&nodes)
     }
 
     #[test]
     fn room_is_that_of_the_classes_that_come_into_question() {
         let summary = summary();
-        assert_eq!(summary.ready_nodes(), 3);
         // Five by what is free; only four fit, two on each node: it never says less than fit.
         assert_eq!(summary.room(&demanding("disk", "ssd")), 5);
         assert_eq!(summary.room(&demanding("gpu", "yes")), 0);

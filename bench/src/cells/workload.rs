@@ -62,7 +62,7 @@ impl Stream {
         groups
     }
 
-    /// One group of each shape, the largest first, with more tasks than any node has room for on average.
+    /// One group of each shape, the largest first.
     pub(super) fn remainder(&mut self, count: u32) -> Vec<Group> {
         let mut order: Vec<usize> = (0..SHAPES).collect();
         order.sort_by_key(|at| std::cmp::Reverse(self.shapes[*at].requirements.reservation));

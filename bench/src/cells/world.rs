@@ -10,13 +10,14 @@ use tokio::time::Instant;
 use super::choose::Policy;
 use super::front::{Cells, Front};
 use super::ledger::{Counted, Ledger};
-use super::summary::Summary;
+use super::summary::{Classes, Summary};
 use crate::error::Error;
 
 /// The engines, and how long they took.
 #[derive(Debug)]
 struct Engines {
     mirrors: Vec<Mirror>,
+    classes: Vec<Classes>,
     seed: u64,
     placing: Duration,
     summarizing: Duration,
@@ -34,7 +35,7 @@ impl Cells for Engines {
 
     fn summary(&mut self, cell: usize) -> Summary {
         let began = Instant::now();
-        let summary = Summary::of(self.mirrors[cell].nodes());
+        let summary = self.classes[cell].summary(self.mirrors[cell].nodes());
         self.summarizing += began.elapsed();
         self.summaries += 1;
         summary
@@ -84,9 +85,12 @@ impl World {
     /// Cells of these nodes.
     pub(super) fn new(nodes: Vec<Vec<NodeView>>, running: Running) -> Self {
         let mirrors: Vec<Mirror> = nodes.into_iter().map(Mirror::new).collect();
-        let summaries: Vec<Summary> = mirrors.iter().map(|mirror| Summary::of(mirror.nodes())).collect();
+        let classes: Vec<Classes> = mirrors.iter().map(|mirror| Classes::new(mirror.nodes())).collect();
+        let told = |(mirror, classes): (&Mirror, &Classes)| classes.summary(mirror.nodes());
+        let summaries: Vec<Summary> = mirrors.iter().zip(&classes).map(told).collect();
         let zero = Duration::ZERO;
-        let engines = Engines { mirrors, seed: running.seed, placing: zero, summarizing: zero, summaries: 0 };
+        let seed = running.seed;
+        let engines = Engines { mirrors, classes, seed, placing: zero, summarizing: zero, summaries: 0 };
         let front = |number| Front::new(summaries.clone(), running.policy, running.seed.wrapping_add(number));
         let fronts = (0..running.fronts.max(1) as u64).map(front).collect();
         Self { engines, fronts, ledger: Ledger::default(), running, turn: 0 }

@@ -6,16 +6,18 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::cells::summary::Classes;
 use crate::workload::labelled_node;
 
-const POLICY: Policy = Policy { choices: 2, divide_over: 100, max_age: 10 };
+const POLICY: Policy = Policy { choices: 2, divide_over: 100_000, max_age: 10 };
 
 /// A cell of one node with room for so many tasks of the test, and as many that are taken.
 fn view(free: u64, taken: u64) -> View {
     let size = |tasks: u64| Resources { cpu_millis: tasks * 100, ..Resources::ZERO };
     let mut node = labelled_node(1, NodeId(Uuid::from_u128(1)), size(free + taken), NodeLabels::new());
     node.reserved = size(taken);
-    View { summary: Summary::of(&[node]), told: 0, is_lost: false }
+    let nodes = [node];
+    View { summary: Classes::new(&nodes).summary(&nodes), told: 0, is_lost: false }
 }
 
 fn requirements() -> Requirements {

@@ -6,9 +6,10 @@ use scheduler_svc::placement::{Mirror, algorithms, place};
 use uuid::Uuid;
 
 use super::*;
+use crate::cells::summary::Classes;
 use crate::workload::labelled_node;
 
-const POLICY: Policy = Policy { choices: 2, divide_over: 10, max_age: 100 };
+const POLICY: Policy = Policy { choices: 2, divide_over: 300_000, max_age: 100 };
 
 /// Cells with the real engine, of nodes with room for so many tasks of 100 millicores each.
 #[derive(Clone)]
@@ -41,7 +42,8 @@ impl Cells for Real {
     }
 
     fn summary(&mut self, cell: usize) -> Summary {
-        Summary::of(self.mirrors[cell].nodes())
+        let nodes = self.mirrors[cell].nodes();
+        Classes::new(nodes).summary(nodes)
     }
 }
 
@@ -66,8 +68,12 @@ fn what_one_cell_has_no_room_for_another_takes() {
     // Both seem to have room for three tasks of this size; the second cell's room lies scattered.
     let mut cells = Real::new(&[vec![20, 10], vec![19, 19]]);
     let mut front = cells.front();
+    front.policy.divide_over = 1_000_000;
     let outcomes = front.place(&[group(0, 10, 3, false)], 0, &mut cells);
     assert_eq!((placed(&outcomes[0]), outcomes[0].unplaced), (3, 0));
+    // The second is emptier, so it was asked first.
+    assert_eq!(outcomes[0].pieces.iter().map(|piece| piece.cell).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!((outcomes[0].questions, outcomes[0].spills), (2, 1));
 }
 
 #[test]
