@@ -56,6 +56,10 @@ Davit's recipes.
         Finds how many requests a manager answers in an open loop, how quickly, and how quickly all watchers have an event.
         See docs/benchmarks.md.
 
+    cargo xtask bench cells [--cells N] [--nodes N] [--tasks N] [--seed N]
+        Simulates many clusters under one API with the real placement code: 100,000 nodes in 10 cells, against one engine with
+        all of them. See docs/scale.md.
+
     cargo xtask bench store
         Fills a store with a million tasks and measures how fast that goes and how long a manager takes to start on it. See
         docs/reliability.md.
