@@ -125,7 +125,7 @@ impl Ledger {
         Ok(Counted { placed: placed.iter().sum(), waiting })
     }
 
-    /// Nodes only got fuller: what waits and would fit now was refused wrongly. Of gangs it only says that one would fit.
+    /// Nodes only got fuller: what waits and would fit now was refused wrongly. Gangs may wait although one of them would fit.
     fn check_refusals(&self, engines: &[&[NodeView]]) -> Result<(), Error> {
         let waiting =
             self.groups.iter().zip(&self.waiting).filter(|(group, waiting)| **waiting > 0 && !group.all_or_nothing);
@@ -143,3 +143,6 @@ impl Ledger {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
