@@ -48,6 +48,10 @@ Davit's recipes.
     cargo xtask bench chart FILE.json... [--output FILE.svg]
         Draws what `cluster` measured.
 
+    cargo xtask bench engine [--containers N] [--rounds N] [--singles N] [--socket SOCKET]
+        Starts and stops real containers by Davit, by the engine's bare API, by Swarm mode and by docker run, in turns, on an
+        engine of its own (as root, where dockerd is installed) or on the one behind a socket. See docs/benchmarks.md.
+
     cargo xtask bench idle [--nodes N] [--seconds N]
         Tells what memory and processor time each program uses while nothing goes on: alone, with three ordinary nodes, and
         with many hollow ones. See docs/benchmarks.md.

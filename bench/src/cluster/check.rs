@@ -71,8 +71,7 @@ impl<'a> Tasks<'a> {
     }
 }
 
-/// What ever happened. It counts tasks too that are long deleted: of those that have ended only so many are kept. What was LOST is
-/// seen by its attempt.
+/// What ever happened. It counts tasks too that are long deleted: of those that have ended only so many are kept.
 fn wrong_totals(totals: &v1::TaskTotals, wanted: &Wanted) -> Option<String> {
     let (created, stopped) = wanted.totals();
     let right = v1::TaskTotals { created, stopped, completed: 0, failed: 0, lost: 0 };
