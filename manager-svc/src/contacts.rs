@@ -1,6 +1,8 @@
 //! The contact with each node's worker: when it was heard, its open session, what it measured last. Lives in memory only and
 //! is never durable; after a restart workers register anew.
 
+mod measurements;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::measurements::Measurements;
 use crate::dispatch::Outbox;
 use crate::reconcile::Contact;
 
@@ -25,6 +28,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Contacts {
     nodes: Arc<Mutex<BTreeMap<NodeId, Entry>>>,
+    /// Never locked before `nodes` by who locks both.
+    measurements: Arc<Mutex<Measurements>>,
+    /// The number of the newest measurement.
     measured: watch::Sender<u64>,
     /// How late workers were heard at the newest look.
     late: watch::Sender<Duration>,
@@ -41,16 +47,18 @@ struct Entry {
     /// A node that this manager has not heard since it started, or whose worker is away for a while, is not called DOWN before
     /// this.
     grace_until: Instant,
-    stats: Option<NodeStats>,
-    /// Grows with every measurement of any node, so that watchers find what is new.
-    measurement: u64,
 }
 
 impl Contacts {
     /// No contact yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { nodes: Arc::default(), measured: watch::Sender::new(0), late: watch::Sender::default() }
+        Self {
+            nodes: Arc::default(),
+            measurements: Arc::default(),
+            measured: watch::Sender::new(0),
+            late: watch::Sender::default(),
+        }
     }
 
     /// What arrives from workers is heard so late now, since this manager has too much else to do.
@@ -76,6 +84,8 @@ impl Contacts {
             earlier.close("a newer session of the same node takes over");
         }
         entry.begin_anew();
+        // What it measures from here on is what counts.
+        self.measurements.lock().put(node_id, None);
     }
 
     /// A session opened, by this run of a worker.
@@ -84,6 +94,7 @@ impl Contacts {
         let entry = nodes.entry(node_id).or_insert_with(Entry::new);
         (entry.session, entry.run) = (Some(session), run);
         entry.begin_anew();
+        self.measurements.lock().put(node_id, None);
     }
 
     /// Something was heard on a session. False when it is not the node's newest one: then it counts for nothing, and must not
@@ -108,14 +119,10 @@ impl Contacts {
 
     /// A worker measured its node.
     pub fn measured(&self, node_id: NodeId, session_id: SessionId, stats: NodeStats) {
-        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
-            && entry.is_of(session_id)
-        {
-            self.measured.send_modify(|count| {
-                *count += 1;
-                entry.measurement = *count;
-            });
-            entry.stats = Some(stats);
+        let nodes = self.nodes.lock();
+        if nodes.get(&node_id).is_some_and(|entry| entry.is_of(session_id)) {
+            let number = self.measurements.lock().put(node_id, Some(stats));
+            self.measured.send_replace(number);
         }
     }
 
@@ -158,7 +165,9 @@ impl Contacts {
     /// Forgets nodes that are gone. Only in the writer's turn: a version that was published before may lack one that has joined
     /// since, and whose session is open.
     pub fn retain(&self, exists: impl Fn(NodeId) -> bool) {
-        self.nodes.lock().retain(|node_id, _| exists(*node_id));
+        let mut nodes = self.nodes.lock();
+        nodes.retain(|node_id, _| exists(*node_id));
+        self.measurements.lock().retain(|node_id| nodes.contains_key(&node_id));
     }
 
     /// The manager itself did not run for a while, and could hear nobody: nobody's silence grows by that time.
@@ -204,7 +213,7 @@ impl Contacts {
     /// What was measured last on a node.
     #[must_use]
     pub fn stats(&self, node_id: NodeId) -> Option<NodeStats> {
-        self.nodes.lock().get(&node_id).and_then(|entry| entry.stats)
+        self.measurements.lock().get(node_id)
     }
 
     /// A receiver that wakes with every measurement.
@@ -213,17 +222,11 @@ impl Contacts {
         self.measured.subscribe()
     }
 
-    /// Newest measurements of nodes that came after the `after`th, oldest first.
+    /// Newest measurements of nodes that came after the `after`th, oldest first, each with its number; `None`: what was measured
+    /// counts no more, since the node's worker registered anew.
     #[must_use]
-    pub fn measurements_after(&self, after: u64) -> Vec<(u64, NodeId, NodeStats)> {
-        let nodes = self.nodes.lock();
-        let mut found: Vec<_> = nodes
-            .iter()
-            .filter(|(_, entry)| entry.measurement > after)
-            .filter_map(|(node_id, entry)| entry.stats.map(|stats| (entry.measurement, *node_id, stats)))
-            .collect();
-        found.sort_by_key(|(measurement, ..)| *measurement);
-        found
+    pub fn measurements_after(&self, after: u64) -> Vec<(u64, NodeId, Option<NodeStats>)> {
+        self.measurements.lock().after(after)
     }
 }
 
@@ -236,16 +239,7 @@ impl Default for Contacts {
 impl Entry {
     fn new() -> Self {
         let now = Instant::now();
-        Self {
-            session: None,
-            run: None,
-            said_goodbye: false,
-            is_away: false,
-            last_heard: now,
-            grace_until: now,
-            stats: None,
-            measurement: 0,
-        }
+        Self { session: None, run: None, said_goodbye: false, is_away: false, last_heard: now, grace_until: now }
     }
 
     /// Its worker registered: silence, goodbye and the grace for it are over.
@@ -253,8 +247,6 @@ impl Entry {
         let now = Instant::now();
         (self.said_goodbye, self.is_away) = (false, false);
         (self.last_heard, self.grace_until) = (now, now);
-        // What it measures from here on is what counts.
-        self.stats = None;
     }
 
     fn contact(&self, now: Instant) -> Contact {

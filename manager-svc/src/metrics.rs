@@ -24,6 +24,8 @@ const SCHEDULER_CONNECTED: &str = "davit_manager_scheduler_connected";
 const FOREIGN_REMOVALS: &str = "davit_manager_foreign_removals_total";
 const TASKS: &str = "davit_manager_tasks";
 const NODES: &str = "davit_manager_nodes";
+const VISITED_TASKS: &str = "davit_manager_visited_tasks_total";
+const VISITED_NODES: &str = "davit_manager_visited_nodes_total";
 
 /// Says what the names mean, and makes the counters appear before anything happened.
 pub(crate) fn describe() {
@@ -44,6 +46,14 @@ pub(crate) fn describe() {
     );
     describe_gauge!(TASKS, "Tasks in each state");
     describe_gauge!(NODES, "Nodes in each state");
+    describe_counter!(
+        VISITED_TASKS,
+        "Tasks that were looked at one after the other; follows what changes, not what there is"
+    );
+    describe_counter!(
+        VISITED_NODES,
+        "Nodes that were looked at one after the other; follows what changes, not what there is"
+    );
     let counters = [CHANGES, COMMITS, COMMIT_FAILURES, SESSIONS_TOTAL, REPORTS_APPLIED, REPORTS_STALE, PLACEMENTS];
     for name in counters.into_iter().chain([PLACEMENTS_REJECTED, FOREIGN_REMOVALS]) {
         counter!(name).absolute(0);
@@ -90,7 +100,7 @@ pub(crate) fn scheduler_connected(connected: bool) {
     gauge!(SCHEDULER_CONNECTED).set(f64::from(u8::from(connected)));
 }
 
-/// Says how many tasks and nodes are in each state.
+/// Says how many tasks and nodes are in each state, and how many were visited.
 pub(crate) fn cluster(state: &ClusterState) {
     for known in TaskState::ALL {
         gauge!(TASKS, "state" => known.to_string()).set(state.task_count(known) as f64);
@@ -98,6 +108,9 @@ pub(crate) fn cluster(state: &ClusterState) {
     for known in [NodeState::Ready, NodeState::Suspect, NodeState::Down] {
         gauge!(NODES, "state" => known.to_string()).set(state.node_count_in(known) as f64);
     }
+    let visited = state.visited();
+    counter!(VISITED_TASKS).absolute(visited.tasks);
+    counter!(VISITED_NODES).absolute(visited.nodes);
 }
 
 /// Counts one session for as long as it lives.
@@ -141,6 +154,8 @@ mod tests {
             TASKS,
             NODES,
             FOREIGN_REMOVALS,
+            VISITED_TASKS,
+            VISITED_NODES,
         ];
         for name in counters.iter().chain(&others) {
             assert!(text.contains(&format!("# HELP {name} ")), "{name} in {text}");

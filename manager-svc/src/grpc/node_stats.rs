@@ -84,7 +84,7 @@ impl StatsWatch {
         for (measurement, node_id, stats) in self.api.contacts.measurements_after(self.position) {
             self.position = measurement;
             if self.only.is_none_or(|only| only == node_id) {
-                self.found.push_back((node_id, stats));
+                self.found.extend(stats.map(|stats| (node_id, stats)));
             }
         }
         Ok(())

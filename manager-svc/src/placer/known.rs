@@ -1,15 +1,14 @@
 //! What the scheduler knows of the nodes, as far as it was told or has placed tasks itself. Pure.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::{NodeId, TaskId};
-use davit_core::node::{Node, NodeStats};
+use davit_core::node::NodeStats;
 use davit_core::placement::{NodeView, PlacedTask, Requirements};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::commands::Placement;
-use crate::state::{ClusterState, NodeUsage};
+use crate::state::{ClusterState, NodesSeen};
 
 /// How many tasks of a node the scheduler is told of where some may be preempted.
 const MAX_TASKS_PER_NODE: usize = 64;
@@ -20,25 +19,26 @@ const AGES_HOLD_FOR: SignedDuration = SignedDuration::from_secs(10);
 /// What the scheduler knows.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    nodes: BTreeMap<NodeId, Entry>,
+    views: BTreeMap<NodeId, NodeView>,
+    /// What the views were made of.
+    seen: NodesSeen,
+    /// Nodes that may not be what the scheduler takes them for.
+    doubts: BTreeMap<NodeId, Doubt>,
     /// Tasks of a lower priority than this are told of.
     tasks_below: Option<i32>,
-    /// For what the entries were made.
+    /// For what the views were made.
     made_for: (u64, Option<i32>),
     /// At which moment tasks are as old as is told of them.
     ages_at: Timestamp,
 }
 
-/// One node as the scheduler knows it, and what that was made of: as long as it is the same, so is the view.
-#[derive(Debug)]
-struct Entry {
-    node: Arc<Node>,
-    usage: Option<Arc<NodeUsage>>,
-    view: NodeView,
-    /// The scheduler placed something on it, or keeps room there; whether that became true has to be looked at.
-    is_uncertain: bool,
-    /// The scheduler changed what it knows of the node in a way that `view` does not tell.
-    is_blurred: bool,
+/// Why a node may not be what the scheduler takes it for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    /// The scheduler placed something on it, as its view tells; whether that became true has to be looked at.
+    Placed,
+    /// The scheduler keeps room there, which its view does not tell: it is told in any case.
+    Claimed,
 }
 
 /// What the scheduler has to be told.
@@ -61,63 +61,69 @@ impl Known {
         self.tasks_below = priority;
     }
 
-    /// What differs between what the scheduler knows and what is; from now on it counts as told.
+    /// What differs between what the scheduler knows and what is; from now on it counts as told. `measured`: nodes of which other
+    /// measurements may be known than at the last time. Nothing else is looked at than what changed, unless all has to be made anew.
     pub(super) fn update(
         &mut self,
         state: &ClusterState,
+        measured: impl IntoIterator<Item = NodeId>,
         stats_of: impl Fn(NodeId) -> Option<NodeStats>,
         now: Timestamp,
     ) -> Delta {
+        let outdated = self.outdated(state, now);
+        let mut delta = Delta::default();
+        for node_id in measured.into_iter().filter(|node_id| !outdated.contains(node_id)) {
+            let Some(view) = self.views.get_mut(&node_id) else { continue };
+            let stats = stats_of(node_id);
+            if view.stats != stats {
+                view.stats = stats;
+                delta.upserted.push(view.clone());
+            }
+        }
+        let doubts = std::mem::take(&mut self.doubts);
+        for node_id in outdated {
+            let Some(node) = state.node(node_id) else {
+                delta.removed.extend(self.views.remove(&node_id).map(|view| view.node_id));
+                continue;
+            };
+            let mut view = state.node_view(node, stats_of(node_id));
+            if let Some(below) = self.tasks_below {
+                view.tasks = state.placed_tasks(node_id, Some(below), MAX_TASKS_PER_NODE, self.ages_at);
+            }
+            let (differs, is_substantial) = difference(self.views.remove(&node_id), &view);
+            delta.is_substantial |= is_substantial;
+            if differs || doubts.get(&node_id) == Some(&Doubt::Claimed) {
+                delta.upserted.push(view.clone());
+            }
+            self.views.insert(node_id, view);
+        }
+        delta.is_substantial |= !delta.removed.is_empty();
+        delta
+    }
+
+    /// Nodes whose views have to be made anew, which from now on they are.
+    fn outdated(&mut self, state: &ClusterState, now: Timestamp) -> BTreeSet<NodeId> {
         let made_for = (state.marks_epoch(), self.tasks_below);
         let all_anew = std::mem::replace(&mut self.made_for, made_for) != made_for;
         let ages_anew = all_anew || now.duration_since(self.ages_at).abs() >= AGES_HOLD_FOR;
         if ages_anew {
             self.ages_at = now;
         }
-        let mut delta = Delta::default();
-        let mut count = 0;
-        for node in state.nodes() {
-            count += 1;
-            let (usage, stats) = (state.shared_usage(node.node_id), stats_of(node.node_id));
-            let known = self.nodes.get_mut(&node.node_id);
-            let holds = |entry: &&mut Entry| {
-                let outdated = all_anew || ages_anew && !entry.view.tasks.is_empty();
-                !outdated && entry.is_of(node, usage)
-            };
-            if let Some(entry) = known.filter(holds) {
-                if entry.view.stats != stats {
-                    entry.view.stats = stats;
-                    delta.upserted.push(entry.view.clone());
-                }
-                continue;
-            }
-            let mut view = state.node_view(node, stats);
-            if let Some(below) = self.tasks_below {
-                view.tasks = state.placed_tasks(node.node_id, Some(below), MAX_TASKS_PER_NODE, self.ages_at);
-            }
-            let (is_uncertain, is_blurred) = (false, false);
-            let entry = Entry { node: Arc::clone(node), usage: usage.cloned(), view, is_uncertain, is_blurred };
-            let told = self.nodes.insert(node.node_id, entry);
-            let Some(Entry { view, .. }) = self.nodes.get(&node.node_id) else { continue };
-            let was_blurred = told.as_ref().is_some_and(|told| told.is_blurred);
-            let (differs, is_substantial) = difference(told.map(|told| told.view), view);
-            delta.is_substantial |= is_substantial;
-            if differs || was_blurred {
-                delta.upserted.push(view.clone());
-            }
+        let mut outdated = state.nodes_changed_since(&self.seen);
+        self.seen = state.nodes_seen();
+        outdated.extend(self.doubts.keys());
+        if all_anew || ages_anew && self.tasks_below.is_some() {
+            let grows_old = self.views.iter().filter(|(_, view)| all_anew || !view.tasks.is_empty());
+            outdated.extend(grows_old.map(|(node_id, _)| *node_id));
+            state.note_visited_nodes(self.views.len() as u64);
         }
-        if self.nodes.len() > count {
-            delta.is_substantial = true;
-            delta.removed = self.nodes.keys().filter(|node_id| state.node(**node_id).is_none()).copied().collect();
-            self.nodes.retain(|node_id, _| state.node(*node_id).is_some());
-        }
-        delta
+        outdated
     }
 
-    /// The scheduler keeps room on a node, which may not have become true. It is told of the node in any case.
+    /// The scheduler keeps room on a node, which may not have become true.
     pub(super) fn claimed(&mut self, node_id: NodeId) {
-        if let Some(entry) = self.nodes.get_mut(&node_id) {
-            (entry.is_uncertain, entry.is_blurred) = (true, true);
+        if self.views.contains_key(&node_id) {
+            self.doubts.insert(node_id, Doubt::Claimed);
         }
     }
 
@@ -128,22 +134,11 @@ impl Known {
         placements: impl IntoIterator<Item = &'a Placement>,
     ) {
         for placement in placements {
-            if let Some(entry) = self.nodes.get_mut(&placement.node_id) {
-                entry.view.reserve(requirements);
-                entry.is_uncertain = true;
+            if let Some(view) = self.views.get_mut(&placement.node_id) {
+                view.reserve(requirements);
+                self.doubts.entry(placement.node_id).or_insert(Doubt::Placed);
             }
         }
-    }
-}
-
-impl Entry {
-    fn is_of(&self, node: &Arc<Node>, usage: Option<&Arc<NodeUsage>>) -> bool {
-        let same_usage = match (&self.usage, usage) {
-            (Some(known), Some(usage)) => Arc::ptr_eq(known, usage),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        !self.is_uncertain && same_usage && Arc::ptr_eq(&self.node, node)
     }
 }
 

@@ -31,7 +31,7 @@ pub use self::algorithms::Algorithms;
 use self::answer::{Resolved, resolve};
 use self::batch::{Batch, Group, Queue};
 pub(crate) use self::claims::keep_claims;
-use self::known::Known;
+use self::known::{Delta, Known};
 pub use self::status::SchedulerStatus;
 use self::stream::{PlaceStream, StreamError};
 use self::work::Budget;
@@ -74,6 +74,8 @@ struct Session {
     stream: PlaceStream,
     algorithms: Algorithms,
     known: Known,
+    /// The number of the newest measurement that `known` has.
+    measured: u64,
     queue: Queue,
     /// Grows while the scheduler proposes nothing but what does not hold.
     rejected: Backoff,
@@ -135,8 +137,8 @@ impl Placer {
         self.status.send_modify(|status| address.clone_into(&mut status.address));
         let mut state_changes = self.writer.watch();
         let mut known = Known::default();
-        let stats_of = |node_id| self.contacts.stats(node_id);
-        let snapshot = known.update(&self.writer.state(), stats_of, self.world.clock.now()).upserted;
+        let mut measured = 0;
+        let snapshot = self.tell(&mut known, &mut measured, &self.writer.state()).upserted;
         let (stream, names) = PlaceStream::open(&self.world.dialer, address, snapshot).await?;
         let algorithms = Algorithms::new(names, self.status.borrow().algorithms.default_name());
         info!(%address, "connected to the scheduler");
@@ -152,7 +154,8 @@ impl Placer {
         metrics::scheduler_connected(true);
         let rejected = self.world.backoff(REJECTED.0, REJECTED.1);
         let not_committed = self.world.backoff(NOT_COMMITTED.0, NOT_COMMITTED.1);
-        let mut session = Session { stream, algorithms, known, queue: Queue::default(), rejected, not_committed };
+        let queue = Queue::default();
+        let mut session = Session { stream, algorithms, known, measured, queue, rejected, not_committed };
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         loop {
             let state = Arc::clone(&state_changes.borrow_and_update());
@@ -186,7 +189,7 @@ impl Placer {
             return Ok(Batch::default());
         }
         session.known.tell_tasks_below(state.highest_preempting_priority());
-        let delta = session.known.update(state, |node_id| self.contacts.stats(node_id), now);
+        let delta = self.tell(&mut session.known, &mut session.measured, state);
         if delta.is_substantial {
             session.queue.unblock();
         }
@@ -194,6 +197,14 @@ impl Placer {
             session.stream.send_delta(&delta).await?;
         }
         Ok(session.queue.gather(state, now, &session.algorithms, budget))
+    }
+
+    /// What the scheduler has to be told, of measurements those after the `measured`th.
+    fn tell(&self, known: &mut Known, measured: &mut u64, state: &ClusterState) -> Delta {
+        let newer = self.contacts.measurements_after(*measured);
+        *measured = newer.last().map_or(*measured, |(number, ..)| *number);
+        let nodes = newer.into_iter().map(|(_, node_id, _)| node_id);
+        known.update(state, nodes, |node_id| self.contacts.stats(node_id), self.world.clock.now())
     }
 
     /// Has one batch placed and commits the answer.

@@ -49,11 +49,10 @@ impl ClusterState {
 
     /// Tasks that may be given a node now: the highest priority first, of equal priority the longest waiting.
     pub fn placeable(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Task>> {
-        self.waiting_priorities()
-            .flat_map(move |rank| {
-                self.pending.range(PendingKey::first(rank, Timestamp::MIN)..=PendingKey::last(rank, now))
-            })
-            .filter_map(|key| self.tasks.get(&key.task_id))
+        let due = self.waiting_priorities().flat_map(move |rank| {
+            self.pending.range(PendingKey::first(rank, Timestamp::MIN)..=PendingKey::last(rank, now))
+        });
+        self.visits.of_tasks(due.filter_map(|key| self.tasks.get(&key.task_id)))
     }
 
     /// When the next task may be given a node that may not have one yet.
@@ -79,7 +78,8 @@ impl ClusterState {
 
     /// Tasks of a gang that wait for nodes.
     pub fn waiting_of_gang(&self, gang_id: GangId) -> impl Iterator<Item = &Arc<Task>> {
-        self.gangs.get(&gang_id).into_iter().flat_map(|members| members.iter()).filter_map(|id| self.tasks.get(id))
+        let members = self.gangs.get(&gang_id).into_iter().flat_map(|members| members.iter());
+        self.visits.of_tasks(members.filter_map(|task_id| self.tasks.get(task_id)))
     }
 
     /// The highest priority of a waiting task that may preempt others.
@@ -90,7 +90,7 @@ impl ClusterState {
 
     /// Tasks for which room on a node is kept.
     pub fn claimants(&self) -> impl Iterator<Item = &Arc<Task>> {
-        self.claims.iter().filter_map(|task_id| self.tasks.get(task_id))
+        self.visits.of_tasks(self.claims.iter().filter_map(|task_id| self.tasks.get(task_id)))
     }
 
     /// Brings every index from one version of a task to the next.
@@ -215,16 +215,18 @@ impl ClusterState {
                     && self.tasks.get(task_id).is_some_and(|task| !carried.of(&task.spec).is_empty())
             };
             let mut is_concerned = |usage: &NodeUsage| {
-                usage.marks.keys().any(|mark| settlement.dropped.contains(mark)) || usage.tasks.iter().any(&mut carries)
+                usage.marks.keys().any(|mark| settlement.dropped.contains(mark))
+                    || self.visits.of_tasks(usage.tasks.iter()).any(&mut carries)
             };
-            self.usage.iter().filter(|(_, usage)| is_concerned(usage)).map(|(node_id, _)| *node_id).collect()
+            let usage = self.visits.of_nodes(self.usage.iter());
+            usage.filter(|(_, usage)| is_concerned(usage)).map(|(node_id, _)| *node_id).collect()
         };
         let mut carried = CarriedMarks::new(&settlement.fresh);
         for node_id in concerned {
             let Some(usage) = self.usage.get_mut(&node_id) else { continue };
             let usage = Arc::make_mut(usage);
             usage.marks.retain(|mark, _| !settlement.dropped.contains(mark));
-            for task_id in &usage.tasks {
+            for task_id in self.visits.of_tasks(usage.tasks.iter()) {
                 let Some(task) = self.tasks.get(task_id) else { continue };
                 for mark in carried.of(&task.spec) {
                     count_up(&mut usage.marks, mark);

@@ -10,12 +10,14 @@ mod index;
 mod kept_events;
 mod marks;
 mod requests;
+mod seen;
 mod specs;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod usage;
 mod views;
+mod visits;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,11 +41,14 @@ pub(crate) use self::index::Waiting;
 pub use self::kept_events::KeptEvents;
 use self::marks::Mentions;
 pub use self::requests::{RequestLog, RequestRecord};
+pub(crate) use self::seen::NodesSeen;
 pub use self::specs::{KeyedSpec, Specs};
 pub use self::totals::Totals;
 pub use self::usage::NodeUsage;
 pub use self::views::LeftOut;
 pub(crate) use self::views::recent_failures;
+pub use self::visits::Visited;
+use self::visits::Visits;
 
 /// How much later a cluster begins that is restored from a backup. Enough for 30 years of changes at one a second since the backup.
 pub const REVISION_JUMP: u64 = 1_000_000_000;
@@ -78,6 +83,7 @@ pub struct ClusterState {
     specs: Specs,
     events: EventLog,
     requests: RequestLog,
+    visits: Visits,
 }
 
 impl ClusterState {
@@ -103,6 +109,7 @@ impl ClusterState {
             specs: Specs::default(),
             events: EventLog::new(kept_events, Revision::default()),
             requests: RequestLog::default(),
+            visits: Visits::default(),
         }
     }
 
@@ -161,14 +168,14 @@ impl ClusterState {
 
     /// All tasks, oldest first.
     pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
-        self.tasks.values()
+        self.visits.of_tasks(self.tasks.values())
     }
 
     /// Tasks created after one of them, oldest first.
     pub fn tasks_after(&self, task_id: Option<TaskId>) -> impl Iterator<Item = &Arc<Task>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let start = task_id.map_or(Unbounded, Excluded);
-        self.tasks.range((start, Unbounded)).map(|(_, task)| task)
+        self.visits.of_tasks(self.tasks.range((start, Unbounded)).map(|(_, task)| task))
     }
 
     /// How many tasks are in a state.
@@ -198,7 +205,7 @@ impl ClusterState {
 
     /// All nodes, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.node_names.values().filter_map(|node_id| self.nodes.get(node_id))
+        self.visits.of_nodes(self.node_names.values().filter_map(|node_id| self.nodes.get(node_id)))
     }
 
     /// The node whose id follows on another, or the first.
@@ -211,17 +218,17 @@ impl ClusterState {
 
     /// Nodes that have a drain, also one that is over.
     pub fn drained_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.fleet.drained.iter().filter_map(|node_id| self.nodes.get(node_id))
+        self.visits.of_nodes(self.fleet.drained.iter().filter_map(|node_id| self.nodes.get(node_id)))
     }
 
     /// Nodes that are DOWN.
     pub fn down_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.fleet.down.iter().filter_map(|node_id| self.nodes.get(node_id))
+        self.visits.of_nodes(self.fleet.down.iter().filter_map(|node_id| self.nodes.get(node_id)))
     }
 
     /// Nodes with a runtime that does not answer.
     pub fn troubled_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.fleet.troubled.iter().filter_map(|node_id| self.nodes.get(node_id))
+        self.visits.of_nodes(self.fleet.troubled.iter().filter_map(|node_id| self.nodes.get(node_id)))
     }
 
     /// How many nodes are in a state.
@@ -240,13 +247,14 @@ impl ClusterState {
     pub fn nodes_after(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<Node>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let start = name.map_or(Unbounded, |name| Excluded(name.to_owned()));
-        self.node_names.range((start, Unbounded)).filter_map(|(_, node_id)| self.nodes.get(node_id))
+        let names = self.node_names.range((start, Unbounded));
+        self.visits.of_nodes(names.filter_map(|(_, node_id)| self.nodes.get(node_id)))
     }
 
     /// What READY nodes offer together, and what is reserved of it.
     #[must_use]
     pub fn ready_resources(&self) -> (Resources, Resources) {
-        let of_others = self.fleet.not_ready().filter_map(|node_id| self.usage.get(&node_id));
+        let of_others = self.visits.of_nodes(self.fleet.not_ready()).filter_map(|node_id| self.usage.get(&node_id));
         let reserved = of_others.fold(self.reserved, |left, usage| left.saturating_sub(usage.reserved));
         (self.fleet.ready_allocatable(), reserved)
     }
@@ -257,30 +265,32 @@ impl ClusterState {
         self.usage.get(&node_id).cloned().unwrap_or_default()
     }
 
-    /// What is set aside on a node, to be compared by identity; `None` if nothing is.
-    #[must_use]
-    pub(crate) fn shared_usage(&self, node_id: NodeId) -> Option<&Arc<NodeUsage>> {
-        self.usage.get(&node_id)
-    }
-
     /// Tasks whose current attempt is on a node and has not ended.
     pub fn tasks_on(&self, node_id: NodeId) -> impl Iterator<Item = &Arc<Task>> {
-        self.usage
-            .get(&node_id)
-            .into_iter()
-            .flat_map(|usage| usage.tasks.iter())
-            .filter_map(|task_id| self.tasks.get(task_id))
+        let task_ids = self.usage.get(&node_id).into_iter().flat_map(|usage| usage.tasks.iter());
+        self.visits.of_tasks(task_ids.filter_map(|task_id| self.tasks.get(task_id)))
     }
 
     /// Tasks that ended, longest ago first, with the time of their end.
-    pub fn finished(&self) -> impl DoubleEndedIterator<Item = &(Timestamp, TaskId)> {
-        self.finished.iter()
+    pub fn finished(&self) -> impl Iterator<Item = &(Timestamp, TaskId)> {
+        self.visits.of_tasks(self.finished.iter())
     }
 
     /// How many tasks have ended.
     #[must_use]
     pub fn finished_count(&self) -> usize {
         self.finished.len()
+    }
+
+    /// How much was looked at so far, of this and all other versions.
+    #[must_use]
+    pub fn visited(&self) -> Visited {
+        self.visits.so_far()
+    }
+
+    /// Counts nodes that were visited elsewhere: one after the other, not because something of them changed.
+    pub(crate) fn note_visited_nodes(&self, count: u64) {
+        self.visits.note_nodes(count);
     }
 
     /// What happened since the cluster began.

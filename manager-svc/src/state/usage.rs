@@ -14,7 +14,7 @@ use imbl::OrdSet;
 use super::marks::Mentions;
 
 /// What is set aside on one node.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeUsage {
     /// Sum of the reservations of its tasks.
     pub reserved: Resources,

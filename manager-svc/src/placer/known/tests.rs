@@ -6,6 +6,7 @@ use davit_core::spec::{PlacementPolicy, TaskSpec};
 use davit_core::state::TaskState::{Running, Stopped};
 use davit_core::task::AttemptStatus;
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::commands::test_support::random::{Op, op};
@@ -15,7 +16,7 @@ use crate::commands::test_support::{
 use crate::commands::{commit_placements, register_node, set_cordon, set_node_state, stop_task};
 
 fn update(known: &mut Known, cluster: &Cluster) -> Delta {
-    known.update(&cluster.state, |_| None, cluster.now)
+    known.update(&cluster.state, [], |_| None, cluster.now)
 }
 
 fn told(delta: &Delta) -> Vec<&str> {
@@ -24,7 +25,7 @@ fn told(delta: &Delta) -> Vec<&str> {
 
 /// What was told of a node's tasks: which, and how old each is.
 fn tasks_told(known: &Known, node: u64) -> Vec<(TaskId, u64)> {
-    known.nodes[&node_id(node)].view.tasks.iter().map(|task| (task.task_id, task.running_secs)).collect()
+    known.views[&node_id(node)].tasks.iter().map(|task| (task.task_id, task.running_secs)).collect()
 }
 
 /// A task that is RUNNING on a node since now.
@@ -88,21 +89,21 @@ fn a_measurement_alone_is_told_and_unblocks_nothing() {
     let mut known = Known::default();
     update(&mut known, &cluster);
     let measured = |used| move |id| (id == node_id(1)).then(|| stats(used, 0));
-    let delta = known.update(&cluster.state, measured(5), cluster.now);
+    let delta = known.update(&cluster.state, [node_id(1)], measured(5), cluster.now);
     assert_eq!(
         (told(&delta), delta.upserted[0].stats, delta.is_substantial),
         (vec!["node-1"], Some(stats(5, 0)), false)
     );
-    assert_eq!(known.update(&cluster.state, measured(5), cluster.now), Delta::default());
+    assert_eq!(known.update(&cluster.state, [node_id(1)], measured(5), cluster.now), Delta::default());
 
     // Nor is anything unblocked when the node is looked at anew, and is as it was.
     let task_id = cluster.create(spec());
     assert_eq!(place(&mut known, &mut cluster, &[(task_id, 1)]), 1);
-    let delta = known.update(&cluster.state, measured(6), cluster.now);
+    let delta = known.update(&cluster.state, [node_id(1)], measured(6), cluster.now);
     assert_eq!((told(&delta), delta.is_substantial), (vec!["node-1"], false));
     // A change comes through beside it.
     cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
-    assert!(known.update(&cluster.state, measured(7), cluster.now).is_substantial);
+    assert!(known.update(&cluster.state, [node_id(1)], measured(7), cluster.now).is_substantial);
 }
 
 #[test]
@@ -295,6 +296,66 @@ impl Mirror {
     }
 }
 
+/// What workers measured, and of which nodes that is news.
+#[derive(Default)]
+struct Measured {
+    newest: BTreeMap<NodeId, NodeStats>,
+    news: BTreeSet<NodeId>,
+}
+
+impl Measured {
+    /// `None`: what was measured counts no more.
+    fn put(&mut self, node: u64, cpu: Option<u64>) {
+        match cpu {
+            Some(cpu) => self.newest.insert(node_id(node), stats(cpu, 0)),
+            None => self.newest.remove(&node_id(node)),
+        };
+        self.news.insert(node_id(node));
+    }
+
+    fn stats_of(&self, node_id: NodeId) -> Option<NodeStats> {
+        self.newest.get(&node_id).copied()
+    }
+}
+
+/// Updates what is known, and compares what is to be told with what a look at all nodes finds.
+fn update_and_look_at_all(
+    known: &mut Known,
+    cluster: &Cluster,
+    measured: &mut Measured,
+) -> Result<Delta, TestCaseError> {
+    let (told, doubts) = (known.views.clone(), known.doubts.clone());
+    let news = std::mem::take(&mut measured.news);
+    let delta = known.update(&cluster.state, news, |node_id| measured.stats_of(node_id), cluster.now);
+    let (mut differing, mut is_substantial) = (BTreeSet::new(), false);
+    for node in cluster.state.nodes() {
+        let mut is = cluster.state.node_view(node, measured.stats_of(node.node_id));
+        if let Some(below) = known.tasks_below {
+            is.tasks = cluster.state.placed_tasks(node.node_id, Some(below), MAX_TASKS_PER_NODE, known.ages_at);
+        }
+        let mut was = told.get(&node.node_id).cloned();
+        is_substantial |= difference(was.clone(), &is).1;
+        // Ages alone are not told at once.
+        if let Some(was) = was.as_mut().filter(|was| ageless(&was.tasks) == ageless(&is.tasks)) {
+            was.tasks.clone_from(&is.tasks);
+        }
+        if difference(was, &is).0 || doubts.get(&node.node_id) == Some(&Doubt::Claimed) {
+            differing.insert(node.node_id);
+        }
+    }
+    let gone = told.keys().filter(|node_id| cluster.state.node(**node_id).is_none());
+    prop_assert_eq!(&delta.removed, &gone.copied().collect::<Vec<_>>());
+    prop_assert_eq!(delta.is_substantial, is_substantial || !delta.removed.is_empty());
+    let upserted: BTreeSet<NodeId> = delta.upserted.iter().map(|view| view.node_id).collect();
+    prop_assert_eq!(upserted.len(), delta.upserted.len(), "a node is told once");
+    prop_assert!(upserted.is_superset(&differing), "{differing:?} differ, {upserted:?} are told");
+    for node_id in upserted.difference(&differing) {
+        let (was, is) = (&told[node_id].tasks, &known.views[node_id].tasks);
+        prop_assert!(was != is, "{node_id} is as it was told");
+    }
+    Ok(delta)
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Run(Op),
@@ -303,6 +364,8 @@ enum Step {
     /// The scheduler keeps room on a node and would stop all that is on it; the manager rejects it.
     Claim(u64),
     Tell(Option<i32>),
+    /// A worker measured its node, or what it measured counts no more.
+    Measure(u64, Option<u64>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -311,6 +374,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..4_u64).prop_map(Step::Place),
         1 => (1..4_u64).prop_map(Step::Claim),
         1 => prop::option::of(-6..7).prop_map(Step::Tell),
+        2 => (1..4_u64, prop::option::of(0..3_u64)).prop_map(|(node, cpu)| Step::Measure(node, cpu)),
     ]
 }
 
@@ -320,8 +384,8 @@ proptest! {
     #[test]
     fn what_was_told_and_placed_adds_up_to_what_is(steps in prop::collection::vec((step(), any::<bool>()), 1..60)) {
         let mut cluster = Cluster::new(2);
-        let (mut known, mut mirror) = (Known::default(), Mirror::default());
-        mirror.apply(update(&mut known, &cluster));
+        let (mut known, mut mirror, mut measured) = (Known::default(), Mirror::default(), Measured::default());
+        mirror.apply(update_and_look_at_all(&mut known, &cluster, &mut measured)?);
         for (step, looks) in steps {
             match step {
                 Step::Run(op) => {
@@ -329,7 +393,7 @@ proptest! {
                 }
                 Step::Place(node) => {
                     // As the placer does: of nodes as they are.
-                    mirror.apply(update(&mut known, &cluster));
+                    mirror.apply(update_and_look_at_all(&mut known, &cluster, &mut measured)?);
                     let waiting: Vec<_> = cluster.state.placeable(cluster.now).map(|task| (task.task_id, node)).collect();
                     for (task_id, node) in &waiting {
                         let requirements = cluster.state.requirements_of(&cluster.task(*task_id).spec);
@@ -339,7 +403,7 @@ proptest! {
                     place(&mut known, &mut cluster, &waiting);
                 }
                 Step::Claim(node) => {
-                    mirror.apply(update(&mut known, &cluster));
+                    mirror.apply(update_and_look_at_all(&mut known, &cluster, &mut measured)?);
                     if let Some(view) = mirror.0.get_mut(&node_id(node)) {
                         view.reserve(&cluster.state.requirements_of(&spec()));
                         view.tasks.clear();
@@ -347,13 +411,15 @@ proptest! {
                     known.claimed(node_id(node));
                 }
                 Step::Tell(priority) => known.tell_only_tasks_below(priority),
+                Step::Measure(node, cpu) => measured.put(node, cpu),
             }
             if !looks {
                 continue;
             }
-            mirror.apply(update(&mut known, &cluster));
+            mirror.apply(update_and_look_at_all(&mut known, &cluster, &mut measured)?);
             let mut anew = Known { tasks_below: known.tasks_below, ..Known::default() };
-            let all: BTreeMap<_, _> = update(&mut anew, &cluster).upserted.into_iter().map(|view| (view.node_id, view)).collect();
+            let all = anew.update(&cluster.state, [], |node_id| measured.stats_of(node_id), cluster.now).upserted;
+            let all: BTreeMap<_, _> = all.into_iter().map(|view| (view.node_id, view)).collect();
             prop_assert_eq!(all.keys().collect::<Vec<_>>(), mirror.0.keys().collect::<Vec<_>>());
             for (node_id, is) in all {
                 let told = &mirror.0[&node_id];
