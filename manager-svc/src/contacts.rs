@@ -1,6 +1,7 @@
 //! The contact with each node's worker: when it was heard, its open session, what it measured last. Lives in memory only and
 //! is never durable; after a restart workers register anew.
 
+mod lookouts;
 mod measurements;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::lookouts::Lookouts;
 use self::measurements::Measurements;
 use crate::dispatch::Outbox;
 use crate::reconcile::Contact;
@@ -28,7 +30,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Contacts {
     nodes: Arc<Mutex<BTreeMap<NodeId, Entry>>>,
-    /// Never locked before `nodes` by who locks both.
+    /// These are never locked before `nodes` by who locks both.
+    lookouts: Arc<Mutex<Lookouts>>,
     measurements: Arc<Mutex<Measurements>>,
     /// The number of the newest measurement.
     measured: watch::Sender<u64>,
@@ -55,6 +58,7 @@ impl Contacts {
     pub fn new() -> Self {
         Self {
             nodes: Arc::default(),
+            lookouts: Arc::default(),
             measurements: Arc::default(),
             measured: watch::Sender::new(0),
             late: watch::Sender::default(),
@@ -84,6 +88,7 @@ impl Contacts {
             earlier.close("a newer session of the same node takes over");
         }
         entry.begin_anew();
+        self.look_soon(node_id);
         // What it measures from here on is what counts.
         self.measurements.lock().put(node_id, None);
     }
@@ -94,6 +99,7 @@ impl Contacts {
         let entry = nodes.entry(node_id).or_insert_with(Entry::new);
         (entry.session, entry.run) = (Some(session), run);
         entry.begin_anew();
+        self.look_soon(node_id);
         self.measurements.lock().put(node_id, None);
     }
 
@@ -128,29 +134,35 @@ impl Contacts {
 
     /// A worker is about to go; its session is open until it has.
     pub fn said_goodbye(&self, node_id: NodeId, session_id: SessionId) {
-        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
+        let mut nodes = self.nodes.lock();
+        if let Some(entry) = nodes.get_mut(&node_id)
             && entry.is_of(session_id)
         {
             entry.said_goodbye = true;
+            self.look_soon(node_id);
         }
     }
 
     /// A worker goes for a while and leaves its tasks running.
     pub fn goes_away(&self, node_id: NodeId, session_id: SessionId, back_within: Duration) {
-        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
+        let mut nodes = self.nodes.lock();
+        if let Some(entry) = nodes.get_mut(&node_id)
             && entry.is_of(session_id)
         {
             entry.is_away = true;
             entry.grace_until = Instant::now() + back_within.min(LONGEST_AWAY);
+            self.look_soon(node_id);
         }
     }
 
     /// A session ended, on purpose or not. Nothing happens when a newer one had taken over before.
     pub fn closed(&self, node_id: NodeId, session_id: SessionId) {
-        if let Some(entry) = self.nodes.lock().get_mut(&node_id)
+        let mut nodes = self.nodes.lock();
+        if let Some(entry) = nodes.get_mut(&node_id)
             && entry.is_of(session_id)
         {
             entry.session = None;
+            self.look_soon(node_id);
         }
     }
 
@@ -159,7 +171,9 @@ impl Contacts {
     pub fn expect(&self, node_id: NodeId, grace: Duration, away_for: Option<Duration>) {
         let grace = away_for.map_or(grace, |left| left.min(LONGEST_AWAY).max(grace));
         let expected = || Entry { grace_until: Instant::now() + grace, is_away: away_for.is_some(), ..Entry::new() };
-        self.nodes.lock().entry(node_id).or_insert_with(expected);
+        let mut nodes = self.nodes.lock();
+        nodes.entry(node_id).or_insert_with(expected);
+        self.look_soon(node_id);
     }
 
     /// Forgets nodes that are gone. Only in the writer's turn: a version that was published before may lack one that has joined
@@ -167,6 +181,7 @@ impl Contacts {
     pub fn retain(&self, exists: impl Fn(NodeId) -> bool) {
         let mut nodes = self.nodes.lock();
         nodes.retain(|node_id, _| exists(*node_id));
+        self.lookouts.lock().retain(|node_id| nodes.contains_key(&node_id));
         self.measurements.lock().retain(|node_id| nodes.contains_key(&node_id));
     }
 
@@ -190,18 +205,40 @@ impl Contacts {
         self.nodes.lock().get(&node_id).map(|entry| entry.contact(Instant::now()))
     }
 
-    /// The same of all nodes.
-    pub fn each(&self, mut look: impl FnMut(NodeId, Contact)) {
-        let now = Instant::now();
-        for (node_id, entry) in self.nodes.lock().iter() {
-            look(*node_id, entry.contact(now));
+    /// The same of those nodes of which something may have to be said: a worker did more than to be heard, or enough time has passed.
+    /// `look` answers for how long the node need not be looked at again, unless that happens or it is doubted; `None`: at the next
+    /// look.
+    pub fn each_due(&self, mut look: impl FnMut(NodeId, Contact) -> Option<Duration>) {
+        let nodes = self.nodes.lock();
+        let (mut lookouts, now) = (self.lookouts.lock(), Instant::now());
+        for node_id in lookouts.take(now) {
+            let Some(entry) = nodes.get(&node_id) else { continue };
+            let wait = look(node_id, entry.contact(now));
+            lookouts.set(node_id, now + wait.unwrap_or_default());
         }
     }
 
-    /// How long ago each node was heard last, or this manager began to expect it.
+    /// These nodes are looked at next, whatever was said of them.
+    pub fn doubt(&self, node_ids: impl IntoIterator<Item = NodeId>) {
+        node_ids.into_iter().for_each(|node_id| self.look_soon(node_id));
+    }
+
+    /// So are all.
+    pub fn doubt_all(&self) {
+        let nodes = self.nodes.lock();
+        self.doubt(nodes.keys().copied());
+    }
+
+    fn look_soon(&self, node_id: NodeId) {
+        self.lookouts.lock().set(node_id, Instant::now());
+    }
+
+    /// How long ago each of these nodes was heard last, or this manager began to expect it.
     #[must_use]
-    pub fn silences(&self) -> BTreeMap<NodeId, Duration> {
-        self.nodes.lock().iter().map(|(node_id, entry)| (*node_id, entry.last_heard.elapsed())).collect()
+    pub fn silences(&self, node_ids: impl IntoIterator<Item = NodeId>) -> BTreeMap<NodeId, Duration> {
+        let nodes = self.nodes.lock();
+        let silence = |node_id| nodes.get(&node_id).map(|entry| (node_id, entry.last_heard.elapsed()));
+        node_ids.into_iter().filter_map(silence).collect()
     }
 
     /// The open session of a node.

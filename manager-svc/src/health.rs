@@ -16,7 +16,7 @@ use crate::commands::{self, Leases};
 use crate::contacts::Contacts;
 use crate::dispatch::Outbox;
 use crate::metrics;
-use crate::reconcile::{Contact, Verdict, away_for, judge, unbegun};
+use crate::reconcile::{Contact, Verdict, away_for, in_touch_for, judge, unbegun};
 use crate::state::{ClusterState, Draft};
 use crate::writer::{Handle, WriteError};
 
@@ -68,7 +68,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         let now = clock.now();
         let late = hearing_delay().await;
         contacts.heard_late_by(late);
-        let Looked { verdicts, has_strangers } = look_at_all(&state, &contacts, settings, late, now);
+        let Looked { verdicts, has_strangers } = look_at_due(&state, &contacts, settings, late, now);
         let is_idle = verdicts.is_empty()
             && !has_strangers
             && sessions_of_down_nodes(&state, &contacts).is_empty()
@@ -94,9 +94,13 @@ pub(crate) async fn look(
     let contacts = contacts.clone();
     writer
         .write_with_effects(move |draft, effects| {
-            contacts.retain(|node_id| draft.state().node(node_id).is_some());
-            let Looked { verdicts, .. } = look_at_all(draft.state(), &contacts, settings, late, draft.now());
-            let leases = Leases { duration: settings.lease_duration, silences: contacts.silences() };
+            let Looked { verdicts, has_strangers } = look_at_due(draft.state(), &contacts, settings, late, draft.now());
+            if has_strangers {
+                contacts.retain(|node_id| draft.state().node(node_id).is_some());
+            }
+            let down = draft.state().down_nodes().map(|node| node.node_id);
+            let silences = contacts.silences(down.chain(verdicts.iter().map(|(node_id, _)| *node_id)));
+            let leases = Leases { duration: settings.lease_duration, silences };
             apply(draft, &verdicts, &leases, settings);
             effects.push(Box::new(move |_, state| {
                 for session in sessions_of_down_nodes(state, &contacts) {
@@ -120,32 +124,45 @@ async fn hearing_delay() -> Duration {
     began.elapsed()
 }
 
-/// What a look at the contacts of all nodes found.
+/// What a look at the contacts of nodes found.
 struct Looked {
     verdicts: Vec<(NodeId, Verdict)>,
     /// There are contacts of nodes that may be gone.
     has_strangers: bool,
 }
 
-/// `late`: what arrived since may not have been heard yet, which is no node's silence.
-fn look_at_all(
+/// Looks at nodes that may be in another state than they should be: of those that are in touch nothing is to be said until they
+/// were silent for long. `late`: what arrived since may not have been heard yet, which is no node's silence.
+fn look_at_due(
     state: &ClusterState,
     contacts: &Contacts,
     settings: Settings,
     late: Duration,
     now: Timestamp,
 ) -> Looked {
-    let (mut looked, mut known) = (Looked { verdicts: Vec::new(), has_strangers: false }, 0);
-    contacts.each(|node_id, contact| match state.node(node_id) {
-        Some(node) => {
-            known += 1;
-            let contact = Contact { silent_for: contact.silent_for.saturating_sub(late), ..contact };
-            let verdict = judge(node.state, contact, settings.heartbeat_period);
-            looked.verdicts.extend(verdict.map(|verdict| (node_id, verdict)));
+    let (mut looked, mut count) = (Looked { verdicts: Vec::new(), has_strangers: false }, 0);
+    // Some have joined or are gone; who, only a look at all tells.
+    if contacts.count() != state.node_count() {
+        contacts.doubt_all();
+    }
+    contacts.doubt(state.suspect_nodes().map(|node| node.node_id));
+    contacts.each_due(|node_id, contact| {
+        count += 1;
+        let Some(node) = state.node(node_id) else {
+            looked.has_strangers = true;
+            return None;
+        };
+        let heard_in_time = Contact { silent_for: contact.silent_for.saturating_sub(late), ..contact };
+        match judge(node.state, heard_in_time, settings.heartbeat_period) {
+            Some(verdict) => {
+                looked.verdicts.push((node_id, verdict));
+                None
+            }
+            None => in_touch_for(contact, settings.heartbeat_period),
         }
-        None => looked.has_strangers = true,
     });
-    if known < state.node_count() {
+    state.note_visited_nodes(count);
+    if contacts.count() < state.node_count() || looked.has_strangers {
         for node in state.nodes().filter(|node| contacts.contact(node.node_id).is_none()) {
             contacts.expect(node.node_id, settings.restart_grace, away_for(node, now));
         }
@@ -184,46 +201,4 @@ fn has_work(state: &ClusterState, now: Timestamp, settings: Settings) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use davit_core::node::NodeState;
-    use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
-
-    use super::*;
-    use crate::commands::test_support::{Cluster, node_id};
-    use crate::state::KeptEvents;
-
-    fn settings() -> Settings {
-        let second = Duration::from_secs(1);
-        Settings {
-            heartbeat_period: second,
-            kept_finished_tasks: 1,
-            finished_task_retention: second,
-            lease_duration: second,
-            restart_grace: second,
-            begin_timeout: second,
-            event_retention: second,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_this_manager_has_not_heard_yet_is_no_nodes_silence() {
-        let cluster = Cluster::new(1);
-        let (contacts, outbox) = (Contacts::new(), Arc::new(Outbox::new(UuidV7Source.session_id())));
-        contacts.opened(node_id(1), outbox, None);
-        let settings = settings();
-        tokio::time::advance(settings.heartbeat_period * 4).await;
-        let verdicts = |late| look_at_all(&cluster.state, &contacts, settings, late, cluster.now).verdicts;
-        assert!(matches!(&verdicts(Duration::ZERO)[..], [(_, verdict)] if verdict.state == NodeState::Down));
-        assert!(verdicts(settings.heartbeat_period * 3).is_empty(), "it may have been heard a period ago");
-    }
-
-    #[test]
-    fn who_judges_by_an_older_version_forgets_no_node_that_has_joined_since() {
-        let before = ClusterState::new(KeptEvents::up_to(10));
-        let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
-        contacts.opened(node_id, Arc::new(Outbox::new(UuidV7Source.session_id())), None);
-        let looked = look_at_all(&before, &contacts, settings(), Duration::ZERO, Timestamp::UNIX_EPOCH);
-        assert!(contacts.session(node_id).is_some(), "its worker would be heard no more, and never told to come again");
-        assert!(looked.verdicts.is_empty() && looked.has_strangers, "the writer's turn decides on it");
-    }
-}
+mod tests;

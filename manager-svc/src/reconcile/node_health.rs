@@ -8,6 +8,8 @@ use jiff::Timestamp;
 
 /// A node is DOWN when nothing was heard from it for this many heartbeat periods.
 pub(super) const PERIODS_UNTIL_DOWN: u32 = 3;
+/// And SUSPECT for this many.
+const PERIODS_UNTIL_SUSPECT: u32 = 2;
 
 /// Up to so many nodes each sends its heartbeats in the period itself.
 const UNCROWDED_NODES: usize = 1_000;
@@ -55,6 +57,13 @@ pub struct Verdict {
     pub reason: String,
 }
 
+/// For how long a node counts as in touch from now on if nothing more is heard of it. `None` when it does not now.
+#[must_use]
+pub fn in_touch_for(contact: Contact, period: Duration) -> Option<Duration> {
+    let stays = contact.connected && !contact.said_goodbye && !contact.is_away;
+    (period * PERIODS_UNTIL_SUSPECT).checked_sub(contact.silent_for).filter(|left| stays && !left.is_zero())
+}
+
 /// Judges a node. `None` when its state is right as it is. A node becomes READY only by registering, or when a late
 /// heartbeat arrives on a session that is still open.
 #[must_use]
@@ -65,7 +74,7 @@ pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<V
         && contact.grace_left.is_zero();
     let wanted = if gone || too_long {
         NodeState::Down
-    } else if !contact.connected || contact.said_goodbye || contact.is_away || contact.silent_for >= period * 2 {
+    } else if in_touch_for(contact, period).is_none() {
         // DOWN stays DOWN until the worker registers anew: its tasks were given away.
         if current == NodeState::Down { NodeState::Down } else { NodeState::Suspect }
     } else if current == NodeState::Suspect {

@@ -13,7 +13,7 @@ pub(super) struct Fleet {
     /// What READY nodes offer.
     ready_allocatable: Resources,
     /// Nodes that are SUSPECT.
-    suspect: OrdSet<NodeId>,
+    pub(super) suspect: OrdSet<NodeId>,
     /// Nodes that are DOWN.
     pub(super) down: OrdSet<NodeId>,
     /// Nodes with a runtime that does not answer.

@@ -221,6 +221,11 @@ impl ClusterState {
         self.visits.of_nodes(self.fleet.drained.iter().filter_map(|node_id| self.nodes.get(node_id)))
     }
 
+    /// Nodes that are SUSPECT.
+    pub fn suspect_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.visits.of_nodes(self.fleet.suspect.iter().filter_map(|node_id| self.nodes.get(node_id)))
+    }
+
     /// Nodes that are DOWN.
     pub fn down_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.visits.of_nodes(self.fleet.down.iter().filter_map(|node_id| self.nodes.get(node_id)))

@@ -98,6 +98,7 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
         prop_assert_eq!(state.node_count_in(node_state), count, "{}", node_state);
     }
     let among = |holds: fn(&Node) -> bool| state.nodes.values().filter(move |node| holds(node)).collect::<Vec<_>>();
+    prop_assert_eq!(state.suspect_nodes().collect::<Vec<_>>(), among(|node| node.state == NodeState::Suspect));
     prop_assert_eq!(state.down_nodes().collect::<Vec<_>>(), among(|node| node.state == NodeState::Down));
     prop_assert_eq!(state.troubled_nodes().collect::<Vec<_>>(), among(|node| !node.runtime_problems.is_empty()));
     let ready = among(|node| node.state == NodeState::Ready).into_iter();

@@ -5,6 +5,7 @@ pub(super) mod moody_scheduler;
 mod record;
 mod retries;
 mod stand_in;
+mod visits;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

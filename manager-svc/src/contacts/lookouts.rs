@@ -1,0 +1,66 @@
+//! When whose contact is to be looked at, so that a look need not go over those of whom nothing can be to be said yet. A heartbeat
+//! changes nothing here: it only turns out to have come when its node's turn to be looked at has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use davit_core::id::NodeId;
+use tokio::time::Instant;
+
+/// When each node is to be looked at next; each that has a contact is.
+#[derive(Debug, Default)]
+pub(super) struct Lookouts {
+    due: BTreeMap<NodeId, Instant>,
+    by_time: BTreeSet<(Instant, NodeId)>,
+}
+
+impl Lookouts {
+    /// The node is to be looked at then, and not before.
+    pub(super) fn set(&mut self, node_id: NodeId, at: Instant) {
+        if let Some(before) = self.due.insert(node_id, at) {
+            self.by_time.remove(&(before, node_id));
+        }
+        self.by_time.insert((at, node_id));
+    }
+
+    /// Nodes that are to be looked at by now, in the order of their ids; each has to be set again.
+    pub(super) fn take(&mut self, now: Instant) -> BTreeSet<NodeId> {
+        let mut taken = BTreeSet::new();
+        while let Some((_, node_id)) = self.by_time.first().copied().filter(|(at, _)| *at <= now) {
+            self.by_time.pop_first();
+            self.due.remove(&node_id);
+            taken.insert(node_id);
+        }
+        taken
+    }
+
+    /// Forgets nodes that are gone.
+    pub(super) fn retain(&mut self, exists: impl Fn(NodeId) -> bool) {
+        self.due.retain(|node_id, _| exists(*node_id));
+        self.by_time.retain(|(_, node_id)| exists(*node_id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::commands::test_support::node_id;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_taken_once_when_its_time_has_come_and_the_last_word_counts() {
+        let (mut lookouts, now) = (Lookouts::default(), Instant::now());
+        let later = now + Duration::from_secs(1);
+        lookouts.set(node_id(3), now);
+        lookouts.set(node_id(1), now);
+        lookouts.set(node_id(2), now);
+        lookouts.set(node_id(2), later);
+        lookouts.set(node_id(4), later);
+        lookouts.retain(|known| known != node_id(4));
+        assert_eq!(lookouts.take(now), BTreeSet::from([1, 3].map(node_id)));
+        assert_eq!(lookouts.take(now), BTreeSet::new());
+        lookouts.set(node_id(1), later);
+        assert_eq!(lookouts.take(later), BTreeSet::from([1, 2].map(node_id)));
+        assert_eq!((lookouts.due.len(), lookouts.by_time.len()), (0, 0));
+    }
+}

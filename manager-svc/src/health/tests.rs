@@ -1,0 +1,203 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use davit_core::id::SessionId;
+use davit_core::node::NodeState;
+use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::*;
+use crate::commands::test_support::{Cluster, LEASE, node_id, registration};
+use crate::commands::{register_node, remove_node, set_node_state};
+use crate::state::KeptEvents;
+
+fn settings() -> Settings {
+    let second = Duration::from_secs(1);
+    Settings {
+        heartbeat_period: second,
+        kept_finished_tasks: 1,
+        finished_task_retention: second,
+        lease_duration: second,
+        restart_grace: second,
+        begin_timeout: second,
+        event_retention: second,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_this_manager_has_not_heard_yet_is_no_nodes_silence() {
+    let cluster = Cluster::new(1);
+    let (contacts, outbox) = (Contacts::new(), Arc::new(Outbox::new(UuidV7Source.session_id())));
+    contacts.opened(node_id(1), outbox, None);
+    let settings = settings();
+    tokio::time::advance(settings.heartbeat_period * 4).await;
+    let verdicts = |late| look_at_due(&cluster.state, &contacts, settings, late, cluster.now).verdicts;
+    assert!(matches!(&verdicts(Duration::ZERO)[..], [(_, verdict)] if verdict.state == NodeState::Down));
+    assert!(verdicts(settings.heartbeat_period * 3).is_empty(), "it may have been heard a period ago");
+}
+
+#[test]
+fn who_judges_by_an_older_version_forgets_no_node_that_has_joined_since() {
+    let before = ClusterState::new(KeptEvents::up_to(10));
+    let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
+    contacts.opened(node_id, Arc::new(Outbox::new(UuidV7Source.session_id())), None);
+    let looked = look_at_due(&before, &contacts, settings(), Duration::ZERO, Timestamp::UNIX_EPOCH);
+    assert!(contacts.session(node_id).is_some(), "its worker would be heard no more, and never told to come again");
+    assert!(looked.verdicts.is_empty() && looked.has_strangers, "the writer's turn decides on it");
+}
+
+/// How many nodes a minute of looks visits in a cluster of so many, all of which are in touch.
+async fn visited_in_a_minute(nodes: u64) -> u64 {
+    let (cluster, contacts, settings) = (Cluster::new(nodes), Contacts::new(), settings());
+    let open = |number| {
+        let session_id = UuidV7Source.session_id();
+        contacts.opened(node_id(number), Arc::new(Outbox::new(session_id)), None);
+        (node_id(number), session_id)
+    };
+    let sessions: Vec<(NodeId, SessionId)> = (1..=nodes).map(open).collect();
+    let before = cluster.state.visited().nodes;
+    for _ in 0..60 {
+        assert!(sessions.iter().all(|(node_id, session_id)| contacts.heard(*node_id, *session_id)));
+        for _ in 0..LOOKS_PER_PERIOD {
+            let looked = look_at_due(&cluster.state, &contacts, settings, Duration::ZERO, cluster.now);
+            assert!(looked.verdicts.is_empty() && !looked.has_strangers);
+            tokio::time::advance(settings.heartbeat_period / LOOKS_PER_PERIOD).await;
+        }
+    }
+    cluster.state.visited().nodes - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_are_in_touch_are_looked_at_less_often_than_they_are_heard() {
+    for nodes in [10, 100] {
+        let visited = visited_in_a_minute(nodes).await;
+        assert!((nodes..=60 * nodes).contains(&visited), "{visited} visits of {nodes} nodes");
+    }
+}
+
+/// What happens to a cluster of three nodes.
+#[derive(Debug, Clone)]
+enum Step {
+    Open(u64),
+    Close(u64),
+    Heard(u64),
+    Goodbye(u64),
+    Away(u64),
+    /// This manager did not run for so many milliseconds.
+    Forgive(u64),
+    /// Milliseconds pass.
+    Wait(u64),
+    State(u64, NodeState),
+    Register(u64),
+    Remove(u64),
+    /// As the loop does; this many milliseconds late.
+    Look(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let node = || 1..=3_u64;
+    let state = prop::sample::select(vec![NodeState::Ready, NodeState::Suspect, NodeState::Down]);
+    prop_oneof![
+        3 => node().prop_map(Step::Open),
+        1 => node().prop_map(Step::Close),
+        6 => node().prop_map(Step::Heard),
+        1 => node().prop_map(Step::Goodbye),
+        1 => node().prop_map(Step::Away),
+        1 => (0..3_000_u64).prop_map(Step::Forgive),
+        8 => (0..1_500_u64).prop_map(Step::Wait),
+        1 => (node(), state).prop_map(|(node, state)| Step::State(node, state)),
+        1 => node().prop_map(Step::Register),
+        1 => node().prop_map(Step::Remove),
+        8 => prop_oneof![3 => Just(0), 1 => 0..3_000_u64].prop_map(Step::Look),
+    ]
+}
+
+/// Looks at those that are due, and compares what is said with what a look at all says.
+fn look_and_compare(cluster: &mut Cluster, contacts: &Contacts, late: Duration) -> Result<(), TestCaseError> {
+    let (settings, state) = (settings(), cluster.state.clone());
+    let judged = |node_id| {
+        let (node, contact) = (state.node(node_id)?, contacts.contact(node_id)?);
+        let contact = Contact { silent_for: contact.silent_for.saturating_sub(late), ..contact };
+        judge(node.state, contact, settings.heartbeat_period).map(|verdict| (node_id, verdict))
+    };
+    let all: BTreeMap<NodeId, Verdict> = (1..=3).map(node_id).filter_map(judged).collect();
+    let strangers = (1..=3).map(node_id).any(|id| state.node(id).is_none() && contacts.contact(id).is_some());
+    let looked = look_at_due(&state, contacts, settings, late, cluster.now);
+    prop_assert_eq!(looked.verdicts.into_iter().collect::<BTreeMap<_, _>>(), all.clone());
+    // If as many are missing they are found later.
+    prop_assert!(!looked.has_strangers || strangers);
+    if looked.has_strangers {
+        contacts.retain(|node_id| state.node(node_id).is_some());
+    }
+    for (node_id, verdict) in all {
+        cluster.run(|draft| set_node_state(draft, node_id, verdict.state, &verdict.reason));
+    }
+    Ok(())
+}
+
+fn run(cluster: &mut Cluster, contacts: &Contacts, step: &Step) -> Result<Duration, TestCaseError> {
+    let session_of = |node| contacts.session(node_id(node)).map(|session| session.session_id());
+    match *step {
+        Step::Open(node) if cluster.state.node(node_id(node)).is_some() => {
+            contacts.opened(node_id(node), Arc::new(Outbox::new(UuidV7Source.session_id())), None);
+        }
+        Step::Register(node) => {
+            contacts.registers(node_id(node));
+            let number = cluster.state.node(node_id(node)).map_or(0, |node| node.registration_number + 1);
+            let again = commands::Registration { registration_number: number, ..registration(node) };
+            cluster.run(|draft| register_node(draft, again, LEASE)).expect("it joins");
+        }
+        Step::Open(_) => {}
+        Step::Close(node) => session_of(node).into_iter().for_each(|session| contacts.closed(node_id(node), session)),
+        Step::Heard(node) => {
+            session_of(node).map(|session| contacts.heard(node_id(node), session));
+        }
+        Step::Goodbye(node) => {
+            session_of(node).into_iter().for_each(|session| contacts.said_goodbye(node_id(node), session));
+        }
+        Step::Away(node) => {
+            let away = Duration::from_secs(5);
+            session_of(node).into_iter().for_each(|session| contacts.goes_away(node_id(node), session, away));
+        }
+        Step::Forgive(millis) => {
+            contacts.forgive(Duration::from_millis(millis));
+            return Ok(Duration::from_millis(millis));
+        }
+        Step::Wait(millis) => return Ok(Duration::from_millis(millis)),
+        Step::State(node, state) => {
+            cluster.run(|draft| set_node_state(draft, node_id(node), state, "test"));
+        }
+        Step::Remove(node) => {
+            // It may be in touch, or be none.
+            let _ = cluster.run(|draft| remove_node(draft, &format!("node-{node}"), true));
+        }
+        Step::Look(late) => look_and_compare(cluster, contacts, Duration::from_millis(late))?,
+    }
+    Ok(Duration::ZERO)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_look_at_those_that_are_due_says_what_a_look_at_all_says(steps in prop::collection::vec(step(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let (mut cluster, contacts) = (Cluster::new(2), Contacts::new());
+            for step in &steps {
+                let passes = run(&mut cluster, &contacts, step)?;
+                tokio::time::advance(passes).await;
+            }
+            // What was hidden behind something else is found before long.
+            for _ in 0..3 {
+                look_and_compare(&mut cluster, &contacts, Duration::ZERO)?;
+                tokio::time::advance(settings().heartbeat_period).await;
+            }
+            let known: BTreeSet<NodeId> = cluster.state.nodes().map(|node| node.node_id).collect();
+            let heard = (1..=3).map(node_id).filter(|node_id| contacts.contact(*node_id).is_some());
+            prop_assert_eq!(heard.collect::<BTreeSet<_>>(), known);
+            Ok(())
+        })?;
+    }
+}
