@@ -140,7 +140,7 @@ fn look_at_due(
     late: Duration,
     now: Timestamp,
 ) -> Looked {
-    let (mut looked, mut count) = (Looked { verdicts: Vec::new(), has_strangers: false }, 0);
+    let (mut verdicts, mut count, mut strangers) = (Vec::new(), 0, 0);
     // Some have joined or are gone; who, only a look at all tells.
     if contacts.count() != state.node_count() {
         contacts.doubt_all();
@@ -149,25 +149,25 @@ fn look_at_due(
     contacts.each_due(|node_id, contact| {
         count += 1;
         let Some(node) = state.node(node_id) else {
-            looked.has_strangers = true;
+            strangers += 1;
             return None;
         };
         let heard_in_time = Contact { silent_for: contact.silent_for.saturating_sub(late), ..contact };
         match judge(node.state, heard_in_time, settings.heartbeat_period) {
             Some(verdict) => {
-                looked.verdicts.push((node_id, verdict));
+                verdicts.push((node_id, verdict));
                 None
             }
             None => in_touch_for(contact, settings.heartbeat_period),
         }
     });
     state.note_visited_nodes(count);
-    if contacts.count() < state.node_count() || looked.has_strangers {
+    if contacts.count().saturating_sub(strangers) < state.node_count() {
         for node in state.nodes().filter(|node| contacts.contact(node.node_id).is_none()) {
             contacts.expect(node.node_id, settings.restart_grace, away_for(node, now));
         }
     }
-    looked
+    Looked { verdicts, has_strangers: strangers > 0 }
 }
 
 /// Sessions that are still open although nothing came through them. They have to end: a worker that was only paused, or cut

@@ -26,15 +26,15 @@ impl ClusterState {
 
     /// Nodes that are not what was seen of another version, have come or are gone, or on which other things are set aside.
     pub(crate) fn nodes_changed_since(&self, seen: &NodesSeen) -> BTreeSet<NodeId> {
-        let nodes = seen.nodes.diff(&self.nodes).map(key_of);
-        let usage = seen.usage.diff(&self.usage).map(key_of);
+        let nodes = seen.nodes.diff(&self.nodes).map(|item| key_of(&item));
+        let usage = seen.usage.diff(&self.usage).map(|item| key_of(&item));
         self.visits.of_nodes(nodes.chain(usage)).collect()
     }
 }
 
-fn key_of<V>(item: DiffItem<'_, '_, NodeId, V>) -> NodeId {
+fn key_of<V>(item: &DiffItem<'_, '_, NodeId, V>) -> NodeId {
     let (DiffItem::Add(node_id, _) | DiffItem::Update { new: (node_id, _), .. } | DiffItem::Remove(node_id, _)) = item;
-    *node_id
+    **node_id
 }
 
 #[cfg(test)]
