@@ -1,6 +1,7 @@
 //! Pulls by a real engine, from a registry of the test's own.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use davit_core::spec::{PullPolicy, RuntimeSpec};
@@ -49,6 +50,28 @@ async fn a_missing_image_is_pulled_with_live_bytes_and_layers() {
         assert_eq!(*progress.borrow(), None);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_many_want_at_once_is_pulled_once_and_all_see_how_far_it_is() {
+    let mut asked = Vec::new();
+    for wanted in [1, 5] {
+        let registry = Registry::start().await;
+        registry.second_half.notify_one();
+        let image = registry.image.clone();
+        check(docker(), |bench| async move {
+            let prepares = (0..wanted).map(|_| async {
+                let (attempt, progress) = (attempt(&image, PullPolicy::Missing), ProgressSender::new(None));
+                bench.runtime.prepare(&attempt, &progress).await.unwrap();
+                let progress = progress.borrow().expect("how far it was");
+                assert_eq!((progress.layers_done, progress.layers_total), (1, 1));
+            });
+            futures::future::join_all(prepares).await;
+        })
+        .await;
+        asked.push(registry.asked.load(Ordering::Relaxed));
+    }
+    assert!(asked[0] > 0 && asked[0] == asked[1], "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +22,8 @@ pub(crate) struct Registry {
     /// The second half of the layer is sent after a permit.
     pub(crate) second_half: Arc<Notify>,
     pub(crate) layer_bytes: u64,
+    /// How often it was asked for the image by its name.
+    pub(crate) asked: Arc<AtomicUsize>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -48,12 +51,14 @@ impl Registry {
         let image = format!("{}/app:1", listener.local_addr().unwrap());
         let second_half = Arc::new(Notify::new());
         let permit = Arc::clone(&second_half);
+        let asked = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&asked);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&files), Arc::clone(&permit)));
+                tokio::spawn(serve(stream, Arc::clone(&files), Arc::clone(&permit), Arc::clone(&counted)));
             }
         });
-        Self { image, second_half, layer_bytes, server }
+        Self { image, second_half, layer_bytes, asked, server }
     }
 }
 
@@ -67,7 +72,12 @@ impl Drop for Registry {
 }
 
 /// One request a connection. An engine that gives up ends it with an error, which is as good.
-async fn serve(stream: TcpStream, files: Arc<HashMap<String, Vec<u8>>>, permit: Arc<Notify>) -> std::io::Result<()> {
+async fn serve(
+    stream: TcpStream,
+    files: Arc<HashMap<String, Vec<u8>>>,
+    permit: Arc<Notify>,
+    asked: Arc<AtomicUsize>,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();
     while !request.ends_with("\r\n\r\n") {
@@ -77,6 +87,9 @@ async fn serve(stream: TcpStream, files: Arc<HashMap<String, Vec<u8>>>, permit: 
     }
     let mut words = request.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if path == "/v2/app/manifests/1" {
+        asked.fetch_add(1, Ordering::Relaxed);
+    }
     let Some(body) = files.get(path) else {
         let text = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
         let answer = format!(
