@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptions, KillContainerOptionsBuilder, StartContainerOptions};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::time::Instant;
 
-use super::Times;
+use super::figures::{Times, timed};
 use super::host::{COMMAND, Host, IMAGE, bare_label};
 use crate::error::Error;
 
@@ -22,18 +21,17 @@ pub(super) struct Bare<'a> {
 
 impl Bare<'_> {
     pub(super) async fn run(&self, containers: u32) -> Result<Times, Error> {
-        let began = Instant::now();
         let starts = stream::iter(0..containers).map(|_| create_and_start(self.host)).buffer_unordered(self.at_once);
-        let ids: Vec<String> = starts.try_collect().await?;
-        let start = began.elapsed();
-        let began = Instant::now();
-        let stops = stream::iter(&ids).map(|id| kill(self.host, id)).buffer_unordered(self.at_once);
-        stops.try_collect::<()>().await?;
-        self.host.until(&bare_label(), false, 0).await?;
-        let stop = began.elapsed();
+        let (ids, start, start_cpu_s) = timed(starts.try_collect::<Vec<String>>()).await?;
+        let stopping = async {
+            let stops = stream::iter(&ids).map(|id| kill(self.host, id)).buffer_unordered(self.at_once);
+            stops.try_collect::<()>().await?;
+            self.host.until(&bare_label(), false, 0).await
+        };
+        let ((), stop, stop_cpu_s) = timed(stopping).await?;
         let removals = stream::iter(&ids).map(|id| self.host.remove(id)).buffer_unordered(self.at_once);
         removals.try_collect::<()>().await?;
-        Ok(Times { start, stop })
+        Ok(Times { start, start_cpu_s, stop, stop_cpu_s })
     }
 }
 

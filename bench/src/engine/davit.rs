@@ -1,9 +1,6 @@
 //! Davit: manager with its store on the disk, scheduler, and one worker on the engine, each a process; all asked of the manager.
 
-use davit_proto::v1;
-use tokio::time::Instant;
-
-use super::Times;
+use super::figures::{Times, timed};
 use super::host::{COMMAND, Host, IMAGE, davit_label};
 use crate::error::Error;
 use crate::running::calls::Calls;
@@ -11,6 +8,7 @@ use crate::running::control_plane::ControlPlane;
 use crate::running::places::Places;
 use crate::running::programs::Program;
 use crate::running::work::{wait_joined, wait_running};
+use davit_proto::v1;
 
 /// Requests on their way at once.
 const AT_ONCE: usize = 32;
@@ -35,23 +33,28 @@ impl Davit {
 
     pub(super) async fn run(&mut self, host: &Host, containers: u32) -> Result<Times, Error> {
         self.rounds += 1;
-        let began = Instant::now();
-        let created = self.control.client.create(&spec(), containers, &format!("round-{}", self.rounds)).await?;
-        let start = wait_running(self.control.client.clone(), u64::from(containers)).await?.duration_since(began);
-        let began = Instant::now();
-        let mut stops = Calls::at_once(AT_ONCE);
-        for task_id in created.task_ids.iter().copied() {
-            let mut client = self.control.client.clone();
-            stops.begin(async move { client.stop(task_id).await }).await?;
-        }
-        stops.finish().await?;
-        host.until(&davit_label(), false, 0).await?;
-        let stop = began.elapsed();
+        let (mut client, request_id) = (self.control.client.clone(), format!("round-{}", self.rounds));
+        let starting = async {
+            let created = client.create(&spec(), containers, &request_id).await?;
+            wait_running(client.clone(), u64::from(containers)).await?;
+            Ok(created)
+        };
+        let (created, start, start_cpu_s) = timed(starting).await?;
+        let stopping = async {
+            let mut stops = Calls::at_once(AT_ONCE);
+            for task_id in created.task_ids.iter().copied() {
+                let mut client = self.control.client.clone();
+                stops.begin(async move { client.stop(task_id).await }).await?;
+            }
+            stops.finish().await?;
+            host.until(&davit_label(), false, 0).await
+        };
+        let ((), stop, stop_cpu_s) = Box::pin(timed(stopping)).await?;
         for task_id in created.task_ids {
             self.control.client.delete(task_id).await?;
         }
         host.until(&davit_label(), true, 0).await?;
-        Ok(Times { start, stop })
+        Ok(Times { start, start_cpu_s, stop, stop_cpu_s })
     }
 }
 

@@ -5,16 +5,30 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use tokio::time::Instant;
+
 use super::single::Singles;
+use crate::error::Error;
 use crate::report::json::rounded;
+use crate::running::programs::machine_cpu_s;
 
 /// How long one round of one contender took.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Times {
     /// From the first word until the last container ran.
     pub(super) start: Duration,
+    /// Processor time of the whole machine meanwhile.
+    pub(super) start_cpu_s: f64,
     /// From the first word until none ran any more.
     pub(super) stop: Duration,
+    pub(super) stop_cpu_s: f64,
+}
+
+/// Does a piece of work, and tells how long that took, and the processor time of the whole machine.
+pub(super) async fn timed<T>(work: impl Future<Output = Result<T, Error>>) -> Result<(T, Duration, f64), Error> {
+    let (began, cpu_before) = (Instant::now(), machine_cpu_s()?);
+    let done = work.await?;
+    Ok((done, began.elapsed(), machine_cpu_s()? - cpu_before))
 }
 
 /// All rounds, by contender.
@@ -34,7 +48,10 @@ pub(super) struct Rate {
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) started_per_s: Rate,
+    /// Processor time of the whole machine for each container that was started, in the middle round.
+    pub(super) start_cpu_ms: f64,
     pub(super) stopped_per_s: Rate,
+    pub(super) stop_cpu_ms: f64,
 }
 
 /// Davit's rates by another's: by the middle rounds, and by pairs of rounds.
@@ -57,31 +74,35 @@ pub(super) struct Summary {
 impl Figures {
     pub(super) fn add(&mut self, name: String, times: Times) {
         println!(
-            "  {name}: started in {:.2} s, stopped in {:.2} s",
+            "  {name}: started in {:.2} s with {:.2} CPU s, stopped in {:.2} s with {:.2} CPU s",
             times.start.as_secs_f64(),
-            times.stop.as_secs_f64()
+            times.start_cpu_s,
+            times.stop.as_secs_f64(),
+            times.stop_cpu_s
         );
         self.0.entry(name).or_default().push(times);
     }
 
-    /// Of rounds with so many containers each. The bare API counts with what was best in each round, whatever it was.
+    /// Of rounds with so many containers each. The bare API counts with the number of calls at once whose middle round is best.
     pub(super) fn summary(&self, containers: u32) -> Summary {
         let rate = |time: Duration| f64::from(containers) / time.as_secs_f64().max(1e-9);
         let of = |times: &[Times], what: fn(&Times) -> Duration| -> Vec<f64> {
             times.iter().map(|times| rate(what(times))).collect()
         };
+        let each = |cpu_s: Vec<f64>| rounded(spread(cpu_s).median * 1000.0 / f64::from(containers), 10.0);
         let start: fn(&Times) -> Duration = |times| times.start;
         let stop: fn(&Times) -> Duration = |times| times.stop;
         let rows = self.0.iter().map(|(name, times)| Row {
             name: name.clone(),
             started_per_s: spread(of(times, start)),
+            start_cpu_ms: each(times.iter().map(|times| times.start_cpu_s).collect()),
             stopped_per_s: spread(of(times, stop)),
+            stop_cpu_ms: each(times.iter().map(|times| times.stop_cpu_s).collect()),
         });
         let best = |what: fn(&Times) -> Duration| -> Vec<f64> {
-            let bare: Vec<_> = self.0.iter().filter(|(name, _)| name.starts_with("bare")).collect();
-            let rounds = bare.iter().map(|(_, times)| times.len()).min().unwrap_or(0);
-            let in_round = |round: usize| bare.iter().map(move |(_, times)| rate(what(&times[round])));
-            (0..rounds).map(|round| in_round(round).fold(0.0, f64::max)).collect()
+            let bare = self.0.iter().filter(|(name, _)| name.starts_with("bare")).map(|(_, times)| of(times, what));
+            let middle = |rates: &Vec<f64>| spread(rates.clone()).median;
+            bare.max_by(|one, other| middle(one).total_cmp(&middle(other))).unwrap_or_default()
         };
         let rates = |name: &str, what| self.0.get(name).map(|times| of(times, what)).unwrap_or_default();
         let ratio = |what, other: &[f64]| ratio(&rates("Davit", what), other);
@@ -112,11 +133,14 @@ fn ratio(own: &[f64], other: &[f64]) -> Option<Ratio> {
 
 /// The table, for people.
 pub(super) fn print(summary: &Summary, singles: Option<&Singles>) {
-    println!("\n{:<24} {:>10} {:>15} {:>10} {:>15}", "", "started/s", "(spread)", "stopped/s", "(spread)");
-    for Row { name, started_per_s, stopped_per_s } in &summary.rows {
+    println!(
+        "\n{:<24} {:>10} {:>15} {:>11} {:>10} {:>15} {:>11}",
+        "", "started/s", "(spread)", "CPU ms each", "stopped/s", "(spread)", "CPU ms each"
+    );
+    for Row { name, started_per_s, start_cpu_ms, stopped_per_s, stop_cpu_ms } in &summary.rows {
         let spread = |rate: &Rate| format!("{:.1} to {:.1}", rate.least, rate.most);
         println!(
-            "{name:<24} {:>10.2} {:>15} {:>10.2} {:>15}",
+            "{name:<24} {:>10.2} {:>15} {start_cpu_ms:>11.1} {:>10.2} {:>15} {stop_cpu_ms:>11.1}",
             started_per_s.median,
             spread(started_per_s),
             stopped_per_s.median,
@@ -145,25 +169,21 @@ mod tests {
     fn figures(rounds: &[(&str, u64, u64)]) -> Figures {
         let mut figures = Figures::default();
         for (name, start, stop) in rounds {
-            let times = Times { start: Duration::from_secs(*start), stop: Duration::from_secs(*stop) };
+            let (start, stop) = (Duration::from_secs(*start), Duration::from_secs(*stop));
+            let times = Times { start, start_cpu_s: 1.0, stop, stop_cpu_s: 1.0 };
             figures.add((*name).to_owned(), times);
         }
         figures
     }
 
     #[test]
-    fn the_bare_api_counts_with_its_best_of_each_round() {
-        let summary = figures(&[
-            ("bare API, 4 at once", 5, 1),
-            ("bare API, 8 at once", 10, 2),
-            ("Davit", 10, 1),
-            ("bare API, 4 at once", 20, 1),
-            ("bare API, 8 at once", 10, 2),
-            ("Davit", 10, 1),
-        ])
-        .summary(40);
+    fn the_bare_api_counts_with_the_number_at_once_whose_middle_is_best() {
+        let bare = |at_once: &'static str, starts: [u64; 3]| starts.map(|start| (at_once, start, 1));
+        let rounds = [bare("bare API, 4 at once", [5, 20, 20]), bare("bare API, 8 at once", [10, 10, 8])];
+        let rounds = rounds.concat().into_iter().chain([("Davit", 10, 1), ("Davit", 20, 1), ("Davit", 20, 1)]);
+        let summary = figures(&rounds.collect::<Vec<_>>()).summary(40);
         let ratio = summary.start_to_bare.unwrap();
-        assert_eq!((ratio.least, ratio.most), (0.5, 1.0));
+        assert_eq!((ratio.median, ratio.least, ratio.most), (0.5, 0.4, 1.0));
         assert_eq!(summary.stop_to_bare.unwrap().median, 1.0);
         assert_eq!(summary.start_to_swarm, None);
     }

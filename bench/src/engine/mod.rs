@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use self::bare::Bare;
 use self::command_line::CommandLine;
 use self::davit::Davit;
-use self::figures::{Figures, Times};
+use self::figures::Figures;
 use self::host::Host;
 use self::swarm::Swarm;
 use crate::error::Error;
@@ -64,7 +64,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
                         figures.add(format!("bare API, {at_once} at once"), times);
                     }
                 }
-                Turn::Davit => figures.add("Davit".to_owned(), davit.run(&host, options.containers).await?),
+                Turn::Davit => figures.add("Davit".to_owned(), Box::pin(davit.run(&host, options.containers)).await?),
                 Turn::Swarm if host.is_own() => {
                     figures.add("Swarm mode".to_owned(), Swarm { host: &host }.run(options.containers).await?);
                 }

@@ -1,8 +1,6 @@
 //! The engine's own Swarm mode: a service with so many replicas.
 
-use tokio::time::Instant;
-
-use super::Times;
+use super::figures::{Times, timed};
 use super::host::{COMMAND, Host, IMAGE};
 use crate::error::Error;
 
@@ -21,16 +19,18 @@ impl Swarm<'_> {
         let replicas = containers.to_string();
         let create = ["service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", SERVICE];
         let how = ["--stop-signal", "SIGKILL", "--replicas", &replicas, IMAGE];
-        let began = Instant::now();
-        self.host.docker(&[create.as_slice(), &how, &COMMAND].concat()).await?;
-        self.host.until(&label, false, containers).await?;
-        let start = began.elapsed();
-        let began = Instant::now();
-        self.host.docker(&["service", "rm", SERVICE]).await?;
-        self.host.until(&label, false, 0).await?;
-        let stop = began.elapsed();
+        let starting = async {
+            self.host.docker(&[create.as_slice(), &how, &COMMAND].concat()).await?;
+            self.host.until(&label, false, containers).await
+        };
+        let ((), start, start_cpu_s) = timed(starting).await?;
+        let stopping = async {
+            self.host.docker(&["service", "rm", SERVICE]).await?;
+            self.host.until(&label, false, 0).await
+        };
+        let ((), stop, stop_cpu_s) = timed(stopping).await?;
         self.host.until(&label, true, 0).await?;
         self.host.docker(&["swarm", "leave", "--force"]).await?;
-        Ok(Times { start, stop })
+        Ok(Times { start, start_cpu_s, stop, stop_cpu_s })
     }
 }

@@ -134,6 +134,17 @@ pub(crate) fn cpu_s(process_id: u32) -> Result<f64, Error> {
     Ok(ticks(&stat).unwrap_or(0) as f64 / TICKS_PER_S)
 }
 
+/// Processor time of all that runs on this machine, in all cores together.
+pub(crate) fn machine_cpu_s() -> Result<f64, Error> {
+    let path = PathBuf::from("/proc/stat");
+    let stat = std::fs::read_to_string(&path).map_err(|source| Error::Unreadable { path, source })?;
+    let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+    // user, nice, system; then come idle and waiting for disks; then interrupts.
+    let busy: u64 = [0, 1, 2, 5, 6].iter().filter_map(|field| ticks.get(*field)).sum();
+    Ok(busy as f64 / TICKS_PER_S)
+}
+
 /// User and system time; the name before them may have anything in it, spaces too.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(") ")?;

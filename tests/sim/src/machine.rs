@@ -200,7 +200,7 @@ impl Runtime for GatedRuntime {
         self.leave(self.inner.wait(key).await).await
     }
 
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error> {
         self.enter().await;
         self.leave(self.inner.stop(key, how).await).await
     }

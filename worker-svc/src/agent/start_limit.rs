@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 /// What the limit is before anything is known of the engine.
-const FIRST: usize = 8;
+const FIRST: usize = 16;
 const LEAST: usize = 2;
 const MOST: usize = 64;
 /// A round is at least so many starts long, and a few for each that is let in.

@@ -153,15 +153,15 @@ impl Runner {
             status.reason.clear();
         });
         let how = wanted.stop_policy();
-        match runtime.stop(self.key, &how).await {
+        let stopped = match runtime.stop(self.key, &how).await {
             Err(error) if error.kind() == ErrorKind::Permanent => {
                 tracing::warn!(key = %self.key, %error, "can't stop an attempt as asked; killing it");
                 let kill = StopPolicy { signal: "SIGKILL".to_owned(), grace: how.grace };
-                runtime.stop(self.key, &kill).await?;
+                runtime.stop(self.key, &kill).await?
             }
             done => done?,
-        }
-        self.exit = Some(runtime.wait(self.key).await?);
+        };
+        self.exit = Some(stopped.ok_or(Error::NotStarted { key: self.key })?);
         Ok(Phase::Exited)
     }
 

@@ -12,8 +12,9 @@ use bollard::query_parameters::{
 use davit_core::id::AttemptKey;
 
 use super::error::{refused, status, unavailable};
-use super::events::End;
-use super::{DockerRuntime, Error, InstanceState, KILLED_TIME, QUICK_TIME, Started, labels, observe};
+use super::{
+    DockerRuntime, Error, Exit, InstanceState, KILLED_TIME, MAX_SEEN_IMAGES, QUICK_TIME, Started, labels, observe,
+};
 
 /// A container that is known to be the owner's.
 pub(super) struct Own {
@@ -104,10 +105,21 @@ impl DockerRuntime {
         }
     }
 
+    /// Whether the engine has an image, or had it at the last look: if it has gone since, its next container can't be created.
     pub(super) async fn has_image(&self, engine: &Docker, image: &str) -> Result<bool, Error> {
+        if self.seen_images.lock().contains(image) {
+            return Ok(true);
+        }
         let inspecting = async {
             match engine.inspect_image(image).await {
-                Ok(_) => Ok(true),
+                Ok(_) => {
+                    let mut seen = self.seen_images.lock();
+                    if seen.len() >= MAX_SEEN_IMAGES {
+                        seen.clear();
+                    }
+                    seen.insert(image.to_owned());
+                    Ok(true)
+                }
                 Err(error) if status(&error) == Some(404) => Ok(false),
                 Err(error) => Err(refused("inspect image", &error)),
             }
@@ -143,32 +155,43 @@ impl DockerRuntime {
         }
     }
 
-    /// Returns when the container does not run any more; one that is gone altogether does not either.
-    async fn until_ended(&self, engine: &Docker, end: &mut End) -> Result<(), Error> {
-        loop {
-            end.may_have_come().await;
-            if !runs(engine, end.id()).await? {
-                return Ok(());
-            }
+    /// How the attempt's container ended; `None`: it runs.
+    pub(super) async fn exit(&self, engine: &Docker, key: AttemptKey, id: &str) -> Result<Option<Exit>, Error> {
+        match self.inspect(engine, key, id).await?.ok_or(Error::NotFound { key })?.state {
+            InstanceState::Exited(exit) => Ok(Some(exit)),
+            InstanceState::Running(_) => Ok(None),
+            InstanceState::Created => Err(Error::NotStarted { key }),
         }
     }
 
-    /// Signals a running container, and kills it if it has not ended after the grace. Returns when it has ended or is gone.
-    pub(super) async fn end(&self, engine: &Docker, id: &str, signal: &str, grace: Duration) -> Result<(), Error> {
+    /// Signals a running container, and kills it if it has not ended after the grace. Returns when it has ended or is gone, with what
+    /// `look` tells of that; `None` is that it runs.
+    pub(super) async fn end<T, L>(
+        &self,
+        engine: &Docker,
+        id: &str,
+        signal: &str,
+        grace: Duration,
+        look: impl Fn() -> L,
+    ) -> Result<T, Error>
+    where
+        L: Future<Output = Result<Option<T>, Error>>,
+    {
         // First, so that its end is told however soon it comes.
         let mut end = self.events(engine).end_of(id);
-        if !self.kill(engine, id, signal).await? {
-            return Ok(());
-        }
-        match tokio::time::timeout(grace, self.until_ended(engine, &mut end)).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                if !self.kill(engine, id, "SIGKILL").await? {
-                    return Ok(());
-                }
-                in_time("wait for the end", KILLED_TIME, self.until_ended(engine, &mut end)).await
+        if self.kill(engine, id, signal).await? {
+            if let Ok(ended) = tokio::time::timeout(grace, end.seen_by(&look)).await {
+                return ended;
             }
+            self.kill(engine, id, "SIGKILL").await?;
         }
+        let ended = async {
+            match look().await? {
+                Some(ended) => Ok(ended),
+                None => end.seen_by(&look).await,
+            }
+        };
+        in_time("wait for the end", KILLED_TIME, ended).await
     }
 
     /// `false`: it is gone or does not run, and nothing is left to signal.
@@ -186,12 +209,15 @@ impl DockerRuntime {
     }
 }
 
-/// Whether a container runs. One that is gone does not.
-async fn runs(engine: &Docker, id: &str) -> Result<bool, Error> {
+/// Whether a container has ended, or is gone; `None`: it runs.
+pub(super) async fn ended(engine: &Docker, id: &str) -> Result<Option<()>, Error> {
     let inspecting = async {
         match engine.inspect_container(id, None::<InspectContainerOptions>).await {
-            Ok(inspected) => Ok(inspected.state.and_then(|state| state.running).unwrap_or(false)),
-            Err(error) if status(&error) == Some(404) => Ok(false),
+            Ok(inspected) => {
+                let runs = inspected.state.and_then(|state| state.running).unwrap_or(false);
+                Ok((!runs).then_some(()))
+            }
+            Err(error) if status(&error) == Some(404) => Ok(Some(())),
             Err(error) => Err(unavailable("inspect", &error)),
         }
     };

@@ -52,6 +52,8 @@ struct Changes {
     log: ChangeLog<String>,
     /// Whether all that happens is heard now.
     is_heard: bool,
+    /// How often the stream has broken.
+    breaks: u64,
 }
 
 /// Waits for the end of one container.
@@ -81,6 +83,11 @@ impl Events {
         self.told.changes()
     }
 
+    /// How often the stream has broken: whatever is behind the socket may be another engine after that.
+    pub(super) fn breaks(&self) -> u64 {
+        self.told.changes.lock().breaks
+    }
+
     /// The ids of the containers to which anything has happened since so many changes. `None`: that can't be told.
     pub(super) fn changed_since(&self, number: u64) -> Option<BTreeSet<String>> {
         let changes = self.told.changes.lock();
@@ -93,8 +100,21 @@ impl End {
         &self.id
     }
 
-    /// Waits until the container may have ended. It may run again, or still: whoever waits looks at it.
-    pub(super) async fn may_have_come(&mut self) {
+    /// Waits until the container has ended, as whoever looks at it can see: `None` is that it runs, again or still.
+    pub(super) async fn seen_by<T, L>(&mut self, look: impl Fn() -> L) -> Result<T, Error>
+    where
+        L: Future<Output = Result<Option<T>, Error>>,
+    {
+        loop {
+            self.may_have_come().await;
+            if let Some(ended) = look().await? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Waits until the container may have ended.
+    async fn may_have_come(&mut self) {
         if self.news.changed().await.is_err() {
             // Nobody takes away what is awaited here before this is dropped.
             std::future::pending::<()>().await;
@@ -121,6 +141,7 @@ impl Told {
     fn fall_silent(&self) {
         let mut changes = self.changes.lock();
         changes.is_heard = false;
+        changes.breaks += 1;
         changes.log.note_all();
     }
 

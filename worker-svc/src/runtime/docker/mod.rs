@@ -21,7 +21,7 @@ mod pulls;
 mod spec;
 mod survey;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -53,6 +53,8 @@ use super::{
 const QUICK_TIME: Duration = Duration::from_secs(15);
 /// How long a container may take to end after it was killed.
 const KILLED_TIME: Duration = Duration::from_secs(60);
+/// Names of images that are remembered.
+const MAX_SEEN_IMAGES: usize = 1000;
 /// How many containers are looked at side by side when all are listed.
 const INSPECTS_AT_ONCE: usize = 8;
 
@@ -100,6 +102,10 @@ pub struct DockerRuntime {
     /// Ends of containers that this process started, until somebody waits for them.
     ends: Mutex<HashMap<AttemptKey, End>>,
     pulls: Pulls,
+    /// Images that were there when they were looked for.
+    seen_images: Mutex<HashSet<String>>,
+    /// The engine's version, and how often its stream of events had broken before it was asked.
+    version: Mutex<Option<(u64, String)>>,
     guard: Option<Guard>,
 }
 
@@ -125,7 +131,8 @@ impl DockerRuntime {
         let guard = config.guard.as_ref().map(|guard| Guard::new(guard, &owner, &config.socket));
         let (cluster_id, engine, events) = (Mutex::default(), OnceCell::new(), OnceLock::new());
         let (fresh, ends, pulls) = (Mutex::default(), Mutex::default(), Pulls::default());
-        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, pulls, guard }
+        let (seen_images, version) = (Mutex::default(), Mutex::default());
+        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, pulls, seen_images, version, guard }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -138,6 +145,21 @@ impl DockerRuntime {
         let connecting =
             async { self.engine.get_or_try_init(connect).await.map_err(|error| unavailable("connect", &error)) };
         in_time("connect", QUICK_TIME, connecting).await
+    }
+
+    /// The engine's version, if it answers at all. That is asked every few seconds: the version is dear, and only another engine has
+    /// another one.
+    async fn version(&self, engine: &Docker) -> Result<String, Error> {
+        let breaks = self.events(engine).breaks();
+        let known = self.version.lock().clone().filter(|(before, _)| *before == breaks);
+        let answered = |error| unavailable("check", &error);
+        if let Some((_, version)) = known {
+            engine.ping().await.map_err(answered)?;
+            return Ok(version);
+        }
+        let version = engine.version().await.map_err(answered)?.version.unwrap_or_default();
+        *self.version.lock() = Some((breaks, version.clone()));
+        Ok(version)
     }
 
     fn events(&self, engine: &Docker) -> &Events {
@@ -158,12 +180,11 @@ impl Runtime for DockerRuntime {
 
     async fn check(&self) -> Result<RuntimeInfo, Error> {
         let engine = self.engine().await?;
-        let checking = async { engine.version().await.map_err(|error| unavailable("check", &error)) };
-        let version = in_time("check", QUICK_TIME, checking).await?;
+        let version = in_time("check", QUICK_TIME, self.version(engine)).await?;
         if let Some(guard) = &self.guard {
             guard.keep().await;
         }
-        Ok(RuntimeInfo { version: format!("Docker {}", version.version.unwrap_or_default()) })
+        Ok(RuntimeInfo { version: format!("Docker {version}") })
     }
 
     async fn list(&self) -> Result<Vec<Instance>, Error> {
@@ -235,7 +256,9 @@ impl Runtime for DockerRuntime {
             },
             // Somebody has removed it since it was looked for.
             Err(error) if is_missing_image(&error) => {
-                Err(Error::ImageGone { image: spec::container(&attempt.spec)?.image.to_string() })
+                let image = spec::container(&attempt.spec)?.image.to_string();
+                self.seen_images.lock().remove(&image);
+                Err(Error::ImageGone { image })
             }
             Err(error) => Err(refused("create", &error)),
         }
@@ -278,30 +301,27 @@ impl Runtime for DockerRuntime {
         let engine = self.engine().await?;
         // Bound first: the guard must not live across an await.
         let started_here = self.ends.lock().remove(&key);
-        let mut end = match started_here {
-            Some(mut end) => {
-                end.may_have_come().await;
-                end
-            }
-            None => self.events(engine).end_of(&self.own(key).await?.id),
-        };
-        loop {
-            match self.inspect(engine, key, end.id()).await?.ok_or(Error::NotFound { key })?.state {
-                InstanceState::Exited(exit) => return Ok(exit),
-                InstanceState::Created => return Err(Error::NotStarted { key }),
-                // Others have started it again, or only its state was late.
-                InstanceState::Running(_) => end.may_have_come().await,
-            }
+        if let Some(mut end) = started_here {
+            let id = end.id().to_owned();
+            return end.seen_by(|| self.exit(engine, key, &id)).await;
+        }
+        let id = self.own(key).await?.id;
+        let mut end = self.events(engine).end_of(&id);
+        match self.exit(engine, key, &id).await? {
+            Some(exit) => Ok(exit),
+            None => end.seen_by(|| self.exit(engine, key, &id)).await,
         }
     }
 
     /// Signals, waits and kills in steps of its own: the engine's stop call would have to stay open for the whole
     /// grace period, which the client's timeout cuts, and takes a signal only since API 1.42.
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error> {
         let engine = self.engine().await?;
         let own = self.own(key).await?;
-        if !matches!(own.state, InstanceState::Running(_)) {
-            return Ok(());
+        match own.state {
+            InstanceState::Created => return Ok(None),
+            InstanceState::Exited(exit) => return Ok(Some(exit)),
+            InstanceState::Running(_) => {}
         }
         if own.inspected.state.as_ref().and_then(|state| state.status) == Some(ContainerStateStatusEnum::PAUSED) {
             // Signals don't reach a paused container. That it is not paused any more is as good.
@@ -314,7 +334,7 @@ impl Runtime for DockerRuntime {
             "" => from_image.filter(|signal| !signal.is_empty()).unwrap_or("SIGTERM"),
             signal => signal,
         };
-        self.end(engine, &own.id, signal, how.grace).await
+        self.end(engine, &own.id, signal, how.grace, || self.exit(engine, key, &own.id)).await.map(Some)
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {

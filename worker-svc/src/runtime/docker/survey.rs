@@ -7,6 +7,7 @@ use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
 use davit_core::id::AttemptKey;
 
+use super::containers::ended;
 use super::error::{status, unavailable};
 use super::labels::Labels;
 use super::{DockerRuntime, QUICK_TIME, in_time, labels, remove};
@@ -49,7 +50,8 @@ impl DockerRuntime {
         let state = inspected.state.unwrap_or_default();
         if state.running == Some(true) && state.paused != Some(true) {
             let signal = config.stop_signal.filter(|signal| !signal.is_empty());
-            self.end(engine, &sighting.id, signal.as_deref().unwrap_or("SIGTERM"), grace).await?;
+            let signal = signal.as_deref().unwrap_or("SIGTERM");
+            self.end(engine, &sighting.id, signal, grace, || ended(engine, &sighting.id)).await?;
         }
         let removed = match remove(engine, &sighting.id).await {
             Ok(()) => true,

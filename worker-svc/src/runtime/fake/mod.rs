@@ -178,11 +178,13 @@ impl Runtime for FakeRuntime {
         instance.ended().await.ok_or(Error::NotFound { key })
     }
 
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error> {
         self.engine.enter(Step::Stop, Some(key)).await?;
         let instance = self.find(key)?;
-        if !matches!(instance.state(), InstanceState::Running(_)) {
-            return Ok(());
+        match instance.state() {
+            InstanceState::Created => return Ok(None),
+            InstanceState::Exited(exit) => return Ok(Some(exit)),
+            InstanceState::Running(_) => {}
         }
         let signal = super::process::signal(&how.signal)?;
         if signal == nix::sys::signal::Signal::SIGKILL || !instance.orders.ignores_stop {
@@ -190,7 +192,7 @@ impl Runtime for FakeRuntime {
         } else if tokio::time::timeout(how.grace, instance.ended()).await.is_err() {
             self.end(&instance, 137, false);
         }
-        Ok(())
+        Ok(instance.ended().await)
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {

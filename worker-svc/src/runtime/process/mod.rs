@@ -234,10 +234,15 @@ impl Runtime for ProcessRuntime {
         entry.ended().await.ok_or(Error::NotFound { key })
     }
 
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<(), Error> {
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error> {
         let entry = self.find(key).await?;
         let (signal, grace) = (signal(&how.signal)?.as_str(), how.grace.min(LONGEST_GRACE));
-        entry.stop(StopOrder { signal, grace }).await
+        entry.stop(StopOrder { signal, grace }).await?;
+        match entry.state() {
+            InstanceState::Created => Ok(None),
+            InstanceState::Exited(exit) => Ok(Some(exit)),
+            InstanceState::Running(_) => self.wait(key).await.map(Some),
+        }
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
@@ -284,7 +289,7 @@ impl Runtime for ProcessRuntime {
     async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
         let Some(key) = sighting.key.filter(|_| sighting.node_id == Some(self.node_id)) else { return Ok(false) };
         match self.stop(key, &StopPolicy { signal: String::new(), grace }).await {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Error::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error),
         }

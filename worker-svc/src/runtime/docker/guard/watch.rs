@@ -155,7 +155,7 @@ async fn stop_all(dir: &Path, guarded: &Guarded) -> Result<bool, Error> {
         let how = StopPolicy { signal: String::new(), grace: container.grace };
         match guarded.engine.stop(container.key, &how).await {
             Err(Error::NotFound { .. }) => Ok(()),
-            stopped => stopped,
+            stopped => stopped.map(drop),
         }
     });
     let stopped: Vec<Result<(), Error>> = stops.buffer_unordered(STOPS_AT_ONCE).collect().await;
