@@ -1,17 +1,35 @@
 //! Whether the cluster is as the client wants it: nothing lost, nothing twice, nothing too much.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use davit_proto::v1;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::setup::Cluster;
 use super::wanted::Wanted;
 use crate::error::Error;
+use crate::running::LOOK;
 use crate::running::client::parse_id;
 
-/// Looks at every task and every node.
+/// Workers count what they run once a second.
+const COUNTED: Duration = Duration::from_secs(10);
+
+/// Looks at every task and every node, and at what the workers say that they run.
 pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<(), Error> {
+    let end = Instant::now() + COUNTED;
+    loop {
+        let running = cluster.running_on_workers().await?;
+        if running == wanted.running_count() {
+            break;
+        }
+        if Instant::now() > end {
+            let right = wanted.running_count();
+            return Err(Error::WrongAnswer(format!("the workers say that they run {running} tasks, and not {right}")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
     let (dead, client) = (cluster.dead(), &mut cluster.client);
     let nodes = client.nodes().await?;
     let mut tasks = Tasks::new(wanted, &nodes);

@@ -40,6 +40,13 @@ pub(super) struct Before {
     client_cpu_s: f64,
 }
 
+/// What the manager looked at.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Visited {
+    pub(super) tasks: u64,
+    pub(super) nodes: u64,
+}
+
 /// How long a killed manager is missed.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Back {
@@ -97,6 +104,23 @@ impl Cluster {
     /// Nodes that were killed.
     pub(super) fn dead(&self) -> Vec<String> {
         if self.victim.is_some() { Vec::new() } else { vec![Self::victim_name()] }
+    }
+
+    /// How many attempts the workers themselves say that they run.
+    pub(super) async fn running_on_workers(&self) -> Result<u64, Error> {
+        let mut running = 0.0;
+        for worker in [&self.hollow].into_iter().chain(&self.victim) {
+            running += worker.metrics().await?.sum("davit_worker_attempts", "state=\"RUNNING\"");
+        }
+        Ok(running as u64)
+    }
+
+    /// How many tasks and nodes the manager has looked at since it was started.
+    pub(super) async fn visited(&self) -> Result<Visited, Error> {
+        let metrics = self.control.manager.metrics().await?;
+        let tasks = metrics.sum("davit_manager_visited_tasks_total", "") as u64;
+        let nodes = metrics.sum("davit_manager_visited_nodes_total", "") as u64;
+        Ok(Visited { tasks, nodes })
     }
 
     fn programs(&self) -> impl Iterator<Item = &Program> {

@@ -5,6 +5,7 @@ pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod control_plane;
 pub(crate) mod latency;
+pub(crate) mod metrics;
 pub(crate) mod places;
 pub(crate) mod programs;
 pub(crate) mod work;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::metrics::Metrics;
 use crate::error::Error;
 use crate::memory::{self, Memory};
 
@@ -98,6 +99,11 @@ impl Program {
     pub(crate) fn warnings(&self) -> usize {
         // Nothing was said as long as there is no file.
         std::fs::read_to_string(&self.log).unwrap_or_default().lines().count()
+    }
+
+    /// What it counts of itself.
+    pub(crate) async fn metrics(&self) -> Result<Metrics, Error> {
+        Metrics::of(self.http).await
     }
 
     pub(crate) fn used(&self) -> Result<Used, Error> {
