@@ -5,10 +5,12 @@ use super::host::{COMMAND, Host, IMAGE, davit_label};
 use crate::error::Error;
 use crate::running::calls::Calls;
 use crate::running::control_plane::ControlPlane;
+use crate::running::latency::next_object;
 use crate::running::places::Places;
 use crate::running::programs::Program;
-use crate::running::work::{wait_joined, wait_running};
+use crate::running::work::wait_joined;
 use davit_proto::v1;
+use davit_proto::v1::event::Object;
 
 /// Requests on their way at once.
 const AT_ONCE: usize = 32;
@@ -34,9 +36,14 @@ impl Davit {
     pub(super) async fn run(&mut self, host: &Host, containers: u32) -> Result<Times, Error> {
         self.rounds += 1;
         let (mut client, request_id) = (self.control.client.clone(), format!("round-{}", self.rounds));
+        let mut events = client.watch(&[v1::EventType::TaskStateChanged]).await?;
         let starting = async {
             let created = client.create(&spec(), containers, &request_id).await?;
-            wait_running(client.clone(), u64::from(containers)).await?;
+            let mut running = 0;
+            while running < containers {
+                let Object::Task(task) = next_object(&mut events).await? else { continue };
+                running += u32::from(task.status.unwrap_or_default().state() == v1::TaskState::Running);
+            }
             Ok(created)
         };
         let (created, start, start_cpu_s) = timed(starting).await?;

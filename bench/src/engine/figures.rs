@@ -1,4 +1,4 @@
-//! PURE: what the rounds amount to.
+//! What the rounds took, and what they amount to.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -195,8 +195,9 @@ impl Engine {
     fn remove_all(&self, filter: &[&str]) {
         let left = self.docker(&[&["ps", "--all", "--quiet"], filter].concat());
         let ids: Vec<&str> = left.lines().collect();
-        if !ids.is_empty() {
-            self.docker(&[&["rm", "--force", "--volumes"], ids.as_slice()].concat());
+        // Few enough for the time that one call may take.
+        for some in ids.chunks(50) {
+            self.docker(&[&["rm", "--force", "--volumes"], some].concat());
         }
     }
 }

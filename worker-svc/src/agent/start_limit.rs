@@ -9,12 +9,11 @@
 use std::time::Duration;
 
 /// What the limit is before anything is known of the engine.
-const FIRST: usize = 16;
+const FIRST: usize = 12;
 const LEAST: usize = 2;
 const MOST: usize = 64;
-/// A round is at least so many starts long, and a few for each that is let in.
-const ROUND: usize = 16;
-const ROUND_FOR_EACH: usize = 2;
+/// A round is at least so many starts long, and one for each that is let in.
+const ROUND: usize = 12;
 /// More at once stay if so much more comes through.
 const GAIN: f64 = 1.05;
 /// Fewer at once stay if no less than this comes through.
@@ -40,6 +39,8 @@ pub(super) struct StartLimit {
     stage: Stage,
     /// Which way the next trial goes.
     next: Way,
+    /// So many that end unanswered were let in before the limit was lowered for that.
+    known: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,7 +90,7 @@ impl Way {
 
 impl StartLimit {
     pub(super) fn new() -> Self {
-        Self { now: FIRST, round: None, stage: Stage::Rest { rounds: 0, rate: None }, next: Way::More }
+        Self { now: FIRST, round: None, stage: Stage::Rest { rounds: 0, rate: None }, next: Way::More, known: 0 }
     }
 
     /// How many are let in at once.
@@ -100,20 +101,30 @@ impl StartLimit {
     /// A start has ended, at this uptime. `waiting`: others wait to be let in.
     pub(super) fn ended(&mut self, outcome: Outcome, waiting: bool, uptime: Duration) {
         if outcome == Outcome::Unanswered {
-            self.now = (self.now / 2).max(LEAST);
+            // Those that were let in together fail together.
+            if self.known == 0 {
+                self.known = self.now;
+                self.now = (self.now / 2).max(LEAST);
+            }
+            self.known -= 1;
             self.round = None;
             (self.stage, self.next) = (Stage::Rest { rounds: 0, rate: None }, Way::More);
             return;
         }
+        self.known = 0;
         if !waiting {
-            // What comes through now is what there is to do, not what the engine can.
+            // What comes through now is what there is to do, not what the engine can. A trial that was not finished says nothing.
+            if let Stage::Trial { before, .. } = self.stage {
+                self.now = before;
+            }
             self.round = None;
+            self.stage = Stage::Rest { rounds: 0, rate: None };
             return;
         }
         let round = self.round.get_or_insert(Round { began: uptime, started: 0 });
         let took = uptime.saturating_sub(round.began);
         // The first one only begins the round.
-        if round.started >= ROUND.max(self.now * ROUND_FOR_EACH) && !took.is_zero() {
+        if round.started >= ROUND.max(self.now) && !took.is_zero() {
             let rate = round.started as f64 / took.as_secs_f64();
             self.round_over(rate);
             self.round = Some(Round { began: uptime, started: 1 });
@@ -194,14 +205,31 @@ mod tests {
     #[test]
     fn an_engine_that_does_not_answer_gets_half_and_more_again_when_it_does() {
         let mut limit = StartLimit::new();
-        limit.ended(Outcome::Unanswered, true, Duration::ZERO);
-        assert_eq!(limit.now(), FIRST / 2);
-        for _ in 0..9 {
+        for _ in 0..FIRST {
+            limit.ended(Outcome::Unanswered, true, Duration::ZERO);
+            assert_eq!(limit.now(), FIRST / 2, "those that were let in together fail together");
+        }
+        for _ in 0..4 * FIRST {
             limit.ended(Outcome::Unanswered, true, Duration::ZERO);
         }
         assert_eq!(limit.now(), LEAST);
         run(&mut limit, 5_000, |at_once| at_once as f64);
         assert!(limit.now() >= NEARLY_MOST, "{}", limit.now());
+    }
+
+    #[test]
+    fn it_learns_in_bursts_too_and_a_trial_that_a_burst_does_not_finish_is_undone() {
+        let mut limit = StartLimit::new();
+        let mut uptime = Duration::ZERO;
+        for _ in 0..30 {
+            for left in (0..60_usize).rev() {
+                uptime += Duration::from_secs_f64(1.0 / limit.now() as f64);
+                // The last ones are let in together, and nobody waits.
+                limit.ended(Outcome::Started, left >= limit.now(), uptime);
+            }
+            assert!(matches!(limit.stage, Stage::Rest { .. }), "{limit:?}");
+        }
+        assert!(limit.now() > FIRST, "{}", limit.now());
     }
 
     #[test]

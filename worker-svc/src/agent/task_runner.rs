@@ -23,7 +23,7 @@ use super::start_limit::Outcome;
 use super::status::{Ending, Start, ending, ending_without_exit, set_ended, set_waiting};
 use super::{Agent, started};
 use crate::local_store::{Mark, Record, Restarts};
-use crate::runtime::{Error, ErrorKind, Exit, InstanceState};
+use crate::runtime::{Error, Exit, InstanceState};
 use crate::turns::Turn;
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -161,8 +161,8 @@ impl Runner {
             match done {
                 Ok(phase) => {
                     self.phase = phase;
-                    // To have looked between two tries is not to have got on.
-                    if !self.looked {
+                    // To have looked or begun anew between two tries is not to have got on.
+                    if self.failures.step == Some(decision.step) {
                         self.failures.step = None;
                     }
                 }
@@ -265,7 +265,8 @@ impl Runner {
         let tries = self.failures.tries;
         let (first, key) = (tries == 1, self.key);
         let turn = self.turn.take();
-        if error.kind() == ErrorKind::Unavailable
+        // One that could not even be noted says nothing of the engine.
+        if matches!(error, Error::Unavailable { .. })
             && let Some(turn) = turn
         {
             self.agent.starts.ended(turn, Outcome::Unanswered, self.agent.uptime());

@@ -84,18 +84,18 @@ async fn that_an_attempt_is_being_prepared_is_no_reason_to_report_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_attempts_sixteen_are_created_and_started_at_once() {
+async fn of_many_attempts_twelve_are_created_and_started_at_once() {
     const ATTEMPTS: u32 = 40;
     let (engine, agent) = agent().await;
     engine.set_stuck(Step::Create, true);
     engine.set_stuck(Step::Start, true);
     agent.assign(Batch { assignments: (0..ATTEMPTS).map(assignment).collect(), ..Batch::default() });
     assert_eq!(calls(&engine, Step::Prepare).await, ATTEMPTS as usize, "images are pulled meanwhile");
-    assert_eq!(calls(&engine, Step::Create).await, 16);
+    assert_eq!(calls(&engine, Step::Create).await, 12);
 
     // One turn lasts from the creation to the start.
     engine.set_stuck(Step::Create, false);
-    assert_eq!((calls(&engine, Step::Create).await, calls(&engine, Step::Start).await), (16, 16));
+    assert_eq!((calls(&engine, Step::Create).await, calls(&engine, Step::Start).await), (12, 12));
 
     engine.set_stuck(Step::Start, false);
     assert_eq!(calls(&engine, Step::Start).await, ATTEMPTS as usize);

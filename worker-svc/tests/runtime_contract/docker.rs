@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::Docker as Engine;
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::{InspectContainerOptions, RemoveImageOptions, TagImageOptionsBuilder};
+use bollard::query_parameters::InspectContainerOptions;
 use davit_core::id::AttemptKey;
 use davit_core::spec::{
     ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec, Tmpfs, Ulimit,
@@ -287,27 +287,6 @@ async fn an_image_that_is_missing_and_may_not_be_pulled_is_a_permanent_error() {
         let error = bench.runtime.create(&attempt).await.unwrap_err();
         assert!(matches!(error, Error::ImageGone { .. }), "it might be there again: {error}");
         assert!(error.to_string().contains("davit-test/no-such-image:1"), "{error}");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_image_that_was_there_and_is_gone_is_looked_for_again() {
-    check(Docker::new().await, |bench| async move {
-        let engine = Engine::connect_with_unix_defaults().unwrap().negotiate_version().await.unwrap();
-        let (repository, tag) = ("davit-test/passing", "1");
-        let options = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
-        engine.tag_image(image::REFERENCE, Some(options)).await.unwrap();
-        let mut spec = shell("exit 0");
-        spec.image = format!("{repository}:{tag}").parse().unwrap();
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: Vec::new() };
-        let prepare = || async { bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await };
-        assert!(prepare().await.is_ok());
-        engine.remove_image(&format!("{repository}:{tag}"), None::<RemoveImageOptions>, None).await.unwrap();
-        let error = bench.runtime.create(&attempt).await.unwrap_err();
-        assert!(matches!(error, Error::ImageGone { .. }), "{error}");
-        let error = prepare().await.unwrap_err();
-        assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
     })
     .await;
 }

@@ -12,9 +12,7 @@ use bollard::query_parameters::{
 use davit_core::id::AttemptKey;
 
 use super::error::{refused, status, unavailable};
-use super::{
-    DockerRuntime, Error, Exit, InstanceState, KILLED_TIME, MAX_SEEN_IMAGES, QUICK_TIME, Started, labels, observe,
-};
+use super::{DockerRuntime, Error, Exit, InstanceState, KILLED_TIME, QUICK_TIME, Started, labels, observe};
 
 /// A container that is known to be the owner's.
 pub(super) struct Own {
@@ -105,21 +103,11 @@ impl DockerRuntime {
         }
     }
 
-    /// Whether the engine has an image, or had it at the last look: if it has gone since, its next container can't be created.
+    /// Asked anew each time: it also shows whether the engine answers at all, before a create that nobody can take back.
     pub(super) async fn has_image(&self, engine: &Docker, image: &str) -> Result<bool, Error> {
-        if self.seen_images.lock().contains(image) {
-            return Ok(true);
-        }
         let inspecting = async {
             match engine.inspect_image(image).await {
-                Ok(_) => {
-                    let mut seen = self.seen_images.lock();
-                    if seen.len() >= MAX_SEEN_IMAGES {
-                        seen.clear();
-                    }
-                    seen.insert(image.to_owned());
-                    Ok(true)
-                }
+                Ok(_) => Ok(true),
                 Err(error) if status(&error) == Some(404) => Ok(false),
                 Err(error) => Err(refused("inspect image", &error)),
             }

@@ -15,6 +15,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::unavailable;
@@ -60,7 +61,8 @@ struct Changes {
 #[derive(Debug)]
 pub(super) struct End {
     id: String,
-    news: watch::Receiver<()>,
+    /// `None` only when it is dropped.
+    news: Option<watch::Receiver<()>>,
     told: Arc<Told>,
 }
 
@@ -74,8 +76,7 @@ impl Events {
 
     /// From now on no end of this container is missed.
     pub(super) fn end_of(&self, id: &str) -> End {
-        let news = self.told.awaited.lock().entry(id.to_owned()).or_default().subscribe();
-        End { id: id.to_owned(), news, told: Arc::clone(&self.told) }
+        self.told.end_of(id)
     }
 
     /// A number that grows with whatever happens to the cluster's containers; `None` while the engine does not tell.
@@ -115,7 +116,11 @@ impl End {
 
     /// Waits until the container may have ended.
     async fn may_have_come(&mut self) {
-        if self.news.changed().await.is_err() {
+        let is_told = match &mut self.news {
+            Some(news) => news.changed().await.is_ok(),
+            None => false,
+        };
+        if !is_told {
             // Nobody takes away what is awaited here before this is dropped.
             std::future::pending::<()>().await;
         }
@@ -125,13 +130,20 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         let mut awaited = self.told.awaited.lock();
-        if awaited.get(&self.id).is_some_and(|news| news.receiver_count() <= 1) {
+        // Under the lock: of two that are dropped at once the later one has to see that it is the last.
+        self.news = None;
+        if awaited.get(&self.id).is_some_and(|news| news.receiver_count() == 0) {
             awaited.remove(&self.id);
         }
     }
 }
 
 impl Told {
+    fn end_of(self: &Arc<Self>, id: &str) -> End {
+        let news = self.awaited.lock().entry(id.to_owned()).or_default().subscribe();
+        End { id: id.to_owned(), news: Some(news), told: Arc::clone(self) }
+    }
+
     fn changes(&self) -> Option<u64> {
         let changes = self.changes.lock();
         changes.is_heard.then(|| changes.log.last())
@@ -182,10 +194,10 @@ fn ended(event: &EventMessage) -> Option<&str> {
 async fn follow(engine: Docker, filter: HashMap<String, Vec<String>>, clock: SharedClock, told: Arc<Told>) {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
-        let mut has_looked = false;
-        let error = follow_once(&engine, &filter, clock.now(), &told, &mut has_looked).await;
+        let began = Instant::now();
+        let error = follow_once(&engine, &filter, clock.now(), &told).await;
         told.fall_silent();
-        if has_looked {
+        if began.elapsed() >= LOOK_PERIOD {
             backoff.reset();
         }
         tracing::debug!(%error, "the engine tells of no containers; it is asked again");
@@ -194,13 +206,7 @@ async fn follow(engine: Docker, filter: HashMap<String, Vec<String>>, clock: Sha
 }
 
 /// Follows one stream until it breaks, and says why it did.
-async fn follow_once(
-    engine: &Docker,
-    filter: &HashMap<String, Vec<String>>,
-    now: Timestamp,
-    told: &Told,
-    has_looked: &mut bool,
-) -> Error {
+async fn follow_once(engine: &Docker, filter: &HashMap<String, Vec<String>>, now: Timestamp, told: &Told) -> Error {
     let mut wanted = filter.clone();
     wanted.insert("type".to_owned(), vec!["container".to_owned()]);
     wanted.insert("event".to_owned(), ACTIONS.map(str::to_owned).to_vec());
@@ -220,10 +226,7 @@ async fn follow_once(
                 }
             },
             _ = looks.tick() => match running(engine, filter).await {
-                Ok(running) => {
-                    told.take_running(&running);
-                    *has_looked = true;
-                }
+                Ok(running) => told.take_running(&running),
                 Err(error) => return error,
             },
         }
@@ -251,15 +254,10 @@ mod tests {
         EventMessage { action: Some(action.to_owned()), actor, ..EventMessage::default() }
     }
 
-    fn end_of(told: &Arc<Told>, id: &str) -> End {
-        let news = told.awaited.lock().entry(id.to_owned()).or_default().subscribe();
-        End { id: id.to_owned(), news, told: Arc::clone(told) }
-    }
-
     #[test]
     fn an_end_wakes_those_who_wait_for_it_and_nobody_else() {
         let told = Arc::new(Told::default());
-        let (mut first, mut second, mut other) = (end_of(&told, "a"), end_of(&told, "a"), end_of(&told, "b"));
+        let (mut first, mut second, mut other) = (told.end_of("a"), told.end_of("a"), told.end_of("b"));
         told.take(&event("start", "a"));
         assert!(first.may_have_come().now_or_never().is_none());
         told.take(&event("die", "a"));
@@ -274,7 +272,7 @@ mod tests {
     #[test]
     fn what_does_not_run_at_a_look_may_have_ended_unheard() {
         let told = Arc::new(Told::default());
-        let (mut runs, mut gone) = (end_of(&told, "a"), end_of(&told, "b"));
+        let (mut runs, mut gone) = (told.end_of("a"), told.end_of("b"));
         told.take_running(&HashSet::from(["a".to_owned()]));
         assert!(runs.may_have_come().now_or_never().is_none());
         assert!(gone.may_have_come().now_or_never().is_some());
@@ -283,7 +281,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_for_those_who_wait_no_more() {
         let told = Arc::new(Told::default());
-        let (first, mut second) = (end_of(&told, "a"), end_of(&told, "a"));
+        let (first, mut second) = (told.end_of("a"), told.end_of("a"));
         drop(first);
         told.take(&event("die", "a"));
         assert!(second.may_have_come().now_or_never().is_some(), "the other one still waits");

@@ -21,7 +21,7 @@ mod pulls;
 mod spec;
 mod survey;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -53,8 +53,6 @@ use super::{
 const QUICK_TIME: Duration = Duration::from_secs(15);
 /// How long a container may take to end after it was killed.
 const KILLED_TIME: Duration = Duration::from_secs(60);
-/// Names of images that are remembered.
-const MAX_SEEN_IMAGES: usize = 1000;
 /// How many containers are looked at side by side when all are listed.
 const INSPECTS_AT_ONCE: usize = 8;
 
@@ -102,8 +100,6 @@ pub struct DockerRuntime {
     /// Ends of containers that this process started, until somebody waits for them.
     ends: Mutex<HashMap<AttemptKey, End>>,
     pulls: Pulls,
-    /// Images that were there when they were looked for.
-    seen_images: Mutex<HashSet<String>>,
     /// The engine's version, and how often its stream of events had broken before it was asked.
     version: Mutex<Option<(u64, String)>>,
     guard: Option<Guard>,
@@ -131,8 +127,8 @@ impl DockerRuntime {
         let guard = config.guard.as_ref().map(|guard| Guard::new(guard, &owner, &config.socket));
         let (cluster_id, engine, events) = (Mutex::default(), OnceCell::new(), OnceLock::new());
         let (fresh, ends, pulls) = (Mutex::default(), Mutex::default(), Pulls::default());
-        let (seen_images, version) = (Mutex::default(), Mutex::default());
-        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, pulls, seen_images, version, guard }
+        let version = Mutex::default();
+        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, pulls, version, guard }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -256,9 +252,7 @@ impl Runtime for DockerRuntime {
             },
             // Somebody has removed it since it was looked for.
             Err(error) if is_missing_image(&error) => {
-                let image = spec::container(&attempt.spec)?.image.to_string();
-                self.seen_images.lock().remove(&image);
-                Err(Error::ImageGone { image })
+                Err(Error::ImageGone { image: spec::container(&attempt.spec)?.image.to_string() })
             }
             Err(error) => Err(refused("create", &error)),
         }

@@ -16,7 +16,6 @@ use crate::runtime::{Error, Sighting};
 impl DockerRuntime {
     pub(super) async fn look_around(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
         let engine = self.engine().await?;
-        // From now on it is known whether there is anything new to see.
         let changed = since.and_then(|since| self.events(engine).changed_since(since));
         let mut filter = labels::cluster_filter(&self.owner);
         match changed {
