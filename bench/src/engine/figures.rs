@@ -35,7 +35,8 @@ pub(super) async fn timed<T>(work: impl Future<Output = Result<T, Error>>) -> Re
 #[derive(Debug, Default)]
 pub(super) struct Figures(BTreeMap<String, Vec<Times>>);
 
-/// A contender's rate, in containers a second.
+/// The rounds of a contender, in containers a second; or Davit's rates by another's, of which the middle is that of the middle
+/// rounds, and the others are of pairs of rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Rate {
     /// The middle round.
@@ -54,21 +55,13 @@ pub(super) struct Row {
     pub(super) stop_cpu_ms: f64,
 }
 
-/// Davit's rates by another's: by the middle rounds, and by pairs of rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Ratio {
-    pub(super) median: f64,
-    pub(super) least: f64,
-    pub(super) most: f64,
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Summary {
     pub(super) rows: Vec<Row>,
-    pub(super) start_to_bare: Option<Ratio>,
-    pub(super) start_to_swarm: Option<Ratio>,
-    pub(super) stop_to_bare: Option<Ratio>,
-    pub(super) stop_to_swarm: Option<Ratio>,
+    pub(super) start_to_bare: Option<Rate>,
+    pub(super) start_to_swarm: Option<Rate>,
+    pub(super) stop_to_bare: Option<Rate>,
+    pub(super) stop_to_swarm: Option<Rate>,
 }
 
 impl Figures {
@@ -122,13 +115,13 @@ fn spread(mut rates: Vec<f64>) -> Rate {
     Rate { median: at(rates.len() / 2), least: at(0), most: at(rates.len().saturating_sub(1)) }
 }
 
-fn ratio(own: &[f64], other: &[f64]) -> Option<Ratio> {
+fn ratio(own: &[f64], other: &[f64]) -> Option<Rate> {
     let pairs: Vec<f64> = own.iter().zip(other).map(|(own, other)| own / other).collect();
     if pairs.is_empty() {
         return None;
     }
-    let Rate { least, most, .. } = spread(pairs);
-    Some(Ratio { median: rounded(spread(own.to_vec()).median / spread(other.to_vec()).median, 100.0), least, most })
+    let pairs = spread(pairs);
+    Some(Rate { median: rounded(spread(own.to_vec()).median / spread(other.to_vec()).median, 100.0), ..pairs })
 }
 
 /// The table, for people.
@@ -147,8 +140,8 @@ pub(super) fn print(summary: &Summary, singles: Option<&Singles>) {
             spread(stopped_per_s)
         );
     }
-    let tell = |what: &str, ratio: Option<Ratio>, budget: f64| {
-        if let Some(Ratio { median, least, most }) = ratio {
+    let tell = |what: &str, ratio: Option<Rate>, budget: f64| {
+        if let Some(Rate { median, least, most }) = ratio {
             let reached = if median >= budget { "reached" } else { "NOT REACHED" };
             println!("{what} {median:.2} ({least:.2} to {most:.2}), budget {budget:.2}: {reached}");
         }
