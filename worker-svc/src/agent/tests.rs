@@ -103,6 +103,31 @@ async fn of_many_attempts_twelve_are_created_and_started_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_vanishes_again_and_again_before_it_can_be_started_is_not_made_for_ever() {
+    let (engine, agent) = agent().await;
+    engine.set_stuck(Step::Start, true);
+    agent.assign(Batch { assignments: vec![assignment(1)], ..Batch::default() });
+    let mut made = calls(&engine, Step::Create).await;
+    assert_eq!(made, 1);
+    for _ in 0..10 {
+        // What is to be started is gone; whether it is made anew shows before it could be started.
+        engine.forget_all();
+        engine.set_stuck(Step::Create, true);
+        engine.set_stuck(Step::Start, false);
+        let now = calls(&engine, Step::Create).await;
+        engine.set_stuck(Step::Start, true);
+        engine.set_stuck(Step::Create, false);
+        if now == made {
+            break;
+        }
+        made = calls(&engine, Step::Create).await;
+    }
+    assert_eq!(made, 5, "it is given up in the end");
+    let (_, status) = agent.statuses().remove(0);
+    assert_eq!(status.state, TaskState::Failed, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_what_nobody_looks_after_eight_are_removed_at_once_and_a_thousand_wait() {
     const ORPHANS: u32 = 1500;
     let (engine, agent) = agent().await;
