@@ -13,6 +13,7 @@ mod idle;
 mod machine;
 mod memory;
 mod options;
+mod phase;
 mod quality;
 mod report;
 mod run;

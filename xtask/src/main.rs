@@ -1,4 +1,4 @@
-//! Davit's recipes: `cargo xtask test`, `cargo xtask images`, `cargo xtask bench`, `cargo xtask sim`,
+//! Davit's recipes: `cargo xtask test`, `cargo xtask images`, `cargo xtask bench`, `cargo xtask profile`, `cargo xtask sim`,
 //! `cargo xtask chaos` and `cargo xtask fuzz`.
 //!
 //! A recipe runs named steps one after the other, shows every command before it runs and how long each step took, and
@@ -13,6 +13,7 @@ mod failure;
 mod fuzz;
 mod images;
 mod machine;
+mod profile;
 mod proto;
 mod rust;
 mod shell;
@@ -68,6 +69,13 @@ Davit's recipes.
         Fills a store with a million tasks and measures how fast that goes and how long a manager takes to start on it. See
         docs/reliability.md.
 
+    cargo xtask profile SUBJECT [OPTION]...
+        The same as `bench`, under perf, by programs with frame pointers and names: where processor time goes, by process, crate
+        and function. All of it stays in target/profile-<date>. See docs/benchmarks.md.
+
+    cargo xtask profile report FOLDER [--phase NAME]
+        Tells that again, or of one phase of the measurement alone.
+
     cargo xtask sim [OPTION]...
         Simulates whole clusters under faults, one from each seed, and checks Davit's promises: `--seeds 2000`, `--seed N
         --trace` one with all that happens, `--bugs` that deliberate bugs are found. See tests/sim/README.md.
@@ -107,6 +115,7 @@ fn recipe(mut arguments: Vec<String>) -> Result<(), Failure> {
         "test" => steps::test(&TestOptions::parse(rest)?),
         "images" => images::build(&rest),
         "bench" => bench::run_with(&rest),
+        "profile" => profile::run_with(&rest),
         "sim" => sim::run_with(&rest),
         "chaos" => chaos::run_with(&rest),
         "fuzz" => fuzz::run_with(&rest),

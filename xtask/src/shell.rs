@@ -21,9 +21,14 @@ pub(crate) fn cargo() -> Command {
     command(env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from))
 }
 
+/// Shows a command before it runs.
+pub(crate) fn show(command: &Command) {
+    println!("$ {}", Shown(command));
+}
+
 /// Shows the command, runs it with its output on ours, and takes any exit but 0 as a failure.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
-    println!("$ {}", Shown(command));
+    show(command);
     let status = command.status().map_err(|error| not_started(command, &error))?;
     if status.success() {
         return Ok(());

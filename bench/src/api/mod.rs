@@ -20,6 +20,7 @@ use self::figures::{LIMIT, Outcome, Rate};
 use self::pace::{Ladder, Pace};
 use self::watchers::Watchers;
 use crate::error::Error;
+use crate::phase;
 use crate::running::client::Client;
 use crate::running::control_plane::ControlPlane;
 use crate::running::places::Places;
@@ -65,10 +66,12 @@ struct Bench {
 
 /// Measures all calls, one after the other.
 pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
+    phase::begin("start");
     let mut bench = Bench::start(options).await?;
     let mut calls = Map::new();
     table::header();
     for call in Call::EACH {
+        phase::begin(call.key());
         // Nobody else pays for those who watch.
         let watchers = match call {
             Call::WatchEvents => Some(Watchers::open(&bench.control.address, options.watchers, &bench.board).await?),
@@ -77,6 +80,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
         calls.insert(call.key().to_owned(), bench.find_rate(call).await?);
         drop(watchers);
     }
+    phase::begin(phase::END);
     Ok(json!({
         "api": {
             "nodes": options.nodes,

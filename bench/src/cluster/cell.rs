@@ -13,6 +13,7 @@ use super::stop::{self, Stop};
 use super::wanted::Wanted;
 use super::{Options, table};
 use crate::error::Error;
+use crate::phase;
 use crate::speed::{self, Around};
 
 /// What was measured of a cell.
@@ -49,6 +50,7 @@ pub(super) async fn measure(options: &Options, cell: Cell) -> Result<Row, Error>
     table::heading(cell);
     let before = speed::measure_apart()?;
     let mut figures = Figures::default();
+    phase::begin("start");
     let measured = match Cluster::start(&options.places, cell.nodes).await {
         Ok(mut cluster) => {
             let measured = Box::pin(fill(&mut figures, &mut cluster, options, cell)).await;
@@ -56,26 +58,34 @@ pub(super) async fn measure(options: &Options, cell: Cell) -> Result<Row, Error>
         }
         Err(error) => Err(error),
     };
+    phase::begin(phase::END);
     let speed = Around { before, after: speed::measure_apart()? };
     Ok(Row { cell, shapes: options.shapes, figures, speed, failed: measured.err().map(|error| error.to_string()) })
 }
 
 async fn fill(figures: &mut Figures, cluster: &mut Cluster, options: &Options, cell: Cell) -> Result<(), Error> {
     let mut wanted = Wanted::default();
+    phase::begin("probe-at-first");
     let first = figures.at_first.insert(probe(cluster, &mut wanted, "at first").await?).cpu_s;
+    phase::begin("bulk");
     figures.bulk = Some(bulk::run(cluster, cell, options.shapes, &mut wanted).await?);
+    phase::begin("probe-with-all");
     let last = figures.with_all.insert(probe(cluster, &mut wanted, "with all of them").await?).cpu_s;
     figures.last_to_first_cpu = Some(last / first);
     check(cluster, &wanted).await?;
     let churn_seconds = options.churn_seconds();
     if churn_seconds > 0 {
+        phase::begin("churn");
         figures.churn = Some(Box::pin(churn::run(cluster, cell, churn_seconds, &mut wanted)).await?);
         check(cluster, &wanted).await?;
     }
+    phase::begin("death");
     figures.node_death = Some(death::kill_node(cluster, &mut wanted).await?);
     check(cluster, &wanted).await?;
+    phase::begin("restart");
     figures.manager_restart = Some(cluster.restart_manager().await?);
     check(cluster, &wanted).await?;
+    phase::begin("stop");
     figures.stop = Some(stop::everything(cluster, &mut wanted).await?);
     check(cluster, &wanted).await
 }

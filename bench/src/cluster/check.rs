@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::setup::Cluster;
 use super::wanted::Wanted;
 use crate::error::Error;
+use crate::phase;
 use crate::running::LOOK;
 use crate::running::client::parse_id;
 
@@ -18,6 +19,7 @@ const COUNTED: Duration = Duration::from_secs(10);
 
 /// Looks at every task and every node, and at what the workers say that they run.
 pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<(), Error> {
+    phase::begin("check");
     let end = Instant::now() + COUNTED;
     loop {
         let running = cluster.running_on_workers().await?;

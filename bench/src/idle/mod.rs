@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use self::budgets::Verdict;
 use crate::error::Error;
+use crate::phase;
 use crate::report::json::rounded;
 use crate::running::client::ready;
 use crate::running::control_plane::ControlPlane;
@@ -122,8 +123,10 @@ async fn watch(nodes: Nodes, window: Duration, places: &Places) -> Result<Vec<Ro
     tokio::time::sleep(SETTLE).await;
     let programs: Vec<&Program> = [&control.manager, &control.scheduler].into_iter().chain(&workers).collect();
     let used = || programs.iter().map(|program| program.used()).collect::<Result<Vec<_>, _>>();
+    phase::begin(nodes.kind());
     let (began, before) = (Instant::now(), used()?);
     tokio::time::sleep(window).await;
+    phase::begin(phase::END);
     let (elapsed, after) = (began.elapsed(), used()?);
     // Otherwise it was no idle cluster.
     let cluster = control.client.cluster().await?;
