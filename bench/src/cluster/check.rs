@@ -7,6 +7,7 @@ use davit_proto::v1;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::reserved::Reserved;
 use super::setup::Cluster;
 use super::wanted::Wanted;
 use crate::error::Error;
@@ -34,10 +35,15 @@ pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<(), 
     }
     let (dead, client) = (cluster.dead(), &mut cluster.client);
     let nodes = client.nodes().await?;
-    let mut tasks = Tasks::new(wanted, &nodes);
-    client.each_task(v1::TaskFilter::default(), |task| tasks.look(&task)).await?;
+    let (mut tasks, mut reserved) = (Tasks::new(wanted, &nodes), Reserved::default());
+    let look = |task| {
+        tasks.look(&task);
+        reserved.add(&task);
+    };
+    client.each_task(v1::TaskFilter::default(), look).await?;
     let totals = client.cluster().await?.totals.unwrap_or_default();
     let mut wrong = tasks.wrong();
+    wrong.extend(reserved.wrong(&nodes));
     wrong.extend(wrong_totals(&totals, wanted));
     wrong.extend(wrong_nodes(&nodes, &dead, wanted.running_count() == 0));
     if wrong.is_empty() { Ok(()) } else { Err(Error::WrongAnswer(wrong.join("; "))) }
@@ -107,10 +113,6 @@ fn wrong_nodes(nodes: &BTreeMap<String, v1::Node>, dead: &[String], all_stopped:
             wrong.push(format!("{} nodes {what}, such as {first}", 1 + names.count()));
         }
     };
-    count("are over-committed", &|node| {
-        let (allocated, room) = (node.allocated.unwrap_or_default(), node.allocatable.unwrap_or_default());
-        allocated.cpu_millis > room.cpu_millis || allocated.memory_bytes > room.memory_bytes
-    });
     count("are DOWN and were not killed", &|node| node.state() == v1::NodeState::Down && !dead.contains(&node.name));
     count("have something set aside, and nothing runs", &|node| {
         all_stopped && (node.task_count > 0 || node.allocated.unwrap_or_default() != v1::Resources::default())
@@ -123,13 +125,11 @@ mod tests {
     use super::*;
 
     fn node(name: &str, state: v1::NodeState, cpu_millis: u64) -> (String, v1::Node) {
-        let resources = |cpu_millis| Some(v1::Resources { cpu_millis, ..Default::default() });
         let node = v1::Node {
             node_id: name.to_owned(),
             name: name.to_owned(),
             state: state.into(),
-            allocated: resources(cpu_millis),
-            allocatable: resources(100),
+            allocated: Some(v1::Resources { cpu_millis, ..Default::default() }),
             ..Default::default()
         };
         (name.to_owned(), node)
@@ -192,18 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_are_down_or_too_full_are_told_and_full_ones_once_nothing_runs() {
+    fn nodes_that_are_down_are_told_and_full_ones_once_nothing_runs() {
         let nodes = BTreeMap::from([
             node("full", v1::NodeState::Ready, 100),
-            node("over", v1::NodeState::Ready, 101),
             node("down", v1::NodeState::Down, 0),
             node("dead", v1::NodeState::Down, 0),
         ]);
         let wrong = wrong_nodes(&nodes, &["dead".to_owned()], false);
-        assert_eq!(
-            wrong,
-            ["1 nodes are over-committed, such as over", "1 nodes are DOWN and were not killed, such as down"]
-        );
-        assert_eq!(wrong_nodes(&nodes, &["dead".to_owned()], true).len(), 3);
+        assert_eq!(wrong, ["1 nodes are DOWN and were not killed, such as down"]);
+        assert_eq!(wrong_nodes(&nodes, &["dead".to_owned()], true).len(), 2);
     }
 }

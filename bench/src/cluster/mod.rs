@@ -9,6 +9,7 @@ mod churn;
 mod death;
 mod grid;
 mod probe;
+mod reserved;
 mod setup;
 mod stop;
 mod table;
