@@ -10,6 +10,7 @@ mod cluster;
 mod engine;
 mod error;
 mod idle;
+mod interrupt;
 mod machine;
 mod memory;
 mod options;
@@ -19,6 +20,7 @@ mod report;
 mod run;
 mod running;
 mod speed;
+mod started;
 mod store;
 mod workload;
 
@@ -26,7 +28,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use davit_svc_kit::shutdown::Shutdown;
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -34,9 +35,6 @@ use crate::machine::Machine;
 use crate::options::{Cell, Options, Plan};
 use crate::report::{CellReport, file, json as to_json, table};
 use crate::speed::Around;
-
-/// The exit code of a program that was interrupted.
-const INTERRUPTED: u8 = 130;
 
 /// Davit's measurements
 #[derive(Debug, Parser)]
@@ -71,7 +69,7 @@ enum Subject {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Args { subject } = Args::parse();
-    let shutdown = match Shutdown::signal() {
+    let shutdown = match interrupt::watch() {
         Ok(shutdown) => shutdown,
         Err(error) => {
             println!("davit-bench: signals can't be handled: {error}");
@@ -91,14 +89,15 @@ async fn main() -> ExitCode {
             Subject::Chart(options) => chart::draw(options),
         }
     };
-    // What is dropped on a signal ends the process that was started.
-    let Some(outcome) = shutdown.or_stop(run).await else {
-        return ExitCode::from(INTERRUPTED);
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
+    // What is dropped on a signal ends and removes all that was started.
+    let outcome = shutdown.or_stop(run).await;
+    started::left_behind().iter().for_each(|line| println!("{line}"));
+    // What fails after a signal fails because of it: what was started may have had it too.
+    match outcome.filter(|_| !shutdown.is_triggered()) {
+        None => ExitCode::from(interrupt::EXIT_CODE),
+        Some(Ok(true)) => ExitCode::SUCCESS,
+        Some(Ok(false)) => ExitCode::FAILURE,
+        Some(Err(error)) => {
             println!("davit-bench: {error}");
             ExitCode::FAILURE
         }

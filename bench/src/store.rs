@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use self::fill::{Filler, Times};
 use crate::error::Error;
 use crate::memory::Memory;
+use crate::started::Folder;
 
 /// What a start from a million tasks may take.
 const START_BUDGET: Duration = Duration::from_secs(5);
@@ -122,10 +123,8 @@ fn remaining(options: &Options) -> usize {
 }
 
 /// A folder on a real disk, removed when dropped: `/tmp` may be memory.
-fn scratch(options: &Options) -> Result<tempfile::TempDir, Error> {
-    let parent = options.scratch.clone().unwrap_or_else(crate::options::beside);
-    let made = tempfile::Builder::new().prefix("davit-bench-store-").tempdir_in(&parent);
-    made.map_err(|source| Error::Unwritable { path: parent, source })
+fn scratch(options: &Options) -> Result<Folder, Error> {
+    Folder::new(&options.scratch.clone().unwrap_or_else(crate::options::beside), "davit-bench-store-")
 }
 
 fn size_of(path: &Path) -> Result<u64, Error> {

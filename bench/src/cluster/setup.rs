@@ -156,8 +156,7 @@ impl Cluster {
         for program in [&mut hollow, &mut scheduler, &mut manager].into_iter().chain(&mut victim) {
             program.kill().await?;
         }
-        let path = folder.path().to_owned();
-        folder.close().map_err(|source| Error::Unwritable { path, source })
+        folder.remove()
     }
 }
 

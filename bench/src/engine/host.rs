@@ -2,21 +2,21 @@
 //! touched; or one that runs.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::Instant;
 
+use super::dockerd;
 use crate::error::Error;
 use crate::running::HANG;
 use crate::running::control_plane::CLUSTER;
 use crate::running::places::Places;
+use crate::started::{self, Entry, Folder, Process, Thing};
 
 /// What all containers are made of: busybox alone.
 pub(super) const IMAGE: &str = "davit-bench/busybox:1";
@@ -26,11 +26,6 @@ pub(super) const COMMAND: [&str; 3] = ["busybox", "sleep", "86400"];
 const POLL: Duration = Duration::from_millis(50);
 /// Calls by others than the contenders, before and after what is measured.
 const TIMEOUT_S: u64 = 120;
-/// Ends an engine in order, and what is left of it after ten seconds at once.
-const END: &str = "kill -TERM \"$1\"; for turn in $(seq 100); do kill -0 \"$1\" 2> /dev/null || break; sleep 0.1; done; \
-                   kill -KILL \"$@\" 2> /dev/null";
-const CONTAINERD_PID: &str = "exec/containerd/containerd.pid";
-
 /// An engine with the image.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -44,20 +39,27 @@ pub(super) struct Host {
 #[derive(Debug)]
 struct Engine {
     socket: PathBuf,
-    process: Option<Child>,
-    folder: TempDir,
+    /// Unset where it is not the measurement's own.
+    process: Option<Process>,
+    /// Of one that is not: what is left on it.
+    _left: Option<Entry>,
+    // Removed last.
+    folder: Folder,
 }
 
 impl Engine {
     /// The one behind the socket, or a new one.
     fn new(socket: Option<&Path>, places: &Places) -> Result<Self, Error> {
         let folder = places.scratch()?;
-        let process = match socket {
-            Some(_) => None,
-            None => Some(spawn(folder.path())?),
+        let Some(socket) = socket else {
+            let process = Some(dockerd::spawn(folder.path())?);
+            return Ok(Self { socket: folder.path().join("sock"), process, _left: None, folder });
         };
-        let socket = socket.map_or_else(|| folder.path().join("sock"), Path::to_owned);
-        Ok(Self { socket, process, folder })
+        let host = format!("docker --host unix://{}", socket.display());
+        let labels = [bare_label(), davit_label()].map(|label| format!("{host} ps --all --filter label={label}"));
+        let left = format!("containers: {}; the image: {host} image rm {IMAGE}", labels.join(", "));
+        let ((), entry) = started::start(|| Ok::<_, Error>(()), |()| Thing::Other(left))?;
+        Ok(Self { socket: socket.to_owned(), process: None, _left: Some(entry), folder })
     }
 
     /// Waits until it answers.
@@ -158,20 +160,6 @@ impl Host {
     }
 }
 
-/// Starts an engine with all that it has in this folder. Its bridge is in a network of its own: two of one name in one network would
-/// be fought over.
-fn spawn(folder: &Path) -> Result<Child, Error> {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let failed = |source| Error::NotStarted { path: PathBuf::from("dockerd"), source };
-    let log = File::create(folder.join("log")).map_err(failed)?;
-    let script = "ip link set lo up && exec dockerd \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", script, "dockerd"]);
-    command.args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")]);
-    command.args(["--host", &format!("unix://{}", path("sock"))]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().map_err(failed)
-}
-
 /// Runs a command to its end, and answers what it printed.
 async fn run(command: &mut Command) -> Result<String, Error> {
     let program = PathBuf::from(command.as_std().get_program());
@@ -204,7 +192,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let Some(id) = self.process.as_ref().map(Child::id) else {
+        let Some(process) = &self.process else {
             for label in [bare_label(), davit_label()] {
                 self.remove_all(&["--filter", &format!("label={label}")]);
             }
@@ -213,14 +201,7 @@ impl Drop for Engine {
         };
         self.docker(&["swarm", "leave", "--force"]);
         self.remove_all(&[]);
-        let containerd = std::fs::read_to_string(self.folder.path().join(CONTAINERD_PID)).unwrap_or_default();
-        let ids = id.map(|id| id.to_string()).into_iter().chain(containerd.split_whitespace().map(str::to_owned));
-        let _ = std::process::Command::new("sh").args(["-c", END, "sh"]).args(ids).stdin(Stdio::null()).status();
-        let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-        let prefix = self.folder.path().display().to_string();
-        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| path.starts_with(&prefix)) {
-            let _ = std::process::Command::new("umount").args(["--lazy", mount]).stdin(Stdio::null()).status();
-        }
+        dockerd::end(process, self.folder.path());
     }
 }
 

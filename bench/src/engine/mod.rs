@@ -5,6 +5,7 @@
 mod bare;
 mod command_line;
 mod davit;
+mod dockerd;
 mod figures;
 mod host;
 mod single;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::memory::{self, Memory};
+use crate::started::Process;
 
 /// How long it may take to say where it serves.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -18,7 +19,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// A running scheduler. Killed when dropped: it owns nothing.
 #[derive(Debug)]
 pub(super) struct Scheduler {
-    child: Child,
+    process: Process,
     /// Where it serves.
     pub(super) address: String,
 }
@@ -26,17 +27,17 @@ pub(super) struct Scheduler {
 impl Scheduler {
     /// Starts one on ports of the system's choice, with nothing of this process's settings.
     pub(super) async fn start(program: &Path) -> Result<Self, Error> {
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .env_clear()
             .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log-format", "json", "--log", "info"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
+            .stderr(Stdio::piped());
+        let mut process = Process::spawn(&mut command, "davit-scheduler")
             .map_err(|source| Error::NotStarted { path: program.to_owned(), source })?;
         let mut said = Vec::new();
-        let Some(output) = child.stderr.take() else { return Err(Error::NoAddress { said: String::new() }) };
+        let Some(output) = process.take_stderr() else { return Err(Error::NoAddress { said: String::new() }) };
         let mut lines = BufReader::new(output).lines();
         let address = async {
             while let Ok(Some(line)) = lines.next_line().await {
@@ -51,12 +52,12 @@ impl Scheduler {
         let Some(address) = address else { return Err(Error::NoAddress { said: said.join("\n") }) };
         // Read on, so that it never waits for room in the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, address })
+        Ok(Self { process, address })
     }
 
     /// What it uses now and used at most. `None` when it is gone.
     pub(super) fn memory(&self) -> Result<Option<Memory>, Error> {
-        self.child.id().map(memory::of_process).transpose()
+        self.process.id().map(memory::of_process).transpose()
     }
 }
 

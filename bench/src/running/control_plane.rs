@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use tempfile::TempDir;
-
 use super::client::Client;
 use super::places::Places;
 use super::programs::Program;
 use crate::error::Error;
+use crate::started::Folder;
 
 /// The cluster's name, which its containers bear.
 pub(crate) const CLUSTER: &str = "davit-bench";
@@ -21,7 +20,7 @@ pub(crate) struct ControlPlane {
     pub(crate) address: String,
     places: Places,
     logs: PathBuf,
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Folder,
 }
 
 impl ControlPlane {

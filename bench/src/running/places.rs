@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::programs::free_address;
 use crate::error::Error;
+use crate::started::Folder;
 
 /// Options of all that runs the real programs.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,10 +33,8 @@ impl Places {
     }
 
     /// A new folder, removed when dropped.
-    pub(crate) fn scratch(&self) -> Result<tempfile::TempDir, Error> {
-        let parent = self.scratch.clone().unwrap_or_else(crate::options::beside);
-        let made = tempfile::Builder::new().prefix("davit-bench-cluster-").tempdir_in(&parent);
-        made.map_err(|source| Error::Unwritable { path: parent, source })
+    pub(crate) fn scratch(&self) -> Result<Folder, Error> {
+        Folder::new(&self.scratch.clone().unwrap_or_else(crate::options::beside), "davit-bench-cluster-")
     }
 
     /// An address for a program, that nobody listens on just now.

@@ -7,12 +7,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use crate::error::Error;
 use crate::memory::{self, Memory};
+use crate::started::Process;
 
 /// It is asked so often whether it is ready.
 const POLL: Duration = Duration::from_millis(10);
@@ -29,7 +30,7 @@ pub(crate) struct Program {
     path: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
-    child: Child,
+    process: Process,
     http: SocketAddr,
 }
 
@@ -61,21 +62,21 @@ impl Program {
     ) -> Result<Self, Error> {
         let log = logs.join(format!("{name}.log"));
         let http = free_address().map_err(|source| Error::NotStarted { path: path.clone(), source })?;
-        let child = spawn(&path, &arguments, &log, http)?;
-        let mut program = Self { name, path, arguments, log, child, http };
+        let process = spawn(name, &path, &arguments, &log, http)?;
+        let mut program = Self { name, path, arguments, log, process, http };
         program.wait_ready().await?;
         Ok(program)
     }
 
     /// Kills it with SIGKILL, and waits until it has ended.
     pub(crate) async fn kill(&mut self) -> Result<(), Error> {
-        self.child.kill().await.map_err(|source| Error::NotStarted { path: self.path.clone(), source })
+        self.process.kill().await.map_err(|source| Error::NotStarted { path: self.path.clone(), source })
     }
 
     /// Kills it and starts it again at once.
     pub(crate) async fn restart(&mut self) -> Result<(), Error> {
         self.kill().await?;
-        self.child = spawn(&self.path, &self.arguments, &self.log, self.http)?;
+        self.process = spawn(self.name, &self.path, &self.arguments, &self.log, self.http)?;
         self.wait_ready().await
     }
 
@@ -83,7 +84,7 @@ impl Program {
         let began = Instant::now();
         while davit_svc_kit::http::check_ready(self.http).await.is_err() {
             let ended =
-                self.child.try_wait().map_err(|source| Error::NotStarted { path: self.path.clone(), source })?;
+                self.process.try_wait().map_err(|source| Error::NotStarted { path: self.path.clone(), source })?;
             if let Some(status) = ended {
                 return Err(Error::WrongAnswer(format!("{} ended instead of serving: {status}", self.name)));
             }
@@ -107,25 +108,24 @@ impl Program {
     }
 
     pub(crate) fn used(&self) -> Result<Used, Error> {
-        let process_id = self.child.id().unwrap_or_default();
+        let process_id = self.process.id().unwrap_or_default();
         let Memory { resident_bytes, peak_bytes } = memory::of_process(process_id)?;
         Ok(Used { cpu_s: cpu_s(process_id)?, resident_bytes, peak_bytes })
     }
 }
 
-fn spawn(path: &Path, arguments: &[String], log: &Path, http: SocketAddr) -> Result<Child, Error> {
+fn spawn(name: &str, path: &Path, arguments: &[String], log: &Path, http: SocketAddr) -> Result<Process, Error> {
     let opened = File::options().create(true).append(true).open(log);
     let log = opened.map_err(|source| Error::Unwritable { path: log.to_owned(), source })?;
-    Command::new(path)
+    let mut command = Command::new(path);
+    command
         .env_clear()
         .args(arguments)
         .args(["--http-listen", &http.to_string(), "--log", "warn"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|source| Error::NotStarted { path: path.to_owned(), source })
+        .stderr(log);
+    Process::spawn(&mut command, name).map_err(|source| Error::NotStarted { path: path.to_owned(), source })
 }
 
 /// An address that nobody listens on just now.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::memory::{self, Memory};
+use crate::started::Process;
 
 /// It is asked so often whether it is ready.
 const POLL: Duration = Duration::from_millis(5);
@@ -22,20 +23,19 @@ pub(super) async fn start(program: &Path, data_dir: &Path) -> Result<(Duration, 
     let not_started = |source| Error::NotStarted { path: program.to_owned(), source };
     let (listen, http) = (free().map_err(not_started)?, free().map_err(not_started)?);
     let began = Instant::now();
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg("--data-dir")
         .arg(data_dir)
         .args(["--listen", &listen.to_string(), "--http-listen", &http.to_string(), "--log", "error"])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(not_started)?;
+        .stdout(Stdio::null());
+    let mut process = Process::spawn(&mut command, "davit-manager").map_err(not_started)?;
     loop {
         if davit_svc_kit::http::check_ready(http).await.is_ok() {
             break;
         }
-        if let Some(status) = child.try_wait().map_err(not_started)? {
+        if let Some(status) = process.try_wait().map_err(not_started)? {
             return Err(Error::WrongAnswer(format!("the manager ended instead of serving: {status}")));
         }
         if began.elapsed() > HANG {
@@ -44,7 +44,7 @@ pub(super) async fn start(program: &Path, data_dir: &Path) -> Result<(Duration, 
         tokio::time::sleep(POLL).await;
     }
     let ready = began.elapsed();
-    let used = memory::of_process(child.id().unwrap_or_default())?;
-    child.kill().await.map_err(not_started)?;
+    let used = memory::of_process(process.id().unwrap_or_default())?;
+    process.kill().await.map_err(not_started)?;
     Ok((ready, used))
 }
