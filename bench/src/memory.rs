@@ -22,7 +22,7 @@ pub(crate) struct Memory {
     /// Resident now (VmRSS).
     pub(crate) resident_bytes: u64,
     /// The most that was resident (VmHWM).
-    pub(crate) peak_bytes: u64,
+    pub(crate) peak_since_start_bytes: u64,
 }
 
 /// What the scheduler uses without work, and for each node.
@@ -58,7 +58,7 @@ fn parse(status: &str) -> Memory {
         let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
         Some(kib * 1024)
     };
-    Memory { resident_bytes: bytes("VmRSS:").unwrap_or(0), peak_bytes: bytes("VmHWM:").unwrap_or(0) }
+    Memory { resident_bytes: bytes("VmRSS:").unwrap_or(0), peak_since_start_bytes: bytes("VmHWM:").unwrap_or(0) }
 }
 
 /// How much this process grows (`idle_bytes` is for the caller to fill in) by a mirror of 20,000 nodes that has placed a batch, with its columns for one algorithm and
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn the_kernels_table_is_read() {
         let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
-        assert_eq!(parse(status), Memory { resident_bytes: 1 << 20, peak_bytes: 2 << 20 });
+        assert_eq!(parse(status), Memory { resident_bytes: 1 << 20, peak_since_start_bytes: 2 << 20 });
         assert!(own().unwrap().resident_bytes > 0);
     }
 }

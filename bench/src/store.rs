@@ -80,23 +80,23 @@ pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
     let stored_bytes = size_of(&data_dir)?;
     let program = options.manager.clone().unwrap_or_else(|| crate::options::beside().join("davit-manager"));
     println!(
-        "\nSTART   READY AFTER   PEAK MEMORY   RESIDENT   (davit-manager on {tasks} tasks, {} nodes)",
+        "\nSTART   READY AFTER   MOST SINCE START   RESIDENT   (davit-manager on {tasks} tasks, {} nodes)",
         options.nodes
     );
     let mut starts = Vec::new();
     for number in 1..=options.starts {
-        let (ready, Memory { peak_bytes, resident_bytes }) = start::start(&program, &data_dir).await?;
+        let (ready, Memory { peak_since_start_bytes, resident_bytes }) = start::start(&program, &data_dir).await?;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         println!(
-            "{number:>5} {:>11.2} s {:>9.0} MiB {:>6.0} MiB",
+            "{number:>5} {:>11.2} s {:>14.0} MiB {:>6.0} MiB",
             ready.as_secs_f64(),
-            mib(peak_bytes),
+            mib(peak_since_start_bytes),
             mib(resident_bytes)
         );
-        starts.push((ready, peak_bytes, resident_bytes));
+        starts.push((ready, peak_since_start_bytes, resident_bytes));
     }
     let worst = starts.iter().map(|(ready, ..)| *ready).max().unwrap_or_default();
-    let peak_bytes = starts.iter().map(|(_, peak, _)| *peak).max().unwrap_or_default();
+    let peak_since_start_bytes = starts.iter().map(|(_, peak, _)| *peak).max().unwrap_or_default();
     let resident_bytes = starts.iter().map(|(.., resident)| *resident).max().unwrap_or_default();
     let held = if worst <= START_BUDGET { "held" } else { "MISSED" };
     println!("\nbudget: ready within {} s of its start: {held}; {stored_bytes} bytes on disk", START_BUDGET.as_secs());
@@ -108,7 +108,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Value, Error> {
             "commits": rates,
             "start_s": starts.iter().map(|(ready, ..)| ready.as_secs_f64()).collect::<Vec<_>>(),
             "start_budget_s": START_BUDGET.as_secs(),
-            "peak_bytes": peak_bytes,
+            "peak_since_start_bytes": peak_since_start_bytes,
             "resident_bytes": resident_bytes,
             "stored_bytes": stored_bytes,
             "stored_bytes_per_task": stored_bytes / tasks.max(1),

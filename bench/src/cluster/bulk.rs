@@ -67,18 +67,19 @@ impl Bulk {
         for share in &self.processes {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             println!(
-                "{:>16} {:>7.1} CPU s {:>7.0} MiB at most {:>7.0} MiB now",
+                "{:>16} {:>7.1} CPU s {:>7.0} MiB now {:>7.0} MiB at most since its start {:>5} warnings",
                 share.name,
                 share.cpu_s,
-                mib(share.peak_bytes),
-                mib(share.resident_bytes)
+                mib(share.resident_bytes),
+                mib(share.peak_since_start_bytes),
+                share.warnings
             );
         }
         println!("{:>16} {:>7.1} CPU s", "client", self.client_cpu_s);
     }
 
-    /// The most memory that a process ever had.
-    pub(super) fn peak_bytes(&self, name: &str) -> u64 {
-        self.processes.iter().find(|share| share.name == name).map_or(0, |share| share.peak_bytes)
+    /// The most memory that a process had since its start.
+    pub(super) fn peak_since_start_bytes(&self, name: &str) -> u64 {
+        self.processes.iter().find(|share| share.name == name).map_or(0, |share| share.peak_since_start_bytes)
     }
 }

@@ -29,9 +29,12 @@ pub(super) struct Cluster {
 pub(super) struct Share {
     pub(super) name: &'static str,
     pub(super) cpu_s: f64,
+    /// At the end of that time.
     pub(super) resident_bytes: u64,
-    pub(super) peak_bytes: u64,
-    warnings: usize,
+    /// The most that was resident since the process started, which may have been earlier.
+    pub(super) peak_since_start_bytes: u64,
+    /// How often it warned in that time.
+    pub(super) warnings: usize,
 }
 
 /// What all processes had used at some time.
@@ -140,10 +143,10 @@ impl Cluster {
             let then = before.used.iter().find(|(name, _)| *name == program.name);
             Ok(Share {
                 name: program.name,
-                warnings: program.warnings(),
+                warnings: now.warnings.saturating_sub(then.map_or(0, |(_, then)| then.warnings)),
                 cpu_s: now.cpu_s - then.map_or(0.0, |(_, then)| then.cpu_s),
                 resident_bytes: now.resident_bytes,
-                peak_bytes: now.peak_bytes,
+                peak_since_start_bytes: now.peak_since_start_bytes,
             })
         };
         self.programs().map(share).collect()

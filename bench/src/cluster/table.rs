@@ -31,7 +31,7 @@ pub(super) fn rows(rows: &[Row]) {
     rows.iter().for_each(|row| println!("{}", line(row)));
     println!(
         "create: ms until the answer of a request for 5,000; 10k: CPU s of all processes for 10,000 more; death: its tasks run \
-         elsewhere;\nback: a killed manager has all nodes; manager: MiB at most; speed: million steps/s of one core before and after"
+         elsewhere;\nback: a killed manager has all nodes; manager: MiB, the most since its start; speed: million steps/s of one core before and after"
     );
 }
 
@@ -55,7 +55,7 @@ fn line(row: &Row) -> String {
         number(node_death.as_ref().map(|death| death.all_running_s), 2),
         number(manager_restart.as_ref().map(|back| back.all_nodes_s), 2),
         number(stop.as_ref().map(|stop| stop.all_stopped_s), 2),
-        number(bulk.map(|bulk| bulk.peak_bytes("davit-manager") as f64 / f64::from(1 << 20)), 0),
+        number(bulk.map(|bulk| bulk.peak_since_start_bytes("davit-manager") as f64 / f64::from(1 << 20)), 0),
         format!("{:.0}/{:.0}", speed.before.one_core, speed.after.one_core),
         failed.as_deref().map_or("good".to_owned(), |failed| format!("FAILED: {failed}")),
     )

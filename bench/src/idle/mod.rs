@@ -73,7 +73,7 @@ struct Row {
     /// At the end.
     resident_bytes: u64,
     /// The most since its start.
-    peak_bytes: u64,
+    peak_since_start_bytes: u64,
     /// Of one core, on average.
     cpu_percent: f64,
     /// Where it has budgets.
@@ -141,8 +141,8 @@ async fn watch(nodes: Nodes, window: Duration, places: &Places) -> Result<Vec<Ro
 impl Row {
     fn new(nodes: Nodes, name: &'static str, before: Used, after: Used, elapsed: Duration) -> Self {
         let cpu_percent = rounded((after.cpu_s - before.cpu_s) / elapsed.as_secs_f64() * 100.0, 1000.0);
-        let Used { resident_bytes, peak_bytes, .. } = after;
+        let Used { resident_bytes, peak_since_start_bytes, .. } = after;
         let verdict = Verdict::on(name, nodes, resident_bytes, cpu_percent);
-        Self { name, resident_bytes, peak_bytes, cpu_percent, verdict }
+        Self { name, resident_bytes, peak_since_start_bytes, cpu_percent, verdict }
     }
 }

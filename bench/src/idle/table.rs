@@ -9,12 +9,12 @@ use crate::report::table::{reached, thousands};
 /// The columns.
 pub(super) fn header(window: Duration) {
     println!(
-        "resident and peak memory at the end of {} s in which nothing is asked of the cluster, CPU in them\n",
+        "memory at the end of {} s in which nothing is asked of the cluster, the most since each start, CPU in them\n",
         window.as_secs()
     );
     println!(
-        "{:<14} {:<16} {:>12} {:>8} {:>8} {:>10} {:>8}",
-        "nodes", "process", "resident MB", "budget", "peak MB", "CPU % core", "budget"
+        "{:<14} {:<16} {:>12} {:>8} {:>19} {:>10} {:>8}",
+        "nodes", "process", "resident MB", "budget", "most since start MB", "CPU % core", "budget"
     );
 }
 
@@ -32,10 +32,10 @@ pub(super) fn row(nodes: Nodes, row: &Row) {
         (memory, format!("{cpu_budget_percent:.1}"), reached(verdict.reached()))
     });
     println!(
-        "{nodes:<14} {:<16} {:>12.1} {memory:>8} {:>8.1} {:>10.2} {cpu:>8}  {outcome}",
+        "{nodes:<14} {:<16} {:>12.1} {memory:>8} {:>19.1} {:>10.2} {cpu:>8}  {outcome}",
         row.name,
         megabytes(row.resident_bytes),
-        megabytes(row.peak_bytes),
+        megabytes(row.peak_since_start_bytes),
         row.cpu_percent,
     );
 }

@@ -57,7 +57,7 @@ pub(super) async fn run(workload: &Workload, program: &Path, cap: Duration, seed
         latencies.push(sent.elapsed());
     }
     let elapsed = started.elapsed();
-    let rss_bytes = scheduler.memory()?.map_or(0, |memory| memory.peak_bytes);
+    let rss_bytes = scheduler.memory()?.map_or(0, |memory| memory.peak_since_start_bytes);
     let answers = responses.into_iter().zip(1..).map(|(response, batch_id)| read(response, batch_id));
     let answers = answers.collect::<Result<_, _>>()?;
     Ok(Measured { snapshot, elapsed, latencies, answers, rss_bytes, capped })

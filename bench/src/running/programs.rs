@@ -38,8 +38,12 @@ pub(crate) struct Program {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Used {
     pub(crate) cpu_s: f64,
+    /// Now.
     pub(crate) resident_bytes: u64,
-    pub(crate) peak_bytes: u64,
+    /// The most that was resident since the process started.
+    pub(crate) peak_since_start_bytes: u64,
+    /// How often it has warned.
+    pub(crate) warnings: usize,
 }
 
 impl Program {
@@ -96,12 +100,6 @@ impl Program {
         Ok(())
     }
 
-    /// How often it has warned so far.
-    pub(crate) fn warnings(&self) -> usize {
-        // Nothing was said as long as there is no file.
-        std::fs::read_to_string(&self.log).unwrap_or_default().lines().count()
-    }
-
     /// What it counts of itself.
     pub(crate) async fn metrics(&self) -> Result<Metrics, Error> {
         Metrics::of(self.http).await
@@ -109,8 +107,11 @@ impl Program {
 
     pub(crate) fn used(&self) -> Result<Used, Error> {
         let process_id = self.process.id().unwrap_or_default();
-        let Memory { resident_bytes, peak_bytes } = memory::of_process(process_id)?;
-        Ok(Used { cpu_s: cpu_s(process_id)?, resident_bytes, peak_bytes })
+        let Memory { resident_bytes, peak_since_start_bytes } = memory::of_process(process_id)?;
+        // Nothing was said as long as there is no file.
+        let said = std::fs::read(&self.log).unwrap_or_default();
+        let warnings = warnings(&String::from_utf8_lossy(&said));
+        Ok(Used { cpu_s: cpu_s(process_id)?, resident_bytes, peak_since_start_bytes, warnings })
     }
 }
 
@@ -126,6 +127,12 @@ fn spawn(name: &str, path: &Path, arguments: &[String], log: &Path, http: Socket
         .stdout(Stdio::null())
         .stderr(log);
     Process::spawn(&mut command, name).map_err(|source| Error::NotStarted { path: path.to_owned(), source })
+}
+
+/// How many lines of a log are warnings or worse: `2026-11-26T10:00:00.000000Z  WARN manager_svc::health: …`.
+fn warnings(log: &str) -> usize {
+    let is_one = |line: &&str| line.split_whitespace().nth(1).is_some_and(|level| ["WARN", "ERROR"].contains(&level));
+    log.lines().filter(is_one).count()
 }
 
 /// An address that nobody listens on just now.
@@ -170,6 +177,15 @@ pub(crate) fn loopback_bytes() -> Result<u64, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_told_from_other_lines() {
+        let log = "2026-11-26T10:00:00.000000Z  WARN manager_svc::health: a node is late node=a\n\
+                   2026-11-26T10:00:01.000000Z ERROR manager_svc::writer: the store can't be written\n\
+                   2026-11-26T10:00:01.000000Z  INFO manager_svc: WARN\nand a second line of what was said\n\n";
+        assert_eq!(warnings(log), 2);
+        assert_eq!(warnings(""), 0);
+    }
 
     #[test]
     fn the_kernels_times_are_read_behind_any_name() {
