@@ -102,7 +102,7 @@ fn frame(line: &str) -> Option<Frame> {
 pub(super) mod tests {
     use super::*;
 
-    /// What perf 6.1 wrote, cut down.
+    /// A few of the samples that perf 6.1 took of a cluster.
     pub(in crate::profile) const RECORDED: &str = include_str!("sample.txt");
 
     pub(in crate::profile) fn samples(text: &str) -> (Vec<Sample>, Script) {
@@ -115,16 +115,14 @@ pub(super) mod tests {
     #[test]
     fn samples_have_their_process_thread_time_and_frames() {
         let (samples, script) = samples(RECORDED);
-        assert_eq!(samples.len(), 8);
-        assert_eq!(script.names()[&17307], "davit-manager");
+        assert_eq!(samples.len(), 9);
+        assert_eq!(script.names()[&697], "davit-manager");
         let first = &samples[0];
-        assert_eq!((first.process_id, &*first.thread, first.at_s), (17307, "tokio-rt-worker", 870.929703513));
-        let object = "/target/release/davit-manager".to_owned();
-        assert_eq!(
-            first.frames[1],
-            Frame { function: "<manager_svc::writer::Writer as svc::Run>::run".to_owned(), object }
-        );
-        assert_eq!(first.frames.len(), 4);
+        assert_eq!((first.process_id, &*first.thread, first.at_s), (697, "tokio-rt-worker", 2289.476905316));
+        let object = "/target/profile/release/davit-manager".to_owned();
+        let function = "manager_svc::store::fjall::engine::Engine::write".to_owned();
+        assert_eq!(first.frames[6], Frame { function, object });
+        assert_eq!(first.frames.len(), 9);
     }
 
     #[test]

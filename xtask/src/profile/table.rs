@@ -41,6 +41,7 @@ fn write(text: &mut String, processes: &[(String, Counted)], samples_per_s: f64)
     for (name, counted) in busy.iter().filter(|(name, _)| name.starts_with("davit")).take(DETAILED) {
         writeln!(text, "\n=== {name}: {:.2} CPU s", cpu_s(counted.samples))?;
         rows(text, "by crate of the function that runs", &counted.owners, counted.samples, OWNERS)?;
+        rest(text, &counted.owners, counted.samples, OWNERS)?;
         rows(text, "functions, without what they call", &counted.own, counted.samples, FUNCTIONS)?;
         rows(text, "functions of Davit, with all that they call", &counted.with_callees, counted.samples, FUNCTIONS)?;
     }
@@ -56,6 +57,17 @@ fn rows(text: &mut String, what: &str, counts: &HashMap<String, u64>, all: u64, 
         writeln!(text, "{:>8}  {}", percent(*count, all), cut(name))?;
     }
     Ok(())
+}
+
+/// What is beyond the largest, together.
+fn rest(text: &mut String, counts: &HashMap<String, u64>, all: u64, at_most: usize) -> fmt::Result {
+    let mut sorted: Vec<u64> = counts.values().copied().collect();
+    sorted.sort_unstable_by(|one, other| other.cmp(one));
+    let beyond = sorted.get(at_most..).unwrap_or_default();
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "{:>8}  {} others", percent(beyond.iter().sum(), all), beyond.len())
 }
 
 fn percent(part: u64, all: u64) -> String {
@@ -86,11 +98,21 @@ mod tests {
         samples.iter().for_each(|sample| tally.add(sample));
         let text = tables(&tally, script.names(), 2.0);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "7 samples, 3.5 CPU s; cores idle for 0.5 s");
-        assert_eq!(lines[3], "    2.00   57.1 %  davit-manager");
-        assert_eq!(lines[7], "=== davit-manager: 2.00 CPU s");
-        assert!(lines.contains(&"  75.0 %  <manager_svc::writer::Writer as svc::Run>::run"), "{text}");
-        assert!(lines.contains(&"=== davit-worker: 1.00 CPU s") && !text.contains("=== kworker"), "{text}");
+        assert_eq!(lines[0], "8 samples, 4.0 CPU s; cores idle for 0.5 s");
+        assert_eq!(lines[3], "    2.00   50.0 %  davit-manager");
+        assert_eq!(lines[8], "=== davit-manager: 2.00 CPU s");
+        assert!(lines.contains(&" 100.0 %  manager_svc::store::fjall::Inner::commit"), "{text}");
+        assert!(lines.contains(&"=== davit-worker: 1.00 CPU s") && !text.contains("=== kdamond"), "{text}");
+    }
+
+    #[test]
+    fn what_is_beyond_the_largest_is_told_together() {
+        let counts: HashMap<String, u64> = (0..5).map(|number| (format!("crate{number}"), number)).collect();
+        let mut text = String::new();
+        rows(&mut text, "by crate", &counts, 10, 3).unwrap();
+        assert_eq!(text, "\n   share  by crate\n  40.0 %  crate4\n  30.0 %  crate3\n  20.0 %  crate2\n");
+        rest(&mut text, &counts, 10, 3).unwrap();
+        assert!(text.ends_with("  10.0 %  2 others\n"), "{text}");
     }
 
     #[test]

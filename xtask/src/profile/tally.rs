@@ -83,23 +83,36 @@ fn merge(sum: &mut HashMap<String, u64>, counts: &HashMap<String, u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::script::tests::{RECORDED, samples};
+    use crate::profile::script::{
+        Frame,
+        tests::{RECORDED, samples},
+    };
 
     #[test]
-    fn samples_count_by_process_crate_and_function_and_callers_once() {
+    fn samples_count_by_process_crate_and_function() {
         let (samples, script) = samples(RECORDED);
         let mut tally = Tally::default();
         samples.iter().for_each(|sample| tally.add(sample));
-        assert_eq!(tally.samples(), 8);
+        assert_eq!(tally.samples(), 9);
         let by_name = tally.by_name(script.names());
         let names: Vec<_> = by_name.iter().map(|(name, counted)| (&**name, counted.samples)).collect();
         // Two processes are davit-worker, and of one process only a thread's name is known.
-        assert_eq!(names, [("davit-manager", 4), ("davit-worker", 2), (IDLE, 1), ("kworker/1:0", 1)]);
+        let expected = [("davit-manager", 4), ("davit-worker", 2), (IDLE, 1), ("davit-scheduler", 1), ("kdamond.0", 1)];
+        assert_eq!(names, expected);
         let manager = &by_name[0].1;
-        assert_eq!(manager.owners, counts(&[("kernel", 1), ("libc", 1), ("manager_svc", 1), ("core", 1)]));
-        assert_eq!(manager.own["tcp_sendmsg_locked [kernel]"], 1);
-        let run = "<manager_svc::writer::Writer as svc::Run>::run";
-        assert_eq!(manager.with_callees, counts(&[(run, 3), ("davit_core::state::apply", 2)]));
+        assert_eq!(manager.owners, counts(&[("kernel", 1), ("libc", 1), ("mimalloc", 1), ("manager_svc", 1)]));
+        assert_eq!(manager.own["exc_page_fault [kernel]"], 1);
+        let (commit, write) =
+            ("manager_svc::store::fjall::Inner::commit", "manager_svc::store::fjall::engine::Engine::write");
+        assert_eq!(manager.with_callees, counts(&[(commit, 4), (write, 1)]));
+    }
+
+    #[test]
+    fn a_function_that_calls_itself_counts_once() {
+        let frame = || Frame { function: "davit_core::walk".to_owned(), object: "/x/davit".to_owned() };
+        let mut tally = Tally::default();
+        tally.add(&Sample { process_id: 1, thread: "davit".to_owned(), at_s: 1.0, frames: vec![frame(), frame()] });
+        assert_eq!(tally.by_name(&HashMap::new())[0].1.with_callees, counts(&[("davit_core::walk", 1)]));
     }
 
     fn counts(counts: &[(&str, u64)]) -> HashMap<String, u64> {
