@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod collect;
 pub mod config;
+pub mod engine_turns;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod grpc;

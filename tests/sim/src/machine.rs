@@ -12,6 +12,7 @@ use davit_core::resources::Resources;
 use davit_core::spec::StopPolicy;
 use davit_svc_kit::bugs::{self, Bug};
 use davit_svc_kit::clock::Clock as _;
+use worker_svc::engine_turns::StopTurns;
 use worker_svc::memory::IdleMeter;
 use worker_svc::runtime::fake::Deed;
 use worker_svc::runtime::{
@@ -200,9 +201,9 @@ impl Runtime for GatedRuntime {
         self.leave(self.inner.wait(key).await).await
     }
 
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error> {
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error> {
         self.enter().await;
-        self.leave(self.inner.stop(key, how).await).await
+        self.leave(self.inner.stop(key, how, turns).await).await
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {

@@ -34,6 +34,8 @@ pub enum Order {
         key: AttemptKey,
         /// Why.
         why: &'static str,
+        /// Whether it is to end as soon as it can, since another one takes its place.
+        is_urgent: bool,
     },
 }
 
@@ -75,16 +77,20 @@ impl Follower {
                 // The attempt is the fence: what comes late must not run beside its successor.
                 continue;
             }
-            orders.extend(lower(held, key).map(|key| Order::Remove { key, why: "a later attempt is assigned" }));
+            let why = "a later attempt is assigned";
+            orders.extend(lower(held, key).map(|key| Order::Remove { key, why, is_urgent: true }));
             orders.push(Order::Assign(Box::new(assignment)));
         }
-        orders.extend(batch.removed.into_iter().map(|key| Order::Remove { key, why: "the manager has removed it" }));
+        let why = "the manager has removed it";
+        orders.extend(batch.removed.into_iter().map(|key| Order::Remove { key, why, is_urgent: false }));
         let misread = bugs::is(Bug::FullSetMisread);
         if (batch.full && batch.last && !self.complete) || misread {
             self.complete = true;
             let left_out =
                 held.iter().filter(|(key, ended)| !**ended && !self.seen.contains(key) && !bugs::is(Bug::FenceIgnored));
-            orders.extend(left_out.map(|(key, _)| Order::Remove { key: *key, why: "it is not assigned to this node" }));
+            // It may be assigned to another one by now.
+            let why = "it is not assigned to this node";
+            orders.extend(left_out.map(|(key, _)| Order::Remove { key: *key, why, is_urgent: true }));
             self.seen.clear();
         }
         orders
@@ -159,7 +165,7 @@ mod tests {
         let held = BTreeMap::from([(key(1, 1), true), (key(1, 2), false), (key(2, 1), false)]);
         let batch = Batch { assignments: vec![assignment(key(1, 3))], ..Batch::default() };
         let orders = Follower::new().follow(batch, &held);
-        assert_eq!(orders[0], Order::Remove { key: key(1, 2), why: "a later attempt is assigned" });
+        assert_eq!(orders[0], Order::Remove { key: key(1, 2), why: "a later attempt is assigned", is_urgent: true });
         assert_eq!(orders[1], Order::Assign(Box::new(assignment(key(1, 3)))));
         assert_eq!(orders.len(), 2);
     }

@@ -41,7 +41,7 @@ impl Agent {
             async move {
                 tracing::warn!(%key, "killing an attempt that did not stop in time");
                 if let Some(runtime) = runtime
-                    && let Err(error) = runtime.stop(key, how).await
+                    && let Err(error) = runtime.stop(key, how, None).await
                 {
                     tracing::warn!(%key, %error, "can't kill it");
                 }

@@ -27,6 +27,8 @@ pub(super) struct Wanted {
     pub(super) ports: Vec<PortBinding>,
     /// Why it is to stop, where the manager did not ask for it.
     pub(super) stop_reason: &'static str,
+    /// Whether its end waits for no others: another attempt may be begun as soon as it is to have ended. Never taken back.
+    pub(super) is_urgent: bool,
 }
 
 impl Wanted {
@@ -36,7 +38,7 @@ impl Wanted {
             Some(assignment) => (Some(assignment.spec), assignment.ports),
             None => (None, Vec::new()),
         };
-        Self { want: Want::Undecided, spec, ports, stop_reason: "" }
+        Self { want: Want::Undecided, spec, ports, stop_reason: "", is_urgent: false }
     }
 
     /// How it is stopped.
@@ -98,14 +100,20 @@ impl Held {
         self.orders.borrow().spec.as_ref().map_or(Resources::ZERO, |spec| spec.resources.reservation)
     }
 
-    /// Has it stopped on this worker's own account.
+    /// Has it stopped on this worker's own account, without waiting for others.
     pub(super) fn stop_because(&self, reason: &'static str) {
         self.orders.send_modify(|wanted| {
             wanted.stop_reason = reason;
+            wanted.is_urgent = true;
             if wanted.want != Want::Remove {
                 wanted.want = Want::Stop;
             }
         });
+    }
+
+    /// Its end, which is wanted, waits for no others any more.
+    pub(super) fn hurry(&self) {
+        self.orders.send_if_modified(|wanted| !std::mem::replace(&mut wanted.is_urgent, true));
     }
 
     /// Whether it is on its way to its end.

@@ -69,7 +69,7 @@ impl Agent {
         let old: Vec<AttemptKey> =
             ended.filter(|(_, held)| held.ended_at.is_some_and(is_old)).map(|(key, _)| *key).collect();
         for key in &old {
-            state.remove(*key);
+            state.remove(*key, false);
         }
         if !old.is_empty() {
             tracing::info!(count = old.len(), "the engine's disk is full: removing what ended attempts left");

@@ -80,10 +80,14 @@ impl Held {
     }
 }
 
-/// Attempts that need a lease, and have none of their own end ordered yet.
+/// Attempts that must never run twice and have not ended, nor are on their way to it without waiting for others.
 fn leased(state: &State) -> impl Iterator<Item = &Held> {
     let held = state.leased.iter().filter_map(|key| state.held.get(key));
-    held.filter(|held| held.ended_at.is_none() && !held.wants_end() && needs_lease(&held.orders.borrow()))
+    held.filter(|held| {
+        let wanted = held.orders.borrow();
+        let is_leased = wanted.spec.as_ref().is_some_and(|spec| never_runs_twice(spec));
+        held.ended_at.is_none() && is_leased && !(held.wants_end() && wanted.is_urgent)
+    })
 }
 
 /// Stops what has no lease any more. Answers how long it takes until the rest has none, which all ends at once; `None` if there is no
@@ -95,6 +99,10 @@ pub(super) fn stop_leased(state: &State, link: &Link, lease: Duration, uptime: D
         let Some(at) = link.stops_leased_at(lease, grace) else { continue };
         if at > uptime || bugs::is(Bug::LeaseIgnored) {
             left = Some(at.saturating_sub(uptime));
+            continue;
+        }
+        if held.wants_end() {
+            held.hurry();
             continue;
         }
         tracing::warn!(name = held.name(), attempt = held.status.attempt.0, "the lease has ended: stopping an attempt");

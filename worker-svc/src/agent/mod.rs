@@ -19,8 +19,6 @@ mod out_of_reach;
 pub mod reporter;
 pub mod retention;
 mod room;
-mod start_limit;
-mod starts;
 mod status;
 mod survey;
 mod task_runner;
@@ -53,10 +51,10 @@ use self::local_restart::{Link, Standing};
 pub use self::look::{LocalAttempt, Output};
 use self::next_step::{Phase, Want};
 use self::reporter::{Report, Reporter};
-use self::starts::Starts;
 use self::status::Start;
 use self::survey::Surveyed;
 use self::task_runner::Runner;
+use crate::engine_turns::EngineTurns;
 use crate::local_store::{LocalStore, Record};
 use crate::runtime::{InstanceState, Owner, Runtime};
 
@@ -69,7 +67,11 @@ pub struct Agent {
     retention: Duration,
     allocatable: Resources,
     /// Whose turn it is to be created and started: engines become slower with too many at once.
-    starts: Starts,
+    starts: Arc<EngineTurns>,
+    /// Whose turn it is to be signalled and to end.
+    stops: Arc<EngineTurns>,
+    /// Whose turn it is to be removed.
+    removals: Arc<EngineTurns>,
     state: Mutex<State>,
     report_ready: Notify,
     /// Ticks with every status, and when it is known what is assigned.
@@ -130,6 +132,8 @@ impl Agent {
     /// An agent that has taken up again what an earlier worker of the same owner left.
     pub async fn start(parts: Parts, world: World) -> Arc<Self> {
         let link = watch::Sender::new(Link::new(world.clock.uptime()));
+        let turns = |what| EngineTurns::new(what, Arc::clone(&world.clock));
+        let (starts, stops, removals) = (turns("starts"), turns("stops"), turns("removals"));
         let agent = Arc::new(Self {
             owner: parts.owner,
             runtimes: parts.runtimes,
@@ -137,7 +141,9 @@ impl Agent {
             store: parts.store,
             retention: parts.retention,
             allocatable: parts.allocatable,
-            starts: Starts::new(),
+            starts,
+            stops,
+            removals,
             state: Mutex::default(),
             report_ready: Notify::new(),
             changed: watch::Sender::new(()),
@@ -277,8 +283,8 @@ impl Agent {
         for order in state.follower.follow(batch, &held) {
             match order {
                 Order::Assign(assignment) => self.order(state, *assignment),
-                Order::Remove { key, why } => {
-                    if state.remove(key) {
+                Order::Remove { key, why, is_urgent } => {
+                    if state.remove(key, is_urgent) {
                         tracing::debug!(%key, why, "removing an attempt");
                     }
                 }
@@ -310,7 +316,13 @@ impl Agent {
             None => {
                 let record = Record::assigned(&assignment);
                 let Assignment { spec, ports, .. } = assignment;
-                self.hold(state, key, record, Wanted { want, spec: Some(spec), ports, stop_reason: "" }, Start::New);
+                self.hold(
+                    state,
+                    key,
+                    record,
+                    Wanted { want, spec: Some(spec), ports, stop_reason: "", is_urgent: false },
+                    Start::New,
+                );
             }
         }
     }
@@ -366,7 +378,7 @@ impl Agent {
             // What the manager does not know yet stays: it might ask for the attempt again.
             let ended = ended.filter(|(_, key)| state.reporter.is_acknowledged(*key)).collect();
             for key in retention::expired(ended, self.world.clock.now(), self.retention) {
-                state.remove(key);
+                state.remove(key, false);
             }
         }
     }
@@ -443,9 +455,12 @@ impl Agent {
 
 impl State {
     /// Has an attempt removed. False if there is none.
-    fn remove(&mut self, key: AttemptKey) -> bool {
+    fn remove(&mut self, key: AttemptKey, is_urgent: bool) -> bool {
         let Some(held) = self.held.get(&key) else { return false };
         held.want(Want::Remove, None);
+        if is_urgent {
+            held.hurry();
+        }
         self.removing.insert(key);
         true
     }

@@ -102,9 +102,9 @@ impl Agent {
     }
 
     /// Whether there may be something that nobody looks after, so that a look is to be made. Not where nothing has happened in a
-    /// runtime since it was looked through; and one that has enough to start is left alone every other time.
+    /// runtime since it was looked through; and one that has enough to do is left alone every other time.
     pub fn survey_due(&self, runtime: &Arc<dyn Runtime>) -> Option<Due> {
-        let is_busy = self.starts.are_many();
+        let is_busy = [&self.starts, &self.stops, &self.removals].iter().any(|turns| turns.are_taken());
         self.surveyed.looks.lock().entry(runtime.kind()).or_default().due(runtime.changes(), is_busy)
     }
 

@@ -19,12 +19,11 @@ use tokio::time::Instant;
 use super::held::Wanted;
 use super::local_restart::{AfterEnd, End, Plan, after_end};
 use super::next_step::{AfterFailure, Hold, Phase, Step, View, Want, after_failure, next_step};
-use super::start_limit::Outcome;
 use super::status::{Ending, Start, ending, ending_without_exit, set_ended, set_waiting};
 use super::{Agent, started};
+use crate::engine_turns::EngineTurn;
 use crate::local_store::{Mark, Record, Restarts};
 use crate::runtime::{Error, Exit, InstanceState};
-use crate::turns::Turn;
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
@@ -61,7 +60,7 @@ pub(super) struct Runner {
     plan: Option<Plan>,
     failures: Failures,
     /// Its turn at the engine, from its creation to its start.
-    turn: Option<Turn>,
+    turn: Option<EngineTurn>,
 }
 
 impl Runner {
@@ -152,7 +151,7 @@ impl Runner {
                 Step::Discard => self.discard().await,
                 Step::Restart => self.restart().await,
                 Step::ReportEnd => Ok(self.report_end().await),
-                Step::Remove => self.remove().await,
+                Step::Remove => self.remove(&wanted).await,
                 Step::Wait => Ok(self.wait().await),
                 Step::Hold(hold) => Ok(self.hold(hold).await),
                 Step::Done => return self.agent.forget(self.key),
@@ -264,12 +263,8 @@ impl Runner {
         self.failures.tries += 1;
         let tries = self.failures.tries;
         let (first, key) = (tries == 1, self.key);
-        let turn = self.turn.take();
-        // One that could not even be noted says nothing of the engine.
-        if matches!(error, Error::Unavailable { .. })
-            && let Some(turn) = turn
-        {
-            self.agent.starts.ended(turn, Outcome::Unanswered, self.agent.uptime());
+        if let Some(turn) = self.turn.take() {
+            turn.failed(error);
         }
         match after_failure(step, error, tries, self.failures.first.elapsed()) {
             AfterFailure::Continue(phase) => {

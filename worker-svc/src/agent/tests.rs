@@ -1,6 +1,7 @@
 //! What an agent does side by side is bounded. Time is paused: it passes once nothing is left to do without it.
 
 mod another_worker;
+mod at_once;
 
 use std::time::Duration;
 

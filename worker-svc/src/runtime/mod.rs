@@ -9,6 +9,7 @@
 
 mod change_log;
 pub mod docker;
+mod ending;
 mod error;
 pub mod fake;
 mod images;
@@ -36,6 +37,7 @@ pub use self::fake::{FakeEngine, FakeRuntime, Habits};
 pub use self::images::{EngineImage, Images, PulledImage};
 pub use self::process::{ProcessConfig, ProcessRuntime};
 pub use self::sighting::Sighting;
+use crate::engine_turns::StopTurns;
 
 /// Whose instances a runtime runs and sees.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -220,8 +222,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error>;
 
     /// Sends the stop signal, and kills what still runs after the grace period. Returns when the instance has ended, with how it did;
-    /// `None`: it was never started.
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error>;
+    /// `None`: it was never started. Takes turns with other stops at what the engine has to do, though not at waiting for the end;
+    /// without `turns` it waits for no others.
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error>;
 
     /// Removes the instance with all it left (its logs too), killing it first if it runs.
     async fn remove(&self, key: AttemptKey) -> Result<(), Error>;

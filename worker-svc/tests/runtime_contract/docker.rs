@@ -12,6 +12,8 @@ use davit_core::spec::{
     ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec, Tmpfs, Ulimit,
 };
 use davit_core::task::PortBinding;
+use tokio_util::sync::CancellationToken;
+use worker_svc::engine_turns::{EngineTurns, StopTurns};
 use worker_svc::runtime::{
     AttemptSpec, DockerConfig, DockerRuntime, Error, ErrorKind, InstanceState, LogOptions, LogSource, Owner,
     ProgressSender, Runtime,
@@ -59,10 +61,13 @@ fn container(spec: ContainerSpec) -> TaskSpec {
     task(RuntimeSpec::Container(spec))
 }
 
+async fn engine() -> Engine {
+    Engine::connect_with_unix_defaults().unwrap().negotiate_version().await.unwrap()
+}
+
 /// What the engine itself says of the attempt's container.
 async fn inspect(key: AttemptKey) -> ContainerInspectResponse {
-    let engine = Engine::connect_with_unix_defaults().unwrap().negotiate_version().await.unwrap();
-    engine.inspect_container(&key.container_name(), None::<InspectContainerOptions>).await.unwrap()
+    engine().await.inspect_container(&key.container_name(), None::<InspectContainerOptions>).await.unwrap()
 }
 
 runtime_contract!(Docker::new().await);
@@ -254,8 +259,45 @@ async fn the_specs_stop_signal_is_sent_and_kept_in_the_engine() {
         let (key, _) = bench.start(spec).await;
         bench.until_printed(key, "ready").await;
         assert_eq!(inspect(key).await.config.unwrap().stop_signal.as_deref(), Some("SIGUSR1"));
-        bench.runtime.stop(key, &stop).await.unwrap();
+        bench.runtime.stop(key, &stop, None).await.unwrap();
         assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_paused_container_obeys_its_stop_signal() {
+    check(Docker::new().await, |bench| async move {
+        for restarted in [false, true] {
+            let key = bench.start_ready(Script::Run).await;
+            engine().await.pause_container(&key.container_name()).await.unwrap();
+            // One that was started anew knows nothing of the container yet.
+            let runtime = if restarted { bench.kind.runtime(bench.owner.clone()) } else { Arc::clone(&bench.runtime) };
+            let how = StopPolicy { grace: Duration::from_secs(30), ..StopPolicy::default() };
+            let exit = runtime.stop(key, &how, None).await.unwrap().unwrap();
+            assert_eq!(exit.exit_code, 143);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_engine_tells_of_a_stop_is_what_a_look_tells() {
+    check(Docker::new().await, |bench| async move {
+        let turns = EngineTurns::new("stops", clock());
+        let turns = StopTurns::new(&turns, CancellationToken::new());
+        for (script, code) in [(Script::Run, 143), (Script::IgnoreStop, 137)] {
+            let key = bench.start_ready(script).await;
+            let how = StopPolicy { grace: Duration::from_millis(500), ..StopPolicy::default() };
+            let told = bench.runtime.stop(key, &how, Some(&turns)).await.unwrap().unwrap();
+            let seen = bench.runtime.wait(key).await.unwrap();
+            assert_eq!((told.exit_code, told.oom_killed, &told.error), (code, seen.oom_killed, &seen.error));
+            assert_eq!(told.started_at, seen.started_at);
+            let apart = told.finished_at.duration_since(seen.finished_at).abs();
+            assert!(apart.as_secs() < 5, "{told:?} {seen:?}");
+            bench.runtime.remove(key).await.unwrap();
+            assert_eq!(bench.state(key).await, None);
+        }
     })
     .await;
 }
@@ -268,7 +310,7 @@ async fn a_grace_may_be_longer_than_the_clients_timeout() {
         let key = bench.start_ready(Script::IgnoreStop).await;
         let grace = Duration::from_millis(2500);
         let before = tokio::time::Instant::now();
-        bench.runtime.stop(key, &StopPolicy { grace, ..StopPolicy::default() }).await.unwrap();
+        bench.runtime.stop(key, &StopPolicy { grace, ..StopPolicy::default() }, None).await.unwrap();
         assert!(before.elapsed() >= grace);
         assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 137);
     })

@@ -133,7 +133,7 @@ async fn children_do_not_outlive_their_leader() {
         bench.until_printed(key, "ready").await;
         let child = bench.output(key).await.lines().next().unwrap().to_owned();
         let stop = StopPolicy { grace: Duration::from_secs(20), ..StopPolicy::default() };
-        bench.runtime.stop(key, &stop).await.unwrap();
+        bench.runtime.stop(key, &stop, None).await.unwrap();
         assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 0);
         // The kernel takes a moment between the kill and the death.
         while !ended(&child) {

@@ -87,7 +87,7 @@ pub(crate) async fn a_task_that_fails_tells_its_code(bench: &Bench) {
 pub(crate) async fn a_stop_signal_ends_a_task_before_the_grace_is_over(bench: &Bench) {
     let key = bench.start_ready(Script::Run).await;
     let before = Instant::now();
-    bench.runtime.stop(key, &stop_within(LONG)).await.unwrap();
+    bench.runtime.stop(key, &stop_within(LONG), None).await.unwrap();
     assert!(before.elapsed() < LONG / 2);
     assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 143);
 }
@@ -96,7 +96,7 @@ pub(crate) async fn a_task_that_ignores_the_signal_is_killed_after_the_grace(ben
     let key = bench.start_ready(Script::IgnoreStop).await;
     let grace = Duration::from_millis(400);
     let before = Instant::now();
-    bench.runtime.stop(key, &stop_within(grace)).await.unwrap();
+    bench.runtime.stop(key, &stop_within(grace), None).await.unwrap();
     assert!(before.elapsed() >= grace);
     assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 137);
 }
@@ -105,7 +105,7 @@ pub(crate) async fn a_kill_signal_needs_no_grace(bench: &Bench) {
     let key = bench.start_ready(Script::IgnoreStop).await;
     let before = Instant::now();
     let kill = StopPolicy { signal: "SIGKILL".to_owned(), grace: LONG };
-    bench.runtime.stop(key, &kill).await.unwrap();
+    bench.runtime.stop(key, &kill, None).await.unwrap();
     assert!(before.elapsed() < LONG / 2);
     assert_eq!(bench.runtime.wait(key).await.unwrap().exit_code, 137);
 }
@@ -154,7 +154,7 @@ pub(crate) async fn a_follower_sees_output_as_it_comes_and_ends_with_the_task(be
     let mut lines = bench.runtime.logs(attempt.key, follow).await.unwrap();
     assert_eq!(lines.try_next().await.unwrap().unwrap().bytes, b"ready\n");
     assert!(matches!(bench.state(attempt.key).await, Some(InstanceState::Running(_))));
-    bench.runtime.stop(attempt.key, &stop_within(LONG)).await.unwrap();
+    bench.runtime.stop(attempt.key, &stop_within(LONG), None).await.unwrap();
     assert_eq!(lines.try_next().await.unwrap(), None);
 }
 
@@ -174,13 +174,13 @@ pub(crate) async fn the_list_tells_created_running_and_exited(bench: &Bench) {
 pub(crate) async fn every_step_may_be_repeated(bench: &Bench) {
     let attempt = bench.create(bench.kind.spec(Script::Run)).await;
     bench.runtime.create(&attempt).await.unwrap();
-    bench.runtime.stop(attempt.key, &stop_within(LONG)).await.unwrap();
+    bench.runtime.stop(attempt.key, &stop_within(LONG), None).await.unwrap();
     let started = bench.runtime.start(attempt.key).await.unwrap();
     assert_eq!(bench.runtime.start(attempt.key).await.unwrap(), started);
     bench.runtime.create(&attempt).await.unwrap();
     bench.until_printed(attempt.key, "ready").await;
-    bench.runtime.stop(attempt.key, &stop_within(LONG)).await.unwrap();
-    bench.runtime.stop(attempt.key, &stop_within(LONG)).await.unwrap();
+    bench.runtime.stop(attempt.key, &stop_within(LONG), None).await.unwrap();
+    bench.runtime.stop(attempt.key, &stop_within(LONG), None).await.unwrap();
     let again = bench.runtime.start(attempt.key).await.unwrap_err();
     assert!(matches!(again, Error::AlreadyExited { .. }), "an attempt runs only once: {again}");
     assert_eq!(bench.runtime.wait(attempt.key).await.unwrap().exit_code, 143);
@@ -224,7 +224,7 @@ pub(crate) async fn nodes_on_one_engine_do_not_see_or_touch_each_others_tasks(be
     let key = bench.start_ready(Script::Run).await;
     assert_eq!(bench.other.list().await.unwrap(), []);
     assert_eq!(bench.other.start(key).await.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(bench.other.stop(key, &stop_within(LONG)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.other.stop(key, &stop_within(LONG), None).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(bench.other.wait(key).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(bench.other.logs(key, LogOptions::default()).await.err().unwrap().kind(), ErrorKind::NotFound);
     bench.other.remove(key).await.unwrap();
@@ -235,7 +235,7 @@ pub(crate) async fn what_is_not_there_is_not_found(bench: &Bench) {
     let key = new_key();
     assert_eq!(bench.runtime.start(key).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(bench.runtime.wait(key).await.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(bench.runtime.stop(key, &stop_within(LONG)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.runtime.stop(key, &stop_within(LONG), None).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(bench.runtime.logs(key, LogOptions::default()).await.err().unwrap().kind(), ErrorKind::NotFound);
 }
 
@@ -271,7 +271,7 @@ pub(crate) async fn a_survey_of_what_has_changed_leaves_nothing_of_it_out(bench:
         }
     };
     tokio::time::timeout(LONG, until_seen(true)).await.unwrap();
-    bench.runtime.stop(key, &stop_within(Duration::ZERO)).await.unwrap();
+    bench.runtime.stop(key, &stop_within(Duration::ZERO), None).await.unwrap();
     tokio::time::timeout(LONG, until_seen(false)).await.unwrap();
 }
 
@@ -279,7 +279,7 @@ pub(crate) async fn all_who_wait_learn_the_end(bench: &Bench) {
     let key = bench.start_ready(Script::Run).await;
     let wait = || bench.runtime.wait(key);
     let policy = stop_within(LONG);
-    let stop = bench.runtime.stop(key, &policy);
+    let stop = bench.runtime.stop(key, &policy, None);
     let (one, two, stopped) = tokio::join!(wait(), wait(), stop);
     stopped.unwrap();
     assert_eq!(one.unwrap().exit_code, 143);
@@ -290,7 +290,7 @@ pub(crate) async fn what_has_ended_is_restarted_as_the_same_attempt(bench: &Benc
     let key = bench.start_ready(Script::Run).await;
     let Some(InstanceState::Running(first)) = bench.state(key).await else { panic!("it does not run") };
     assert_eq!(bench.runtime.restart(key).await.unwrap(), first, "what runs is left alone");
-    bench.runtime.stop(key, &stop_within(LONG)).await.unwrap();
+    bench.runtime.stop(key, &stop_within(LONG), None).await.unwrap();
     let ended = bench.runtime.wait(key).await.unwrap();
     let again = bench.runtime.restart(key).await.unwrap();
     assert!(again.started_at >= ended.finished_at, "{again:?} {ended:?}");
@@ -300,7 +300,7 @@ pub(crate) async fn what_has_ended_is_restarted_as_the_same_attempt(bench: &Benc
     for _ in 0..2 {
         assert_eq!(lines.try_next().await.unwrap().unwrap().bytes, b"ready\n", "the output of each run");
     }
-    bench.runtime.stop(key, &stop_within(LONG)).await.unwrap();
+    bench.runtime.stop(key, &stop_within(LONG), None).await.unwrap();
     let exit = bench.runtime.wait(key).await.unwrap();
     assert_eq!((exit.exit_code, exit.started_at), (143, Some(again.started_at)));
     assert_eq!(bench.other.restart(key).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -330,16 +330,16 @@ pub(crate) async fn a_restarted_worker_sees_what_the_one_before_started(bench: &
     let follow = LogOptions { follow: true, ..LogOptions::default() };
     let mut lines = restarted.logs(key, follow).await.unwrap();
     assert_eq!(lines.try_next().await.unwrap().unwrap().bytes, b"ready\n");
-    bench.runtime.stop(key, &stop_within(LONG)).await.unwrap();
+    bench.runtime.stop(key, &stop_within(LONG), None).await.unwrap();
     assert_eq!(lines.try_next().await.unwrap(), None, "it follows to the end");
 }
 
 pub(crate) async fn a_restarted_worker_stops_and_removes_what_the_one_before_started(bench: &Bench) {
     let (obeys, ignores) = (bench.start_ready(Script::Run).await, bench.start_ready(Script::IgnoreStop).await);
     let restarted = bench.kind.runtime(bench.owner.clone());
-    restarted.stop(obeys, &stop_within(LONG)).await.unwrap();
+    restarted.stop(obeys, &stop_within(LONG), None).await.unwrap();
     assert_eq!(restarted.wait(obeys).await.unwrap().exit_code, 143);
-    restarted.stop(ignores, &stop_within(Duration::from_millis(100))).await.unwrap();
+    restarted.stop(ignores, &stop_within(Duration::from_millis(100)), None).await.unwrap();
     assert_eq!(restarted.wait(ignores).await.unwrap().exit_code, 137);
     for key in [obeys, ignores] {
         restarted.remove(key).await.unwrap();

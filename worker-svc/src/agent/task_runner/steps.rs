@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use davit_core::spec::StopPolicy;
 use davit_core::state::TaskState;
+use tokio_util::sync::CancellationToken;
 
 use super::super::held::Wanted;
 use super::super::local_restart::Plan;
 use super::super::next_step::Phase;
-use super::super::start_limit::Outcome;
 use super::super::started;
 use super::super::status::set_started;
 use super::{Runner, changed};
+use crate::engine_turns::{Outcome, StopTurns};
 use crate::local_store::{self, Mark, Restarts};
 use crate::runtime::{AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started};
 
@@ -111,7 +112,7 @@ impl Runner {
             }
         })?;
         if let Some(turn) = self.turn.take() {
-            self.agent.starts.ended(turn, Outcome::Started, self.agent.uptime());
+            turn.ended(Outcome::Done);
         }
         self.observe(|status| set_started(status, &started));
         Ok(Phase::Started)
@@ -153,15 +154,32 @@ impl Runner {
             status.reason.clear();
         });
         let how = wanted.stop_policy();
-        let stopped = match runtime.stop(self.key, &how).await {
-            Err(error) if error.kind() == ErrorKind::Permanent => {
-                tracing::warn!(key = %self.key, %error, "can't stop an attempt as asked; killing it");
-                let kill = StopPolicy { signal: "SIGKILL".to_owned(), grace: how.grace };
-                runtime.stop(self.key, &kill).await?
+        let urgent = CancellationToken::new();
+        let turns = StopTurns::new(&self.agent.stops, urgent.clone());
+        let key = self.key;
+        let stopping = async {
+            match runtime.stop(key, &how, Some(&turns)).await {
+                Err(error) if error.kind() == ErrorKind::Permanent => {
+                    tracing::warn!(%key, %error, "can't stop an attempt as asked; killing it");
+                    let kill = StopPolicy { signal: "SIGKILL".to_owned(), grace: how.grace };
+                    runtime.stop(key, &kill, Some(&turns)).await
+                }
+                stopped => stopped,
             }
-            done => done?,
         };
-        self.exit = Some(stopped.ok_or(Error::NotStarted { key: self.key })?);
+        // While it waits for its turn it may become urgent.
+        let hurrying = async {
+            if self.orders.wait_for(|wanted| wanted.is_urgent).await.is_ok() {
+                urgent.cancel();
+            }
+            std::future::pending().await
+        };
+        let stopped = tokio::select! {
+            biased;
+            never = hurrying => never,
+            stopped = stopping => stopped?,
+        };
+        self.exit = Some(stopped.ok_or(Error::NotStarted { key })?);
         Ok(Phase::Exited)
     }
 
@@ -225,9 +243,17 @@ impl Runner {
         self.agent.note_status(self.key);
     }
 
-    pub(super) async fn remove(&mut self) -> Result<Phase, Error> {
+    pub(super) async fn remove(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         if let Some(runtime) = self.agent.runtime(self.kind) {
-            runtime.remove(self.key).await?;
+            // Nothing else is ever wanted any more, so that only the wait itself is to be cut short.
+            let turn = if wanted.is_urgent { None } else { self.agent.removals.next().await };
+            let removed = runtime.remove(self.key).await;
+            match (turn, &removed) {
+                (Some(turn), Ok(())) => turn.ended(Outcome::Done),
+                (Some(turn), Err(error)) => turn.failed(error),
+                (None, _) => {}
+            }
+            removed?;
         }
         self.agent.store.remove(self.key).await.map_err(|error| not_noted("forget an attempt", error))?;
         Ok(Phase::Gone)

@@ -6,13 +6,13 @@ use bollard::Docker;
 use bollard::errors::Error as EngineError;
 use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
-    InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions,
+    InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use davit_core::id::AttemptKey;
+use jiff::Timestamp;
 
 use super::error::{refused, status, unavailable};
-use super::{DockerRuntime, Error, Exit, InstanceState, KILLED_TIME, QUICK_TIME, Started, labels, observe};
+use super::{DockerRuntime, Error, Exit, InstanceState, QUICK_TIME, Started, labels, observe};
 
 /// A container that is known to be the owner's.
 pub(super) struct Own {
@@ -21,7 +21,34 @@ pub(super) struct Own {
     pub(super) inspected: ContainerInspectResponse,
 }
 
+/// What is known of a container of the owner's without asking: as it was when it was looked at last.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) id: String,
+    /// It ran.
+    pub(super) run: Option<Run>,
+}
+
+/// A container's run.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) started_at: Timestamp,
+    /// What stops it unless its spec says otherwise; its image may say that. Or empty.
+    pub(super) stop_signal: String,
+}
+
 impl Own {
+    pub(super) fn known(&self) -> Known {
+        let of_image = || self.inspected.config.as_ref()?.stop_signal.clone();
+        let run = match &self.state {
+            InstanceState::Running(started) => {
+                Some(Run { started_at: started.started_at, stop_signal: of_image().unwrap_or_default() })
+            }
+            InstanceState::Created | InstanceState::Exited(_) => None,
+        };
+        Known { id: self.id.clone(), run }
+    }
+
     pub(super) fn is_leased(&self) -> bool {
         let labels = self.inspected.config.as_ref().and_then(|config| config.labels.as_ref());
         labels.and_then(labels::leased).is_some()
@@ -53,21 +80,33 @@ impl DockerRuntime {
                 Err(error) => Err(unavailable("inspect", &error)),
             }
         };
-        let Some(inspected) = in_time("inspect", QUICK_TIME, inspecting).await? else { return Ok(None) };
+        let Some(inspected) = in_time("inspect", QUICK_TIME, inspecting).await? else {
+            self.known.lock().remove(&key);
+            return Ok(None);
+        };
         let labels = inspected.config.as_ref().and_then(|config| config.labels.as_ref());
         if labels.and_then(|labels| labels::key(&self.owner, labels)) != Some(key) {
             return Ok(None);
         }
         let id = inspected.id.clone().unwrap_or_else(|| name.to_owned());
         let mut state = observe::state(&inspected, self.clock.now());
-        if let (InstanceState::Exited(exit), Some(guard)) = (&mut state, &self.guard) {
+        if let InstanceState::Exited(exit) = &mut state {
+            self.note_end(key, exit);
+        }
+        let own = Own { id, state, inspected };
+        self.known.lock().insert(key, own.known());
+        Ok(Some(own))
+    }
+
+    /// Takes down that a container has ended, and whether that was its guard's doing.
+    pub(super) fn note_end(&self, key: AttemptKey, exit: &mut Exit) {
+        if let Some(guard) = &self.guard {
             guard.end(key);
             if guard.has_stopped(key) {
                 exit.lease_ended = true;
                 crate::lease::ENDED.clone_into(&mut exit.error);
             }
         }
-        Ok(Some(Own { id, state, inspected }))
     }
 
     /// Containers that must stop when the lease has ended and have not ended.
@@ -151,50 +190,6 @@ impl DockerRuntime {
             InstanceState::Created => Err(Error::NotStarted { key }),
         }
     }
-
-    /// Signals a running container, and kills it if it has not ended after the grace. Returns when it has ended or is gone, with what
-    /// `look` tells of that; `None` is that it runs.
-    pub(super) async fn end<T, L>(
-        &self,
-        engine: &Docker,
-        id: &str,
-        signal: &str,
-        grace: Duration,
-        look: impl Fn() -> L,
-    ) -> Result<T, Error>
-    where
-        L: Future<Output = Result<Option<T>, Error>>,
-    {
-        // First, so that its end is told however soon it comes.
-        let mut end = self.events(engine).end_of(id);
-        if self.kill(engine, id, signal).await? {
-            if let Ok(ended) = tokio::time::timeout(grace, end.seen_by(&look)).await {
-                return ended;
-            }
-            self.kill(engine, id, "SIGKILL").await?;
-        }
-        let ended = async {
-            match look().await? {
-                Some(ended) => Ok(ended),
-                None => end.seen_by(&look).await,
-            }
-        };
-        in_time("wait for the end", KILLED_TIME, ended).await
-    }
-
-    /// `false`: it is gone or does not run, and nothing is left to signal.
-    async fn kill(&self, engine: &Docker, id: &str, signal: &str) -> Result<bool, Error> {
-        let options = KillContainerOptionsBuilder::new().signal(signal).build();
-        let killing = async {
-            match engine.kill_container(id, Some(options)).await {
-                Ok(()) => Ok(true),
-                Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(false),
-                Err(error) if matches!(status(&error), Some(400)) => Err(refused("stop", &error)),
-                Err(error) => Err(unavailable("stop", &error)),
-            }
-        };
-        in_time("stop", QUICK_TIME, killing).await
-    }
 }
 
 /// Whether a container has ended, or is gone; `None`: it runs.
@@ -217,6 +212,15 @@ pub(super) async fn remove(engine: &Docker, id: &str) -> Result<(), EngineError>
     // Takes anonymous volumes along; named ones stay.
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     engine.remove_container(id, Some(options)).await
+}
+
+/// Removes a container that is known to be the owner's. `false`: it was gone already.
+pub(super) async fn remove_own(engine: &Docker, id: &str) -> Result<bool, Error> {
+    match remove(engine, id).await {
+        Ok(()) => Ok(true),
+        Err(error) if status(&error) == Some(404) => Ok(false),
+        Err(error) => Err(unavailable("remove", &error)),
+    }
 }
 
 /// Gives up a call that takes too long: an engine that hangs takes connections and never answers.

@@ -43,7 +43,7 @@ pub(super) struct Events {
 #[derive(Debug, Default)]
 struct Told {
     /// By the engine's ids of containers.
-    awaited: Mutex<HashMap<String, watch::Sender<()>>>,
+    awaited: Mutex<HashMap<String, watch::Sender<Option<Died>>>>,
     changes: Mutex<Changes>,
 }
 
@@ -57,12 +57,21 @@ struct Changes {
     breaks: u64,
 }
 
+/// An end, as far as the engine tells of it without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Died {
+    pub(super) exit_code: i32,
+    pub(super) finished_at: Timestamp,
+}
+
 /// Waits for the end of one container.
 #[derive(Debug)]
 pub(super) struct End {
     id: String,
-    /// `None` only when it is dropped.
-    news: Option<watch::Receiver<()>>,
+    /// What was told last; `None` inside: that it may have ended. Absent only when it is dropped.
+    news: Option<watch::Receiver<Option<Died>>>,
+    /// Whether what was told is still to be looked at.
+    has_come: bool,
     told: Arc<Told>,
 }
 
@@ -101,29 +110,31 @@ impl End {
         &self.id
     }
 
-    /// Waits until the container has ended, as whoever looks at it can see: `None` is that it runs, again or still.
-    pub(super) async fn seen_by<T, L>(&mut self, look: impl Fn() -> L) -> Result<T, Error>
+    /// Waits until the container has ended, as whoever looks at it can see: `None` is that it runs, again or still. May be dropped and
+    /// called again.
+    pub(super) async fn seen_by<T, L>(&mut self, look: impl Fn(Option<Died>) -> L) -> Result<T, Error>
     where
         L: Future<Output = Result<Option<T>, Error>>,
     {
         loop {
-            self.may_have_come().await;
-            if let Some(ended) = look().await? {
+            let died = self.may_have_come().await;
+            if let Some(ended) = look(died).await? {
                 return Ok(ended);
             }
+            self.has_come = false;
         }
     }
 
-    /// Waits until the container may have ended.
-    async fn may_have_come(&mut self) {
-        let is_told = match &mut self.news {
-            Some(news) => news.changed().await.is_ok(),
-            None => false,
-        };
-        if !is_told {
-            // Nobody takes away what is awaited here before this is dropped.
-            std::future::pending::<()>().await;
+    /// Waits until the container may have ended, with what is told of that.
+    async fn may_have_come(&mut self) -> Option<Died> {
+        if let Some(news) = &mut self.news
+            && (self.has_come || news.changed().await.is_ok())
+        {
+            self.has_come = true;
+            return *news.borrow_and_update();
         }
+        // Nobody takes away what is awaited here before this is dropped.
+        std::future::pending().await
     }
 }
 
@@ -141,7 +152,7 @@ impl Drop for End {
 impl Told {
     fn end_of(self: &Arc<Self>, id: &str) -> End {
         let news = self.awaited.lock().entry(id.to_owned()).or_default().subscribe();
-        End { id: id.to_owned(), news: Some(news), told: Arc::clone(self) }
+        End { id: id.to_owned(), news: Some(news), has_come: false, told: Arc::clone(self) }
     }
 
     fn changes(&self) -> Option<u64> {
@@ -161,7 +172,7 @@ impl Told {
         if let Some(id) = ended(event)
             && let Some(news) = self.awaited.lock().get(id)
         {
-            news.send_replace(());
+            news.send_replace(died(event));
         }
         let mut changes = self.changes.lock();
         match event.actor.as_ref().and_then(|actor| actor.id.clone()) {
@@ -174,7 +185,7 @@ impl Told {
     fn take_running(&self, running: &HashSet<String>) {
         let awaited = self.awaited.lock();
         for (_, news) in awaited.iter().filter(|(id, _)| !running.contains(*id)) {
-            news.send_replace(());
+            news.send_replace(None);
         }
         drop(awaited);
         let mut changes = self.changes.lock();
@@ -188,6 +199,14 @@ impl Told {
 fn ended(event: &EventMessage) -> Option<&str> {
     let is_end = matches!(event.action.as_deref(), Some("die" | "destroy"));
     event.actor.as_ref()?.id.as_deref().filter(|_| is_end)
+}
+
+/// What this event tells of how a container ended.
+fn died(event: &EventMessage) -> Option<Died> {
+    let attributes = event.actor.as_ref()?.attributes.as_ref().filter(|_| event.action.as_deref() == Some("die"))?;
+    let exit_code = attributes.get("exitCode")?.parse().ok()?;
+    let finished_at = Timestamp::from_nanosecond(event.time_nano?.into()).ok()?;
+    Some(Died { exit_code, finished_at })
 }
 
 /// Never ends by itself.
@@ -263,10 +282,36 @@ mod tests {
         told.take(&event("die", "a"));
         assert!(first.may_have_come().now_or_never().is_some());
         assert!(second.may_have_come().now_or_never().is_some());
+        assert!(first.may_have_come().now_or_never().is_some(), "nobody has looked at it");
+        first.has_come = false;
         assert!(first.may_have_come().now_or_never().is_none(), "it is told once");
         assert!(other.may_have_come().now_or_never().is_none());
         told.take(&event("destroy", "b"));
         assert!(other.may_have_come().now_or_never().is_some());
+    }
+
+    #[test]
+    fn an_end_is_told_with_its_exit_code_and_time() {
+        let told = Arc::new(Told::default());
+        let mut end = told.end_of("a");
+        let mut die = event("die", "a");
+        die.time_nano = Some(7);
+        die.actor.as_mut().unwrap().attributes = Some(HashMap::from([("exitCode".to_owned(), "137".to_owned())]));
+        told.take(&die);
+        let finished_at = Timestamp::from_nanosecond(7).unwrap();
+        assert_eq!(end.may_have_come().now_or_never(), Some(Some(Died { exit_code: 137, finished_at })));
+        told.take(&event("destroy", "a"));
+        assert_eq!(end.may_have_come().now_or_never(), Some(None), "what is gone can't be told from what ended");
+    }
+
+    #[test]
+    fn an_end_that_nobody_could_look_at_in_time_is_not_missed() {
+        let told = Arc::new(Told::default());
+        let mut end = told.end_of("a");
+        told.take(&event("die", "a"));
+        let slow = |_| std::future::pending::<Result<Option<()>, Error>>();
+        assert!(end.seen_by(slow).now_or_never().is_none());
+        assert!(end.seen_by(|_| async { Ok(Some(())) }).now_or_never().is_some());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod observe;
 mod pull;
 mod pulls;
 mod spec;
+mod stop;
 mod survey;
 
 use std::collections::HashMap;
@@ -28,7 +29,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use davit_core::id::{AttemptKey, ClusterId};
@@ -37,7 +38,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use self::containers::{Leased, Own, in_time, remove};
+use self::containers::{Known, Leased, Own, in_time, remove, remove_own};
 use self::error::{is_missing_image, refused, status, unavailable};
 use self::events::{End, Events};
 use self::guard::Guard;
@@ -47,6 +48,7 @@ use super::{
     AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender,
     PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started,
 };
+use crate::engine_turns::StopTurns;
 
 /// How long the engine may take for what only reads, or signals: it answers such within milliseconds unless it hangs. Creating,
 /// starting and removing may take as long as [`DockerConfig::request_timeout`], since they work on disk and network.
@@ -99,6 +101,8 @@ pub struct DockerRuntime {
     fresh: Mutex<HashMap<AttemptKey, Fresh>>,
     /// Ends of containers that this process started, until somebody waits for them.
     ends: Mutex<HashMap<AttemptKey, End>>,
+    /// Containers that were looked at, until they are removed.
+    known: Mutex<HashMap<AttemptKey, Known>>,
     pulls: Pulls,
     /// The engine's version, and how often its stream of events had broken before it was asked.
     version: Mutex<Option<(u64, String)>>,
@@ -126,9 +130,9 @@ impl DockerRuntime {
     pub fn new(owner: Owner, config: DockerConfig, clock: SharedClock) -> Self {
         let guard = config.guard.as_ref().map(|guard| Guard::new(guard, &owner, &config.socket));
         let (cluster_id, engine, events) = (Mutex::default(), OnceCell::new(), OnceLock::new());
-        let (fresh, ends, pulls) = (Mutex::default(), Mutex::default(), Pulls::default());
+        let (fresh, ends, known, pulls) = (Mutex::default(), Mutex::default(), Mutex::default(), Pulls::default());
         let version = Mutex::default();
-        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, pulls, version, guard }
+        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, known, pulls, version, guard }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -297,53 +301,38 @@ impl Runtime for DockerRuntime {
         let started_here = self.ends.lock().remove(&key);
         if let Some(mut end) = started_here {
             let id = end.id().to_owned();
-            return end.seen_by(|| self.exit(engine, key, &id)).await;
+            return end.seen_by(|_| self.exit(engine, key, &id)).await;
         }
         let id = self.own(key).await?.id;
         let mut end = self.events(engine).end_of(&id);
         match self.exit(engine, key, &id).await? {
             Some(exit) => Ok(exit),
-            None => end.seen_by(|| self.exit(engine, key, &id)).await,
+            None => end.seen_by(|_| self.exit(engine, key, &id)).await,
         }
     }
 
-    /// Signals, waits and kills in steps of its own: the engine's stop call would have to stay open for the whole
-    /// grace period, which the client's timeout cuts, and takes a signal only since API 1.42.
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error> {
-        let engine = self.engine().await?;
-        let own = self.own(key).await?;
-        match own.state {
-            InstanceState::Created => return Ok(None),
-            InstanceState::Exited(exit) => return Ok(Some(exit)),
-            InstanceState::Running(_) => {}
-        }
-        if own.inspected.state.as_ref().and_then(|state| state.status) == Some(ContainerStateStatusEnum::PAUSED) {
-            // Signals don't reach a paused container. That it is not paused any more is as good.
-            if let Err(error) = engine.unpause_container(&own.id).await {
-                tracing::debug!(attempt = %key, %error, "could not unpause a container before its stop");
-            }
-        }
-        let from_image = own.inspected.config.as_ref().and_then(|config| config.stop_signal.as_deref());
-        let signal = match how.signal.as_str() {
-            "" => from_image.filter(|signal| !signal.is_empty()).unwrap_or("SIGTERM"),
-            signal => signal,
-        };
-        self.end(engine, &own.id, signal, how.grace, || self.exit(engine, key, &own.id)).await.map(Some)
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error> {
+        self.stop_container(key, how, turns).await
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
         let engine = self.engine().await?;
         self.fresh.lock().remove(&key);
         self.ends.lock().remove(&key);
-        let own = match self.own(key).await {
-            Ok(own) => own,
-            Err(Error::NotFound { .. }) => return Ok(()),
-            Err(error) => return Err(error),
+        // Bound first: the guard must not live across an await.
+        let known = self.known.lock().remove(&key);
+        let is_removed = match known {
+            Some(known) => remove_own(engine, &known.id).await?,
+            None => false,
         };
-        match remove(engine, &own.id).await {
-            Ok(()) => {}
-            Err(error) if status(&error) == Some(404) => {}
-            Err(error) => return Err(unavailable("remove", &error)),
+        if !is_removed {
+            let own = match self.own(key).await {
+                Ok(own) => own,
+                Err(Error::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            remove_own(engine, &own.id).await?;
+            self.known.lock().remove(&key);
         }
         if let Some(guard) = &self.guard {
             guard.forget(key);

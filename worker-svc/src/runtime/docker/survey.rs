@@ -50,7 +50,8 @@ impl DockerRuntime {
         if state.running == Some(true) && state.paused != Some(true) {
             let signal = config.stop_signal.filter(|signal| !signal.is_empty());
             let signal = signal.as_deref().unwrap_or("SIGTERM");
-            self.end(engine, &sighting.id, signal, grace, || ended(engine, &sighting.id)).await?;
+            // Those who remove take turns of their own.
+            self.end(engine, &sighting.id, (signal, grace), None, |_, _| ended(engine, &sighting.id)).await?;
         }
         let removed = match remove(engine, &sighting.id).await {
             Ok(()) => true,

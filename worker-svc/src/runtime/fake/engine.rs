@@ -33,6 +33,10 @@ pub enum Step {
     Restart,
     Wait,
     Stop,
+    /// The signal of a stop.
+    Signal,
+    /// Its kill.
+    Kill,
     Remove,
     Logs,
     Survey,
@@ -428,6 +432,10 @@ impl FakeInstance {
         if let Some(observer) = &self.teller.observer {
             observer(self.key, deed);
         }
+    }
+
+    pub(super) fn key(&self) -> AttemptKey {
+        self.key
     }
 
     pub(super) fn state(&self) -> InstanceState {

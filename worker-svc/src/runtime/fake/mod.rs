@@ -35,10 +35,12 @@ pub use self::engine::{Call, Deed, FakeEngine, Observer, Step};
 use self::engine::{FakeInstance, Life};
 pub use self::orders::Habits;
 use self::orders::Orders;
+use super::ending::Runs;
 use super::{
     AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
-    Runtime, RuntimeInfo, RuntimeKind, Sighting, Started,
+    Runtime, RuntimeInfo, RuntimeKind, Sighting, Started, ending,
 };
+use crate::engine_turns::StopTurns;
 
 /// How many bytes a fake image has, in one layer.
 const PULL_BYTES: u64 = 4096;
@@ -178,7 +180,7 @@ impl Runtime for FakeRuntime {
         instance.ended().await.ok_or(Error::NotFound { key })
     }
 
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error> {
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error> {
         self.engine.enter(Step::Stop, Some(key)).await?;
         let instance = self.find(key)?;
         match instance.state() {
@@ -186,13 +188,8 @@ impl Runtime for FakeRuntime {
             InstanceState::Exited(exit) => return Ok(Some(exit)),
             InstanceState::Running(_) => {}
         }
-        let signal = super::process::signal(&how.signal)?;
-        if signal == nix::sys::signal::Signal::SIGKILL || !instance.orders.ignores_stop {
-            self.end(&instance, 128 + signal as i32, false);
-        } else if tokio::time::timeout(how.grace, instance.ended()).await.is_err() {
-            self.end(&instance, 137, false);
-        }
-        Ok(instance.ended().await)
+        let signal = super::process::signal(&how.signal)?.as_str();
+        ending::end(&mut Running { engine: &self.engine, instance }, signal, how.grace, turns).await.map(Some)
     }
 
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
@@ -244,6 +241,30 @@ impl Runtime for FakeRuntime {
             self.end(instance, 137, false);
         }
         Ok(removed.is_some())
+    }
+}
+
+/// What runs and is to end.
+struct Running<'a> {
+    engine: &'a FakeEngine,
+    instance: Arc<FakeInstance>,
+}
+
+impl Runs for Running<'_> {
+    type End = Exit;
+
+    async fn signal(&mut self, signal: &str) -> Result<bool, Error> {
+        let (number, key) = (super::process::signal(signal)? as i32, self.instance.key());
+        let is_kill = signal == ending::KILL;
+        self.engine.enter(if is_kill { Step::Kill } else { Step::Signal }, Some(key)).await?;
+        if is_kill || !self.instance.orders.ignores_stop {
+            self.instance.end(128 + number, false, self.engine.now());
+        }
+        Ok(true)
+    }
+
+    async fn ended(&mut self) -> Result<Exit, Error> {
+        self.instance.ended().await.ok_or(Error::NotFound { key: self.instance.key() })
     }
 }
 

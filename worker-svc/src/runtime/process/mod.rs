@@ -43,6 +43,7 @@ use super::{
     AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
     Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started,
 };
+use crate::engine_turns::StopTurns;
 use crate::reexec::Reexec;
 
 /// How many attempts of earlier workers are looked at side by side.
@@ -234,7 +235,8 @@ impl Runtime for ProcessRuntime {
         entry.ended().await.ok_or(Error::NotFound { key })
     }
 
-    async fn stop(&self, key: AttemptKey, how: &StopPolicy) -> Result<Option<Exit>, Error> {
+    /// Each has a supervisor of its own, so there is nothing to take turns at.
+    async fn stop(&self, key: AttemptKey, how: &StopPolicy, _turns: Option<&StopTurns>) -> Result<Option<Exit>, Error> {
         let entry = self.find(key).await?;
         let (signal, grace) = (signal(&how.signal)?.as_str(), how.grace.min(LONGEST_GRACE));
         entry.stop(StopOrder { signal, grace }).await?;
@@ -288,7 +290,7 @@ impl Runtime for ProcessRuntime {
 
     async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
         let Some(key) = sighting.key.filter(|_| sighting.node_id == Some(self.node_id)) else { return Ok(false) };
-        match self.stop(key, &StopPolicy { signal: String::new(), grace }).await {
+        match self.stop(key, &StopPolicy { signal: String::new(), grace }, None).await {
             Ok(_) => {}
             Err(Error::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error),

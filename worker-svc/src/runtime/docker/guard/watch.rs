@@ -153,7 +153,7 @@ async fn stop_all(dir: &Path, guarded: &Guarded) -> Result<bool, Error> {
         let mark = dir.join(STOPPED).join(container.key.container_name());
         fs::write(mark, "").map_err(|source| Error::Io { action: "note a stop", source: source.into() })?;
         let how = StopPolicy { signal: String::new(), grace: container.grace };
-        match guarded.engine.stop(container.key, &how).await {
+        match guarded.engine.stop(container.key, &how, None).await {
             Err(Error::NotFound { .. }) => Ok(()),
             stopped => stopped.map(drop),
         }

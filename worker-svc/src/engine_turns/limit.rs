@@ -1,10 +1,11 @@
-//! How many starts an engine is given at once: as many as it gains from. Pure.
+//! How much of one kind an engine is given to do at once, starts or stops say: as much as it gains from. Pure.
 //!
-//! Starts are counted in rounds, each some starts long, and only while more wait than are let in: then how many come through in a
-//! second says what the engine can do with so many at once. Now and then a round tries more or fewer:
-//! - more stay if more come through in a second; then still more are tried.
-//! - fewer stay if hardly less comes through: each start then takes less time. Then still fewer are tried.
-//! - An engine that does not answer is given half.
+//! What comes through is counted in rounds, each some of it long, and only while more waits than is let in: then how much comes through
+//! in a second says what the engine can do with so much at once. Now and then a round tries more or less:
+//! - more stays if more comes through in a second; then still more is tried.
+//! - less stays if hardly less comes through: each then takes less time. Then still less is tried.
+//! - An engine that fails is given half: one that does not answer, refuses connections, or says that it can't now. What it refuses
+//!   for the sake of what was asked, such as a command that is not there, says nothing of it and is not counted.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 const FIRST: usize = 12;
 const LEAST: usize = 2;
 const MOST: usize = 64;
-/// A round is at least so many starts long, and one for each that is let in.
+/// A round is at least so long, and one for each that is let in.
 const ROUND: usize = 12;
 /// More at once stay if so much more comes through.
 const GAIN: f64 = 1.05;
@@ -21,32 +22,32 @@ const LOSS: f64 = 0.98;
 /// Rounds between two trials.
 const REST: u32 = 4;
 
-/// How a start ended, as far as it tells of the engine.
+/// How something ended that an engine was given to do, as far as it tells of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// It came through.
-    Started,
-    /// The engine did not answer.
-    Unanswered,
+    Done,
+    /// The engine did not answer, or could not do it now.
+    Failed,
 }
 
 /// A limit that follows what comes through.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct StartLimit {
+pub(super) struct Limit {
     /// What is let in at once.
     now: usize,
     round: Option<Round>,
     stage: Stage,
     /// Which way the next trial goes.
     next: Way,
-    /// So many that end unanswered were let in before the limit was lowered for that.
+    /// So many that fail were let in before the limit was lowered for that.
     known: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Round {
     began: Duration,
-    started: usize,
+    done: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,7 +89,7 @@ impl Way {
     }
 }
 
-impl StartLimit {
+impl Limit {
     pub(super) fn new() -> Self {
         Self { now: FIRST, round: None, stage: Stage::Rest { rounds: 0, rate: None }, next: Way::More, known: 0 }
     }
@@ -98,9 +99,9 @@ impl StartLimit {
         self.now
     }
 
-    /// A start has ended, at this uptime. `waiting`: others wait to be let in.
+    /// Something has ended, at this uptime. `waiting`: others wait to be let in.
     pub(super) fn ended(&mut self, outcome: Outcome, waiting: bool, uptime: Duration) {
-        if outcome == Outcome::Unanswered {
+        if outcome == Outcome::Failed {
             // Those that were let in together fail together.
             if self.known == 0 {
                 self.known = self.now;
@@ -121,15 +122,15 @@ impl StartLimit {
             self.stage = Stage::Rest { rounds: 0, rate: None };
             return;
         }
-        let round = self.round.get_or_insert(Round { began: uptime, started: 0 });
+        let round = self.round.get_or_insert(Round { began: uptime, done: 0 });
         let took = uptime.saturating_sub(round.began);
         // The first one only begins the round.
-        if round.started >= ROUND.max(self.now) && !took.is_zero() {
-            let rate = round.started as f64 / took.as_secs_f64();
+        if round.done >= ROUND.max(self.now) && !took.is_zero() {
+            let rate = round.done as f64 / took.as_secs_f64();
             self.round_over(rate);
-            self.round = Some(Round { began: uptime, started: 1 });
+            self.round = Some(Round { began: uptime, done: 1 });
         } else {
-            round.started += 1;
+            round.done += 1;
         }
     }
 
@@ -170,25 +171,25 @@ mod tests {
     /// As much as can be, but for a trial of fewer that may be under way.
     const NEARLY_MOST: usize = MOST - MOST / 4;
 
-    /// Gives an engine `starts` to do; `rate` says how many come through in a second with so many at once.
-    fn run(limit: &mut StartLimit, starts: usize, rate: impl Fn(usize) -> f64) {
+    /// Gives an engine so many `starts` to do; `rate` says how many come through in a second with so many at once.
+    fn run(limit: &mut Limit, starts: usize, rate: impl Fn(usize) -> f64) {
         let mut uptime = Duration::ZERO;
         for _ in 0..starts {
             uptime += Duration::from_secs_f64(1.0 / rate(limit.now()));
-            limit.ended(Outcome::Started, true, uptime);
+            limit.ended(Outcome::Done, true, uptime);
         }
     }
 
     #[test]
     fn an_engine_that_gains_from_more_gets_more() {
-        let mut limit = StartLimit::new();
+        let mut limit = Limit::new();
         run(&mut limit, 5_000, |at_once| at_once as f64);
         assert!(limit.now() >= NEARLY_MOST, "{}", limit.now());
     }
 
     #[test]
     fn an_engine_that_gains_nothing_gets_few() {
-        let mut limit = StartLimit::new();
+        let mut limit = Limit::new();
         run(&mut limit, 5_000, |_| 7.0);
         assert!(limit.now() <= 3, "{}", limit.now());
     }
@@ -197,20 +198,20 @@ mod tests {
     fn it_stays_about_where_an_engine_does_best() {
         // Full speed from 12 on, and slower with more than 20.
         let rate = |at_once: usize| (at_once.min(12) as f64) * if at_once > 20 { 0.5 } else { 1.0 };
-        let mut limit = StartLimit::new();
+        let mut limit = Limit::new();
         run(&mut limit, 5_000, rate);
         assert!((9..=20).contains(&limit.now()), "{}", limit.now());
     }
 
     #[test]
     fn an_engine_that_does_not_answer_gets_half_and_more_again_when_it_does() {
-        let mut limit = StartLimit::new();
+        let mut limit = Limit::new();
         for _ in 0..FIRST {
-            limit.ended(Outcome::Unanswered, true, Duration::ZERO);
+            limit.ended(Outcome::Failed, true, Duration::ZERO);
             assert_eq!(limit.now(), FIRST / 2, "those that were let in together fail together");
         }
         for _ in 0..4 * FIRST {
-            limit.ended(Outcome::Unanswered, true, Duration::ZERO);
+            limit.ended(Outcome::Failed, true, Duration::ZERO);
         }
         assert_eq!(limit.now(), LEAST);
         run(&mut limit, 5_000, |at_once| at_once as f64);
@@ -219,13 +220,13 @@ mod tests {
 
     #[test]
     fn it_learns_in_bursts_too_and_a_trial_that_a_burst_does_not_finish_is_undone() {
-        let mut limit = StartLimit::new();
+        let mut limit = Limit::new();
         let mut uptime = Duration::ZERO;
         for _ in 0..30 {
             for left in (0..60_usize).rev() {
                 uptime += Duration::from_secs_f64(1.0 / limit.now() as f64);
                 // The last ones are let in together, and nobody waits.
-                limit.ended(Outcome::Started, left >= limit.now(), uptime);
+                limit.ended(Outcome::Done, left >= limit.now(), uptime);
             }
             assert!(matches!(limit.stage, Stage::Rest { .. }), "{limit:?}");
         }
@@ -234,9 +235,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fill_the_engine_says_nothing_of_it() {
-        let mut limit = StartLimit::new();
+        let mut limit = Limit::new();
         for second in 0..10_000 {
-            limit.ended(Outcome::Started, second % 3 == 0, Duration::from_secs(second));
+            limit.ended(Outcome::Done, second % 3 == 0, Duration::from_secs(second));
         }
         assert_eq!(limit.now(), FIRST);
     }
@@ -244,11 +245,11 @@ mod tests {
     #[test]
     fn no_time_and_no_number_of_starts_takes_it_out_of_its_bounds() {
         proptest::proptest!(|(ends in proptest::collection::vec((0..10u8, proptest::bool::ANY, 0..2_000_000u64), 0..500))| {
-            let mut limit = StartLimit::new();
+            let mut limit = Limit::new();
             let mut uptime = Duration::ZERO;
             for (kind, waiting, micros) in ends {
                 uptime += Duration::from_micros(micros);
-                let outcome = if kind == 0 { Outcome::Unanswered } else { Outcome::Started };
+                let outcome = if kind == 0 { Outcome::Failed } else { Outcome::Done };
                 limit.ended(outcome, waiting, uptime);
                 proptest::prop_assert!((LEAST..=MOST).contains(&limit.now()));
             }
