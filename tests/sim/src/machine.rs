@@ -17,7 +17,7 @@ use worker_svc::memory::IdleMeter;
 use worker_svc::runtime::fake::Deed;
 use worker_svc::runtime::{
     AttemptSpec, Error, Exit, FakeEngine, FakeRuntime, Instance, LogOptions, LogStream, Owner, ProgressSender,
-    PulledImage, Runtime, RuntimeInfo, RuntimeKind, Sighting, Started,
+    PulledImage, Runtime, RuntimeInfo, RuntimeKind, Sighting, Started, Survey,
 };
 
 pub use self::files::Files;
@@ -223,7 +223,7 @@ impl Runtime for GatedRuntime {
         self.inner.changes()
     }
 
-    async fn survey(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
+    async fn survey(&self, since: Option<u64>) -> Result<Survey, Error> {
         self.brief(self.inner.survey(since)).await
     }
 

@@ -19,7 +19,7 @@ use super::Agent;
 use super::held::Held;
 use super::next_step::Want;
 use super::orphans::{self, Holds, Orphan};
-use crate::runtime::{Runtime, Sighting};
+use crate::runtime::{Runtime, Sighting, Survey};
 
 /// How long an orphan may take to end before it is killed: all of it is to be over within ten seconds.
 const GRACE: Duration = Duration::from_secs(3);
@@ -46,7 +46,7 @@ pub(super) struct Surveyed {
 /// What is known of looks at a runtime.
 #[derive(Debug, Clone, Copy, Default)]
 struct Look {
-    /// What the runtime counted before the newest one, if all that was found since is looked after.
+    /// What the runtime counted before the newest one, if nobody here has to see anything of it again that does not change.
     settled_at: Option<u64>,
     /// Whether one was left out since, because the runtime had enough to do.
     put_off: bool,
@@ -93,9 +93,11 @@ impl Surveyed {
 }
 
 impl Agent {
-    /// The manager says which cluster this is: what is created from now on is marked so.
+    /// The manager says which cluster this is: what is created from now on is marked so, and what was seen may be judged otherwise.
     pub fn set_cluster_id(&self, cluster_id: ClusterId) {
-        *self.surveyed.cluster_id.lock() = Some(cluster_id);
+        if self.surveyed.cluster_id.lock().replace(cluster_id) != Some(cluster_id) {
+            self.surveyed.look_anew();
+        }
         for runtime in &self.runtimes {
             runtime.set_cluster_id(cluster_id);
         }
@@ -109,7 +111,7 @@ impl Agent {
     }
 
     /// Takes in what this look found under the cluster's label, and begins to remove what nobody looks after.
-    pub fn take_survey(self: &Arc<Self>, runtime: &Arc<dyn Runtime>, sightings: Vec<Sighting>, look: Due) {
+    pub fn take_survey(self: &Arc<Self>, runtime: &Arc<dyn Runtime>, Survey { seen, of }: Survey, look: Due) {
         let judgement = {
             let in_charge = self.is_in_charge();
             let state = self.state.lock();
@@ -118,12 +120,17 @@ impl Agent {
                 return;
             }
             let cluster_id = *self.surveyed.cluster_id.lock();
-            orphans::judge(sightings, self.owner.node_id, cluster_id, |key| holds(state.held.get(&key)))
+            orphans::judge(seen, self.owner.node_id, cluster_id, |key| holds(state.held.get(&key)))
         };
-        let is_settled = judgement.orphans.is_empty() && judgement.revived.is_empty() && judgement.foreign.is_empty();
-        // What is not settled is seen again, with all the rest.
-        let settled_at = look.changes.filter(|_| is_settled);
-        self.surveyed.looks.lock().insert(runtime.kind(), Look { settled_at, put_off: false });
+        let is_settled = judgement.orphans.is_empty() && judgement.revived.is_empty();
+        {
+            let mut looks = self.surveyed.looks.lock();
+            let known = looks.entry(runtime.kind()).or_default();
+            // One at what has changed since says nothing of the rest once that does not count any more.
+            let is_whole = of.is_none() || known.settled_at == look.since;
+            // What is not settled is seen again, with all the rest.
+            *known = Look { settled_at: look.changes.filter(|_| is_settled && is_whole), put_off: false };
+        }
         let revived = judgement.revived.iter().map(|orphan| orphan.sighting.id.clone()).collect();
         let before = self.surveyed.revived.lock().insert(runtime.kind(), revived).unwrap_or_default();
         let still_run = judgement.revived.into_iter().filter(|orphan| before.contains(&orphan.sighting.id));
@@ -132,7 +139,11 @@ impl Agent {
         }
         let told = {
             let mut foreign = self.surveyed.foreign.lock();
-            foreign.insert(runtime.kind(), judgement.foreign);
+            let known = foreign.entry(runtime.kind()).or_default();
+            // What others have stays known until it changes or is gone.
+            known.retain(|(_, one)| of.as_ref().is_some_and(|of| !of.contains(&one.id)));
+            known.extend(judgement.foreign);
+            known.sort_unstable_by_key(|(attempt, _)| *attempt);
             let all: Vec<_> = foreign.values().flatten().cloned().collect();
             orphans::told(&all)
         };

@@ -2,6 +2,7 @@
 
 mod another_worker;
 mod at_once;
+mod shared_engine;
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::survey::Due;
 use super::*;
 use crate::Machine;
 use crate::runtime::fake::Step;
-use crate::runtime::{FakeEngine, Sighting};
+use crate::runtime::{FakeEngine, Sighting, Survey};
 use crate::test_support::{self, NODE};
 
 /// A look at all, in a runtime that does not count.
@@ -61,6 +62,11 @@ fn assignment(task: u32) -> Assignment {
         spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
         ports: Vec::new(),
     }
+}
+
+/// What a look at all of an engine finds that has these.
+fn whole(seen: impl IntoIterator<Item = Sighting>) -> Survey {
+    Survey { seen: seen.into_iter().collect(), of: None }
 }
 
 /// How often a step was called once all has been done that can be done.
@@ -141,7 +147,7 @@ async fn of_what_nobody_looks_after_eight_are_removed_at_once_and_a_thousand_wai
         running: true,
     };
     let runtime = agent.runtime(RuntimeKind::Docker).unwrap();
-    let see = |from: u32| agent.take_survey(&runtime, (from..ORPHANS).map(orphan).collect(), ALL);
+    let see = |from: u32| agent.take_survey(&runtime, whole((from..ORPHANS).map(orphan)), ALL);
     engine.set_stuck(Step::RemoveSighted, true);
     see(0);
     // What is on its way is not begun twice, nor does it make room for more.
@@ -162,7 +168,7 @@ async fn what_was_seen_to_run_right_before_its_end_stays_and_what_runs_again_doe
     assert_eq!(calls(&engine, Step::Start).await, 1);
     let runtime = agent.runtime(RuntimeKind::Docker).unwrap();
     let seen = runtime.survey(None).await.unwrap();
-    assert!(seen[0].running);
+    assert!(seen.seen[0].running);
     agent.take_survey(&runtime, seen.clone(), ALL);
     engine.end(agent.owner(), key(1), 3);
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -200,7 +206,7 @@ async fn one_that_is_not_in_charge_any_more_removes_and_begins_nothing_until_it_
         running: true,
     };
     for in_charge in [0, 1] {
-        agent.take_survey(&runtime, vec![orphan.clone()], ALL);
+        agent.take_survey(&runtime, whole([orphan.clone()]), ALL);
         assert_eq!(calls(&engine, Step::Start).await, 1 + in_charge);
         while let Some(report) = agent.next_report() {
             agent.acknowledge(report.report_id);

@@ -36,7 +36,7 @@ pub use self::error::{Error, ErrorKind};
 pub use self::fake::{FakeEngine, FakeRuntime, Habits};
 pub use self::images::{EngineImage, Images, PulledImage};
 pub use self::process::{ProcessConfig, ProcessRuntime};
-pub use self::sighting::Sighting;
+pub use self::sighting::{Sighting, Survey};
 use crate::engine_turns::StopTurns;
 
 /// Whose instances a runtime runs and sees.
@@ -252,8 +252,8 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// All that bears the label of the owner's cluster, also where it is another node's or nobody's. One cheap question, however
     /// much there is: it is asked every few seconds. `since`: at least what of it has
-    /// changed from when [`Runtime::changes`] was this until it was what it is now.
-    async fn survey(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error>;
+    /// changed, or is gone, from when [`Runtime::changes`] was this until it was what it is now.
+    async fn survey(&self, since: Option<u64>) -> Result<Survey, Error>;
 
     /// Ends and removes something that a survey saw, if it still is what it was then; what runs may take so long to end before it
     /// is killed. The one call that touches what is not the owner's. `false`: it was gone already, or is being removed by others.

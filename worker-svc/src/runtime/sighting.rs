@@ -1,6 +1,17 @@
 //! What lies under a cluster's label, whoever it belongs to.
 
+use std::collections::BTreeSet;
+
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
+
+/// What a survey found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// What there is, of what was looked for.
+    pub seen: Vec<Sighting>,
+    /// The engine's names of all that was looked for: what was not seen of it is gone. `None`: whatever there is.
+    pub of: Option<BTreeSet<String>>,
+}
 
 /// Something that a runtime has and that bears the label of its owner's cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]

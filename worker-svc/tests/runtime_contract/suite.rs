@@ -7,7 +7,9 @@ use davit_core::id::{Attempt, AttemptKey};
 use davit_core::spec::StopPolicy;
 use futures::TryStreamExt;
 use tokio::time::Instant;
-use worker_svc::runtime::{AttemptSpec, Error, ErrorKind, InstanceState, LogOptions, LogSource, RuntimeInfo, Sighting};
+use worker_svc::runtime::{
+    AttemptSpec, Error, ErrorKind, InstanceState, LogOptions, LogSource, RuntimeInfo, Sighting, Survey,
+};
 
 use crate::harness::{Bench, Script, new_key};
 
@@ -266,13 +268,28 @@ pub(crate) async fn a_survey_of_what_has_changed_leaves_nothing_of_it_out(bench:
     // An engine may tell of it a moment later.
     let until_seen = async |running| {
         let is_seen = |seen: &Sighting| seen.key == Some(key) && seen.is_instance && seen.running == running;
-        while !bench.runtime.survey(since).await.unwrap().iter().any(is_seen) {
+        while !bench.runtime.survey(since).await.unwrap().seen.iter().any(is_seen) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(LONG, until_seen(true)).await.unwrap();
     bench.runtime.stop(key, &stop_within(Duration::ZERO), None).await.unwrap();
     tokio::time::timeout(LONG, until_seen(false)).await.unwrap();
+
+    // What is gone is not seen, though it was looked for.
+    let seen = bench.runtime.survey(since).await.unwrap().seen;
+    let id = seen.into_iter().find(|seen| seen.key == Some(key)).unwrap().id;
+    bench.runtime.remove(key).await.unwrap();
+    let until_gone = async {
+        loop {
+            let Survey { seen, of } = bench.runtime.survey(since).await.unwrap();
+            if seen.iter().all(|seen| seen.id != id) && of.is_none_or(|of| of.contains(&id)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, until_gone).await.unwrap();
 }
 
 pub(crate) async fn all_who_wait_learn_the_end(bench: &Bench) {

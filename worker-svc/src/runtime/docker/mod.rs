@@ -46,7 +46,7 @@ pub use self::guard::GuardConfig;
 use self::pulls::Pulls;
 use super::{
     AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender,
-    PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started,
+    PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started, Survey,
 };
 use crate::engine_turns::StopTurns;
 
@@ -381,7 +381,7 @@ impl Runtime for DockerRuntime {
         self.events.get()?.changes()
     }
 
-    async fn survey(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
+    async fn survey(&self, since: Option<u64>) -> Result<Survey, Error> {
         self.look_around(since).await
     }
 

@@ -1,6 +1,6 @@
 //! Looking at all containers of a cluster, and removing those that nobody looks after.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
@@ -11,23 +11,23 @@ use super::containers::ended;
 use super::error::{status, unavailable};
 use super::labels::Labels;
 use super::{DockerRuntime, QUICK_TIME, in_time, labels, remove};
-use crate::runtime::{Error, Sighting};
+use crate::runtime::{Error, Sighting, Survey};
 
 impl DockerRuntime {
-    pub(super) async fn look_around(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
+    pub(super) async fn look_around(&self, since: Option<u64>) -> Result<Survey, Error> {
         let engine = self.engine().await?;
         let changed = since.and_then(|since| self.events(engine).changed_since(since));
         let mut filter = labels::cluster_filter(&self.owner);
-        match changed {
-            Some(changed) if changed.is_empty() => return Ok(Vec::new()),
-            Some(changed) => drop(filter.insert("id".to_owned(), changed.into_iter().collect())),
+        match &changed {
+            Some(changed) if changed.is_empty() => return Ok(Survey { seen: Vec::new(), of: Some(BTreeSet::new()) }),
+            Some(changed) => drop(filter.insert("id".to_owned(), changed.iter().cloned().collect())),
             None => {}
         }
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
         let listing =
             async { engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error)) };
         let found = in_time("list", QUICK_TIME, listing).await?;
-        Ok(found.iter().filter_map(sighting).collect())
+        Ok(Survey { seen: found.iter().filter_map(sighting).collect(), of: changed })
     }
 
     pub(super) async fn remove_seen(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use davit_core::id::{AttemptKey, ClusterId};
+use davit_core::id::{AttemptKey, ClusterId, NodeId};
 use davit_core::task::PortBinding;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use super::orders::{Habits, Orders};
 use crate::runtime::change_log::ChangeLog;
 use crate::runtime::{
     Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Sighting, Started,
+    Survey,
 };
 use crate::turns::{Turn, Turns};
 
@@ -81,8 +82,8 @@ impl std::fmt::Debug for FakeEngine {
     }
 }
 
-/// Which attempts something was done with.
-type Changes = Arc<Mutex<ChangeLog<AttemptKey>>>;
+/// With which attempts something was done, on which nodes.
+type Changes = Arc<Mutex<ChangeLog<(NodeId, AttemptKey)>>>;
 
 struct Shared {
     clock: SharedClock,
@@ -315,8 +316,8 @@ impl FakeEngine {
     }
 
     /// By which an instance tells what becomes of it.
-    pub(super) fn teller(&self) -> Teller {
-        Teller { observer: self.shared.observer.clone(), changes: Arc::clone(&self.shared.changes) }
+    pub(super) fn teller(&self, node_id: NodeId) -> Teller {
+        Teller { node_id, observer: self.shared.observer.clone(), changes: Arc::clone(&self.shared.changes) }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -339,12 +340,12 @@ impl FakeEngine {
     }
 
     /// What all owners of a cluster have, or what of it has changed since so many changes.
-    pub(super) fn sightings(&self, cluster: &str, since: Option<u64>) -> Vec<Sighting> {
+    pub(super) fn look_around(&self, cluster: &str, since: Option<u64>) -> Survey {
         let changed = since.and_then(|since| self.shared.changes.lock().since(since));
         let held = self.shared.held.lock();
         let mut owners: Vec<_> = held.instances.iter().filter(|(owner, _)| owner.cluster == cluster).collect();
         owners.sort_unstable_by_key(|(owner, _)| owner.node_id);
-        let mut sightings = Vec::new();
+        let mut seen = Vec::new();
         for (owner, instances) in owners {
             let sighting = |(key, instance): (&AttemptKey, &Arc<FakeInstance>)| Sighting {
                 id: instance.id.clone(),
@@ -356,12 +357,13 @@ impl FakeEngine {
             };
             match &changed {
                 Some(changed) => {
-                    sightings.extend(changed.iter().filter_map(|key| instances.get_key_value(key)).map(sighting));
+                    let of_owner = changed.iter().filter(|(node_id, _)| *node_id == owner.node_id);
+                    seen.extend(of_owner.filter_map(|(_, key)| instances.get_key_value(key)).map(sighting));
                 }
-                None => sightings.extend(instances.iter().map(sighting)),
+                None => seen.extend(instances.iter().map(sighting)),
             }
         }
-        sightings
+        Survey { seen, of: changed.map(|changed| changed.into_iter().map(|(node_id, key)| id(node_id, key)).collect()) }
     }
 
     pub(super) fn find(&self, owner: &Owner, key: AttemptKey) -> Option<Arc<FakeInstance>> {
@@ -372,14 +374,19 @@ impl FakeEngine {
     pub(super) fn insert(&self, owner: &Owner, key: AttemptKey, instance: FakeInstance) {
         let mut held = self.shared.held.lock();
         held.instances.entry(owner.clone()).or_default().entry(key).or_insert_with(|| Arc::new(instance));
-        self.shared.changes.lock().note(key);
+        self.shared.changes.lock().note((owner.node_id, key));
     }
 
     pub(super) fn remove(&self, owner: &Owner, key: AttemptKey) -> Option<Arc<FakeInstance>> {
         let removed = self.shared.held.lock().instances.get_mut(owner)?.remove(&key);
-        self.shared.changes.lock().note(key);
+        self.shared.changes.lock().note((owner.node_id, key));
         removed
     }
+}
+
+/// The engine's name for an instance.
+pub(super) fn id(node_id: NodeId, key: AttemptKey) -> String {
+    format!("{node_id}/{key}")
 }
 
 /// All that changes in an instance.
@@ -393,6 +400,8 @@ pub(super) struct Life {
 
 /// Tells of starts and ends.
 pub(super) struct Teller {
+    /// Whose instance it is.
+    node_id: NodeId,
     observer: Option<Observer>,
     /// The engine's.
     changes: Changes,
@@ -428,7 +437,7 @@ impl FakeInstance {
     }
 
     fn tell(&self, deed: Deed) {
-        self.teller.changes.lock().note(self.key);
+        self.teller.changes.lock().note((self.teller.node_id, self.key));
         if let Some(observer) = &self.teller.observer {
             observer(self.key, deed);
         }

@@ -38,7 +38,7 @@ use self::orders::Orders;
 use super::ending::Runs;
 use super::{
     AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
-    Runtime, RuntimeInfo, RuntimeKind, Sighting, Started, ending,
+    Runtime, RuntimeInfo, RuntimeKind, Sighting, Started, Survey, ending,
 };
 use crate::engine_turns::StopTurns;
 
@@ -117,13 +117,13 @@ impl Runtime for FakeRuntime {
             &self.owner,
             attempt.key,
             FakeInstance::new(
-                format!("{}/{}", self.owner.node_id, attempt.key),
+                engine::id(self.owner.node_id, attempt.key),
                 attempt.key,
                 *self.cluster_id.lock(),
                 self.ports(attempt),
                 orders,
                 attempt.spec.on_node_loss == OnNodeLoss::StopAndReplace,
-                self.engine.teller(),
+                self.engine.teller(self.owner.node_id),
             ),
         );
         Ok(())
@@ -228,9 +228,9 @@ impl Runtime for FakeRuntime {
         Some(self.engine.changes())
     }
 
-    async fn survey(&self, since: Option<u64>) -> Result<Vec<Sighting>, Error> {
+    async fn survey(&self, since: Option<u64>) -> Result<Survey, Error> {
         self.engine.enter(Step::Survey, None).await?;
-        Ok(self.engine.sightings(&self.owner.cluster, since))
+        Ok(self.engine.look_around(&self.owner.cluster, since))
     }
 
     async fn remove_sighted(&self, sighting: &Sighting, _grace: Duration) -> Result<bool, Error> {

@@ -41,7 +41,7 @@ use self::entry::Entry;
 use self::link::StopOrder;
 use super::{
     AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
-    Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started,
+    Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started, Survey,
 };
 use crate::engine_turns::StopTurns;
 use crate::reexec::Reexec;
@@ -274,7 +274,7 @@ impl Runtime for ProcessRuntime {
     /// Processes are nobody else's: each node has a directory of its own.
     fn set_cluster_id(&self, _cluster_id: ClusterId) {}
 
-    async fn survey(&self, _since: Option<u64>) -> Result<Vec<Sighting>, Error> {
+    async fn survey(&self, _since: Option<u64>) -> Result<Survey, Error> {
         self.find_all().await?;
         let entries = self.entries.lock();
         let sighting = |(key, entry): (&AttemptKey, &Arc<Entry>)| Sighting {
@@ -285,7 +285,7 @@ impl Runtime for ProcessRuntime {
             is_instance: true,
             running: matches!(entry.state(), InstanceState::Running(_)),
         };
-        Ok(entries.iter().map(sighting).collect())
+        Ok(Survey { seen: entries.iter().map(sighting).collect(), of: None })
     }
 
     async fn remove_sighted(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
