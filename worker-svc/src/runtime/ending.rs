@@ -10,7 +10,7 @@ use super::Error;
 use crate::engine_turns::{EngineTurn, Outcome, StopTurns};
 
 /// What obeys a signal at once has ended after so long, unless the engine has more to do than it gets done.
-const AT_ONCE: Duration = Duration::from_millis(250);
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 pub(super) const KILL: &str = "SIGKILL";
 

@@ -66,8 +66,15 @@ fn is_final_for_pulls(message: &str) -> bool {
 
 /// Answers that blame the engine or its machine rather than the spec.
 fn is_about_the_engine(status: u16, message: &str) -> bool {
-    const TEXTS: [&str; 4] =
-        ["connection refused", "context deadline exceeded", "no space left on device", "shutting down"];
+    const TEXTS: [&str; 6] = [
+        "connection refused",
+        "context deadline exceeded",
+        "no space left on device",
+        "shutting down",
+        // What it has beside itself for each container has died.
+        "transport is closing",
+        "ttrpc: closed",
+    ];
     matches!(status, 429 | 502 | 503 | 504) || (status >= 500 && TEXTS.iter().any(|text| message.contains(text)))
 }
 
@@ -108,6 +115,7 @@ mod tests {
     fn what_blames_the_engine_may_be_tried_again() {
         assert_eq!(refused("create", &answer(503, "busy")).kind(), ErrorKind::Unavailable);
         assert_eq!(refused("create", &answer(500, "no space left on device")).kind(), ErrorKind::Unavailable);
+        assert_eq!(refused("start", &answer(500, "ttrpc: closed: unknown")).kind(), ErrorKind::Unavailable);
         assert_eq!(refused("create", &Engine::RequestTimeoutError).kind(), ErrorKind::Unavailable);
         assert_eq!(unavailable("list", &answer(500, "odd")).kind(), ErrorKind::Unavailable);
     }

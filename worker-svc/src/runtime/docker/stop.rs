@@ -95,10 +95,12 @@ impl DockerRuntime {
             Some(Known { id, run: Some(run) }) => (id, run),
             _ => {
                 let own = self.own(key).await?;
-                match (own.known(), own.state) {
-                    (Known { id, run: Some(run) }, _) => (id, run),
-                    (_, InstanceState::Exited(exit)) => return Ok(Some(exit)),
-                    (_, InstanceState::Created | InstanceState::Running(_)) => return Ok(None),
+                let Known { id, run } = own.known();
+                match (run, own.state) {
+                    (Some(run), _) => (id, run),
+                    (None, InstanceState::Exited(exit)) => return Ok(Some(exit)),
+                    // It never ran.
+                    (None, _) => return Ok(None),
                 }
             }
         };
