@@ -44,9 +44,14 @@ impl Page {
         violations.add("page_token", "is not a token that this manager gave out");
     }
 
+    /// How many of what follows the cursor [`Self::take`] looks at: the page, and one more to know whether there is a next one.
+    pub(super) fn wanted(&self) -> usize {
+        self.size + 1
+    }
+
     /// Takes one page of what follows the cursor, and makes the token for the next page: empty when there is none.
     pub(super) fn take<T>(&self, rest: impl Iterator<Item = T>, cursor: impl Fn(&T) -> Vec<u8>) -> (Vec<T>, String) {
-        let mut items: Vec<T> = rest.take(self.size + 1).collect();
+        let mut items: Vec<T> = rest.take(self.wanted()).collect();
         if items.len() <= self.size {
             return (items, String::new());
         }

@@ -23,6 +23,8 @@ use crate::stable_hash::stable_hash;
 use crate::state::{Draft, KeyedSpec};
 
 const MAX_REQUEST_ID_BYTES: usize = 128;
+/// How many tasks a list looks at before it lets others go on: a fraction of a millisecond.
+const SEEN_IN_A_TURN: usize = 2_000;
 
 /// Serves tasks.
 #[derive(Debug, Clone)]
@@ -123,7 +125,7 @@ impl TaskApi {
             .collect()
     }
 
-    fn list(&self, request: v1::ListTasksRequest) -> Result<v1::ListTasksResponse, ApiError> {
+    async fn list(&self, request: v1::ListTasksRequest) -> Result<v1::ListTasksResponse, ApiError> {
         let mut violations = Violations::new();
         let filter = request.filter.unwrap_or_default();
         let hash = stable_hash("ListTasks", &filter);
@@ -140,8 +142,19 @@ impl TaskApi {
 
         let state = self.api.writer.state();
         let matches = filter.resolve(&state)?;
-        let rest = state.tasks_after(after).filter(|task| matches(task));
-        let (tasks, next_page_token) = page.take(rest, |task| task.task_id.0.as_bytes().to_vec());
+        let mut rest = state.tasks_after(after);
+        let mut found = Vec::new();
+        loop {
+            let mut seen = 0;
+            let turn = rest.by_ref().take(SEEN_IN_A_TURN).inspect(|_| seen += 1);
+            found.extend(turn.filter(|task| matches(task)).take(page.wanted() - found.len()));
+            if found.len() == page.wanted() || seen < SEEN_IN_A_TURN {
+                break;
+            }
+            // A filter that hardly any of a million tasks passes: others get their turn in between.
+            tokio::task::yield_now().await;
+        }
+        let (tasks, next_page_token) = page.take(found.into_iter(), |task| task.task_id.0.as_bytes().to_vec());
         let tasks = tasks.into_iter().map(|task| convert::task_to_proto(task)).collect();
         Ok(v1::ListTasksResponse { tasks, next_page_token, revision: state.revision().0 })
     }
@@ -206,7 +219,7 @@ impl TaskService for TaskApi {
         &self,
         request: Request<v1::ListTasksRequest>,
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
-        Ok(Response::new(self.list(request.into_inner())?))
+        Ok(Response::new(self.list(request.into_inner()).await?))
     }
 
     async fn stop_task(&self, request: Request<v1::StopTaskRequest>) -> Result<Response<v1::StopTaskResponse>, Status> {

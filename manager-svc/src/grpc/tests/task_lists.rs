@@ -1,6 +1,8 @@
 //! Lists of tasks: filters and pages.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::task::Poll;
 
 use davit_core::state::TaskState;
 use davit_proto::v1;
@@ -114,4 +116,24 @@ async fn a_page_token_belongs_to_its_filter() {
         let request = v1::ListTasksRequest { filter, page_size: 1, page_token };
         assert_eq!(fields(&refused(rig.tasks.list_tasks(Request::new(request)).await)), ["page_token"]);
     }
+}
+
+#[tokio::test]
+async fn a_list_that_finds_nothing_among_many_lets_others_go_on() {
+    let rig = Rig::new().await;
+    let group = v1::TaskGroup { spec: Some(spec("web")), count: Some(10_000), ..Default::default() };
+    let request = v1::BatchCreateTasksRequest { groups: vec![group], ..Default::default() };
+    rig.tasks.batch_create_tasks(Request::new(request)).await.unwrap();
+
+    let filter = v1::TaskFilter { name: "db".into(), ..Default::default() };
+    let mut found = pin!(list(&rig, filter));
+    let mut turns = 0;
+    let found = loop {
+        turns += 1;
+        if let Poll::Ready(found) = futures::poll!(&mut found) {
+            break found;
+        }
+    };
+    assert!(found.unwrap().is_empty());
+    assert!(turns > 4, "{turns}");
 }
