@@ -3,6 +3,7 @@
 //! Generated types are used at the edge only: [`convert`] turns requests into domain types and reports every violation with
 //! its field path, and turns domain types into responses. Nothing behind the edge sees a protobuf message.
 
+mod codec;
 pub mod convert;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
