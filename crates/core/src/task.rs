@@ -68,8 +68,8 @@ pub struct AttemptStatus {
     pub oom_killed: bool,
     /// Published ports, as given.
     pub ports: Vec<PortBinding>,
-    /// How far its image pull is.
-    pub pull: Option<PullProgress>,
+    /// How far its image pull is. Boxed, as few are at it at a time.
+    pub pull: Option<Box<PullProgress>>,
     /// When it started, by the node's clock.
     pub started_at: Option<Timestamp>,
     /// When it ended, by the node's clock; for LOST by the manager's.
@@ -145,7 +145,8 @@ pub struct Task {
     pub leased_until: Option<Timestamp>,
     /// The node that the next attempt is to get. While PENDING its room is kept free for this task, which waits for those that
     /// are stopped for it; while the current attempt runs, it is to be stopped and moved there. Written by the manager.
-    pub claim: Option<Claim>,
+    /// Boxed: few tasks have one, and there are a million of them.
+    pub claim: Option<Box<Claim>>,
     /// Tasks of one gang are placed together or not at all. `None` for a task that is placed by itself.
     pub gang_id: Option<GangId>,
     /// Restarts in a row without a healthy stretch; sets the next back-off.

@@ -6,7 +6,7 @@ use davit_core::id::TaskId;
 use davit_core::node::{Node, NodeState};
 use davit_core::placement::misfits;
 use davit_core::state::TaskState;
-use davit_core::task::{Claim, Task};
+use davit_core::task::Task;
 
 use super::placements::place;
 use super::tasks::WAITING_FOR_SCHEDULER;
@@ -94,7 +94,7 @@ fn place_claimant(draft: &mut Draft, task: &Arc<Task>) -> bool {
 
 fn give_up(draft: &mut Draft, task: &Task, why: &str) {
     let mut next = task.clone();
-    let claimed: Option<Claim> = next.claim.take();
+    let claimed = next.claim.take();
     let what = claimed.map(|claim| claim.reason).unwrap_or_default();
     let message = format!("room is no longer kept ({what}): {why}");
     if next.status.state == TaskState::Pending {

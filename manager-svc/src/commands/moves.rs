@@ -49,7 +49,7 @@ pub fn move_task(
     }
     let why = if reason.is_empty() { format!("moved to {name}") } else { format!("moved to {name}: {reason}") };
     let mut next = Task::clone(&task);
-    next.claim = Some(Claim { node_id, reason: why.clone() });
+    next.claim = Some(Box::new(Claim { node_id, reason: why.clone() }));
     if task.status.state == TaskState::Pending {
         next.next_attempt_at = None;
         next.status.reason.clone_from(&why);

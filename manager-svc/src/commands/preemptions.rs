@@ -100,7 +100,7 @@ fn carry_out(draft: &mut Draft, order: &PreemptionOrder, task: &Arc<Task>, victi
         _ => format!("{count} tasks are stopped for it on {node_name}"),
     };
     let mut next = Task::clone(task);
-    next.claim = Some(Claim { node_id: order.node_id, reason: what.clone() });
+    next.claim = Some(Box::new(Claim { node_id: order.node_id, reason: what.clone() }));
     next.status.reason =
         if order.unplaced_reason.is_empty() { what } else { format!("{}; {what}", order.unplaced_reason) };
     let message = format!("attempt {} waits: {}", order.key.attempt, next.status.reason);

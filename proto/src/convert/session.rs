@@ -242,11 +242,13 @@ pub fn attempt_report_from_proto<'a>(
         exit_code: status.exit_code,
         oom_killed: status.oom_killed,
         ports,
-        pull: status.pull_progress.map(|progress| PullProgress {
-            downloaded_bytes: progress.downloaded_bytes,
-            total_bytes: progress.total_bytes,
-            layers_done: progress.layers_done,
-            layers_total: progress.layers_total,
+        pull: status.pull_progress.map(|progress| {
+            Box::new(PullProgress {
+                downloaded_bytes: progress.downloaded_bytes,
+                total_bytes: progress.total_bytes,
+                layers_done: progress.layers_done,
+                layers_total: progress.layers_total,
+            })
         }),
         started_at,
         finished_at,

@@ -100,7 +100,7 @@ pub(super) fn port_binding_to_proto(binding: &PortBinding) -> v1::PortBinding {
 /// Writes what is known of an attempt; `next_attempt_at` is the task's, for its current attempt.
 #[must_use]
 pub fn attempt_status_to_proto(status: &AttemptStatus, next_attempt_at: Option<Timestamp>) -> v1::TaskStatus {
-    let pull = |progress: PullProgress| v1::PullProgress {
+    let pull = |progress: &PullProgress| v1::PullProgress {
         downloaded_bytes: progress.downloaded_bytes,
         total_bytes: progress.total_bytes,
         layers_done: progress.layers_done,
@@ -114,7 +114,7 @@ pub fn attempt_status_to_proto(status: &AttemptStatus, next_attempt_at: Option<T
         exit_code: status.exit_code,
         oom_killed: status.oom_killed,
         ports: status.ports.iter().map(port_binding_to_proto).collect(),
-        pull_progress: status.pull.map(pull),
+        pull_progress: status.pull.as_deref().map(pull),
         start_time: status.started_at.map(timestamp_to_proto),
         finish_time: status.finished_at.map(timestamp_to_proto),
         next_attempt_time: next_attempt_at.map(timestamp_to_proto),

@@ -39,7 +39,7 @@ fn claim(cluster: &mut Cluster, victims: &[TaskId]) -> TaskId {
 fn claim_beside(cluster: &mut Cluster, leaving: TaskId) -> TaskId {
     let claimant = cluster.create(of_priority(5));
     let mut task = cluster.task(claimant).clone();
-    task.claim = Some(Claim { node_id: node_id(1), reason: "1 task is stopped for it on node-1".to_owned() });
+    task.claim = Some(Box::new(Claim { node_id: node_id(1), reason: "1 task is stopped for it on node-1".to_owned() }));
     cluster.run(|draft| {
         draft.put_task(task, EventType::TaskUpdated, "claims");
         restart_task(draft, leaving).unwrap();

@@ -39,9 +39,9 @@ pub(in crate::store) fn task_to_record(task: &Task, spec_key: SpecKey) -> store_
         status: Some(attempt_to_record(status)),
         given_ports: given_ports.iter().map(port_to_record).collect(),
         next_attempt_time: next_attempt_at.map(time_to),
-        claim: claim.as_ref().map(|Claim { node_id, reason }| store_v1::ClaimRecord {
-            node_id: node_id.0.as_bytes().to_vec(),
-            reason: reason.clone(),
+        claim: claim.as_ref().map(|claim| store_v1::ClaimRecord {
+            node_id: claim.node_id.0.as_bytes().to_vec(),
+            reason: claim.reason.clone(),
         }),
         gang_id: gang_id.map(|gang_id| gang_id.0.as_bytes().to_vec()).unwrap_or_default(),
         restarts_in_row: *restarts_in_row,
@@ -66,7 +66,8 @@ pub(in crate::store) fn task_from_record(
     let Some(status) = record.status else { return malformed("status is missing") };
     let claim = match record.claim {
         Some(claim) => {
-            Some(Claim { node_id: NodeId(uuid_from(&claim.node_id, "claim.node_id")?), reason: claim.reason })
+            let node_id = NodeId(uuid_from(&claim.node_id, "claim.node_id")?);
+            Some(Box::new(Claim { node_id, reason: claim.reason }))
         }
         None => None,
     };
@@ -107,8 +108,8 @@ fn attempt_to_record(status: &AttemptStatus) -> store_v1::AttemptRecord {
         finished_at,
         local_restarts,
     } = status;
-    let pull_to_record = |progress: PullProgress| {
-        let PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total } = progress;
+    let pull_to_record = |progress: &PullProgress| {
+        let PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total } = *progress;
         v1::PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total }
     };
     store_v1::AttemptRecord {
@@ -121,7 +122,7 @@ fn attempt_to_record(status: &AttemptStatus) -> store_v1::AttemptRecord {
         exit_code: *exit_code,
         oom_killed: *oom_killed,
         ports: ports.iter().map(port_to_record).collect(),
-        pull_progress: pull.map(pull_to_record),
+        pull_progress: pull.as_deref().map(pull_to_record),
         start_time: started_at.map(time_to),
         finish_time: finished_at.map(time_to),
         local_restarts: *local_restarts,
@@ -134,7 +135,7 @@ fn attempt_from_record(record: store_v1::AttemptRecord) -> Result<AttemptStatus,
     let state = read(state, &violations)?;
     let pull_from_record = |progress: v1::PullProgress| {
         let v1::PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total } = progress;
-        PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total }
+        Box::new(PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total })
     };
     Ok(AttemptStatus {
         attempt: Attempt(record.attempt),

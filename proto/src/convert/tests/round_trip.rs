@@ -221,7 +221,7 @@ fn port_binding() -> impl Strategy<Value = PortBinding> {
 fn status() -> impl Strategy<Value = AttemptStatus> {
     let reported = TaskState::ALL.into_iter().filter(|state| state.reported_by().is_some()).collect::<Vec<_>>();
     let pull = any::<(u64, u64, u32, u32)>().prop_map(|(downloaded_bytes, total_bytes, layers_done, layers_total)| {
-        PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total }
+        Box::new(PullProgress { downloaded_bytes, total_bytes, layers_done, layers_total })
     });
     let first = (1..=u32::MAX, select(reported), any::<u64>(), any::<bool>(), any::<String>());
     let second = (

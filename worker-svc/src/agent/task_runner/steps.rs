@@ -77,7 +77,7 @@ impl Runner {
                 () = changed(&mut self.orders) => return Ok(self.phase),
                 Ok(()) = seen.changed() => {
                     let pull = *seen.borrow_and_update();
-                    self.observe(|status| status.pull = pull);
+                    self.observe(|status| status.pull = pull.map(Box::new));
                 }
             }
         }
