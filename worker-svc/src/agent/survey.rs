@@ -93,7 +93,8 @@ impl Surveyed {
 }
 
 impl Agent {
-    /// The manager says which cluster this is: what is created from now on is marked so, and what was seen may be judged otherwise.
+    /// The manager says which cluster this is: what is created from now on is marked so, and what was seen may be judged
+    /// otherwise.
     pub fn set_cluster_id(&self, cluster_id: ClusterId) {
         if self.surveyed.cluster_id.lock().replace(cluster_id) != Some(cluster_id) {
             self.surveyed.look_anew();

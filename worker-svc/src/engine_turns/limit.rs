@@ -1,11 +1,11 @@
 //! How much of one kind an engine is given to do at once, starts or stops say: as much as it gains from. Pure.
 //!
-//! What comes through is counted in rounds, each some of it long, and only while more waits than is let in: then how much comes through
-//! in a second says what the engine can do with so much at once. Now and then a round tries more or less:
+//! What comes through is counted in rounds, each some of it long, and only while more waits than is let in: then how much
+//! comes through in a second says what the engine can do with so much at once. Now and then a round tries more or less:
 //! - more stays if more comes through in a second; then still more is tried.
 //! - less stays if hardly less comes through: each then takes less time. Then still less is tried.
-//! - An engine that fails is given half: one that does not answer, refuses connections, or says that it can't now. What it refuses
-//!   for the sake of what was asked, such as a command that is not there, says nothing of it and is not counted.
+//! - An engine that fails is given half: one that does not answer, refuses connections, or says that it can't now. What it
+//!   refuses for the sake of what was asked, such as a command that is not there, says nothing of it and is not counted.
 
 use std::time::Duration;
 

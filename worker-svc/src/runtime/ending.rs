@@ -1,8 +1,9 @@
-//! How what runs is ended: a signal, time to obey it, a kill. In turns with whatever else is being ended, since engines become slower
-//! with too much at once.
+//! How what runs is ended: a signal, time to obey it, a kill. In turns with whatever else is being ended, since engines
+//! become slower with too much at once.
 //!
-//! What takes turns is the engine's work, never a grace: a turn lasts from a signal to the end if that comes at once, and what takes its
-//! time to obey, or does not obey at all, gives its turn to the next. So graces pass side by side, however many there are.
+//! What takes turns is the engine's work, never a grace: a turn lasts from a signal to the end if that comes at once, and
+//! what takes its time to obey, or does not obey at all, gives its turn to the next. So graces pass side by side, however
+//! many there are.
 
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ enum Signalled<T> {
     Sent(Option<EngineTurn>),
 }
 
-/// Signals what runs, and kills it if it has not ended after the grace. Returns when it has ended. Without `turns` it waits for no others.
+/// Signals what runs, and kills it if it has not ended after the grace. Returns when it has ended. Without `turns` it waits
+/// for no others.
 pub(super) async fn end<R: Runs>(
     runs: &mut R,
     signal: &str,

@@ -221,9 +221,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Waits for the end of a started instance. Answers at once when it has ended.
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error>;
 
-    /// Sends the stop signal, and kills what still runs after the grace period. Returns when the instance has ended, with how it did;
-    /// `None`: it was never started. Takes turns with other stops at what the engine has to do, though not at waiting for the end;
-    /// without `turns` it waits for no others.
+    /// Sends the stop signal, and kills what still runs after the grace period. Returns when the instance has ended, with how it
+    /// did; `None`: it was never started. Takes turns with other stops at what the engine has to do, though not at waiting for
+    /// the end; without `turns` it waits for no others.
     async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error>;
 
     /// Removes the instance with all it left (its logs too), killing it first if it runs.

@@ -110,8 +110,8 @@ impl End {
         &self.id
     }
 
-    /// Waits until the container has ended, as whoever looks at it can see: `None` is that it runs, again or still. May be dropped and
-    /// called again.
+    /// Waits until the container has ended, as whoever looks at it can see: `None` is that it runs, again or still. May be
+    /// dropped and called again.
     pub(super) async fn seen_by<T, L>(&mut self, look: impl Fn(Option<Died>) -> L) -> Result<T, Error>
     where
         L: Future<Output = Result<Option<T>, Error>>,

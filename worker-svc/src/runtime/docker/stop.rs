@@ -80,8 +80,8 @@ where
 
 impl DockerRuntime {
     /// Signals, waits and kills in steps of its own: the engine's stop call would have to stay open for the whole
-    /// grace period, which the client's timeout cuts, and takes a signal only since API 1.42. A paused container goes on by the engine's
-    /// own doing when it gets the signal that stops it.
+    /// grace period, which the client's timeout cuts, and takes a signal only since API 1.42. A paused container goes on
+    /// by the engine's own doing when it gets the signal that stops it.
     pub(super) async fn stop_container(
         &self,
         key: AttemptKey,
@@ -104,7 +104,7 @@ impl DockerRuntime {
                 }
             }
         };
-        let signal = [how.signal.as_str(), &run.stop_signal, "SIGTERM"].into_iter().find(|signal| !signal.is_empty());
+        let signal = [how.signal.as_str(), &run.stop_signal].into_iter().find(|signal| !signal.is_empty());
         let look = async |died: Option<Died>, was_killed: bool| match died.and_then(|died| told(died, was_killed, &run))
         {
             Some(mut exit) => {
@@ -114,7 +114,7 @@ impl DockerRuntime {
             }
             None => self.exit(engine, key, &id).await,
         };
-        self.end(engine, &id, (signal.unwrap_or_default(), how.grace), turns, look).await.map(Some)
+        self.end(engine, &id, (signal.unwrap_or("SIGTERM"), how.grace), turns, look).await.map(Some)
     }
 
     /// Ends a running container; `look` tells of its end.
@@ -136,8 +136,8 @@ impl DockerRuntime {
     }
 }
 
-/// How a run ended, if what the engine tells by itself says all of it: not where it may have been killed for its memory, nor where it was
-/// an earlier run that ended.
+/// How a run ended, if what the engine tells by itself says all of it: not where it may have been killed for its memory,
+/// nor where it was an earlier run that ended.
 fn told(died: Died, was_killed: bool, run: &Run) -> Option<Exit> {
     let Died { exit_code, finished_at } = died;
     let says_all = (exit_code != KILLED || was_killed) && finished_at > run.started_at;
