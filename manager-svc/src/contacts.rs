@@ -3,6 +3,9 @@
 
 mod lookouts;
 mod measurements;
+mod registrations;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use uuid::Uuid;
 
 use self::lookouts::Lookouts;
 use self::measurements::Measurements;
+use self::registrations::Registrations;
 use crate::dispatch::Outbox;
 use crate::reconcile::Contact;
 
@@ -25,6 +29,10 @@ use crate::reconcile::Contact;
 const TOO_LATE: Duration = Duration::from_millis(200);
 /// Work that can wait waits so long at most for workers to be heard in time.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// So long at least a node is still given that has not registered since the manager's start, while others that may be before it wait for
+/// their turn: enough for one that was refused and comes again.
+const BEHIND_OTHERS: Duration = Duration::from_secs(5);
 
 /// The contacts of all nodes. Clones share them.
 #[derive(Debug, Clone)]
@@ -37,6 +45,7 @@ pub struct Contacts {
     measured: watch::Sender<u64>,
     /// How late workers were heard at the newest look.
     late: watch::Sender<Duration>,
+    registrations: Registrations,
 }
 
 #[derive(Debug)]
@@ -62,6 +71,7 @@ impl Contacts {
             measurements: Arc::default(),
             measured: watch::Sender::new(0),
             late: watch::Sender::default(),
+            registrations: Registrations::new(),
         }
     }
 
@@ -76,6 +86,24 @@ impl Contacts {
         let mut late = self.late.subscribe();
         // The sender is in `self`.
         let _ = tokio::time::timeout(LONGEST_WAIT, late.wait_for(|late| *late < TOO_LATE)).await;
+    }
+
+    /// The turns to register.
+    #[must_use]
+    pub fn registrations(&self) -> &Registrations {
+        &self.registrations
+    }
+
+    /// While workers wait for their turn to register, a node that this manager has not heard since it started may be one of theirs, and
+    /// its grace goes on.
+    pub fn bear_with_those_who_wait(&self) {
+        if !self.registrations.hold_up() {
+            return;
+        }
+        let now = Instant::now();
+        for entry in self.nodes.lock().values_mut().filter(|entry| entry.grace_until > now) {
+            entry.grace_until = entry.grace_until.max(now + BEHIND_OTHERS);
+        }
     }
 
     /// A worker registers, in the writer's turn: from here on its node's earlier silence is over, whatever is judged before its
@@ -298,47 +326,5 @@ impl Entry {
 
     fn is_of(&self, session_id: SessionId) -> bool {
         self.session.as_ref().is_some_and(|session| session.session_id() == session_id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::dispatch::Delivery;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_grace_after_a_managers_start_is_for_nodes_that_have_not_registered_yet() {
-        let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
-        contacts.expect(node_id, Duration::from_secs(10), None);
-        assert_eq!(contacts.contact(node_id).unwrap().grace_left, Duration::from_secs(10));
-        let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
-        contacts.opened(node_id, Arc::clone(&session), None);
-        contacts.closed(node_id, session.session_id());
-        assert_eq!(contacts.contact(node_id).unwrap().grace_left, Duration::ZERO, "if it dies now, it is as any other");
-    }
-
-    #[tokio::test]
-    async fn nothing_on_an_earlier_session_counts_from_the_moment_in_which_its_node_registers_anew() {
-        let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
-        let session = Arc::new(Outbox::new(UuidV7Source.session_id()));
-        contacts.opened(node_id, Arc::clone(&session), None);
-        assert!(contacts.heard(node_id, session.session_id()));
-        let stats = NodeStats {
-            measured_at: Timestamp::UNIX_EPOCH,
-            cpu_used_millis: 0,
-            memory_used_bytes: 0,
-            disk_used_bytes: 0,
-            load_1m: 0.0,
-            running_tasks: 0,
-        };
-        contacts.measured(node_id, session.session_id(), stats);
-        assert!(contacts.stats(node_id).is_some());
-        contacts.registers(node_id);
-        assert!(!contacts.heard(node_id, session.session_id()), "its lease would be renewed");
-        assert_eq!(contacts.stats(node_id), None, "another worker may have measured that");
-        assert!(matches!(session.next().await, Delivery::Close(_)), "it is to come again");
     }
 }

@@ -63,6 +63,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
             contacts.forgive(pause);
         }
         last_look = Instant::now();
+        contacts.bear_with_those_who_wait();
         let state = writer.state();
         metrics::cluster(&state);
         let now = clock.now();

@@ -42,7 +42,7 @@ const REFUSED_REDIAL: Duration = Duration::from_secs(15);
 /// Before another try of a worker that is refused because another one is in touch as its node: it may turn out to be gone.
 const FIRST_SECOND_REDIAL: Duration = Duration::from_secs(1);
 /// How long the manager may take to answer a registration.
-const WELCOME_TIME: Duration = Duration::from_secs(10);
+const WELCOME_TIME: Duration = Duration::from_secs(30);
 /// How long the runtimes may take to answer for the first time before a worker that was in its cluster before is back without
 /// their word.
 const FIRST_HEALTH_TIME: Duration = Duration::from_millis(500);

@@ -16,6 +16,23 @@ pub(crate) fn run_with(arguments: &[String]) -> Result<(), Failure> {
         .map_err(|failure| failure.advise("the lines above say what is not as it has to be"))
 }
 
+/// Small measurements, whose figures say nothing: that they still find all that they look for.
+const SMALL: [&str; 3] = [
+    "cluster --nodes 20 --tasks 500 --churn-seconds 2",
+    "idle --nodes 20 --seconds 1",
+    "api --nodes 5 --tasks 200 --watchers 20 --seconds 1",
+];
+
+/// The step of `cargo xtask test`: measures programs of the development profile.
+pub(crate) fn test() -> Result<(), Failure> {
+    for arguments in SMALL {
+        println!("\n-- davit-bench {arguments}");
+        run(command(workspace::target().join("debug/davit-bench")).args(arguments.split(' ')))
+            .map_err(|failure| failure.advise("the lines above say what is not as it has to be"))?;
+    }
+    Ok(())
+}
+
 /// What builds both, in one go: built one after the other they could choose different features of what they share.
 pub(crate) fn build() -> Command {
     let mut cargo = cargo();

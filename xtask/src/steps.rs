@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    chaos, cleanup,
+    bench, chaos, cleanup,
     failure::Failure,
     images,
     machine::{self, Machine},
@@ -26,7 +26,7 @@ enum Run {
 /// The name of the first step, which prepares the machine for those that need it.
 const PREREQUISITES: &str = "prerequisites";
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "fmt", what: "the formatting of the Rust code", run: Run::Plain(rust::fmt) },
     Step { name: "proto-lint", what: "the style of the API", run: Run::Prepared(proto::lint) },
     Step { name: "proto-format", what: "the formatting of the API", run: Run::Prepared(proto::format) },
@@ -40,6 +40,7 @@ const STEPS: [Step; 12] = [
         what: "unit, property, contract, cluster and black-box tests",
         run: Run::Prepared(rust::tests),
     },
+    Step { name: "benches", what: "that measurements still measure, in small", run: Run::Plain(bench::test) },
     Step { name: "sim", what: "promises, in simulated clusters under faults", run: Run::Plain(sim::test) },
     Step {
         name: "chaos",

@@ -13,10 +13,15 @@ use tracing::warn;
 
 use super::Api;
 
-/// So long at most it is waited for a word of the one that has the node. The worker that waits gives up after ten seconds.
+/// So long at most it is waited for a word of the one that has the node. The worker that waits gives up after thirty seconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How often it is looked in a heartbeat period.
 const LOOKS: u32 = 10;
+
+/// Whether another worker has the node, as far as is known without waiting for a word of it.
+pub(super) fn is_possible(api: &Api, registration: &Registration) -> bool {
+    registration.worker_run.is_some_and(|run| api.contacts.other_run_heard(registration.node_id, run).is_some())
+}
 
 /// Refuses a registration while another worker lives as this node: one from which something comes that it must have sent after this
 /// registration had arrived.

@@ -114,8 +114,23 @@ async fn serve(
     mut incoming: Streaming<v1::SessionRequest>,
     out: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
 ) -> Result<(), ApiError> {
+    let gone = async || {
+        tokio::select! {
+            () = out.closed() => {}
+            () = api.shutdown.triggered() => {}
+        }
+    };
+    let turns = api.contacts.registrations();
+    // Before anything is read: what many have to say waits where it costs nothing here.
+    let Some(mut turn) = turns.turn(gone()).await else { return Ok(()) };
     let registration = read_registration(&mut incoming).await?;
-    second_worker::refuse(api, &registration).await?;
+    if second_worker::is_possible(api, &registration) {
+        // It takes seconds to know, in which others have their turn.
+        drop(turn);
+        second_worker::refuse(api, &registration).await?;
+        let Some(next) = turns.turn(gone()).await else { return Ok(()) };
+        turn = next;
+    }
     let node_id = registration.node_id;
     let name = registration.description.name.clone();
     let specs = registration.takes_spec_numbers.then(convert::SentSpecs::new);
@@ -131,6 +146,7 @@ async fn serve(
     });
     let welcome = v1::SessionResponse { message: Some(ToWorker::Welcome(welcome)) };
     let registered = register(api, registration, Arc::clone(&outbox)).await.map_err(to_api_error)?;
+    drop(turn);
     info!(name, registration_number = registered.number, "worker registered");
     let _counted = crate::metrics::OpenSession::count();
     let writes = SessionWrites { api, registered };

@@ -1,0 +1,81 @@
+//! Who registers when many want to at once, as all do after the manager's start: whoever came first is taken in first, and the
+//! others wait for their turn, connected, and with all that they have to say still in their connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// So many registrations are worked on at once: enough to fill a batch of the writer, and few enough to leave room in its queue.
+const AT_ONCE: usize = 256;
+/// So long after the manager's start it is put down to the queue that a worker has not registered. Not for ever: some may be in
+/// it over and over.
+const PUT_DOWN_FOR: Duration = Duration::from_secs(60);
+
+/// The turns to register.
+#[derive(Debug, Clone)]
+pub struct Registrations {
+    turns: Arc<Semaphore>,
+    /// The manager's start.
+    began: Instant,
+}
+
+/// A turn. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Registrations {
+    pub(super) fn new() -> Self {
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), began: Instant::now() }
+    }
+
+    /// Waits for a turn, behind whoever came before. `None`: who waits is `gone`.
+    pub async fn turn(&self, gone: impl Future<Output = ()>) -> Option<Turn> {
+        tokio::select! {
+            biased;
+            // It is never closed.
+            permit = Arc::clone(&self.turns).acquire_owned() => permit.ok().map(|permit| Turn { _permit: permit }),
+            () = gone => None,
+        }
+    }
+
+    /// Whether workers that have been there since the manager's start may still wait for their turn.
+    pub(super) fn hold_up(&self) -> bool {
+        self.turns.available_permits() == 0 && self.began.elapsed() < PUT_DOWN_FOR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    /// Takes all turns.
+    fn fill(registrations: &Registrations) -> Vec<Turn> {
+        std::iter::from_fn(|| registrations.turn(pending()).now_or_never().flatten()).collect()
+    }
+
+    #[tokio::test]
+    async fn who_came_first_is_next_and_who_is_gone_is_passed_over() {
+        let registrations = Registrations::new();
+        assert!(!registrations.hold_up());
+        let mut taken = fill(&registrations);
+        assert_eq!(taken.len(), AT_ONCE);
+        assert!(registrations.hold_up());
+
+        let (mut first, mut second) =
+            (Box::pin(registrations.turn(pending())), Box::pin(registrations.turn(pending())));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        assert!(registrations.turn(async {}).await.is_none(), "it is gone");
+        taken.pop();
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(first.as_mut().now_or_never().flatten().is_some());
+        assert!(second.as_mut().now_or_never().flatten().is_some(), "that turn was over at once");
+    }
+}
