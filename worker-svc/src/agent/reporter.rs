@@ -9,8 +9,8 @@ use std::ops::Bound;
 use davit_core::id::AttemptKey;
 use davit_core::task::AttemptStatus;
 
-/// So many statuses go into one report, which keeps it well below the largest message.
-pub const MAX_REPORT_STATUSES: usize = 500;
+/// So many statuses go into one report, some 4 KB: what one session was told at once the manager keeps room for as long as it lasts.
+pub const MAX_REPORT_STATUSES: usize = 50;
 
 /// Statuses to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
