@@ -1,12 +1,13 @@
 //! What the scheduler's answer means: from its message to what is done about the tasks that were asked for. Pure.
 
-use davit_core::id::{AttemptKey, NodeId, TaskId};
+use davit_core::id::{NodeId, TaskId};
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
+use jiff::Timestamp;
 
 use super::batch::Group;
 use crate::commands::{self, Placement, PlacementReport, PreemptionOrder, PreemptionReport};
-use crate::state::Draft;
+use crate::state::{ClusterState, Draft};
 
 /// Room that the scheduler would make for a task by stopping others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,6 @@ pub(super) struct Resolved {
     /// Of gangs, which go whole.
     pub(super) gangs: Vec<Placement>,
     pub(super) preemptions: Vec<PreemptionOrder>,
-    pub(super) unplaced: Vec<(AttemptKey, String)>,
 }
 
 impl Answer {
@@ -66,11 +66,11 @@ impl Answer {
     }
 }
 
-/// Turns the answer to a group into placements, preemptions and, for tasks that go nowhere, reasons. An answer for more tasks
-/// than were asked for is cut short.
-pub(super) fn resolve(group: &Group, answer: &Answer) -> Resolved {
-    let mut keys = group.keys.iter().copied();
-    let mut placements = Vec::with_capacity(group.keys.len());
+/// Turns the answer to a group into placements and preemptions. An answer for more tasks than were asked for is cut short; who is left
+/// goes nowhere. `state` and `now` are those that the group was made of.
+pub(super) fn resolve(group: &Group, answer: &Answer, state: &ClusterState, now: Timestamp) -> Resolved {
+    let mut keys = group.keys(state, now);
+    let mut placements = Vec::new();
     for (node_id, count) in &answer.runs {
         let count = usize::try_from(*count).unwrap_or(usize::MAX);
         placements.extend(keys.by_ref().take(count).map(|key| Placement { key, node_id: *node_id }));
@@ -81,9 +81,8 @@ pub(super) fn resolve(group: &Group, answer: &Answer) -> Resolved {
         let (victims, unplaced_reason) = (victims.clone(), answer.unplaced_reason.clone());
         preemptions.push(PreemptionOrder { key, node_id: *node_id, victims, unplaced_reason });
     }
-    let unplaced = keys.map(|key| (key, answer.unplaced_reason.clone())).collect();
     let (placements, gangs) = if group.gang_id.is_some() { (Vec::new(), placements) } else { (placements, Vec::new()) };
-    Resolved { placements, gangs, preemptions, unplaced }
+    Resolved { placements, gangs, preemptions }
 }
 
 impl Resolved {
@@ -97,11 +96,10 @@ impl Resolved {
         self.placements.append(&mut other.placements);
         self.gangs.append(&mut other.gangs);
         self.preemptions.append(&mut other.preemptions);
-        self.unplaced.append(&mut other.unplaced);
     }
 
-    /// Parts to be committed one after the other, each with so many single placements at most, so that none holds up all others
-    /// that write for long. What goes to one node stays together, or its worker would be told of its tasks one by one.
+    /// Parts to be committed one after the other, each with so many single placements or preemptions at most, so that none holds up
+    /// all others that write for long. What goes to one node stays together, or its worker would be told of its tasks one by one.
     pub(super) fn parts(mut self, most: usize) -> Vec<Self> {
         self.placements.sort_by_key(|placement| placement.node_id);
         let mut parts = Vec::new();
@@ -109,60 +107,59 @@ impl Resolved {
             let rest = self.placements.split_off(most);
             parts.push(Self { placements: std::mem::replace(&mut self.placements, rest), ..Self::default() });
         }
-        parts.push(self);
+        let mut preemptions = std::mem::take(&mut self.preemptions);
+        if self.all_placements().next().is_some() {
+            parts.push(self);
+        }
+        while !preemptions.is_empty() {
+            let rest = preemptions.split_off(most.min(preemptions.len()));
+            parts.push(Self { preemptions: std::mem::replace(&mut preemptions, rest), ..Self::default() });
+        }
         parts
     }
 
-    /// Commits what still holds of it, and says on the other tasks why they wait.
+    /// Commits what still holds of it.
     pub(super) fn commit(mut self, draft: &mut Draft) -> (PlacementReport, PreemptionReport) {
         self.placements.append(&mut self.gangs);
         let placed = commands::commit_placements(draft, &self.placements);
         let preempted = commands::commit_preemptions(draft, &self.preemptions);
-        for (key, _) in &preempted.left_alone {
-            let order = self.preemptions.iter().find(|order| order.key == *key);
-            self.unplaced.extend(order.map(|order| (*key, order.unplaced_reason.clone())));
-        }
-        commands::note_unplaced(draft, &self.unplaced);
         (placed, preempted)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use davit_core::id::Attempt;
+    use davit_core::id::{Attempt, AttemptKey};
 
     use super::*;
     use crate::commands::test_support::{Cluster, node_id, spec, task_id};
     use crate::placer::algorithms::Algorithms;
-    use crate::placer::batch::Queue;
+    use crate::placer::queue::Queue;
     use crate::placer::work::Budget;
 
     #[test]
     fn an_answer_is_dealt_out_in_the_order_of_waiting_and_never_beyond_what_was_asked() {
-        let key = |number| AttemptKey { task_id: task_id(number), attempt: Attempt(1) };
-        let request = {
-            let mut cluster = Cluster::new(1);
-            cluster.create(spec());
-            let algorithms = Algorithms::new(["spread".to_owned()], "spread");
-            let batch = Queue::default().gather(&cluster.state, cluster.now, &algorithms, Budget::default());
-            batch.groups[0].request.clone()
-        };
-        let group = Group { request, gang_id: None, keys: (1..=4).map(key).collect() };
+        let mut cluster = Cluster::new(1);
+        let waiting: Vec<_> = (0..4).map(|_| cluster.create(spec())).collect();
+        let key = |nth: usize| AttemptKey { task_id: waiting[nth], attempt: Attempt(1) };
+        let algorithms = Algorithms::new(["spread".to_owned()], "spread");
+        let mut queue = Queue::default();
+        queue.follow(&cluster.state, cluster.now);
+        let groups = queue.gather(&cluster.state, cluster.now, &algorithms, Budget::default());
         let preemption = Preemption { node_id: node_id(3), victims: vec![task_id(9)] };
         let answer = Answer {
             runs: vec![(node_id(1), 1), (node_id(2), 1)],
             unplaced_reason: "why".to_owned(),
             preemptions: vec![preemption.clone()],
         };
-        let resolved = resolve(&group, &answer);
+        let resolved = resolve(&groups[0], &answer, &cluster.state, cluster.now);
         let placed: Vec<_> = resolved.placements.iter().map(|one| (one.key, one.node_id)).collect();
-        assert_eq!(placed, [(key(1), node_id(1)), (key(2), node_id(2))]);
-        assert_eq!(resolved.preemptions.iter().map(|one| one.key).collect::<Vec<_>>(), [key(3)]);
-        assert_eq!(resolved.unplaced, [(key(4), "why".to_owned())]);
+        assert_eq!(placed, [(key(0), node_id(1)), (key(1), node_id(2))]);
+        assert_eq!(resolved.preemptions.iter().map(|one| one.key).collect::<Vec<_>>(), [key(2)]);
 
         let too_much = Answer { runs: vec![(node_id(1), 9)], preemptions: vec![preemption], ..answer };
-        let resolved = resolve(&group, &too_much);
-        assert_eq!((resolved.placements.len(), resolved.preemptions.len(), resolved.unplaced.len()), (4, 0, 0));
+        let resolved = resolve(&groups[0], &too_much, &cluster.state, cluster.now);
+        assert_eq!((resolved.placements.len(), resolved.preemptions.len()), (4, 0));
     }
 
     #[test]
@@ -171,20 +168,26 @@ mod tests {
             key: AttemptKey { task_id: task_id(task), attempt: Attempt(1) },
             node_id: node_id(node),
         };
-        let unplaced = vec![(place(99, 1).key, "why".to_owned())];
+        let order = |task| PreemptionOrder {
+            key: place(task, 1).key,
+            node_id: node_id(1),
+            victims: Vec::new(),
+            unplaced_reason: String::new(),
+        };
         let all = Resolved {
+            preemptions: (30..36).map(order).collect(),
             placements: (0..10).map(|task| place(task, task % 3)).collect(),
             gangs: (10..30).map(|task| place(task, task % 3)).collect(),
-            unplaced: unplaced.clone(),
-            ..Resolved::default()
         };
         let parts = all.clone().parts(4);
-        assert_eq!(parts.iter().map(|part| part.placements.len()).collect::<Vec<_>>(), [4, 4, 2]);
+        assert_eq!(parts.iter().map(|part| part.placements.len()).collect::<Vec<_>>(), [4, 4, 2, 0, 0]);
+        assert_eq!(parts.iter().map(|part| part.preemptions.len()).collect::<Vec<_>>(), [0, 0, 0, 4, 2]);
         let placed: Vec<Placement> = parts.iter().flat_map(|part| part.placements.clone()).collect();
         assert!(placed.is_sorted_by_key(|placement| placement.node_id));
-        assert_eq!((parts[2].gangs.len(), &parts[2].unplaced), (20, &unplaced));
-        assert!(parts[..2].iter().all(|part| part.gangs.is_empty() && part.unplaced.is_empty()));
-        assert_eq!(all.parts(10).len(), 1);
+        assert_eq!(parts[2].gangs.len(), 20);
+        assert!(parts[..2].iter().all(|part| part.gangs.is_empty()));
+        assert_eq!(all.parts(10).len(), 2);
+        assert_eq!(Resolved::default().parts(10), []);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 #![expect(clippy::expect_used, reason = "for fuzz targets and tests alone: what is built here works or is a bug")]
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use super::algorithms::Algorithms;
 use super::answer::{Answer, Resolved, resolve};
-use super::batch::{Group, Queue};
+use super::batch::Group;
+use super::queue::Queue;
 use super::work::Budget;
 use crate::commands::{
     Limits, NewTasks, Placement, PlacementReport, PreemptionReport, apply_reports, commit_placements, create_tasks,
@@ -77,9 +78,11 @@ fn commit(cluster: &Cluster, bytes: &[u8]) -> Option<(PlacementReport, Preemptio
     let answers: Vec<_> = response.placements.into_iter().map(Answer::from_proto).collect::<Result<_, _>>().ok()?;
     let mut all = Resolved::default();
     for (group, answer) in cluster.groups.iter().zip(&answers) {
-        let resolved = resolve(group, answer);
-        let dealt = resolved.all_placements().count() + resolved.preemptions.len() + resolved.unplaced.len();
-        assert_eq!(dealt, group.keys.len(), "every task is dealt with once");
+        let resolved = resolve(group, answer, &cluster.state, now());
+        let placed = resolved.all_placements().map(|placement| placement.key);
+        let dealt: Vec<_> = placed.chain(resolved.preemptions.iter().map(|order| order.key)).collect();
+        let asked = group.keys(&cluster.state, now()).take(dealt.len());
+        assert!(asked.eq(dealt.iter().copied()), "tasks are dealt with once, the longest waiting first");
         all.append(resolved);
     }
     let mut draft = Draft::new(cluster.state.clone(), now());
@@ -111,7 +114,9 @@ impl Cluster {
         }
         let (state, _) = draft.finish();
         let algorithms = Algorithms::new(["spread".to_owned()], "spread");
-        let groups = Queue::default().gather(&state, now(), &algorithms, Budget::default()).groups;
+        let mut queue = Queue::default();
+        queue.follow(&state, now());
+        let groups = queue.gather(&state, now(), &algorithms, Budget::default());
         Self { state, groups }
     }
 
@@ -120,7 +125,8 @@ impl Cluster {
             let reserved = after.usage(node.node_id).reserved;
             assert!(reserved.fits_in(node.description.allocatable), "{} holds {reserved:?}", node.description.name);
         }
-        let asked = |key| self.groups.iter().any(|group| group.keys.contains(&key));
+        let keys = |group: &Group| group.keys(&self.state, now()).collect::<Vec<_>>();
+        let asked: BTreeSet<_> = self.groups.iter().flat_map(keys).collect();
         let (mut scheduled, mut victims, mut of_gang) = (0, 0, BTreeMap::<bool, u32>::new());
         for (before, task) in self.state.tasks().zip(after.tasks()) {
             assert_eq!(before.task_id, task.task_id, "no task comes or goes");
@@ -133,7 +139,11 @@ impl Cluster {
             }
             // Also one that the same answer has just placed.
             let is_stopped = before.wants_current_attempt() && !task.wants_current_attempt();
-            assert!(asked(before.key()) || is_stopped || before == task, "{} was not asked about", task.spec.name);
+            assert!(
+                asked.contains(&before.key()) || is_stopped || before == task,
+                "{} was not asked about",
+                task.spec.name
+            );
             if is_stopped {
                 let for_whom = |other: &&AttemptKey| {
                     let other = after.task(other.task_id);
@@ -180,8 +190,8 @@ mod tests {
     fn response(answer_to: impl Fn(&str) -> (Vec<(usize, u32)>, Vec<(usize, Vec<u128>)>)) -> Vec<u8> {
         let cluster = Cluster::new();
         let of_group = |group: &Group| {
-            let name = &cluster.state.task(group.keys[0].task_id).unwrap().spec.name;
-            let (runs, preemptions) = answer_to(name);
+            let first = group.keys(&cluster.state, now()).next().unwrap();
+            let (runs, preemptions) = answer_to(&cluster.state.task(first.task_id).unwrap().spec.name);
             let run = |(node, count)| v1::PlacementRun { node_id: node_id(node).to_string(), count };
             let task_id = |number| TaskId(Uuid::from_u128(number)).to_string();
             let preemption = |(node, victims): (usize, Vec<u128>)| v1::Preemption {

@@ -10,8 +10,10 @@ mod claims;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod known;
+mod queue;
 mod status;
 mod stream;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -24,18 +26,19 @@ use davit_core::state::TaskState;
 use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 pub use self::algorithms::Algorithms;
 use self::answer::{Resolved, resolve};
-use self::batch::{Batch, Group, Queue};
+use self::batch::Group;
 pub(crate) use self::claims::keep_claims;
 use self::known::{Delta, Known};
+use self::queue::Queue;
 pub use self::status::SchedulerStatus;
 use self::stream::{PlaceStream, StreamError};
 use self::work::Budget;
-use crate::commands;
 use crate::contacts::Contacts;
 use crate::metrics;
 use crate::state::ClusterState;
@@ -49,7 +52,8 @@ const LONGEST_ASKED: Duration = Duration::from_secs(5);
 const NOT_COMMITTED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// First and longest wait before a scheduler is asked again of whose placements none held.
 const REJECTED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How long tasks that fitted nowhere wait at most before they are tried again although no node changed.
+/// How long tasks that fitted nowhere wait at most before they are tried again after a change that makes no room: a scheduler may
+/// judge by what is measured, or place not all at once.
 const RETRY_BLOCKED: Duration = Duration::from_secs(10);
 
 /// How many placements are committed at once.
@@ -77,6 +81,8 @@ struct Session {
     /// The number of the newest measurement that `known` has.
     measured: u64,
     queue: Queue,
+    /// Whether anything changed, be it what the scheduler did itself, since what fitted nowhere was last tried again for that.
+    changed: bool,
     /// Grows while the scheduler proposes nothing but what does not hold.
     rejected: Backoff,
     /// Grows while nothing can be committed.
@@ -154,46 +160,59 @@ impl Placer {
         metrics::scheduler_connected(true);
         let rejected = self.world.backoff(REJECTED.0, REJECTED.1);
         let not_committed = self.world.backoff(NOT_COMMITTED.0, NOT_COMMITTED.1);
-        let queue = Queue::default();
-        let mut session = Session { stream, algorithms, known, measured, queue, rejected, not_committed };
+        let (queue, changed) = (Queue::default(), false);
+        let mut session = Session { stream, algorithms, known, measured, queue, changed, rejected, not_committed };
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
+        let mut retries = false;
         loop {
-            let state = Arc::clone(&state_changes.borrow_and_update());
-            let batch = self.gather(&state, &mut session, *budget).await?;
-            self.tell_held(batch.held).await;
-            if !batch.groups.is_empty() {
-                self.place(&state, batch.groups, &mut session).await?;
+            let (state, now) = (Arc::clone(&state_changes.borrow_and_update()), self.world.clock.now());
+            let groups = self.gather(&state, now, &mut session, *budget, std::mem::take(&mut retries)).await?;
+            let asks = !groups.is_empty();
+            if asks {
+                self.place(&state, now, groups, &mut session).await?;
                 budget.was_in_time();
                 // Not before: one that takes a stream and breaks it would be sent all nodes over and over.
                 backoff.reset();
+            }
+            if self.tell_some(&mut session).await || asks {
                 continue;
             }
-            let now = self.world.clock.now();
-            let next_due = state.next_due(now).and_then(|due| Duration::try_from(due.duration_since(now)).ok());
+            let next_due = session.queue.next_due().map(|due| due.duration_since(self.world.clock.now()));
+            let next_due = next_due.map(|wait| Duration::try_from(wait).unwrap_or_default());
             tokio::select! {
                 changed = state_changes.changed() => changed.map_err(|_| StreamError::Closed)?,
                 () = tokio::time::sleep(next_due.unwrap_or(RETRY_BLOCKED)), if next_due.is_some() => {}
                 problem = session.stream.broken() => return Err(problem),
                 _ = retry_blocked.tick() => {
-                    session.queue.unblock();
+                    retries = true;
                     session.known.tell_only_tasks_below(state.highest_preempting_priority());
                 }
             }
         }
     }
 
-    /// What may be placed now; tells the scheduler of nodes that changed, if there is anything to place.
-    async fn gather(&self, state: &ClusterState, session: &mut Session, budget: Budget) -> Result<Batch, StreamError> {
-        let now = self.world.clock.now();
-        if state.placeable(now).next().is_none() {
-            return Ok(Batch::default());
+    /// What may be placed now; tells the scheduler of nodes that changed, if there is anything to place. What fitted nowhere is tried
+    /// again if what changed may make room; `retries`: after any change.
+    async fn gather(
+        &self,
+        state: &ClusterState,
+        now: Timestamp,
+        session: &mut Session,
+        budget: Budget,
+        retries: bool,
+    ) -> Result<Vec<Group>, StreamError> {
+        session.queue.follow(state, now);
+        if !session.queue.has_due() {
+            return Ok(Vec::new());
         }
         session.known.tell_tasks_below(state.highest_preempting_priority());
         let delta = self.tell(&mut session.known, &mut session.measured, state);
-        if delta.is_substantial {
-            session.queue.unblock();
+        let differs = !delta.upserted.is_empty() || !delta.removed.is_empty();
+        session.changed |= differs;
+        if delta.is_substantial || retries && std::mem::take(&mut session.changed) {
+            session.queue.unblock(state, now);
         }
-        if !delta.upserted.is_empty() || !delta.removed.is_empty() {
+        if differs {
             session.stream.send_delta(&delta).await?;
         }
         Ok(session.queue.gather(state, now, &session.algorithms, budget))
@@ -208,20 +227,27 @@ impl Placer {
     }
 
     /// Has one batch placed and commits the answer.
-    async fn place(&self, state: &ClusterState, groups: Vec<Group>, session: &mut Session) -> Result<(), StreamError> {
+    async fn place(
+        &self,
+        state: &ClusterState,
+        now: Timestamp,
+        groups: Vec<Group>,
+        session: &mut Session,
+    ) -> Result<(), StreamError> {
         let answers = session.stream.place(&groups, state.revision().0).await?;
         let mut all = Resolved::default();
         for (group, answer) in groups.iter().zip(&answers) {
-            let resolved = resolve(group, answer);
+            let resolved = resolve(group, answer, state, now);
             session.known.placed(&group.request.requirements, resolved.all_placements());
             for order in &resolved.preemptions {
                 session.known.claimed(order.node_id);
             }
-            if resolved.all_placements().count() < group.keys.len() {
+            if resolved.all_placements().count() < group.count() {
                 session.queue.block(group, &answer.unplaced_reason);
             }
             all.append(resolved);
         }
+        session.changed |= all.all_placements().next().is_some();
         let (mut committed, mut rejected) = (0, 0);
         for part in all.parts(COMMITTED_AT_ONCE) {
             self.until_taken().await;
@@ -261,31 +287,5 @@ impl Placer {
         // A writer that is gone ends all of this.
         let _ = tokio::time::timeout(LONGEST_WAIT_FOR_WORKERS, few_wait).await;
         self.contacts.until_heard_in_time().await;
-    }
-
-    /// Says on tasks why they are not even asked for.
-    async fn tell_held(&self, held: Vec<(davit_core::id::AttemptKey, String)>) {
-        if held.is_empty() {
-            return;
-        }
-        let told = self
-            .writer
-            .write(move |draft| {
-                commands::note_unplaced(draft, &held);
-                Ok::<(), Infallible>(())
-            })
-            .await;
-        if let Err(problem) = told {
-            debug!(%problem, "waiting tasks could not be told why");
-        }
-    }
-
-    /// Says on every waiting task that there is no scheduler.
-    async fn tell_waiting_tasks(&self, problem: &StreamError) {
-        let state = self.writer.state();
-        let reason = format!("no scheduler: {problem}");
-        let waiting = state.placeable(self.world.clock.now()).filter(|task| task.status.reason != reason);
-        self.tell_held(waiting.take(batch::MAX_TASKS_PER_BATCH).map(|task| (task.key(), reason.clone())).collect())
-            .await;
     }
 }

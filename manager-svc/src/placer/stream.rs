@@ -115,7 +115,7 @@ impl PlaceStream {
             convert::placement_group_to_proto(&convert::PlacementGroup {
                 group_id: index.to_string(),
                 request: group.request.clone(),
-                count: u32::try_from(group.keys.len()).unwrap_or(u32::MAX),
+                count: u32::try_from(group.count()).unwrap_or(u32::MAX),
                 all_or_nothing: group.gang_id.is_some(),
             })
         };

@@ -30,9 +30,9 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Whether so much is all that it may ask for.
-    pub(super) fn is_used_up_by(self, work: u64) -> bool {
-        work >= self.0
+    /// How much more it may ask for beside so much.
+    pub(super) fn left_after(self, work: u64) -> u64 {
+        self.0.saturating_sub(work)
     }
 
     /// The scheduler answered.
@@ -85,7 +85,7 @@ mod tests {
             budget.was_in_time();
         }
         assert_eq!(budget, Budget::default());
-        assert!(budget.is_used_up_by(MOST) && !budget.is_used_up_by(MOST - 1));
+        assert_eq!((budget.left_after(MOST - 1), budget.left_after(MOST + 1)), (1, 0));
     }
 
     #[test]

@@ -1,93 +1,19 @@
-//! What follows from the tasks: who waits, who has ended, what nodes hold. Brought from one version of a task to the next.
+//! What follows from the tasks: who has ended, what nodes hold. Brought from one version of a task to the next.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use davit_core::id::{GangId, NodeId, TaskId};
+use davit_core::id::{NodeId, TaskId};
 use davit_core::placement::count_up;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
-use imbl::OrdSet;
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::marks::CarriedMarks;
 use super::usage::is_stopping;
 use super::{ClusterState, NodeUsage};
 
-/// The order in which waiting tasks get nodes: the highest priority first, then who may have one longest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PendingKey {
-    pub(super) rank: Reverse<i32>,
-    /// From when on it may have a node.
-    pub(super) due: Timestamp,
-    pub(super) task_id: TaskId,
-}
-
-impl PendingKey {
-    /// Before every task of that priority that is due at that time or later.
-    fn first(rank: Reverse<i32>, due: Timestamp) -> Self {
-        Self { rank, due, task_id: TaskId(Uuid::nil()) }
-    }
-
-    /// After every task of that priority that is due by that time.
-    fn last(rank: Reverse<i32>, due: Timestamp) -> Self {
-        Self { rank, due, task_id: TaskId(Uuid::max()) }
-    }
-}
-
 impl ClusterState {
-    /// Priorities of tasks that wait, the highest first.
-    fn waiting_priorities(&self) -> impl Iterator<Item = Reverse<i32>> {
-        let next = |rank: &Reverse<i32>| {
-            let lower = PendingKey::first(Reverse(rank.0.checked_sub(1)?), Timestamp::MIN);
-            Some(self.pending.get_next(&lower)?.rank)
-        };
-        std::iter::successors(self.pending.get_min().map(|key| key.rank), next)
-    }
-
-    /// Tasks that may be given a node now: the highest priority first, of equal priority the longest waiting.
-    pub fn placeable(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Task>> {
-        let due = self.waiting_priorities().flat_map(move |rank| {
-            self.pending.range(PendingKey::first(rank, Timestamp::MIN)..=PendingKey::last(rank, now))
-        });
-        self.visits.of_tasks(due.filter_map(|key| self.tasks.get(&key.task_id)))
-    }
-
-    /// When the next task may be given a node that may not have one yet.
-    #[must_use]
-    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let of_rank = |rank| {
-            let next = self.pending.get_next(&PendingKey::last(rank, now))?;
-            (next.rank == rank && next.due > now).then_some(next.due)
-        };
-        self.waiting_priorities().filter_map(of_rank).min()
-    }
-
-    /// Whether the same tasks wait as in another version, for the same time.
-    #[must_use]
-    pub(crate) fn waits_as(&self, other: &Waiting) -> bool {
-        self.pending.ptr_eq(&other.0)
-    }
-
-    /// Which tasks wait, to be compared later.
-    pub(crate) fn waiting(&self) -> Waiting {
-        Waiting(self.pending.clone())
-    }
-
-    /// Tasks of a gang that wait for nodes.
-    pub fn waiting_of_gang(&self, gang_id: GangId) -> impl Iterator<Item = &Arc<Task>> {
-        let members = self.gangs.get(&gang_id).into_iter().flat_map(|members| members.iter());
-        self.visits.of_tasks(members.filter_map(|task_id| self.tasks.get(task_id)))
-    }
-
-    /// The highest priority of a waiting task that may preempt others.
-    #[must_use]
-    pub fn highest_preempting_priority(&self) -> Option<i32> {
-        self.preempting.get_max().map(|(priority, _)| *priority)
-    }
-
     /// Tasks for which room on a node is kept.
     pub fn claimants(&self) -> impl Iterator<Item = &Arc<Task>> {
         self.visits.of_tasks(self.claims.iter().filter_map(|task_id| self.tasks.get(task_id)))
@@ -120,42 +46,6 @@ impl ClusterState {
             && after.is_none_or(Task::is_finished)
         {
             self.mentions.remove(&task.spec);
-        }
-    }
-
-    fn reindex_waiting(&mut self, before: Option<&Task>, after: Option<&Task>) {
-        let (key_before, key_after) = (before.and_then(pending_key), after.and_then(pending_key));
-        if key_before == key_after {
-            return;
-        }
-        if let (Some(key), Some(task)) = (key_before, before) {
-            self.pending.remove(&key);
-            if let Some(gang_id) = task.gang_id
-                && let Some(members) = self.gangs.get_mut(&gang_id)
-            {
-                members.remove(&task.task_id);
-                if members.is_empty() {
-                    self.gangs.remove(&gang_id);
-                }
-            }
-            let priority = task.spec.placement.priority;
-            if task.spec.placement.may_preempt
-                && let Some(count) = self.preempting.get_mut(&priority)
-            {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    self.preempting.remove(&priority);
-                }
-            }
-        }
-        if let (Some(key), Some(task)) = (key_after, after) {
-            self.pending.insert(key);
-            if let Some(gang_id) = task.gang_id {
-                self.gangs.entry(gang_id).or_default().insert(task.task_id);
-            }
-            if task.spec.placement.may_preempt {
-                *self.preempting.entry(task.spec.placement.priority).or_default() += 1;
-            }
         }
     }
 
@@ -241,10 +131,6 @@ impl ClusterState {
     }
 }
 
-/// Which tasks wait in one version of the cluster.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Waiting(OrdSet<PendingKey>);
-
 /// The node whose resources the task's current attempt holds, and whether it is about to give them back.
 fn holder(task: &Task) -> Option<(NodeId, bool)> {
     let node_id = task.status.node_id.filter(|_| task.status.state.is_on_node())?;
@@ -255,16 +141,6 @@ fn holder(task: &Task) -> Option<(NodeId, bool)> {
 pub(super) fn claimed(task: &Task) -> Option<NodeId> {
     let claim = task.claim.as_ref()?;
     (!task.is_finished() && task.desired_state == DesiredState::Running).then_some(claim.node_id)
-}
-
-/// Where a task belongs in the index of waiting tasks; `None` if it does not wait for a node, or knows which one it gets.
-pub(super) fn pending_key(task: &Task) -> Option<PendingKey> {
-    let waits = task.status.state == TaskState::Pending && task.desired_state == DesiredState::Running;
-    (waits && task.claim.is_none()).then(|| PendingKey {
-        rank: Reverse(task.spec.placement.priority),
-        due: task.next_attempt_at.unwrap_or(Timestamp::UNIX_EPOCH),
-        task_id: task.task_id,
-    })
 }
 
 /// Where a task belongs in the index of ended tasks; `None` if it has not ended.

@@ -8,6 +8,7 @@ mod event;
 mod fleet;
 mod index;
 mod kept_events;
+mod lines;
 mod marks;
 mod requests;
 mod seen;
@@ -18,6 +19,7 @@ mod totals;
 mod usage;
 mod views;
 mod visits;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,9 +38,9 @@ use crate::store::Snapshot;
 pub use self::draft::{Batch, Change, Draft, Versions};
 pub use self::event::{Compacted, Event, EventLog, EventType, Object};
 use self::fleet::Fleet;
-use self::index::PendingKey;
-pub(crate) use self::index::Waiting;
 pub use self::kept_events::KeptEvents;
+use self::lines::Lines;
+pub(crate) use self::lines::{Line, Turn, Waiting, cause_hash, is_retried};
 use self::marks::Mentions;
 pub use self::requests::{RequestLog, RequestRecord};
 pub(crate) use self::seen::NodesSeen;
@@ -63,8 +65,8 @@ pub struct ClusterState {
     usage: OrdMap<NodeId, Arc<NodeUsage>>,
     /// What is reserved on all nodes together.
     reserved: Resources,
-    /// Tasks that wait for a node, in the order in which they get one.
-    pending: OrdSet<PendingKey>,
+    /// Tasks that wait for a node.
+    lines: Lines,
     /// Tasks of gangs that wait for nodes.
     gangs: OrdMap<GangId, OrdSet<TaskId>>,
     /// How many waiting tasks of each priority may preempt others.
@@ -97,7 +99,7 @@ impl ClusterState {
             node_names: OrdMap::new(),
             usage: OrdMap::new(),
             reserved: Resources::ZERO,
-            pending: OrdSet::new(),
+            lines: Lines::default(),
             gangs: OrdMap::new(),
             preempting: OrdMap::new(),
             claims: OrdSet::new(),

@@ -1,6 +1,7 @@
 //! What manager and scheduler tell each other about nodes and tasks, and the filters that both apply: the scheduler
 //! over all nodes, the manager again over the one that was picked, so that a stale scheduler can never over-commit it.
 
+mod cause;
 mod filter;
 mod mark;
 mod misfit;
@@ -13,6 +14,7 @@ pub mod test_support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use self::cause::cause_of;
 pub use self::filter::{Filter, FilterVerdict, fits, misfits, verdicts};
 pub use self::mark::{Mark, ParseMarkError};
 pub use self::misfit::Misfit;

@@ -23,7 +23,7 @@ fn group() -> Group {
         priority: 0,
         may_preempt: false,
     };
-    Group { request, gang_id: None, keys: Vec::new() }
+    Group::new(request, None)
 }
 
 #[tokio::test(start_paused = true)]

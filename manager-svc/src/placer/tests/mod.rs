@@ -1,5 +1,6 @@
 //! Placers of one manager at work, each with a real scheduler of its own.
 
+mod backlog;
 mod late_scheduler;
 pub(super) mod moody_scheduler;
 mod record;

@@ -44,7 +44,12 @@ impl Bench {
     }
 
     async fn create_task(&self) {
-        let tasks = [NewTasks { spec: keyed(spec()), task_ids: vec![task_id(1)], gang_id: None }];
+        self.create_tasks(1).await;
+    }
+
+    async fn create_tasks(&self, count: u64) {
+        let task_ids = (1..=count).map(task_id).collect();
+        let tasks = [NewTasks { spec: keyed(spec()), task_ids, gang_id: None }];
         self.write(move |draft| create_tasks(draft, &tasks, None, Limits::NONE).unwrap()).await;
     }
 
@@ -166,4 +171,24 @@ async fn why_a_task_fits_nowhere_is_told_once_it_can_be_written() {
     tokio::time::sleep(MINUTE).await;
     bench.fault.clear();
     bench.until(TaskState::Pending, "fits 0 of 1 nodes").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_nowhere_costs_nothing_while_nothing_changes() {
+    let bench = Bench::start(Mood::Full("fits 0 of 1 node: 1 lacks cpu")).await;
+    bench.create_tasks(100).await;
+    let all_told = |cluster: &Arc<ClusterState>| {
+        let mut waiting = cluster.placeable(Timestamp::MAX);
+        waiting.all(|task| task.status.reason.contains("lacks cpu"))
+    };
+    let mut versions = bench.writer.watch();
+    drop(tokio::time::timeout(MINUTE, versions.wait_for(all_told)).await.expect("all are told").unwrap());
+    // Nothing is under way any more once time passes.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (state, batches) = (bench.writer.state(), bench.scheduler.batches());
+    let before = state.visited();
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(state.visited(), before);
+    assert_eq!(bench.scheduler.batches(), batches);
+    assert_eq!(bench.writer.state().revision(), state.revision());
 }

@@ -43,7 +43,7 @@ async fn place_and_begin_one(manager: &Manager, spec: &Arc<TaskSpec>) {
 }
 
 /// Has workers say that they run tasks; `places`: after those were placed there.
-async fn begin(manager: &Manager, tasks: &[(TaskId, u64)], places: bool) {
+pub(super) async fn begin(manager: &Manager, tasks: &[(TaskId, u64)], places: bool) {
     let key = |task_id| AttemptKey { task_id, attempt: Attempt::FIRST };
     let placements: Vec<Placement> =
         tasks.iter().map(|(task_id, node)| Placement { key: key(*task_id), node_id: node_id(*node) }).collect();
