@@ -14,6 +14,7 @@ use std::time::Duration;
 use davit_core::id::{NodeId, SessionId};
 use davit_core::node::NodeStats;
 use davit_proto::convert::LONGEST_AWAY;
+use imbl::OrdSet;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -33,6 +34,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// So long at least a node is still given that has not registered since the manager's start, while others that may be before it wait for
 /// their turn: enough for one that was refused and comes again.
 const BEHIND_OTHERS: Duration = Duration::from_secs(5);
+
+/// When a node's contact is to be looked at again. Sooner, if its worker does more than to be heard, or the node is doubted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextLook {
+    /// With the next look.
+    Soon,
+    /// When so long has passed.
+    After(Duration),
+    /// Not before that.
+    WhenSomethingHappens,
+}
 
 /// The contacts of all nodes. Clones share them.
 #[derive(Debug, Clone)]
@@ -234,15 +246,26 @@ impl Contacts {
     }
 
     /// The same of those nodes of which something may have to be said: a worker did more than to be heard, or enough time has passed.
-    /// `look` answers for how long the node need not be looked at again, unless that happens or it is doubted; `None`: at the next
-    /// look.
-    pub fn each_due(&self, mut look: impl FnMut(NodeId, Contact) -> Option<Duration>) {
+    /// `look` answers when the node is to be looked at next.
+    pub fn each_due(&self, mut look: impl FnMut(NodeId, Contact) -> NextLook) {
         let nodes = self.nodes.lock();
         let (mut lookouts, now) = (self.lookouts.lock(), Instant::now());
         for node_id in lookouts.take(now) {
             let Some(entry) = nodes.get(&node_id) else { continue };
-            let wait = look(node_id, entry.contact(now));
-            lookouts.set(node_id, now + wait.unwrap_or_default());
+            match look(node_id, entry.contact(now)) {
+                NextLook::Soon => lookouts.set(node_id, now),
+                NextLook::After(wait) => lookouts.set(node_id, now + wait),
+                NextLook::WhenSomethingHappens => {}
+            }
+        }
+    }
+
+    /// Nodes that are DOWN in the version of the cluster that is looked at now. Those of which that was not so in the version before,
+    /// or is so no longer, are looked at next: of one that is DOWN there may be nothing to be said until something happens.
+    pub(crate) fn note_down(&self, down: &OrdSet<NodeId>) {
+        let mut lookouts = self.lookouts.lock();
+        for node_id in lookouts.changed_down(down) {
+            lookouts.set(node_id, Instant::now());
         }
     }
 

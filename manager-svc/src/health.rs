@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::NodeId;
+use davit_core::node::NodeState;
 use davit_svc_kit::clock::Clock;
 use davit_svc_kit::shutdown::Shutdown;
+use imbl::OrdSet;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::commands::{self, Leases};
-use crate::contacts::Contacts;
-use crate::dispatch::Outbox;
+use crate::contacts::{Contacts, NextLook};
 use crate::metrics;
-use crate::reconcile::{Contact, Verdict, away_for, in_touch_for, judge, unbegun};
+use crate::reconcile::{Contact, Verdict, away_for, has_unbegun, in_touch_for, judge};
 use crate::state::{ClusterState, Draft};
 use crate::writer::{Handle, WriteError};
 
@@ -55,6 +56,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
     let mut ticks = tokio::time::interval(look_period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last_look = Instant::now();
+    let mut leases = LeaseWatch::default();
     while shutdown.or_stop(ticks.tick()).await.is_some() {
         // A manager that was stopped or starved heard nobody meanwhile; that is no one's silence but its own.
         let pause = last_look.elapsed().saturating_sub(look_period);
@@ -69,12 +71,9 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         let now = clock.now();
         let late = hearing_delay().await;
         contacts.heard_late_by(late);
-        let Looked { verdicts, has_strangers } = look_at_due(&state, &contacts, settings, late, now);
-        let is_idle = verdicts.is_empty()
-            && !has_strangers
-            && sessions_of_down_nodes(&state, &contacts).is_empty()
-            && !has_work(&state, now, settings);
-        if is_idle {
+        let looked = look_at_due(&state, &contacts, settings, late, now);
+        let lease_has_ended = leases.first_has_ended(&state, &contacts, settings.lease_duration);
+        if looked.is_empty() && !lease_has_ended && !has_work(&state, now, settings) {
             continue;
         }
         if let Err(problem @ (WriteError::NotCommitted(_) | WriteError::Overloaded { .. })) =
@@ -95,16 +94,20 @@ pub(crate) async fn look(
     let contacts = contacts.clone();
     writer
         .write_with_effects(move |draft, effects| {
-            let Looked { verdicts, has_strangers } = look_at_due(draft.state(), &contacts, settings, late, draft.now());
+            let Looked { verdicts, open_though_down, has_strangers } =
+                look_at_due(draft.state(), &contacts, settings, late, draft.now());
             if has_strangers {
                 contacts.retain(|node_id| draft.state().node(node_id).is_some());
             }
-            let down = draft.state().down_nodes().map(|node| node.node_id);
-            let silences = contacts.silences(down.chain(verdicts.iter().map(|(node_id, _)| *node_id)));
+            let judged = verdicts.iter().map(|(node_id, _)| *node_id);
+            let leased = draft.state().leased_down_nodes().iter().map(|(_, node_id)| *node_id);
+            let silences = contacts.silences(leased.chain(judged.clone()));
+            let to_close: Vec<NodeId> = open_though_down.into_iter().chain(judged).collect();
             let leases = Leases { duration: settings.lease_duration, silences };
             apply(draft, &verdicts, &leases, settings);
             effects.push(Box::new(move |_, state| {
-                for session in sessions_of_down_nodes(state, &contacts) {
+                let is_down = |node_id: &NodeId| state.down_node_ids().contains(node_id);
+                for session in to_close.into_iter().filter(is_down).filter_map(|node_id| contacts.session(node_id)) {
                     session.close("the node is down: register anew");
                 }
             }));
@@ -128,8 +131,17 @@ async fn hearing_delay() -> Duration {
 /// What a look at the contacts of nodes found.
 struct Looked {
     verdicts: Vec<(NodeId, Verdict)>,
+    /// Nodes that are DOWN and have a session that is still open although nothing came through it. It has to end: a worker that was
+    /// only paused, or cut off for a while, would otherwise go on in a session of a node that stays DOWN.
+    open_though_down: Vec<NodeId>,
     /// There are contacts of nodes that may be gone.
     has_strangers: bool,
+}
+
+impl Looked {
+    fn is_empty(&self) -> bool {
+        self.verdicts.is_empty() && self.open_though_down.is_empty() && !self.has_strangers
+    }
 }
 
 /// Looks at nodes that may be in another state than they should be: of those that are in touch nothing is to be said until they
@@ -141,25 +153,34 @@ fn look_at_due(
     late: Duration,
     now: Timestamp,
 ) -> Looked {
-    let (mut verdicts, mut count, mut strangers) = (Vec::new(), 0, 0);
+    let (mut verdicts, mut open_though_down, mut count, mut strangers) = (Vec::new(), Vec::new(), 0, 0);
     // Some have joined or are gone; who, only a look at all tells.
     if contacts.count() != state.node_count() {
         contacts.doubt_all();
     }
+    contacts.note_down(state.down_node_ids());
     contacts.doubt(state.suspect_nodes().map(|node| node.node_id));
     contacts.each_due(|node_id, contact| {
         count += 1;
         let Some(node) = state.node(node_id) else {
             strangers += 1;
-            return None;
+            return NextLook::Soon;
         };
         let heard_in_time = Contact { silent_for: contact.silent_for.saturating_sub(late), ..contact };
         match judge(node.state, heard_in_time, settings.heartbeat_period) {
             Some(verdict) => {
                 verdicts.push((node_id, verdict));
-                None
+                NextLook::Soon
             }
-            None => in_touch_for(contact, settings.heartbeat_period),
+            // It stays DOWN, however long it is silent, until its worker registers.
+            None if node.state == NodeState::Down => {
+                if !contact.connected {
+                    return NextLook::WhenSomethingHappens;
+                }
+                open_though_down.push(node_id);
+                NextLook::Soon
+            }
+            None => in_touch_for(contact, settings.heartbeat_period).map_or(NextLook::Soon, NextLook::After),
         }
     });
     state.note_visited_nodes(count);
@@ -168,13 +189,39 @@ fn look_at_due(
             contacts.expect(node.node_id, settings.restart_grace, away_for(node, now));
         }
     }
-    Looked { verdicts, has_strangers: strangers > 0 }
+    Looked { verdicts, open_though_down, has_strangers: strangers > 0 }
 }
 
-/// Sessions that are still open although nothing came through them. They have to end: a worker that was only paused, or cut
-/// off for a while, would otherwise go on in a session of a node that stays down.
-fn sessions_of_down_nodes(state: &ClusterState, contacts: &Contacts) -> Vec<Arc<Outbox>> {
-    state.down_nodes().filter_map(|node| contacts.session(node.node_id)).collect()
+/// When something may be LOST with a node whose lease is waited for. Leases end by a clock that never jumps, which a state knows
+/// nothing of.
+#[derive(Debug, Default)]
+struct LeaseWatch {
+    /// The waits that it is about.
+    waits: OrdSet<(Duration, NodeId)>,
+    /// Not before this. `None`: never.
+    next: Option<Instant>,
+}
+
+impl LeaseWatch {
+    /// Whether the first wait may be over. Until then nothing is looked at, unless there are other waits.
+    fn first_has_ended(&mut self, state: &ClusterState, contacts: &Contacts, lease_duration: Duration) -> bool {
+        let (waits, now) = (state.leased_down_nodes(), Instant::now());
+        let is_known = self.waits.ptr_eq(waits);
+        if is_known && self.next.is_none_or(|next| now < next) {
+            return false;
+        }
+        let silences = contacts.silences(waits.iter().map(|(_, node_id)| *node_id));
+        state.note_visited_nodes(waits.len() as u64);
+        let left = waits.iter().map(|(wait, node_id)| {
+            // One that nobody expects yet may hold a lease, and will be expected soon.
+            let silence = silences.get(node_id).copied().unwrap_or_default();
+            lease_duration.saturating_add(*wait).saturating_sub(silence)
+        });
+        let first = left.min();
+        self.next = first.and_then(|left| now.checked_add(left));
+        self.waits = waits.clone();
+        first.is_some_and(|left| left.is_zero())
+    }
 }
 
 fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, settings: Settings) {
@@ -192,12 +239,11 @@ fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, set
     commands::compact_events(draft, settings.event_retention, MAX_COMPACTIONS_PER_LOOK);
 }
 
-/// Whether time alone has made something due, or may have on a node that is down.
+/// Whether the time of day has made something due.
 fn has_work(state: &ClusterState, now: Timestamp, settings: Settings) -> bool {
-    let down_with_tasks = state.down_nodes().any(|node| state.tasks_on(node.node_id).next().is_some());
     let Settings { kept_finished_tasks, finished_task_retention, event_retention, begin_timeout, .. } = settings;
-    down_with_tasks
-        || unbegun(state, begin_timeout, now).next().is_some()
+    state.next_loss().is_some_and(|at| at <= now)
+        || has_unbegun(state, begin_timeout, now)
         || commands::has_expired(state, now, kept_finished_tasks, finished_task_retention, event_retention)
 }
 

@@ -1,14 +1,13 @@
 //! What has to be done because time passed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{NodeId, TaskId};
 use davit_core::lease;
 use davit_core::node::Node;
-use davit_core::spec::OnNodeLoss;
-use davit_core::task::{DesiredState, Task};
+use davit_core::task::Task;
 use davit_svc_kit::bugs::{self, Bug};
 use jiff::Timestamp;
 
@@ -16,7 +15,7 @@ use super::attempts::replace_attempt;
 use super::drains::note_lost;
 use super::reports::lose_attempts;
 use crate::reconcile::{Unbegun, unbegun};
-use crate::state::{ClusterState, Draft};
+use crate::state::{ClusterState, Draft, LossWait, loss_wait};
 
 /// What is known of the leases that nodes hold.
 #[derive(Debug, Clone, Default)]
@@ -28,9 +27,9 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Whether the task's attempt must have stopped on this node by now: its lease, its own stop grace and a margin are over.
-    fn has_ended(&self, node_id: NodeId, task: &Task) -> bool {
-        let wait = time_to_stop(self.duration, task);
+    /// Whether this long has passed after the end of a node's lease.
+    fn ended_before(&self, node_id: NodeId, wait: Duration) -> bool {
+        let wait = self.duration.saturating_add(wait);
         self.silences.get(&node_id).is_some_and(|silent_for| *silent_for >= wait)
     }
 }
@@ -43,8 +42,13 @@ pub(super) fn time_to_stop(lease_duration: Duration, task: &Task) -> Duration {
 /// Ends attempts on nodes that are DOWN, each when its spec's node-loss policy says so.
 pub fn lose_tasks_of_down_nodes(draft: &mut Draft, leases: &Leases) {
     let now = draft.now();
+    let state = draft.state();
+    let mut due: BTreeSet<NodeId> = state.nodes_losing_by(now).collect();
+    let leased = state.leased_down_nodes().iter();
+    due.extend(leased.filter(|(wait, node_id)| leases.ended_before(*node_id, *wait)).map(|(_, node_id)| *node_id));
+    let nodes = due.into_iter().filter_map(|node_id| state.node(node_id));
     let lost: Vec<(Arc<Node>, Vec<Arc<Task>>)> =
-        draft.state().down_nodes().map(|node| (Arc::clone(node), overdue(draft.state(), node, leases, now))).collect();
+        nodes.map(|node| (Arc::clone(node), overdue(state, node, leases, now))).collect();
     for (node, tasks) in lost {
         let reason = format!("node {} went down: {}", node.description.name, node.state_reason);
         lose_attempts(draft, &tasks, &reason);
@@ -53,13 +57,11 @@ pub fn lose_tasks_of_down_nodes(draft: &mut Draft, leases: &Leases) {
 }
 
 fn overdue(state: &ClusterState, node: &Node, leases: &Leases, now: Timestamp) -> Vec<Arc<Task>> {
-    let overdue = |task: &&Arc<Task>| match task.spec.on_node_loss {
-        // Also of one that is to stop: it may be asked to run again the moment after.
-        OnNodeLoss::StopAndReplace => leases.has_ended(node.node_id, task),
-        // Nobody waits for a task that was to stop anyway.
-        OnNodeLoss::Wait(_) if task.desired_state != DesiredState::Running => true,
-        OnNodeLoss::Wait(wait) => elapsed(node.state_since, now) >= wait,
-        OnNodeLoss::Replace => true,
+    let overdue = |task: &&Arc<Task>| match loss_wait(task) {
+        // Its lease, its own stop grace and a margin are over.
+        Some(LossWait::AfterLease(wait)) => leases.ended_before(node.node_id, wait),
+        Some(LossWait::SinceDown(wait)) => elapsed(node.state_since, now) >= wait,
+        None => true,
     };
     state.tasks_on(node.node_id).filter(overdue).cloned().collect()
 }
@@ -102,7 +104,8 @@ pub fn has_expired(
     max_task_age: Duration,
     max_event_age: Duration,
 ) -> bool {
-    expired_tasks(state, now, max_tasks, max_task_age).next().is_some()
+    state.finished_count() > max_tasks
+        || state.longest_finished().is_some_and(|ended_at| elapsed(ended_at, now) >= max_task_age)
         || state.events().oldest_time().is_some_and(|time| elapsed(time, now) > max_event_age)
 }
 

@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::NodeId;
+use imbl::OrdSet;
+use imbl::ordset::DiffItem;
 use tokio::time::Instant;
 
-/// When each node is to be looked at next; each that has a contact is.
+/// When nodes are to be looked at next. One that is DOWN may have no such time.
 #[derive(Debug, Default)]
 pub(super) struct Lookouts {
     due: BTreeMap<NodeId, Instant>,
     by_time: BTreeSet<(Instant, NodeId)>,
+    /// Nodes that were DOWN in the version of the cluster that was looked at last.
+    down: OrdSet<NodeId>,
 }
 
 impl Lookouts {
@@ -31,6 +35,18 @@ impl Lookouts {
             taken.insert(node_id);
         }
         taken
+    }
+
+    /// Nodes that are DOWN now and were not in the version before, or the other way round.
+    pub(super) fn changed_down(&mut self, down: &OrdSet<NodeId>) -> Vec<NodeId> {
+        if self.down.ptr_eq(down) {
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut self.down, down.clone());
+        let node_of = |item: DiffItem<'_, '_, NodeId>| match item {
+            DiffItem::Add(node_id) | DiffItem::Remove(node_id) => *node_id,
+        };
+        before.diff(down).map(node_of).collect()
     }
 
     /// Forgets nodes that are gone.
@@ -62,5 +78,16 @@ mod tests {
         lookouts.set(node_id(1), later);
         assert_eq!(lookouts.take(later), BTreeSet::from([1, 2].map(node_id)));
         assert_eq!((lookouts.due.len(), lookouts.by_time.len()), (0, 0));
+    }
+
+    #[test]
+    fn who_went_down_or_came_back_is_told_once() {
+        let mut lookouts = Lookouts::default();
+        let down = |numbers: &[u64]| numbers.iter().map(|number| node_id(*number)).collect::<OrdSet<_>>();
+        let (one, other) = (down(&[1, 2]), down(&[2, 3]));
+        assert_eq!(lookouts.changed_down(&one), [1, 2].map(node_id));
+        assert_eq!(lookouts.changed_down(&one), []);
+        assert_eq!(lookouts.changed_down(&other), [1, 3].map(node_id));
+        assert_eq!(lookouts.changed_down(&OrdSet::new()), [2, 3].map(node_id));
     }
 }

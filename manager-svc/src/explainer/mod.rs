@@ -10,5 +10,5 @@ mod what_if;
 
 pub use self::client::{Error, SchedulerClient, Turn};
 pub(crate) use self::elsewhere::{placement_group, question_of_move};
-pub(crate) use self::views::{fill_movable, fill_preemptible, is_movable, node_views};
+pub(crate) use self::views::{fill_movable, fill_preemptible, node_views};
 pub(crate) use self::what_if::{NodeOverride, what_if};

@@ -9,7 +9,7 @@ use davit_core::placement::{NodeView, PlacedTask};
 use davit_core::task::Task;
 use jiff::Timestamp;
 
-use crate::state::{ClusterState, LeftOut};
+use crate::state::{ClusterState, LeftOut, is_movable};
 
 /// Of how many tasks the scheduler is told in one question. In a larger cluster the fullest nodes keep some to themselves.
 const MAX_TOLD_TASKS: usize = 200_000;
@@ -58,13 +58,6 @@ pub(crate) fn fill_movable(state: &ClusterState, nodes: &mut [NodeView], default
         tasks.truncate(max_per_node);
         node.tasks = tasks.iter().map(|task| placed_task(state, task, default_algorithm, now)).collect();
     }
-}
-
-/// Whether its attempt is on a node, and is to stay there as far as anyone has said.
-pub(crate) fn is_movable(task: &Task) -> bool {
-    use davit_core::state::TaskState::{Preparing, Running, Scheduled};
-    let on_node = matches!(task.status.state, Scheduled | Preparing | Running);
-    on_node && task.wants_current_attempt() && task.claim.is_none()
 }
 
 /// The other node has to have what the task asks for: it gives it ports of its own.

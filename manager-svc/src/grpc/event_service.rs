@@ -1,5 +1,7 @@
 //! What happened, for users.
 
+use std::sync::Arc;
+
 use davit_core::id::Revision;
 use davit_core::validate::Violations;
 use davit_proto::v1;
@@ -12,6 +14,7 @@ use super::event_watch::{EventWatch, check_reach};
 use super::paging::Page;
 use super::{Api, Responses};
 use crate::stable_hash::stable_hash;
+use crate::state::Event;
 
 /// Serves events.
 #[derive(Debug, Clone)]
@@ -26,7 +29,7 @@ impl EventApi {
         Self { api }
     }
 
-    fn list(&self, request: v1::ListEventsRequest) -> Result<v1::ListEventsResponse, ApiError> {
+    async fn list(&self, request: v1::ListEventsRequest) -> Result<v1::ListEventsResponse, ApiError> {
         let v1::ListEventsRequest { after_revision, filter, page_size, page_token } = request;
         let mut violations = Violations::new();
         let filter_hash = stable_hash("ListEvents", &filter.clone().unwrap_or_default());
@@ -44,8 +47,9 @@ impl EventApi {
             after => after,
         };
         check_reach(&state, after)?;
-        let rest = state.events().after(after).into_iter().flatten().filter(|event| filter.matches(event));
-        let (events, next_page_token) = page.take(rest, |event| event.revision.0.to_be_bytes().to_vec());
+        let rest = state.events().after(after).into_iter().flatten();
+        let cursor = |event: &&Arc<Event>| event.revision.0.to_be_bytes().to_vec();
+        let (events, next_page_token) = page.take_matching(rest, |event| filter.matches(event), cursor).await;
         let events = events.into_iter().map(|event| event_to_proto(event)).collect();
         Ok(v1::ListEventsResponse { events, next_page_token, revision: state.revision().0 })
     }
@@ -83,6 +87,6 @@ impl EventService for EventApi {
         &self,
         request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
-        Ok(Response::new(self.list(request.into_inner())?))
+        Ok(Response::new(self.list(request.into_inner()).await?))
     }
 }

@@ -11,8 +11,8 @@ use davit_proto::{convert, v1};
 use davit_svc_kit::grpc::{ApiError, Deadline, ErrorKind};
 use uuid::Uuid;
 
-use super::Api;
 use super::errors::{no_task, refusal, scheduler_error};
+use super::{Api, put_together};
 use crate::commands::{self, Limits, NewTasks};
 use crate::explainer::{self, NodeOverride, Turn};
 use crate::state::{ClusterState, KeyedSpec};
@@ -33,12 +33,14 @@ pub(super) async fn explain_task(
     let task_id = violations.finish(task_id)?;
     let turn = api.scheduler.turn(deadline).await.map_err(scheduler_error)?;
     let state = api.writer.state();
-    let task = state.task(task_id).ok_or_else(|| no_task(task_id))?;
-    let question = question_of_task(api, &state, task, request.max_nodes)?;
-    let (explanation, placement) = ask(turn, question).await?;
+    let task = state.task(task_id).cloned().ok_or_else(|| no_task(task_id))?;
+    let (asked_api, asked_of) = (api.clone(), Arc::clone(&task));
+    let question = move || question_of_task(&asked_api, &state, &asked_of, request.max_nodes);
+    let (turn, question) = put_together(turn, question).await?;
+    let (explanation, placement) = ask(turn, question?).await?;
     let waits = task.status.state == TaskState::Pending;
     Ok(v1::ExplainTaskResponse {
-        task: Some(convert::task_to_proto(task)),
+        task: Some(convert::task_to_proto(&task)),
         explanation: Some(explanation),
         runs: placement.runs,
         unplaced_count: placement.unplaced_count,
@@ -80,8 +82,9 @@ pub(super) async fn explain_placement(
     deadline: Option<Deadline>,
 ) -> Result<v1::ExplainPlacementResponse, ApiError> {
     let turn = api.scheduler.turn(deadline).await.map_err(scheduler_error)?;
-    let question = question_of(api, request)?;
-    let (explanation, placement) = ask(turn, question).await?;
+    let asked_api = api.clone();
+    let (turn, question) = put_together(turn, move || question_of(&asked_api, request)).await?;
+    let (explanation, placement) = ask(turn, question?).await?;
     Ok(v1::ExplainPlacementResponse {
         explanation: Some(explanation),
         runs: placement.runs,

@@ -42,7 +42,7 @@ use davit_proto::v1::event_service_server::EventServiceServer;
 use davit_proto::v1::node_service_server::NodeServiceServer;
 use davit_proto::v1::task_service_server::TaskServiceServer;
 use davit_proto::v1::worker_session_service_server::WorkerSessionServiceServer;
-use davit_svc_kit::grpc::{GrpcServer, MAX_REQUEST_BYTES};
+use davit_svc_kit::grpc::{ApiError, GrpcServer, MAX_REQUEST_BYTES};
 use davit_svc_kit::readiness::{Readiness, ReadyState};
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
@@ -58,7 +58,7 @@ pub use self::task_service::TaskApi;
 pub use self::worker_session_service::WorkerSessions;
 use crate::commands::Limits;
 use crate::contacts::Contacts;
-use crate::explainer::{self, SchedulerClient};
+use crate::explainer::{self, SchedulerClient, Turn};
 use crate::logs::LogRelay;
 use crate::placer::SchedulerStatus;
 use crate::state::{ClusterState, Draft};
@@ -127,6 +127,16 @@ impl Api {
     fn node_views(&self, state: &ClusterState, without: Option<&Arc<Task>>) -> Vec<NodeView> {
         explainer::node_views(state, |node_id| self.contacts.stats(node_id), without)
     }
+}
+
+/// Has a question put together on a thread apart: it takes a look at every node, or every task, which is too long for the threads that
+/// serve connections. The turn lasts for it, also when nobody waits for the answer any more.
+async fn put_together<Q: Send + 'static>(
+    turn: Turn,
+    question: impl FnOnce() -> Q + Send + 'static,
+) -> Result<(Turn, Q), ApiError> {
+    let both = tokio::task::spawn_blocking(move || (turn, question()));
+    both.await.map_err(|problem| ApiError::internal(format!("the question to the scheduler broke: {problem}")))
 }
 
 impl fmt::Debug for Api {

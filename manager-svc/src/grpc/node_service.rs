@@ -13,9 +13,8 @@ use super::node_stats::StatsWatch;
 use super::paging::Page;
 use super::{Api, Responses};
 use crate::commands;
-use crate::explainer::is_movable;
 use crate::stable_hash::stable_hash;
-use crate::state::{ClusterState, Draft};
+use crate::state::{ClusterState, Draft, is_movable};
 use crate::writer::Effects;
 
 /// Serves nodes.

@@ -9,6 +9,9 @@ const MAX_SIZE: u32 = 1_000;
 /// A token holds a hash and at most a node's name; nothing longer was ever given out.
 const MAX_TOKEN_CHARS: usize = 512;
 
+/// How many items a list looks at before it lets others go on: a fraction of a millisecond.
+const SEEN_IN_A_TURN: usize = 2_000;
+
 /// Where a page begins and how long it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
@@ -44,9 +47,28 @@ impl Page {
         violations.add("page_token", "is not a token that this manager gave out");
     }
 
-    /// How many of what follows the cursor [`Self::take`] looks at: the page, and one more to know whether there is a next one.
-    pub(super) fn wanted(&self) -> usize {
+    /// How many of what follows the cursor are looked for: the page, and one more to know whether there is a next one.
+    fn wanted(&self) -> usize {
         self.size + 1
+    }
+
+    /// As [`Self::take`], of what passes a filter. Hardly any of a million may: others get their turn in between.
+    pub(super) async fn take_matching<T>(
+        &self,
+        mut rest: impl Iterator<Item = T>,
+        matches: impl Fn(&T) -> bool,
+        cursor: impl Fn(&T) -> Vec<u8>,
+    ) -> (Vec<T>, String) {
+        let mut found = Vec::new();
+        loop {
+            let mut seen = 0;
+            let turn = rest.by_ref().take(SEEN_IN_A_TURN).inspect(|_| seen += 1);
+            found.extend(turn.filter(&matches).take(self.wanted() - found.len()));
+            if found.len() == self.wanted() || seen < SEEN_IN_A_TURN {
+                return self.take(found.into_iter(), cursor);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Takes one page of what follows the cursor, and makes the token for the next page: empty when there is none.

@@ -7,8 +7,8 @@ use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
 use davit_svc_kit::grpc::{ApiError, Deadline};
 
-use super::Api;
 use super::errors::{scheduler_error, to_api_error};
+use super::{Api, put_together};
 use crate::commands;
 use crate::explainer::{self, Error};
 use crate::state::{ClusterState, Draft};
@@ -38,9 +38,8 @@ pub(super) async fn plan(
     let turn = api.scheduler.turn(deadline).await.map_err(scheduler_error)?;
     let state = api.writer.state();
     let (asked_api, asked_of) = (api.clone(), Arc::clone(&state));
-    // A look at every task on every node: too long for the threads that serve connections.
-    let question = tokio::task::spawn_blocking(move || question(&asked_api, &asked_of, max_moves, min_gain));
-    let question = question.await.map_err(|problem| ApiError::internal(format!("planning broke: {problem}")))?;
+    let question = move || question(&asked_api, &asked_of, max_moves, min_gain);
+    let (turn, question) = put_together(turn, question).await?;
     let answer = turn.plan_moves(question).await.map_err(scheduler_error)?;
     let moves = answer.moves.into_iter().map(|planned| task_move(&state, planned)).collect::<Result<Vec<_>, Error>>();
     Ok(v1::PlanRebalanceResponse {

@@ -1,8 +1,9 @@
 //! Which tasks a list shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use davit_core::id::NodeId;
+use davit_core::id::TaskId;
 use davit_core::spec::check_name;
 use davit_core::state::TaskState;
 use davit_core::task::Task;
@@ -15,6 +16,9 @@ use crate::state::ClusterState;
 
 /// How long an id is, as text.
 const ID_CHARS: usize = 36;
+
+/// Tasks one after the other.
+type Tasks<'a> = Box<dyn Iterator<Item = &'a Arc<Task>> + Send + 'a>;
 
 /// Selects tasks.
 #[derive(Debug, Clone, Default)]
@@ -43,22 +47,24 @@ impl TaskFilter {
         Some(Self { states, node: filter.node, labels: labels?, name: filter.name, id_part })
     }
 
-    /// What decides for each task, in one version of the cluster.
+    /// The tasks after one of them among which those are that it selects, oldest first: all, or those of the node that it names.
     ///
     /// # Errors
     /// When there is no such node: an empty answer would hide a mistyped name.
-    pub(super) fn resolve(self, state: &ClusterState) -> Result<impl Fn(&Task) -> bool, ApiError> {
-        let mut node_id: Option<NodeId> = None;
-        if !self.node.is_empty() {
-            node_id = Some(state.find_node(&self.node).ok_or_else(|| no_node(&self.node))?.node_id);
+    pub(super) fn candidates<'a>(&self, state: &'a ClusterState, after: Option<TaskId>) -> Result<Tasks<'a>, ApiError> {
+        if self.node.is_empty() {
+            return Ok(Box::new(state.tasks_after(after)));
         }
-        Ok(move |task: &Task| {
-            (self.states.is_empty() || self.states.contains(&task.status.state))
-                && node_id.is_none_or(|node_id| task.status.node_id == Some(node_id))
-                && (self.name.is_empty() || task.spec.name == self.name)
-                && self.labels.iter().all(|(key, value)| task.spec.labels.get(key) == Some(value))
-                && (self.id_part.is_empty() || self.id_matches(task))
-        })
+        let node = state.find_node(&self.node).ok_or_else(|| no_node(&self.node))?;
+        Ok(Box::new(state.tasks_of_node_after(node.node_id, after)))
+    }
+
+    /// Whether it selects one of those.
+    pub(super) fn matches(&self, task: &Task) -> bool {
+        (self.states.is_empty() || self.states.contains(&task.status.state))
+            && (self.name.is_empty() || task.spec.name == self.name)
+            && self.labels.iter().all(|(key, value)| task.spec.labels.get(key) == Some(value))
+            && (self.id_part.is_empty() || self.id_matches(task))
     }
 
     fn id_matches(&self, task: &Task) -> bool {

@@ -23,8 +23,6 @@ use crate::stable_hash::stable_hash;
 use crate::state::{Draft, KeyedSpec};
 
 const MAX_REQUEST_ID_BYTES: usize = 128;
-/// How many tasks a list looks at before it lets others go on: a fraction of a millisecond.
-const SEEN_IN_A_TURN: usize = 2_000;
 
 /// Serves tasks.
 #[derive(Debug, Clone)]
@@ -141,20 +139,9 @@ impl TaskApi {
         let (page, filter) = violations.finish(page.zip(filter))?;
 
         let state = self.api.writer.state();
-        let matches = filter.resolve(&state)?;
-        let mut rest = state.tasks_after(after);
-        let mut found = Vec::new();
-        loop {
-            let mut seen = 0;
-            let turn = rest.by_ref().take(SEEN_IN_A_TURN).inspect(|_| seen += 1);
-            found.extend(turn.filter(|task| matches(task)).take(page.wanted() - found.len()));
-            if found.len() == page.wanted() || seen < SEEN_IN_A_TURN {
-                break;
-            }
-            // A filter that hardly any of a million tasks passes: others get their turn in between.
-            tokio::task::yield_now().await;
-        }
-        let (tasks, next_page_token) = page.take(found.into_iter(), |task| task.task_id.0.as_bytes().to_vec());
+        let candidates = filter.candidates(&state, after)?;
+        let cursor = |task: &&Arc<Task>| task.task_id.0.as_bytes().to_vec();
+        let (tasks, next_page_token) = page.take_matching(candidates, |task| filter.matches(task), cursor).await;
         let tasks = tasks.into_iter().map(|task| convert::task_to_proto(task)).collect();
         Ok(v1::ListTasksResponse { tasks, next_page_token, revision: state.revision().0 })
     }

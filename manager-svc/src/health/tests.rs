@@ -1,16 +1,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::SessionId;
-use davit_core::node::NodeState;
+use davit_core::placement::RuntimeKind;
+use davit_core::spec::{OnNodeLoss, TaskSpec};
+use davit_proto::convert::RuntimeHealth;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
-use crate::commands::test_support::{Cluster, LEASE, node_id, registration};
-use crate::commands::{register_node, remove_node, set_node_state};
-use crate::state::KeptEvents;
+use crate::commands::test_support::{Cluster, LEASE, node_id, registration, spec};
+use crate::commands::{register_node, remove_node, replace_unbegun, set_node_state, set_runtime_health, stop_task};
+use crate::dispatch::Outbox;
+use crate::state::{KeptEvents, Visited};
 
 fn settings() -> Settings {
     let second = Duration::from_secs(1);
@@ -74,6 +77,111 @@ async fn nodes_that_are_in_touch_are_looked_at_less_often_than_they_are_heard() 
         let visited = visited_in_a_minute(nodes).await;
         assert!((nodes..=60 * nodes).contains(&visited), "{visited} visits of {nodes} nodes");
     }
+}
+
+/// Settings by which nothing is too old to be kept.
+fn keeping_all() -> Settings {
+    let year = Duration::from_secs(365 * 24 * 3600);
+    Settings { kept_finished_tasks: 1_000, finished_task_retention: year, event_retention: year, ..settings() }
+}
+
+/// A node that went down a while ago, with these tasks, of which nothing is to be said at first.
+async fn down_with(specs: &[TaskSpec]) -> (Cluster, Contacts, LeaseWatch) {
+    let (mut cluster, contacts, mut leases) = (Cluster::new(1), Contacts::new(), LeaseWatch::default());
+    for spec in specs {
+        cluster.running(spec.clone(), 1);
+    }
+    contacts.expect(node_id(1), Duration::ZERO, None);
+    tokio::time::advance(settings().heartbeat_period * 3).await;
+    cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Down, "silent"));
+    assert!(!must_write(&cluster, &contacts, &mut leases));
+    (cluster, contacts, leases)
+}
+
+/// Whether a look has something for the writer.
+fn must_write(cluster: &Cluster, contacts: &Contacts, leases: &mut LeaseWatch) -> bool {
+    let looked = look_at_due(&cluster.state, contacts, keeping_all(), Duration::ZERO, cluster.now);
+    let lease_has_ended = leases.first_has_ended(&cluster.state, contacts, keeping_all().lease_duration);
+    !looked.is_empty() || lease_has_ended || has_work(&cluster.state, cluster.now, keeping_all())
+}
+
+/// What is visited while looks go on for so long, of which none has something for the writer.
+async fn visited_at_rest(
+    cluster: &mut Cluster,
+    contacts: &Contacts,
+    leases: &mut LeaseWatch,
+    time: Duration,
+) -> Visited {
+    let (before, period) = (cluster.state.visited(), settings().heartbeat_period / LOOKS_PER_PERIOD);
+    for _ in 0..time.as_millis() / period.as_millis() {
+        tokio::time::advance(period).await;
+        cluster.advance(period);
+        assert!(!must_write(cluster, contacts, leases));
+    }
+    let after = cluster.state.visited();
+    Visited { tasks: after.tasks - before.tasks, nodes: after.nodes - before.nodes }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stays_down_is_not_looked_at_before_a_task_on_it_is_due() {
+    let wait = Duration::from_secs(60);
+    let waiting = |wait| TaskSpec { on_node_loss: OnNodeLoss::Wait(wait), ..spec() };
+    let (mut cluster, contacts, mut leases) = down_with(&[waiting(wait), waiting(wait * 60), waiting(wait * 60)]).await;
+    let rest = wait - Duration::from_millis(100);
+    assert_eq!(visited_at_rest(&mut cluster, &contacts, &mut leases, rest).await, Visited::default());
+    tokio::time::advance(Duration::from_millis(100)).await;
+    cluster.advance(Duration::from_millis(100));
+    assert!(must_write(&cluster, &contacts, &mut leases));
+    cluster.lose_tasks_of_down_nodes();
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 1);
+    // Those that wait longer are not in its way.
+    assert_eq!(visited_at_rest(&mut cluster, &contacts, &mut leases, wait).await, Visited::default());
+    let stopped = cluster.state.tasks_on(node_id(1)).next().map(|task| task.task_id).expect("a task");
+    cluster.run(|draft| stop_task(draft, stopped)).expect("it stops");
+    assert!(must_write(&cluster, &contacts, &mut leases), "nobody waits for one that is to stop");
+    cluster.lose_tasks_of_down_nodes();
+    assert_eq!(cluster.state.tasks_on(node_id(1)).count(), 1);
+    assert_eq!(visited_at_rest(&mut cluster, &contacts, &mut leases, wait).await, Visited::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_waited_for_is_looked_at_when_it_has_ended() {
+    let leased = TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() };
+    let grace = davit_core::lease::time_to_stop(leased.stop.grace);
+    let (mut cluster, contacts, mut leases) = down_with(&[leased]).await;
+    // It was silent for three periods before.
+    let left = settings().lease_duration + grace - settings().heartbeat_period * 3;
+    let rest = left - Duration::from_millis(100);
+    assert_eq!(visited_at_rest(&mut cluster, &contacts, &mut leases, rest).await, Visited::default());
+    tokio::time::advance(Duration::from_millis(100)).await;
+    assert!(must_write(&cluster, &contacts, &mut leases));
+    // It could not be written: the next look tries again.
+    assert!(must_write(&cluster, &contacts, &mut leases));
+    cluster.lose_tasks_after(settings().heartbeat_period + LEASE + grace);
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 1);
+    assert_eq!(visited_at_rest(&mut cluster, &contacts, &mut leases, left).await, Visited::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_on_a_node_whose_engine_fails_for_long_are_not_gone_over_again() {
+    let (mut cluster, contacts, mut leases) = (Cluster::new(1), Contacts::new(), LeaseWatch::default());
+    contacts.opened(node_id(1), Arc::new(Outbox::new(UuidV7Source.session_id())), None);
+    cluster.running(spec(), 1);
+    let unbegun = cluster.create(spec());
+    assert_eq!(cluster.place(unbegun, 1).committed, 1);
+    let problems = [(RuntimeKind::Docker, "hangs".to_owned())].into();
+    cluster.run(|draft| set_runtime_health(draft, node_id(1), RuntimeHealth { runtimes: [].into(), problems }));
+    let tasks_before = cluster.state.visited().tasks;
+    assert!(!must_write(&cluster, &contacts, &mut leases));
+    cluster.advance(settings().begin_timeout);
+    assert!(must_write(&cluster, &contacts, &mut leases));
+    cluster.run(|draft| replace_unbegun(draft, settings().begin_timeout));
+    assert_eq!(cluster.state.visited().tasks - tasks_before, 1, "what runs is none of its business");
+    for _ in 0..100 {
+        cluster.advance(settings().begin_timeout);
+        assert!(!must_write(&cluster, &contacts, &mut leases));
+    }
+    assert_eq!(cluster.state.visited().tasks - tasks_before, 1);
 }
 
 /// What happens to a cluster of three nodes.

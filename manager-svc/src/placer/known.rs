@@ -26,8 +26,8 @@ pub(super) struct Known {
     doubts: BTreeMap<NodeId, Doubt>,
     /// Tasks of a lower priority than this are told of.
     tasks_below: Option<i32>,
-    /// For what the views were made.
-    made_for: (u64, Option<i32>),
+    /// The views were made with tasks below this.
+    made_with_tasks_below: Option<i32>,
     /// At which moment tasks are as old as is told of them.
     ages_at: Timestamp,
 }
@@ -103,8 +103,7 @@ impl Known {
 
     /// Nodes whose views have to be made anew, which from now on they are.
     fn outdated(&mut self, state: &ClusterState, now: Timestamp) -> BTreeSet<NodeId> {
-        let made_for = (state.marks_epoch(), self.tasks_below);
-        let all_anew = std::mem::replace(&mut self.made_for, made_for) != made_for;
+        let all_anew = std::mem::replace(&mut self.made_with_tasks_below, self.tasks_below) != self.tasks_below;
         let ages_anew = all_anew || now.duration_since(self.ages_at).abs() >= AGES_HOLD_FOR;
         if ages_anew {
             self.ages_at = now;

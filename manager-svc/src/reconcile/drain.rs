@@ -12,8 +12,7 @@ use davit_core::state::TaskState;
 use davit_core::task::Task;
 use jiff::Timestamp;
 
-use crate::explainer::is_movable;
-use crate::state::ClusterState;
+use crate::state::{ClusterState, is_movable};
 
 /// How many attempts run on nodes, by the last word of their workers since these registered. A node that is not in here has not said.
 pub type Running = BTreeMap<NodeId, u32>;

@@ -8,12 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::node::{Node, NodeState};
-use davit_core::state::TaskState;
 use davit_core::task::Task;
 use jiff::Timestamp;
 
-use crate::explainer::is_movable;
 use crate::state::ClusterState;
 
 /// An attempt that its node can't begin.
@@ -28,25 +25,18 @@ pub struct Unbegun {
 /// Attempts that wait for a runtime which has failed for at least `timeout`. Only of nodes that are in touch: the others are
 /// called down, or are back soon. What runs already is left alone; it keeps what is known of it.
 pub fn unbegun(state: &ClusterState, timeout: Duration, now: Timestamp) -> impl Iterator<Item = Unbegun> {
-    let in_trouble = move |node: &&Arc<Node>| {
-        let mut problems = node.runtime_problems.values();
-        node.state == NodeState::Ready && problems.any(|problem| has_lasted(problem.since, timeout, now))
-    };
-    state.troubled_nodes().filter(in_trouble).flat_map(move |node| {
-        state.tasks_on(node.node_id).filter_map(move |task| {
-            let kind = task.spec.runtime.kind();
-            let problem = node.runtime_problems.get(&kind)?;
-            let waits = matches!(task.status.state, TaskState::Scheduled | TaskState::Preparing) && is_movable(task);
-            if !waits || !has_lasted(problem.since, timeout, now) {
-                return None;
-            }
-            let (node, problem) = (&node.description.name, &problem.problem);
-            let why = format!("node {node} can't begin it: its {kind} runtime can't be used: {problem}");
-            Some(Unbegun { task: Arc::clone(task), why })
-        })
+    let then = now.checked_sub(timeout).ok();
+    then.into_iter().flat_map(|then| state.unbegun_since(then)).map(|(node, task)| {
+        let kind = task.spec.runtime.kind();
+        let problem = node.runtime_problems.get(&kind).map_or("", |known| &known.problem);
+        let why = format!("node {} can't begin it: its {kind} runtime can't be used: {problem}", node.description.name);
+        Unbegun { task: Arc::clone(task), why }
     })
 }
 
-fn has_lasted(since: Timestamp, timeout: Duration, now: Timestamp) -> bool {
-    Duration::try_from(now.duration_since(since)).is_ok_and(|lasted| lasted >= timeout)
+/// Whether there is one. Costs nothing.
+#[must_use]
+pub fn has_unbegun(state: &ClusterState, timeout: Duration, now: Timestamp) -> bool {
+    let then = now.checked_sub(timeout).ok();
+    then.zip(state.first_unbegun()).is_some_and(|(then, first)| first <= then)
 }

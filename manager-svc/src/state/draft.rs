@@ -94,8 +94,8 @@ impl Draft {
     /// The new version and what is to be committed for it.
     #[must_use]
     pub fn finish(mut self) -> (ClusterState, Batch) {
-        // Once for the whole batch, however many of its tasks refer to marks for the first time.
-        self.state.settle_marks();
+        // Once for the whole batch: who refers to a mark may have ended for a moment only.
+        self.state.drop_unmentioned_marks();
         self.batch.compacted = Some(self.state.events.compacted()).filter(|compacted| *compacted != self.compacted);
         self.batch.dropped_requests = self.state.requests.take_dropped();
         self.batch.totals = self.state.totals;
@@ -154,7 +154,7 @@ impl Draft {
             self.forget_name(before);
         }
         self.state.node_names.insert(node.description.name.clone(), node.node_id);
-        self.state.fleet.reindex(before.as_deref(), Some(&node));
+        self.state.reindex_node(before.as_deref(), Some(&node));
         let versions = Versions::Node { before, after: Some(Arc::clone(&node)) };
         self.record(versions, event_type, message.into(), Object::Node(Arc::clone(&node)));
         node
@@ -165,7 +165,7 @@ impl Draft {
         let Some(before) = self.state.nodes.remove(&node_id) else { return };
         self.next_revision();
         self.forget_name(&before);
-        self.state.fleet.reindex(Some(&before), None);
+        self.state.reindex_node(Some(&before), None);
         let versions = Versions::Node { before: Some(Arc::clone(&before)), after: None };
         self.record(versions, EventType::NodeRemoved, message.into(), Object::Node(before));
     }

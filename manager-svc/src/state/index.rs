@@ -1,15 +1,16 @@
 //! What follows from the tasks: who has ended, what nodes hold. Brought from one version of a task to the next.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use davit_core::id::{NodeId, TaskId};
-use davit_core::placement::count_up;
+use davit_core::placement::Mark;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
 use jiff::Timestamp;
 
-use super::marks::CarriedMarks;
+use super::carriers::Held;
+use super::due::{LossWait, Losses, loss_wait};
+use super::marks::Mentions;
 use super::usage::is_stopping;
 use super::{ClusterState, NodeUsage};
 
@@ -29,6 +30,15 @@ impl ClusterState {
         if let Some(key) = ended_after {
             self.finished.insert(key);
         }
+        let (ended_on_before, ended_on_after) = (before.and_then(ended_on), after.and_then(ended_on));
+        if ended_on_before != ended_on_after {
+            if let Some(key) = ended_on_before {
+                self.ended_on.remove(&key);
+            }
+            if let Some(key) = ended_on_after {
+                self.ended_on.insert(key);
+            }
+        }
         if let Some(count) = before.and_then(|task| self.count_of(task)) {
             *count = count.saturating_sub(1);
         }
@@ -38,10 +48,13 @@ impl ClusterState {
         if let Some(task) = after.filter(|task| !task.is_finished())
             && before.is_none_or(Task::is_finished)
         {
-            self.mentions.add(&task.spec);
+            for mark in self.mentions.add(&task.spec) {
+                self.count_mark(&mark);
+            }
         }
         self.reindex_claim(before, after);
         self.reindex_usage(before, after);
+        self.reindex_unbegun(before, after);
         if let Some(task) = before.filter(|task| !task.is_finished())
             && after.is_none_or(Task::is_finished)
         {
@@ -56,71 +69,65 @@ impl ClusterState {
         }
         if let (Some(node_id), Some(task)) = (claimed_before, before) {
             self.claims.remove(&task.task_id);
-            self.change_usage(node_id, |usage, _| {
-                usage.claims.remove(&task.task_id);
-            });
+            self.carriers.change(&task.spec, node_id, |held| held.claims = held.claims.saturating_sub(1));
+            self.change_usage(node_id, |usage, mentions| usage.remove_claim(task, mentions));
         }
         if let (Some(node_id), Some(task)) = (claimed_after, after) {
             self.claims.insert(task.task_id);
-            self.change_usage(node_id, |usage, _| {
-                usage.claims.insert(task.task_id);
-            });
+            self.carriers.change(&task.spec, node_id, |held| held.claims = held.claims.saturating_add(1));
+            self.change_usage(node_id, |usage, mentions| usage.add_claim(task, mentions));
         }
     }
 
     fn reindex_usage(&mut self, before: Option<&Task>, after: Option<&Task>) {
-        let (held_before, held_after) = (before.and_then(holder), after.and_then(holder));
+        let (held_before, held_after) = (before.and_then(Hold::of), after.and_then(Hold::of));
         if held_before == held_after {
             return;
         }
-        if let (Some((node_id, _)), Some(task)) = (held_before, before) {
+        let moves = held_before.map(|hold| hold.node_id) != held_after.map(|hold| hold.node_id);
+        if let (Some(Hold { node_id, .. }), Some(task)) = (held_before, before) {
+            if moves {
+                self.carriers.change(&task.spec, node_id, |held| held.tasks = held.tasks.saturating_sub(1));
+            }
             self.change_usage(node_id, |usage, mentions| usage.remove(task, mentions));
         }
-        if let (Some((node_id, _)), Some(task)) = (held_after, after) {
+        if let (Some(Hold { node_id, .. }), Some(task)) = (held_after, after) {
+            if moves {
+                self.carriers.change(&task.spec, node_id, |held| held.tasks = held.tasks.saturating_add(1));
+            }
             self.change_usage(node_id, |usage, mentions| usage.add(task, mentions));
         }
     }
 
-    fn change_usage(&mut self, node_id: NodeId, change: impl FnOnce(&mut NodeUsage, &super::marks::Mentions)) {
+    fn change_usage(&mut self, node_id: NodeId, change: impl FnOnce(&mut NodeUsage, &Mentions)) {
         let usage = Arc::make_mut(self.usage.entry(node_id).or_default());
-        let reserved_before = usage.reserved;
+        let (reserved_before, losses_before) = (usage.reserved, Losses::of(usage));
         change(usage, &self.mentions);
         self.reserved = self.reserved.saturating_add(usage.reserved).saturating_sub(reserved_before);
+        let losses = Losses::of(usage);
         if usage.is_empty() {
             self.usage.remove(&node_id);
         }
+        if losses != losses_before && self.fleet.down.contains(&node_id) {
+            self.reindex_losses(node_id, losses_before, losses);
+        }
     }
 
-    /// Makes the usage of nodes count exactly the marks that are mentioned. A mark that was never mentioned before costs a
-    /// look at every task on a node; that is rare.
-    pub(super) fn settle_marks(&mut self) {
-        let settlement = self.mentions.settle();
-        if settlement.fresh.is_empty() && settlement.dropped.is_empty() {
-            return;
+    /// Counts a mark on nodes from now on.
+    fn count_mark(&mut self, mark: &Mark) {
+        let held: Vec<(NodeId, Held)> = self.visits.of_nodes(self.carriers.of_mark(mark, &self.specs)).collect();
+        for (node_id, held) in held {
+            self.change_usage(node_id, |usage, _| usage.count_mark(mark, held));
         }
-        let concerned: BTreeSet<NodeId> = {
-            let mut carried = CarriedMarks::new(&settlement.fresh);
-            let mut carries = |task_id: &TaskId| {
-                !settlement.fresh.is_empty()
-                    && self.tasks.get(task_id).is_some_and(|task| !carried.of(&task.spec).is_empty())
-            };
-            let mut is_concerned = |usage: &NodeUsage| {
-                usage.marks.keys().any(|mark| settlement.dropped.contains(mark))
-                    || self.visits.of_tasks(usage.tasks.iter()).any(&mut carries)
-            };
-            let usage = self.visits.of_nodes(self.usage.iter());
-            usage.filter(|(_, usage)| is_concerned(usage)).map(|(node_id, _)| *node_id).collect()
-        };
-        let mut carried = CarriedMarks::new(&settlement.fresh);
-        for node_id in concerned {
-            let Some(usage) = self.usage.get_mut(&node_id) else { continue };
-            let usage = Arc::make_mut(usage);
-            usage.marks.retain(|mark, _| !settlement.dropped.contains(mark));
-            for task_id in self.visits.of_tasks(usage.tasks.iter()) {
-                let Some(task) = self.tasks.get(task_id) else { continue };
-                for mark in carried.of(&task.spec) {
-                    count_up(&mut usage.marks, mark);
-                }
+    }
+
+    /// Has the usage of nodes count no mark any more to which nobody refers.
+    pub(super) fn drop_unmentioned_marks(&mut self) {
+        for mark in self.mentions.take_dropped() {
+            let carriers = self.carriers.of_mark(&mark, &self.specs).map(|(node_id, _)| node_id);
+            let concerned: Vec<NodeId> = self.visits.of_nodes(carriers).collect();
+            for node_id in concerned {
+                self.change_usage(node_id, |usage, _| usage.forget_mark(&mark));
             }
         }
     }
@@ -131,10 +138,20 @@ impl ClusterState {
     }
 }
 
-/// The node whose resources the task's current attempt holds, and whether it is about to give them back.
-fn holder(task: &Task) -> Option<(NodeId, bool)> {
-    let node_id = task.status.node_id.filter(|_| task.status.state.is_on_node())?;
-    Some((node_id, is_stopping(task)))
+/// What a task's current attempt holds on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hold {
+    node_id: NodeId,
+    /// It is about to give it back.
+    is_stopping: bool,
+    loss_wait: Option<LossWait>,
+}
+
+impl Hold {
+    fn of(task: &Task) -> Option<Self> {
+        let node_id = task.status.node_id.filter(|_| task.status.state.is_on_node())?;
+        Some(Self { node_id, is_stopping: is_stopping(task), loss_wait: loss_wait(task) })
+    }
 }
 
 /// The node on which room is kept for the task.
@@ -146,4 +163,9 @@ pub(super) fn claimed(task: &Task) -> Option<NodeId> {
 /// Where a task belongs in the index of ended tasks; `None` if it has not ended.
 fn finished_key(task: &Task) -> Option<(Timestamp, TaskId)> {
     task.is_finished().then_some((task.updated_at, task.task_id))
+}
+
+/// Where a task belongs in the index of ended tasks by node; `None` if it has not ended, or was on no node.
+fn ended_on(task: &Task) -> Option<(NodeId, TaskId)> {
+    task.status.node_id.filter(|_| !task.status.state.is_on_node()).map(|node_id| (node_id, task.task_id))
 }

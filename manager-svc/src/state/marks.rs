@@ -1,50 +1,36 @@
 //! Which marks some task's placement refers to. Only those are counted on nodes, so that labels which nobody asks for cost
 //! nothing, however many tasks carry them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use davit_core::placement::Mark;
 use davit_core::spec::TaskSpec;
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 
-/// Marks that unfinished tasks refer to, and which of them the usage of nodes counts.
+/// Marks that the usage of nodes counts: those that unfinished tasks refer to, and those that none does any more for so short a
+/// while that it may do so again before the draft is finished.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mentions {
     /// How many unfinished tasks refer to each.
     counts: OrdMap<Mark, u32>,
-    /// Those that the usage of nodes counts.
-    counted: OrdSet<Mark>,
-    /// Those that were mentioned for the first or the last time since.
-    unsettled: BTreeSet<Mark>,
-    epoch: u64,
-}
-
-/// How the usage of nodes has to change to count what is mentioned.
-#[derive(Debug, Default)]
-pub(super) struct Settlement {
-    /// Mentioned, and not counted so far.
-    pub(super) fresh: BTreeSet<Mark>,
-    /// Counted, and no longer mentioned.
-    pub(super) dropped: BTreeSet<Mark>,
+    /// Those to which, at least for a moment, none did.
+    unmentioned: BTreeSet<Mark>,
 }
 
 impl Mentions {
-    /// Grows whenever other marks are counted than before.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    pub(super) fn add(&mut self, spec: &TaskSpec) {
+    /// Says which marks are to be counted from now on that were not so far.
+    pub(super) fn add(&mut self, spec: &TaskSpec) -> Vec<Mark> {
+        let mut fresh = Vec::new();
         for mark in spec.mentioned_marks() {
             match self.counts.get_mut(&mark) {
                 Some(count) => *count = count.saturating_add(1),
                 None => {
-                    self.unsettled.insert(mark.clone());
-                    self.counts.insert(mark, 1);
+                    self.counts.insert(mark.clone(), 1);
+                    fresh.push(mark);
                 }
             }
         }
+        fresh
     }
 
     pub(super) fn remove(&mut self, spec: &TaskSpec) {
@@ -52,89 +38,44 @@ impl Mentions {
             let Some(count) = self.counts.get_mut(&mark) else { continue };
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.counts.remove(&mark);
-                self.unsettled.insert(mark);
+                self.unmentioned.insert(mark);
             }
         }
     }
 
     /// What a task carries that somebody refers to; sorted.
     pub(super) fn mentioned_of(&self, spec: &TaskSpec) -> Vec<Mark> {
-        carried(spec, self.counts.is_empty(), |mark| self.counts.contains_key(mark))
+        self.carried(spec, |mark| self.counts.get(mark).is_some_and(|count| *count > 0))
     }
 
     /// What a task carries that is counted on nodes; sorted.
     pub(super) fn counted_of(&self, spec: &TaskSpec) -> Vec<Mark> {
-        carried(spec, self.counted.is_empty(), |mark| self.counted.contains(mark))
+        self.carried(spec, |mark| self.counts.contains_key(mark))
     }
 
-    /// Marks that are mentioned and not counted yet.
-    pub(super) fn fresh(&self) -> impl Iterator<Item = &Mark> {
-        self.unsettled.iter().filter(|mark| self.counts.contains_key(*mark) && !self.counted.contains(*mark))
-    }
-
-    /// From now on exactly what is mentioned counts; the usage of nodes has to follow.
-    pub(super) fn settle(&mut self) -> Settlement {
-        let fresh: BTreeSet<Mark> = self.fresh().cloned().collect();
-        let dropped: BTreeSet<Mark> = self
-            .unsettled
-            .iter()
-            .filter(|mark| !self.counts.contains_key(*mark) && self.counted.contains(*mark))
-            .cloned()
-            .collect();
-        self.unsettled = BTreeSet::new();
-        for mark in &fresh {
-            self.counted.insert(mark.clone());
-        }
+    /// Forgets marks that nobody refers to any more, and says which: the usage of nodes has to follow.
+    pub(super) fn take_dropped(&mut self) -> Vec<Mark> {
+        let unmentioned = std::mem::take(&mut self.unmentioned);
+        let dropped: Vec<Mark> = unmentioned.into_iter().filter(|mark| self.counts.get(mark) == Some(&0)).collect();
         for mark in &dropped {
-            self.counted.remove(mark);
+            self.counts.remove(mark);
         }
-        if !fresh.is_empty() || !dropped.is_empty() {
-            self.epoch += 1;
+        dropped
+    }
+
+    fn carried(&self, spec: &TaskSpec, counts: impl Fn(&Mark) -> bool) -> Vec<Mark> {
+        // Mostly nobody refers to anything; then not even the marks are made.
+        if self.counts.is_empty() {
+            return Vec::new();
         }
-        Settlement { fresh, dropped }
+        let mut marks: Vec<Mark> = spec.marks().filter(|mark| counts(mark)).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        marks
     }
 
     #[cfg(test)]
-    pub(super) fn counts(&self) -> BTreeMap<Mark, u32> {
+    pub(super) fn counts(&self) -> std::collections::BTreeMap<Mark, u32> {
         self.counts.iter().map(|(mark, count)| (mark.clone(), *count)).collect()
-    }
-}
-
-fn carried(spec: &TaskSpec, nothing_counts: bool, counts: impl Fn(&Mark) -> bool) -> Vec<Mark> {
-    // Mostly nobody refers to anything; then not even the marks are made.
-    if nothing_counts {
-        return Vec::new();
-    }
-    let mut marks: Vec<Mark> = spec.marks().filter(|mark| counts(mark)).collect();
-    marks.sort_unstable();
-    marks.dedup();
-    marks
-}
-
-/// How many specs [`CarriedMarks`] remembers.
-const REMEMBERED_SPECS: usize = 4096;
-
-/// Finds which of some marks tasks carry. Tasks mostly share their specs, and each spec is looked at once.
-pub(super) struct CarriedMarks<'a> {
-    wanted: &'a BTreeSet<Mark>,
-    by_spec: BTreeMap<*const TaskSpec, Vec<&'a Mark>>,
-}
-
-impl<'a> CarriedMarks<'a> {
-    pub(super) fn new(wanted: &'a BTreeSet<Mark>) -> Self {
-        Self { wanted, by_spec: BTreeMap::new() }
-    }
-
-    pub(super) fn of(&mut self, spec: &Arc<TaskSpec>) -> &[&'a Mark] {
-        // Where specs are not shared there is nothing to remember.
-        if self.by_spec.len() >= REMEMBERED_SPECS {
-            self.by_spec.clear();
-        }
-        let wanted = self.wanted;
-        self.by_spec.entry(Arc::as_ptr(spec)).or_insert_with(|| {
-            let marks: BTreeSet<Mark> = spec.marks().collect();
-            marks.iter().filter_map(|mark| wanted.get(mark)).collect()
-        })
     }
 }

@@ -3,7 +3,9 @@
 //! All maps are persistent (they share structure between versions), so a reader's snapshot costs nothing and a batch that
 //! could not be committed is undone by forgetting it. Only [`Draft`] changes a state.
 
+mod carriers;
 mod draft;
+mod due;
 mod event;
 mod fleet;
 mod index;
@@ -32,10 +34,14 @@ use davit_core::state::TaskState;
 use davit_core::task::Task;
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::store::Snapshot;
 
+use self::carriers::Carriers;
 pub use self::draft::{Batch, Change, Draft, Versions};
+use self::due::Due;
+pub(crate) use self::due::{LossWait, loss_wait};
 pub use self::event::{Compacted, Event, EventLog, EventType, Object};
 use self::fleet::Fleet;
 pub use self::kept_events::KeptEvents;
@@ -47,6 +53,7 @@ pub(crate) use self::seen::NodesSeen;
 pub use self::specs::{KeyedSpec, Specs};
 pub use self::totals::Totals;
 pub use self::usage::NodeUsage;
+pub(crate) use self::usage::is_movable;
 pub use self::views::LeftOut;
 pub(crate) use self::views::recent_failures;
 pub use self::visits::Visited;
@@ -77,8 +84,14 @@ pub struct ClusterState {
     fleet: Fleet,
     /// Marks that some unfinished task's placement refers to.
     mentions: Mentions,
+    /// Where tasks are, by what they carry.
+    carriers: Carriers,
+    /// What time alone will make due.
+    due: Due,
     /// Tasks that have ended, by the time of their last change.
     finished: OrdSet<(Timestamp, TaskId)>,
+    /// Tasks that have ended, by the node on which their last attempt was.
+    ended_on: OrdSet<(NodeId, TaskId)>,
     counts: [u64; TaskState::ALL.len()],
     totals: Totals,
     /// Specs of all tasks, and those that only events keep.
@@ -105,7 +118,10 @@ impl ClusterState {
             claims: OrdSet::new(),
             fleet: Fleet::default(),
             mentions: Mentions::default(),
+            carriers: Carriers::default(),
+            due: Due::default(),
             finished: OrdSet::new(),
+            ended_on: OrdSet::new(),
             counts: [0; TaskState::ALL.len()],
             totals: Totals::default(),
             specs: Specs::default(),
@@ -123,7 +139,7 @@ impl ClusterState {
         state.totals = snapshot.totals;
         for node in snapshot.nodes {
             state.node_names.insert(node.description.name.clone(), node.node_id);
-            state.fleet.reindex(None, Some(&node));
+            state.reindex_node(None, Some(&node));
             state.nodes.insert(node.node_id, node);
         }
         let known: HashMap<_, _> = snapshot.specs.into_iter().map(|known| (Arc::as_ptr(known.spec()), known)).collect();
@@ -136,7 +152,6 @@ impl ClusterState {
             state.reindex(None, Some(&task));
             state.tasks.insert(task.task_id, task);
         }
-        state.settle_marks();
         // The newest first: it is the last one of a spec that keeps it.
         for event in snapshot.events.iter().rev() {
             if let (EventType::TaskDeleted, Object::Task(task)) = (event.event_type, &event.object) {
@@ -178,6 +193,23 @@ impl ClusterState {
         use std::ops::Bound::{Excluded, Unbounded};
         let start = task_id.map_or(Unbounded, Excluded);
         self.visits.of_tasks(self.tasks.range((start, Unbounded)).map(|(_, task)| task))
+    }
+
+    /// Tasks of which the last attempt is or was on a node, created after one of them, oldest first.
+    pub fn tasks_of_node_after(&self, node_id: NodeId, after: Option<TaskId>) -> impl Iterator<Item = &Arc<Task>> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let start = after.map_or(Unbounded, Excluded);
+        let usage = self.usage.get(&node_id).into_iter();
+        let mut held = usage.flat_map(move |usage| usage.tasks.range((start, Unbounded))).peekable();
+        let start = after.map_or(Included((node_id, TaskId(Uuid::nil()))), |after| Excluded((node_id, after)));
+        let ended = self.ended_on.range((start, Included((node_id, TaskId(Uuid::max())))));
+        let mut ended = ended.map(|(_, task_id)| task_id).peekable();
+        let merged = std::iter::from_fn(move || match (held.peek(), ended.peek()) {
+            (Some(held_next), Some(ended_next)) if ended_next < held_next => ended.next(),
+            (Some(_), _) => held.next(),
+            (None, _) => ended.next(),
+        });
+        self.visits.of_tasks(merged.filter_map(|task_id| self.tasks.get(task_id)))
     }
 
     /// How many tasks are in a state.
@@ -233,6 +265,11 @@ impl ClusterState {
         self.visits.of_nodes(self.fleet.down.iter().filter_map(|node_id| self.nodes.get(node_id)))
     }
 
+    /// Which nodes are DOWN, to be compared with another version.
+    pub(crate) fn down_node_ids(&self) -> &OrdSet<NodeId> {
+        &self.fleet.down
+    }
+
     /// Nodes with a runtime that does not answer.
     pub fn troubled_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.visits.of_nodes(self.fleet.troubled.iter().filter_map(|node_id| self.nodes.get(node_id)))
@@ -281,6 +318,12 @@ impl ClusterState {
     /// Tasks that ended, longest ago first, with the time of their end.
     pub fn finished(&self) -> impl Iterator<Item = &(Timestamp, TaskId)> {
         self.visits.of_tasks(self.finished.iter())
+    }
+
+    /// When the task ended that did so longest ago.
+    #[must_use]
+    pub fn longest_finished(&self) -> Option<Timestamp> {
+        self.finished.get_min().map(|(ended_at, _)| *ended_at)
     }
 
     /// How many tasks have ended.

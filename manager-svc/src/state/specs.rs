@@ -2,6 +2,7 @@
 //! created alike at different times. Also those of which only events still tell: they are there again for the next task.
 
 use std::collections::BTreeMap;
+use std::ptr;
 use std::sync::Arc;
 
 use davit_core::id::Revision;
@@ -43,12 +44,24 @@ impl KeyedSpec {
     }
 }
 
+/// Where a spec is in memory, which is nobody else's place as long as something holds it: what tells it from others most cheaply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SpecAddress(usize);
+
+impl SpecAddress {
+    pub(super) const MIN: Self = Self(usize::MIN);
+    pub(super) const MAX: Self = Self(usize::MAX);
+
+    pub(super) fn of(spec: &TaskSpec) -> Self {
+        Self(ptr::from_ref(spec).addr())
+    }
+}
+
 /// The specs that tasks refer to, and those that only events keep.
 #[derive(Debug, Clone, Default)]
 pub struct Specs {
-    /// By where they are in memory, which is nobody else's place as long as the entry holds them.
-    by_address: HashMap<usize, Entry>,
-    by_key: HashMap<SpecKey, usize>,
+    by_address: HashMap<SpecAddress, Entry>,
+    by_key: HashMap<SpecKey, SpecAddress>,
     /// Bytes of those that tasks refer to.
     bytes: u64,
     /// Bytes of those that only events keep.
@@ -104,9 +117,14 @@ impl Specs {
         Arc::clone(&known.map_or(spec, |entry| &entry.spec).spec)
     }
 
+    /// The spec at an address.
+    pub(super) fn at(&self, address: SpecAddress) -> Option<&TaskSpec> {
+        self.by_address.get(&address).map(|entry| &*entry.spec.spec)
+    }
+
     /// Counts one task more. What the spec is known by is asked only if it is not there yet.
     pub(super) fn add(&mut self, spec: &Arc<TaskSpec>, keyed: impl FnOnce() -> KeyedSpec) {
-        match self.by_address.get_mut(&address_of(spec)) {
+        match self.by_address.get_mut(&SpecAddress::of(spec)) {
             Some(Entry { holders: Holders::Tasks(count), .. }) => *count += 1,
             Some(entry) => {
                 entry.holders = Holders::Tasks(1);
@@ -120,7 +138,7 @@ impl Specs {
 
     /// Counts one task less. The spec of the last one is kept by events up to that of its end.
     pub(super) fn remove(&mut self, spec: &Arc<TaskSpec>, end: Revision) {
-        let Some(entry) = self.by_address.get_mut(&address_of(spec)) else { return };
+        let Some(entry) = self.by_address.get_mut(&SpecAddress::of(spec)) else { return };
         match &mut entry.holders {
             Holders::Tasks(count) if *count > 1 => *count -= 1,
             Holders::Tasks(_) => {
@@ -136,14 +154,14 @@ impl Specs {
     /// Notes the event of a task's end, when they are gone through from the newest: it is the last one that keeps the spec, if
     /// nothing does yet.
     pub(super) fn keep_ended(&mut self, spec: &Arc<TaskSpec>, end: Revision, keyed: impl FnOnce() -> KeyedSpec) {
-        if !self.by_address.contains_key(&address_of(spec)) {
+        if !self.by_address.contains_key(&SpecAddress::of(spec)) {
             self.ended_bytes += self.insert(spec, keyed(), Holders::EventsUpTo(end));
         }
     }
 
     /// Says that the event of a task's end is no longer kept; its spec goes if nothing else keeps it.
     pub(super) fn forget(&mut self, spec: &Arc<TaskSpec>, end: Revision) {
-        let address = address_of(spec);
+        let address = SpecAddress::of(spec);
         let Some(entry) = self.by_address.get(&address) else { return };
         if entry.holders != Holders::EventsUpTo(end) {
             return;
@@ -158,14 +176,10 @@ impl Specs {
 
     /// Says how many bytes it has.
     fn insert(&mut self, spec: &Arc<TaskSpec>, keyed: KeyedSpec, holders: Holders) -> u64 {
-        let (address, KeyedSpec { key, bytes, .. }) = (address_of(spec), keyed);
+        let (address, KeyedSpec { key, bytes, .. }) = (SpecAddress::of(spec), keyed);
         self.by_key.entry(key).or_insert(address);
         let spec = KeyedSpec { spec: Arc::clone(spec), key, bytes };
         self.by_address.insert(address, Entry { spec, holders });
         bytes
     }
-}
-
-fn address_of(spec: &Arc<TaskSpec>) -> usize {
-    Arc::as_ptr(spec).addr()
 }

@@ -1,6 +1,8 @@
 //! Indexes follow from tasks and nodes; the event log has no gap.
 
+mod due;
 mod kept_events;
+mod marks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use proptest::test_runner::TestCaseError;
 use uuid::Uuid;
 
 use super::requests::{KEPT_REQUESTS, KEPT_TASK_IDS};
-use super::{ClusterState, Compacted, Draft, EventLog, KeptEvents, NodeUsage, RequestLog, RequestRecord};
+use super::{ClusterState, Compacted, Draft, EventLog, KeptEvents, NodeUsage, RequestLog, RequestRecord, loss_wait};
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{Cluster, spec};
 use crate::store::{Snapshot, spec_to_bytes};
@@ -46,10 +48,16 @@ fn usage_from_scratch(state: &ClusterState) -> BTreeMap<NodeId, NodeUsage> {
         of_node.stopping += u32::from(!task.wants_current_attempt() || task.status.state == TaskState::Stopping);
         needs.marks.iter().filter(|mark| mentioned.contains_key(mark)).for_each(|m| count_up(&mut of_node.marks, m));
         needs.refuses.iter().for_each(|mark| count_up(&mut of_node.refused, mark));
+        if let Some(wait) = loss_wait(task) {
+            *of_node.loss_waits.entry(wait).or_default() += 1;
+        }
     }
     for task in state.tasks.values().filter(|task| !task.is_finished() && task.desired_state == DesiredState::Running) {
         if let Some(claim) = &task.claim {
-            usage.entry(claim.node_id).or_default().claims.insert(task.task_id);
+            let of_node = usage.entry(claim.node_id).or_default();
+            of_node.claims.insert(task.task_id);
+            let marks: BTreeSet<Mark> = task.spec.marks().filter(|mark| mentioned.contains_key(mark)).collect();
+            marks.iter().for_each(|mark| count_up(&mut of_node.claimed_marks, mark));
         }
     }
     usage
@@ -61,7 +69,9 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
         state.usage.iter().map(|(node_id, usage)| (*node_id, (**usage).clone())).collect();
     prop_assert_eq!(usage, usage_from_scratch(state));
     prop_assert_eq!(state.mentions.counts(), mentioned_from_scratch(state));
-    prop_assert_eq!(state.mentions.fresh().count(), 0);
+    marks::where_they_are_follows_from_tasks(state)?;
+    due::what_is_due_follows_from_tasks_and_nodes(state)?;
+    lists_of_a_nodes_tasks_follow_from_tasks(state)?;
 
     let waits = |task: &&Arc<Task>| {
         task.status.state == TaskState::Pending && task.desired_state == DesiredState::Running && task.claim.is_none()
@@ -110,6 +120,19 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
     prop_assert_eq!(state.drained_nodes().collect::<Vec<_>>(), among(|node| node.drain.is_some()));
     prop_assert_eq!(names.len(), state.nodes.len(), "two nodes of one name");
     prop_assert_eq!(state.node_names.iter().map(|(name, id)| (name.clone(), *id)).collect::<BTreeMap<_, _>>(), names);
+    Ok(())
+}
+
+/// A list of a node's tasks, from any of them on, is what a walk over all tasks finds.
+fn lists_of_a_nodes_tasks_follow_from_tasks(state: &ClusterState) -> Result<(), TestCaseError> {
+    let nodes: BTreeSet<NodeId> = state.tasks.values().filter_map(|task| task.status.node_id).collect();
+    for node_id in nodes {
+        for after in std::iter::once(None).chain(state.tasks.keys().copied().map(Some)) {
+            let walked = state.tasks_after(after).filter(|task| task.status.node_id == Some(node_id));
+            let listed = state.tasks_of_node_after(node_id, after);
+            prop_assert_eq!(listed.collect::<Vec<_>>(), walked.collect::<Vec<_>>());
+        }
+    }
     Ok(())
 }
 

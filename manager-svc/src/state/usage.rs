@@ -11,6 +11,8 @@ use davit_core::task::Task;
 use davit_svc_kit::bugs::{self, Bug};
 use imbl::OrdSet;
 
+use super::carriers::Held;
+use super::due::{LossWait, loss_wait};
 use super::marks::Mentions;
 
 /// What is set aside on one node.
@@ -28,8 +30,12 @@ pub struct NodeUsage {
     pub marks: BTreeMap<Mark, u32>,
     /// How many of its tasks refuse each mark.
     pub refused: BTreeMap<Mark, u32>,
+    /// How many of its tasks are not LOST at once when it goes down, by what is waited for.
+    pub(super) loss_waits: BTreeMap<LossWait, u32>,
     /// Tasks that are to come here, and whose room is kept. Not in the sums above.
     pub claims: OrdSet<TaskId>,
+    /// How many of those carry each mark that some task's placement refers to.
+    pub claimed_marks: BTreeMap<Mark, u32>,
 }
 
 impl NodeUsage {
@@ -56,6 +62,9 @@ impl NodeUsage {
         for mark in refused(&task.spec) {
             count_up(&mut self.refused, mark);
         }
+        if let Some(wait) = loss_wait(task) {
+            *self.loss_waits.entry(wait).or_default() += 1;
+        }
     }
 
     pub(super) fn remove(&mut self, task: &Task, mentions: &Mentions) {
@@ -75,6 +84,41 @@ impl NodeUsage {
         for mark in refused(&task.spec) {
             count_down(&mut self.refused, mark);
         }
+        if let Some(wait) = loss_wait(task)
+            && let Some(count) = self.loss_waits.get_mut(&wait)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.loss_waits.remove(&wait);
+            }
+        }
+    }
+
+    pub(super) fn add_claim(&mut self, task: &Task, mentions: &Mentions) {
+        if self.claims.insert(task.task_id).is_none() {
+            mentions.counted_of(&task.spec).iter().for_each(|mark| count_up(&mut self.claimed_marks, mark));
+        }
+    }
+
+    pub(super) fn remove_claim(&mut self, task: &Task, mentions: &Mentions) {
+        if self.claims.remove(&task.task_id).is_some() {
+            mentions.counted_of(&task.spec).iter().for_each(|mark| count_down(&mut self.claimed_marks, mark));
+        }
+    }
+
+    /// Counts a mark, which was not counted so far, of so many tasks.
+    pub(super) fn count_mark(&mut self, mark: &Mark, held: Held) {
+        for (counts, more) in [(&mut self.marks, held.tasks), (&mut self.claimed_marks, held.claims)] {
+            if more > 0 {
+                *counts.entry(mark.clone()).or_default() += more;
+            }
+        }
+    }
+
+    /// Counts a mark no longer.
+    pub(super) fn forget_mark(&mut self, mark: &Mark) {
+        self.marks.remove(mark);
+        self.claimed_marks.remove(mark);
     }
 }
 
@@ -91,6 +135,13 @@ fn host_ports(task: &Task) -> impl Iterator<Item = HostPort> {
 /// Marks that a task refuses, each once.
 fn refused(spec: &TaskSpec) -> BTreeSet<&Mark> {
     spec.placement.task_anti_affinities.iter().collect()
+}
+
+/// Whether a task's attempt is on a node, and is to stay there as far as anyone has said.
+pub(crate) fn is_movable(task: &Task) -> bool {
+    use TaskState::{Preparing, Running, Scheduled};
+    let on_node = matches!(task.status.state, Scheduled | Preparing | Running);
+    on_node && task.wants_current_attempt() && task.claim.is_none()
 }
 
 /// Whether a task's attempt on its node is on its way out.

@@ -1,14 +1,12 @@
 //! What placement needs to know of tasks and nodes.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use davit_core::id::{NodeId, TaskId};
 use davit_core::node::{Node, NodeStats};
 use davit_core::placement::{
     MAX_RECENT_FAILURES, Mark, NodeView, PlacedTask, PlacementRequest, Preferences, RecentFailures, Requirements,
-    count_up,
 };
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
@@ -16,7 +14,6 @@ use davit_core::task::Task;
 use jiff::{SignedDuration, Timestamp};
 
 use super::ClusterState;
-use super::marks::CarriedMarks;
 use super::usage::is_stopping;
 
 /// How long a node on which an attempt failed is avoided.
@@ -97,7 +94,6 @@ impl ClusterState {
             stats,
             tasks: Vec::new(),
         };
-        self.count_fresh_marks(&mut view);
         for task in left_out.tasks {
             view.release(&self.held_by(task));
         }
@@ -106,20 +102,6 @@ impl ClusterState {
             view.reserve(&self.requirements_of(&task.spec));
         }
         view
-    }
-
-    /// Counts marks that are mentioned since so short a while that the node's usage does not count them yet.
-    fn count_fresh_marks(&self, view: &mut NodeView) {
-        let fresh: BTreeSet<Mark> = self.mentions.fresh().cloned().collect();
-        if fresh.is_empty() {
-            return;
-        }
-        let mut carried = CarriedMarks::new(&fresh);
-        for task in self.tasks_on(view.node_id) {
-            for mark in carried.of(&task.spec) {
-                count_up(&mut view.marks, mark);
-            }
-        }
     }
 
     /// Tasks on a node that matter least, at most `limit`: the lowest priority first, then those that run shortest. Only
@@ -150,12 +132,6 @@ impl ClusterState {
     /// Tasks on a node that are being stopped: their room becomes free.
     pub fn ending_on(&self, node_id: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks_on(node_id).filter(|task| is_stopping(task))
-    }
-
-    /// Grows whenever other marks are counted on nodes than before.
-    #[must_use]
-    pub fn marks_epoch(&self) -> u64 {
-        self.mentions.epoch()
     }
 }
 

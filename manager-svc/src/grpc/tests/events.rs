@@ -1,6 +1,7 @@
 //! Watching and listing events.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::Duration;
 
 use davit_proto::v1;
@@ -53,6 +54,27 @@ async fn a_watch_tells_what_happens_from_now_on() {
     let event = event(&mut stream).await;
     assert_eq!((event.revision, event.r#type()), (2, v1::EventType::TaskCreated));
     assert_eq!(event.object, Some(v1::event::Object::Task(task)));
+}
+
+#[tokio::test]
+async fn a_list_that_finds_nothing_among_many_lets_others_go_on() {
+    let rig = Rig::new().await;
+    let group = v1::TaskGroup { spec: Some(spec("web")), count: Some(10_000), ..Default::default() };
+    let request = v1::BatchCreateTasksRequest { groups: vec![group], ..Default::default() };
+    rig.tasks.batch_create_tasks(Request::new(request)).await.unwrap();
+
+    let filter = v1::EventFilter { types: vec![v1::EventType::NodeJoined.into()], ..Default::default() };
+    let request = v1::ListEventsRequest { filter: Some(filter), ..Default::default() };
+    let mut listed = rig.events.list_events(Request::new(request));
+    let mut turns = 0;
+    let listed = loop {
+        turns += 1;
+        if let Poll::Ready(listed) = futures::poll!(&mut listed) {
+            break listed;
+        }
+    };
+    assert!(listed.unwrap().into_inner().events.is_empty());
+    assert!(turns > 4, "{turns}");
 }
 
 #[tokio::test]

@@ -104,6 +104,41 @@ async fn pages_miss_nothing_and_repeat_nothing_while_tasks_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_list_of_a_nodes_tasks_looks_at_those_and_shows_what_a_look_at_all_shows() {
+    let rig = Rig::new().await;
+    let (one, _session) = rig.join("one").await;
+    let (two, _session) = rig.join("two").await;
+    let mut on_one = Vec::new();
+    for number in 0..30_usize {
+        let task_id = rig.create(spec(&format!("t{number}"))).await.task_id;
+        let ends = [&[][..], &[TaskState::Running], &[TaskState::Running, TaskState::Completed]];
+        match number % 5 {
+            0 => rig.run_on(&task_id, one, ends[number % 3]).await,
+            1 => rig.run_on(&task_id, two, ends[number % 3]).await,
+            _ => continue,
+        }
+        if number % 5 == 0 {
+            on_one.push(task_id);
+        }
+    }
+    let before = rig.api.writer.state().visited().tasks;
+    let (mut seen, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let filter = Some(v1::TaskFilter { node: "one".into(), ..Default::default() });
+        let request = v1::ListTasksRequest { filter, page_size: 2, page_token };
+        let answer = rig.tasks.list_tasks(Request::new(request)).await.unwrap().into_inner();
+        seen.extend(answer.tasks.into_iter().map(|task| task.task_id));
+        page_token = answer.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((seen.len(), &seen), (6, &on_one));
+    // Each, and the first one of each page for the page before too.
+    assert_eq!(rig.api.writer.state().visited().tasks - before, 6 + 2);
+}
+
+#[tokio::test]
 async fn a_page_token_belongs_to_its_filter() {
     let rig = Rig::new().await;
     rig.create(spec("a")).await;

@@ -11,9 +11,11 @@ use proptest::test_runner::TestCaseError;
 use super::*;
 use crate::commands::test_support::random::{Op, op};
 use crate::commands::test_support::{
-    Cluster, LEASE, node_id, of_priority, placed_by, publishing_any, registration, spec, status,
+    Cluster, LEASE, TASKS_PER_NODE, node_id, of_priority, placed_by, publishing_any, registration, spec, status,
 };
-use crate::commands::{commit_placements, register_node, set_cordon, set_node_state, stop_task};
+use crate::commands::{
+    PreemptionOrder, commit_placements, commit_preemptions, register_node, set_cordon, set_node_state, stop_task,
+};
 
 fn update(known: &mut Known, cluster: &Cluster) -> Delta {
     known.update(&cluster.state, [], |_| None, cluster.now)
@@ -134,6 +136,52 @@ fn marks_that_are_mentioned_for_the_first_time_are_told_of_every_node_that_has_t
     cluster.create(placed_by(PlacementPolicy { max_per_node: Some(1), ..PlacementPolicy::default() }));
     let delta = update(&mut known, &cluster);
     assert_eq!((told(&delta), delta.upserted[0].marks.len(), delta.is_substantial), (vec!["node-1"], 1, true));
+}
+
+#[test]
+fn no_view_is_made_anew_for_a_mark_that_nobody_has() {
+    let mut cluster = Cluster::new(5);
+    cluster.running(spec(), 1);
+    let mut known = Known::default();
+    update(&mut known, &cluster);
+    let placement = PlacementPolicy { max_per_node: Some(1), ..PlacementPolicy::default() };
+    let job = TaskSpec { name: "job".to_owned(), ..placed_by(placement) };
+    let task_id = cluster.create(job);
+    let visited = cluster.state.visited().nodes;
+    assert_eq!(update(&mut known, &cluster), Delta::default());
+    assert_eq!(cluster.state.visited().nodes, visited);
+    // And of one that somebody has only those.
+    assert_eq!(place(&mut known, &mut cluster, &[(task_id, 2)]), 1);
+    assert_eq!(update(&mut known, &cluster), Delta::default(), "the scheduler placed it");
+    cluster.run(|draft| stop_task(draft, task_id)).unwrap();
+    cluster.report(2, task_id, Stopped);
+    let delta = update(&mut known, &cluster);
+    assert_eq!((told(&delta), delta.upserted[0].marks.len()), (vec!["node-2"], 0));
+    assert_eq!(cluster.state.visited().nodes, visited + 2);
+}
+
+#[test]
+fn marks_of_tasks_that_are_to_come_are_told_when_they_are_mentioned_for_the_first_time() {
+    let mut cluster = Cluster::new(2);
+    for _ in 0..TASKS_PER_NODE {
+        cluster.running(of_priority(-5), 1);
+    }
+    let task_id = cluster.create(of_priority(5));
+    let victims = cluster.state.placed_tasks(node_id(1), Some(5), usize::MAX, cluster.now);
+    let order = PreemptionOrder {
+        key: cluster.key(task_id),
+        node_id: node_id(1),
+        victims: victims.into_iter().take(1).map(|task| task.task_id).collect(),
+        unplaced_reason: "all is full".to_owned(),
+    };
+    assert_eq!(cluster.run(|draft| commit_preemptions(draft, &[order])).committed.len(), 1);
+    let mut known = Known::default();
+    update(&mut known, &cluster);
+    // All of them have the same name.
+    cluster.create(placed_by(PlacementPolicy { max_per_node: Some(1), ..PlacementPolicy::default() }));
+    let delta = update(&mut known, &cluster);
+    let count = delta.upserted[0].marks.values().sum::<u32>();
+    assert_eq!((told(&delta), u64::from(count)), (vec!["node-1"], TASKS_PER_NODE + 1));
 }
 
 #[test]
