@@ -15,6 +15,7 @@ use davit_core::resources::Resources;
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Task};
+use imbl::OrdSet;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -109,8 +110,9 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
     }
     let among = |holds: fn(&Node) -> bool| state.nodes.values().filter(move |node| holds(node)).collect::<Vec<_>>();
     prop_assert_eq!(state.suspect_nodes().collect::<Vec<_>>(), among(|node| node.state == NodeState::Suspect));
-    prop_assert_eq!(state.down_nodes().collect::<Vec<_>>(), among(|node| node.state == NodeState::Down));
-    prop_assert_eq!(state.troubled_nodes().collect::<Vec<_>>(), among(|node| !node.runtime_problems.is_empty()));
+    let ids = |nodes: Vec<&Arc<Node>>| nodes.into_iter().map(|node| node.node_id).collect::<OrdSet<_>>();
+    prop_assert_eq!(state.down_node_ids(), &ids(among(|node| node.state == NodeState::Down)));
+    prop_assert_eq!(&state.fleet.troubled, &ids(among(|node| !node.runtime_problems.is_empty())));
     let ready = among(|node| node.state == NodeState::Ready).into_iter();
     let ready = ready.fold((Resources::ZERO, Resources::ZERO), |(offered, reserved), node| {
         let usage = state.usage(node.node_id);
