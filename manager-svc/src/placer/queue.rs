@@ -72,8 +72,8 @@ impl Queue {
             self.look_at(line, state, now);
         }
         if std::mem::replace(&mut self.marks_epoch, state.marks_epoch()) != state.marks_epoch() {
-            // What is asked for is not what it was.
-            self.unblock(state, now);
+            // What is asked for may not be what it was; what is the same is held again.
+            self.reopen(state, now);
         }
     }
 
@@ -106,6 +106,10 @@ impl Queue {
     /// What did not fit may fit now.
     pub(super) fn unblock(&mut self, state: &ClusterState, now: Timestamp) {
         self.holds = Holds::default();
+        self.reopen(state, now);
+    }
+
+    fn reopen(&mut self, state: &ClusterState, now: Timestamp) {
         for line in std::mem::take(&mut self.held).into_keys() {
             self.look_at(line, state, now);
         }

@@ -15,9 +15,15 @@ pub(super) struct Mentions {
     counts: OrdMap<Mark, u32>,
     /// Those to which, at least for a moment, none did.
     unmentioned: BTreeSet<Mark>,
+    epoch: u64,
 }
 
 impl Mentions {
+    /// Grows whenever other marks are counted than before.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Says which marks are to be counted from now on that were not so far.
     pub(super) fn add(&mut self, spec: &TaskSpec) -> Vec<Mark> {
         let mut fresh = Vec::new();
@@ -30,6 +36,7 @@ impl Mentions {
                 }
             }
         }
+        self.epoch += u64::from(!fresh.is_empty());
         fresh
     }
 
@@ -60,6 +67,7 @@ impl Mentions {
         for mark in &dropped {
             self.counts.remove(mark);
         }
+        self.epoch += u64::from(!dropped.is_empty());
         dropped
     }
 

@@ -29,6 +29,12 @@ pub struct LeftOut<'a> {
 }
 
 impl ClusterState {
+    /// Changes when the marks that some task's placement refers to do, and so what is asked for tasks that carry these.
+    #[must_use]
+    pub fn marks_epoch(&self) -> u64 {
+        self.mentions.epoch()
+    }
+
     /// What the node of a task of this spec must have. Of what the task carries, only what some task's placement refers to.
     #[must_use]
     pub fn requirements_of(&self, spec: &TaskSpec) -> Requirements {

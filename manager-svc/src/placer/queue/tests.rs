@@ -236,7 +236,6 @@ fn of_very_many_tasks_that_failed_before_some_are_asked_for_and_nothing_that_com
 struct Model {
     like: Vec<PlacementRequest>,
     gangs: BTreeMap<GangId, usize>,
-    marks_epoch: u64,
 }
 
 type Asked = (PlacementRequest, Option<GangId>, Vec<AttemptKey>);
@@ -244,9 +243,6 @@ type Asked = (PlacementRequest, Option<GangId>, Vec<AttemptKey>);
 impl Model {
     fn gather(&mut self, cluster: &Cluster) -> Vec<Asked> {
         let (state, now) = (&cluster.state, cluster.now);
-        if self.marks_epoch != state.marks_epoch() {
-            *self = Self { marks_epoch: state.marks_epoch(), ..Self::default() };
-        }
         self.gangs.retain(|gang_id, count| state.waiting_of_gang(*gang_id).count() >= *count);
         let waits = |task: &&Arc<Task>| {
             task.status.state == TaskState::Pending
@@ -326,7 +322,7 @@ proptest! {
                 }
                 Step::Unblock => {
                     queue.unblock(&cluster.state, cluster.now);
-                    model = Model { marks_epoch: model.marks_epoch, ..Model::default() };
+                    model = Model::default();
                 }
                 Step::Tell(count) => {
                     let reasons = queue.next_to_tell(&cluster.state, cluster.now, count);
