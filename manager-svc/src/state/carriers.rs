@@ -63,9 +63,7 @@ impl Carriers {
         let hash = hash_of(mark);
         let alike = self.by_mark.range((hash, SpecAddress::MIN)..=(hash, SpecAddress::MAX));
         // Another mark may have this hash.
-        let carries = move |address: &SpecAddress| {
-            specs.at(*address).is_some_and(|spec| spec.marks().any(|carried| carried == *mark))
-        };
+        let carries = move |address: &SpecAddress| specs.at(*address).is_some_and(|spec| spec.carries(mark));
         let carrying = alike.map(|(_, address)| *address).filter(carries);
         carrying.flat_map(|address| self.of_spec(address))
     }

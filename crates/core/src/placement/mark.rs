@@ -31,6 +31,12 @@ impl Mark {
         Self { key: key.to_owned(), value: value.to_owned() }
     }
 
+    /// Whether every task of this name carries it.
+    #[must_use]
+    pub fn is_of_name(&self, name: &str) -> bool {
+        self.key == NAME_KEY && self.value == name
+    }
+
     /// `task.name`, or the label's key.
     #[must_use]
     pub fn key(&self) -> &str {

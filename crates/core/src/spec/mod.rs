@@ -105,6 +105,12 @@ impl TaskSpec {
         std::iter::once(Mark::of_name(&self.name)).chain(labels)
     }
 
+    /// Whether a mark is one of [`Self::marks`]. Makes none of them.
+    #[must_use]
+    pub fn carries(&self, mark: &Mark) -> bool {
+        mark.is_of_name(&self.name) || self.labels.get(mark.key()).is_some_and(|value| value == mark.value())
+    }
+
     /// Marks that this spec's placement looks at on nodes.
     pub fn mentioned_marks(&self) -> impl Iterator<Item = Mark> {
         let own = self.placement.max_per_node.is_some() || !self.placement.spread.is_empty();

@@ -44,6 +44,9 @@ fn requirements_are_what_the_spec_says_in_order_and_without_repeats() {
 fn a_task_carries_its_name_and_its_labels_as_marks() {
     let (name, app, tier) = (Mark::of_name("web"), Mark::of_label("app", "shop"), Mark::of_label("tier", "front"));
     assert_eq!(spec().marks().collect::<Vec<_>>(), [name.clone(), app.clone(), tier.clone()]);
+    assert!([&name, &app, &tier].into_iter().all(|mark| spec().carries(mark)));
+    let others = [Mark::of_name("shop"), Mark::of_label("app", "web"), Mark::of_label("name", "web")];
+    assert!(!others.iter().any(|mark| spec().carries(mark)));
     let with = spec().requirements();
     assert_eq!(with.marks, [app, name, tier]);
     let without = spec().requirements_without_marks();

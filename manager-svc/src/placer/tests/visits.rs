@@ -8,8 +8,9 @@ const TASKS_PER_NODE: u64 = 100;
 /// How many come, one after the other.
 const FEW: u64 = 5;
 
-/// Fills so many nodes with tasks that run, and then has a few more placed and begun. What was visited for those.
-async fn visited_for_a_few(nodes: u64) -> Visited {
+/// Fills so many nodes with tasks that run, and then has a few more placed and begun, the nth of this spec. What was visited for
+/// those.
+async fn visited_for_a_few(nodes: u64, spec_of: impl Fn(u64) -> TaskSpec) -> Visited {
     let manager = Manager::start((1..=nodes).map(|number| {
         let mut node = registration(number);
         let room = 2 * TASKS_PER_NODE;
@@ -27,8 +28,8 @@ async fn visited_for_a_few(nodes: u64) -> Visited {
     // Now it has all nodes; that takes a look at each.
     place_and_begin_one(&manager, &spec).await;
     let before = manager.writer.state().visited();
-    for _ in 0..FEW {
-        place_and_begin_one(&manager, &spec).await;
+    for number in 0..FEW {
+        place_and_begin_one(&manager, &Arc::new(spec_of(number))).await;
     }
     let after = manager.writer.state().visited();
     Visited { tasks: after.tasks - before.tasks, nodes: after.nodes - before.nodes }
@@ -62,8 +63,18 @@ pub(super) async fn begin(manager: &Manager, tasks: &[(TaskId, u64)], places: bo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_visited_for_a_few_tasks_does_not_grow_with_what_is_there() {
-    let few = visited_for_a_few(50).await;
-    let many = visited_for_a_few(500).await;
+    let like_the_others = |_| spec();
+    // Of each it counts on nodes how many there are.
+    let of_a_name_of_its_own = |number| {
+        let placement = PlacementPolicy { max_per_node: Some(1), ..PlacementPolicy::default() };
+        TaskSpec { name: format!("job-{number}"), placement, ..spec() }
+    };
+    little_is_visited(visited_for_a_few(50, like_the_others).await, visited_for_a_few(500, like_the_others).await);
+    let (few, many) = (visited_for_a_few(50, of_a_name_of_its_own), visited_for_a_few(500, of_a_name_of_its_own));
+    little_is_visited(few.await, many.await);
+}
+
+fn little_is_visited(few: Visited, many: Visited) {
     assert!(few.tasks >= FEW && few.nodes >= FEW, "each new task and the node that it went to: {few:?}");
     // How many versions and rounds there are is a matter of timing.
     for visited in [few, many] {
