@@ -1,9 +1,6 @@
 //! What is known of workers, and for how long.
 
-use std::future::pending;
-
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
-use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use super::*;
@@ -24,8 +21,7 @@ async fn the_grace_after_a_managers_start_is_for_nodes_that_have_not_registered_
 async fn while_workers_wait_for_their_turn_the_grace_goes_on_but_not_for_ever() {
     let (contacts, node_id) = (Contacts::new(), UuidV7Source.node_id());
     contacts.expect(node_id, Duration::from_secs(10), None);
-    let turns: Vec<_> =
-        std::iter::from_fn(|| contacts.registrations().turn(pending()).now_or_never().flatten()).collect();
+    let turns = contacts.registrations().take_all().await;
     let in_grace_after = async |seconds| {
         for _ in 0..seconds {
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -40,8 +36,7 @@ async fn while_workers_wait_for_their_turn_the_grace_goes_on_but_not_for_ever() 
 
     let late = UuidV7Source.node_id();
     contacts.expect(late, Duration::from_secs(10), None);
-    let _turns: Vec<_> =
-        std::iter::from_fn(|| contacts.registrations().turn(pending()).now_or_never().flatten()).collect();
+    let _turns = contacts.registrations().take_all().await;
     assert!(!in_grace_after(1).await, "what has passed does not come back");
     for _ in 0..40 {
         tokio::time::advance(Duration::from_secs(1)).await;
