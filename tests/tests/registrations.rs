@@ -239,3 +239,25 @@ async fn a_machine_that_was_cloned_takes_nothing_from_the_first_and_says_what_to
     std::fs::remove_dir_all(&copy).unwrap();
     start("second", &copy).ready().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_so_many_registrations_at_once_a_worker_waits_for_its_turn_and_gets_it() {
+    let cluster = Cluster::builder().workers(0).start().await;
+    // As many as are worked on at once, none of which says who it is; a connection has its share of them.
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        let channel = davit_svc_kit::client::endpoint(&cluster.manager_address().to_string()).unwrap().connect_lazy();
+        for _ in 0..64 {
+            let (requests, stream) = mpsc::channel::<v1::SessionRequest>(1);
+            let mut client = WorkerSessionServiceClient::new(channel.clone());
+            let responses = client.session(ReceiverStream::new(stream)).await.unwrap().into_inner();
+            silent.push((requests, responses));
+        }
+    }
+    let early = tokio::time::timeout(Duration::from_millis(500), Session::open(&cluster, 1)).await;
+    assert!(early.is_err(), "all turns are taken");
+    drop(silent);
+    let mut session = tokio::time::timeout(LIMIT, Session::open(&cluster, 2)).await.unwrap().unwrap();
+    assert!(session.is_heard(1).await);
+    cluster.stop().await;
+}
