@@ -1,7 +1,6 @@
 //! Watching and listing events.
 
 use std::collections::BTreeMap;
-use std::task::Poll;
 use std::time::Duration;
 
 use davit_proto::v1;
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use super::{Rig, fields, reason, refused, spec};
+use super::{Rig, fields, in_turns, reason, refused, spec};
 use crate::grpc::Responses;
 use crate::state::KeptEvents;
 
@@ -65,14 +64,7 @@ async fn a_list_that_finds_nothing_among_many_lets_others_go_on() {
 
     let filter = v1::EventFilter { types: vec![v1::EventType::NodeJoined.into()], ..Default::default() };
     let request = v1::ListEventsRequest { filter: Some(filter), ..Default::default() };
-    let mut listed = rig.events.list_events(Request::new(request));
-    let mut turns = 0;
-    let listed = loop {
-        turns += 1;
-        if let Poll::Ready(listed) = futures::poll!(&mut listed) {
-            break listed;
-        }
-    };
+    let (listed, turns) = in_turns(rig.events.list_events(Request::new(request))).await;
     assert!(listed.unwrap().into_inner().events.is_empty());
     assert!(turns > 4, "{turns}");
 }

@@ -12,7 +12,9 @@ mod task_lists;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use davit_core::id::NodeId;
@@ -52,6 +54,17 @@ struct Rig {
     cluster: ClusterApi,
     fault: Fault,
     shutdown: Shutdown,
+}
+
+/// What comes of it, and in how many turns: between two others go on.
+async fn in_turns<F: Future>(work: F) -> (F::Output, usize) {
+    let (mut work, mut turns) = (pin!(work), 0);
+    loop {
+        turns += 1;
+        if let Poll::Ready(output) = futures::poll!(&mut work) {
+            return (output, turns);
+        }
+    }
 }
 
 impl Rig {

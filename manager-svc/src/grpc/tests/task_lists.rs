@@ -1,15 +1,13 @@
 //! Lists of tasks: filters and pages.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
-use std::task::Poll;
 
 use davit_core::state::TaskState;
 use davit_proto::v1;
 use davit_proto::v1::task_service_server::TaskService as _;
 use tonic::{Code, Request, Status};
 
-use super::{Rig, fields, reason, refused, spec};
+use super::{Rig, fields, in_turns, reason, refused, spec};
 
 async fn list(rig: &Rig, filter: v1::TaskFilter) -> Result<Vec<String>, Status> {
     let request = v1::ListTasksRequest { filter: Some(filter), ..Default::default() };
@@ -161,14 +159,7 @@ async fn a_list_that_finds_nothing_among_many_lets_others_go_on() {
     rig.tasks.batch_create_tasks(Request::new(request)).await.unwrap();
 
     let filter = v1::TaskFilter { name: "db".into(), ..Default::default() };
-    let mut found = pin!(list(&rig, filter));
-    let mut turns = 0;
-    let found = loop {
-        turns += 1;
-        if let Poll::Ready(found) = futures::poll!(&mut found) {
-            break found;
-        }
-    };
+    let (found, turns) = in_turns(list(&rig, filter)).await;
     assert!(found.unwrap().is_empty());
     assert!(turns > 4, "{turns}");
 }
