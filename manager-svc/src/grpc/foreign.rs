@@ -14,6 +14,14 @@ use crate::reconcile::why_abandoned;
 /// How often what a worker sees is judged anew: it tells only what changes, and the cluster changes too.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
 
+/// What of this nobody looks after, and why. Lets go of the version of the cluster by which it judges: a session that kept one would
+/// keep all tasks as they were then, for as long as it lasts.
+fn abandoned(api: &Api, attempts: Vec<ForeignAttempt>) -> Vec<(ForeignAttempt, &'static str)> {
+    let state = api.writer.state();
+    let judged = attempts.into_iter().filter_map(|found| Some((found, why_abandoned(&state, &found)?)));
+    judged.collect()
+}
+
 /// Judges what one worker sees, again and again while it sees something. Ends with its session.
 pub(super) async fn judge(
     api: &Api,
@@ -28,9 +36,7 @@ pub(super) async fn judge(
     let mut told = BTreeSet::new();
     loop {
         let attempts = seen.borrow_and_update().clone();
-        let state = api.writer.state();
-        let judged = attempts.into_iter().filter_map(|found| Some((found, why_abandoned(&state, &found)?)));
-        let abandoned: Vec<(ForeignAttempt, &str)> = judged.collect();
+        let abandoned = abandoned(api, attempts);
         for (found, why) in abandoned.iter().filter(|(found, _)| !told.contains(found)) {
             let ForeignAttempt { node_id, key, .. } = found;
             info!(of_node = %node_id, task_id = %key.task_id, attempt = key.attempt.0, why, "has what another node left removed");

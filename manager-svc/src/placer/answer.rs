@@ -98,24 +98,25 @@ impl Resolved {
         self.preemptions.append(&mut other.preemptions);
     }
 
-    /// Parts to be committed one after the other, each with so many single placements or preemptions at most, so that none holds up
-    /// all others that write for long. What goes to one node stays together, or its worker would be told of its tasks one by one.
-    pub(super) fn parts(mut self, most: usize) -> Vec<Self> {
+    /// Puts together what goes to one node: told of its tasks one by one, its worker would have more to do.
+    pub(super) fn sort_by_node(&mut self) {
         self.placements.sort_by_key(|placement| placement.node_id);
-        let mut parts = Vec::new();
-        while self.placements.len() > most {
+    }
+
+    /// Takes out what is to be committed next, with so many single placements or preemptions at most, so that no commit holds up all
+    /// others that write for long. Gangs go whole, after all single placements.
+    pub(super) fn next_part(&mut self, most: usize) -> Option<Self> {
+        if self.placements.len() > most {
             let rest = self.placements.split_off(most);
-            parts.push(Self { placements: std::mem::replace(&mut self.placements, rest), ..Self::default() });
+            return Some(Self { placements: std::mem::replace(&mut self.placements, rest), ..Self::default() });
         }
-        let mut preemptions = std::mem::take(&mut self.preemptions);
         if self.all_placements().next().is_some() {
-            parts.push(self);
+            let (placements, gangs) = (std::mem::take(&mut self.placements), std::mem::take(&mut self.gangs));
+            return Some(Self { placements, gangs, ..Self::default() });
         }
-        while !preemptions.is_empty() {
-            let rest = preemptions.split_off(most.min(preemptions.len()));
-            parts.push(Self { preemptions: std::mem::replace(&mut preemptions, rest), ..Self::default() });
-        }
-        parts
+        let rest = self.preemptions.split_off(most.min(self.preemptions.len()));
+        let preemptions = std::mem::replace(&mut self.preemptions, rest);
+        Some(Self { preemptions, ..Self::default() }).filter(|part| !part.preemptions.is_empty())
     }
 
     /// Commits what still holds of it.
@@ -179,15 +180,21 @@ mod tests {
             placements: (0..10).map(|task| place(task, task % 3)).collect(),
             gangs: (10..30).map(|task| place(task, task % 3)).collect(),
         };
-        let parts = all.clone().parts(4);
+        let parts = |most| {
+            let mut all = all.clone();
+            all.sort_by_node();
+            std::iter::from_fn(move || all.next_part(most)).collect::<Vec<_>>()
+        };
+        let (few, many) = (parts(10), parts(4));
+        let parts = many;
         assert_eq!(parts.iter().map(|part| part.placements.len()).collect::<Vec<_>>(), [4, 4, 2, 0, 0]);
         assert_eq!(parts.iter().map(|part| part.preemptions.len()).collect::<Vec<_>>(), [0, 0, 0, 4, 2]);
         let placed: Vec<Placement> = parts.iter().flat_map(|part| part.placements.clone()).collect();
         assert!(placed.is_sorted_by_key(|placement| placement.node_id));
         assert_eq!(parts[2].gangs.len(), 20);
         assert!(parts[..2].iter().all(|part| part.gangs.is_empty()));
-        assert_eq!(all.parts(10).len(), 2);
-        assert_eq!(Resolved::default().parts(10), []);
+        assert_eq!(few.len(), 2);
+        assert_eq!(Resolved::default().next_part(10), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod stream;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod window;
 mod work;
 
 use std::convert::Infallible;
@@ -28,6 +29,7 @@ use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 pub use self::algorithms::Algorithms;
@@ -38,6 +40,7 @@ use self::known::{Delta, Known};
 use self::queue::Queue;
 pub use self::status::SchedulerStatus;
 use self::stream::{PlaceStream, StreamError};
+use self::window::Window;
 use self::work::Budget;
 use crate::contacts::Contacts;
 use crate::metrics;
@@ -56,10 +59,6 @@ const REJECTED: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 /// judge by what is measured, or place not all at once.
 const RETRY_BLOCKED: Duration = Duration::from_secs(10);
 
-/// How many placements are committed at once.
-const COMMITTED_AT_ONCE: usize = 5_000;
-/// No more are placed while so many wait for their workers to take them.
-const MAX_NOT_TAKEN: u64 = 10_000;
 /// So long at most workers are waited for: those that take nothing must not keep tasks from others.
 const LONGEST_WAIT_FOR_WORKERS: Duration = Duration::from_secs(1);
 
@@ -81,6 +80,7 @@ struct Session {
     /// The number of the newest measurement that `known` has.
     measured: u64,
     queue: Queue,
+    window: Window,
     /// Whether anything changed, be it what the scheduler did itself, since what fitted nowhere was last tried again for that.
     changed: bool,
     /// Grows while the scheduler proposes nothing but what does not hold.
@@ -160,8 +160,9 @@ impl Placer {
         metrics::scheduler_connected(true);
         let rejected = self.world.backoff(REJECTED.0, REJECTED.1);
         let not_committed = self.world.backoff(NOT_COMMITTED.0, NOT_COMMITTED.1);
-        let (queue, changed) = (Queue::default(), false);
-        let mut session = Session { stream, algorithms, known, measured, queue, changed, rejected, not_committed };
+        let (queue, window, changed) = (Queue::default(), Window::default(), false);
+        let mut session =
+            Session { stream, algorithms, known, measured, queue, window, changed, rejected, not_committed };
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         let mut retries = false;
         loop {
@@ -249,8 +250,9 @@ impl Placer {
         }
         session.changed |= all.all_placements().next().is_some();
         let (mut committed, mut rejected) = (0, 0);
-        for part in all.parts(COMMITTED_AT_ONCE) {
-            self.until_taken().await;
+        all.sort_by_node();
+        while let Some(part) = all.next_part(session.window.part()) {
+            self.until_taken(&mut session.window).await;
             let (placed, preempted) = match self.writer.write(|draft| Ok::<_, Infallible>(part.commit(draft))).await {
                 Ok(done) => done,
                 Err(problem) => {
@@ -281,11 +283,13 @@ impl Placer {
 
     /// Waits, not for ever, until workers have taken most of what was placed, and are heard in good time: what is placed faster than
     /// that only waits elsewhere, in front of heartbeats.
-    async fn until_taken(&self) {
-        let mut states = self.writer.watch();
-        let few_wait = states.wait_for(|state| state.task_count(TaskState::Scheduled) <= MAX_NOT_TAKEN);
+    async fn until_taken(&self, window: &mut Window) {
+        let (mut states, began) = (self.writer.watch(), Instant::now());
+        let not_taken = |state: &Arc<ClusterState>| state.task_count(TaskState::Scheduled);
+        let few_wait = states.wait_for(|state| window.has_room_beside(not_taken(state)));
         // A writer that is gone ends all of this.
         let _ = tokio::time::timeout(LONGEST_WAIT_FOR_WORKERS, few_wait).await;
+        window.waited(began.elapsed(), not_taken(&self.writer.state()));
         self.contacts.until_heard_in_time().await;
     }
 }

@@ -195,7 +195,7 @@ impl Agent {
         let is_unseen = matches!(start, Start::Unknown) && ended_at.is_none();
         // The session that brought it has that told a moment later.
         let is_news = !matches!(start, Start::New);
-        let runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
+        let mut runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
         let others_lease = Duration::ZERO;
         if let Some(spec) = &orders.borrow().spec {
             self.note_lease(state, key, spec);
@@ -206,7 +206,14 @@ impl Agent {
         state.counts.change(replaced.as_ref(), None);
         self.store.keep(key, record);
         let stopped = self.stopped.clone();
-        self.runners.spawn(async move { stopped.run_until_cancelled(runner.run()).await });
+        // Not one future given to another, which would hold it twice, of each attempt for as long as it lasts.
+        self.runners.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => {}
+                () = runner.run() => {}
+            }
+        });
         if is_news {
             self.report_ready.notify_one();
         }

@@ -114,7 +114,7 @@ impl Runner {
     }
 
     /// Takes step after step until nothing is left of the attempt.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         loop {
             let wanted = self.orders.borrow_and_update().clone();
             self.ticks.borrow_and_update();
@@ -304,5 +304,19 @@ impl Runner {
 async fn changed(orders: &mut watch::Receiver<Wanted>) {
     if orders.changed().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_of<'a, F: Future>(_: impl FnOnce(&'a mut Runner) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_is_kept_for_each_attempt_is_small() {
+        assert!(bytes_of(Runner::run) <= 1024, "{}", bytes_of(Runner::run));
     }
 }

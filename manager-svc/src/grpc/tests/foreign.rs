@@ -1,5 +1,6 @@
 //! What a worker is told of attempts that other nodes left.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{AttemptKey, NodeId};
@@ -61,6 +62,18 @@ async fn what_a_removed_node_left_is_ordered_to_be_removed_until_it_is_gone() {
     judged.seen.send_replace(vec![kept]);
     while judged.orders.try_recv().is_ok() {}
     assert_eq!(judged.order().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_who_waits_for_what_a_worker_sees_keeps_a_version_of_the_cluster() {
+    let rig = Rig::new().await;
+    let (node_id, _session) = rig.join("one").await;
+    let found = running(&rig, node_id).await;
+    let (mut of_nothing, mut of_one) = (Judged::new(&rig, Vec::new()), Judged::new(&rig, vec![found]));
+    assert_eq!((of_nothing.order().await, of_one.order().await), (None, None));
+    let version = Arc::downgrade(&rig.api.writer.state());
+    rig.create(spec("b")).await;
+    assert!(version.upgrade().is_none(), "it takes as much memory as all tasks that change from then on");
 }
 
 #[tokio::test(start_paused = true)]

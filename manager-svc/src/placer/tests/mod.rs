@@ -288,7 +288,8 @@ async fn no_more_is_placed_while_workers_have_much_to_take_but_those_that_take_n
     node.description.allocatable = Resources { cpu_millis: 1 << 40, memory_bytes: 1 << 60, disk_bytes: 1 << 60 };
     node.description.capacity = node.description.allocatable;
     let manager = Manager::start([node]).await;
-    let count = MAX_NOT_TAKEN + 2 * COMMITTED_AT_ONCE as u64;
+    let most_on_their_way = 2 * Window::default().part() as u64;
+    let count = most_on_their_way + 1;
     manager.create(vec![manager.new_tasks(&Arc::new(spec()), count, None)]).await;
     let mut versions = manager.writer.watch();
     let _scheduler = manager.add_placer(Duration::ZERO).await;
@@ -297,7 +298,7 @@ async fn no_more_is_placed_while_workers_have_much_to_take_but_those_that_take_n
         drop(tokio::time::timeout(LIMIT, there).await.expect("nothing more is placed").unwrap());
         tokio::time::Instant::now()
     };
-    let enough = until(MAX_NOT_TAKEN + 1).await;
+    let enough = until(most_on_their_way).await;
     let all = until(count).await;
     assert!(all - enough >= LONGEST_WAIT_FOR_WORKERS * 9 / 10, "nobody has taken any: {:?}", all - enough);
 }

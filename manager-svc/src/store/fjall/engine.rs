@@ -3,8 +3,11 @@
 use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use fjall::compaction::Leveled;
+use fjall::config::{BlockSizePolicy, FilterPolicy};
 use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 /// A file that is there in every engine; where it is not, fjall makes a new one.
@@ -19,6 +22,11 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// How much of a table is in memory before it is written to a file. Small enough for a manager that is idle, large enough that
 /// a record which changes often is mostly replaced in memory.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// Tables are read from end to end or not at all, so large blocks cost nothing and are fewer; filters, which tell where one record is,
+/// would only have to be made.
+const BLOCK_BYTES: u32 = 32 * 1024;
+/// So many files that are not merged yet are merged at once. A record that changes often is rewritten less often so.
+const MERGED_AT_ONCE: u8 = 8;
 /// How large journals that are not written to any more may become before tables are written to free them. All of them are
 /// read when a manager starts; less than this the engine does not take.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
@@ -139,6 +147,14 @@ fn check_tables(path: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
+fn table_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(MEMTABLE_BYTES)
+        .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
+        .filter_policy(FilterPolicy::disabled())
+        .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(MERGED_AT_ONCE)))
+}
+
 /// An open engine.
 pub(super) struct Engine {
     database: Database,
@@ -168,8 +184,7 @@ impl Engine {
                 .map_err(|problem| Problem::of_opening(problem, was_complete))?;
             let mut tables = Vec::with_capacity(Table::ALL.len());
             for table in Table::ALL {
-                let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-                tables.push(database.keyspace(table.name(), options)?);
+                tables.push(database.keyspace(table.name(), table_options)?);
             }
             match tables.try_into() {
                 Ok(tables) => Ok(Self { database, tables }),
