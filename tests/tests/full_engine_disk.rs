@@ -58,13 +58,7 @@ fn container(command: &str) -> Assignment {
     };
     let key = AttemptKey { task_id: UuidV7Source.task_id(), attempt: Attempt::FIRST };
     let spec = TaskSpec::new("full-disk", RuntimeSpec::Container(container));
-    Assignment {
-        key,
-        revision: Revision(1),
-        desired_state: DesiredState::Running,
-        spec: spec.into(),
-        ports: Vec::new(),
-    }
+    Assignment { key, revision: Revision(1), desired_state: DesiredState::Running, spec: spec.into(), ports: [].into() }
 }
 
 fn state(agent: &Agent, key: AttemptKey) -> Option<TaskState> {

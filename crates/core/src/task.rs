@@ -1,9 +1,9 @@
 //! Tasks, what is observed of them, and the one rule by which observations merge.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use thin_vec::ThinVec;
 
 use crate::id::{Attempt, AttemptKey, GangId, NodeId, Revision, TaskId};
 use crate::spec::{PortProtocol, TaskSpec};
@@ -33,6 +33,9 @@ pub struct PortBinding {
     /// The port on the node.
     pub host_port: u16,
 }
+
+/// Published ports, as given. Most tasks have none, and there are a million of them.
+pub type Ports = ThinVec<PortBinding>;
 
 /// How far an image pull is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -67,7 +70,7 @@ pub struct AttemptStatus {
     /// Whether the kernel killed it for its memory.
     pub oom_killed: bool,
     /// Published ports, as given.
-    pub ports: Vec<PortBinding>,
+    pub ports: Ports,
     /// How far its image pull is. Boxed, as few are at it at a time.
     pub pull: Option<Box<PullProgress>>,
     /// When it started, by the node's clock.
@@ -91,7 +94,7 @@ impl AttemptStatus {
             reason: reason.into(),
             exit_code: None,
             oom_killed: false,
-            ports: Vec::new(),
+            ports: Ports::new(),
             pull: None,
             started_at: None,
             finished_at: None,
@@ -137,7 +140,7 @@ pub struct Task {
     /// The current attempt. Written by the manager (PENDING, SCHEDULED, LOST) and, for the rest, merged from the worker.
     pub status: AttemptStatus,
     /// Host ports out of the node's range, given to the current attempt when it was placed. Written by the manager.
-    pub given_ports: Vec<PortBinding>,
+    pub given_ports: Ports,
     /// While PENDING: not placed before this time.
     pub next_attempt_at: Option<Timestamp>,
     /// Until then an attempt may run on under its node's lease, since it is LOST or its end was told by another start of the worker: no
@@ -152,7 +155,7 @@ pub struct Task {
     /// Restarts in a row without a healthy stretch; sets the next back-off.
     pub restarts_in_row: u32,
     /// The last ended attempts, oldest first; at most [`KEPT_ATTEMPTS`].
-    pub past_attempts: VecDeque<AttemptStatus>,
+    pub past_attempts: ThinVec<AttemptStatus>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it changed last.
@@ -186,6 +189,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_task_is_small() {
+        // With its counters of references it just fits what allocators give for 320 bytes.
+        assert!(size_of::<Task>() <= 304, "{}", size_of::<Task>());
+    }
 
     /// Observations as one system makes them: the details follow from attempt, state and sequence.
     fn observation() -> impl Strategy<Value = AttemptStatus> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use davit_core::id::{AttemptKey, TaskId};
 use davit_core::restart::{Decision, Ended, RestartMode, RestartPolicy, decide};
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, DesiredState, KEPT_ATTEMPTS, Task};
+use davit_core::task::{AttemptStatus, DesiredState, KEPT_ATTEMPTS, Ports, Task};
 use davit_svc_kit::bugs::{self, Bug};
 use jiff::{SignedDuration, Timestamp};
 
@@ -177,7 +177,7 @@ pub(super) fn begin_attempt(
     let ended = std::mem::replace(&mut next.status, AttemptStatus::pending(attempt, reason));
     remember_attempt(&mut next, ended);
     next.next_attempt_at = at;
-    next.given_ports = Vec::new();
+    next.given_ports = Ports::new();
     // A wait tells of both attempts by itself.
     let message = if at.is_some() { why.to_owned() } else { format!("attempt {attempt}: {why}") };
     draft.put_task(next, EventType::TaskStateChanged, message)
@@ -185,9 +185,9 @@ pub(super) fn begin_attempt(
 
 /// Notes an ended attempt as the last of a task's past ones.
 pub(super) fn remember_attempt(task: &mut Task, ended: AttemptStatus) {
-    task.past_attempts.push_back(ended);
+    task.past_attempts.push(ended);
     while task.past_attempts.len() > KEPT_ATTEMPTS {
-        task.past_attempts.pop_front();
+        task.past_attempts.remove(0);
     }
 }
 

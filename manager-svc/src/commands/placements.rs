@@ -8,7 +8,7 @@ use davit_core::id::{AttemptKey, GangId, NodeId};
 use davit_core::placement::{NodeView, Requirements, misfits};
 use davit_core::spec::{Port, PortProtocol, RuntimeSpec, TaskSpec};
 use davit_core::state::{TaskEvent, TaskState, transition};
-use davit_core::task::{DesiredState, PortBinding, Task};
+use davit_core::task::{DesiredState, PortBinding, Ports, Task};
 use davit_svc_kit::bugs::{self, Bug};
 
 use crate::stable_hash::fnv1a;
@@ -162,12 +162,12 @@ pub(super) fn place(task: &Task, requirements: &Requirements, view: &mut NodeVie
 
 /// Chooses host ports out of the node's range, which was found to have enough, for those that the task leaves open. The
 /// same attempt gets the same ones wherever they are free; the next begins elsewhere, away from what may linger.
-fn give_ports(task: &Task, view: &mut NodeView) -> Vec<PortBinding> {
-    let Some(range) = view.port_range else { return Vec::new() };
+fn give_ports(task: &Task, view: &mut NodeView) -> Ports {
+    let Some(range) = view.port_range else { return Ports::new() };
     let key = task.key();
     let offset = fnv1a(key.task_id.0.into_bytes().into_iter().chain(key.attempt.0.to_le_bytes()));
     let mut numbers = range.from_offset(offset);
-    let mut given = Vec::new();
+    let mut given = Ports::new();
     for port in ports(&task.spec).iter().filter(|port| port.host_port.is_none()) {
         let is_free = |number: &u16| {
             let taken = |protocol| view.host_ports.contains(&(protocol, *number));
@@ -182,7 +182,7 @@ fn give_ports(task: &Task, view: &mut NodeView) -> Vec<PortBinding> {
 }
 
 /// All ports that a task publishes, in its spec's order.
-fn published_ports(task: &Task, given: &[PortBinding]) -> Vec<PortBinding> {
+fn published_ports(task: &Task, given: &[PortBinding]) -> Ports {
     let mut given = given.iter();
     let binding = |port: &Port| match port.host_port {
         Some(host_port) => {

@@ -9,7 +9,7 @@ use davit_core::id::{Attempt, AttemptKey, NodeId, Revision, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::spec::OnNodeLoss;
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, Task};
+use davit_core::task::{AttemptStatus, Ports, Task};
 use davit_proto::convert::Registration;
 use jiff::Timestamp;
 
@@ -230,6 +230,6 @@ fn take_over_later_attempt(draft: &mut Draft, node: &Node, task_id: TaskId, atte
     if overtaken.state.is_terminal() {
         remember_attempt(&mut next, overtaken);
     }
-    (next.next_attempt_at, next.claim, next.given_ports) = (None, None, Vec::new());
+    (next.next_attempt_at, next.claim, next.given_ports) = (None, None, Ports::new());
     draft.put_task(next, EventType::TaskStateChanged, message);
 }

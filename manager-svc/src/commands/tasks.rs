@@ -1,12 +1,11 @@
 //! What users ask of tasks.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use davit_core::id::{Attempt, GangId, Revision, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_core::state::{TaskEvent, TaskState, transition};
-use davit_core::task::{AttemptStatus, DesiredState, Task};
+use davit_core::task::{AttemptStatus, DesiredState, Ports, Task};
 
 use super::Error;
 use super::attempts::{
@@ -109,13 +108,13 @@ pub(crate) fn new_task(task_id: TaskId, spec: &Arc<TaskSpec>, now: jiff::Timesta
         desired_state: DesiredState::Running,
         wanted_attempt: Attempt::FIRST,
         status: AttemptStatus::pending(Attempt::FIRST, WAITING_FOR_SCHEDULER),
-        given_ports: Vec::new(),
+        given_ports: Ports::new(),
         next_attempt_at: None,
         leased_until: None,
         claim: None,
         gang_id: None,
         restarts_in_row: 0,
-        past_attempts: VecDeque::new(),
+        past_attempts: [].into(),
         created_at: now,
         updated_at: now,
         revision: Revision::default(),

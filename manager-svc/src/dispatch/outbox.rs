@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use davit_core::id::{Attempt, AttemptKey, Revision, SessionId};
 use davit_core::spec::TaskSpec;
-use davit_core::task::{DesiredState, PortBinding};
+use davit_core::task::{DesiredState, Ports};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -28,7 +28,7 @@ pub enum Order {
         /// The task's revision.
         revision: Revision,
         /// Host ports that it was given out of the node's range.
-        ports: Vec<PortBinding>,
+        ports: Ports,
     },
     /// To remove all that is left of it.
     Remove(AttemptKey),

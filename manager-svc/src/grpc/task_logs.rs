@@ -137,7 +137,7 @@ fn find_attempt(task: &Task, number: u32) -> Result<&AttemptStatus, ApiError> {
     }
     let mut known = task.past_attempts.iter().chain([&task.status]);
     known.find(|status| status.attempt == Attempt(number)).ok_or_else(|| {
-        let oldest = task.past_attempts.front().unwrap_or(&task.status).attempt;
+        let oldest = task.past_attempts.first().unwrap_or(&task.status).attempt;
         let newest = task.status.attempt;
         ApiError::invalid_field("attempt", format!("attempts {oldest} to {newest} are known, not {number}"))
     })

@@ -8,7 +8,7 @@ use davit_core::id::{AttemptKey, ClusterId, NodeId, Revision, SessionId, TaskId}
 use davit_core::node::NodeDescription;
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::{TaskSpec, check_name};
-use davit_core::task::{AttemptStatus, DesiredState, PortBinding, PullProgress};
+use davit_core::task::{AttemptStatus, DesiredState, PortBinding, Ports, PullProgress};
 use davit_core::validate::Violations;
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ pub struct Assignment {
     /// What to run.
     pub spec: Arc<TaskSpec>,
     /// Host ports for those of the spec that don't ask for a certain one, in the spec's order.
-    pub ports: Vec<PortBinding>,
+    pub ports: Ports,
 }
 
 /// Reads a registration.
@@ -258,14 +258,10 @@ pub fn attempt_report_from_proto<'a>(
     (violations.0.len() == before).then_some((task_id, status))
 }
 
-fn port_bindings_from_proto(
-    ports: &[v1::PortBinding],
-    path: &FieldPath<'_>,
-    violations: &mut Violations,
-) -> Vec<PortBinding> {
+fn port_bindings_from_proto(ports: &[v1::PortBinding], path: &FieldPath<'_>, violations: &mut Violations) -> Ports {
     if ports.len() > MAX_PORT_BINDINGS {
         violations.add(path, format!("has at most {MAX_PORT_BINDINGS} ports, this has {}", ports.len()));
-        return Vec::new();
+        return Ports::new();
     }
     let read = |(index, port): (usize, &v1::PortBinding)| {
         let path = item(path, index);

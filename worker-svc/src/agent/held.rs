@@ -7,7 +7,7 @@ use davit_core::id::{Attempt, AttemptKey, TaskId};
 use davit_core::placement::RuntimeKind;
 use davit_core::resources::Resources;
 use davit_core::spec::{StopPolicy, TaskSpec};
-use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
+use davit_core::task::{AttemptStatus, DesiredState, Ports};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -24,7 +24,7 @@ pub(super) struct Wanted {
     /// `None` until the manager has sent it, to this worker or to one before.
     pub(super) spec: Option<Arc<TaskSpec>>,
     /// Host ports that the manager gave it, with its spec.
-    pub(super) ports: Vec<PortBinding>,
+    pub(super) ports: Ports,
     /// Why it is to stop, where the manager did not ask for it.
     pub(super) stop_reason: &'static str,
     /// Whether its end waits for no others: another attempt may be begun as soon as it is to have ended. Never taken back.
@@ -36,7 +36,7 @@ impl Wanted {
     pub(super) fn left(record: &Record) -> Self {
         let (spec, ports) = match record.assignment() {
             Some(assignment) => (Some(assignment.spec), assignment.ports),
-            None => (None, Vec::new()),
+            None => (None, Ports::new()),
         };
         Self { want: Want::Undecided, spec, ports, stop_reason: "", is_urgent: false }
     }
@@ -64,7 +64,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Tells the runner what is wanted now. A removal is never taken back.
-    pub(super) fn want(&self, want: Want, given: Option<(Arc<TaskSpec>, Vec<PortBinding>)>) {
+    pub(super) fn want(&self, want: Want, given: Option<(Arc<TaskSpec>, Ports)>) {
         self.orders.send_if_modified(|wanted| {
             let want = if wanted.want == Want::Remove { Want::Remove } else { want };
             let changed = wanted.want != want || (wanted.spec.is_none() && given.is_some());

@@ -60,7 +60,7 @@ fn assignment(task: u32) -> Assignment {
         revision: Revision(1),
         desired_state: DesiredState::Running,
         spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
-        ports: Vec::new(),
+        ports: [].into(),
     }
 }
 

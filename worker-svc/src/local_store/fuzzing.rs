@@ -71,7 +71,7 @@ mod tests {
         let key = AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(2) };
         let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
         let spec = TaskSpec::new("web", RuntimeSpec::Process(process)).into();
-        let ports = Vec::new();
+        let ports = [].into();
         let assignment = Assignment { key, revision: Revision(3), desired_state: DesiredState::Running, spec, ports };
         let mut record = Record::assigned(&assignment);
         let status = AttemptStatus {

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
 pub use davit_core::placement::RuntimeKind;
 use davit_core::spec::{Port, RuntimeSpec, StopPolicy, TaskSpec};
-use davit_core::task::{PortBinding, PullProgress};
+use davit_core::task::{PortBinding, Ports, PullProgress};
 use davit_svc_kit::clock::Clock;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
@@ -62,7 +62,7 @@ pub struct AttemptSpec {
     /// What is run.
     pub spec: Arc<TaskSpec>,
     /// Host ports for those of the spec that ask for no certain one, as the manager gave them.
-    pub ports: Vec<PortBinding>,
+    pub ports: Ports,
 }
 
 impl AttemptSpec {
@@ -114,7 +114,7 @@ pub struct Started {
     /// When, by the node's clock.
     pub started_at: Timestamp,
     /// Published ports as given, sorted, each once.
-    pub ports: Vec<PortBinding>,
+    pub ports: Ports,
 }
 
 /// How an instance ended.
@@ -303,11 +303,12 @@ mod tests {
         let attempt = AttemptSpec {
             key: AttemptKey { task_id: TaskId(uuid::Uuid::from_u128(7)), attempt: Attempt(1) },
             spec: Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container))),
-            ports: vec![
+            ports: [
                 given(80, PortProtocol::Tcp, 20_000),
                 given(53, PortProtocol::Udp, 20_001),
                 given(53, PortProtocol::Tcp, 20_002),
-            ],
+            ]
+            .into(),
         };
         let host_ports: Vec<_> = attempt.published().into_iter().map(|(_, host_port)| host_port).collect();
         assert_eq!(host_ports, [Some(20_000), Some(8080), Some(20_001), Some(20_002), None]);

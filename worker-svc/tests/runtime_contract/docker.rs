@@ -172,7 +172,7 @@ async fn ports_that_were_given_are_published_and_a_restarted_worker_finds_them()
         let bound = |container_port, host_port| PortBinding { container_port, protocol: PortProtocol::Tcp, host_port };
         let mut spec = shell("busybox nc -l -p 80 -e busybox echo davit; while :; do busybox sleep 0.05; done");
         spec.ports = vec![port(443, Some(fixed)), port(80, None)];
-        let attempt = bench.create_with(container(spec), vec![bound(80, given)]).await;
+        let attempt = bench.create_with(container(spec), [bound(80, given)].into()).await;
         let started = bench.runtime.start(attempt.key).await.unwrap();
         assert_eq!(started.ports, [bound(80, given), bound(443, fixed)]);
         let published = inspect(attempt.key).await.host_config.unwrap().port_bindings.unwrap();
@@ -242,7 +242,7 @@ async fn directories_of_the_node_are_mounted_and_a_missing_one_is_named() {
         let (_, exit) = bench.run(container(spec.clone())).await;
         assert_eq!(exit.exit_code, 0);
         spec.mounts = vec![mount("/no/such/dir")];
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: Vec::new() };
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: [].into() };
         let error = bench.runtime.create(&attempt).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);
         assert!(error.to_string().contains("/no/such/dir"), "{error}");
@@ -323,7 +323,7 @@ async fn an_image_that_is_missing_and_may_not_be_pulled_is_a_permanent_error() {
     check(Docker::new().await, |bench| async move {
         let mut spec = shell("exit 0");
         spec.image = "davit-test/no-such-image:1".parse().unwrap();
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: Vec::new() };
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: [].into() };
         let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
         assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
         assert!(error.to_string().contains("davit-test/no-such-image:1"), "{error}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, NodeId, TaskId};
 use davit_core::spec::{RuntimeSpec, TaskSpec};
-use davit_core::task::PortBinding;
+use davit_core::task::Ports;
 use davit_svc_kit::clock::SystemClock;
 use futures::TryStreamExt;
 use uuid::Uuid;
@@ -73,11 +73,11 @@ impl Bench {
 
     /// Puts the spec in place.
     pub(crate) async fn create(&self, spec: TaskSpec) -> AttemptSpec {
-        self.create_with(spec, Vec::new()).await
+        self.create_with(spec, [].into()).await
     }
 
     /// The same, with host ports as a manager gives them.
-    pub(crate) async fn create_with(&self, spec: TaskSpec, ports: Vec<PortBinding>) -> AttemptSpec {
+    pub(crate) async fn create_with(&self, spec: TaskSpec, ports: Ports) -> AttemptSpec {
         let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec), ports };
         self.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap();
         self.runtime.create(&attempt).await.unwrap();

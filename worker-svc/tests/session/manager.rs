@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use davit_core::id::AttemptKey;
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
+use davit_core::task::{AttemptStatus, DesiredState, Ports};
 use davit_core::validate::Violations;
 use davit_proto::convert::{
     assignment_to_proto, attempt_ref_to_proto, attempt_report_from_proto, duration_to_proto, register_from_proto,
@@ -129,7 +129,7 @@ impl Dialled {
             register,
             requests: self.requests,
             responses,
-            given: Vec::new(),
+            given: [].into(),
             acknowledges: true,
             statuses: Vec::new(),
         };
@@ -152,7 +152,7 @@ pub(crate) struct Session {
     requests: Streaming<v1::SessionRequest>,
     responses: Outbound,
     /// Host ports that are sent with every assignment.
-    pub(crate) given: Vec<PortBinding>,
+    pub(crate) given: Ports,
     /// Whether status reports are acknowledged as they come.
     pub(crate) acknowledges: bool,
     /// All statuses that came, oldest first.

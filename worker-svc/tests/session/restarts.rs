@@ -398,11 +398,11 @@ async fn ports_that_were_given_are_published_also_after_a_restart() {
     let given = PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_007 };
     let mut session = manager.session_with(CLUSTER, &[]).await;
     assert_eq!(session.register.port_range, None);
-    session.given = vec![given];
+    session.given = [given].into();
     session.change(key, Running, &spec).await;
     assert_eq!(session.until(key, TaskState::Running).await.ports, [given]);
     let other = PortBinding { host_port: 20_008, ..given };
-    session.given = vec![other];
+    session.given = [other].into();
     machine.engine.set_failing(Step::Create, Some("busy"));
     session.change(lost, Running, &spec).await;
     session.until_reason(lost, "busy").await;

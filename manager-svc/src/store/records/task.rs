@@ -1,9 +1,7 @@
 //! Tasks.
 
-use std::collections::VecDeque;
-
 use davit_core::id::{Attempt, GangId, NodeId, Revision, TaskId};
-use davit_core::task::{AttemptStatus, Claim, PortBinding, PullProgress, Task};
+use davit_core::task::{AttemptStatus, Claim, PortBinding, Ports, PullProgress, Task};
 use davit_core::validate::Violations;
 use davit_proto::{convert, store_v1, v1};
 
@@ -84,7 +82,7 @@ pub(in crate::store) fn task_from_record(
         claim,
         gang_id: optional_uuid_from(&record.gang_id, "gang_id")?.map(GangId),
         restarts_in_row: record.restarts_in_row,
-        past_attempts: past_attempts.collect::<Result<VecDeque<_>, _>>()?,
+        past_attempts: past_attempts.collect::<Result<_, _>>()?,
         created_at: time_from(record.create_time, "create_time")?,
         updated_at: time_from(record.update_time, "update_time")?,
         revision: Revision(record.revision),
@@ -163,7 +161,7 @@ fn port_to_record(binding: &PortBinding) -> v1::PortBinding {
     }
 }
 
-fn ports_from_records(records: &[v1::PortBinding]) -> Result<Vec<PortBinding>, Malformed> {
+fn ports_from_records(records: &[v1::PortBinding]) -> Result<Ports, Malformed> {
     records.iter().map(port_from_record).collect()
 }
 

@@ -245,7 +245,7 @@ fn status() -> impl Strategy<Value = AttemptStatus> {
             reason,
             exit_code,
             oom_killed,
-            ports,
+            ports: ports.into(),
             pull,
             started_at,
             finished_at,
@@ -361,7 +361,7 @@ proptest! {
         let spec = spec.ok_or_else(|| TestCaseError::fail("the builder makes valid specs"))?;
         let (revision, desired_state) = (Revision(revision), DesiredState::Running);
         let spec = Arc::new(spec);
-        let expected = Some(Assignment { key, revision, desired_state, spec: Arc::clone(&spec), ports: ports.clone() });
+        let expected = Some(Assignment { key, revision, desired_state, spec: Arc::clone(&spec), ports: ports.clone().into() });
         let (mut sent, mut known) = (SentSpecs::new(), KnownSpecs::new());
         for is_new in [true, false] {
             let written = sent.assignment_to_proto(key, revision, desired_state, &spec, &ports);

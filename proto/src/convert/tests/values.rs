@@ -100,7 +100,7 @@ fn a_task_is_written_with_its_status_and_past() {
         next_attempt_at: Some(now),
         leased_until: Some(now),
         restarts_in_row: 1,
-        given_ports: vec![PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_000 }],
+        given_ports: [PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_000 }].into(),
         gang_id: Some(GangId(Uuid::from_u128(8))),
         claim: Some(Box::new(Claim { node_id: NodeId(Uuid::from_u128(9)), reason: "moves here".to_owned() })),
         past_attempts: [AttemptStatus { exit_code: Some(3), ..AttemptStatus::pending(Attempt(1), "") }].into(),

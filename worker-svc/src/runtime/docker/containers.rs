@@ -9,6 +9,7 @@ use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use davit_core::id::AttemptKey;
+use davit_core::task::Ports;
 use jiff::Timestamp;
 
 use super::error::{refused, status, unavailable};
@@ -173,7 +174,7 @@ impl DockerRuntime {
             }
             // So short that it has ended already.
             InstanceState::Exited(exit) => {
-                Ok(Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports: Vec::new() })
+                Ok(Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports: Ports::new() })
             }
             InstanceState::Created => Err(Error::Rejected {
                 action: "start",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
 use davit_core::spec::PortProtocol;
-use davit_core::task::PortBinding;
+use davit_core::task::{PortBinding, Ports};
 use jiff::Timestamp;
 
 use crate::runtime::{Exit, InstanceState, Started};
@@ -51,9 +51,9 @@ fn time(text: Option<&str>) -> Option<Timestamp> {
 
 /// The host ports in force. The engine lists each twice, for IPv4 and IPv6. Should it have given those two different
 /// dynamic numbers, both are listed: each of them works for its kind of address.
-fn ports(inspected: &ContainerInspectResponse) -> Vec<PortBinding> {
+fn ports(inspected: &ContainerInspectResponse) -> Ports {
     let Some(map) = inspected.network_settings.as_ref().and_then(|settings| settings.ports.as_ref()) else {
-        return Vec::new();
+        return Ports::new();
     };
     let mut found = BTreeSet::new();
     for (name, bindings) in map {

@@ -167,7 +167,7 @@ mod tests {
         let host_ports = |ports: Vec<GivenPort>| -> Vec<String> {
             let spec = Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container.clone())));
             let key = AttemptKey { task_id: TaskId(uuid::Uuid::from_u128(7)), attempt: Attempt(1) };
-            let bindings = port_bindings(&AttemptSpec { key, spec, ports });
+            let bindings = port_bindings(&AttemptSpec { key, spec, ports: ports.into() });
             bindings["80/tcp"].iter().flatten().filter_map(|binding| binding.host_port.clone()).collect()
         };
         assert_eq!(host_ports(vec![given(20_000)]), ["8080", "20000"]);

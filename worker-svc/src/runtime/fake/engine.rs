@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
-use davit_core::task::PortBinding;
+use davit_core::task::Ports;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -415,7 +415,7 @@ pub(super) struct FakeInstance {
     cluster_id: Option<ClusterId>,
     teller: Teller,
     /// What it publishes when it runs.
-    pub(super) ports: Vec<PortBinding>,
+    pub(super) ports: Ports,
     pub(super) orders: Orders,
     /// Whether it must never run twice.
     is_leased: bool,
@@ -427,7 +427,7 @@ impl FakeInstance {
         id: String,
         key: AttemptKey,
         cluster_id: Option<ClusterId>,
-        ports: Vec<PortBinding>,
+        ports: Ports,
         orders: Orders,
         is_leased: bool,
         teller: Teller,

@@ -26,7 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use davit_core::id::{AttemptKey, ClusterId};
 use davit_core::spec::{OnNodeLoss, Port, PullPolicy, RuntimeSpec, StopPolicy};
-use davit_core::task::{PortBinding, PullProgress};
+use davit_core::task::{PortBinding, Ports, PullProgress};
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -275,13 +275,13 @@ fn peek(life: &mut watch::Receiver<Life>, next: usize) -> (Option<super::LogLine
 }
 
 impl FakeRuntime {
-    fn ports(&self, attempt: &AttemptSpec) -> Vec<PortBinding> {
+    fn ports(&self, attempt: &AttemptSpec) -> Ports {
         let bind = |(port, host_port): (&Port, Option<u16>)| PortBinding {
             container_port: port.container_port,
             protocol: port.protocol,
             host_port: host_port.unwrap_or_else(|| self.engine.next_port()),
         };
-        let mut ports: Vec<_> = attempt.published().into_iter().map(bind).collect();
+        let mut ports: Ports = attempt.published().into_iter().map(bind).collect();
         ports.sort_unstable_by_key(|port| (port.container_port, port.protocol, port.host_port));
         ports
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::AttemptKey;
+use davit_core::task::Ports;
 use parking_lot::Mutex as SyncMutex;
 use tokio::net::UnixStream;
 use tokio::process::ChildStdin;
@@ -83,7 +84,7 @@ impl Entry {
     /// Keeps a line to its supervisor from now on.
     fn follow(self: &Arc<Self>, start: &StartRecord, stream: UnixStream, held_open: Option<ChildStdin>) {
         let (sender, orders) = mpsc::channel(MAX_ORDERS);
-        let started = Started { started_at: start.started_at, ports: Vec::new() };
+        let started = Started { started_at: start.started_at, ports: Ports::new() };
         let link = Link {
             key: self.key,
             dir: self.dir.clone(),
