@@ -34,7 +34,7 @@ pub struct PortBinding {
     pub host_port: u16,
 }
 
-/// Published ports, as given. Most tasks have none, and there are a million of them.
+/// Published ports, as given. One pointer, since most of a million tasks have none.
 pub type Ports = ThinVec<PortBinding>;
 
 /// How far an image pull is.

@@ -94,7 +94,10 @@ impl Drainer {
         let state = self.writer.state();
         stuck.retain(|node_id, _| state.node(*node_id).is_some_and(|node| node.drain.is_some()));
         let running = self.running(&state);
-        if commands::has_drain_news(&state, &running, self.world.clock.now()) {
+        let has_news = commands::has_drain_news(&state, &running, self.world.clock.now());
+        // Moves take a while, in which all tasks that change would be kept as they were.
+        drop(state);
+        if has_news {
             let advance = move |draft: &mut _| {
                 commands::advance_drains(draft, &running);
                 Ok::<(), Infallible>(())

@@ -103,6 +103,11 @@ impl Resolved {
         self.placements.sort_by_key(|placement| placement.node_id);
     }
 
+    /// Whether nothing is to be done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.placements.is_empty() && self.gangs.is_empty() && self.preemptions.is_empty()
+    }
+
     /// Takes out what is to be committed next, with so many single placements or preemptions at most, so that no commit holds up all
     /// others that write for long. Gangs go whole, after all single placements.
     pub(super) fn next_part(&mut self, most: usize) -> Option<Self> {
@@ -180,20 +185,19 @@ mod tests {
             placements: (0..10).map(|task| place(task, task % 3)).collect(),
             gangs: (10..30).map(|task| place(task, task % 3)).collect(),
         };
-        let parts = |most| {
+        let parts_of = |most| {
             let mut all = all.clone();
             all.sort_by_node();
             std::iter::from_fn(move || all.next_part(most)).collect::<Vec<_>>()
         };
-        let (few, many) = (parts(10), parts(4));
-        let parts = many;
+        let parts = parts_of(4);
         assert_eq!(parts.iter().map(|part| part.placements.len()).collect::<Vec<_>>(), [4, 4, 2, 0, 0]);
         assert_eq!(parts.iter().map(|part| part.preemptions.len()).collect::<Vec<_>>(), [0, 0, 0, 4, 2]);
         let placed: Vec<Placement> = parts.iter().flat_map(|part| part.placements.clone()).collect();
         assert!(placed.is_sorted_by_key(|placement| placement.node_id));
         assert_eq!(parts[2].gangs.len(), 20);
         assert!(parts[..2].iter().all(|part| part.gangs.is_empty()));
-        assert_eq!(few.len(), 2);
+        assert_eq!(parts_of(10).len(), 2);
         assert_eq!(Resolved::default().next_part(10), None);
     }
 

@@ -1,7 +1,6 @@
 //! Keeps an eye on claims: tasks get the room that is kept for them as soon as it is there. Needs no scheduler.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use davit_svc_kit::shutdown::Shutdown;
@@ -17,8 +16,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn keep_claims(writer: Handle, shutdown: Shutdown) {
     let mut changes = writer.watch();
     loop {
-        let state = Arc::clone(&changes.borrow_and_update());
-        if has_ripe_claim(&state) {
+        let is_ripe = has_ripe_claim(&changes.borrow_and_update());
+        if is_ripe {
             let settled = writer.write(|draft| Ok::<usize, Infallible>(settle_claims(draft)));
             match shutdown.or_stop(settled).await {
                 None => return,

@@ -61,6 +61,8 @@ const RETRY_BLOCKED: Duration = Duration::from_secs(10);
 
 /// So long at most workers are waited for: those that take nothing must not keep tasks from others.
 const LONGEST_WAIT_FOR_WORKERS: Duration = Duration::from_secs(1);
+/// What of one answer is not committed after so long is asked for anew, if it is still to be: more important tasks may wait by then.
+const LONGEST_COMMITTING: Duration = Duration::from_secs(5);
 
 /// Places tasks.
 pub(crate) struct Placer {
@@ -72,6 +74,13 @@ pub(crate) struct Placer {
     pub(crate) addresses: Vec<String>,
 }
 
+/// What the scheduler, and workers, do in good time; outlives a stream, which may have broken for that.
+#[derive(Default)]
+struct Pace {
+    budget: Budget,
+    window: Window,
+}
+
 /// What is known while a stream is open.
 struct Session {
     stream: PlaceStream,
@@ -80,7 +89,6 @@ struct Session {
     /// The number of the newest measurement that `known` has.
     measured: u64,
     queue: Queue,
-    window: Window,
     /// Whether anything changed, be it what the scheduler did itself, since what fitted nowhere was last tried again for that.
     changed: bool,
     /// Grows while the scheduler proposes nothing but what does not hold.
@@ -93,17 +101,16 @@ impl Placer {
     /// Runs until shutdown.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let mut backoff = self.world.backoff(REDIAL.0, REDIAL.1);
-        let mut budget = Budget::default();
+        let mut pace = Pace::default();
         while !shutdown.is_triggered() {
             let mut asked = LONGEST_ASKED;
             for (index, address) in self.addresses.iter().enumerate() {
-                let Some(outcome) = shutdown.or_stop(self.serve_stream(address, &mut backoff, &mut budget)).await
-                else {
+                let Some(outcome) = shutdown.or_stop(self.serve_stream(address, &mut backoff, &mut pace)).await else {
                     return;
                 };
                 let Err(problem) = outcome;
                 if matches!(problem, StreamError::Timeout) {
-                    budget.was_late();
+                    pace.budget.was_late();
                 }
                 self.note_lost(address, &problem);
                 asked = asked.min(problem.retry_after());
@@ -138,7 +145,7 @@ impl Placer {
         &self,
         address: &str,
         backoff: &mut Backoff,
-        budget: &mut Budget,
+        pace: &mut Pace,
     ) -> Result<Infallible, StreamError> {
         self.status.send_modify(|status| address.clone_into(&mut status.address));
         let mut state_changes = self.writer.watch();
@@ -160,18 +167,17 @@ impl Placer {
         metrics::scheduler_connected(true);
         let rejected = self.world.backoff(REJECTED.0, REJECTED.1);
         let not_committed = self.world.backoff(NOT_COMMITTED.0, NOT_COMMITTED.1);
-        let (queue, window, changed) = (Queue::default(), Window::default(), false);
-        let mut session =
-            Session { stream, algorithms, known, measured, queue, window, changed, rejected, not_committed };
+        let (queue, changed) = (Queue::default(), false);
+        let mut session = Session { stream, algorithms, known, measured, queue, changed, rejected, not_committed };
         let mut retry_blocked = tokio::time::interval(RETRY_BLOCKED);
         let mut retries = false;
         loop {
             let (state, now) = (Arc::clone(&state_changes.borrow_and_update()), self.world.clock.now());
-            let groups = self.gather(&state, now, &mut session, *budget, std::mem::take(&mut retries)).await?;
+            let groups = self.gather(&state, now, &mut session, pace.budget, std::mem::take(&mut retries)).await?;
             let asks = !groups.is_empty();
             if asks {
-                self.place(&state, now, groups, &mut session).await?;
-                budget.was_in_time();
+                self.place(state, now, groups, &mut session, &mut pace.window).await?;
+                pace.budget.was_in_time();
                 // Not before: one that takes a stream and breaks it would be sent all nodes over and over.
                 backoff.reset();
             }
@@ -186,7 +192,7 @@ impl Placer {
                 problem = session.stream.broken() => return Err(problem),
                 _ = retry_blocked.tick() => {
                     retries = true;
-                    session.known.tell_only_tasks_below(state.highest_preempting_priority());
+                    session.known.tell_only_tasks_below(self.writer.state().highest_preempting_priority());
                 }
             }
         }
@@ -230,15 +236,16 @@ impl Placer {
     /// Has one batch placed and commits the answer.
     async fn place(
         &self,
-        state: &ClusterState,
+        state: Arc<ClusterState>,
         now: Timestamp,
         groups: Vec<Group>,
         session: &mut Session,
+        window: &mut Window,
     ) -> Result<(), StreamError> {
         let answers = session.stream.place(&groups, state.revision().0).await?;
         let mut all = Resolved::default();
         for (group, answer) in groups.iter().zip(&answers) {
-            let resolved = resolve(group, answer, state, now);
+            let resolved = resolve(group, answer, &state, now);
             session.known.placed(&group.request.requirements, resolved.all_placements());
             for order in &resolved.preemptions {
                 session.known.claimed(order.node_id);
@@ -248,11 +255,15 @@ impl Placer {
             }
             all.append(resolved);
         }
+        // All tasks that change from here on would be kept as they were.
+        drop(state);
         session.changed |= all.all_placements().next().is_some();
         let (mut committed, mut rejected) = (0, 0);
         all.sort_by_node();
-        while let Some(part) = all.next_part(session.window.part()) {
-            self.until_taken(&mut session.window).await;
+        let began = Instant::now();
+        while !all.is_empty() && began.elapsed() < LONGEST_COMMITTING {
+            self.until_taken(window, all.placements.len()).await;
+            let Some(part) = all.next_part(window.part()) else { break };
             let (placed, preempted) = match self.writer.write(|draft| Ok::<_, Infallible>(part.commit(draft))).await {
                 Ok(done) => done,
                 Err(problem) => {
@@ -283,13 +294,18 @@ impl Placer {
 
     /// Waits, not for ever, until workers have taken most of what was placed, and are heard in good time: what is placed faster than
     /// that only waits elsewhere, in front of heartbeats.
-    async fn until_taken(&self, window: &mut Window) {
+    async fn until_taken(&self, window: &mut Window, to_commit: usize) {
         let (mut states, began) = (self.writer.watch(), Instant::now());
         let not_taken = |state: &Arc<ClusterState>| state.task_count(TaskState::Scheduled);
         let few_wait = states.wait_for(|state| window.has_room_beside(not_taken(state)));
         // A writer that is gone ends all of this.
-        let _ = tokio::time::timeout(LONGEST_WAIT_FOR_WORKERS, few_wait).await;
-        window.waited(began.elapsed(), not_taken(&self.writer.state()));
+        let in_time = tokio::time::timeout(LONGEST_WAIT_FOR_WORKERS, few_wait).await.is_ok();
+        let not_taken = not_taken(&self.writer.state());
+        if in_time {
+            window.had_room(began.elapsed(), not_taken, to_commit >= window.part());
+        } else {
+            window.had_none(not_taken);
+        }
         self.contacts.until_heard_in_time().await;
     }
 }

@@ -195,7 +195,7 @@ impl Agent {
         let is_unseen = matches!(start, Start::Unknown) && ended_at.is_none();
         // The session that brought it has that told a moment later.
         let is_news = !matches!(start, Start::New);
-        let mut runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
+        let runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
         let others_lease = Duration::ZERO;
         if let Some(spec) = &orders.borrow().spec {
             self.note_lease(state, key, spec);
@@ -205,15 +205,7 @@ impl Agent {
         let replaced = state.held.insert(key, held);
         state.counts.change(replaced.as_ref(), None);
         self.store.keep(key, record);
-        let stopped = self.stopped.clone();
-        // Not one future given to another, which would hold it twice, of each attempt for as long as it lasts.
-        self.runners.spawn(async move {
-            tokio::select! {
-                biased;
-                () = stopped.cancelled() => {}
-                () = runner.run() => {}
-            }
-        });
+        self.runners.spawn(runner.run_until(self.stopped.clone()));
         if is_news {
             self.report_ready.notify_one();
         }

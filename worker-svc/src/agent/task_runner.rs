@@ -15,6 +15,7 @@ use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::bugs::{self, Bug};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::held::Wanted;
 use super::local_restart::{AfterEnd, End, Plan, after_end};
@@ -113,8 +114,22 @@ impl Runner {
         }
     }
 
-    /// Takes step after step until nothing is left of the attempt.
-    pub(super) async fn run(&mut self) {
+    /// Takes step after step until nothing is left of the attempt, or until the stop.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function holds its arguments twice, here as long as an attempt lasts"
+    )]
+    pub(super) fn run_until(mut self, stopped: CancellationToken) -> impl Future<Output = ()> + Send {
+        async move {
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => {}
+                () = self.run() => {}
+            }
+        }
+    }
+
+    async fn run(&mut self) {
         loop {
             let wanted = self.orders.borrow_and_update().clone();
             self.ticks.borrow_and_update();
@@ -311,12 +326,12 @@ async fn changed(orders: &mut watch::Receiver<Wanted>) {
 mod tests {
     use super::*;
 
-    fn bytes_of<'a, F: Future>(_: impl FnOnce(&'a mut Runner) -> F) -> usize {
+    fn bytes_of<F: Future>(_: impl FnOnce(Runner, CancellationToken) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn what_is_kept_for_each_attempt_is_small() {
-        assert!(bytes_of(Runner::run) <= 1024, "{}", bytes_of(Runner::run));
+        assert!(bytes_of(Runner::run_until) <= 1280, "{}", bytes_of(Runner::run_until));
     }
 }

@@ -296,7 +296,7 @@ async fn no_more_is_placed_while_workers_have_much_to_take_but_those_that_take_n
     let mut until = async |wanted: u64| {
         let there = versions.wait_for(|state| state.task_count(TaskState::Scheduled) >= wanted);
         drop(tokio::time::timeout(LIMIT, there).await.expect("nothing more is placed").unwrap());
-        tokio::time::Instant::now()
+        Instant::now()
     };
     let enough = until(most_on_their_way).await;
     let all = until(count).await;

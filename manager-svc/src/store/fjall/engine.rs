@@ -22,11 +22,13 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// How much of a table is in memory before it is written to a file. Small enough for a manager that is idle, large enough that
 /// a record which changes often is mostly replaced in memory.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
-/// Tables are read from end to end or not at all, so large blocks cost nothing and are fewer; filters, which tell where one record is,
-/// would only have to be made.
+/// Records are read one by one only after a write that failed, all others from end to end: large blocks cost little and are fewer, and
+/// filters, which tell in which files a record is not, would only have to be made.
 const BLOCK_BYTES: u32 = 32 * 1024;
 /// So many files that are not merged yet are merged at once. A record that changes often is rewritten less often so.
 const MERGED_AT_ONCE: u8 = 8;
+/// So large merged files become. Eight of them are the first level of these, all of which a merge may have to rewrite.
+const MERGED_FILE_BYTES: u64 = 32 * 1024 * 1024;
 /// How large journals that are not written to any more may become before tables are written to free them. All of them are
 /// read when a manager starts; less than this the engine does not take.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
@@ -147,12 +149,14 @@ fn check_tables(path: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What a new table is made with. One that is there keeps its own for as long as it lasts.
 fn table_options() -> KeyspaceCreateOptions {
+    let merging = Leveled::default().with_l0_threshold(MERGED_AT_ONCE).with_table_target_size(MERGED_FILE_BYTES);
     KeyspaceCreateOptions::default()
         .max_memtable_size(MEMTABLE_BYTES)
         .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
         .filter_policy(FilterPolicy::disabled())
-        .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(MERGED_AT_ONCE)))
+        .compaction_strategy(Arc::new(merging))
 }
 
 /// An open engine.
