@@ -131,11 +131,12 @@ impl Runtime for FakeRuntime {
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
         self.engine.enter(Step::Start, Some(key)).await?;
-        let _turn = self.engine.turn().await;
+        // In this time nothing is done: others need not wait for it.
         let takes = self.engine.habits().start_for;
         if !takes.is_zero() {
             tokio::time::sleep(takes).await;
         }
+        let _turn = self.engine.turn().await;
         let instance = self.find(key)?;
         match instance.state() {
             InstanceState::Running(started) => return Ok(started),
@@ -284,5 +285,38 @@ impl FakeRuntime {
         let mut ports: Ports = attempt.published().into_iter().map(bind).collect();
         ports.sort_unstable_by_key(|port| (port.container_port, port.protocol, port.host_port));
         ports
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::id::{Attempt, NodeId, TaskId};
+    use davit_core::spec::{ContainerSpec, TaskSpec};
+    use davit_svc_kit::clock::SystemClock;
+    use tokio::time::Instant;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::turns::Turns;
+
+    #[tokio::test(start_paused = true)]
+    async fn starts_that_take_a_while_take_it_side_by_side_however_few_are_begun_at_once() {
+        let takes = Duration::from_secs(10);
+        let habits = Habits { start_for: takes, ..Habits::default() };
+        let engine = FakeEngine::with_habits(Arc::new(SystemClock), habits, Turns::new(1));
+        let owner = Owner { cluster: "test".to_owned(), node_id: NodeId(Uuid::from_u128(1)) };
+        let runtime = engine.runtime(owner, RuntimeKind::Docker);
+        let spec = Arc::new(TaskSpec::new("web", RuntimeSpec::Container(ContainerSpec::new("web".parse().unwrap()))));
+        let mut keys = Vec::new();
+        for number in 1..=5 {
+            let key = AttemptKey { task_id: TaskId(Uuid::from_u128(number)), attempt: Attempt::FIRST };
+            let attempt = AttemptSpec { key, spec: Arc::clone(&spec), ports: [].into() };
+            runtime.create(&attempt).await.unwrap();
+            keys.push(key);
+        }
+        let began = Instant::now();
+        let started = futures::future::join_all(keys.into_iter().map(|key| runtime.start(key))).await;
+        assert!(started.iter().all(Result::is_ok), "{started:?}");
+        assert!(began.elapsed() < takes * 2, "{:?}", began.elapsed());
     }
 }
