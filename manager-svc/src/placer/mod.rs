@@ -61,7 +61,7 @@ const RETRY_BLOCKED: Duration = Duration::from_secs(10);
 
 /// So long at most workers are waited for: those that take nothing must not keep tasks from others.
 const LONGEST_WAIT_FOR_WORKERS: Duration = Duration::from_secs(1);
-/// What of one answer is not committed after so long is asked for anew, if it is still to be: more important tasks may wait by then.
+/// Single placements that are not committed after so long are asked for anew: more important tasks may wait by then.
 const LONGEST_COMMITTING: Duration = Duration::from_secs(5);
 
 /// Places tasks.
@@ -261,8 +261,12 @@ impl Placer {
         let (mut committed, mut rejected) = (0, 0);
         all.sort_by_node();
         let began = Instant::now();
-        while !all.is_empty() && began.elapsed() < LONGEST_COMMITTING {
+        while !all.is_empty() {
             self.until_taken(window, all.placements.len()).await;
+            if began.elapsed() >= LONGEST_COMMITTING {
+                // Not gangs, nor what makes room: they come last, and might never be committed.
+                all.placements.clear();
+            }
             let Some(part) = all.next_part(window.part()) else { break };
             let (placed, preempted) = match self.writer.write(|draft| Ok::<_, Infallible>(part.commit(draft))).await {
                 Ok(done) => done,

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_small_because_workers_are_far_away() {
+    fn it_is_no_smaller_than_the_fewest_where_workers_are_far_away() {
         let (mut window, mut workers) = (Window::default(), Workers::new(1e9));
         workers.answer_s = 0.2;
         workers.give(100, &mut window);

@@ -282,12 +282,17 @@ async fn a_gang_of_which_one_member_no_longer_fits_at_its_commit_is_not_committe
     assert_eq!(placed.len() as u64, MEMBERS);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_more_is_placed_while_workers_have_much_to_take_but_those_that_take_nothing_do_not_stop_it() {
+/// A node with room for whatever is asked for.
+fn boundless_node() -> Registration {
     let mut node = registration(1);
     node.description.allocatable = Resources { cpu_millis: 1 << 40, memory_bytes: 1 << 60, disk_bytes: 1 << 60 };
     node.description.capacity = node.description.allocatable;
-    let manager = Manager::start([node]).await;
+    node
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_placed_while_workers_have_much_to_take_but_those_that_take_nothing_do_not_stop_it() {
+    let manager = Manager::start([boundless_node()]).await;
     let most_on_their_way = 2 * Window::default().part() as u64;
     let count = most_on_their_way + 1;
     manager.create(vec![manager.new_tasks(&Arc::new(spec()), count, None)]).await;
@@ -301,4 +306,25 @@ async fn no_more_is_placed_while_workers_have_much_to_take_but_those_that_take_n
     let enough = until(most_on_their_way).await;
     let all = until(count).await;
     assert!(all - enough >= LONGEST_WAIT_FOR_WORKERS * 9 / 10, "nobody has taken any: {:?}", all - enough);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_many_wait_for_slow_workers_what_is_more_important_and_a_gang_of_the_same_answer_do_not_wait_for_all() {
+    let manager = Manager::start([boundless_node()]).await;
+    let many = manager.new_tasks(&Arc::new(spec()), 40_000, None);
+    let gang = manager.new_tasks(&Arc::new(spec()), 2, Some(GangId(Uuid::from_u128(1))));
+    let mut important = manager.create(vec![many, gang]).await.split_off(40_000);
+    let mut versions = manager.writer.watch();
+    let _scheduler = manager.add_placer(Duration::ZERO).await;
+    let begun = versions.wait_for(|state| state.task_count(TaskState::Scheduled) > 0);
+    drop(tokio::time::timeout(LIMIT, begun).await.expect("nothing is placed").unwrap());
+    let mut urgent = spec();
+    urgent.placement.priority = 10;
+    important.extend(manager.create(vec![manager.new_tasks(&Arc::new(urgent), 1, None)]).await);
+    let all_placed = |state: &Arc<ClusterState>| {
+        let state_of = |task_id: &TaskId| state.task(*task_id).map(|task| task.status.state);
+        important.iter().all(|task_id| state_of(task_id) == Some(TaskState::Scheduled))
+    };
+    let placed = tokio::time::timeout(LIMIT, versions.wait_for(all_placed)).await.expect("they wait").unwrap();
+    assert!(placed.task_count(TaskState::Pending) > 0, "they waited for all others");
 }
