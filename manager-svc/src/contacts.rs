@@ -16,7 +16,7 @@ use davit_core::node::NodeStats;
 use davit_proto::convert::LONGEST_AWAY;
 use imbl::OrdSet;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -52,6 +52,8 @@ pub struct Contacts {
     nodes: Arc<Mutex<BTreeMap<NodeId, Entry>>>,
     /// These are never locked before `nodes` by who locks both.
     lookouts: Arc<Mutex<Lookouts>>,
+    /// Told when a node is to be looked at that was not before.
+    doubted: Arc<Notify>,
     measurements: Arc<Mutex<Measurements>>,
     /// The number of the newest measurement.
     measured: watch::Sender<u64>,
@@ -80,6 +82,7 @@ impl Contacts {
         Self {
             nodes: Arc::default(),
             lookouts: Arc::default(),
+            doubted: Arc::default(),
             measurements: Arc::default(),
             measured: watch::Sender::new(0),
             late: watch::Sender::default(),
@@ -282,6 +285,19 @@ impl Contacts {
 
     fn look_soon(&self, node_id: NodeId) {
         self.lookouts.lock().set(node_id, Instant::now());
+        self.doubted.notify_one();
+    }
+
+    /// How long nothing can be to be said of any node, unless [`Contacts::doubted`] tells. `None`: as long as that.
+    #[must_use]
+    pub fn calm_for(&self) -> Option<Duration> {
+        self.lookouts.lock().first().map(|first| first.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits until a worker does more than to be heard, or somebody doubts a node; also if that was before, since this was waited for
+    /// last.
+    pub async fn doubted(&self) {
+        self.doubted.notified().await;
     }
 
     /// How long ago each of these nodes was heard last, or this manager began to expect it.

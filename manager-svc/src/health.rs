@@ -23,8 +23,13 @@ use crate::writer::{Handle, WriteError};
 
 /// How often within a heartbeat period nodes are looked at.
 const LOOKS_PER_PERIOD: u32 = 10;
+/// The same while nothing can be to be said of any node. A pause of the manager is known by looks that come late, so that they must
+/// not be much rarer than heartbeats.
+const CALM_LOOKS_PER_PERIOD: u32 = 2;
 /// Tasks through which a message goes until it is heard.
 const HOPS: u32 = 3;
+/// A way through the queue that is quicker than this met nobody in it.
+const QUIET_HOP: Duration = Duration::from_millis(1);
 /// How many ended tasks one look deletes at most.
 const MAX_DELETIONS_PER_LOOK: usize = 1_000;
 
@@ -50,16 +55,19 @@ pub struct Settings {
     pub event_retention: Duration,
 }
 
+impl Settings {
+    fn look_period(&self) -> Duration {
+        self.heartbeat_period / LOOKS_PER_PERIOD
+    }
+}
+
 /// Runs until shutdown.
 pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: Arc<dyn Clock>, shutdown: Shutdown) {
-    let look_period = settings.heartbeat_period / LOOKS_PER_PERIOD;
-    let mut ticks = tokio::time::interval(look_period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut last_look = Instant::now();
+    let (mut last_look, mut nap) = (Instant::now(), Duration::ZERO);
     let mut leases = LeaseWatch::default();
-    while shutdown.or_stop(ticks.tick()).await.is_some() {
+    while shutdown.or_stop(next_look(&contacts, settings, last_look, nap)).await.is_some() {
         // A manager that was stopped or starved heard nobody meanwhile; that is no one's silence but its own.
-        let pause = last_look.elapsed().saturating_sub(look_period);
+        let pause = last_look.elapsed().saturating_sub(nap);
         if pause >= settings.heartbeat_period {
             warn!(pause_ms = pause.as_millis(), "this manager did not run for a while; nodes get that time");
             contacts.forgive(pause);
@@ -73,6 +81,7 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         contacts.heard_late_by(late);
         let looked = look_at_due(&state, &contacts, settings, late, now);
         let lease_has_ended = leases.first_has_ended(&state, &contacts, settings.lease_duration);
+        nap = nap_after(&state, &contacts, settings);
         if looked.is_empty() && !lease_has_ended && !has_work(&state, now, settings) {
             continue;
         }
@@ -81,7 +90,31 @@ pub async fn run(writer: Handle, contacts: Contacts, settings: Settings, clock: 
         {
             warn!(%problem, "node health could not be written; trying again");
         }
+        nap = settings.look_period();
     }
+}
+
+/// Waits until the next look is due: after the nap, or as soon as a node is doubted, though not before a look's period has passed.
+async fn next_look(contacts: &Contacts, settings: Settings, last_look: Instant, nap: Duration) {
+    let doubted = async {
+        contacts.doubted().await;
+        tokio::time::sleep_until(last_look + settings.look_period()).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep_until(last_look + nap) => {}
+        () = doubted => {}
+    }
+}
+
+/// How long there need not be another look. While all nodes are in touch, and nothing waits for time to pass, there are fewer: each
+/// wakes the manager, which then has nothing else to do.
+fn nap_after(state: &ClusterState, contacts: &Contacts, settings: Settings) -> Duration {
+    let (shortest, longest) = (settings.look_period(), settings.heartbeat_period / CALM_LOOKS_PER_PERIOD);
+    let is_calm = state.suspect_nodes().next().is_none()
+        && state.next_loss().is_none()
+        && state.leased_down_nodes().is_empty()
+        && state.first_unbegun().is_none();
+    if is_calm { contacts.calm_for().map_or(longest, |calm| calm.clamp(shortest, longest)) } else { shortest }
 }
 
 /// Judges once more, in the writer's turn: a node that registers meanwhile must not be called down.
@@ -118,12 +151,15 @@ pub(crate) async fn look(
 
 /// How long what arrives takes until it is heard, while others keep this process's threads busy: it goes through their queue once
 /// for its connection, once for its stream, once for its session. Whatever arrived before this began is heard when it returns, or
-/// soon after.
+/// soon after. Where nobody keeps them busy the first way through tells of the others, each of which would wake a thread.
 async fn hearing_delay() -> Duration {
     let began = Instant::now();
     for _ in 0..HOPS {
         // It can't fail, unless this process is about to end.
         let _ = tokio::spawn(std::future::ready(())).await;
+        if began.elapsed() < QUIET_HOP {
+            return began.elapsed() * HOPS;
+        }
     }
     began.elapsed()
 }

@@ -1,4 +1,9 @@
 //! How quickly a few more tasks run, and what they cost, beside those that are there.
+//!
+//! What they cost is what all processes use while they come, less what these use meanwhile for what is there, heartbeats say. So
+//! first the cluster comes to rest: what came before is still merged in the store for a while.
+
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -13,6 +18,12 @@ use crate::running::work::{create, spec, wait_running};
 const SAMPLES: usize = 200;
 /// Tasks that are created at once.
 const SPURT: u32 = 10_000;
+/// The cluster is at rest when all processes have used the same in so long as in as long before,
+const LOOK: Duration = Duration::from_secs(3);
+/// but for so much of a core,
+const ALIKE: f64 = 0.05;
+/// or, whatever they use, after so many looks.
+const MOST_LOOKS: u32 = 30;
 /// How many come with it.
 pub(super) const TASKS: u64 = SAMPLES as u64 + SPURT as u64;
 
@@ -22,6 +33,9 @@ pub(super) struct Probe {
     pub(super) one_at_a_time: Latencies,
     /// What ran already when many were created at once.
     pub(super) beside: u64,
+    /// How long it took until the cluster was at rest, and how many cores it uses then.
+    pub(super) rest_s: f64,
+    pub(super) rest_cores: f64,
     /// Until these were RUNNING, and what all processes used for them.
     pub(super) many_s: f64,
     pub(super) cpu_s: f64,
@@ -34,20 +48,42 @@ pub(super) struct Probe {
 pub(super) async fn probe(cluster: &mut Cluster, wanted: &mut Wanted, name: &str) -> Result<Probe, Error> {
     let samples = Samples::quiet(&mut cluster.client, &spec(0), SAMPLES).await?;
     wanted.add(samples.task_ids.iter().copied());
+    let Rest { after_s: rest_s, cores: rest_cores } = come_to_rest(cluster).await?;
     let (before, beside, looked_before) = (cluster.used()?, wanted.running_count(), cluster.visited().await?);
     let began = Instant::now();
     wanted.add(create(&cluster.client, SPURT, 1, name).await?.task_ids);
     wait_running(cluster.client.clone(), wanted.running_count()).await?;
     let many_s = began.elapsed().as_secs_f64();
-    let cpu_s = total_cpu_s(&cluster.shares(&before)?);
+    let cpu_s = total_cpu_s(&cluster.shares(&before)?) - rest_cores * many_s;
     let looked = cluster.visited().await?;
     let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / f64::from(SPURT);
     let visited_tasks_each = each(looked.tasks, looked_before.tasks);
     let visited_nodes_each = each(looked.nodes, looked_before.nodes);
     let one_at_a_time = samples.latencies();
     println!(
-        "{name}: one task created {}; SCHEDULED {}; RUNNING {}; {SPURT} more RUNNING after {many_s:.2} s, {cpu_s:.2} CPU s, {visited_tasks_each:.1} tasks and {visited_nodes_each:.1} nodes looked at for each",
+        "{name}: one task created {}; SCHEDULED {}; RUNNING {}; at rest after {rest_s:.0} s with {rest_cores:.2} cores; {SPURT} more RUNNING after {many_s:.2} s, {cpu_s:.2} CPU s, {visited_tasks_each:.1} tasks and {visited_nodes_each:.1} nodes looked at for each",
         one_at_a_time.created, one_at_a_time.scheduled, one_at_a_time.running
     );
-    Ok(Probe { one_at_a_time, beside, many_s, cpu_s, visited_tasks_each, visited_nodes_each })
+    Ok(Probe { one_at_a_time, beside, rest_s, rest_cores, many_s, cpu_s, visited_tasks_each, visited_nodes_each })
+}
+
+/// A cluster that has nothing to do but to keep what is there.
+struct Rest {
+    after_s: f64,
+    cores: f64,
+}
+
+async fn come_to_rest(cluster: &Cluster) -> Result<Rest, Error> {
+    let (began, mut last) = (Instant::now(), f64::INFINITY);
+    let mut cores = f64::INFINITY;
+    for _ in 0..MOST_LOOKS {
+        let (before, look) = (cluster.used()?, Instant::now());
+        tokio::time::sleep(LOOK).await;
+        cores = total_cpu_s(&cluster.shares(&before)?) / look.elapsed().as_secs_f64();
+        if (cores - last).abs() < ALIKE {
+            break;
+        }
+        last = cores;
+    }
+    Ok(Rest { after_s: began.elapsed().as_secs_f64(), cores })
 }

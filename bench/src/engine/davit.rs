@@ -1,5 +1,7 @@
 //! Davit: manager with its store on the disk, scheduler, and one worker on the engine, each a process; all asked of the manager.
 
+use std::time::Duration;
+
 use super::figures::{Times, timed};
 use super::host::{COMMAND, Host, IMAGE, davit_label};
 use crate::error::Error;
@@ -18,7 +20,7 @@ const AT_ONCE: usize = 32;
 /// The contender.
 pub(super) struct Davit {
     pub(super) control: ControlPlane,
-    _worker: Program,
+    worker: Program,
     rounds: u32,
 }
 
@@ -30,7 +32,15 @@ impl Davit {
         let how = ["--docker", "on", "--docker-socket", &socket, "--cpus", "1000", "--memory", "1TiB"];
         let worker = control.worker("worker", &how).await?;
         wait_joined(&mut control.client, 1).await?;
-        Ok(Self { control, _worker: worker, rounds: 0 })
+        Ok(Self { control, worker, rounds: 0 })
+    }
+
+    /// How long the engine has taken so far for creates and starts that its worker asked for.
+    pub(super) async fn engine_time(&self) -> Result<Duration, Error> {
+        let metrics = self.worker.metrics().await?;
+        let seconds = |call| metrics.sum("davit_worker_engine_call_seconds_sum", call);
+        Duration::try_from_secs_f64(seconds("call=\"create\"") + seconds("call=\"start\""))
+            .map_err(|error| Error::WrongAnswer(format!("the worker's engine took no time: {error}")))
     }
 
     pub(super) async fn run(&mut self, host: &Host, containers: u32) -> Result<Times, Error> {

@@ -37,6 +37,11 @@ impl Lookouts {
         taken
     }
 
+    /// When the first of them is to be looked at.
+    pub(super) fn first(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
     /// Nodes that are DOWN now and were not in the version before, or the other way round.
     pub(super) fn changed_down(&mut self, down: &OrdSet<NodeId>) -> Vec<NodeId> {
         if self.down.ptr_eq(down) {
@@ -73,8 +78,9 @@ mod tests {
         lookouts.set(node_id(2), later);
         lookouts.set(node_id(4), later);
         lookouts.retain(|known| known != node_id(4));
+        assert_eq!(lookouts.first(), Some(now));
         assert_eq!(lookouts.take(now), BTreeSet::from([1, 3].map(node_id)));
-        assert_eq!(lookouts.take(now), BTreeSet::new());
+        assert_eq!((lookouts.take(now), lookouts.first()), (BTreeSet::new(), Some(later)));
         lookouts.set(node_id(1), later);
         assert_eq!(lookouts.take(later), BTreeSet::from([1, 2].map(node_id)));
         assert_eq!((lookouts.due.len(), lookouts.by_time.len()), (0, 0));

@@ -79,6 +79,47 @@ async fn nodes_that_are_in_touch_are_looked_at_less_often_than_they_are_heard() 
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn looks_are_rare_while_all_are_in_touch_and_never_too_late() {
+    let (mut cluster, contacts, settings) = (Cluster::new(1), Contacts::new(), settings());
+    let (quick, slow) = (settings.look_period(), settings.heartbeat_period / CALM_LOOKS_PER_PERIOD);
+    let look = |cluster: &Cluster| {
+        look_at_due(&cluster.state, &contacts, settings, Duration::ZERO, cluster.now);
+        nap_after(&cluster.state, &contacts, settings)
+    };
+    let session = UuidV7Source.session_id();
+    contacts.opened(node_id(1), Arc::new(Outbox::new(session)), None);
+    assert_eq!(look(&cluster), slow, "it was heard just now");
+    let (began, mut naps) = (Instant::now(), 0);
+    loop {
+        let nap = look(&cluster);
+        if nap == quick {
+            break;
+        }
+        assert!(nap > quick && nap <= slow, "{nap:?}");
+        (naps, _) = (naps + 1, tokio::time::advance(nap).await);
+    }
+    let silent_for = began.elapsed();
+    assert!(naps < 2 * LOOKS_PER_PERIOD && silent_for <= settings.heartbeat_period * 2, "{naps} {silent_for:?}");
+    contacts.heard(node_id(1), session);
+    contacts.doubt([node_id(1)]);
+    assert_eq!(look(&cluster), slow);
+    cluster.run(|draft| set_node_state(draft, node_id(1), NodeState::Suspect, "silent"));
+    assert_eq!(look(&cluster), quick, "it is about to be called DOWN, or to come back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_doubted_is_looked_at_before_the_nap_is_over() {
+    let (contacts, settings) = (Contacts::new(), settings());
+    let (last_look, nap) = (Instant::now(), settings.heartbeat_period / CALM_LOOKS_PER_PERIOD);
+    next_look(&contacts, settings, last_look, nap).await;
+    assert_eq!(last_look.elapsed(), nap);
+    let last_look = Instant::now();
+    contacts.doubt([node_id(1)]);
+    next_look(&contacts, settings, last_look, nap).await;
+    assert_eq!(last_look.elapsed(), settings.look_period());
+}
+
 /// Settings by which nothing is too old to be kept.
 fn keeping_all() -> Settings {
     let year = Duration::from_secs(365 * 24 * 3600);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::Docker as Engine;
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::InspectContainerOptions;
+use bollard::query_parameters::{InspectContainerOptions, RemoveImageOptions, TagImageOptionsBuilder};
 use davit_core::id::AttemptKey;
 use davit_core::spec::{
     ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec, Tmpfs, Ulimit,
@@ -330,6 +330,33 @@ async fn an_image_that_is_missing_and_may_not_be_pulled_is_a_permanent_error() {
         let error = bench.runtime.create(&attempt).await.unwrap_err();
         assert!(matches!(error, Error::ImageGone { .. }), "it might be there again: {error}");
         assert!(error.to_string().contains("davit-test/no-such-image:1"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_that_somebody_removes_is_looked_for_again() {
+    check(Docker::new().await, |bench| async move {
+        let engine = engine().await;
+        let (repo, tag) = ("davit-test/removed", new_key().task_id.to_string());
+        let options = TagImageOptionsBuilder::new().repo(repo).tag(&tag).build();
+        engine.tag_image(image::REFERENCE, Some(options)).await.unwrap();
+        let name = format!("{repo}:{tag}");
+        let spec = ContainerSpec { image: name.parse().unwrap(), ..shell("exit 0") };
+        let attempt = || AttemptSpec { key: new_key(), spec: Arc::new(container(spec.clone())), ports: [].into() };
+        let prepare = async |attempt: &AttemptSpec| bench.runtime.prepare(attempt, &ProgressSender::new(None)).await;
+        bench.runtime.check().await.unwrap();
+        let first = attempt();
+        prepare(&first).await.unwrap();
+        bench.runtime.create(&first).await.unwrap();
+        bench.runtime.remove(first.key).await.unwrap();
+        engine.remove_image(&name, None::<RemoveImageOptions>, None).await.unwrap();
+        let second = attempt();
+        prepare(&second).await.unwrap();
+        let error = bench.runtime.create(&second).await.unwrap_err();
+        assert!(matches!(error, Error::ImageGone { .. }), "{error}");
+        let error = prepare(&second).await.unwrap_err();
+        assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! The steps themselves: each asks the runtime, and says how far the attempt is then.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use davit_core::spec::StopPolicy;
@@ -63,14 +64,17 @@ impl Runner {
         let (runtime, attempt) = (self.runtime()?, self.attempt(wanted)?);
         let progress = ProgressSender::new(None);
         let mut seen = progress.subscribe();
-        let mut work = runtime.prepare(&attempt, &progress);
+        // Whoever takes over from this worker is to know of it before there is anything of it at the engine.
+        let noted = self.agent.store.write(self.key, false, |record| record.mark = self.mark);
+        let mut work = pin!(async { tokio::join!(runtime.prepare(&attempt, &progress), noted) });
         loop {
             tokio::select! {
                 biased;
-                done = &mut work => {
+                (done, noted) = &mut work => {
                     if let Some(pulled) = done? {
                         self.agent.keep_image(pulled);
                     }
+                    noted.map_err(|error| not_noted("note an attempt", error))?;
                     return Ok(Phase::Prepared);
                 }
                 // Dropping the work ends a pull that nobody wants any more.
@@ -88,7 +92,6 @@ impl Runner {
         if !self.has_turn().await {
             return Ok(self.phase);
         }
-        self.note(self.mark, false).await?;
         runtime.create(&attempt).await?;
         Ok(Phase::Created)
     }
@@ -98,19 +101,25 @@ impl Runner {
         if !self.has_turn().await {
             return Ok(self.phase);
         }
-        self.note(Mark::Start, true).await?;
+        // Written first, so that whoever takes over from this worker knows that a start may be under way.
+        self.note(Mark::Start, false).await?;
         self.mark = Mark::Start;
         // Its turn and the disk may have taken a while.
         if self.agent.may_be_overtaken() {
             return Ok(self.phase);
         }
         let tried_before = std::mem::replace(&mut self.start_tried, true);
-        let started = runtime.start(self.key).await.inspect_err(|error| {
+        // It reaches the disk meanwhile: a loss of power would end the start too, of which the runtime itself keeps what it came to.
+        let (started, synced) = tokio::join!(runtime.start(self.key), self.agent.store.flush());
+        let started = started.inspect_err(|error| {
             if error.kind() != ErrorKind::Unavailable {
                 // This one was answered: it does not take place.
                 self.start_tried = tried_before;
             }
         })?;
+        if let Err(error) = synced {
+            tracing::warn!(key = %self.key, %error, "what runs here is not on the disk yet");
+        }
         if let Some(turn) = self.turn.take() {
             turn.ended(Outcome::Done);
         }

@@ -11,6 +11,7 @@ use bollard::query_parameters::{
 use davit_core::id::AttemptKey;
 use davit_core::task::Ports;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::error::{refused, status, unavailable};
 use super::{DockerRuntime, Error, Exit, InstanceState, QUICK_TIME, Started, labels, observe};
@@ -75,7 +76,7 @@ impl DockerRuntime {
     /// `None`: there is none, or it is another's.
     pub(super) async fn inspect(&self, engine: &Docker, key: AttemptKey, name: &str) -> Result<Option<Own>, Error> {
         let inspecting = async {
-            match engine.inspect_container(name, None::<InspectContainerOptions>).await {
+            match timed("inspect", engine.inspect_container(name, None::<InspectContainerOptions>)).await {
                 Ok(inspected) => Ok(Some(inspected)),
                 Err(error) if status(&error) == Some(404) => Ok(None),
                 Err(error) => Err(unavailable("inspect", &error)),
@@ -143,10 +144,10 @@ impl DockerRuntime {
         }
     }
 
-    /// Asked anew each time: it also shows whether the engine answers at all, before a create that nobody can take back.
+    /// It also shows whether the engine answers at all, before a create that nobody can take back.
     pub(super) async fn has_image(&self, engine: &Docker, image: &str) -> Result<bool, Error> {
         let inspecting = async {
-            match engine.inspect_image(image).await {
+            match timed("inspect_image", engine.inspect_image(image)).await {
                 Ok(_) => Ok(true),
                 Err(error) if status(&error) == Some(404) => Ok(false),
                 Err(error) => Err(refused("inspect image", &error)),
@@ -159,7 +160,7 @@ impl DockerRuntime {
     pub(super) async fn start_container(&self, engine: &Docker, key: AttemptKey, id: &str) -> Result<Started, Error> {
         // First, so that whoever waits for its end need not look whether it came before.
         let end = self.events(engine).end_of(id);
-        match engine.start_container(id, None::<StartContainerOptions>).await {
+        match timed("start", engine.start_container(id, None::<StartContainerOptions>)).await {
             Ok(()) => {}
             Err(error) if status(&error) == Some(404) && self.inspect(engine, key, id).await?.is_none() => {
                 return Err(Error::NotFound { key });
@@ -212,7 +213,7 @@ pub(super) async fn ended(engine: &Docker, id: &str) -> Result<Option<()>, Error
 pub(super) async fn remove(engine: &Docker, id: &str) -> Result<(), EngineError> {
     // Takes anonymous volumes along; named ones stay.
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    engine.remove_container(id, Some(options)).await
+    timed("remove", engine.remove_container(id, Some(options))).await
 }
 
 /// Removes a container that is known to be the owner's. `false`: it was gone already.
@@ -222,6 +223,14 @@ pub(super) async fn remove_own(engine: &Docker, id: &str) -> Result<bool, Error>
         Err(error) if status(&error) == Some(404) => Ok(false),
         Err(error) => Err(unavailable("remove", &error)),
     }
+}
+
+/// Takes down how long the engine took for a call, whatever it answered.
+pub(super) async fn timed<T>(call: &'static str, answer: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let answer = answer.await;
+    metrics::histogram!("davit_worker_engine_call_seconds", "call" => call).record(began.elapsed());
+    answer
 }
 
 /// Gives up a call that takes too long: an engine that hangs takes connections and never answers.

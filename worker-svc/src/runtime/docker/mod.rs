@@ -14,6 +14,7 @@ pub(crate) mod fuzzing;
 mod guard;
 mod images;
 mod labels;
+mod lately;
 mod logs;
 mod observe;
 mod pull;
@@ -38,11 +39,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use self::containers::{Known, Leased, Own, in_time, remove, remove_own};
+use self::containers::{Known, Leased, Own, in_time, remove, remove_own, timed};
 use self::error::{is_missing_image, refused, status, unavailable};
 use self::events::{End, Events};
 use self::guard::Guard;
 pub use self::guard::GuardConfig;
+use self::lately::Lately;
 use self::pulls::Pulls;
 use super::{
     AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender,
@@ -103,6 +105,7 @@ pub struct DockerRuntime {
     ends: Mutex<HashMap<AttemptKey, End>>,
     /// Containers that were looked at, until they are removed.
     known: Mutex<HashMap<AttemptKey, Known>>,
+    lately: Lately,
     pulls: Pulls,
     /// The engine's version, and how often its stream of events had broken before it was asked.
     version: Mutex<Option<(u64, String)>>,
@@ -131,8 +134,8 @@ impl DockerRuntime {
         let guard = config.guard.as_ref().map(|guard| Guard::new(guard, &owner, &config.socket));
         let (cluster_id, engine, events) = (Mutex::default(), OnceCell::new(), OnceLock::new());
         let (fresh, ends, known, pulls) = (Mutex::default(), Mutex::default(), Mutex::default(), Pulls::default());
-        let version = Mutex::default();
-        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, known, pulls, version, guard }
+        let (lately, version) = (Lately::default(), Mutex::default());
+        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, known, lately, pulls, version, guard }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -181,6 +184,7 @@ impl Runtime for DockerRuntime {
     async fn check(&self) -> Result<RuntimeInfo, Error> {
         let engine = self.engine().await?;
         let version = in_time("check", QUICK_TIME, self.version(engine)).await?;
+        self.lately.answered();
         if let Some(guard) = &self.guard {
             guard.keep().await;
         }
@@ -224,6 +228,7 @@ impl Runtime for DockerRuntime {
         let (engine, image) = (self.engine().await?, &container.image);
         let is_there = match container.pull_policy {
             PullPolicy::Always => false,
+            PullPolicy::Missing | PullPolicy::Never if self.lately.has(image.as_str()) => true,
             PullPolicy::Missing | PullPolicy::Never => self.has_image(engine, image.as_str()).await?,
         };
         match container.pull_policy {
@@ -237,16 +242,18 @@ impl Runtime for DockerRuntime {
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
         let body = spec::create_body(&self.owner, *self.cluster_id.lock(), &self.config, attempt)?;
+        let image = spec::container(&attempt.spec)?.image.as_str();
         let engine = self.engine().await?;
         let name = attempt.key.container_name();
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        match engine.create_container(Some(options), body).await {
+        match timed("create", engine.create_container(Some(options), body)).await {
             Ok(created) => {
                 for warning in &created.warnings {
                     tracing::debug!(attempt = %attempt.key, warning, "the engine warned about a container");
                 }
                 let is_leased = spec::leased(&attempt.spec).is_some();
                 self.fresh.lock().insert(attempt.key, Fresh { id: created.id, is_leased });
+                self.lately.used(image);
                 Ok(())
             }
             // The name is taken: by an earlier try of ours, or by someone else.
@@ -256,7 +263,8 @@ impl Runtime for DockerRuntime {
             },
             // Somebody has removed it since it was looked for.
             Err(error) if is_missing_image(&error) => {
-                Err(Error::ImageGone { image: spec::container(&attempt.spec)?.image.to_string() })
+                self.lately.lacks(image);
+                Err(Error::ImageGone { image: image.to_owned() })
             }
             Err(error) => Err(refused("create", &error)),
         }

@@ -7,7 +7,7 @@ use bollard::query_parameters::KillContainerOptionsBuilder;
 use davit_core::id::AttemptKey;
 use davit_core::spec::StopPolicy;
 
-use super::containers::{Known, Run, in_time};
+use super::containers::{Known, Run, in_time, timed};
 use super::error::{refused, status, unavailable};
 use super::events::{Died, End};
 use super::{DockerRuntime, Error, Exit, InstanceState, KILLED_TIME, QUICK_TIME};
@@ -155,7 +155,7 @@ fn told(died: Died, was_killed: bool, run: &Run) -> Option<Exit> {
 async fn kill(engine: &Docker, id: &str, signal: &str) -> Result<bool, Error> {
     let options = KillContainerOptionsBuilder::new().signal(signal).build();
     let killing = async {
-        match engine.kill_container(id, Some(options)).await {
+        match timed("kill", engine.kill_container(id, Some(options))).await {
             Ok(()) => Ok(true),
             Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(false),
             Err(error) if matches!(status(&error), Some(400)) => Err(refused("stop", &error)),
