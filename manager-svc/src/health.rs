@@ -23,8 +23,8 @@ use crate::writer::{Handle, WriteError};
 
 /// How often within a heartbeat period nodes are looked at.
 const LOOKS_PER_PERIOD: u32 = 10;
-/// The same while nothing can be to be said of any node. A pause of the manager is known by looks that come late, so that they must
-/// not be much rarer than heartbeats.
+/// The same while nothing can be to be said of any node. A pause of the manager is known by looks that come a period late, and a node
+/// may have been silent for a period before it: with so many no node is silent for more than 2.5 of the three periods unforgiven.
 const CALM_LOOKS_PER_PERIOD: u32 = 2;
 /// Tasks through which a message goes until it is heard.
 const HOPS: u32 = 3;
@@ -151,7 +151,8 @@ pub(crate) async fn look(
 
 /// How long what arrives takes until it is heard, while others keep this process's threads busy: it goes through their queue once
 /// for its connection, once for its stream, once for its session. Whatever arrived before this began is heard when it returns, or
-/// soon after. Where nobody keeps them busy the first way through tells of the others, each of which would wake a thread.
+/// soon after. Where nobody keeps them busy the first way through tells of the others, each of which would wake a thread. (This is
+/// waited for on a thread that is none of theirs, so that the way through their queue is one.)
 async fn hearing_delay() -> Duration {
     let began = Instant::now();
     for _ in 0..HOPS {

@@ -18,7 +18,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// Waits until every worker that is expected has registered, or the grace has passed, or the manager stops.
 pub(crate) async fn settled(writer: &Handle, contacts: &Contacts, grace: Duration, shutdown: &Shutdown) {
-    let expected = expected(&writer.state());
+    let mut expected = expected(&writer.state());
     if expected.is_empty() {
         return;
     }
@@ -26,12 +26,14 @@ pub(crate) async fn settled(writer: &Handle, contacts: &Contacts, grace: Duratio
     info!(nodes = count, grace_secs = grace.as_secs_f64(), "waiting for the workers to register anew");
     let mut looks = tokio::time::interval(LOOK_PERIOD);
     while shutdown.or_stop(looks.tick()).await.is_some() {
-        let missing = missing(&expected, &writer.state(), contacts);
-        if missing == 0 {
+        let state = writer.state();
+        forget_those_back(&mut expected, &state, contacts);
+        if expected.is_empty() {
             info!(nodes = count, seconds = began.elapsed().as_secs_f64(), "every worker is back");
             return;
         }
         if began.elapsed() >= grace {
+            let missing = expected.iter().filter(|node_id| is_missing(**node_id, &state, contacts)).count();
             warn!(missing, nodes = count, "not every worker came back within the grace; going on without them");
             return;
         }
@@ -51,10 +53,14 @@ fn expected(state: &ClusterState) -> Vec<NodeId> {
     state.nodes().filter(|node| node.state != NodeState::Down).map(|node| node.node_id).collect()
 }
 
-/// How many of them have no session, and are still nodes.
-fn missing(expected: &[NodeId], state: &ClusterState, contacts: &Contacts) -> usize {
-    let is_missing = |node_id: &&NodeId| state.node(**node_id).is_some() && contacts.session(**node_id).is_none();
-    expected.iter().filter(is_missing).count()
+/// From the last one on to the first that is missing: so whoever is back is looked at once, and not at each look.
+fn forget_those_back(expected: &mut Vec<NodeId>, state: &ClusterState, contacts: &Contacts) {
+    while expected.pop_if(|node_id| !is_missing(*node_id, state, contacts)).is_some() {}
+}
+
+/// Whether it has no session, and is still a node.
+fn is_missing(node_id: NodeId, state: &ClusterState, contacts: &Contacts) -> bool {
+    state.node(node_id).is_some() && contacts.session(node_id).is_none()
 }
 
 #[cfg(test)]
@@ -73,11 +79,18 @@ mod tests {
     fn workers_that_were_in_touch_are_missing_until_they_register() {
         let mut cluster = Cluster::new(3);
         cluster.run(|draft| set_node_state(draft, node_id(3), NodeState::Down, "test"));
-        let (expected, contacts) = (expected(&cluster.state), Contacts::new());
-        assert_eq!(missing(&expected, &cluster.state, &contacts), 2, "nobody waits for a node that was down before");
-        for (number, left) in [(1, 1), (2, 0)] {
+        let (mut expected, contacts) = (expected(&cluster.state), Contacts::new());
+        let mut waited_for = || {
+            forget_those_back(&mut expected, &cluster.state, &contacts);
+            expected.clone()
+        };
+        assert_eq!(waited_for(), [1, 2].map(node_id), "nobody waits for a node that was down before");
+        let back = |number| {
             contacts.opened(node_id(number), Arc::new(Outbox::new(SessionId(Uuid::from_u64_pair(9, number)))), None);
-            assert_eq!(missing(&expected, &cluster.state, &contacts), left);
-        }
+        };
+        back(1);
+        assert_eq!(waited_for(), [1, 2].map(node_id), "the second one is not back");
+        back(2);
+        assert_eq!(waited_for(), []);
     }
 }

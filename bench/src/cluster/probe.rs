@@ -18,12 +18,12 @@ use crate::running::work::{create, spec, wait_running};
 const SAMPLES: usize = 200;
 /// Tasks that are created at once.
 const SPURT: u32 = 10_000;
-/// The cluster is at rest when all processes have used the same in so long as in as long before,
+/// The cluster is at rest when all processes have used as little as ever in so long, twice,
 const LOOK: Duration = Duration::from_secs(3);
-/// but for so much of a core,
-const ALIKE: f64 = 0.05;
-/// or, whatever they use, after so many looks.
-const MOST_LOOKS: u32 = 30;
+/// but for such a part of it, and so much of a core.
+const ALIKE: (f64, f64) = (0.1, 0.03);
+/// It is not at rest after so many looks.
+const MOST_LOOKS: usize = 30;
 /// How many come with it.
 pub(super) const TASKS: u64 = SAMPLES as u64 + SPURT as u64;
 
@@ -73,17 +73,18 @@ struct Rest {
     cores: f64,
 }
 
+/// What is used at rest is the least that was seen, so that never too much is taken off.
 async fn come_to_rest(cluster: &Cluster) -> Result<Rest, Error> {
-    let (began, mut last) = (Instant::now(), f64::INFINITY);
-    let mut cores = f64::INFINITY;
-    for _ in 0..MOST_LOOKS {
+    let (began, mut seen) = (Instant::now(), Vec::new());
+    while seen.len() < MOST_LOOKS {
         let (before, look) = (cluster.used()?, Instant::now());
         tokio::time::sleep(LOOK).await;
-        cores = total_cpu_s(&cluster.shares(&before)?) / look.elapsed().as_secs_f64();
-        if (cores - last).abs() < ALIKE {
-            break;
+        seen.push(total_cpu_s(&cluster.shares(&before)?) / look.elapsed().as_secs_f64());
+        let least = seen.iter().copied().fold(f64::INFINITY, f64::min);
+        let alike = least * (1.0 + ALIKE.0) + ALIKE.1;
+        if seen.iter().filter(|cores| **cores <= alike).count() > 1 {
+            return Ok(Rest { after_s: began.elapsed().as_secs_f64(), cores: least });
         }
-        last = cores;
     }
-    Ok(Rest { after_s: began.elapsed().as_secs_f64(), cores })
+    Err(Error::Hangs(LOOK * MOST_LOOKS as u32))
 }

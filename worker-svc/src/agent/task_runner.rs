@@ -160,7 +160,7 @@ impl Runner {
                 Step::Look => self.look().await,
                 Step::Prepare => self.prepare(&wanted).await,
                 Step::Create => self.create(&wanted).await,
-                Step::Start => self.start().await,
+                Step::Start => self.start(&wanted).await,
                 Step::Watch => self.watch().await,
                 Step::Stop => self.stop(&wanted).await,
                 Step::Discard => self.discard().await,

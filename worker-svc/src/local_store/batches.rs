@@ -286,7 +286,11 @@ async fn write_behind(shared: Arc<Shared>, mut backend: Box<dyn Backend>, closin
                 Err(_) => return shared.close(waiting),
             };
             if let Err(error) = &written {
-                shared.state.lock().unwritten.extend(keys);
+                let mut state = shared.state.lock();
+                state.unwritten.extend(keys);
+                // What was to reach the disk does so with the next batch.
+                state.sync |= sync;
+                drop(state);
                 if !failing {
                     tracing::error!(%error, "the worker can't write its store; it tries again with the next change");
                 }

@@ -18,7 +18,8 @@
 //! | write | synced | why |
 //! | --- | --- | --- |
 //! | about to be created | no | a killed worker loses nothing; after a failure of the machine the engine's list tells of the container |
-//! | about to be started | yes | it may have run, and must not run again when engine or processes forgot it with the machine |
+//! | about to be started, and must not run twice | yes | it may have run, also when engine or processes forgot it with the machine |
+//! | about to be started | beside the start, before it is told as RUNNING | after a failure of the machine in between the engine's list tells; what forgot it too lets it begin once more |
 //! | asked to stop | yes | a stopped attempt is never started again, also when the manager can't be asked |
 //! | about to be restarted while the manager is out of reach | yes | restarts count against the limit of the restart policy |
 //! | its end | yes, before it is reported | an end that the manager has acknowledged is never taken back |

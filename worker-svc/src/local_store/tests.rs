@@ -338,6 +338,7 @@ async fn a_write_that_failed_is_told_and_made_up_for_by_the_next() {
     let batches = std::mem::take(&mut backend.shared.lock().batches);
     let keys: Vec<_> = batches.iter().flat_map(|(changes, _)| changes.iter().map(|(key, _)| key.clone())).collect();
     assert_eq!(keys, [record::key_bytes(key(1)), record::key_bytes(key(2))]);
+    assert!(batches[0].1, "what was to reach the disk still has to");
 }
 
 #[tokio::test]

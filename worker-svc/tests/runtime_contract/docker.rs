@@ -352,6 +352,7 @@ async fn an_image_that_somebody_removes_is_looked_for_again() {
         bench.runtime.remove(first.key).await.unwrap();
         engine.remove_image(&name, None::<RemoveImageOptions>, None).await.unwrap();
         let second = attempt();
+        bench.runtime.check().await.unwrap();
         prepare(&second).await.unwrap();
         let error = bench.runtime.create(&second).await.unwrap_err();
         assert!(matches!(error, Error::ImageGone { .. }), "{error}");

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use davit_core::spec::StopPolicy;
+use davit_core::spec::{OnNodeLoss, StopPolicy};
 use davit_core::state::TaskState;
 use tokio_util::sync::CancellationToken;
 
@@ -66,15 +66,15 @@ impl Runner {
         let mut seen = progress.subscribe();
         // Whoever takes over from this worker is to know of it before there is anything of it at the engine.
         let noted = self.agent.store.write(self.key, false, |record| record.mark = self.mark);
-        let mut work = pin!(async { tokio::join!(runtime.prepare(&attempt, &progress), noted) });
+        let noted = async { noted.await.map_err(|error| not_noted("note an attempt", error)) };
+        let mut work = pin!(async { tokio::try_join!(runtime.prepare(&attempt, &progress), noted) });
         loop {
             tokio::select! {
                 biased;
-                (done, noted) = &mut work => {
-                    if let Some(pulled) = done? {
+                done = &mut work => {
+                    if let (Some(pulled), ()) = done? {
                         self.agent.keep_image(pulled);
                     }
-                    noted.map_err(|error| not_noted("note an attempt", error))?;
                     return Ok(Phase::Prepared);
                 }
                 // Dropping the work ends a pull that nobody wants any more.
@@ -96,21 +96,24 @@ impl Runner {
         Ok(Phase::Created)
     }
 
-    pub(super) async fn start(&mut self) -> Result<Phase, Error> {
+    pub(super) async fn start(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let runtime = self.runtime()?;
+        let is_leased = wanted.spec.as_ref().is_some_and(|spec| spec.on_node_loss == OnNodeLoss::StopAndReplace);
         if !self.has_turn().await {
             return Ok(self.phase);
         }
-        // Written first, so that whoever takes over from this worker knows that a start may be under way.
-        self.note(Mark::Start, false).await?;
+        // Written first, so that whoever takes over from this worker knows that a start may be under way; and on the disk if it must
+        // not run twice whatever the machine and its engine forget.
+        self.note(Mark::Start, is_leased).await?;
         self.mark = Mark::Start;
         // Its turn and the disk may have taken a while.
         if self.agent.may_be_overtaken() {
             return Ok(self.phase);
         }
         let tried_before = std::mem::replace(&mut self.start_tried, true);
-        // It reaches the disk meanwhile: a loss of power would end the start too, of which the runtime itself keeps what it came to.
-        let (started, synced) = tokio::join!(runtime.start(self.key), self.agent.store.flush());
+        // Other records reach the disk meanwhile: a loss of power ends the start too, and the runtime knows how far it came.
+        let synced = async { if is_leased { Ok(()) } else { self.agent.store.flush().await } };
+        let (started, synced) = tokio::join!(runtime.start(self.key), synced);
         let started = started.inspect_err(|error| {
             if error.kind() != ErrorKind::Unavailable {
                 // This one was answered: it does not take place.
@@ -118,7 +121,8 @@ impl Runner {
             }
         })?;
         if let Err(error) = synced {
-            tracing::warn!(key = %self.key, %error, "what runs here is not on the disk yet");
+            // It does with the next write.
+            tracing::warn!(key = %self.key, %error, "the record of a start has not reached the disk");
         }
         if let Some(turn) = self.turn.take() {
             turn.ended(Outcome::Done);
