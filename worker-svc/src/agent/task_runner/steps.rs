@@ -1,6 +1,5 @@
 //! The steps themselves: each asks the runtime, and says how far the attempt is then.
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use davit_core::spec::{OnNodeLoss, StopPolicy};
@@ -67,7 +66,7 @@ impl Runner {
         // Whoever takes over from this worker is to know of it before there is anything of it at the engine.
         let noted = self.agent.store.write(self.key, false, |record| record.mark = self.mark);
         let noted = async { noted.await.map_err(|error| not_noted("note an attempt", error)) };
-        let mut work = pin!(async { tokio::try_join!(runtime.prepare(&attempt, &progress), noted) });
+        let mut work = Box::pin(async { tokio::try_join!(runtime.prepare(&attempt, &progress), noted) });
         loop {
             tokio::select! {
                 biased;
@@ -113,7 +112,7 @@ impl Runner {
         let tried_before = std::mem::replace(&mut self.start_tried, true);
         // Other records reach the disk meanwhile: a loss of power ends the start too, and the runtime knows how far it came.
         let synced = async { if is_leased { Ok(()) } else { self.agent.store.flush().await } };
-        let (started, synced) = tokio::join!(runtime.start(self.key), synced);
+        let (started, synced) = Box::pin(async { tokio::join!(runtime.start(self.key), synced) }).await;
         let started = started.inspect_err(|error| {
             if error.kind() != ErrorKind::Unavailable {
                 // This one was answered: it does not take place.
