@@ -75,6 +75,10 @@ impl Backend for MemoryHome {
         false
     }
 
+    fn has_disk(&self) -> bool {
+        false
+    }
+
     fn load(&mut self) -> Result<Vec<Entry>, local_store::Error> {
         Ok(self.kept.lock().entries.clone().into_iter().collect())
     }

@@ -17,6 +17,11 @@ pub trait Backend: std::fmt::Debug + Send {
     /// keeps a simulation in order.
     fn blocks(&self) -> bool;
 
+    /// Whether what is written reaches a disk only when it is synced. Where there is none a sync alone does nothing.
+    fn has_disk(&self) -> bool {
+        true
+    }
+
     /// All entries.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ const LOCKED_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct LocalStore {
     shared: Arc<Shared>,
+    has_disk: bool,
     _closes: DropGuard,
 }
 
@@ -62,6 +63,7 @@ impl LocalStore {
     /// # Errors
     /// When the backend fails.
     pub async fn open(backend: Box<dyn Backend>) -> Result<Self, Error> {
+        let has_disk = backend.has_disk();
         let (backend, entries) = load(backend).await?;
         let (mut records, mut images, mut has_lost) = (BTreeMap::new(), BTreeMap::new(), false);
         for (key, value) in entries {
@@ -96,7 +98,7 @@ impl LocalStore {
         });
         let closing = CancellationToken::new();
         tokio::spawn(write_behind(Arc::clone(&shared), backend, closing.clone()));
-        Ok(Self { shared, _closes: closing.drop_guard() })
+        Ok(Self { shared, has_disk, _closes: closing.drop_guard() })
     }
 
     /// All records.
@@ -194,6 +196,9 @@ impl LocalStore {
     /// # Errors
     /// When it could not be written.
     pub async fn flush(&self) -> Result<(), Error> {
+        if !self.has_disk {
+            return Ok(());
+        }
         self.wait_for_batch(true, |_| {}).await
     }
 
