@@ -1,8 +1,8 @@
 //! How long one container takes that is started alone: by the bare API, and by Davit, in turns. Of what Davit takes the engine has
-//! the time that it needs to create and start this very container, from the worker's call to its answer; the rest is Davit's own share: request,
-//! placement, assignment, the worker's look at the image, its note on the disk, its look at what runs, and the way back to a client
-//! that watches. What Davit takes longer than the bare API is told too: that differs by what the engine needs from one container
-//! to the next.
+//! the time that it needs to create and start this very container, from the worker's call to its answer; the rest is Davit's own
+//! share: request, placement, assignment, the worker's look at the image, its note on the disk, its look at what runs, and the way
+//! back to a client that watches. What Davit takes longer than the bare API is told too: that differs by what the engine needs from
+//! one container to the next.
 
 use std::fmt;
 use std::time::Duration;
