@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use davit_core::id::AttemptKey;
 use davit_core::placement::RuntimeKind;
-use davit_core::spec::OnNodeLoss;
 use davit_proto::convert::Assignment;
 use davit_svc_kit::bugs::{self, Bug};
 
 use super::Agent;
 use super::held::Wanted;
+use super::lease::never_runs_twice;
 use super::local_restart::{End, Plan};
 use super::status::Start;
 use crate::local_store::{Mark, Record};
@@ -147,7 +147,7 @@ impl Agent {
 /// another worker's, who runs it: to say that it has ended, or to begin it, would make two of what must never run twice. To the
 /// manager it is lost then, and the next one waits for the end of the lease.
 fn may_run_elsewhere(record: &Record) -> bool {
-    let is_leased = |assignment: Assignment| assignment.spec.on_node_loss == OnNodeLoss::StopAndReplace;
+    let is_leased = |assignment: Assignment| never_runs_twice(&assignment.spec);
     record.end().is_none() && record.assignment().is_none_or(is_leased)
 }
 

@@ -115,6 +115,7 @@ fn needs_lease(wanted: &Wanted) -> bool {
     wanted.want != Want::Remove && wanted.spec.as_ref().is_some_and(|spec| never_runs_twice(spec))
 }
 
-fn never_runs_twice(spec: &TaskSpec) -> bool {
+/// Whether a second run of it is never worth it.
+pub(super) fn never_runs_twice(spec: &TaskSpec) -> bool {
     spec.on_node_loss == OnNodeLoss::StopAndReplace
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use davit_core::spec::{OnNodeLoss, StopPolicy};
+use davit_core::spec::StopPolicy;
 use davit_core::state::TaskState;
 use tokio_util::sync::CancellationToken;
 
 use super::super::held::Wanted;
+use super::super::lease::never_runs_twice;
 use super::super::local_restart::Plan;
 use super::super::next_step::Phase;
 use super::super::started;
@@ -97,7 +98,7 @@ impl Runner {
 
     pub(super) async fn start(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let runtime = self.runtime()?;
-        let is_leased = wanted.spec.as_ref().is_some_and(|spec| spec.on_node_loss == OnNodeLoss::StopAndReplace);
+        let is_leased = wanted.spec.as_ref().is_some_and(|spec| never_runs_twice(spec));
         if !self.has_turn().await {
             return Ok(self.phase);
         }
