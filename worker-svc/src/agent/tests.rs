@@ -2,6 +2,7 @@
 
 mod another_worker;
 mod at_once;
+mod records;
 mod shared_engine;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use super::survey::Due;
 use super::*;
 use crate::Machine;
+use crate::local_store::Backend;
 use crate::runtime::fake::Step;
 use crate::runtime::{FakeEngine, Sighting, Survey};
 use crate::test_support::{self, NODE};
@@ -36,11 +38,16 @@ async fn agent_with(retention: Duration) -> (FakeEngine, Arc<Agent>) {
 }
 
 async fn start(machine: &Machine, retention: Duration) -> Arc<Agent> {
+    start_on(machine, machine.home.store("test"), retention).await
+}
+
+/// The same, with its records elsewhere.
+async fn start_on(machine: &Machine, records: Box<dyn Backend>, retention: Duration) -> Arc<Agent> {
     let owner = Owner { cluster: "test".to_owned(), node_id: NODE };
     let parts = Parts {
         runtimes: (machine.runtimes)(&owner),
         owner,
-        store: LocalStore::open(machine.home.store("test")).await.unwrap(),
+        store: LocalStore::open(records).await.unwrap(),
         retention,
         allocatable: Resources::ZERO,
         lease: Duration::MAX,

@@ -157,7 +157,7 @@ impl Record {
     }
 
     /// `None`: these are no bytes of a record.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let stored = Stored::decode(bytes).ok()?;
         let kind = match stored.kind {
             1 => RuntimeKind::Docker,
