@@ -197,7 +197,7 @@ impl DockerRuntime {
 /// Whether a container has ended, or is gone; `None`: it runs.
 pub(super) async fn ended(engine: &Docker, id: &str) -> Result<Option<()>, Error> {
     let inspecting = async {
-        match engine.inspect_container(id, None::<InspectContainerOptions>).await {
+        match timed("inspect", engine.inspect_container(id, None::<InspectContainerOptions>)).await {
             Ok(inspected) => {
                 let runs = inspected.state.and_then(|state| state.running).unwrap_or(false);
                 Ok((!runs).then_some(()))

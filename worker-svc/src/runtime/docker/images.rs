@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 use davit_core::spec::ImageReference;
 
 use super::error::{status, unavailable};
-use super::{DockerRuntime, QUICK_TIME, in_time};
+use super::{DockerRuntime, QUICK_TIME, in_time, timed};
 use crate::collect::DiskUse;
 use crate::runtime::{EngineImage, Error, Images, PulledImage};
 use crate::stats;
@@ -33,7 +33,9 @@ pub(super) async fn pulled(
 ) -> Option<PulledImage> {
     let before = before?;
     let inspected = in_time("inspect image", QUICK_TIME, async {
-        engine.inspect_image(image.as_str()).await.map_err(|error| unavailable("inspect image", &error))
+        timed("inspect_image", engine.inspect_image(image.as_str()))
+            .await
+            .map_err(|error| unavailable("inspect image", &error))
     });
     let inspected = inspected.await.ok()?;
     let (id, tags) = (inspected.id?, inspected.repo_tags.unwrap_or_default());
@@ -76,7 +78,7 @@ impl Images for DockerRuntime {
     async fn id_of(&self, reference: &ImageReference) -> Result<Option<String>, Error> {
         let engine = self.engine().await?;
         let inspecting = async {
-            match engine.inspect_image(reference.as_str()).await {
+            match timed("inspect_image", engine.inspect_image(reference.as_str())).await {
                 Ok(image) => Ok(image.id),
                 Err(error) if status(&error) == Some(404) => Ok(None),
                 Err(error) => Err(unavailable("inspect image", &error)),

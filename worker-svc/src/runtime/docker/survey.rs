@@ -10,7 +10,7 @@ use davit_core::id::AttemptKey;
 use super::containers::ended;
 use super::error::{status, unavailable};
 use super::labels::Labels;
-use super::{DockerRuntime, QUICK_TIME, in_time, labels, remove};
+use super::{DockerRuntime, QUICK_TIME, in_time, labels, remove, timed};
 use crate::runtime::{Error, Sighting, Survey};
 
 impl DockerRuntime {
@@ -33,7 +33,7 @@ impl DockerRuntime {
     pub(super) async fn remove_seen(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
         let engine = self.engine().await?;
         let inspecting = async {
-            match engine.inspect_container(&sighting.id, None::<InspectContainerOptions>).await {
+            match timed("inspect", engine.inspect_container(&sighting.id, None::<InspectContainerOptions>)).await {
                 Ok(inspected) => Ok(Some(inspected)),
                 Err(error) if status(&error) == Some(404) => Ok(None),
                 Err(error) => Err(unavailable("inspect", &error)),
