@@ -61,7 +61,11 @@ pub(super) async fn measure(host: &Host, davit: &mut Davit, containers: u32) -> 
         let before = davit.engine_time().await?;
         let samples = Samples::quiet(&mut davit.control.client, &spec(), 1).await?;
         davit_times.extend(&samples.running);
-        engine_times.push(davit.engine_time().await?.saturating_sub(before));
+        let engine_time = davit.engine_time().await?.saturating_sub(before);
+        if engine_time.is_zero() {
+            return Err(Error::WrongAnswer("the worker does not count what its engine takes".to_owned()));
+        }
+        engine_times.push(engine_time);
         for task_id in samples.task_ids {
             davit.control.client.delete(task_id).await?;
         }
