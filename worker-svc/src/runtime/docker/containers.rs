@@ -225,12 +225,15 @@ pub(super) async fn remove_own(engine: &Docker, id: &str) -> Result<bool, Error>
     }
 }
 
-/// Takes down how long the engine took for a call, whatever it answered.
-pub(super) async fn timed<T>(call: &'static str, answer: impl Future<Output = T>) -> T {
-    let began = Instant::now();
-    let answer = answer.await;
-    metrics::histogram!("davit_worker_engine_call_seconds", "call" => call).record(began.elapsed());
-    answer
+/// Takes down how long the engine took for a call, whatever it answered. A call is large while it is under way, and is kept apart.
+pub(super) fn timed<T>(call: &'static str, answer: impl Future<Output = T> + Send) -> impl Future<Output = T> + Send {
+    let answer = Box::pin(answer);
+    async move {
+        let began = Instant::now();
+        let answer = answer.await;
+        metrics::histogram!("davit_worker_engine_call_seconds", "call" => call).record(began.elapsed());
+        answer
+    }
 }
 
 /// Gives up a call that takes too long: an engine that hangs takes connections and never answers.
