@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use davit_core::id::AttemptKey;
 use davit_core::spec::{ImageReference, RuntimeSpec};
 use jiff::Timestamp;
 
@@ -58,21 +56,5 @@ impl Agent {
             }
         });
         needed.collect()
-    }
-
-    /// Has all removed that ended at least so long ago, and of which the manager knows: their disk is needed.
-    pub(crate) fn retire_ended(&self, age: Duration) {
-        let now = self.world.clock.now();
-        let is_old = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|since| since >= age);
-        let mut state = self.state.lock();
-        let ended = state.held.iter().filter(|(key, _)| state.reporter.is_acknowledged(**key));
-        let old: Vec<AttemptKey> =
-            ended.filter(|(_, held)| held.ended_at.is_some_and(is_old)).map(|(key, _)| *key).collect();
-        for key in &old {
-            state.remove(*key, false);
-        }
-        if !old.is_empty() {
-            tracing::info!(count = old.len(), "the engine's disk is full: removing what ended attempts left");
-        }
     }
 }

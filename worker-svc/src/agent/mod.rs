@@ -40,6 +40,7 @@ use davit_svc_kit::world::World;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -93,6 +94,8 @@ pub struct Agent {
 struct State {
     held: BTreeMap<AttemptKey, Held>,
     counts: Counts,
+    /// Those of `held` that have ended, by the time of their end.
+    ended: BTreeSet<(Timestamp, AttemptKey)>,
     /// Those of `held` that must never run twice, as far as their specs are known.
     leased: BTreeSet<AttemptKey>,
     /// Those of `held` whose removal has been ordered.
@@ -188,22 +191,22 @@ impl Agent {
         let status = status::first_status(key.attempt, &start, &record, now);
         let (orders, receiver) = watch::channel(wanted);
         let (status, acknowledged) = held::taken_up(record.known.as_ref(), status, now);
-        if !acknowledged {
-            state.reporter.put(key, status.clone());
+        // The session that brought it has that told a moment later.
+        let is_news = !matches!(start, Start::New);
+        match acknowledged {
+            true => {}
+            false if is_news => state.reporter.put(key, status.clone()),
+            false => state.reporter.put_first(key, status.clone(), Instant::now()),
         }
         let ended_at = status.state.is_terminal().then_some(now);
         let is_unseen = matches!(start, Start::Unknown) && ended_at.is_none();
-        // The session that brought it has that told a moment later.
-        let is_news = !matches!(start, Start::New);
         let runner = Runner::new(Arc::clone(self), key, receiver, &record, start);
         let others_lease = Duration::ZERO;
         if let Some(spec) = &orders.borrow().spec {
             self.note_lease(state, key, spec);
         }
         let held = Held { orders, kind: record.kind, status, is_unseen, others_lease, ended_at };
-        state.counts.change(None, Some(&held));
-        let replaced = state.held.insert(key, held);
-        state.counts.change(replaced.as_ref(), None);
+        state.keep(key, held);
         self.store.keep(key, record);
         self.runners.spawn(runner.run_until(self.stopped.clone()));
         if is_news {
@@ -329,7 +332,13 @@ impl Agent {
     /// The report to send now, if there is one.
     #[must_use]
     pub fn next_report(&self) -> Option<Report> {
-        self.state.lock().reporter.next_report()
+        self.state.lock().reporter.next_report(Instant::now())
+    }
+
+    /// When there will be more to report than now, if nothing happens by then.
+    #[must_use]
+    pub fn next_report_due(&self) -> Option<Instant> {
+        self.state.lock().reporter.next_due(Instant::now())
     }
 
     /// A report is durable.
@@ -362,26 +371,6 @@ impl Agent {
         self.report_ready.notified().await;
     }
 
-    /// Removes ended attempts whose retention has passed, while they are this worker's for certain.
-    async fn sweep(&self) {
-        let period = (self.retention / 4).clamp(Duration::from_millis(50), Duration::from_secs(5));
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if !self.is_in_charge() {
-                continue;
-            }
-            let mut state = self.state.lock();
-            let ended = state.held.iter().filter_map(|(key, held)| Some((held.ended_at?, *key)));
-            // What the manager does not know yet stays: it might ask for the attempt again.
-            let ended = ended.filter(|(_, key)| state.reporter.is_acknowledged(*key)).collect();
-            for key in retention::expired(ended, self.world.clock.now(), self.retention) {
-                state.remove(key, false);
-            }
-        }
-    }
-
     /// Takes down what a runner saw of its attempt.
     fn observe(&self, key: AttemptKey, change: impl FnOnce(&mut AttemptStatus)) {
         let now = self.world.clock.now();
@@ -398,7 +387,8 @@ impl Agent {
             );
         }
         if next.state.is_terminal() {
-            held.ended_at.get_or_insert(now);
+            let ended_at = *held.ended_at.get_or_insert(now);
+            state.ended.insert((ended_at, key));
         }
         held.status = next.clone();
         state.reporter.put(key, next);
@@ -431,8 +421,7 @@ impl Agent {
     /// Nothing is left of an attempt.
     fn forget(&self, key: AttemptKey) {
         let mut state = self.state.lock();
-        let removed = state.held.remove(&key);
-        state.counts.change(removed.as_ref(), None);
+        state.drop_held(key);
         state.leased.remove(&key);
         state.removing.remove(&key);
         state.reporter.forget(key);
@@ -453,6 +442,23 @@ impl Agent {
 }
 
 impl State {
+    /// Takes in what is held of an attempt from now on.
+    fn keep(&mut self, key: AttemptKey, held: Held) {
+        self.drop_held(key);
+        self.counts.change(None, Some(&held));
+        self.ended.extend(held.ended_at.map(|ended_at| (ended_at, key)));
+        self.held.insert(key, held);
+    }
+
+    /// Holds an attempt no longer.
+    fn drop_held(&mut self, key: AttemptKey) {
+        let Some(dropped) = self.held.remove(&key) else { return };
+        self.counts.change(Some(&dropped), None);
+        if let Some(ended_at) = dropped.ended_at {
+            self.ended.remove(&(ended_at, key));
+        }
+    }
+
     /// Has an attempt removed. False if there is none.
     fn remove(&mut self, key: AttemptKey, is_urgent: bool) -> bool {
         let Some(held) = self.held.get(&key) else { return false };

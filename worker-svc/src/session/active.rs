@@ -34,9 +34,6 @@ const STUCK_TIME: Duration = Duration::from_secs(10);
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// The machine is measured no more often than this.
 const MIN_MEASURE_PERIOD: Duration = Duration::from_secs(1);
-/// That attempts are being prepared is told after so long, unless more is to be told of them by then: where they begin quickly, one
-/// report does for both.
-const PREPARING_TOLD_AFTER: Duration = Duration::from_millis(50);
 /// Heartbeats are never closer than this.
 const SHORTEST_PACE: Duration = Duration::from_millis(10);
 /// Outputs that are read side by side; more are refused.
@@ -258,10 +255,11 @@ impl Active {
     }
 
     fn send_report(&mut self) {
-        self.report_due = None;
         // First a place in the queue: a report that is taken counts as under way.
-        let Ok(place) = self.requests.try_reserve() else { return };
-        let Some(report) = self.agent.next_report() else { return };
+        let place = self.requests.try_reserve();
+        let report = place.ok().and_then(|place| Some((place, self.agent.next_report()?)));
+        self.report_due = self.agent.next_report_due();
+        let Some((place, report)) = report else { return };
         let reports =
             report.statuses.iter().map(|(key, status)| attempt_report_to_proto(key.task_id, status)).collect();
         let report = v1::StatusReport { report_id: report.report_id, reports };
@@ -273,7 +271,7 @@ impl Active {
         match response {
             Response::Assignments(assignments) => {
                 self.agent.assign(batch(assignments, &mut self.specs));
-                self.report_due.get_or_insert_with(|| Instant::now() + PREPARING_TOLD_AFTER);
+                self.report_due = self.report_due.or_else(|| self.agent.next_report_due());
             }
             Response::HeartbeatAck(ack) => {
                 if let Some(sent_at) = self.heartbeats.acknowledge(ack.heartbeat_id) {

@@ -69,7 +69,7 @@ async fn graces_pass_side_by_side_however_many_ignore_their_signals() {
     let ignores = |task| ordered(task, &[("ignores_stop", "true")]);
     let (_engine, agent) = running(ATTEMPTS, ignores).await;
     agent.assign(change((0..ATTEMPTS).map(ignores).map(stopped)));
-    let before = tokio::time::Instant::now();
+    let before = Instant::now();
     agent.emptied().await;
     let took = before.elapsed();
     assert!((GRACE..GRACE * 5 / 4).contains(&took), "{took:?}");
