@@ -241,7 +241,7 @@ async fn a_storm_of_statuses_neither_fills_the_memory_nor_makes_the_node_look_de
                 ..status.clone()
             }),
         });
-        let report = v1::StatusReport { report_id, reports: reports.collect() };
+        let report = v1::StatusReport { report_id, reports: reports.collect(), heartbeat: None };
         send(&worker.requests, FromWorker::StatusReport(report)).await;
         if report_id.is_multiple_of(10) {
             worker.heartbeat().await;

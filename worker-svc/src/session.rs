@@ -6,6 +6,7 @@ mod active;
 pub(crate) mod fuzzing;
 mod heartbeats;
 mod logs;
+mod pulse;
 
 use std::sync::Arc;
 use std::time::Duration;

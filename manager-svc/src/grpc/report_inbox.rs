@@ -14,11 +14,27 @@ const MAX_ATTEMPTS: usize = 16_384;
 #[error("statuses of more than {MAX_ATTEMPTS} attempts were reported without waiting for acknowledgements")]
 pub(super) struct Full;
 
+/// What acknowledges reports, and with them those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Receipt {
+    pub(super) report_id: u64,
+    /// The newest heartbeat that counts and came with them; 0: none.
+    pub(super) heartbeat_id: u64,
+}
+
+impl Receipt {
+    /// Of these reports and those.
+    pub(super) fn and(self, others: Self) -> Self {
+        let Self { report_id, heartbeat_id } = others;
+        Self { report_id: self.report_id.max(report_id), heartbeat_id: self.heartbeat_id.max(heartbeat_id) }
+    }
+}
+
 /// What waits to be written.
 #[derive(Debug, Default)]
 pub(super) struct ReportInbox {
     statuses: BTreeMap<AttemptKey, AttemptStatus>,
-    newest_report: Option<u64>,
+    receipt: Option<Receipt>,
 }
 
 impl ReportInbox {
@@ -26,7 +42,7 @@ impl ReportInbox {
     ///
     /// # Errors
     /// When too many attempts wait; then part of it is taken in, which does no harm.
-    pub(super) fn put(&mut self, report_id: u64, statuses: Vec<(TaskId, AttemptStatus)>) -> Result<(), Full> {
+    pub(super) fn put(&mut self, receipt: Receipt, statuses: Vec<(TaskId, AttemptStatus)>) -> Result<(), Full> {
         for (task_id, status) in statuses {
             let key = AttemptKey { task_id, attempt: status.attempt };
             let newest = match self.statuses.remove(&key) {
@@ -36,15 +52,15 @@ impl ReportInbox {
             };
             self.statuses.insert(key, newest);
         }
-        self.newest_report = self.newest_report.max(Some(report_id));
+        self.receipt = Some(self.receipt.map_or(receipt, |waiting| waiting.and(receipt)));
         Ok(())
     }
 
-    /// Takes out all that waits: the newest status of each attempt, and the newest report, which acknowledges those before it.
-    pub(super) fn take(&mut self) -> Option<(u64, Vec<(TaskId, AttemptStatus)>)> {
-        let report_id = self.newest_report.take()?;
+    /// Takes out all that waits: the newest status of each attempt, and what acknowledges them all.
+    pub(super) fn take(&mut self) -> Option<(Receipt, Vec<(TaskId, AttemptStatus)>)> {
+        let receipt = self.receipt.take()?;
         let statuses = std::mem::take(&mut self.statuses);
-        Some((report_id, statuses.into_iter().map(|(key, status)| (key.task_id, status)).collect()))
+        Some((receipt, statuses.into_iter().map(|(key, status)| (key.task_id, status)).collect()))
     }
 }
 
@@ -61,6 +77,10 @@ mod tests {
         TaskId(Uuid::from_u128(number))
     }
 
+    fn receipt(report_id: u64) -> Receipt {
+        Receipt { report_id, heartbeat_id: 0 }
+    }
+
     fn status(state: TaskState, sequence: u64) -> AttemptStatus {
         AttemptStatus { state, sequence, ..AttemptStatus::pending(Attempt::FIRST, "") }
     }
@@ -70,11 +90,11 @@ mod tests {
         let mut inbox = ReportInbox::default();
         for sequence in 0..1000 {
             let statuses = (0..100).map(|task| (task_id(task), status(TaskState::Preparing, sequence))).collect();
-            inbox.put(sequence + 1, statuses).unwrap();
+            inbox.put(receipt(sequence + 1), statuses).unwrap();
             assert_eq!(inbox.statuses.len(), 100);
         }
-        let (report_id, statuses) = inbox.take().unwrap();
-        assert_eq!((report_id, statuses.len()), (1000, 100));
+        let (last, statuses) = inbox.take().unwrap();
+        assert_eq!((last, statuses.len()), (receipt(1000), 100));
         assert!(statuses.iter().all(|(_, status)| status.sequence == 999));
         assert!(inbox.take().is_none());
     }
@@ -82,8 +102,24 @@ mod tests {
     #[test]
     fn a_report_of_nothing_is_acknowledged_too() {
         let mut inbox = ReportInbox::default();
-        inbox.put(7, Vec::new()).unwrap();
-        assert_eq!(inbox.take(), Some((7, Vec::new())));
+        inbox.put(receipt(7), Vec::new()).unwrap();
+        assert_eq!(inbox.take(), Some((receipt(7), Vec::new())));
+    }
+
+    #[test]
+    fn the_newest_heartbeat_is_acknowledged_with_reports_that_had_none_of_their_own() {
+        let mut inbox = ReportInbox::default();
+        inbox.put(Receipt { report_id: 1, heartbeat_id: 4 }, Vec::new()).unwrap();
+        inbox.put(receipt(2), Vec::new()).unwrap();
+        let (waiting, statuses) = inbox.take().unwrap();
+        assert_eq!(waiting, Receipt { report_id: 2, heartbeat_id: 4 });
+        inbox.put(Receipt { report_id: 3, heartbeat_id: 5 }, Vec::new()).unwrap();
+        inbox.put(waiting, statuses).unwrap();
+        assert_eq!(
+            inbox.take().unwrap().0,
+            Receipt { report_id: 3, heartbeat_id: 5 },
+            "what could not be written comes back"
+        );
     }
 
     #[test]
@@ -92,11 +128,11 @@ mod tests {
         let many =
             |from: u128| (from..from + 5000).map(|task| (task_id(task), status(TaskState::Running, 1))).collect();
         for round in 0..3 {
-            inbox.put(1, many(round * 5000)).unwrap();
+            inbox.put(receipt(1), many(round * 5000)).unwrap();
         }
-        assert_eq!(inbox.put(2, many(20_000)), Err(Full));
+        assert_eq!(inbox.put(receipt(2), many(20_000)), Err(Full));
         assert_eq!(inbox.statuses.len(), MAX_ATTEMPTS);
-        assert!(inbox.put(3, many(0)).is_ok(), "what waits already may be replaced");
+        assert!(inbox.put(receipt(3), many(0)).is_ok(), "what waits already may be replaced");
     }
 
     proptest! {
@@ -116,7 +152,7 @@ mod tests {
                 let status = status(state, sequence);
                 let merged = newest.remove(&task_id(task)).map_or(status.clone(), |known: AttemptStatus| known.merge(status.clone()));
                 newest.insert(task_id(task), merged);
-                inbox.put(report_id as u64, vec![(task_id(task), status)]).unwrap();
+                inbox.put(receipt(report_id as u64), vec![(task_id(task), status)]).unwrap();
                 if then_take {
                     write(&mut inbox, &mut written);
                 }

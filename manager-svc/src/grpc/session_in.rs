@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tonic::Streaming;
 use tracing::{debug, info, warn};
 
+use super::report_inbox::Receipt;
 use super::session_writes::{Reports, SessionWrites};
 use crate::commands::{note_away, note_goodbye};
 
@@ -31,6 +32,13 @@ pub(super) async fn read(
     told_to: Told<'_>,
 ) -> bool {
     let (contacts, node_id, mut said_goodbye) = (&writes.api.contacts, writes.registered.node_id, false);
+    let take_in = |heartbeat: v1::Heartbeat, path, violations: &mut Violations| {
+        let stats = heartbeat.stats.and_then(|stats| convert::node_stats_from_proto(stats, path, violations));
+        if let Some(stats) = stats {
+            contacts.measured(node_id, session_id, stats);
+        }
+        heartbeat.heartbeat_id
+    };
     loop {
         let message = match incoming.message().await {
             Ok(Some(request)) => request.message,
@@ -40,25 +48,23 @@ pub(super) async fn read(
                 return said_goodbye;
             }
         };
+        // Only once it is noted as heard may anything be acknowledged: the node relies on its lease from then on.
         let counts = contacts.heard(node_id, session_id);
         let mut violations = Violations::new();
         match message {
             Some(Message::Heartbeat(heartbeat)) => {
-                let stats = heartbeat
-                    .stats
-                    .and_then(|stats| convert::node_stats_from_proto(stats, "heartbeat.stats", &mut violations));
-                if let Some(stats) = stats {
-                    contacts.measured(node_id, session_id, stats);
-                }
-                // Only after it is noted as heard: the node may rely on its lease from here on.
-                if counts && heartbeat.heartbeat_id > 0 {
-                    told_to.heartbeats.send_replace(heartbeat.heartbeat_id);
+                let heartbeat_id = take_in(heartbeat, "heartbeat.stats", &mut violations);
+                if counts && heartbeat_id > 0 {
+                    told_to.heartbeats.send_replace(heartbeat_id);
                 }
             }
-            Some(Message::StatusReport(report)) => {
+            Some(Message::StatusReport(mut report)) => {
+                let heartbeat = report.heartbeat.take().filter(|_| counts);
+                let heartbeat_id = heartbeat
+                    .map_or(0, |heartbeat| take_in(heartbeat, "status_report.heartbeat.stats", &mut violations));
                 let report = convert::status_report_from_proto(report, "status_report", &mut violations);
                 if let Some((report_id, statuses)) = report
-                    && let Err(problem) = told_to.reports.put(report_id, statuses)
+                    && let Err(problem) = told_to.reports.put(Receipt { report_id, heartbeat_id }, statuses)
                 {
                     warn!(%problem, "the session ends");
                     return said_goodbye;

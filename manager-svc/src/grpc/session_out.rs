@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tracing::debug;
 
+use super::report_inbox::Receipt;
 use crate::contacts::Contacts;
 use crate::dispatch::{Delivery, LogOrder, Order, Outbox};
 use crate::reconcile::pace;
@@ -42,6 +43,12 @@ impl Pace {
         Self { contacts, period, told: period }
     }
 
+    /// Acknowledges a heartbeat, and with it those before.
+    fn acknowledge(&mut self, heartbeat_id: u64) -> v1::HeartbeatAck {
+        let heartbeat_every = self.change().map(convert::duration_to_proto);
+        v1::HeartbeatAck { heartbeat_id, heartbeat_every }
+    }
+
     /// Another one than it was told last, if it is much different.
     fn change(&mut self) -> Option<Duration> {
         let pace = pace(self.period, self.contacts.count());
@@ -57,8 +64,8 @@ impl Pace {
 pub(super) struct SessionWriter {
     pub(super) outbox: Arc<Outbox>,
     /// The newest report that is durable.
-    pub(super) acks: watch::Receiver<u64>,
-    /// The newest heartbeat that was heard.
+    pub(super) acks: watch::Receiver<Receipt>,
+    /// The newest heartbeat that was heard by itself.
     pub(super) heard: watch::Receiver<u64>,
     pub(super) pace: Pace,
     /// Specs that the worker was sent by number; `None`: it does not take them so.
@@ -75,6 +82,7 @@ impl SessionWriter {
         if self.out.send(Ok(welcome)).await.is_err() {
             return;
         }
+        let mut acknowledged = 0;
         loop {
             let messages = tokio::select! {
                 biased;
@@ -83,13 +91,14 @@ impl SessionWriter {
                     return;
                 }
                 Ok(()) = self.heard.changed() => {
-                    let heartbeat_id = *self.heard.borrow_and_update();
-                    let heartbeat_every = self.pace.change().map(convert::duration_to_proto);
-                    vec![Message::HeartbeatAck(v1::HeartbeatAck { heartbeat_id, heartbeat_every })]
+                    acknowledged = *self.heard.borrow_and_update();
+                    vec![Message::HeartbeatAck(self.pace.acknowledge(acknowledged))]
                 }
                 Ok(()) = self.acks.changed() => {
-                    let report_id = *self.acks.borrow_and_update();
-                    vec![Message::StatusAck(v1::StatusAck { report_id })]
+                    let Receipt { report_id, heartbeat_id } = *self.acks.borrow_and_update();
+                    let heartbeat_ack = (heartbeat_id > acknowledged).then(|| self.pace.acknowledge(heartbeat_id));
+                    acknowledged = acknowledged.max(heartbeat_id);
+                    vec![Message::StatusAck(v1::StatusAck { report_id, heartbeat_ack })]
                 }
                 Some(attempts) = self.abandoned.recv() => {
                     let attempts = convert::foreign_attempts_to_proto(&attempts);

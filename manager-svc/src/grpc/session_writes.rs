@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
 use super::Api;
-use super::report_inbox::{Full, ReportInbox};
+use super::report_inbox::{Full, Receipt, ReportInbox};
 use crate::commands::{self, Registered, apply_reports, drain_for_worker, set_runtime_health};
 use crate::metrics;
 use crate::state::Draft;
@@ -37,14 +37,14 @@ impl Reports {
     ///
     /// # Errors
     /// When too many attempts wait.
-    pub(super) fn put(&self, report_id: u64, statuses: Vec<(TaskId, AttemptStatus)>) -> Result<(), Full> {
-        self.inbox.lock().put(report_id, statuses)?;
+    pub(super) fn put(&self, receipt: Receipt, statuses: Vec<(TaskId, AttemptStatus)>) -> Result<(), Full> {
+        self.inbox.lock().put(receipt, statuses)?;
         self.filled.notify_one();
         Ok(())
     }
 
     /// Waits for what is to be written next.
-    pub(super) async fn next(&self) -> (u64, Vec<(TaskId, AttemptStatus)>) {
+    pub(super) async fn next(&self) -> (Receipt, Vec<(TaskId, AttemptStatus)>) {
         loop {
             if let Some(waiting) = self.inbox.lock().take() {
                 return waiting;
@@ -117,23 +117,23 @@ impl SessionWrites<'_> {
     }
 
     /// Makes reports durable and acknowledges them. Ends when the node has registered anew since.
-    pub(super) async fn reports(self, reports: &Reports, acks: &watch::Sender<u64>) {
+    pub(super) async fn reports(self, reports: &Reports, acks: &watch::Sender<Receipt>) {
         let node_id = self.registered.node_id;
         let mut backoff = self.backoff();
         loop {
-            let (report_id, statuses) = reports.next().await;
+            let (receipt, statuses) = reports.next().await;
             let to_write = statuses.clone();
             let write = move |draft: &mut Draft| Ok(apply_reports(draft, node_id, to_write));
             match self.once("a status report", write).await {
                 Tried::Written(counts) => {
                     metrics::reports(counts);
                     backoff.reset();
-                    acks.send_replace(report_id);
+                    acks.send_modify(|acknowledged| *acknowledged = acknowledged.and(receipt));
                 }
                 Tried::Refused => return,
                 Tried::NotNow => {
                     // Back to where newer statuses of the same attempts take their place.
-                    if let Err(problem) = reports.put(report_id, statuses) {
+                    if let Err(problem) = reports.put(receipt, statuses) {
                         return warn!(%problem, "the session ends");
                     }
                     tokio::time::sleep(backoff.next_delay()).await;

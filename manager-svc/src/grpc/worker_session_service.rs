@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info};
 
 use super::errors::to_api_error;
+use super::report_inbox::Receipt;
 use super::session_in::{Told, read};
 use super::session_out::{Pace, SessionWriter};
 use super::session_writes::{Reports, SessionWrites};
@@ -150,7 +151,7 @@ async fn serve(
     info!(name, registration_number = registered.number, "worker registered");
     let _counted = crate::metrics::OpenSession::count();
     let writes = SessionWrites { api, registered };
-    let (reports, (acks_to, acks)) = (Reports::default(), watch::channel(0));
+    let (reports, (acks_to, acks)) = (Reports::default(), watch::channel(Receipt::default()));
     let (health_to, health) = watch::channel(None);
     let (heard_to, heard) = watch::channel(0);
     let (foreign_to, foreign) = watch::channel(Vec::new());

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::node::NodeStats;
 use davit_core::validate::Violations;
 use davit_proto::convert::{
     ForeignAttempt, KnownSpecs, RuntimeHealth, assignment_from_proto, attempt_ref_from_proto, attempt_report_to_proto,
     duration_from_proto, duration_to_proto, foreign_attempts_from_proto, foreign_attempts_to_proto,
-    node_stats_to_proto, runtime_health_to_proto,
+    runtime_health_to_proto,
 };
 use davit_proto::v1;
 use davit_proto::v1::session_request::Message as Request;
@@ -17,25 +16,22 @@ use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
 use davit_svc_kit::bugs::{self, Bug};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
 use super::heartbeats::Heartbeats;
+use super::pulse::Pulse;
 use super::{EndReason, Ending, Opened, logs};
 use crate::agent::Agent;
 use crate::agent::assignments::Batch;
 use crate::node::Node;
 
-/// A session through which no heartbeat went for so long is given up.
-const STUCK_TIME: Duration = Duration::from_secs(10);
 /// How long the manager may take to end its side of the stream after this side has ended.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// The machine is measured no more often than this.
 const MIN_MEASURE_PERIOD: Duration = Duration::from_secs(1);
-/// Heartbeats are never closer than this.
-const SHORTEST_PACE: Duration = Duration::from_millis(10);
 /// Outputs that are read side by side; more are refused.
 const MAX_LOG_READINGS: usize = 32;
 
@@ -45,15 +41,11 @@ pub(super) struct Active {
     manager: Endpoint,
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
-    ticks: Interval,
-    longest_pace: Duration,
     /// When what was assigned is reported at the latest.
     report_due: Option<Instant>,
     /// What was counted last has not changed since.
     counted: watch::Receiver<()>,
-    stats: watch::Receiver<NodeStats>,
-    last_sent: Instant,
-    heartbeats: Heartbeats,
+    pulse: Pulse,
     specs: KnownSpecs,
     readings: JoinSet<()>,
     drain: Word,
@@ -103,8 +95,6 @@ impl Active {
         node.renew_lease(heartbeats.lease_of(registered_at));
         agent.begin_session(welcome.heartbeat_period, welcome.lease_duration);
         agent.heard(registered_at);
-        let mut ticks = tokio::time::interval(welcome.heartbeat_period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first heartbeat brings stats already.
         let (measured, mut stats) = watch::channel(node.measure().await);
         stats.mark_changed();
@@ -130,13 +120,9 @@ impl Active {
             manager,
             requests,
             responses,
-            ticks,
-            longest_pace: welcome.heartbeat_period * 2,
             report_due: None,
             counted,
-            stats,
-            last_sent: Instant::now(),
-            heartbeats,
+            pulse: Pulse::new(heartbeats, welcome.heartbeat_period, stats),
             specs: KnownSpecs::new(),
             readings: JoinSet::new(),
             drain: Word::NotDue,
@@ -170,7 +156,7 @@ impl Active {
             () = ending.stop.cancelled() => Action::End(EndReason::Stopped),
             () = ending.leaves.cancelled(), if self.farewell == Word::NotDue => Action::Goodbye,
             () = ending.drains.cancelled(), if self.drain == Word::NotDue => Action::Drain,
-            _ = self.ticks.tick() => Action::Heartbeat,
+            () = self.pulse.due() => Action::Heartbeat,
             () = self.agent.report_ready() => Action::Report,
             () = tokio::time::sleep_until(self.report_due.unwrap_or_else(Instant::now)), if self.report_due.is_some() => {
                 Action::Report
@@ -192,25 +178,17 @@ impl Active {
         match action {
             Action::Heartbeat => {
                 // A report that found the queue full goes now.
-                self.send_report();
-                if self.health_due {
-                    self.send_health();
-                }
-                if self.foreign_due {
-                    self.send_foreign();
-                }
-                if self.drain == Word::Due {
-                    self.send_drain();
-                }
-                if self.farewell == Word::Due {
-                    self.send_goodbye();
-                }
-                self.count();
-                return self.send_heartbeat();
+                let went_along = self.send_report();
+                self.send_what_waits();
+                return if went_along { None } else { self.send_heartbeat() };
             }
             Action::Drain => self.send_drain(),
             Action::Goodbye => self.send_goodbye(),
-            Action::Report => self.send_report(),
+            Action::Report => {
+                if self.send_report() {
+                    self.send_what_waits();
+                }
+            }
             Action::Health => self.send_health(),
             Action::Foreign => self.send_foreign(),
             Action::Take(response) => return self.take(*response),
@@ -220,16 +198,30 @@ impl Active {
         None
     }
 
+    /// With each heartbeat: what found the queue full before, and what is counted.
+    fn send_what_waits(&mut self) {
+        if self.health_due {
+            self.send_health();
+        }
+        if self.foreign_due {
+            self.send_foreign();
+        }
+        if self.drain == Word::Due {
+            self.send_drain();
+        }
+        if self.farewell == Word::Due {
+            self.send_goodbye();
+        }
+        self.count();
+    }
+
     fn send_heartbeat(&mut self) -> Option<EndReason> {
-        let fresh = self.stats.has_changed().unwrap_or(false);
-        let stats = fresh.then(|| *self.stats.borrow_and_update());
-        let heartbeat_id = self.heartbeats.send(self.node.world.clock.uptime());
-        let heartbeat = Request::Heartbeat(v1::Heartbeat { stats: stats.map(node_stats_to_proto), heartbeat_id });
+        let heartbeat = Request::Heartbeat(self.pulse.next(self.node.world.clock.uptime()));
         if self.requests.try_send(v1::SessionRequest { message: Some(heartbeat) }).is_ok() {
-            self.last_sent = Instant::now();
+            self.pulse.went();
             return None;
         }
-        (self.last_sent.elapsed() >= STUCK_TIME).then_some(EndReason::Stuck)
+        self.pulse.is_stuck().then_some(EndReason::Stuck)
     }
 
     fn send_health(&mut self) {
@@ -254,17 +246,24 @@ impl Active {
         self.farewell = Word::sent(self.requests.try_send(goodbye()).is_ok());
     }
 
-    fn send_report(&mut self) {
+    /// True when a heartbeat went with it.
+    fn send_report(&mut self) -> bool {
         // First a place in the queue: a report that is taken counts as under way.
         let place = self.requests.try_reserve();
         let report = place.ok().and_then(|place| Some((place, self.agent.next_report()?)));
         self.report_due = self.agent.next_report_due();
-        let Some((place, report)) = report else { return };
+        let Some((place, report)) = report else { return false };
         let reports =
             report.statuses.iter().map(|(key, status)| attempt_report_to_proto(key.task_id, status)).collect();
-        let report = v1::StatusReport { report_id: report.report_id, reports };
+        let goes_along = self.pulse.goes_along();
+        let heartbeat = goes_along.then(|| self.pulse.next(self.node.world.clock.uptime()));
+        let report = v1::StatusReport { report_id: report.report_id, reports, heartbeat };
         place.send(v1::SessionRequest { message: Some(Request::StatusReport(report)) });
+        if goes_along {
+            self.pulse.went();
+        }
         metrics::counter!("davit_worker_reports_total", "node" => self.node.config.name.clone()).increment(1);
+        goes_along
     }
 
     fn take(&mut self, response: Response) -> Option<EndReason> {
@@ -273,15 +272,13 @@ impl Active {
                 self.agent.assign(batch(assignments, &mut self.specs));
                 self.report_due = self.report_due.or_else(|| self.agent.next_report_due());
             }
-            Response::HeartbeatAck(ack) => {
-                if let Some(sent_at) = self.heartbeats.acknowledge(ack.heartbeat_id) {
-                    self.node.heard(sent_at, self.heartbeats.lease_of(sent_at));
-                }
-                if let Some(every) = ack.heartbeat_every {
-                    self.change_pace(duration_from_proto(every, "heartbeat_every", &mut Violations::new()));
+            Response::HeartbeatAck(ack) => self.heartbeat_acknowledged(ack),
+            Response::StatusAck(ack) => {
+                self.agent.acknowledge(ack.report_id);
+                if let Some(ack) = ack.heartbeat_ack {
+                    self.heartbeat_acknowledged(ack);
                 }
             }
-            Response::StatusAck(ack) => self.agent.acknowledge(ack.report_id),
             Response::StartLogs(order) => {
                 // Each has a connection of its own. What a slow reader leaves unread fills the connection's window, and nothing
                 // else goes through it then: no heartbeat either.
@@ -303,13 +300,16 @@ impl Active {
         None
     }
 
-    /// Sends heartbeats in this period from now on, if it is one that can be.
-    fn change_pace(&mut self, every: Option<Duration>) {
-        let Some(every) = every.filter(|every| (SHORTEST_PACE..=self.longest_pace).contains(every)) else {
-            return tracing::warn!("the manager asks for a pace of heartbeats that can't be");
-        };
-        self.ticks = tokio::time::interval_at(Instant::now() + every, every);
-        self.ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// The manager has heard a heartbeat, and may ask for another pace.
+    fn heartbeat_acknowledged(&mut self, ack: v1::HeartbeatAck) {
+        if let Some((sent_at, lease)) = self.pulse.acknowledged(ack.heartbeat_id) {
+            self.node.heard(sent_at, lease);
+        }
+        let Some(every) = ack.heartbeat_every else { return };
+        let every = duration_from_proto(every, "heartbeat_every", &mut Violations::new());
+        if !every.is_some_and(|every| self.pulse.change_pace(every)) {
+            tracing::warn!("the manager asks for a pace of heartbeats that can't be");
+        }
     }
 
     /// Says how many attempts are in each state, if that may have changed.

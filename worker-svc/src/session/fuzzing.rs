@@ -153,7 +153,7 @@ mod tests {
             ),
             ("remove-foreign", Message::RemoveForeign(v1::RemoveForeign { attempts: vec![foreign] })),
             ("heartbeat-ack", Message::HeartbeatAck(v1::HeartbeatAck { heartbeat_id: 1, heartbeat_every: None })),
-            ("status-ack", Message::StatusAck(v1::StatusAck { report_id: 1 })),
+            ("status-ack", Message::StatusAck(v1::StatusAck { report_id: 1, heartbeat_ack: None })),
             (
                 "start-logs",
                 Message::StartLogs(v1::StartLogs {

@@ -38,6 +38,11 @@ impl Heartbeats {
         self.last_id
     }
 
+    /// Whether none is under way.
+    pub(super) fn are_acknowledged(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
     /// At which uptime a heartbeat was sent, now that it and those before it are acknowledged. `None` if it was not under way.
     pub(super) fn acknowledge(&mut self, heartbeat_id: u64) -> Option<Duration> {
         let at = self.under_way.iter().position(|(id, _)| *id == heartbeat_id)?;

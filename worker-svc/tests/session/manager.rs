@@ -214,7 +214,11 @@ impl Session {
                 self.statuses.push((AttemptKey { task_id, attempt: status.attempt }, status));
             }
             if self.acknowledges {
-                self.send(Response::StatusAck(v1::StatusAck { report_id: report.report_id })).await;
+                let heartbeat_id = report.heartbeat.as_ref().map(|heartbeat| heartbeat.heartbeat_id);
+                let heartbeat_ack =
+                    heartbeat_id.map(|heartbeat_id| v1::HeartbeatAck { heartbeat_id, heartbeat_every: None });
+                let report_id = report.report_id;
+                self.send(Response::StatusAck(v1::StatusAck { report_id, heartbeat_ack })).await;
             }
         }
         Some(message)

@@ -119,8 +119,11 @@ fn worker_calls() -> Vec<(usize, &'static str, Vec<u8>)> {
         ..Default::default()
     };
     let heartbeat = framed(Message::Heartbeat(v1::Heartbeat { stats: Some(stats), heartbeat_id: 1 }));
-    let failed =
-        framed(Message::StatusReport(v1::StatusReport { report_id: 1, reports: vec![report(v1::TaskState::Failed)] }));
+    let failed = framed(Message::StatusReport(v1::StatusReport {
+        report_id: 1,
+        reports: vec![report(v1::TaskState::Failed)],
+        heartbeat: None,
+    }));
     let problem = v1::RuntimeProblem { kind: 1, problem: "silent".to_owned(), start_time: None };
     let health = framed(Message::RuntimeHealth(v1::RuntimeHealth { runtimes: vec![2], problems: vec![problem] }));
     let drain = framed(Message::Drain(v1::Drain {}));

@@ -127,7 +127,7 @@ fn each_mistake_in_a_registration_is_blamed_on_its_field() {
 
 #[test]
 fn each_mistake_in_a_report_is_blamed_on_its_field() {
-    let valid = v1::StatusReport { report_id: 1, reports: vec![attempt_report()] };
+    let valid = v1::StatusReport { report_id: 1, reports: vec![attempt_report()], heartbeat: None };
     let rows: &[Row<v1::StatusReport>] = &[
         ("report.reports[0].attempt", |r| r.reports[0].attempt = 0),
         ("report.reports[0].status", |r| r.reports[0].status = None),

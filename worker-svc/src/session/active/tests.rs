@@ -12,6 +12,7 @@ use tonic::{Request as Call, Response as Answer};
 use uuid::Uuid;
 
 use super::super::REQUEST_QUEUE;
+use super::super::pulse::STUCK_TIME;
 use super::*;
 use crate::Config;
 use crate::identity::Membership;
@@ -99,6 +100,39 @@ async fn when_nothing_can_be_sent_sixteen_messages_wait_and_after_ten_seconds_th
     // The first went at once, the last of them so many periods later.
     let last = HEARTBEAT * u32::try_from(heartbeats - 1).unwrap();
     assert_eq!(began.elapsed().as_secs(), (last + Duration::from_secs(10)).as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_is_due_soon_goes_with_a_report_if_the_one_before_is_acknowledged() {
+    let (active, agent, mut connection, manager) = session().await;
+    let ending = Ending::default();
+    let stop = ending.stop.clone();
+    let ended = tokio::spawn(async move { active.run(&ending).await });
+    let ack = |heartbeat_id| v1::HeartbeatAck { heartbeat_id, heartbeat_every: None };
+    let say = |message| manager.send(Ok(v1::SessionResponse { message: Some(message) }));
+    let Some(Request::Heartbeat(first)) = connection.recv().await.unwrap().message else { panic!("no heartbeat") };
+    say(Response::HeartbeatAck(ack(first.heartbeat_id))).await.unwrap();
+
+    let mut heartbeat_id = first.heartbeat_id;
+    for task in 1..=2 {
+        tokio::time::sleep(HEARTBEAT * 3 / 4).await;
+        agent.assign(Batch { assignments: vec![assignment(task)], ..Batch::default() });
+        let Some(Request::StatusReport(report)) = connection.recv().await.unwrap().message else { panic!("no report") };
+        let along = report.heartbeat.expect("it was due in a quarter of a period");
+        assert_eq!(along.heartbeat_id, heartbeat_id + 1);
+        heartbeat_id = along.heartbeat_id;
+        let heartbeat_ack = (task == 1).then(|| ack(heartbeat_id));
+        say(Response::StatusAck(v1::StatusAck { report_id: report.report_id, heartbeat_ack })).await.unwrap();
+    }
+    let went_along = Instant::now();
+    tokio::time::sleep(HEARTBEAT * 3 / 4).await;
+    agent.assign(Batch { assignments: vec![assignment(3)], ..Batch::default() });
+    let Some(Request::StatusReport(report)) = connection.recv().await.unwrap().message else { panic!("no report") };
+    assert_eq!(report.heartbeat, None, "the newest is not acknowledged");
+    let Some(Request::Heartbeat(by_itself)) = connection.recv().await.unwrap().message else { panic!("no heartbeat") };
+    assert_eq!((by_itself.heartbeat_id, went_along.elapsed()), (heartbeat_id + 1, HEARTBEAT));
+    stop.cancel();
+    assert!(matches!(ended.await.unwrap(), EndReason::Stopped));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,130 @@
+//! When a session's heartbeats go, what they bring, and what their acknowledgements are worth.
+
+use std::time::Duration;
+
+use davit_core::node::NodeStats;
+use davit_proto::convert::node_stats_to_proto;
+use davit_proto::v1;
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::heartbeats::Heartbeats;
+
+/// A session through which no heartbeat went for so long is given up.
+pub(super) const STUCK_TIME: Duration = Duration::from_secs(10);
+/// Heartbeats are never closer than this.
+const SHORTEST_PACE: Duration = Duration::from_millis(10);
+
+/// The heartbeats of one session.
+pub(super) struct Pulse {
+    ticks: Interval,
+    longest_pace: Duration,
+    last_sent: Instant,
+    heartbeats: Heartbeats,
+    stats: watch::Receiver<NodeStats>,
+}
+
+impl Pulse {
+    /// Of a session that begins now, with heartbeats in this period, or twice it if the manager asks for that.
+    pub(super) fn new(heartbeats: Heartbeats, period: Duration, stats: watch::Receiver<NodeStats>) -> Self {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, longest_pace: period * 2, last_sent: Instant::now(), heartbeats, stats }
+    }
+
+    /// Waits until a heartbeat is due. May be dropped without losing anything.
+    pub(super) async fn due(&mut self) {
+        self.ticks.tick().await;
+    }
+
+    /// Whether the next one goes with a report that is sent now: it is due soon, and none is under way. One that waits for its
+    /// report's acknowledgement is followed by one that waits for nothing.
+    pub(super) fn goes_along(&self) -> bool {
+        self.heartbeats.are_acknowledged() && self.last_sent.elapsed() >= self.ticks.period() / 2
+    }
+
+    /// The heartbeat to send at this uptime of the machine.
+    pub(super) fn next(&mut self, uptime: Duration) -> v1::Heartbeat {
+        let fresh = self.stats.has_changed().unwrap_or(false);
+        let stats = fresh.then(|| node_stats_to_proto(*self.stats.borrow_and_update()));
+        v1::Heartbeat { stats, heartbeat_id: self.heartbeats.send(uptime) }
+    }
+
+    /// It went: the next one is due a period later.
+    pub(super) fn went(&mut self) {
+        self.last_sent = Instant::now();
+        self.ticks.reset();
+    }
+
+    /// Whether none went for so long that none will.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.last_sent.elapsed() >= STUCK_TIME
+    }
+
+    /// A heartbeat is acknowledged, and those before it: when it was sent and until when the lease lasts, by the machine's uptime.
+    /// `None` if that is known already.
+    pub(super) fn acknowledged(&mut self, heartbeat_id: u64) -> Option<(Duration, Duration)> {
+        let sent_at = self.heartbeats.acknowledge(heartbeat_id)?;
+        Some((sent_at, self.heartbeats.lease_of(sent_at)))
+    }
+
+    /// Sends heartbeats in this period from now on. False if it is one that can't be.
+    pub(super) fn change_pace(&mut self, every: Duration) -> bool {
+        let can_be = (SHORTEST_PACE..=self.longest_pace).contains(&every);
+        if can_be {
+            self.ticks = tokio::time::interval_at(Instant::now() + every, every);
+            self.ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        can_be
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(1);
+    const LEASE: Duration = Duration::from_secs(9);
+
+    fn pulse() -> Pulse {
+        let stats = NodeStats {
+            measured_at: Timestamp::UNIX_EPOCH,
+            cpu_used_millis: 0,
+            memory_used_bytes: 0,
+            disk_used_bytes: 0,
+            load_1m: 0.0,
+            running_tasks: 0,
+        };
+        Pulse::new(Heartbeats::new(Some(LEASE)), PERIOD, watch::channel(stats).1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_goes_along_when_it_is_due_soon_and_the_next_is_due_a_period_later() {
+        let mut pulse = pulse();
+        pulse.due().await;
+        assert!(!pulse.goes_along(), "the registration was just now");
+        tokio::time::sleep(PERIOD / 2).await;
+        assert!(pulse.goes_along());
+        let began = Instant::now();
+        pulse.next(Duration::ZERO);
+        pulse.went();
+        pulse.due().await;
+        assert_eq!(began.elapsed(), PERIOD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn none_goes_along_while_one_is_not_acknowledged() {
+        let mut pulse = pulse();
+        tokio::time::sleep(PERIOD).await;
+        let uptime = Duration::from_secs(7);
+        let heartbeat = pulse.next(uptime);
+        pulse.went();
+        tokio::time::sleep(PERIOD).await;
+        assert!(!pulse.goes_along(), "its acknowledgement may wait for a report's");
+        assert_eq!(pulse.acknowledged(heartbeat.heartbeat_id), Some((uptime, uptime + LEASE)));
+        assert!(pulse.goes_along());
+        assert_eq!(pulse.acknowledged(heartbeat.heartbeat_id), None);
+    }
+}
