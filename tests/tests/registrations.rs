@@ -125,6 +125,43 @@ async fn what_an_overtaken_session_says_counts_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_that_comes_with_a_report_counts_and_is_acknowledged_with_it() {
+    let cluster = Cluster::builder().workers(0).start().await;
+    let mut session = Session::open(&cluster, 1).await.unwrap();
+    let measure_time = cluster.get_node("by-hand").await.create_time;
+    let stats = Some(v1::NodeStats { measure_time, running_tasks: 7, ..Default::default() });
+    let heartbeat = Some(v1::Heartbeat { stats, heartbeat_id: 3 });
+    session.say(Request::StatusReport(v1::StatusReport { report_id: 5, reports: vec![], heartbeat })).await;
+    session.say(Request::StatusReport(v1::StatusReport { report_id: 6, reports: vec![], heartbeat: None })).await;
+    let mut heartbeats = Vec::new();
+    while let Ok(Some(response)) = session.responses.message().await {
+        match response.message {
+            Some(Response::StatusAck(ack)) => {
+                heartbeats.extend(ack.heartbeat_ack.map(|ack| ack.heartbeat_id));
+                if ack.report_id == 6 {
+                    break;
+                }
+            }
+            Some(Response::HeartbeatAck(ack)) => panic!("{ack:?} by itself"),
+            _ => {}
+        }
+    }
+    assert_eq!(heartbeats, [3], "once");
+    let node = cluster.get_node("by-hand").await;
+    assert_eq!(node.stats.map(|stats| stats.running_tasks), Some(7));
+
+    let mut overtaken = session;
+    let mut newest = Session::open(&cluster, 2).await.unwrap();
+    let heartbeat = Some(v1::Heartbeat { stats: None, heartbeat_id: 4 });
+    overtaken.say(Request::StatusReport(v1::StatusReport { report_id: 7, reports: vec![], heartbeat })).await;
+    while let Ok(Some(response)) = overtaken.responses.message().await {
+        assert!(!matches!(response.message, Some(Response::StatusAck(_))), "{response:?}");
+    }
+    assert!(newest.is_heard(1).await);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_said_goodbye_is_given_nothing_more_before_anything_else_that_it_says_counts() {
     // Of that long a period nobody looks at it in between.
     let cluster = Cluster::builder().workers(0).heartbeat(Duration::from_secs(60)).start().await;

@@ -14,6 +14,7 @@ use super::wanted::Wanted;
 use super::{Options, table};
 use crate::error::Error;
 use crate::phase;
+use crate::running::latency::Spread;
 use crate::speed::{self, Around};
 
 /// What was measured of a cell.
@@ -37,6 +38,8 @@ pub(super) struct Figures {
     #[serde(flatten)]
     pub(super) bulk: Option<Bulk>,
     pub(super) with_all: Option<Probe>,
+    /// Of every task that ran then, however many were created before it: from its creation to RUNNING.
+    pub(super) create_to_running: Option<Spread>,
     /// CPU seconds for 10,000 more with all of them, to those at first.
     pub(super) last_to_first_cpu: Option<f64>,
     pub(super) churn: Option<Churn>,
@@ -72,7 +75,8 @@ async fn fill(figures: &mut Figures, cluster: &mut Cluster, options: &Options, c
     phase::begin("probe-with-all");
     let last = figures.with_all.insert(probe(cluster, &mut wanted, "with all of them").await?).cpu_s;
     figures.last_to_first_cpu = Some(last / first);
-    check(cluster, &wanted).await?;
+    let waits = figures.create_to_running.insert(check(cluster, &wanted).await?);
+    println!("each of {} tasks was RUNNING after {waits}", wanted.running_count());
     let churn_seconds = options.churn_seconds();
     if churn_seconds > 0 {
         phase::begin("churn");
@@ -87,5 +91,6 @@ async fn fill(figures: &mut Figures, cluster: &mut Cluster, options: &Options, c
     check(cluster, &wanted).await?;
     phase::begin("stop");
     figures.stop = Some(stop::everything(cluster, &mut wanted).await?);
-    check(cluster, &wanted).await
+    check(cluster, &wanted).await?;
+    Ok(())
 }

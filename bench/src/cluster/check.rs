@@ -14,12 +14,14 @@ use crate::error::Error;
 use crate::phase;
 use crate::running::LOOK;
 use crate::running::client::parse_id;
+use crate::running::latency::Spread;
 
 /// Workers count what they run once a second.
 const COUNTED: Duration = Duration::from_secs(10);
 
-/// Looks at every task and every node, and at what the workers say that they run.
-pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<(), Error> {
+/// Looks at every task and every node, and at what the workers say that they run. Answers how long those that run waited for that,
+/// from their creation to the newest change, by the manager's clock.
+pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<Spread, Error> {
     phase::begin("check");
     let end = Instant::now() + COUNTED;
     loop {
@@ -42,11 +44,12 @@ pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<(), 
     };
     client.each_task(v1::TaskFilter::default(), look).await?;
     let totals = client.cluster().await?.totals.unwrap_or_default();
+    let waits = Spread::of(std::mem::take(&mut tasks.waits));
     let mut wrong = tasks.wrong();
     wrong.extend(reserved.wrong(&nodes));
     wrong.extend(wrong_totals(&totals, wanted));
     wrong.extend(wrong_nodes(&nodes, &dead, wanted.running_count() == 0));
-    if wrong.is_empty() { Ok(()) } else { Err(Error::WrongAnswer(wrong.join("; "))) }
+    if wrong.is_empty() { Ok(waits) } else { Err(Error::WrongAnswer(wrong.join("; "))) }
 }
 
 /// What the tasks are, seen one after the other.
@@ -55,6 +58,8 @@ struct Tasks<'a> {
     nodes: &'a BTreeMap<String, v1::Node>,
     /// Those that are wanted and were not seen yet.
     unseen: HashSet<Uuid>,
+    /// How long each that runs waited for that.
+    waits: Vec<Duration>,
     wrong: u64,
     /// The first that is wrong.
     example: Option<String>,
@@ -62,7 +67,7 @@ struct Tasks<'a> {
 
 impl<'a> Tasks<'a> {
     fn new(wanted: &'a Wanted, nodes: &'a BTreeMap<String, v1::Node>) -> Self {
-        Self { wanted, nodes, unseen: wanted.running().collect(), wrong: 0, example: None }
+        Self { wanted, nodes, unseen: wanted.running().collect(), waits: Vec::new(), wrong: 0, example: None }
     }
 
     /// A wanted one has to run, once, on a node that is not called DOWN; any other has to be stopped.
@@ -72,6 +77,7 @@ impl<'a> Tasks<'a> {
         let is_right = parse_id(&task.task_id).is_ok_and(|task_id| {
             let is_there = if self.unseen.remove(&task_id) {
                 let is_up = self.nodes.get(node_id).is_some_and(|node| node.state() != v1::NodeState::Down);
+                self.waits.extend(waited(task));
                 state == v1::TaskState::Running && is_up
             } else {
                 state == v1::TaskState::Stopped
@@ -95,6 +101,15 @@ impl<'a> Tasks<'a> {
         }
         wrong
     }
+}
+
+/// From its creation to its newest change.
+fn waited(task: &v1::Task) -> Option<Duration> {
+    let (created, changed) = (task.create_time?, task.update_time?);
+    let seconds = Duration::from_secs(u64::try_from(changed.seconds - created.seconds).ok()?);
+    let nanos = i64::from(changed.nanos) - i64::from(created.nanos);
+    let part = Duration::from_nanos(nanos.unsigned_abs());
+    if nanos < 0 { seconds.checked_sub(part) } else { Some(seconds + part) }
 }
 
 /// What ever happened. It counts tasks too that are long deleted: of those that have ended only so many are kept.

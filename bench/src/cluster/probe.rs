@@ -18,12 +18,14 @@ use crate::running::work::{create, spec, wait_running};
 const SAMPLES: usize = 200;
 /// Tasks that are created at once.
 const SPURT: u32 = 10_000;
-/// The cluster is at rest when all processes have used as little as ever in so long, twice,
-const LOOK: Duration = Duration::from_secs(3);
-/// but for such a part of it, and so much of a core.
-const ALIKE: (f64, f64) = (0.1, 0.03);
-/// It is not at rest after so many looks.
-const MOST_LOOKS: usize = 30;
+/// What all processes use is looked at for so long, again and again.
+const LOOK: Duration = Duration::from_secs(2);
+/// The cluster is at rest when so many looks together see no less used than as many before them,
+const LOOKS: usize = 3;
+/// but for such a part of it: what the machine itself does for others makes so much of a difference.
+const FALLS_NO_FURTHER: f64 = 0.9;
+/// Looks after which it is taken as it is: it has had two minutes.
+const MOST_LOOKS: usize = 60;
 /// How many come with it.
 pub(super) const TASKS: u64 = SAMPLES as u64 + SPURT as u64;
 
@@ -73,18 +75,45 @@ struct Rest {
     cores: f64,
 }
 
-/// What is used at rest is the least that was seen, so that never too much is taken off.
+/// What is used at rest is the least of the newest looks, so that never too much is taken off.
 async fn come_to_rest(cluster: &Cluster) -> Result<Rest, Error> {
     let (began, mut seen) = (Instant::now(), Vec::new());
-    while seen.len() < MOST_LOOKS {
+    while !is_at_rest(&seen) {
         let (before, look) = (cluster.used()?, Instant::now());
         tokio::time::sleep(LOOK).await;
         seen.push(total_cpu_s(&cluster.shares(&before)?) / look.elapsed().as_secs_f64());
-        let least = seen.iter().copied().fold(f64::INFINITY, f64::min);
-        let alike = least * (1.0 + ALIKE.0) + ALIKE.1;
-        if seen.iter().filter(|cores| **cores <= alike).count() > 1 {
-            return Ok(Rest { after_s: began.elapsed().as_secs_f64(), cores: least });
-        }
     }
-    Err(Error::Hangs(LOOK * MOST_LOOKS as u32))
+    let cores = seen.iter().rev().take(LOOKS).copied().fold(f64::INFINITY, f64::min);
+    Ok(Rest { after_s: began.elapsed().as_secs_f64(), cores })
+}
+
+/// Whether a cluster is at rest that used so many cores, look after look.
+fn is_at_rest(seen: &[f64]) -> bool {
+    let newest: f64 = seen.iter().rev().take(LOOKS).sum();
+    let before: f64 = seen.iter().rev().skip(LOOKS).take(LOOKS).sum();
+    let falls_no_further = seen.len() >= 2 * LOOKS && newest >= before * FALLS_NO_FURTHER;
+    falls_no_further || seen.len() >= MOST_LOOKS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_at_rest_once_it_uses_no_less_than_before() {
+        let falls = [1.9, 1.6, 1.2, 0.9, 0.6, 0.5];
+        assert!(!is_at_rest(&falls));
+        let then = |more: &[f64]| [falls.as_slice(), more].concat();
+        assert!(!is_at_rest(&then(&[0.45, 0.45, 0.46])));
+        assert!(is_at_rest(&then(&[0.45, 0.45, 0.46, 0.47, 0.44, 0.45])));
+        assert!(is_at_rest(&then(&[0.3, 0.45, 0.46, 0.47, 0.44, 0.45])), "one look that saw less is no rest");
+        assert!(!is_at_rest(&[0.4; 5]), "it has to be seen for a while");
+    }
+
+    #[test]
+    fn what_never_comes_to_rest_is_taken_as_it_is() {
+        let falls: Vec<f64> = (0..MOST_LOOKS).map(|look| 2.0 * 0.9_f64.powi(look as i32)).collect();
+        assert!(!is_at_rest(&falls[..MOST_LOOKS - 1]));
+        assert!(is_at_rest(&falls));
+    }
 }
