@@ -2,6 +2,7 @@
 //! any time; the next one begins with a registration and sends anew what was not acknowledged.
 
 mod active;
+mod alarm;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod heartbeats;

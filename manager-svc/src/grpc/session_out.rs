@@ -79,6 +79,9 @@ pub(super) struct SessionWriter {
 impl SessionWriter {
     /// Writes until the session ends; a worker that is gone ends it.
     pub(super) async fn run(mut self, welcome: v1::SessionResponse) {
+        let shutdown = self.shutdown.clone();
+        // Once for the session: all sessions wait for it in one list.
+        let mut stops = std::pin::pin!(shutdown.triggered());
         if self.out.send(Ok(welcome)).await.is_err() {
             return;
         }
@@ -86,7 +89,7 @@ impl SessionWriter {
         loop {
             let messages = tokio::select! {
                 biased;
-                () = self.shutdown.triggered() => {
+                () = &mut stops => {
                     self.end("the manager is stopping").await;
                     return;
                 }

@@ -12,7 +12,8 @@ use davit_proto::v1::session_request::Message as FromWorker;
 use davit_proto::v1::session_response::Message as ToWorker;
 use davit_proto::v1::worker_session_service_server::WorkerSessionService;
 use davit_svc_kit::grpc::ApiError;
-use futures::Stream;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -169,14 +170,18 @@ async fn serve(
     };
     let told_to =
         Told { reports: &reports, heartbeats: &heard_to, health: health_to, foreign: foreign_to, drain: &drain };
-    let said_goodbye = tokio::select! {
-        goodbye = read(writes, session_id, &mut incoming, told_to) => goodbye,
-        () = writes.health(health) => false,
-        () = writes.drains(&drain) => false,
-        () = foreign::judge(api, foreign, abandoned_to) => false,
-        () = writes.reports(&reports, &acks_to) => false,
-        () = sender.run(welcome) => false,
-    };
+    let no_goodbye = |()| false;
+    // Each is polled only when there is something for it, and not whenever there is for any of them: there are thousands of sessions.
+    let mut parts = FuturesUnordered::from_iter([
+        read(writes, session_id, &mut incoming, told_to).boxed(),
+        writes.health(health).map(no_goodbye).boxed(),
+        writes.drains(&drain).map(no_goodbye).boxed(),
+        foreign::judge(api, foreign, abandoned_to).map(no_goodbye).boxed(),
+        writes.reports(&reports, &acks_to).map(no_goodbye).boxed(),
+        sender.run(welcome).map(no_goodbye).boxed(),
+    ]);
+    let said_goodbye = parts.next().await.unwrap_or_default();
+    drop(parts);
     info!(name, said_goodbye, "session ended");
     api.contacts.closed(node_id, session_id);
     let detached = api

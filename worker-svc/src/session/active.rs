@@ -1,5 +1,6 @@
 //! An open session: waits for the next thing to do, then does it without waiting.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,12 @@ use davit_proto::v1::worker_session_service_client::WorkerSessionServiceClient;
 use davit_svc_kit::bugs::{self, Bug};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFuture;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
+use super::alarm::Alarm;
 use super::heartbeats::Heartbeats;
 use super::pulse::Pulse;
 use super::{EndReason, Ending, Opened, logs};
@@ -42,7 +44,7 @@ pub(super) struct Active {
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
     /// When what was assigned is reported at the latest.
-    report_due: Option<Instant>,
+    report_due: Alarm,
     /// What was counted last has not changed since.
     counted: watch::Receiver<()>,
     pulse: Pulse,
@@ -71,6 +73,9 @@ impl Word {
         if sent { Self::Said } else { Self::Due }
     }
 }
+
+/// The worker is to end the session.
+type Cancelled<'a, 'b> = Pin<&'a mut WaitForCancellationFuture<'b>>;
 
 /// The next thing to do.
 enum Action {
@@ -120,7 +125,7 @@ impl Active {
             manager,
             requests,
             responses,
-            report_due: None,
+            report_due: Alarm::default(),
             counted,
             pulse: Pulse::new(heartbeats, welcome.heartbeat_period, stats),
             specs: KnownSpecs::new(),
@@ -137,8 +142,12 @@ impl Active {
 
     pub(super) async fn run(mut self, ending: &Ending) -> EndReason {
         self.node.set_connected();
+        // Once for the session: what waits for a token is kept in a list.
+        let mut stop = pin!(ending.stop.cancelled());
+        let mut leaves = pin!(ending.leaves.cancelled());
+        let mut drains = pin!(ending.drains.cancelled());
         loop {
-            let action = self.select(ending).await;
+            let action = self.select(stop.as_mut(), leaves.as_mut(), drains.as_mut()).await;
             if let Some(reason) = self.apply(action) {
                 if matches!(reason, EndReason::Stopped) {
                     self.close().await;
@@ -149,18 +158,21 @@ impl Active {
     }
 
     /// Waits for the next thing to do. May be dropped without losing anything.
-    async fn select(&mut self, ending: &Ending) -> Action {
+    async fn select(
+        &mut self,
+        stop: Cancelled<'_, '_>,
+        leaves: Cancelled<'_, '_>,
+        drains: Cancelled<'_, '_>,
+    ) -> Action {
         tokio::select! {
             // The goodbye goes before reports of what it announces.
             biased;
-            () = ending.stop.cancelled() => Action::End(EndReason::Stopped),
-            () = ending.leaves.cancelled(), if self.farewell == Word::NotDue => Action::Goodbye,
-            () = ending.drains.cancelled(), if self.drain == Word::NotDue => Action::Drain,
+            () = stop => Action::End(EndReason::Stopped),
+            () = leaves, if self.farewell == Word::NotDue => Action::Goodbye,
+            () = drains, if self.drain == Word::NotDue => Action::Drain,
             () = self.pulse.due() => Action::Heartbeat,
             () = self.agent.report_ready() => Action::Report,
-            () = tokio::time::sleep_until(self.report_due.unwrap_or_else(Instant::now)), if self.report_due.is_some() => {
-                Action::Report
-            }
+            () = self.report_due.passed() => Action::Report,
             response = self.responses.message() => match response {
                 Ok(Some(v1::SessionResponse { message: Some(message) })) => Action::Take(Box::new(message)),
                 // Of a newer manager: something this worker does not know.
@@ -251,7 +263,7 @@ impl Active {
         // First a place in the queue: a report that is taken counts as under way.
         let place = self.requests.try_reserve();
         let report = place.ok().and_then(|place| Some((place, self.agent.next_report()?)));
-        self.report_due = self.agent.next_report_due();
+        self.report_due.set(self.agent.next_report_due());
         let Some((place, report)) = report else { return false };
         let reports =
             report.statuses.iter().map(|(key, status)| attempt_report_to_proto(key.task_id, status)).collect();
@@ -270,7 +282,7 @@ impl Active {
         match response {
             Response::Assignments(assignments) => {
                 self.agent.assign(batch(assignments, &mut self.specs));
-                self.report_due = self.report_due.or_else(|| self.agent.next_report_due());
+                self.report_due.set(self.agent.next_report_due());
             }
             Response::HeartbeatAck(ack) => self.heartbeat_acknowledged(ack),
             Response::StatusAck(ack) => {

@@ -118,11 +118,12 @@ fn worker_calls() -> Vec<(usize, &'static str, Vec<u8>)> {
         load_1m: 0.5,
         ..Default::default()
     };
-    let heartbeat = framed(Message::Heartbeat(v1::Heartbeat { stats: Some(stats), heartbeat_id: 1 }));
+    let sign_of_life = v1::Heartbeat { stats: Some(stats), heartbeat_id: 1 };
+    let heartbeat = framed(Message::Heartbeat(sign_of_life));
     let failed = framed(Message::StatusReport(v1::StatusReport {
         report_id: 1,
         reports: vec![report(v1::TaskState::Failed)],
-        heartbeat: None,
+        heartbeat: Some(sign_of_life),
     }));
     let problem = v1::RuntimeProblem { kind: 1, problem: "silent".to_owned(), start_time: None };
     let health = framed(Message::RuntimeHealth(v1::RuntimeHealth { runtimes: vec![2], problems: vec![problem] }));

@@ -7,6 +7,7 @@ use davit_proto::convert::{Assignment, Welcome};
 use davit_proto::v1::worker_session_service_server::{WorkerSessionService, WorkerSessionServiceServer};
 use davit_svc_kit::ids::{IdSource as _, SeededSource};
 use davit_svc_kit::world::World;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response as Answer};
 use uuid::Uuid;
