@@ -31,8 +31,8 @@ const TOO_LATE: Duration = Duration::from_millis(200);
 /// Work that can wait waits so long at most for workers to be heard in time.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// So long at least a node is still given that has not registered since the manager's start, while others that may be before it wait for
-/// their turn: enough for one that was refused and comes again.
+/// So long at least a node is still given while many workers register after the manager's start: enough for one that was refused and
+/// comes again, and for one whose own machine is as busy with that as the manager is.
 const BEHIND_OTHERS: Duration = Duration::from_secs(5);
 
 /// When a node's contact is to be looked at again. Sooner, if its worker does more than to be heard, or the node is doubted.
@@ -109,14 +109,20 @@ impl Contacts {
         &self.registrations
     }
 
-    /// While workers wait for their turn to register, a node that this manager has not heard since it started may be one of theirs, and
-    /// its grace goes on.
+    /// Whether workers that have been there since the manager's start may still wait for their turn to register.
+    #[must_use]
+    pub fn workers_wait(&self) -> bool {
+        self.registrations.hold_up()
+    }
+
+    /// While workers wait for their turn to register, a node that is not heard may be one of theirs, whether it had its turn before or
+    /// not: nobody's silence says anything then.
     pub fn bear_with_those_who_wait(&self) {
-        if !self.registrations.hold_up() {
+        if !self.workers_wait() {
             return;
         }
         let now = Instant::now();
-        for entry in self.nodes.lock().values_mut().filter(|entry| entry.grace_until > now) {
+        for entry in self.nodes.lock().values_mut() {
             entry.grace_until = entry.grace_until.max(now + BEHIND_OTHERS);
         }
     }

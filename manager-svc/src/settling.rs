@@ -16,7 +16,8 @@ use crate::writer::Handle;
 /// How often it is looked whether every worker is back.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
-/// Waits until every worker that is expected has registered, or the grace has passed, or the manager stops.
+/// Waits until every worker that is expected has registered, or the grace has passed and none waits for its turn, or the manager
+/// stops.
 pub(crate) async fn settled(writer: &Handle, contacts: &Contacts, grace: Duration, shutdown: &Shutdown) {
     let mut expected = expected(&writer.state());
     if expected.is_empty() {
@@ -32,7 +33,7 @@ pub(crate) async fn settled(writer: &Handle, contacts: &Contacts, grace: Duratio
             info!(nodes = count, seconds = began.elapsed().as_secs_f64(), "every worker is back");
             return;
         }
-        if began.elapsed() >= grace {
+        if began.elapsed() >= grace && !contacts.workers_wait() {
             let missing = expected.iter().filter(|node_id| is_missing(**node_id, &state, contacts)).count();
             warn!(missing, nodes = count, "not every worker came back within the grace; going on without them");
             return;

@@ -97,7 +97,7 @@ pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<V
             "its worker was stopped with its tasks left running, and means to be back soon".to_owned()
         }
         NodeState::Suspect if !contact.connected && !contact.grace_left.is_zero() => {
-            "the manager has just started, and its worker has not registered anew yet".to_owned()
+            "the manager has just started, and its worker is not back yet".to_owned()
         }
         NodeState::Suspect if !contact.connected => "its session broke".to_owned(),
         NodeState::Suspect => format!("its heartbeat is late: silent for {silence:.1} s"),
