@@ -31,10 +31,6 @@ const TOO_LATE: Duration = Duration::from_millis(200);
 /// Work that can wait waits so long at most for workers to be heard in time.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// So long at least a node is still given while many workers register after the manager's start: enough for one that was refused and
-/// comes again, and for one whose own machine is as busy with that as the manager is.
-const BEHIND_OTHERS: Duration = Duration::from_secs(5);
-
 /// When a node's contact is to be looked at again. Sooner, if its worker does more than to be heard, or the node is doubted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextLook {
@@ -71,7 +67,7 @@ struct Entry {
     is_away: bool,
     last_heard: Instant,
     /// A node that this manager has not heard since it started, or whose worker is away for a while, is not called DOWN before
-    /// this.
+    /// this; no node is while many register.
     grace_until: Instant,
 }
 
@@ -109,21 +105,18 @@ impl Contacts {
         &self.registrations
     }
 
-    /// Whether workers that have been there since the manager's start may still wait for their turn to register.
+    /// Whether many workers register after the manager's start, or did a moment ago: more of them may be about to.
     #[must_use]
     pub fn workers_wait(&self) -> bool {
-        self.registrations.hold_up()
+        self.registrations.hold_up_until().is_some()
     }
 
     /// While workers wait for their turn to register, a node that is not heard may be one of theirs, whether it had its turn before or
     /// not: nobody's silence says anything then.
     pub fn bear_with_those_who_wait(&self) {
-        if !self.workers_wait() {
-            return;
-        }
-        let now = Instant::now();
+        let Some(until) = self.registrations.hold_up_until() else { return };
         for entry in self.nodes.lock().values_mut() {
-            entry.grace_until = entry.grace_until.max(now + BEHIND_OTHERS);
+            entry.grace_until = entry.grace_until.max(until);
         }
     }
 

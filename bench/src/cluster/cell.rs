@@ -38,7 +38,8 @@ pub(super) struct Figures {
     #[serde(flatten)]
     pub(super) bulk: Option<Bulk>,
     pub(super) with_all: Option<Probe>,
-    /// Of every task that ran then, however many were created before it: from its creation to RUNNING.
+    /// Of every task that ran then, however many were created before it: from its creation to its newest change, which is that it
+    /// was RUNNING.
     pub(super) create_to_running: Option<Spread>,
     /// CPU seconds for 10,000 more with all of them, to those at first.
     pub(super) last_to_first_cpu: Option<f64>,

@@ -20,11 +20,11 @@ const SAMPLES: usize = 200;
 const SPURT: u32 = 10_000;
 /// What all processes use is looked at for so long, again and again.
 const LOOK: Duration = Duration::from_secs(2);
-/// The cluster is at rest when so many looks together see no less used than as many before them,
+/// The cluster is at rest when so many looks together see as much used as as many before them,
 const LOOKS: usize = 3;
 /// but for such a part of it: what the machine itself does for others makes so much of a difference.
-const FALLS_NO_FURTHER: f64 = 0.9;
-/// Looks after which it is taken as it is: it has had two minutes.
+const ALIKE: f64 = 0.1;
+/// Looks after which it is taken as it is, and told so: it has had two minutes.
 const MOST_LOOKS: usize = 60;
 /// How many come with it.
 pub(super) const TASKS: u64 = SAMPLES as u64 + SPURT as u64;
@@ -75,7 +75,7 @@ struct Rest {
     cores: f64,
 }
 
-/// What is used at rest is the least of the newest looks, so that never too much is taken off.
+/// What is used at rest is the least of the looks that were alike, so that never too much is taken off.
 async fn come_to_rest(cluster: &Cluster) -> Result<Rest, Error> {
     let (began, mut seen) = (Instant::now(), Vec::new());
     while !is_at_rest(&seen) {
@@ -83,16 +83,23 @@ async fn come_to_rest(cluster: &Cluster) -> Result<Rest, Error> {
         tokio::time::sleep(LOOK).await;
         seen.push(total_cpu_s(&cluster.shares(&before)?) / look.elapsed().as_secs_f64());
     }
-    let cores = seen.iter().rev().take(LOOKS).copied().fold(f64::INFINITY, f64::min);
+    if !is_steady(&seen) {
+        println!("the cluster did not come to rest");
+    }
+    let cores = seen.iter().rev().take(2 * LOOKS).copied().fold(f64::INFINITY, f64::min);
     Ok(Rest { after_s: began.elapsed().as_secs_f64(), cores })
 }
 
-/// Whether a cluster is at rest that used so many cores, look after look.
+/// Whether a cluster that used so many cores, look after look, is to be taken as one at rest.
 fn is_at_rest(seen: &[f64]) -> bool {
+    is_steady(seen) || seen.len() >= MOST_LOOKS
+}
+
+/// Whether it uses no less and no more than a moment ago.
+fn is_steady(seen: &[f64]) -> bool {
     let newest: f64 = seen.iter().rev().take(LOOKS).sum();
     let before: f64 = seen.iter().rev().skip(LOOKS).take(LOOKS).sum();
-    let falls_no_further = seen.len() >= 2 * LOOKS && newest >= before * FALLS_NO_FURTHER;
-    falls_no_further || seen.len() >= MOST_LOOKS
+    seen.len() >= 2 * LOOKS && (newest - before).abs() <= before * ALIKE
 }
 
 #[cfg(test)]
@@ -106,7 +113,8 @@ mod tests {
         let then = |more: &[f64]| [falls.as_slice(), more].concat();
         assert!(!is_at_rest(&then(&[0.45, 0.45, 0.46])));
         assert!(is_at_rest(&then(&[0.45, 0.45, 0.46, 0.47, 0.44, 0.45])));
-        assert!(is_at_rest(&then(&[0.3, 0.45, 0.46, 0.47, 0.44, 0.45])), "one look that saw less is no rest");
+        assert!(!is_at_rest(&then(&[0.45, 0.45, 0.46, 1.2, 1.3, 1.1])), "something has begun");
+        assert!(is_at_rest(&then(&[0.3, 0.45, 0.46, 0.47, 0.44, 0.45, 0.44])), "one look that saw less is no rest");
         assert!(!is_at_rest(&[0.4; 5]), "it has to be seen for a while");
     }
 

@@ -4,14 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// So many registrations are worked on at once: enough to fill a batch of the writer, and few enough to leave room in its queue.
 const AT_ONCE: usize = 256;
-/// So long after the manager's start it is put down to the queue that a worker has not registered. Not for ever: some may be in
-/// it over and over.
+/// So long after the manager's start it is put down to the queue that nothing is heard of a worker. Not for ever: some may be in it
+/// over and over.
 const PUT_DOWN_FOR: Duration = Duration::from_secs(60);
+
+/// So long at least a node is still given while many workers register after the manager's start: enough for one that was refused and
+/// comes again, and for one whose own machine is as busy with that as the manager is.
+const BEHIND_OTHERS: Duration = Duration::from_secs(5);
 
 /// The turns to register.
 #[derive(Debug, Clone)]
@@ -19,6 +24,8 @@ pub struct Registrations {
     turns: Arc<Semaphore>,
     /// The manager's start.
     began: Instant,
+    /// When it was seen last that all turns were taken.
+    full_at: Arc<Mutex<Option<Instant>>>,
 }
 
 /// A turn. It ends when it is dropped.
@@ -29,7 +36,7 @@ pub struct Turn {
 
 impl Registrations {
     pub(super) fn new() -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), began: Instant::now() }
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), began: Instant::now(), full_at: Arc::default() }
     }
 
     /// Waits for a turn, behind whoever came before. `None`: who waits is `gone`.
@@ -51,9 +58,14 @@ impl Registrations {
         turns
     }
 
-    /// Whether workers that have been there since the manager's start may still wait for their turn.
-    pub(super) fn hold_up(&self) -> bool {
-        self.turns.available_permits() == 0 && self.began.elapsed() < PUT_DOWN_FOR
+    /// Until when workers that have been there since the manager's start may still wait for their turn, be refused and come again, or be
+    /// as busy with it as the manager is. `None`: none does.
+    pub(super) fn hold_up_until(&self) -> Option<Instant> {
+        let (now, mut full_at) = (Instant::now(), self.full_at.lock());
+        if self.turns.available_permits() == 0 && self.began.elapsed() < PUT_DOWN_FOR {
+            *full_at = Some(now);
+        }
+        full_at.map(|full_at| full_at + BEHIND_OTHERS).filter(|until| *until > now)
     }
 }
 
@@ -68,11 +80,11 @@ mod tests {
     #[tokio::test]
     async fn who_came_first_is_next_and_who_is_gone_is_passed_over() {
         let registrations = Registrations::new();
-        assert!(!registrations.hold_up());
+        assert_eq!(registrations.hold_up_until(), None);
         let mut taken = registrations.take_all().await;
         // A task that has done so much is made to wait, whatever it waits for.
         tokio::task::yield_now().await;
-        assert!(registrations.hold_up());
+        assert!(registrations.hold_up_until().is_some());
 
         let (mut first, mut second) =
             (Box::pin(registrations.turn(pending())), Box::pin(registrations.turn(pending())));

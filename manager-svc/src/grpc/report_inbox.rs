@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use davit_core::id::{AttemptKey, TaskId};
 use davit_core::task::AttemptStatus;
 
-/// So many attempts of one session may wait. A worker has at most 500 statuses under way.
+/// So many attempts of one session may wait. A worker has at most 50 statuses under way.
 const MAX_ATTEMPTS: usize = 16_384;
 
 /// More attempts were reported than may wait.

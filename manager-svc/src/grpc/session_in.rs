@@ -16,7 +16,7 @@ use crate::commands::{note_away, note_goodbye};
 /// Where what a worker says goes.
 pub(super) struct Told<'a> {
     pub(super) reports: &'a Reports,
-    /// The newest heartbeat that counts.
+    /// The newest heartbeat that counts and came by itself.
     pub(super) heartbeats: &'a watch::Sender<u64>,
     pub(super) health: watch::Sender<Option<convert::RuntimeHealth>>,
     pub(super) foreign: watch::Sender<Vec<convert::ForeignAttempt>>,

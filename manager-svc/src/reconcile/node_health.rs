@@ -44,7 +44,7 @@ pub struct Contact {
     /// Whether it said that it goes for a while and leaves its tasks running. False once its worker registered.
     pub is_away: bool,
     /// How long it may still be silent because this manager has only just started, or because it said so. Zero once its worker
-    /// registered.
+    /// registered, unless many others do just then.
     pub grace_left: Duration,
 }
 

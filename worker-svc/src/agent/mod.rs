@@ -1,6 +1,6 @@
 //! The agent: holds the attempts of this node and brings each to where the manager wants it.
 //!
-//! - [`next_step`], [`assignments`], [`reporter`], [`retention`] and [`orphans`] decide and do nothing else.
+//! - [`next_step`], [`assignments`], [`reporter`] and [`orphans`] decide and do nothing else.
 //! - A task runner per attempt performs the steps; nothing else touches the instance of an attempt that the agent holds.
 //! - The agent knows no network: a session feeds it assignments and takes reports from it, and may break at any time.
 
@@ -335,10 +335,11 @@ impl Agent {
         self.state.lock().reporter.next_report(Instant::now())
     }
 
-    /// When there will be more to report than now, if nothing happens by then.
+    /// When there is something to report, if nothing happens by then; it may have passed. `None`: never, or not before a report
+    /// that is under way is acknowledged.
     #[must_use]
     pub fn next_report_due(&self) -> Option<Instant> {
-        self.state.lock().reporter.next_due(Instant::now())
+        self.state.lock().reporter.next_due()
     }
 
     /// A report is durable.

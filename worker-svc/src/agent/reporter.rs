@@ -4,7 +4,7 @@
 //! leaves only when a report that held exactly this status is acknowledged; a broken session sends all the rest anew.
 //! That an attempt begins is no news for a moment: where it runs by then, one status does for both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ impl Pending {
 #[derive(Debug, Default)]
 pub struct Reporter {
     pending: BTreeMap<AttemptKey, Pending>,
+    /// Those that are told a moment later, by that moment; what happened to them since may have made it vain.
+    later: VecDeque<(Instant, AttemptKey)>,
     in_flight: Option<InFlight>,
     last_report_id: u64,
     /// Where the next report begins, so that attempts that change all the time don't hold up the others.
@@ -65,7 +67,9 @@ impl Reporter {
 
     /// Notes the first status of an attempt that begins now.
     pub fn put_first(&mut self, key: AttemptKey, status: AttemptStatus, now: Instant) {
-        self.pending.insert(key, Pending { status, due: Some(now + PREPARING_TOLD_AFTER) });
+        let due = now + PREPARING_TOLD_AFTER;
+        self.later.push_back((due, key));
+        self.pending.insert(key, Pending { status, due: Some(due) });
     }
 
     /// Nobody is interested in this attempt any more.
@@ -106,10 +110,18 @@ impl Reporter {
         Some(Report { report_id: self.last_report_id, statuses })
     }
 
-    /// When there will be more to tell than now, if nothing happens by then.
-    #[must_use]
-    pub fn next_due(&self, now: Instant) -> Option<Instant> {
-        self.pending.values().filter_map(|pending| pending.due).filter(|due| *due > now).min()
+    /// When there is something to tell that was held back, if nothing happens by then; it may have passed. `None`: nothing was, or a
+    /// report is under way, after which it is looked anyway.
+    pub fn next_due(&mut self) -> Option<Instant> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let is_vain =
+            |(due, key): &(Instant, AttemptKey)| self.pending.get(key).is_none_or(|pending| pending.due != Some(*due));
+        while self.later.front().is_some_and(is_vain) {
+            self.later.pop_front();
+        }
+        self.later.front().map(|(due, _)| *due)
     }
 
     /// A report is durable: what has not changed since need not be sent again. Answers the attempts of which the manager
@@ -174,13 +186,18 @@ mod tests {
         reporter.put_first(key(1), status(1), began);
         reporter.put_first(key(2), status(1), began + Duration::from_millis(10));
         reporter.put(key(2), status(2));
-        assert_eq!(reporter.next_due(began), Some(began + PREPARING_TOLD_AFTER));
+        assert_eq!(reporter.next_due(), Some(began + PREPARING_TOLD_AFTER));
         let at_once = reporter.next_report(began + Duration::from_millis(20)).unwrap();
         assert_eq!(at_once.statuses, [(key(2), status(2))], "what happens to one does not tell of the others");
+        assert_eq!(reporter.next_due(), None, "a report is under way");
         reporter.acknowledge(at_once.report_id);
         let later = began + PREPARING_TOLD_AFTER;
-        assert_eq!(reporter.next_due(later), None);
-        assert_eq!(reporter.next_report(later).unwrap().statuses, [(key(1), status(1))]);
+        assert_eq!(reporter.next_due(), Some(later), "also when it has passed by now");
+        let report = reporter.next_report(later).unwrap();
+        assert_eq!(report.statuses, [(key(1), status(1))]);
+        reporter.acknowledge(report.report_id);
+        assert_eq!(reporter.next_due(), None);
+        assert!(reporter.later.is_empty());
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl Active {
     fn send_health(&mut self) {
         let health = self.health.borrow_and_update().clone().unwrap_or_default();
         let health = Request::RuntimeHealth(runtime_health_to_proto(&health));
-        // One that finds the queue full goes with the next heartbeat.
+        // One that finds the queue full goes with the next heartbeat, or the report that brings it.
         self.health_due = self.requests.try_send(v1::SessionRequest { message: Some(health) }).is_err();
     }
 
@@ -260,11 +260,13 @@ impl Active {
 
     /// True when a heartbeat went with it.
     fn send_report(&mut self) -> bool {
+        self.report_due.set(None);
         // First a place in the queue: a report that is taken counts as under way.
-        let place = self.requests.try_reserve();
-        let report = place.ok().and_then(|place| Some((place, self.agent.next_report()?)));
-        self.report_due.set(self.agent.next_report_due());
-        let Some((place, report)) = report else { return false };
+        let Ok(place) = self.requests.try_reserve() else { return false };
+        let Some(report) = self.agent.next_report() else {
+            self.report_due.set(self.agent.next_report_due());
+            return false;
+        };
         let reports =
             report.statuses.iter().map(|(key, status)| attempt_report_to_proto(key.task_id, status)).collect();
         let goes_along = self.pulse.goes_along();
@@ -272,7 +274,7 @@ impl Active {
         let report = v1::StatusReport { report_id: report.report_id, reports, heartbeat };
         place.send(v1::SessionRequest { message: Some(Request::StatusReport(report)) });
         if goes_along {
-            self.pulse.went();
+            self.pulse.went_along();
         }
         metrics::counter!("davit_worker_reports_total", "node" => self.node.config.name.clone()).increment(1);
         goes_along

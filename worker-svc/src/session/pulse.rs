@@ -37,8 +37,7 @@ impl Pulse {
         self.ticks.tick().await;
     }
 
-    /// Whether the next one goes with a report that is sent now: it is due soon, and none is under way. One that waits for its
-    /// report's acknowledgement is followed by one that waits for nothing.
+    /// Whether the next one goes with a report that is sent now: it is due soon, and none is under way.
     pub(super) fn goes_along(&self) -> bool {
         self.heartbeats.are_acknowledged() && self.last_sent.elapsed() >= self.ticks.period() / 2
     }
@@ -50,10 +49,17 @@ impl Pulse {
         v1::Heartbeat { stats, heartbeat_id: self.heartbeats.send(uptime) }
     }
 
-    /// It went: the next one is due a period later.
+    /// It went by itself: the next one is due a period later.
     pub(super) fn went(&mut self) {
         self.last_sent = Instant::now();
         self.ticks.reset();
+    }
+
+    /// It went with a report, whose acknowledgement may wait for the manager's store; an older manager does not acknowledge it at all.
+    /// So the next one, which waits for nothing, is due sooner, unless this one is acknowledged by then.
+    pub(super) fn went_along(&mut self) {
+        self.last_sent = Instant::now();
+        self.ticks.reset_after(self.ticks.period() / 2);
     }
 
     /// Whether none went for so long that none will.
@@ -65,14 +71,17 @@ impl Pulse {
     /// `None` if that is known already.
     pub(super) fn acknowledged(&mut self, heartbeat_id: u64) -> Option<(Duration, Duration)> {
         let sent_at = self.heartbeats.acknowledge(heartbeat_id)?;
+        if self.heartbeats.are_acknowledged() {
+            self.ticks.reset_at(self.last_sent + self.ticks.period());
+        }
         Some((sent_at, self.heartbeats.lease_of(sent_at)))
     }
 
-    /// Sends heartbeats in this period from now on. False if it is one that can't be.
+    /// Sends heartbeats in this period from the last one on. False if it is one that can't be.
     pub(super) fn change_pace(&mut self, every: Duration) -> bool {
         let can_be = (SHORTEST_PACE..=self.longest_pace).contains(&every);
         if can_be {
-            self.ticks = tokio::time::interval_at(Instant::now() + every, every);
+            self.ticks = tokio::time::interval_at(self.last_sent + every, every);
             self.ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         can_be
@@ -107,11 +116,44 @@ mod tests {
         assert!(!pulse.goes_along(), "the registration was just now");
         tokio::time::sleep(PERIOD / 2).await;
         assert!(pulse.goes_along());
-        let began = Instant::now();
-        pulse.next(Duration::ZERO);
-        pulse.went();
+        let (began, heartbeat) = (Instant::now(), pulse.next(Duration::ZERO));
+        pulse.went_along();
+        tokio::time::sleep(PERIOD / 4).await;
+        pulse.acknowledged(heartbeat.heartbeat_id);
         pulse.due().await;
         assert_eq!(began.elapsed(), PERIOD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_went_along_and_is_not_acknowledged_is_soon_followed_by_one_by_itself() {
+        let (mut pulse, mut known, mut longest) = (pulse(), Instant::now(), Duration::ZERO);
+        pulse.due().await;
+        for _ in 0..20 {
+            // There is something to report whenever one may go along, and the manager never acknowledges that.
+            let goes_along = tokio::time::timeout(PERIOD / 2, pulse.due()).await.is_err() && pulse.goes_along();
+            let (sent_at, heartbeat) = (Instant::now(), pulse.next(Duration::ZERO));
+            if goes_along {
+                pulse.went_along();
+                continue;
+            }
+            pulse.went();
+            pulse.acknowledged(heartbeat.heartbeat_id);
+            longest = longest.max(sent_at - std::mem::replace(&mut known, sent_at));
+        }
+        assert!(longest <= PERIOD * 3 / 2, "{longest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_pace_counts_from_the_last_heartbeat() {
+        let mut pulse = pulse();
+        pulse.due().await;
+        let (began, heartbeat) = (Instant::now(), pulse.next(Duration::ZERO));
+        pulse.went();
+        tokio::time::sleep(PERIOD * 3 / 4).await;
+        pulse.acknowledged(heartbeat.heartbeat_id);
+        assert!(pulse.change_pace(PERIOD * 5 / 4) && !pulse.change_pace(PERIOD * 3));
+        pulse.due().await;
+        assert_eq!(began.elapsed(), PERIOD * 5 / 4);
     }
 
     #[tokio::test(start_paused = true)]

@@ -153,10 +153,12 @@ async fn a_worker_whose_node_another_one_has_taken_over_stops_what_it_runs_under
     // A worker with a copy of its data directory was faster.
     drop(session);
     let ended = async {
-        loop {
+        for refusals in 0.. {
+            let dialled = manager.dialled().await;
+            // One that dials again has heard the refusal before.
+            machine.engine.set_stuck(Step::Create, refusals == 0);
             let refusal = ApiError::new(ErrorKind::AlreadyExists, SECOND_WORKER, "it is a copy");
-            manager.dialled().await.refuse(refusal.into());
-            machine.engine.set_stuck(Step::Create, false);
+            dialled.refuse(refusal.into());
         }
     };
     tokio::select! {
