@@ -70,11 +70,11 @@ pub(super) async fn measure(options: &Options, cell: Cell) -> Result<Row, Error>
 async fn fill(figures: &mut Figures, cluster: &mut Cluster, options: &Options, cell: Cell) -> Result<(), Error> {
     let mut wanted = Wanted::default();
     phase::begin("probe-at-first");
-    let first = figures.at_first.insert(probe(cluster, &mut wanted, "at first").await?).cpu_s;
+    let first = figures.at_first.insert(probe(cluster, &mut wanted, "at first").await?).spurt.cpu_s;
     phase::begin("bulk");
     figures.bulk = Some(bulk::run(cluster, cell, options.shapes, &mut wanted).await?);
     phase::begin("probe-with-all");
-    let last = figures.with_all.insert(probe(cluster, &mut wanted, "with all of them").await?).cpu_s;
+    let last = figures.with_all.insert(probe(cluster, &mut wanted, "with all of them").await?).spurt.cpu_s;
     figures.last_to_first_cpu = Some(last / first);
     let waits = figures.create_to_running.insert(check(cluster, &wanted).await?);
     println!("each of {} tasks was RUNNING after {waits}", wanted.running_count());
