@@ -18,7 +18,7 @@ pub(crate) fn run_with(arguments: &[String]) -> Result<(), Failure> {
 
 /// Small measurements, whose figures say nothing: that they still find all that they look for.
 const SMALL: [&str; 3] = [
-    "cluster --nodes 20 --tasks 500 --churn-seconds 2",
+    "cluster --nodes 60 --tasks 500 --churn-seconds 2",
     "idle --nodes 20 --seconds 1",
     "api --nodes 5 --tasks 200 --watchers 20 --seconds 1",
 ];

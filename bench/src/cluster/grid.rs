@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn both_are_one_cell_and_one_is_a_row() {
-        assert_eq!(Plan::new(Some(20), Some(2_000), 20).cells, [Cell { nodes: 20, tasks: 2_000 }]);
+        assert_eq!(Plan::new(Some(60), Some(2_000), 20).cells, [Cell { nodes: 60, tasks: 2_000 }]);
         let row: Vec<_> = TASKS.into_iter().map(|tasks| Cell { nodes: 5_000, tasks }).collect();
         assert_eq!(Plan::new(Some(5_000), None, 20).cells, row);
         assert_eq!(Plan::new(None, Some(10_000), 20).cells.len(), NODES.len());

@@ -65,8 +65,8 @@ pub(super) async fn probe(cluster: &mut Cluster, wanted: &mut Wanted, name: &str
     let Rest { after_s: rest_s, cores: rest_cores } = come_to_rest(cluster).await?;
     let beside = wanted.running_count();
     let mut spurts = Vec::with_capacity(SPURTS);
-    for _ in 0..SPURTS {
-        spurts.push(spurt(cluster, wanted, name, rest_cores).await?);
+    for number in 1..=SPURTS {
+        spurts.push(spurt(cluster, wanted, &format!("{name} {number}"), rest_cores).await?);
     }
     let spurts_cpu_s: Vec<f64> = spurts.iter().map(|spurt| spurt.cpu_s).collect();
     spurts.sort_unstable_by(|one, other| one.cpu_s.total_cmp(&other.cpu_s));
@@ -80,7 +80,7 @@ pub(super) async fn probe(cluster: &mut Cluster, wanted: &mut Wanted, name: &str
     Ok(Probe { one_at_a_time, beside, rest_s, rest_cores, spurt, spurts_cpu_s })
 }
 
-/// Creates many at once. `rest_cores` is what is used all the time.
+/// Creates many at once, by a name that no others have. `rest_cores` is what is used all the time.
 async fn spurt(cluster: &mut Cluster, wanted: &mut Wanted, name: &str, rest_cores: f64) -> Result<Spurt, Error> {
     let (before, looked_before, began) = (cluster.used()?, cluster.visited().await?, Instant::now());
     wanted.add(create(&cluster.client, SPURT, 1, name).await?.task_ids);
