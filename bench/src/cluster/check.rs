@@ -172,6 +172,23 @@ mod tests {
     }
 
     #[test]
+    fn a_task_waited_from_its_creation_to_its_newest_change() {
+        let waited_from_to = |created: (i64, i32), changed: (i64, i32)| {
+            let mut task = v1::Task::default();
+            let (create_time, update_time) =
+                (task.create_time.get_or_insert_default(), task.update_time.get_or_insert_default());
+            (create_time.seconds, create_time.nanos) = created;
+            (update_time.seconds, update_time.nanos) = changed;
+            waited(&task)
+        };
+        assert_eq!(waited_from_to((5, 300), (7, 500)), Some(Duration::new(2, 200)));
+        assert_eq!(waited_from_to((5, 300), (7, 100)), Some(Duration::new(1, 999_999_800)));
+        assert_eq!(waited_from_to((5, 300), (5, 100)), None, "the clock went back");
+        assert_eq!(waited_from_to((5, 0), (4, 0)), None);
+        assert_eq!(waited(&v1::Task::default()), None);
+    }
+
+    #[test]
     fn what_runs_as_it_should_is_right() {
         let (running, stopped) = (v1::TaskState::Running, v1::TaskState::Stopped);
         let right = [task(0, stopped, 1, "a"), task(1, running, 1, "a"), task(2, running, 2, "a")];

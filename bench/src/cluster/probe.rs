@@ -139,7 +139,10 @@ mod tests {
         assert!(!is_at_rest(&then(&[0.45, 0.45, 0.46])));
         assert!(is_at_rest(&then(&[0.45, 0.45, 0.46, 0.47, 0.44, 0.45])));
         assert!(!is_at_rest(&then(&[0.45, 0.45, 0.46, 1.2, 1.3, 1.1])), "something has begun");
-        assert!(is_at_rest(&then(&[0.3, 0.45, 0.46, 0.47, 0.44, 0.45, 0.44])), "one look that saw less is no rest");
+        assert!(
+            is_at_rest(&then(&[0.3, 0.45, 0.46, 0.47, 0.44, 0.45, 0.44])),
+            "one look that saw less is soon forgotten"
+        );
         assert!(!is_at_rest(&[0.4; 5]), "it has to be seen for a while");
     }
 
