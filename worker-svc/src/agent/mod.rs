@@ -193,10 +193,10 @@ impl Agent {
         let (status, acknowledged) = held::taken_up(record.known.as_ref(), status, now);
         // The session that brought it has that told a moment later.
         let is_news = !matches!(start, Start::New);
-        match acknowledged {
-            true => {}
-            false if is_news => state.reporter.put(key, status.clone()),
-            false => state.reporter.put_first(key, status.clone(), Instant::now()),
+        if !acknowledged && is_news {
+            state.reporter.put(key, status.clone());
+        } else if !acknowledged {
+            state.reporter.put_first(key, status.clone(), Instant::now());
         }
         let ended_at = status.state.is_terminal().then_some(now);
         let is_unseen = matches!(start, Start::Unknown) && ended_at.is_none();
