@@ -157,7 +157,7 @@ pub async fn run(
                 settled.send_replace(true);
             };
             let places = async {
-                settling::settled(&handle, &contacts, grace, &shutdown).await;
+                settling::settled(|| handle.state(), &contacts, grace, &shutdown).await;
                 tokio::join!(placer.run(shutdown.clone()), placer::keep_claims(handle.clone(), shutdown.clone()));
             };
             tokio::join!(settles, places);

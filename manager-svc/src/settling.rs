@@ -1,6 +1,7 @@
 //! The time after a manager's start in which workers come back: until it is over nothing is placed, since what runs is known
 //! only when every worker has said what it holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::id::{NodeId, Revision};
@@ -18,8 +19,14 @@ const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// Waits until every worker that is expected has registered, or the grace has passed and none waits for its turn, or the manager
 /// stops.
-pub(crate) async fn settled(writer: &Handle, contacts: &Contacts, grace: Duration, shutdown: &Shutdown) {
-    let mut expected = expected(&writer.state());
+/// `newest` is the state as it is then.
+pub(crate) async fn settled(
+    newest: impl Fn() -> Arc<ClusterState>,
+    contacts: &Contacts,
+    grace: Duration,
+    shutdown: &Shutdown,
+) {
+    let mut expected = expected(&newest());
     if expected.is_empty() {
         return;
     }
@@ -27,7 +34,7 @@ pub(crate) async fn settled(writer: &Handle, contacts: &Contacts, grace: Duratio
     info!(nodes = count, grace_secs = grace.as_secs_f64(), "waiting for the workers to register anew");
     let mut looks = tokio::time::interval(LOOK_PERIOD);
     while shutdown.or_stop(looks.tick()).await.is_some() {
-        let state = writer.state();
+        let state = newest();
         forget_those_back(&mut expected, &state, contacts);
         if expected.is_empty() {
             info!(nodes = count, seconds = began.elapsed().as_secs_f64(), "every worker is back");
@@ -66,8 +73,6 @@ fn is_missing(node_id: NodeId, state: &ClusterState, contacts: &Contacts) -> boo
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use davit_core::id::SessionId;
     use uuid::Uuid;
 
@@ -75,6 +80,17 @@ mod tests {
     use crate::commands::set_node_state;
     use crate::commands::test_support::{Cluster, node_id};
     use crate::dispatch::Outbox;
+
+    #[tokio::test(start_paused = true)]
+    async fn while_workers_wait_for_their_turn_the_grace_is_not_the_end() {
+        let (cluster, contacts, shutdown) = (Cluster::new(1), Contacts::new(), Shutdown::new());
+        let (grace, turns) = (Duration::from_secs(10), contacts.registrations().take_all().await);
+        let settled = settled(|| Arc::new(cluster.state.clone()), &contacts, grace, &shutdown);
+        let mut settled = std::pin::pin!(settled);
+        assert!(tokio::time::timeout(grace * 3, &mut settled).await.is_err());
+        drop(turns);
+        assert!(tokio::time::timeout(grace, &mut settled).await.is_ok(), "whoever is not back by then is gone");
+    }
 
     #[test]
     fn workers_that_were_in_touch_are_missing_until_they_register() {

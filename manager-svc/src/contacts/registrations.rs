@@ -50,7 +50,7 @@ impl Registrations {
     }
 
     #[cfg(test)]
-    pub(super) async fn take_all(&self) -> Vec<Turn> {
+    pub(crate) async fn take_all(&self) -> Vec<Turn> {
         let mut turns = Vec::new();
         while self.turns.available_permits() > 0 {
             turns.extend(self.turn(std::future::pending()).await);
