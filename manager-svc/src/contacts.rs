@@ -262,11 +262,11 @@ impl Contacts {
         }
     }
 
-    /// Nodes that are DOWN in the version of the cluster that is looked at now. Those of which that was not so in the version before,
-    /// or is so no longer, are looked at next: of one that is DOWN there may be nothing to be said until something happens.
-    pub(crate) fn note_down(&self, down: &OrdSet<NodeId>) {
+    /// Nodes that are DOWN or SUSPECT in the version of the cluster that is looked at now. Those of which that was not so in the version
+    /// before, or is so no longer, are looked at next: there may be nothing to be said of them until something happens.
+    pub(crate) fn note_out_of_touch(&self, down: &OrdSet<NodeId>, suspect: &OrdSet<NodeId>) {
         let mut lookouts = self.lookouts.lock();
-        for node_id in lookouts.changed_down(down) {
+        for node_id in lookouts.changed(down, suspect) {
             lookouts.set(node_id, Instant::now());
         }
     }

@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::commands::{self, Leases};
 use crate::contacts::{Contacts, NextLook};
 use crate::metrics;
-use crate::reconcile::{Contact, Verdict, away_for, has_unbegun, in_touch_for, judge};
+use crate::reconcile::{Contact, Verdict, away_for, down_in, has_unbegun, in_touch_for, judge};
 use crate::state::{ClusterState, Draft};
 use crate::writer::{Handle, WriteError};
 
@@ -110,7 +110,7 @@ async fn next_look(contacts: &Contacts, settings: Settings, last_look: Instant, 
 /// wakes the manager, which then has nothing else to do.
 fn nap_after(state: &ClusterState, contacts: &Contacts, settings: Settings) -> Duration {
     let (shortest, longest) = (settings.look_period(), settings.heartbeat_period / CALM_LOOKS_PER_PERIOD);
-    let is_calm = state.suspect_nodes().next().is_none()
+    let is_calm = state.suspect_node_ids().is_empty()
         && state.next_loss().is_none()
         && state.leased_down_nodes().is_empty()
         && state.first_unbegun().is_none();
@@ -195,8 +195,7 @@ fn look_at_due(
     if contacts.count() != state.node_count() {
         contacts.doubt_all();
     }
-    contacts.note_down(state.down_node_ids());
-    contacts.doubt(state.suspect_nodes().map(|node| node.node_id));
+    contacts.note_out_of_touch(state.down_node_ids(), state.suspect_node_ids());
     contacts.each_due(|node_id, contact| {
         count += 1;
         let Some(node) = state.node(node_id) else {
@@ -217,7 +216,13 @@ fn look_at_due(
                 open_though_down.push(node_id);
                 NextLook::Soon
             }
-            None => in_touch_for(contact, settings.heartbeat_period).map_or(NextLook::Soon, NextLook::After),
+            None => match in_touch_for(contact, settings.heartbeat_period) {
+                Some(stays) => NextLook::After(stays),
+                // A heartbeat may come at any time.
+                None if contact.connected => NextLook::Soon,
+                // Nothing is heard of it before a session is opened.
+                None => NextLook::After(down_in(contact, settings.heartbeat_period)),
+            },
         }
     });
     state.note_visited_nodes(count);

@@ -1,6 +1,6 @@
 //! Registrations of workers: nodes that join or are back, and which of a node's sessions speaks for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::attempts::remember_attempt;
 use super::drains::{drain_for_worker, note_lost};
 use super::housekeeping::time_to_stop;
 use super::nodes::problems_since;
-use super::reports::{ReportCounts, apply_reports, lose_attempts};
+use super::reports::{ReportCounts, apply_reports, is_news, lose_attempts};
 use crate::state::{Draft, EventType};
 
 /// So many attempts of one task may a manager have given that its backup does not know of: ten days of one a second.
@@ -147,40 +147,53 @@ pub fn register_node(
     };
     // With the registration, so that nothing is placed in between.
     let node = if draining { drain_for_worker(draft, node_id, DEFAULT_MAX_PARALLEL)? } else { node };
-    let held: BTreeSet<AttemptKey> =
-        attempts.iter().map(|(task_id, status)| AttemptKey { task_id: *task_id, attempt: status.attempt }).collect();
-    for (task_id, status) in &attempts {
-        take_over_later_attempt(draft, &node, *task_id, status.attempt);
+    // A manager that never was restored knows of all attempts that it gave.
+    if draft.state().may_be_restored() {
+        for (task_id, status) in &attempts {
+            take_over_later_attempt(draft, &node, *task_id, status.attempt);
+        }
     }
+    // Each is looked up once: when all workers register, that is what takes most of the time.
+    let assigned: Vec<Arc<Task>> = draft.state().tasks_on(node_id).cloned().collect();
     let runs = |status: &AttemptStatus| match status.state {
         // One that ended and waits to be restarted where it is, is RUNNING too, and not ready.
         TaskState::Running => status.ready,
         state => state == TaskState::Stopping,
     };
-    let running: BTreeSet<AttemptKey> = attempts
+    let held: BTreeMap<AttemptKey, bool> = attempts
         .iter()
-        .filter(|(_, status)| runs(status))
-        .map(|(task_id, status)| AttemptKey { task_id: *task_id, attempt: status.attempt })
+        .map(|(task_id, status)| (AttemptKey { task_id: *task_id, attempt: status.attempt }, runs(status)))
         .collect();
     // The same start of its worker has it all in its hands, but for what it does not know any more.
-    wait_for_leases(draft, node_id, lease_duration, |task| {
-        let key = task.key();
-        if same_run { held.contains(&key) || task.status.state == TaskState::Scheduled } else { running.contains(&key) }
+    wait_for_leases(draft, &assigned, lease_duration, |task| match held.get(&task.key()) {
+        Some(runs) => *runs || same_run,
+        None => same_run && task.status.state == TaskState::Scheduled,
     });
-    let counts = apply_reports(draft, node_id, attempts);
-    lose_missing(draft, node_id, &held, same_run);
+    let missing: Vec<TaskId> =
+        assigned.iter().filter(|task| !held.contains_key(&task.key())).map(|task| task.task_id).collect();
+    let (known, news): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|(task_id, status)| {
+        let at = assigned.binary_search_by_key(task_id, |task| task.task_id);
+        at.is_ok_and(|at| !is_news(&assigned[at], node_id, status))
+    });
+    let mut counts = apply_reports(draft, node_id, news);
+    counts.stale += known.len() as u64;
+    lose_missing(draft, node_id, &missing, same_run);
     Ok((node, counts))
 }
 
 /// Has the next attempts of what must never run twice wait, unless `is_seen` says that this worker has the current one in its hands.
 /// It may still run, whatever this worker says of it, now or later: this may be another one than that which began it, with a copy
 /// of its data directory. The first one's lease is not renewed from here on, so that its end is all there is to wait for.
-fn wait_for_leases(draft: &mut Draft, node_id: NodeId, lease_duration: Duration, is_seen: impl Fn(&Task) -> bool) {
+fn wait_for_leases(
+    draft: &mut Draft,
+    assigned: &[Arc<Task>],
+    lease_duration: Duration,
+    is_seen: impl Fn(&Task) -> bool,
+) {
     let may_run_elsewhere = |task: &&Arc<Task>| task.spec.on_node_loss == OnNodeLoss::StopAndReplace && !is_seen(task);
-    let tasks: Vec<Arc<Task>> = draft.state().tasks_on(node_id).filter(may_run_elsewhere).cloned().collect();
-    for task in tasks {
-        let until = draft.now().checked_add(time_to_stop(lease_duration, &task)).unwrap_or(Timestamp::MAX);
-        let next = Task { leased_until: Some(until), ..Task::clone(&task) };
+    for task in assigned.iter().filter(may_run_elsewhere) {
+        let until = draft.now().checked_add(time_to_stop(lease_duration, task)).unwrap_or(Timestamp::MAX);
+        let next = Task { leased_until: Some(until), ..Task::clone(task) };
         let message = format!(
             "attempt {}: its node's worker was started anew; no other attempt begins before the lease of the one before has ended",
             task.status.attempt
@@ -190,18 +203,14 @@ fn wait_for_leases(draft: &mut Draft, node_id: NodeId, lease_duration: Duration,
 }
 
 /// Ends the attempts that a node should hold but its worker does not.
-fn lose_missing(draft: &mut Draft, node_id: NodeId, held: &BTreeSet<AttemptKey>, same_run: bool) {
+fn lose_missing(draft: &mut Draft, node_id: NodeId, missing: &[TaskId], same_run: bool) {
     // SCHEDULED ones may never have reached the worker: they are assigned again. But another start of it may have begun them.
     let is_leased = |task: &Task| task.spec.on_node_loss == OnNodeLoss::StopAndReplace;
     let is_assigned_again = |task: &Task| task.status.state == TaskState::Scheduled && (same_run || !is_leased(task));
-    let missing: Vec<Arc<Task>> = draft
-        .state()
-        .tasks_on(node_id)
-        .filter(|task| !held.contains(&task.key()) && !is_assigned_again(task))
-        .cloned()
-        .collect();
-    lose_attempts(draft, &missing, "its worker was restarted and no longer has it");
-    note_lost(draft, node_id, &missing);
+    let lost = missing.iter().filter_map(|task_id| draft.state().task(*task_id));
+    let lost: Vec<Arc<Task>> = lost.filter(|task| !is_assigned_again(task)).cloned().collect();
+    lose_attempts(draft, &lost, "its worker was restarted and no longer has it");
+    note_lost(draft, node_id, &lost);
 }
 
 /// A worker may hold a later attempt than this manager knows of, if its state was restored from a backup. The greater attempt
@@ -209,8 +218,7 @@ fn lose_missing(draft: &mut Draft, node_id: NodeId, held: &BTreeSet<AttemptKey>,
 /// gave counts, and none so late that soon no number would be left.
 fn take_over_later_attempt(draft: &mut Draft, node: &Node, task_id: TaskId, attempt: Attempt) {
     let Some(task) = draft.state().task(task_id).filter(|task| task.status.attempt < attempt).cloned() else { return };
-    let never_given = attempt.0.saturating_sub(task.status.attempt.0) > MAX_LOST_ATTEMPTS;
-    if never_given || !draft.state().may_be_restored() {
+    if attempt.0.saturating_sub(task.status.attempt.0) > MAX_LOST_ATTEMPTS {
         return;
     }
     let mut next = Task::clone(&task);

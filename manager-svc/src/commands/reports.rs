@@ -33,8 +33,8 @@ pub fn apply_reports(draft: &mut Draft, node_id: NodeId, reports: Vec<(TaskId, A
     counts
 }
 
-fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: AttemptStatus) -> bool {
-    let Some(task) = draft.state().task(task_id).cloned() else { return false };
+/// Whether what a node reports of one of a task's attempts counts, and is not known already.
+pub(super) fn is_news(task: &Task, node_id: NodeId, reported: &AttemptStatus) -> bool {
     let current = &task.status;
     // The fence: only the node that has the current attempt speaks for it.
     if reported.attempt != current.attempt || current.node_id != Some(node_id) {
@@ -42,16 +42,22 @@ fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: A
     }
     // PENDING, SCHEDULED and LOST are the manager's own; a worker has nothing to say on them.
     let Some(event) = reported.state.reported_by() else { return false };
-    let state_changes = reported.state != current.state;
     if bugs::is(Bug::MergeReversed) {
         // The simulator is to find this.
-    } else if state_changes {
-        if transition(current.state, event).is_err() {
-            return false;
-        }
-    } else if reported.state.is_terminal() || reported.sequence <= current.sequence {
-        return false;
+        true
+    } else if reported.state == current.state {
+        !reported.state.is_terminal() && reported.sequence > current.sequence
+    } else {
+        transition(current.state, event).is_ok()
     }
+}
+
+fn apply_report(draft: &mut Draft, node_id: NodeId, task_id: TaskId, reported: AttemptStatus) -> bool {
+    let Some(task) = draft.state().task(task_id).filter(|task| is_news(task, node_id, &reported)).cloned() else {
+        return false;
+    };
+    let current = &task.status;
+    let state_changes = reported.state != current.state;
     let ends = state_changes && reported.state.is_terminal();
     let mut reported = AttemptStatus { node_id: Some(node_id), ..reported };
     if reported.ports.is_empty() {

@@ -15,6 +15,8 @@ pub(super) struct Lookouts {
     by_time: BTreeSet<(Instant, NodeId)>,
     /// Nodes that were DOWN in the version of the cluster that was looked at last.
     down: OrdSet<NodeId>,
+    /// Nodes that were SUSPECT in it.
+    suspect: OrdSet<NodeId>,
 }
 
 impl Lookouts {
@@ -42,16 +44,11 @@ impl Lookouts {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// Nodes that are DOWN now and were not in the version before, or the other way round.
-    pub(super) fn changed_down(&mut self, down: &OrdSet<NodeId>) -> Vec<NodeId> {
-        if self.down.ptr_eq(down) {
-            return Vec::new();
-        }
-        let before = std::mem::replace(&mut self.down, down.clone());
-        let node_of = |item: DiffItem<'_, '_, NodeId>| match item {
-            DiffItem::Add(node_id) | DiffItem::Remove(node_id) => *node_id,
-        };
-        before.diff(down).map(node_of).collect()
+    /// Nodes that are DOWN or SUSPECT now and were not in the version before, or the other way round.
+    pub(super) fn changed(&mut self, down: &OrdSet<NodeId>, suspect: &OrdSet<NodeId>) -> BTreeSet<NodeId> {
+        let mut changed = changes(&mut self.down, down);
+        changed.append(&mut changes(&mut self.suspect, suspect));
+        changed
     }
 
     /// Forgets nodes that are gone.
@@ -59,6 +56,18 @@ impl Lookouts {
         self.due.retain(|node_id, _| exists(*node_id));
         self.by_time.retain(|(_, node_id)| exists(*node_id));
     }
+}
+
+/// Takes over what is known now, and tells what is otherwise than before.
+fn changes(known: &mut OrdSet<NodeId>, now: &OrdSet<NodeId>) -> BTreeSet<NodeId> {
+    if known.ptr_eq(now) {
+        return BTreeSet::new();
+    }
+    let before = std::mem::replace(known, now.clone());
+    let node_of = |item: DiffItem<'_, '_, NodeId>| match item {
+        DiffItem::Add(node_id) | DiffItem::Remove(node_id) => *node_id,
+    };
+    before.diff(now).map(node_of).collect()
 }
 
 #[cfg(test)]
@@ -87,13 +96,16 @@ mod tests {
     }
 
     #[test]
-    fn who_went_down_or_came_back_is_told_once() {
+    fn who_went_down_or_suspect_or_came_back_is_told_once() {
         let mut lookouts = Lookouts::default();
-        let down = |numbers: &[u64]| numbers.iter().map(|number| node_id(*number)).collect::<OrdSet<_>>();
-        let (one, other) = (down(&[1, 2]), down(&[2, 3]));
-        assert_eq!(lookouts.changed_down(&one), [1, 2].map(node_id));
-        assert_eq!(lookouts.changed_down(&one), []);
-        assert_eq!(lookouts.changed_down(&other), [1, 3].map(node_id));
-        assert_eq!(lookouts.changed_down(&OrdSet::new()), [2, 3].map(node_id));
+        let nodes = |numbers: &[u64]| numbers.iter().map(|number| node_id(*number)).collect::<OrdSet<_>>();
+        let mut changed = |down: &OrdSet<_>, suspect: &OrdSet<_>| Vec::from_iter(lookouts.changed(down, suspect));
+        let (none, one, other) = (nodes(&[]), nodes(&[1, 2]), nodes(&[2, 3]));
+        assert_eq!(changed(&one, &none), [1, 2].map(node_id));
+        assert_eq!(changed(&one, &none), []);
+        assert_eq!(changed(&other, &none), [1, 3].map(node_id));
+        assert_eq!(changed(&none, &other), [2, 3].map(node_id));
+        assert_eq!(changed(&none, &other), []);
+        assert_eq!(changed(&none, &none), [2, 3].map(node_id));
     }
 }

@@ -28,7 +28,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is less than this part of a period is no reason to tell another pace.
 const LEAST_CHANGE: u32 = 10;
 
-type Out = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+/// Boxed, since a queue keeps room for 32 at least, however few it takes.
+pub(super) type Out = mpsc::Sender<Result<Box<v1::SessionResponse>, Status>>;
 
 /// How often the worker sends heartbeats, which depends on how many nodes there are.
 pub(super) struct Pace {
@@ -82,7 +83,7 @@ impl SessionWriter {
         let shutdown = self.shutdown.clone();
         // Once for the session: all sessions wait for it in one list.
         let mut stops = std::pin::pin!(shutdown.triggered());
-        if self.out.send(Ok(welcome)).await.is_err() {
+        if self.out.send(Ok(Box::new(welcome))).await.is_err() {
             return;
         }
         let mut acknowledged = 0;
@@ -118,7 +119,7 @@ impl SessionWriter {
                 },
             };
             for message in messages {
-                let sent = self.out.send(Ok(v1::SessionResponse { message: Some(message) }));
+                let sent = self.out.send(Ok(Box::new(v1::SessionResponse { message: Some(message) })));
                 match tokio::time::timeout(SEND_TIMEOUT, sent).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return,
@@ -135,8 +136,11 @@ impl SessionWriter {
         let retry_after = Some(convert::duration_to_proto(REDIAL_AFTER));
         let message = Message::Disconnect(v1::Disconnect { reason: reason.to_owned(), retry_after });
         // A worker that does not read is cut off without a word.
-        let _ =
-            tokio::time::timeout(REDIAL_AFTER, self.out.send(Ok(v1::SessionResponse { message: Some(message) }))).await;
+        let _ = tokio::time::timeout(
+            REDIAL_AFTER,
+            self.out.send(Ok(Box::new(v1::SessionResponse { message: Some(message) }))),
+        )
+        .await;
     }
 }
 

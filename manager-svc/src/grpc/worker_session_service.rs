@@ -22,7 +22,7 @@ use tracing::{Instrument as _, debug, info};
 use super::errors::to_api_error;
 use super::report_inbox::Receipt;
 use super::session_in::{Told, read};
-use super::session_out::{Pace, SessionWriter};
+use super::session_out::{Out, Pace, SessionWriter};
 use super::session_writes::{Reports, SessionWrites};
 use super::{Api, foreign, second_worker};
 use crate::commands::{self, Registered, register_node};
@@ -70,7 +70,8 @@ impl WorkerSessionService for WorkerSessions {
             }
             .instrument(span),
         );
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        let outgoing = ReceiverStream::new(outgoing).map(|message| message.map(|message: Box<_>| *message));
+        Ok(Response::new(Box::pin(outgoing)))
     }
 
     async fn publish_logs(
@@ -111,11 +112,7 @@ impl WorkerSessionService for WorkerSessions {
 }
 
 /// One session, from the registration to its end.
-async fn serve(
-    api: &Api,
-    mut incoming: Streaming<v1::SessionRequest>,
-    out: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
-) -> Result<(), ApiError> {
+async fn serve(api: &Api, mut incoming: Streaming<v1::SessionRequest>, out: &Out) -> Result<(), ApiError> {
     let gone = async || {
         tokio::select! {
             () = out.closed() => {}

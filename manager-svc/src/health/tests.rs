@@ -80,6 +80,36 @@ async fn nodes_that_are_in_touch_are_looked_at_less_often_than_they_are_heard() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn nodes_that_are_awaited_after_a_restart_are_looked_at_when_they_change_and_when_they_are_late() {
+    let (mut cluster, contacts, nodes, grace) = (Cluster::new(100), Contacts::new(), 100, Duration::from_secs(5));
+    let settings = Settings { restart_grace: grace, ..settings() };
+    let before = cluster.state.visited().nodes;
+    let (mut suspect, mut down) = (0, 0);
+    // The node that is back is looked at with each look while it is SUSPECT; the others are not, however many they are.
+    for look in 0..100 {
+        if look == 20 {
+            contacts.opened(node_id(1), Arc::new(Outbox::new(UuidV7Source.session_id())), None);
+        }
+        let looked = look_at_due(&cluster.state, &contacts, settings, Duration::ZERO, cluster.now);
+        for (node_id, verdict) in looked.verdicts {
+            (suspect, down) = (
+                suspect + u32::from(verdict.state == NodeState::Suspect),
+                down + u32::from(verdict.state == NodeState::Down),
+            );
+            cluster.run(|draft| set_node_state(draft, node_id, verdict.state, &verdict.reason));
+        }
+        if let Some(session) = contacts.session(node_id(1)) {
+            contacts.heard(node_id(1), session.session_id());
+        }
+        tokio::time::advance(settings.look_period()).await;
+    }
+    assert_eq!((suspect, down), (100, 99));
+    assert_eq!(cluster.state.node(node_id(1)).map(|node| node.state), Some(NodeState::Ready));
+    let visited = cluster.state.visited().nodes - before;
+    assert!((3 * nodes..8 * nodes).contains(&visited), "{visited} visits of {nodes} nodes in 100 looks");
+}
+
+#[tokio::test(start_paused = true)]
 async fn looks_are_rare_while_all_are_in_touch_and_never_too_late() {
     let (mut cluster, contacts, settings) = (Cluster::new(1), Contacts::new(), settings());
     let (quick, slow) = (settings.look_period(), settings.heartbeat_period / CALM_LOOKS_PER_PERIOD);

@@ -7,5 +7,5 @@ mod unbegun;
 
 pub use self::drain::{DrainNext, DrainStep, Running, next_of_drain, why_stuck};
 pub use self::foreign::why_abandoned;
-pub use self::node_health::{ABOUT_TO_GO, Contact, Verdict, away_for, in_touch_for, judge, pace};
+pub use self::node_health::{ABOUT_TO_GO, Contact, Verdict, away_for, down_in, in_touch_for, judge, pace};
 pub use self::unbegun::{Unbegun, has_unbegun, unbegun};

@@ -64,14 +64,18 @@ pub fn in_touch_for(contact: Contact, period: Duration) -> Option<Duration> {
     (period * PERIODS_UNTIL_SUSPECT).checked_sub(contact.silent_for).filter(|left| stays && !left.is_zero())
 }
 
+/// How long from now on a node may be silent until it is DOWN.
+#[must_use]
+pub fn down_in(contact: Contact, period: Duration) -> Duration {
+    (period * PERIODS_UNTIL_DOWN).saturating_sub(contact.silent_for).max(contact.grace_left)
+}
+
 /// Judges a node. `None` when its state is right as it is. A node becomes READY only by registering, or when a late
 /// heartbeat arrives on a session that is still open.
 #[must_use]
 pub fn judge(current: NodeState, contact: Contact, period: Duration) -> Option<Verdict> {
     let gone = contact.said_goodbye && !contact.connected;
-    let too_long = !bugs::is(Bug::SilenceIgnored)
-        && contact.silent_for >= period * PERIODS_UNTIL_DOWN
-        && contact.grace_left.is_zero();
+    let too_long = !bugs::is(Bug::SilenceIgnored) && down_in(contact, period).is_zero();
     let wanted = if gone || too_long {
         NodeState::Down
     } else if in_touch_for(contact, period).is_none() {

@@ -68,9 +68,9 @@ impl ClusterState {
         self.visits.of_nodes(self.fleet.drained.iter().filter_map(|node_id| self.nodes.get(node_id)))
     }
 
-    /// Nodes that are SUSPECT.
-    pub fn suspect_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.visits.of_nodes(self.fleet.suspect.iter().filter_map(|node_id| self.nodes.get(node_id)))
+    /// Which nodes are SUSPECT.
+    pub(crate) fn suspect_node_ids(&self) -> &OrdSet<NodeId> {
+        &self.fleet.suspect
     }
 
     /// Which nodes are DOWN.

@@ -109,8 +109,8 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
         prop_assert_eq!(state.node_count_in(node_state), count, "{}", node_state);
     }
     let among = |holds: fn(&Node) -> bool| state.nodes.values().filter(move |node| holds(node)).collect::<Vec<_>>();
-    prop_assert_eq!(state.suspect_nodes().collect::<Vec<_>>(), among(|node| node.state == NodeState::Suspect));
     let ids = |nodes: Vec<&Arc<Node>>| nodes.into_iter().map(|node| node.node_id).collect::<OrdSet<_>>();
+    prop_assert_eq!(state.suspect_node_ids(), &ids(among(|node| node.state == NodeState::Suspect)));
     prop_assert_eq!(state.down_node_ids(), &ids(among(|node| node.state == NodeState::Down)));
     prop_assert_eq!(&state.fleet.troubled, &ids(among(|node| !node.runtime_problems.is_empty())));
     let ready = among(|node| node.state == NodeState::Ready).into_iter();

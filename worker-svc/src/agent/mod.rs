@@ -232,7 +232,6 @@ impl Agent {
         self.link.send_modify(|link| {
             *link = Link { is_open: true, heartbeat_period, standing: Standing::InCharge, ..*link };
         });
-        self.surveyed.look_anew();
         for runtime in &self.runtimes {
             runtime.take_charge();
         }

@@ -85,11 +85,6 @@ impl Surveyed {
             looks: Mutex::default(),
         }
     }
-
-    /// Whoever is to be told begins to be told: what was found before counts no more.
-    pub(super) fn look_anew(&self) {
-        self.looks.lock().clear();
-    }
 }
 
 impl Agent {
@@ -97,7 +92,7 @@ impl Agent {
     /// otherwise.
     pub fn set_cluster_id(&self, cluster_id: ClusterId) {
         if self.surveyed.cluster_id.lock().replace(cluster_id) != Some(cluster_id) {
-            self.surveyed.look_anew();
+            self.surveyed.looks.lock().clear();
         }
         for runtime in &self.runtimes {
             runtime.set_cluster_id(cluster_id);

@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::outgrown::Outgrown;
 use super::status::ErrorKind;
 
 const REQUESTS: &str = "davit_grpc_requests_total";
@@ -79,7 +80,13 @@ where
         Box::pin(async move {
             let response = answer.await?;
             call.learn(response.headers());
-            Ok(response.map(|body| if body.is_end_stream() { body } else { Body::new(Measured { inner: body, call }) }))
+            Ok(response.map(|body| {
+                if body.is_end_stream() {
+                    body
+                } else {
+                    Body::new(Measured { inner: body, call, written: Outgrown::default() })
+                }
+            }))
         })
     }
 }
@@ -112,6 +119,8 @@ impl Drop for Call {
 struct Measured {
     inner: Body,
     call: Call,
+    /// What encodes messages.
+    written: Outgrown,
 }
 
 impl HttpBody for Measured {
@@ -127,6 +136,8 @@ impl HttpBody for Measured {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.call.learn(trailers);
+                } else if let Some(piece) = frame.data_ref() {
+                    self.written.note(piece);
                 }
             }
             Poll::Ready(Some(Err(status))) => self.call.code = status.code(),

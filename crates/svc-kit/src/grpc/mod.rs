@@ -6,6 +6,7 @@ mod cut_off;
 mod deadline;
 mod error_layer;
 mod explain;
+mod outgrown;
 mod request_body;
 pub mod server;
 pub mod status;

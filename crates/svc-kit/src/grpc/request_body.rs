@@ -1,53 +1,89 @@
-//! Reading the rest of a request that was answered early.
+//! What a server does with the body of each request, beside handing it to what decodes messages.
 //!
-//! A server that answers while the client still sends must reset the stream, and some clients then report the reset
-//! instead of the answer. So what a handler leaves unread is read and thrown away, up to a bound.
+//! It reads the rest of a request that was answered early. A server that answers while the client still sends must reset the
+//! stream, and some clients then report the reset instead of the answer. So what a handler leaves unread is read and thrown away,
+//! up to a bound.
+//!
+//! And it sees to it that neither the connection nor what decodes messages keeps the buffer of a large one.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::codegen::Bytes;
+
+use super::outgrown::{LARGE_BYTES, Outgrown};
 
 const MAX_DRAINED_BYTES: usize = 16 << 20;
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(2);
 
+/// What decodes messages makes room for a whole one when it sees its header, beside what it has by then. So of a large piece it gets
+/// so much first, in bytes: else it would make room for the same twice, and come to the end of it much later.
+const FIRST_BYTES: usize = 64;
+
 /// A request body that is read to its end in the background when it is dropped before.
 pub(super) struct DrainedBody {
     inner: Option<Body>,
+    /// The rest of a large piece.
+    rest: Option<Bytes>,
+    connection: Outgrown,
 }
 
 impl DrainedBody {
     pub(super) fn wrap(body: Body) -> Body {
-        if body.is_end_stream() { body } else { Body::new(Self { inner: Some(body) }) }
+        if body.is_end_stream() {
+            body
+        } else {
+            Body::new(Self { inner: Some(body), rest: None, connection: Outgrown::default() })
+        }
     }
 }
 
 impl HttpBody for DrainedBody {
-    type Data = tonic::codegen::Bytes;
+    type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let Some(body) = &mut self.inner else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.inner = None;
+        if let Some(rest) = self.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
         }
-        polled
+        let Some(body) = &mut self.inner else { return Poll::Ready(None) };
+        match ready!(Pin::new(body).poll_frame(cx)) {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_data() {
+                Ok(mut piece) => {
+                    self.connection.note(&piece);
+                    self.rest = (piece.len() >= LARGE_BYTES).then(|| piece.split_off(FIRST_BYTES));
+                    Frame::data(piece)
+                }
+                Err(trailers) => trailers,
+            }))),
+            end => {
+                self.inner = None;
+                Poll::Ready(end)
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.rest.is_none() && self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        let left = self.rest.as_ref().map_or(0, |rest| rest.len() as u64);
+        let inner = self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint);
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().saturating_add(left));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(left));
+        }
+        hint
     }
 }
 
@@ -59,7 +95,7 @@ impl Drop for DrainedBody {
             let drain = async {
                 let mut read = 0;
                 while let Some(Ok(frame)) = body.frame().await {
-                    read += frame.data_ref().map_or(0, tonic::codegen::Bytes::len);
+                    read += frame.data_ref().map_or(0, Bytes::len);
                     if read > MAX_DRAINED_BYTES {
                         break;
                     }
@@ -76,7 +112,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tonic::codegen::Bytes;
+    use futures::StreamExt as _;
+    use http_body_util::StreamBody;
 
     use super::*;
 
@@ -113,6 +150,23 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         (taken.load(Ordering::SeqCst), began.elapsed())
+    }
+
+    #[tokio::test]
+    async fn a_large_piece_comes_in_two_and_a_small_one_as_it_is() {
+        let (small, large) = (Bytes::from(vec![1; LARGE_BYTES - 1]), Bytes::from(vec![2; LARGE_BYTES]));
+        let all = [&small[..], &large[..]].concat();
+        let pieces = futures::stream::iter([small, large]).map(|piece| Ok::<_, Status>(Frame::data(piece)));
+        let mut body = DrainedBody::wrap(Body::new(StreamBody::new(pieces)));
+        let (mut lengths, mut read) = (Vec::new(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let piece = frame.unwrap().into_data().unwrap();
+            lengths.push(piece.len());
+            read.extend_from_slice(&piece);
+        }
+        assert_eq!(lengths, [LARGE_BYTES - 1, FIRST_BYTES, LARGE_BYTES - FIRST_BYTES]);
+        assert_eq!(read, all);
+        assert!(body.is_end_stream());
     }
 
     #[tokio::test(start_paused = true)]

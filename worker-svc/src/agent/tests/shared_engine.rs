@@ -80,7 +80,7 @@ async fn what_others_have_is_known_however_much_changes_between_two_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_at_what_has_changed_is_not_all_when_a_session_began_meanwhile() {
+async fn a_look_at_what_has_changed_is_not_all_when_the_cluster_was_named_anew_meanwhile() {
     let (_engine, agent, other) = shared(2).await;
     look(&agent).await.unwrap();
     begin(&other, 3).await;
@@ -88,11 +88,26 @@ async fn a_look_at_what_has_changed_is_not_all_when_a_session_began_meanwhile() 
     let due = agent.survey_due(&runtime).unwrap();
     let seen = runtime.survey(due.since).await.unwrap();
     assert!(seen.of.is_some());
-    agent.begin_session(Duration::from_secs(1), None);
-    agent.assign(Batch { full: true, last: true, ..Batch::default() });
+    agent.set_cluster_id(ClusterId(Uuid::from_u128(9)));
     agent.take_survey(&runtime, seen, due);
-    assert_eq!(told(&agent), [(1, true), (2, true), (3, true)]);
     assert_eq!(look(&agent).await.unwrap().since, None);
+    assert_eq!(told(&agent), [], "all of it is another cluster's now");
+    assert_eq!(look(&agent).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_session_is_told_what_was_found_in_an_earlier_one_without_another_look() {
+    let (_engine, agent, other) = shared(2).await;
+    look(&agent).await.unwrap();
+    agent.end_session();
+    begin(&other, 3).await;
+    agent.begin_session(Duration::from_secs(1), None);
+    // Nothing is judged before the full set, and so this is looked at again.
+    assert!(look(&agent).await.is_some());
+    assert_eq!(told(&agent), [(1, true), (2, true)]);
+    agent.assign(Batch { full: true, last: true, ..Batch::default() });
+    assert!(look(&agent).await.unwrap().since.is_some(), "only at what has changed");
+    assert_eq!(told(&agent), [(1, true), (2, true), (3, true)]);
     assert_eq!(look(&agent).await, None);
 }
 
