@@ -1,7 +1,6 @@
 //! Where and when was measured, and what.
 
 use std::fmt;
-use std::process::Command;
 
 use davit_svc_kit::clock::{Clock, SystemClock};
 use serde::Serialize;
@@ -39,7 +38,7 @@ impl Machine {
             cpu: model.map_or_else(|| "unknown".to_owned(), |(_, model)| model.trim().to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             date: now.split('T').next().unwrap_or_default().to_owned(),
-            commit: commit(),
+            commit: option_env!("DAVIT_COMMIT").unwrap_or("unknown").to_owned(),
             load_before: load.split(' ').next().unwrap_or_default().to_owned(),
             speed_before: speed::measure_apart()?,
         })
@@ -51,14 +50,5 @@ impl fmt::Display for Machine {
         let Self { cpu, cores, date, commit, load_before, speed_before } = self;
         writeln!(f, "{cpu}, {cores} cores; {date}; commit {commit}; load before the start {load_before}")?;
         writeln!(f, "its speed before: {speed_before}")
-    }
-}
-
-fn commit() -> String {
-    let folder = env!("CARGO_MANIFEST_DIR");
-    let output = Command::new("git").args(["-C", folder, "describe", "--always", "--dirty", "--exclude=*"]).output();
-    match output {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        _ => "unknown".to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::{
     failure::Failure,
-    shell::{cargo, command, run},
+    shell::{capture, cargo, command, run},
     workspace,
 };
 
@@ -33,7 +33,8 @@ pub(crate) fn test() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What builds both, in one go: built one after the other they could choose different features of what they share.
+/// What builds both, in one go: built one after the other they could choose different features of what they share. What measures
+/// keeps the commit, to put it beside its figures: the checkout may be another one by the time it runs.
 pub(crate) fn build() -> Command {
     let mut cargo = cargo();
     cargo.args([
@@ -49,5 +50,8 @@ pub(crate) fn build() -> Command {
         "davit-bench",
         "--bins",
     ]);
+    if let Some(commit) = capture(command("git").args(["describe", "--always", "--dirty", "--exclude=*"])) {
+        cargo.env("DAVIT_COMMIT", commit);
+    }
     cargo
 }

@@ -24,17 +24,17 @@ const COUNTED: Duration = Duration::from_secs(10);
 pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<Spread, Error> {
     phase::begin("check");
     let end = Instant::now() + COUNTED;
-    loop {
-        let running = cluster.running_on_workers().await?;
-        if running == wanted.running_count() {
-            break;
+    let on_workers = loop {
+        let on_workers = cluster.running_on_workers().await?;
+        let (running, right) = (on_workers.values().sum::<u64>(), wanted.running_count());
+        if running == right {
+            break on_workers;
         }
         if Instant::now() > end {
-            let right = wanted.running_count();
             return Err(Error::WrongAnswer(format!("the workers say that they run {running} tasks, and not {right}")));
         }
         tokio::time::sleep(LOOK).await;
-    }
+    };
     let (dead, client) = (cluster.dead(), &mut cluster.client);
     let nodes = client.nodes().await?;
     let (mut tasks, mut reserved) = (Tasks::new(wanted, &nodes), Reserved::default());
@@ -45,7 +45,9 @@ pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<Spre
     client.each_task(v1::TaskFilter::default(), look).await?;
     let totals = client.cluster().await?.totals.unwrap_or_default();
     let waits = Spread::of(std::mem::take(&mut tasks.waits));
+    let by_node = std::mem::take(&mut tasks.by_node);
     let mut wrong = tasks.wrong();
+    wrong.extend(wrong_counts(&nodes, &by_node, &on_workers));
     wrong.extend(reserved.wrong(&nodes));
     wrong.extend(wrong_totals(&totals, wanted));
     wrong.extend(wrong_nodes(&nodes, &dead, wanted.running_count() == 0));
@@ -60,6 +62,8 @@ struct Tasks<'a> {
     unseen: HashSet<Uuid>,
     /// How long each that runs waited for that.
     waits: Vec<Duration>,
+    /// How many run on each node, by its id.
+    by_node: BTreeMap<String, u64>,
     wrong: u64,
     /// The first that is wrong.
     example: Option<String>,
@@ -67,13 +71,17 @@ struct Tasks<'a> {
 
 impl<'a> Tasks<'a> {
     fn new(wanted: &'a Wanted, nodes: &'a BTreeMap<String, v1::Node>) -> Self {
-        Self { wanted, nodes, unseen: wanted.running().collect(), waits: Vec::new(), wrong: 0, example: None }
+        let unseen = wanted.running().collect();
+        Self { wanted, nodes, unseen, waits: Vec::new(), by_node: BTreeMap::new(), wrong: 0, example: None }
     }
 
     /// A wanted one has to run, once, on a node that is not called DOWN; any other has to be stopped.
     fn look(&mut self, task: &v1::Task) {
         let (state, node_id) =
             task.status.as_ref().map_or_else(Default::default, |status| (status.state(), &*status.node_id));
+        if state == v1::TaskState::Running {
+            *self.by_node.entry(node_id.to_owned()).or_default() += 1;
+        }
         let is_right = parse_id(&task.task_id).is_ok_and(|task_id| {
             let is_there = if self.unseen.remove(&task_id) {
                 let is_up = self.nodes.get(node_id).is_some_and(|node| node.state() != v1::NodeState::Down);
@@ -110,6 +118,21 @@ fn waited(task: &v1::Task) -> Option<Duration> {
     let nanos = i64::from(changed.nanos) - i64::from(created.nanos);
     let part = Duration::from_nanos(nanos.unsigned_abs());
     if nanos < 0 { seconds.checked_sub(part) } else { Some(seconds + part) }
+}
+
+/// On each node as many run as its worker says.
+fn wrong_counts(
+    nodes: &BTreeMap<String, v1::Node>,
+    by_node: &BTreeMap<String, u64>,
+    on_workers: &BTreeMap<String, u64>,
+) -> Option<String> {
+    let count = |counts: &BTreeMap<String, u64>, key: &str| counts.get(key).copied().unwrap_or_default();
+    let mut differ = nodes.values().filter_map(|node| {
+        let (here, there) = (count(by_node, &node.node_id), count(on_workers, &node.name));
+        (here != there).then(|| format!("{}, which says that it runs {there} tasks, and not {here}", node.name))
+    });
+    let first = differ.next()?;
+    Some(format!("{} nodes run another number of tasks than the manager says, such as {first}", 1 + differ.count()))
 }
 
 /// What ever happened. It counts tasks too that are long deleted: of those that have ended only so many are kept.
@@ -213,6 +236,21 @@ mod tests {
             tasks.push(bad);
             assert_eq!(wrong(&tasks).len(), 1, "{tasks:?}");
         }
+    }
+
+    #[test]
+    fn each_node_has_to_run_as_many_as_its_worker_says() {
+        let nodes = BTreeMap::from([node("a", v1::NodeState::Ready, 0), node("b", v1::NodeState::Ready, 0)]);
+        let counts = |counts: &[(&str, u64)]| counts.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect();
+        let by_node: BTreeMap<String, u64> =
+            nodes.values().zip([2, 1]).map(|(node, count)| (node.node_id.clone(), count)).collect();
+        assert_eq!(wrong_counts(&nodes, &by_node, &counts(&[("a", 2), ("b", 1)])), None);
+        let swapped = wrong_counts(&nodes, &by_node, &counts(&[("a", 1), ("b", 2)])).unwrap();
+        assert!(
+            swapped.starts_with("2 nodes") && swapped.contains("a, which says that it runs 1 tasks, and not 2"),
+            "{swapped}"
+        );
+        assert!(wrong_counts(&nodes, &by_node, &counts(&[("a", 2)])).is_some());
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::running::places::Places;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// How many hollow nodes [default: 100, 1000, 5000, 10000]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=16_000))]
     nodes: Option<u32>,
     /// How many tasks [default: 10000, 100000, 1000000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]

@@ -1,5 +1,7 @@
 //! The cluster that is measured: its processes, and what they have used.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -109,13 +111,15 @@ impl Cluster {
         if self.victim.is_some() { Vec::new() } else { vec![Self::victim_name()] }
     }
 
-    /// How many attempts the workers themselves say that they run.
-    pub(super) async fn running_on_workers(&self) -> Result<u64, Error> {
-        let mut running = 0.0;
+    /// How many attempts the workers themselves say that they run, by the name of the node.
+    pub(super) async fn running_on_workers(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let mut running = BTreeMap::new();
         for worker in [&self.hollow].into_iter().chain(&self.victim) {
-            running += worker.metrics().await?.sum("davit_worker_attempts", "state=\"RUNNING\"");
+            let metrics = worker.metrics().await?;
+            let sums = metrics.sums_by("node", "davit_worker_attempts", "state=\"RUNNING\"");
+            running.extend(sums.into_iter().map(|(node, count)| (node, count as u64)));
         }
-        Ok(running as u64)
+        Ok(running)
     }
 
     /// How many tasks and nodes the manager has looked at since it was started.

@@ -1,5 +1,6 @@
 //! What a program counts of itself, as it tells whoever asks its side port.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,13 +34,28 @@ impl Metrics {
 
     /// The sum of a metric's values, of those that have this among their labels (such as `state="RUNNING"`).
     pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
-        let values = self.0.lines().filter_map(|line| {
+        self.values(name, label).map(|(_, value)| value).sum()
+    }
+
+    /// The same, apart for each value of another label.
+    pub(crate) fn sums_by(&self, by: &str, name: &str, label: &str) -> BTreeMap<String, f64> {
+        let (mut sums, start) = (BTreeMap::new(), format!("{by}=\""));
+        for (labels, value) in self.values(name, label) {
+            let of = labels.split_once(&start).and_then(|(_, rest)| rest.split_once('"'));
+            if let Some((of, _)) = of {
+                *sums.entry(of.to_owned()).or_insert(0.0) += value;
+            }
+        }
+        sums
+    }
+
+    fn values(&self, name: &str, label: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.0.lines().filter_map(move |line| {
             let rest = line.strip_prefix(name)?;
             let (labels, value) = rest.rsplit_once(' ')?;
             let is_it = labels.is_empty() || labels.starts_with('{');
-            value.parse::<f64>().ok().filter(|_| is_it && labels.contains(label))
-        });
-        values.sum()
+            value.parse().ok().filter(|_| is_it && labels.contains(label)).map(|value| (labels, value))
+        })
     }
 }
 
@@ -54,6 +70,9 @@ mod tests {
         let metrics = Metrics(text.to_owned());
         assert_eq!(metrics.sum("tasks", "state=\"RUNNING\""), 7.0);
         assert_eq!(metrics.sum("tasks", ""), 16.0);
+        let of = |node: &str, sum| (node.to_owned(), sum);
+        assert_eq!(metrics.sums_by("node", "tasks", ""), [of("a", 12.0), of("b", 4.0)].into());
+        assert_eq!(metrics.sums_by("node", "tasks", "state=\"RUNNING\""), [of("a", 3.0), of("b", 4.0)].into());
         assert_eq!(metrics.sum("tasks_total", ""), 7.0);
         assert_eq!(metrics.sum("task", ""), 0.0);
     }
