@@ -154,3 +154,24 @@ impl HttpBody for Measured {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Full};
+    use tonic::codegen::Bytes;
+
+    use super::*;
+    use crate::grpc::outgrown::LARGE_BYTES;
+
+    #[tokio::test]
+    async fn a_large_answer_is_held_so_that_what_wrote_it_leaves_its_buffer() {
+        let large = Bytes::from(vec![7; LARGE_BYTES]);
+        let call = Call { method: "a".to_owned(), begun: Instant::now(), code: Code::Ok };
+        let inner = Body::new(Full::new(large.clone()));
+        let mut body = Box::pin(Measured { inner, call, written: Outgrown::default() });
+        drop(body.frame().await.unwrap().unwrap());
+        assert!(!large.is_unique());
+        drop(body);
+        assert!(large.is_unique());
+    }
+}

@@ -155,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_piece_comes_in_two_and_a_small_one_as_it_is() {
         let (small, large) = (Bytes::from(vec![1; LARGE_BYTES - 1]), Bytes::from(vec![2; LARGE_BYTES]));
-        let all = [&small[..], &large[..]].concat();
+        let (all, watched) = ([&small[..], &large[..]].concat(), large.clone());
         let pieces = futures::stream::iter([small, large]).map(|piece| Ok::<_, Status>(Frame::data(piece)));
         let mut body = DrainedBody::wrap(Body::new(StreamBody::new(pieces)));
         let (mut lengths, mut read) = (Vec::new(), Vec::new());
@@ -167,6 +167,9 @@ mod tests {
         assert_eq!(lengths, [LARGE_BYTES - 1, FIRST_BYTES, LARGE_BYTES - FIRST_BYTES]);
         assert_eq!(read, all);
         assert!(body.is_end_stream());
+        assert!(!watched.is_unique(), "somebody has a hold on it, so that the connection leaves its buffer");
+        drop(body);
+        assert!(watched.is_unique());
     }
 
     #[tokio::test(start_paused = true)]
