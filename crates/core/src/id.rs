@@ -51,6 +51,10 @@ uuid_id! {
     ClusterId
 }
 uuid_id! {
+    /// A deployment's id (UUIDv7). Stable for its life.
+    DeploymentId
+}
+uuid_id! {
     /// Names tasks that are placed together or not at all.
     GangId
 }

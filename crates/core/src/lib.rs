@@ -5,6 +5,7 @@
 //! Protobuf stops before this crate: `davit-proto` converts to and from these types.
 
 pub mod constraint;
+pub mod deployment;
 pub mod drain;
 pub mod id;
 pub mod labels;

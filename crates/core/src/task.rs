@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use thin_vec::ThinVec;
 
-use crate::id::{Attempt, AttemptKey, GangId, NodeId, Revision, TaskId};
+use crate::id::{Attempt, AttemptKey, DeploymentId, GangId, NodeId, Revision, TaskId};
 use crate::spec::{PortProtocol, TaskSpec};
 use crate::state::TaskState;
 
@@ -126,12 +126,31 @@ pub struct Claim {
     pub reason: String,
 }
 
+/// A place in a deployment, which holds one task at a time, or two while one takes the place of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// One of the replicas, from 1 on.
+    Replica(u32),
+    /// That of this node. Its task runs there or nowhere.
+    Node(NodeId),
+}
+
+/// What a task belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// Tasks that are placed together or not at all.
+    Gang(GangId),
+    /// A place in a deployment.
+    Deployment(DeploymentId, Slot),
+}
+
 /// The smallest unit of work: one container (or process) that a user wants run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// Stable for the task's life.
     pub task_id: TaskId,
-    /// The user's; never altered. Tasks of one batch share it.
+    /// The user's. Tasks of one batch share it. Never altered by the cluster; only the task of a deployment gets a newer one of its
+    /// user's, where that changes nothing of what runs.
     pub spec: Arc<TaskSpec>,
     /// Written by users through Stop, Restart and Delete.
     pub desired_state: DesiredState,
@@ -150,8 +169,8 @@ pub struct Task {
     /// are stopped for it; while the current attempt runs, it is to be stopped and moved there. Written by the manager.
     /// Boxed: few tasks have one, and there are a million of them.
     pub claim: Option<Box<Claim>>,
-    /// Tasks of one gang are placed together or not at all. `None` for a task that is placed by itself.
-    pub gang_id: Option<GangId>,
+    /// What it belongs to; `None` for a task of its own. Written when it is made. Boxed, as most belong to nothing.
+    pub membership: Option<Box<Membership>>,
     /// Restarts in a row without a healthy stretch; sets the next back-off.
     pub restarts_in_row: u32,
     /// The last ended attempts, oldest first; at most [`KEPT_ATTEMPTS`].
@@ -175,6 +194,39 @@ impl Task {
     #[must_use]
     pub fn wants_current_attempt(&self) -> bool {
         self.desired_state == DesiredState::Running && self.wanted_attempt <= self.status.attempt
+    }
+
+    /// The tasks with which it is placed together or not at all.
+    #[must_use]
+    pub fn gang_id(&self) -> Option<GangId> {
+        match self.membership.as_deref()? {
+            Membership::Gang(gang_id) => Some(*gang_id),
+            Membership::Deployment(..) => None,
+        }
+    }
+
+    /// Its place in a deployment.
+    #[must_use]
+    pub fn slot(&self) -> Option<(DeploymentId, Slot)> {
+        match self.membership.as_deref()? {
+            Membership::Gang(_) => None,
+            Membership::Deployment(deployment_id, slot) => Some((*deployment_id, *slot)),
+        }
+    }
+
+    /// The node on which alone it may run.
+    #[must_use]
+    pub fn pinned_to(&self) -> Option<NodeId> {
+        match self.slot()? {
+            (_, Slot::Node(node_id)) => Some(node_id),
+            (_, Slot::Replica(_)) => None,
+        }
+    }
+
+    /// Whether it fills a place of a deployment: it is to run, whatever became of it.
+    #[must_use]
+    pub fn holds_slot(&self) -> bool {
+        self.desired_state == DesiredState::Running && self.slot().is_some()
     }
 
     /// Whether nothing further will happen to it unless a user asks.

@@ -51,7 +51,7 @@ type Scheduled = (Task, String);
 /// Commits those placements that still fit. Of a gang all that wait are committed, or none.
 pub fn commit_placements(draft: &mut Draft, placements: &[Placement]) -> PlacementReport {
     let mut gangs: BTreeMap<GangId, Vec<Placement>> = BTreeMap::new();
-    let gang_of = |draft: &Draft, placement: &Placement| draft.state().task(placement.key.task_id)?.gang_id;
+    let gang_of = |draft: &Draft, placement: &Placement| draft.state().task(placement.key.task_id)?.gang_id();
     for placement in placements {
         if let Some(gang_id) = gang_of(draft, placement) {
             gangs.entry(gang_id).or_default().push(*placement);

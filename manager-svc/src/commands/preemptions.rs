@@ -61,7 +61,7 @@ fn check(state: &ClusterState, order: &PreemptionOrder) -> Result<Checked, &'sta
     }
     let policy = &task.spec.placement;
     // Members of a gang would get their places one by one.
-    if !policy.may_preempt || task.gang_id.is_some() {
+    if !policy.may_preempt || task.gang_id().is_some() {
         return Err("the task may not preempt others");
     }
     let node = state.node(order.node_id).ok_or("the node is gone")?;

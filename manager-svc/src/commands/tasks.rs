@@ -5,7 +5,7 @@ use std::sync::Arc;
 use davit_core::id::{Attempt, GangId, Revision, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_core::state::{TaskEvent, TaskState, transition};
-use davit_core::task::{AttemptStatus, DesiredState, Ports, Task};
+use davit_core::task::{AttemptStatus, DesiredState, Membership, Ports, Task};
 
 use super::Error;
 use super::attempts::{
@@ -71,7 +71,8 @@ pub fn create_tasks(
     check_limits(draft, groups, limits)?;
     for group in groups {
         for task_id in &group.task_ids {
-            let task = Task { gang_id: group.gang_id, ..new_task(*task_id, group.spec.spec(), draft.now()) };
+            let membership = group.gang_id.map(|gang_id| Box::new(Membership::Gang(gang_id)));
+            let task = Task { membership, ..new_task(*task_id, group.spec.spec(), draft.now()) };
             draft.create_task(task, &group.spec, "created");
         }
     }
@@ -112,7 +113,7 @@ pub(crate) fn new_task(task_id: TaskId, spec: &Arc<TaskSpec>, now: jiff::Timesta
         next_attempt_at: None,
         leased_until: None,
         claim: None,
-        gang_id: None,
+        membership: None,
         restarts_in_row: 0,
         past_attempts: [].into(),
         created_at: now,

@@ -62,7 +62,8 @@ fn orders_of(before: Option<&Task>, after: Option<&Task>) -> Vec<(NodeId, Order)
         (_, Some(after)) => {
             let told = before.and_then(assigned);
             let wanted = assigned(after);
-            if told == wanted {
+            let same_spec = before.is_none_or(|before| Arc::ptr_eq(&before.spec, &after.spec));
+            if told == wanted && same_spec {
                 return Vec::new();
             }
             match (wanted, told) {

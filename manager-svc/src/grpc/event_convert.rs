@@ -54,6 +54,10 @@ fn event_type_from_proto(event_type: v1::EventType) -> Option<EventType> {
         v1::EventType::NodeStateChanged => EventType::NodeStateChanged,
         v1::EventType::NodeUpdated => EventType::NodeUpdated,
         v1::EventType::NodeRemoved => EventType::NodeRemoved,
+        v1::EventType::DeploymentCreated => EventType::DeploymentCreated,
+        v1::EventType::DeploymentUpdated => EventType::DeploymentUpdated,
+        v1::EventType::DeploymentRolloutChanged => EventType::DeploymentRolloutChanged,
+        v1::EventType::DeploymentDeleted => EventType::DeploymentDeleted,
     })
 }
 
@@ -67,6 +71,10 @@ fn event_type_to_proto(event_type: EventType) -> v1::EventType {
         EventType::NodeStateChanged => v1::EventType::NodeStateChanged,
         EventType::NodeUpdated => v1::EventType::NodeUpdated,
         EventType::NodeRemoved => v1::EventType::NodeRemoved,
+        EventType::DeploymentCreated => v1::EventType::DeploymentCreated,
+        EventType::DeploymentUpdated => v1::EventType::DeploymentUpdated,
+        EventType::DeploymentRolloutChanged => v1::EventType::DeploymentRolloutChanged,
+        EventType::DeploymentDeleted => v1::EventType::DeploymentDeleted,
     }
 }
 
@@ -77,6 +85,10 @@ pub(super) fn event_to_proto(event: &Event) -> v1::Event {
         Object::Node(node) => {
             let node = convert::node_to_proto(node, &convert::NodeUsage::default());
             v1::event::Object::Node(v1::Node { allocated: None, ..node })
+        }
+        Object::Deployment(deployment) => {
+            let view = convert::DeploymentView { newest_only: true, ..convert::DeploymentView::default() };
+            v1::event::Object::Deployment(convert::deployment_to_proto(deployment, view))
         }
     };
     v1::Event {
@@ -100,7 +112,7 @@ mod tests {
             assert_eq!(event_type_from_proto(event_type).map(event_type_to_proto), Some(event_type));
             count += 1;
         }
-        assert_eq!(count, 8);
+        assert_eq!(count, 12);
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn question_of_task(
     let mut nodes = api.node_views(state, Some(task));
     // What waits is asked for as the placer asks: with its gang, or with the tasks that may be stopped for it.
     let waits = task.status.state == TaskState::Pending && task.claim.is_none();
-    let gang = task.gang_id.filter(|_| waits).map(|gang_id| state.waiting_of_gang(gang_id).count());
+    let gang = task.gang_id().filter(|_| waits).map(|gang_id| state.waiting_of_gang(gang_id).count());
     let mut asked = state.placement_request(task, now);
     asked.may_preempt &= waits && gang.is_none();
     if asked.may_preempt {

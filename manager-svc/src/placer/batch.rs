@@ -132,7 +132,7 @@ impl<'a> Gathering<'a> {
     pub(super) fn add(&mut self, holds: &Holds, turn: Turn, line: Line) -> Next {
         self.again.remove(&(turn, line));
         let Some(task) = self.state.task_of(turn) else { return Next::Added };
-        if let Some(gang_id) = task.gang_id {
+        if let Some(gang_id) = task.gang_id() {
             return self.add_gang(holds, gang_id, task);
         }
         if is_retried(task) {

@@ -134,7 +134,7 @@ impl Cluster {
             assert!(task.status.reason.len() <= longest, "a reason has {} bytes", task.status.reason.len());
             let is_scheduled = task.status.state == TaskState::Scheduled;
             scheduled += usize::from(is_scheduled);
-            if task.gang_id.is_some() {
+            if task.gang_id().is_some() {
                 *of_gang.entry(is_scheduled).or_default() += 1;
             }
             // Also one that the same answer has just placed.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::deployment::Deployment;
+use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
 use davit_core::node::Node;
 use davit_core::task::Task;
 use jiff::Timestamp;
@@ -25,6 +26,13 @@ pub enum Versions {
         before: Option<Arc<Node>>,
         /// As it is.
         after: Option<Arc<Node>>,
+    },
+    /// A deployment.
+    Deployment {
+        /// As it was.
+        before: Option<Arc<Deployment>>,
+        /// As it is.
+        after: Option<Arc<Deployment>>,
     },
 }
 
@@ -114,6 +122,23 @@ impl Draft {
         self.put(task, event_type, message.into())
     }
 
+    /// Gives a task another spec, which changes nothing of what runs.
+    pub fn put_spec(&mut self, task: &Arc<Task>, spec: &KeyedSpec, message: impl Into<String>) -> Arc<Task> {
+        let spec_before = Arc::clone(&task.spec);
+        let spec_after = self.state.specs.shared(spec);
+        self.state.specs.add(&spec_after, || spec.clone());
+        let (revision, updated_at) = (self.next_revision(), self.now);
+        let next = Arc::new(Task { spec: spec_after, revision, updated_at, ..Task::clone(task) });
+        // What follows from its spec is everywhere: as if it went and came anew.
+        self.state.reindex(Some(task), None);
+        self.state.tasks.insert(task.task_id, Arc::clone(&next));
+        self.state.reindex(None, Some(&next));
+        self.state.specs.remove(&spec_before, task.revision);
+        let versions = Versions::Task { before: Some(Arc::clone(task)), after: Some(Arc::clone(&next)) };
+        self.record(versions, EventType::TaskUpdated, message.into(), Object::Task(Arc::clone(&next)));
+        next
+    }
+
     /// As [`Self::put_task`], of a task whose attempt has ended and is followed by another: the task itself has not ended.
     pub fn put_ended_attempt(&mut self, task: Task, message: impl Into<String>) -> Arc<Task> {
         let totals = self.state.totals;
@@ -168,6 +193,59 @@ impl Draft {
         self.state.reindex_node(Some(&before), None);
         let versions = Versions::Node { before: Some(Arc::clone(&before)), after: None };
         self.record(versions, EventType::NodeRemoved, message.into(), Object::Node(before));
+    }
+
+    /// Creates or replaces a deployment; stamps its revision and time. `spec`: that of its newest version's task.
+    pub fn put_deployment(
+        &mut self,
+        mut deployment: Deployment,
+        spec: &KeyedSpec,
+        event_type: EventType,
+        message: impl Into<String>,
+    ) -> Arc<Deployment> {
+        let shared = self.state.specs.shared(spec);
+        if let Some(newest) = deployment.versions.last_mut()
+            && !Arc::ptr_eq(&newest.spec.task, &shared)
+        {
+            Arc::make_mut(newest).spec.task = shared;
+        }
+        deployment.revision = self.next_revision();
+        deployment.updated_at = self.now;
+        let deployment = Arc::new(deployment);
+        let before = self.state.deployment(deployment.deployment_id).cloned();
+        for used in deployment.task_specs() {
+            self.state.specs.add(used, || spec.clone());
+        }
+        if let Some(before) = &before {
+            self.release_specs(before);
+        }
+        self.state.reindex_deployment(before.as_ref(), Some(&deployment));
+        let versions = Versions::Deployment { before, after: Some(Arc::clone(&deployment)) };
+        self.record(versions, event_type, message.into(), Object::Deployment(Arc::clone(&deployment)));
+        deployment
+    }
+
+    /// Removes a deployment, of which no task is left.
+    pub fn remove_deployment(&mut self, deployment_id: DeploymentId, message: impl Into<String>) {
+        let Some(before) = self.state.deployment(deployment_id).cloned() else { return };
+        let revision = self.next_revision();
+        for spec in before.task_specs() {
+            self.state.specs.remove(spec, revision);
+        }
+        self.state.reindex_deployment(Some(&before), None);
+        let versions = Versions::Deployment { before: Some(Arc::clone(&before)), after: None };
+        self.record(versions, EventType::DeploymentDeleted, message.into(), Object::Deployment(before));
+    }
+
+    /// A deployment was looked at; it is due again when something changes, or at this time.
+    pub fn note_looked_at(&mut self, deployment_id: DeploymentId, next_look: Option<Timestamp>) {
+        self.state.note_looked_at(deployment_id, next_look);
+    }
+
+    fn release_specs(&mut self, before: &Deployment) {
+        for spec in before.task_specs() {
+            self.state.specs.remove(spec, before.revision);
+        }
     }
 
     /// Remembers what a create with a request id did.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::deployment::Deployment;
+use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
 use davit_core::node::Node;
+use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
 use imbl::Vector;
 use jiff::Timestamp;
@@ -29,6 +31,14 @@ pub enum EventType {
     NodeUpdated,
     /// A node is gone.
     NodeRemoved,
+    /// A deployment was created.
+    DeploymentCreated,
+    /// A deployment got a new version, or is being deleted.
+    DeploymentUpdated,
+    /// How far a deployment's newest version is changed.
+    DeploymentRolloutChanged,
+    /// A deployment is gone.
+    DeploymentDeleted,
 }
 
 /// What it happened to, right after the change; of a deleted object right before.
@@ -38,6 +48,8 @@ pub enum Object {
     Task(Arc<Task>),
     /// A node.
     Node(Arc<Node>),
+    /// A deployment.
+    Deployment(Arc<Deployment>),
 }
 
 /// One committed change.
@@ -61,7 +73,7 @@ impl Event {
     pub fn task_id(&self) -> Option<TaskId> {
         match &self.object {
             Object::Task(task) => Some(task.task_id),
-            Object::Node(_) => None,
+            Object::Node(_) | Object::Deployment(_) => None,
         }
     }
 
@@ -71,7 +83,28 @@ impl Event {
         match &self.object {
             Object::Task(task) => task.status.node_id,
             Object::Node(node) => Some(node.node_id),
+            Object::Deployment(_) => None,
         }
+    }
+
+    /// The deployment that this is about: itself, or the one that the task belongs to.
+    #[must_use]
+    pub fn deployment_id(&self) -> Option<DeploymentId> {
+        match &self.object {
+            Object::Task(task) => task.slot().map(|(deployment_id, _)| deployment_id),
+            Object::Node(_) => None,
+            Object::Deployment(deployment) => Some(deployment.deployment_id),
+        }
+    }
+
+    /// The specs of which this tells.
+    pub(crate) fn task_specs(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
+        let (task, deployment) = match &self.object {
+            Object::Task(task) => (Some(&task.spec), None),
+            Object::Node(_) => (None, None),
+            Object::Deployment(deployment) => (None, Some(deployment)),
+        };
+        task.into_iter().chain(deployment.into_iter().flat_map(|deployment| deployment.task_specs()))
     }
 }
 

@@ -55,6 +55,7 @@ impl ClusterState {
         self.reindex_claim(before, after);
         self.reindex_usage(before, after);
         self.reindex_unbegun(before, after);
+        self.reindex_replica(before, after);
         if let Some(task) = before.filter(|task| !task.is_finished())
             && after.is_none_or(Task::is_finished)
         {
@@ -160,9 +161,10 @@ pub(super) fn claimed(task: &Task) -> Option<NodeId> {
     (!task.is_finished() && task.desired_state == DesiredState::Running).then_some(claim.node_id)
 }
 
-/// Where a task belongs in the index of ended tasks; `None` if it has not ended.
+/// Where a task belongs in the index of ended tasks; `None` if it has not ended, or is all that tells that its place in a deployment is
+/// filled.
 fn finished_key(task: &Task) -> Option<(Timestamp, TaskId)> {
-    task.is_finished().then_some((task.updated_at, task.task_id))
+    (task.is_finished() && !task.holds_slot()).then_some((task.updated_at, task.task_id))
 }
 
 /// Where a task belongs in the index of ended tasks by node; `None` if it has not ended, or was on no node.

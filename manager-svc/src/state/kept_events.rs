@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::mem::size_of;
 use std::sync::Arc;
 
+use davit_core::deployment::{Deployment, Incoming, Version};
 use davit_core::drain::Drain;
 use davit_core::id::{Attempt, TaskId};
 use davit_core::node::{Node, RuntimeProblem};
 use davit_core::placement::RuntimeKind;
-use davit_core::task::{AttemptStatus, PortBinding, Task};
+use davit_core::task::{AttemptStatus, PortBinding, Slot, Task};
 use jiff::Timestamp;
 
-use super::{ClusterState, Event, EventType, Object};
+use super::{ClusterState, Event, Object};
 
 /// How many events are kept. The newest always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +71,8 @@ impl ClusterState {
     }
 
     fn drop_oldest_event(&mut self) {
-        let Some(event) = self.events.pop() else { return };
-        if let (EventType::TaskDeleted, Object::Task(task)) = (event.event_type, &event.object) {
-            self.specs.forget(&task.spec, event.revision);
+        if let Some(event) = self.events.pop() {
+            self.specs.forget_told(event.revision);
         }
     }
 }
@@ -82,6 +82,7 @@ pub(super) fn size_of_event(event: &Event) -> u64 {
     let object = match &event.object {
         Object::Task(task) => size_of_task(task),
         Object::Node(node) => size_of_node(node),
+        Object::Deployment(deployment) => size_of_deployment(deployment),
     };
     (size_of::<Event>() + event.message.len() + object) as u64
 }
@@ -90,6 +91,16 @@ fn size_of_task(task: &Task) -> usize {
     let past: usize = task.past_attempts.iter().map(|attempt| size_of::<AttemptStatus>() + texts_of(attempt)).sum();
     let claim = task.claim.as_ref().map_or(0, |claim| claim.reason.len());
     size_of::<Task>() + texts_of(&task.status) + size_of_ports(&task.given_ports) + past + claim
+}
+
+/// Without its versions, which its events share.
+fn size_of_deployment(deployment: &Deployment) -> usize {
+    let rollout = &deployment.rollout;
+    size_of::<Deployment>()
+        + deployment.name.len()
+        + rollout.reason.len()
+        + rollout.in_flight.len() * size_of::<(Slot, Incoming)>()
+        + deployment.versions.len() * size_of::<Arc<Version>>()
 }
 
 /// What an attempt takes beyond its fixed part.

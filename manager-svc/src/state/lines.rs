@@ -141,7 +141,7 @@ impl Turn {
 
 impl Likeness {
     fn of(task: &Task) -> Self {
-        let owner = match task.gang_id {
+        let owner = match task.gang_id() {
             Some(gang_id) => Owner::Gang(gang_id),
             None => Owner::Spec(Arc::as_ptr(&task.spec).addr()),
         };

@@ -4,6 +4,7 @@
 //! could not be committed is undone by forgetting it. Only [`Draft`] changes a state.
 
 mod carriers;
+mod deployments;
 mod draft;
 mod due;
 mod event;
@@ -39,6 +40,8 @@ use jiff::Timestamp;
 use crate::store::Snapshot;
 
 use self::carriers::Carriers;
+use self::deployments::Deployments;
+pub(crate) use self::deployments::Replicas;
 pub use self::draft::{Batch, Change, Draft, Versions};
 use self::due::Due;
 pub(crate) use self::due::{LossWait, loss_wait};
@@ -94,7 +97,8 @@ pub struct ClusterState {
     ended_on: OrdSet<(NodeId, TaskId)>,
     counts: [u64; TaskState::ALL.len()],
     totals: Totals,
-    /// Specs of all tasks, and those that only events keep.
+    deployments: Deployments,
+    /// Specs of all tasks and deployments, and those that only events keep.
     specs: Specs,
     events: EventLog,
     requests: RequestLog,
@@ -124,6 +128,7 @@ impl ClusterState {
             ended_on: OrdSet::new(),
             counts: [0; TaskState::ALL.len()],
             totals: Totals::default(),
+            deployments: Deployments::default(),
             specs: Specs::default(),
             events: EventLog::new(kept_events, Revision::default()),
             requests: RequestLog::default(),
@@ -147,6 +152,12 @@ impl ClusterState {
             Some(known) => known.clone(),
             None => KeyedSpec::new(Arc::clone(spec)),
         };
+        for deployment in snapshot.deployments {
+            for spec in deployment.task_specs() {
+                state.specs.add(spec, || keyed(spec));
+            }
+            state.reindex_deployment(None, Some(&deployment));
+        }
         for task in snapshot.tasks {
             state.specs.add(&task.spec, || keyed(&task.spec));
             state.reindex(None, Some(&task));
@@ -154,8 +165,8 @@ impl ClusterState {
         }
         // The newest first: it is the last one of a spec that keeps it.
         for event in snapshot.events.iter().rev() {
-            if let (EventType::TaskDeleted, Object::Task(task)) = (event.event_type, &event.object) {
-                state.specs.keep_ended(&task.spec, event.revision, || keyed(&task.spec));
+            for spec in event.task_specs() {
+                state.specs.note_told(spec, event.revision, || keyed(spec));
             }
         }
         let before_events =
@@ -269,7 +280,7 @@ impl ClusterState {
         self.revision.0 >= REVISION_JUMP
     }
 
-    /// The specs of all tasks.
+    /// The specs of all tasks and deployments.
     #[must_use]
     pub fn specs(&self) -> &Specs {
         &self.specs

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use davit_core::id::Revision;
 use davit_core::spec::TaskSpec;
-use imbl::HashMap;
+use imbl::{HashMap, OrdSet};
 
 use crate::store::{SpecKey, spec_to_bytes};
 
@@ -57,12 +57,14 @@ impl SpecAddress {
     }
 }
 
-/// The specs that tasks refer to, and those that only events keep.
+/// The specs that tasks and deployments refer to, and those that only events keep.
 #[derive(Debug, Clone, Default)]
 pub struct Specs {
     by_address: HashMap<SpecAddress, Entry>,
     by_key: HashMap<SpecKey, SpecAddress>,
-    /// Bytes of those that tasks refer to.
+    /// Those that only events keep, by the newest event that does.
+    ended: OrdSet<(Revision, SpecAddress)>,
+    /// Bytes of those that tasks and deployments refer to.
     bytes: u64,
     /// Bytes of those that only events keep.
     ended_bytes: u64,
@@ -71,20 +73,14 @@ pub struct Specs {
 #[derive(Debug, Clone)]
 struct Entry {
     spec: KeyedSpec,
-    holders: Holders,
-}
-
-/// What keeps a spec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holders {
-    /// So many tasks; at least one.
-    Tasks(u64),
-    /// Events, of which this one, of the end of its last task, is the newest.
-    EventsUpTo(Revision),
+    /// How many tasks and versions of deployments refer to it.
+    users: u64,
+    /// The newest event of those that no longer do. Once nobody does, the newest of all that tell of it.
+    told_until: Revision,
 }
 
 impl Specs {
-    /// How many bytes the specs of tasks take, each encoded once.
+    /// How many bytes the specs of tasks and deployments take, each encoded once.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -95,26 +91,28 @@ impl Specs {
         self.ended_bytes
     }
 
-    /// How many specs tasks have.
+    /// How many specs tasks and deployments have.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.by_address.values().filter(|entry| matches!(entry.holders, Holders::Tasks(_))).count()
+        self.by_address.values().filter(|entry| entry.users > 0).count()
     }
 
-    /// By how many bytes those of tasks grow when tasks of these specs are created.
+    /// By how many bytes those of tasks and deployments grow when some of these specs are created.
     pub(crate) fn bytes_of_new<'a>(&self, specs: impl Iterator<Item = &'a KeyedSpec>) -> u64 {
-        let of_tasks = |spec: &KeyedSpec| {
-            let entry = self.by_key.get(&spec.key).and_then(|address| self.by_address.get(address));
-            entry.is_some_and(|entry| matches!(entry.holders, Holders::Tasks(_)))
-        };
-        let new = specs.filter(|spec| !of_tasks(spec)).map(|spec| (spec.key, spec.bytes));
+        let in_use = |spec: &KeyedSpec| self.known(spec).is_some_and(|entry| entry.users > 0);
+        let new = specs.filter(|spec| !in_use(spec)).map(|spec| (spec.key, spec.bytes));
         new.collect::<BTreeMap<_, _>>().values().sum()
     }
 
     /// The spec for a new task: one of this content that is there already, or this one.
     pub(crate) fn shared(&self, spec: &KeyedSpec) -> Arc<TaskSpec> {
-        let known = self.by_key.get(&spec.key).and_then(|address| self.by_address.get(address));
-        Arc::clone(&known.map_or(spec, |entry| &entry.spec).spec)
+        Arc::clone(&self.known(spec).map_or(spec, |entry| &entry.spec).spec)
+    }
+
+    /// A spec that a task or a deployment has, with what its content is known by.
+    pub(crate) fn keyed(&self, spec: &Arc<TaskSpec>) -> KeyedSpec {
+        let known = self.by_address.get(&SpecAddress::of(spec));
+        known.map_or_else(|| KeyedSpec::new(Arc::clone(spec)), |entry| entry.spec.clone())
     }
 
     /// The spec at an address.
@@ -122,64 +120,72 @@ impl Specs {
         self.by_address.get(&address).map(|entry| &*entry.spec.spec)
     }
 
-    /// Counts one task more. What the spec is known by is asked only if it is not there yet.
+    fn known(&self, spec: &KeyedSpec) -> Option<&Entry> {
+        self.by_key.get(&spec.key).and_then(|address| self.by_address.get(address))
+    }
+
+    /// Counts one user more. What the spec is known by is asked only if it is not there yet.
     pub(super) fn add(&mut self, spec: &Arc<TaskSpec>, keyed: impl FnOnce() -> KeyedSpec) {
-        match self.by_address.get_mut(&SpecAddress::of(spec)) {
-            Some(Entry { holders: Holders::Tasks(count), .. }) => *count += 1,
-            Some(entry) => {
-                entry.holders = Holders::Tasks(1);
-                let bytes = entry.spec.bytes;
-                self.ended_bytes = self.ended_bytes.saturating_sub(bytes);
-                self.bytes += bytes;
-            }
-            None => self.bytes += self.insert(spec, keyed(), Holders::Tasks(1)),
-        }
-    }
-
-    /// Counts one task less. The spec of the last one is kept by events up to that of its end.
-    pub(super) fn remove(&mut self, spec: &Arc<TaskSpec>, end: Revision) {
-        let Some(entry) = self.by_address.get_mut(&SpecAddress::of(spec)) else { return };
-        match &mut entry.holders {
-            Holders::Tasks(count) if *count > 1 => *count -= 1,
-            Holders::Tasks(_) => {
-                entry.holders = Holders::EventsUpTo(end);
-                let bytes = entry.spec.bytes;
-                self.bytes = self.bytes.saturating_sub(bytes);
-                self.ended_bytes += bytes;
-            }
-            Holders::EventsUpTo(_) => {}
-        }
-    }
-
-    /// Notes the event of a task's end, when they are gone through from the newest: it is the last one that keeps the spec, if
-    /// nothing does yet.
-    pub(super) fn keep_ended(&mut self, spec: &Arc<TaskSpec>, end: Revision, keyed: impl FnOnce() -> KeyedSpec) {
-        if !self.by_address.contains_key(&SpecAddress::of(spec)) {
-            self.ended_bytes += self.insert(spec, keyed(), Holders::EventsUpTo(end));
-        }
-    }
-
-    /// Says that the event of a task's end is no longer kept; its spec goes if nothing else keeps it.
-    pub(super) fn forget(&mut self, spec: &Arc<TaskSpec>, end: Revision) {
         let address = SpecAddress::of(spec);
-        let Some(entry) = self.by_address.get(&address) else { return };
-        if entry.holders != Holders::EventsUpTo(end) {
+        let Some(entry) = self.by_address.get_mut(&address) else {
+            self.bytes += self.insert(spec, keyed(), 1, Revision::default());
             return;
+        };
+        entry.users += 1;
+        if entry.users == 1 {
+            let (bytes, told_until) = (entry.spec.bytes, entry.told_until);
+            self.ended.remove(&(told_until, address));
+            self.ended_bytes = self.ended_bytes.saturating_sub(bytes);
+            self.bytes += bytes;
         }
-        let KeyedSpec { key, bytes, .. } = entry.spec;
-        self.by_address.remove(&address);
-        self.ended_bytes = self.ended_bytes.saturating_sub(bytes);
-        if self.by_key.get(&key) == Some(&address) {
-            self.by_key.remove(&key);
+    }
+
+    /// Counts one user less, of which events tell up to this one. The spec of the last one is kept by events.
+    pub(super) fn remove(&mut self, spec: &Arc<TaskSpec>, told_until: Revision) {
+        let address = SpecAddress::of(spec);
+        let Some(entry) = self.by_address.get_mut(&address).filter(|entry| entry.users > 0) else { return };
+        entry.users -= 1;
+        entry.told_until = entry.told_until.max(told_until);
+        if entry.users == 0 {
+            let (bytes, told_until) = (entry.spec.bytes, entry.told_until);
+            self.ended.insert((told_until, address));
+            self.bytes = self.bytes.saturating_sub(bytes);
+            self.ended_bytes += bytes;
+        }
+    }
+
+    /// Notes an event that tells of a spec, when they are gone through from the newest: if nothing uses the spec, that event is the
+    /// last one that keeps it.
+    pub(super) fn note_told(&mut self, spec: &Arc<TaskSpec>, at: Revision, keyed: impl FnOnce() -> KeyedSpec) {
+        match self.by_address.get_mut(&SpecAddress::of(spec)) {
+            Some(entry) => entry.told_until = entry.told_until.max(at),
+            None => {
+                self.ended_bytes += self.insert(spec, keyed(), 0, at);
+                self.ended.insert((at, SpecAddress::of(spec)));
+            }
+        }
+    }
+
+    /// Events up to this one are no longer kept; specs that nothing else keeps go.
+    pub(super) fn forget_told(&mut self, until: Revision) {
+        while let Some((_, address)) = self.ended.get_min().filter(|(told_until, _)| *told_until <= until).copied() {
+            self.ended.remove_min();
+            let Some(Entry { spec: KeyedSpec { key, bytes, .. }, .. }) = self.by_address.remove(&address) else {
+                continue;
+            };
+            self.ended_bytes = self.ended_bytes.saturating_sub(bytes);
+            if self.by_key.get(&key) == Some(&address) {
+                self.by_key.remove(&key);
+            }
         }
     }
 
     /// Says how many bytes it has.
-    fn insert(&mut self, spec: &Arc<TaskSpec>, keyed: KeyedSpec, holders: Holders) -> u64 {
+    fn insert(&mut self, spec: &Arc<TaskSpec>, keyed: KeyedSpec, users: u64, told_until: Revision) -> u64 {
         let (address, KeyedSpec { key, bytes, .. }) = (SpecAddress::of(spec), keyed);
         self.by_key.entry(key).or_insert(address);
         let spec = KeyedSpec { spec: Arc::clone(spec), key, bytes };
-        self.by_address.insert(address, Entry { spec, holders });
+        self.by_address.insert(address, Entry { spec, users, told_until });
         bytes
     }
 }

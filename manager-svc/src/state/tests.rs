@@ -87,8 +87,8 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
     let preempting = waiting.iter().filter(|task| task.spec.placement.may_preempt);
     let highest = preempting.map(|task| task.spec.placement.priority).max();
     prop_assert_eq!(state.highest_preempting_priority(), highest);
-    for gang_id in tasks().filter_map(|task| task.gang_id) {
-        let members = waiting.iter().filter(|task| task.gang_id == Some(gang_id)).map(|task| task.task_id);
+    for gang_id in tasks().filter_map(|task| task.gang_id()) {
+        let members = waiting.iter().filter(|task| task.gang_id() == Some(gang_id)).map(|task| task.task_id);
         let known = state.waiting_of_gang(gang_id).map(|task| task.task_id);
         prop_assert_eq!(known.collect::<BTreeSet<_>>(), members.collect::<BTreeSet<_>>());
     }

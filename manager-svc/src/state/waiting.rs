@@ -133,7 +133,7 @@ impl ClusterState {
         }
         if let Some(task) = before {
             self.lines.remove(task);
-            if let Some(gang_id) = task.gang_id
+            if let Some(gang_id) = task.gang_id()
                 && let Some(members) = self.gangs.get_mut(&gang_id)
             {
                 members.remove(&task.task_id);
@@ -153,7 +153,7 @@ impl ClusterState {
         }
         if let Some(task) = after {
             self.lines.insert(task);
-            if let Some(gang_id) = task.gang_id {
+            if let Some(gang_id) = task.gang_id() {
                 self.gangs.entry(gang_id).or_default().insert(task.task_id);
             }
             if task.spec.placement.may_preempt {

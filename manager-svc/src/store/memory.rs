@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::deployment::Deployment;
+use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
 use davit_core::node::Node;
 use davit_core::task::Task;
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ struct Stored {
     revision: Revision,
     tasks: BTreeMap<TaskId, Arc<Task>>,
     nodes: BTreeMap<NodeId, Arc<Node>>,
+    deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
     events: VecDeque<Arc<Event>>,
     requests: VecDeque<Arc<RequestRecord>>,
     totals: Totals,
@@ -36,6 +38,7 @@ impl Store for MemoryStore {
             revision: stored.revision,
             tasks: stored.tasks.values().cloned().collect(),
             nodes: stored.nodes.values().cloned().collect(),
+            deployments: stored.deployments.values().cloned().collect(),
             events: stored.events.iter().cloned().collect(),
             requests: stored.requests.iter().cloned().collect(),
             totals: stored.totals,
@@ -88,7 +91,15 @@ impl Stored {
             Versions::Node { before: Some(node), after: None } => {
                 self.nodes.remove(&node.node_id);
             }
-            Versions::Task { before: None, after: None } | Versions::Node { before: None, after: None } => {}
+            Versions::Deployment { after: Some(deployment), .. } => {
+                self.deployments.insert(deployment.deployment_id, Arc::clone(deployment));
+            }
+            Versions::Deployment { before: Some(deployment), after: None } => {
+                self.deployments.remove(&deployment.deployment_id);
+            }
+            Versions::Task { before: None, after: None }
+            | Versions::Node { before: None, after: None }
+            | Versions::Deployment { before: None, after: None } => {}
         }
     }
 }

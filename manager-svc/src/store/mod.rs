@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use davit_core::deployment::Deployment;
 use davit_core::id::{ClusterId, Revision};
 use davit_core::node::Node;
 use davit_core::task::Task;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub tasks: Vec<Arc<Task>>,
     /// All nodes, in any order.
     pub nodes: Vec<Arc<Node>>,
+    /// All deployments, in any order.
+    pub deployments: Vec<Arc<Deployment>>,
     /// The last events, oldest first, without a gap up to `revision`.
     pub events: Vec<Arc<Event>>,
     /// The last creates that had a request id, oldest first.

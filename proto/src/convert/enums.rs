@@ -1,5 +1,6 @@
 //! Enums. An unknown number is answered with the names that are known.
 
+use davit_core::deployment::{OnRolloutFailure, RolloutState, UpdateOrder};
 use davit_core::node::NodeState;
 use davit_core::placement::RuntimeKind;
 use davit_core::restart::RestartMode;
@@ -40,6 +41,9 @@ choices!(PullPolicy { Missing, Always, Never });
 choices!(PortProtocol { Tcp, Udp });
 choices!(RestartMode { Never, OnFailure, Always });
 choices!(NodeLossAction { Replace, Wait, StopAndReplace });
+choices!(UpdateOrder { StopFirst, StartFirst });
+choices!(RolloutFailureAction { Pause, Rollback, Continue });
+choices!(RolloutState { InProgress, AwaitingPromotion, Paused, Complete, Failed });
 choices!(TaskState { Pending, Scheduled, Preparing, Running, Stopping, Completed, Failed, Stopped, Lost });
 
 fn names<E: Choices>() -> String {
@@ -281,5 +285,87 @@ pub fn restart_mode_to_proto(mode: RestartMode) -> v1::RestartMode {
         RestartMode::Never => v1::RestartMode::Never,
         RestartMode::OnFailure => v1::RestartMode::OnFailure,
         RestartMode::Always => v1::RestartMode::Always,
+    }
+}
+
+/// Reads which task of a slot goes first; the old one, unless given.
+pub(super) fn update_order_from_proto(
+    number: i32,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Option<UpdateOrder> {
+    Some(match known(number, path, violations)? {
+        v1::UpdateOrder::Unspecified | v1::UpdateOrder::StopFirst => UpdateOrder::StopFirst,
+        v1::UpdateOrder::StartFirst => UpdateOrder::StartFirst,
+    })
+}
+
+/// Writes which task of a slot goes first.
+pub(super) fn update_order_to_proto(order: UpdateOrder) -> v1::UpdateOrder {
+    match order {
+        UpdateOrder::StopFirst => v1::UpdateOrder::StopFirst,
+        UpdateOrder::StartFirst => v1::UpdateOrder::StartFirst,
+    }
+}
+
+/// Reads what follows when a rollout has failed; a pause, unless given.
+pub(super) fn on_rollout_failure_from_proto(
+    number: i32,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Option<OnRolloutFailure> {
+    Some(match known(number, path, violations)? {
+        v1::RolloutFailureAction::Unspecified | v1::RolloutFailureAction::Pause => OnRolloutFailure::Pause,
+        v1::RolloutFailureAction::Rollback => OnRolloutFailure::Rollback,
+        v1::RolloutFailureAction::Continue => OnRolloutFailure::Continue,
+    })
+}
+
+/// Writes what follows when a rollout has failed.
+pub(super) fn on_rollout_failure_to_proto(action: OnRolloutFailure) -> v1::RolloutFailureAction {
+    match action {
+        OnRolloutFailure::Pause => v1::RolloutFailureAction::Pause,
+        OnRolloutFailure::Rollback => v1::RolloutFailureAction::Rollback,
+        OnRolloutFailure::Continue => v1::RolloutFailureAction::Continue,
+    }
+}
+
+/// Reads where a rollout stands; it must be given.
+pub fn rollout_state_from_proto<'a>(
+    number: i32,
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Option<RolloutState> {
+    let path = &path.into();
+    match known(number, path, violations)? {
+        v1::RolloutState::Unspecified => needed::<v1::RolloutState, _>(path, violations),
+        v1::RolloutState::InProgress => Some(RolloutState::InProgress),
+        v1::RolloutState::AwaitingPromotion => Some(RolloutState::AwaitingPromotion),
+        v1::RolloutState::Paused => Some(RolloutState::Paused),
+        v1::RolloutState::Complete => Some(RolloutState::Complete),
+        v1::RolloutState::Failed => Some(RolloutState::Failed),
+    }
+}
+
+/// Reads some states of rollouts; those that can't be read are left out and noted.
+pub fn rollout_states_from_proto<'a>(
+    numbers: &[i32],
+    path: impl Into<FieldPath<'a>>,
+    violations: &mut Violations,
+) -> Vec<RolloutState> {
+    each(numbers, &path.into(), violations, |number, path, violations| {
+        rollout_state_from_proto(number, path, violations)
+    })
+}
+
+/// Writes where a rollout stands.
+#[must_use]
+pub fn rollout_state_to_proto(state: RolloutState) -> v1::RolloutState {
+    match state {
+        RolloutState::InProgress => v1::RolloutState::InProgress,
+        RolloutState::AwaitingPromotion => v1::RolloutState::AwaitingPromotion,
+        RolloutState::Paused => v1::RolloutState::Paused,
+        RolloutState::Complete => v1::RolloutState::Complete,
+        RolloutState::Failed => v1::RolloutState::Failed,
     }
 }

@@ -8,6 +8,7 @@
 
 mod common;
 mod container;
+mod deployment;
 mod enums;
 mod foreign;
 mod kernel;
@@ -33,12 +34,17 @@ pub use self::common::{
     MAX_LABELS, attempt_from_proto, duration_from_proto, duration_to_proto, etag, labels_from_proto, parse_node_id,
     parse_session_id, parse_task_id, required, timestamp_from_proto, timestamp_to_proto,
 };
+pub use self::deployment::{
+    DeploymentCounts, DeploymentSettings, DeploymentView, MAX_AUTHOR_BYTES, deployment_etag,
+    deployment_settings_from_proto, deployment_spec_from_proto, deployment_spec_to_proto, deployment_spec_without_task,
+    deployment_to_proto,
+};
 pub use self::enums::{
     desired_state_from_proto, desired_state_to_proto, node_state_from_proto, node_state_to_proto,
     node_states_from_proto, port_protocol_from_proto, port_protocol_to_proto, pull_policy_from_proto,
-    pull_policy_to_proto, restart_mode_from_proto, restart_mode_to_proto, runtime_kind_from_proto,
-    runtime_kind_to_proto, runtime_kinds_from_proto, task_state_from_proto, task_state_to_proto,
-    task_states_from_proto,
+    pull_policy_to_proto, restart_mode_from_proto, restart_mode_to_proto, rollout_state_from_proto,
+    rollout_state_to_proto, rollout_states_from_proto, runtime_kind_from_proto, runtime_kind_to_proto,
+    runtime_kinds_from_proto, task_state_from_proto, task_state_to_proto, task_states_from_proto,
 };
 pub use self::foreign::{ForeignAttempt, MAX_FOREIGN_ATTEMPTS, foreign_attempts_from_proto, foreign_attempts_to_proto};
 pub use self::node::{NodeUsage, node_stats_from_proto, node_stats_to_proto, node_to_proto};

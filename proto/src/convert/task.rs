@@ -1,7 +1,7 @@
 //! Tasks and what is known of their attempts.
 
 use davit_core::spec::TaskSpec;
-use davit_core::task::{AttemptStatus, PortBinding, PullProgress, Task};
+use davit_core::task::{AttemptStatus, PortBinding, PullProgress, Slot, Task};
 use davit_core::validate::Violations;
 use jiff::Timestamp;
 
@@ -80,11 +80,18 @@ pub fn task_to_proto(task: &Task) -> v1::Task {
         update_time: Some(timestamp_to_proto(task.updated_at)),
         revision: task.revision.0,
         etag: etag(task.revision),
-        gang_id: task.gang_id.map(|id| id.to_string()).unwrap_or_default(),
+        gang_id: task.gang_id().map(|id| id.to_string()).unwrap_or_default(),
         claim: task
             .claim
             .as_ref()
             .map(|claim| v1::PlacementClaim { node_id: claim.node_id.to_string(), reason: claim.reason.clone() }),
+        deployment: task.slot().map(|(deployment_id, slot)| {
+            let (replica, node_id) = match slot {
+                Slot::Replica(replica) => (replica, String::new()),
+                Slot::Node(node_id) => (0, node_id.to_string()),
+            };
+            v1::DeploymentSlot { deployment_id: deployment_id.to_string(), slot: replica, node_id }
+        }),
     }
 }
 

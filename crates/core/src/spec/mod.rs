@@ -72,6 +72,18 @@ impl TaskSpec {
         }
     }
 
+    /// Whether a task of the other spec has to give way to one of this: what differs can't be changed while it runs. Labels,
+    /// constraints, preferences, restarts, stops and what follows the loss of a node can.
+    #[must_use]
+    pub fn must_replace(&self, other: &Self) -> bool {
+        let is_leased = |spec: &Self| spec.on_node_loss == OnNodeLoss::StopAndReplace;
+        self.name != other.name
+            || self.runtime != other.runtime
+            || self.resources != other.resources
+            || self.placement.platform != other.placement.platform
+            || is_leased(self) != is_leased(other)
+    }
+
     /// What the node must have for this spec. All that the task carries is in `marks`; the manager leaves those that no
     /// task's placement refers to.
     #[must_use]

@@ -229,7 +229,7 @@ async fn each_group_that_is_all_or_nothing_is_a_gang_of_its_own() {
     let request = v1::BatchCreateTasksRequest { groups, ..Default::default() };
     let answer = rig.tasks.batch_create_tasks(Request::new(request)).await.unwrap().into_inner();
     let state = rig.api.writer.state();
-    let gangs: Vec<_> = answer.task_ids.iter().map(|id| state.task(id.parse().unwrap()).unwrap().gang_id).collect();
+    let gangs: Vec<_> = answer.task_ids.iter().map(|id| state.task(id.parse().unwrap()).unwrap().gang_id()).collect();
     assert!(gangs[0].is_some() && gangs[0] == gangs[1] && gangs[2].is_some() && gangs[2] == gangs[3]);
     assert!(gangs[0] != gangs[2] && gangs[4].is_none() && gangs[5].is_none());
 }

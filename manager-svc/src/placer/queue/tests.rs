@@ -258,8 +258,8 @@ impl Model {
         for task in &waiting {
             let mut request = state.placement_request(task, now);
             request.algorithm = "spread".to_owned();
-            if let Some(gang_id) = task.gang_id {
-                let members: Vec<_> = waiting.iter().filter(|other| other.gang_id == Some(gang_id)).collect();
+            if let Some(gang_id) = task.gang_id() {
+                let members: Vec<_> = waiting.iter().filter(|other| other.gang_id() == Some(gang_id)).collect();
                 request.may_preempt = false;
                 request.preferences.recent_failures = recent_failures(members.iter().map(|task| &****task), now);
                 if self.gangs.contains_key(&gang_id) {
@@ -268,9 +268,9 @@ impl Model {
             } else if self.like.contains(&without_failures(request.clone())) {
                 continue;
             }
-            match asked.iter_mut().find(|(known, gang_id, _)| (known, *gang_id) == (&request, task.gang_id)) {
+            match asked.iter_mut().find(|(known, gang_id, _)| (known, *gang_id) == (&request, task.gang_id())) {
                 Some((_, _, keys)) => keys.push(task.key()),
-                None => asked.push((request, task.gang_id, vec![task.key()])),
+                None => asked.push((request, task.gang_id(), vec![task.key()])),
             }
         }
         asked

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use davit_core::id::{ClusterId, NodeId, TaskId};
+use davit_core::id::{ClusterId, DeploymentId, NodeId, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_proto::store_v1::backup_frame::Frame;
 use davit_proto::store_v1::{BackupEnd, BackupEntry, BackupFrame, BackupHeader, BackupTable, StoreHead, StoreIdentity};
@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::SCHEMA;
 use super::super::records::{
-    SpecKey, node_key, node_to_record, request_to_record, spec_to_bytes, task_key, task_to_record, time_to,
-    totals_to_record,
+    SpecKey, deployment_key, deployment_to_record, node_key, node_to_record, request_to_record, spec_to_bytes,
+    task_key, task_to_record, time_to, totals_to_record,
 };
 use super::MAGIC;
 use crate::state::ClusterState;
@@ -40,6 +40,7 @@ pub struct BackupWriter {
 #[derive(Debug, Clone)]
 enum Next {
     Nodes(Option<NodeId>),
+    Deployments(Option<DeploymentId>),
     Tasks(Option<TaskId>),
     Requests(usize),
     Nothing,
@@ -88,6 +89,17 @@ impl BackupWriter {
                     self.head.node_count += 1;
                     self.entry(BackupTable::Nodes, &node_key(node.node_id), node_to_record(node).encode_to_vec());
                     Next::Nodes(Some(node.node_id))
+                }
+                None => Next::Deployments(None),
+            },
+            Next::Deployments(last) => match state.deployment_after(last) {
+                Some(deployment) => {
+                    self.head.deployment_count += 1;
+                    let specs: Vec<_> = deployment.task_specs().map(|spec| self.spec(spec)).collect();
+                    let record = deployment_to_record(deployment, &specs);
+                    let key = deployment_key(deployment.deployment_id);
+                    self.entry(BackupTable::Deployments, &key, record.encode_to_vec());
+                    Next::Deployments(Some(deployment.deployment_id))
                 }
                 None => Next::Tasks(None),
             },

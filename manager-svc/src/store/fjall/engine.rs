@@ -50,10 +50,12 @@ pub(super) enum Table {
     Nodes,
     Events,
     Requests,
+    Deployments,
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 6] = [Self::Meta, Self::Specs, Self::Tasks, Self::Nodes, Self::Events, Self::Requests];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Meta, Self::Specs, Self::Tasks, Self::Nodes, Self::Events, Self::Requests, Self::Deployments];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -63,6 +65,7 @@ impl Table {
             Self::Nodes => "nodes",
             Self::Events => "events",
             Self::Requests => "requests",
+            Self::Deployments => "deployments",
         }
     }
 }

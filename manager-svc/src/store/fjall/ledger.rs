@@ -12,13 +12,31 @@ use crate::state::Totals;
 /// How many tasks and kept events refer to a spec.
 pub(super) type References = HashMap<SpecKey, u64>;
 
+/// The specs of which one event tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum EventSpecs {
+    /// That of a task.
+    One(SpecKey),
+    /// Those of a deployment's versions; none of a node.
+    Many(Box<[SpecKey]>),
+}
+
+impl EventSpecs {
+    pub(super) fn keys(&self) -> &[SpecKey] {
+        match self {
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Many(keys) => keys,
+        }
+    }
+}
+
 /// What the store holds, in short. Changes only when a batch is durable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
     pub(super) head: Head,
     pub(super) references: References,
-    /// The spec of each kept event's task, oldest event first.
-    pub(super) event_specs: VecDeque<Option<SpecKey>>,
+    /// The specs of which each kept event tells, oldest event first.
+    pub(super) event_specs: VecDeque<EventSpecs>,
     /// The first and last revision of each block of events that is stored, oldest first. The oldest may hold some that are kept no
     /// more.
     pub(super) event_blocks: VecDeque<RangeInclusive<u64>>,
@@ -34,6 +52,7 @@ pub(super) struct Head {
     pub(super) task_count: u64,
     pub(super) node_count: u64,
     pub(super) spec_count: u64,
+    pub(super) deployment_count: u64,
     pub(super) totals: Totals,
 }
 
@@ -44,7 +63,7 @@ pub(super) struct Delta {
     /// References of the specs that the batch touches, as they are after it. 0: the spec is gone.
     pub(super) references: References,
     /// The specs of new events that are kept.
-    pub(super) event_specs: Vec<Option<SpecKey>>,
+    pub(super) event_specs: Vec<EventSpecs>,
     /// The first and last revision of each new block of them.
     pub(super) event_blocks: Vec<RangeInclusive<u64>>,
 }
@@ -78,8 +97,17 @@ impl Ledger {
 
 impl Head {
     pub(super) fn to_record(self) -> store_v1::StoreHead {
-        let Self { revision, compacted, first_request, next_request, task_count, node_count, spec_count, totals } =
-            self;
+        let Self {
+            revision,
+            compacted,
+            first_request,
+            next_request,
+            task_count,
+            node_count,
+            spec_count,
+            deployment_count,
+            totals,
+        } = self;
         store_v1::StoreHead {
             revision: revision.0,
             compacted_revision: compacted.0,
@@ -88,6 +116,7 @@ impl Head {
             task_count,
             node_count,
             spec_count,
+            deployment_count,
             totals: Some(totals_to_record(totals)),
         }
     }

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use davit_core::id::{Revision, TaskId};
+use davit_core::deployment::Deployment;
+use davit_core::id::{DeploymentId, Revision, TaskId};
 use davit_core::node::Node;
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
@@ -15,11 +16,11 @@ use prost::Message as _;
 
 use super::super::Snapshot;
 use super::super::records::{
-    Malformed, SpecKey, SpecSource, event_from_record, node_from_record, node_key, request_from_record,
-    spec_from_bytes, task_from_record, task_key, totals_from_record,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_key, event_from_record, node_from_record,
+    node_key, request_from_record, spec_from_bytes, task_from_record, task_key, totals_from_record,
 };
 use super::engine::{Engine, Table};
-use super::ledger::{Head, Ledger, References};
+use super::ledger::{EventSpecs, Head, Ledger, References};
 use super::schema::HEAD_KEY;
 use crate::state::{Event, KeyedSpec, Object, RequestRecord};
 
@@ -41,15 +42,17 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
     let mut references = References::new();
     let tasks = load_tasks(engine, &head, &specs, &mut references)?;
     let nodes = load_nodes(engine, &head)?;
+    let deployments = load_deployments(engine, &head, &specs, &mut references)?;
     let LoadedEvents { events, specs: event_specs, blocks } = load_events(engine, &head, &specs, &mut references)?;
-    let events = share_newest(events, &tasks)?;
+    let events = share_newest(events, &tasks, &deployments)?;
     let requests = load_requests(engine, &head)?;
     if let Some(unused) = specs.keys().find(|key| !references.contains_key(*key)) {
         return Err(format!("nothing refers to spec {unused:?}"));
     }
     let ledger = Ledger { head, references, event_specs: event_specs.into(), event_blocks: blocks.into() };
     let specs = specs.into_values().collect();
-    let snapshot = Snapshot { revision: head.revision, tasks, nodes, events, requests, totals: head.totals, specs };
+    let (revision, totals) = (head.revision, head.totals);
+    let snapshot = Snapshot { revision, tasks, nodes, deployments, events, requests, totals, specs };
     Ok((snapshot, ledger))
 }
 
@@ -74,6 +77,7 @@ pub(super) fn head_from_record(record: &store_v1::StoreHead) -> Result<Head, Str
         task_count: record.task_count,
         node_count: record.node_count,
         spec_count: record.spec_count,
+        deployment_count: record.deployment_count,
         totals: totals_from_record(record.totals.unwrap_or_default()),
     };
     if head.compacted > head.revision || head.first_request > head.next_request {
@@ -123,11 +127,30 @@ fn load_nodes(engine: &Engine, head: &Head) -> Result<Vec<Arc<Node>>, String> {
     Ok(nodes)
 }
 
+fn load_deployments(
+    engine: &Engine,
+    head: &Head,
+    specs: &Specs,
+    references: &mut References,
+) -> Result<Vec<Arc<Deployment>>, String> {
+    let read = decode_all(engine, Table::Deployments, |key, value| {
+        let (deployment, spec_keys) = deployment_from_record(store_v1::DeploymentRecord::decode(value)?, specs)?;
+        check_record(key == deployment_key(deployment.deployment_id), deployment.revision, head)?;
+        Ok((Arc::new(deployment), spec_keys))
+    })?;
+    check_count("deployments", read.len(), head.deployment_count)?;
+    let refer = |(deployment, spec_keys): (Arc<Deployment>, Vec<SpecKey>)| {
+        spec_keys.into_iter().for_each(|key| *references.entry(key).or_default() += 1);
+        deployment
+    };
+    Ok(read.into_iter().map(refer).collect())
+}
+
 /// Events that are kept, with their specs, and the revisions of the blocks that hold them.
 #[derive(Default)]
 struct LoadedEvents {
     events: Vec<Event>,
-    specs: Vec<Option<SpecKey>>,
+    specs: Vec<EventSpecs>,
     blocks: Vec<RangeInclusive<u64>>,
 }
 
@@ -153,16 +176,17 @@ fn load_events(
     let mut last = head.compacted;
     for (block, events) in blocks {
         loaded.blocks.push(block);
-        for (event, spec_key) in events {
+        for (event, spec_keys) in events {
             if event.revision != last.next() {
                 return Err(format!("the event of revision {} is missing", last.next()));
             }
             last = event.revision;
-            if let Some(spec_key) = spec_key {
-                *references.entry(spec_key).or_default() += 1;
-            }
+            spec_keys.iter().for_each(|key| *references.entry(*key).or_default() += 1);
             loaded.events.push(event);
-            loaded.specs.push(spec_key);
+            loaded.specs.push(match spec_keys.as_slice() {
+                [key] => EventSpecs::One(*key),
+                _ => EventSpecs::Many(spec_keys.into()),
+            });
         }
     }
     if last != head.revision {
@@ -171,10 +195,18 @@ fn load_events(
     Ok(loaded)
 }
 
-/// Checks that tasks are as their newest events tell, and lets both be one in memory.
-fn share_newest(events: Vec<Event>, tasks: &[Arc<Task>]) -> Result<Vec<Arc<Event>>, String> {
+/// Checks that tasks and deployments are as their newest events tell, and lets both be one in memory.
+fn share_newest(
+    events: Vec<Event>,
+    tasks: &[Arc<Task>],
+    deployments: &[Arc<Deployment>],
+) -> Result<Vec<Arc<Event>>, String> {
     // Both by key, so in order of their ids.
     let stored = |task_id: TaskId| tasks.binary_search_by_key(&task_id, |task| task.task_id).ok().map(|at| &tasks[at]);
+    let stored_deployment = |id: DeploymentId| {
+        let at = deployments.binary_search_by_key(&id, |deployment| deployment.deployment_id);
+        at.ok().map(|at| &deployments[at])
+    };
     let mut shared = Vec::with_capacity(events.len());
     for mut event in events {
         if let Object::Task(task) = &mut event.object
@@ -184,6 +216,16 @@ fn share_newest(events: Vec<Event>, tasks: &[Arc<Task>]) -> Result<Vec<Arc<Event
                 *task = Arc::clone(stored);
             } else if task.revision >= stored.revision {
                 return Err(format!("task {} is not as the event of revision {} tells", task.task_id, event.revision));
+            }
+        }
+        if let Object::Deployment(deployment) = &mut event.object
+            && let Some(stored) = stored_deployment(deployment.deployment_id)
+        {
+            if deployment.revision == stored.revision && deployment == stored {
+                *deployment = Arc::clone(stored);
+            } else if deployment.revision >= stored.revision {
+                let (name, revision) = (&deployment.name, event.revision);
+                return Err(format!("deployment {name} is not as the event of revision {revision} tells"));
             }
         }
         shared.push(Arc::new(event));

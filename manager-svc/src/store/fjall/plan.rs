@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use davit_core::deployment::Deployment;
 use davit_core::id::Revision;
 use davit_core::spec::TaskSpec;
 use davit_proto::store_v1::{EventBlock, EventRecord};
@@ -11,10 +12,11 @@ use prost::Message as _;
 
 use super::super::Error;
 use super::super::records::{
-    SpecKey, event_to_record, node_key, node_to_record, request_to_record, spec_to_bytes, task_key, task_to_record,
+    SpecKey, deployment_key, deployment_to_record, event_to_record, node_key, node_to_record, request_to_record,
+    spec_to_bytes, task_key, task_to_record,
 };
 use super::engine::{Table, Write};
-use super::ledger::{Delta, Head, Ledger, References};
+use super::ledger::{Delta, EventSpecs, Head, Ledger, References};
 use super::schema::HEAD_KEY;
 use crate::state::{Batch, Change, Object, Versions};
 
@@ -72,7 +74,7 @@ struct Planner<'a> {
     known: HashMap<*const TaskSpec, SpecKey>,
     /// Specs of this batch, encoded; some of them are stored already.
     new_specs: BTreeMap<SpecKey, Vec<u8>>,
-    event_specs: Vec<Option<SpecKey>>,
+    event_specs: Vec<EventSpecs>,
     event_blocks: Vec<RangeInclusive<u64>>,
 }
 
@@ -81,6 +83,7 @@ impl Planner<'_> {
     fn objects(&mut self, changes: &[Change]) {
         let mut tasks = BTreeMap::new();
         let mut nodes = BTreeMap::new();
+        let mut deployments = BTreeMap::new();
         for change in changes {
             match &change.versions {
                 Versions::Task { before, after } => {
@@ -90,6 +93,11 @@ impl Planner<'_> {
                 Versions::Node { before, after } => {
                     let Some(node) = after.as_ref().or(before.as_ref()) else { continue };
                     nodes.entry(node.node_id).or_insert((before.as_ref(), None)).1 = after.as_ref();
+                }
+                Versions::Deployment { before, after } => {
+                    let Some(deployment) = after.as_ref().or(before.as_ref()) else { continue };
+                    let entry = deployments.entry(deployment.deployment_id).or_insert((before.as_ref(), None));
+                    entry.1 = after.as_ref();
                 }
             }
         }
@@ -105,6 +113,16 @@ impl Planner<'_> {
             self.head.node_count = counted(self.head.node_count, before.is_some(), after.is_some());
             let value = after.map(|node| node_to_record(node).encode_to_vec());
             self.writes.push(Write { table: Table::Nodes, key: node_key(node_id).to_vec(), value });
+        }
+        for (deployment_id, (before, after)) in deployments {
+            let count = &mut self.head.deployment_count;
+            *count = counted(*count, before.is_some(), after.is_some());
+            let keys_after = after.map(|deployment| self.spec_keys(deployment)).unwrap_or_default();
+            let keys_before = before.map(|deployment| self.spec_keys(deployment)).unwrap_or_default();
+            keys_after.iter().for_each(|key| self.refer(Some(*key), None));
+            keys_before.iter().for_each(|key| self.refer(None, Some(*key)));
+            let value = after.map(|deployment| deployment_to_record(deployment, &keys_after).encode_to_vec());
+            self.writes.push(Write { table: Table::Deployments, key: deployment_key(deployment_id).to_vec(), value });
         }
     }
 
@@ -123,13 +141,15 @@ impl Planner<'_> {
     }
 
     fn event(&mut self, change: &Change) -> EventRecord {
-        let spec_key = match &change.event.object {
-            Object::Task(task) => Some(self.spec_key(&task.spec)),
-            Object::Node(_) => None,
+        let specs = match &change.event.object {
+            Object::Task(task) => EventSpecs::One(self.spec_key(&task.spec)),
+            Object::Node(_) => EventSpecs::Many([].into()),
+            Object::Deployment(deployment) => EventSpecs::Many(self.spec_keys(deployment).into()),
         };
-        self.refer(spec_key, None);
-        self.event_specs.push(spec_key);
-        event_to_record(&change.event, spec_key)
+        specs.keys().iter().for_each(|key| self.refer(Some(*key), None));
+        let record = event_to_record(&change.event, specs.keys());
+        self.event_specs.push(specs);
+        record
     }
 
     /// Drops events up to a revision. Blocks of which none is left are removed.
@@ -138,8 +158,8 @@ impl Planner<'_> {
         let to = to.min(self.head.revision);
         let dropped = to.0.saturating_sub(first.saturating_sub(1));
         let ledger = self.ledger;
-        for spec_key in ledger.event_specs.iter().take(usize::try_from(dropped).unwrap_or(usize::MAX)) {
-            self.refer(None, *spec_key);
+        for specs in ledger.event_specs.iter().take(usize::try_from(dropped).unwrap_or(usize::MAX)) {
+            specs.keys().iter().for_each(|key| self.refer(None, Some(*key)));
         }
         for block in ledger.event_blocks.iter().take_while(|block| *block.end() <= to.0) {
             self.remove(Table::Events, &block.start().to_be_bytes());
@@ -189,6 +209,11 @@ impl Planner<'_> {
             self.new_specs.insert(key, bytes);
             key
         })
+    }
+
+    /// The keys of the specs of a deployment's versions.
+    fn spec_keys(&mut self, deployment: &Deployment) -> Vec<SpecKey> {
+        deployment.task_specs().map(|spec| self.spec_key(spec)).collect()
     }
 
     /// Counts one more reference to one spec and one less to another.

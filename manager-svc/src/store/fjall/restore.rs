@@ -154,6 +154,7 @@ fn fill(
             BackupTable::Specs => Table::Specs,
             BackupTable::Tasks => Table::Tasks,
             BackupTable::Nodes => Table::Nodes,
+            BackupTable::Deployments => Table::Deployments,
             BackupTable::Requests | BackupTable::Unspecified => Table::Requests,
         };
         writes.push(Write { table, key: entry.key, value: Some(entry.value) });

@@ -7,18 +7,21 @@ use davit_proto::store_v1::event_record;
 use davit_proto::store_v1::{EventKind, EventRecord};
 
 use super::{
-    Malformed, SpecKey, SpecSource, malformed, node_from_record, node_to_record, task_from_record, task_to_record,
-    time_from, time_to,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, malformed, node_from_record,
+    node_to_record, task_from_record, task_to_record, time_from, time_to,
 };
 use crate::state::{Event, EventType, Object};
 
-/// Writes an event; `spec_key` is that of its task, if it is about one.
-pub(in crate::store) fn event_to_record(event: &Event, spec_key: Option<SpecKey>) -> EventRecord {
+/// Writes an event; `spec_keys` are those of its task, or of its deployment's versions.
+pub(in crate::store) fn event_to_record(event: &Event, spec_keys: &[SpecKey]) -> EventRecord {
     let Event { revision, time, event_type, message, object } = event;
-    let object = match (object, spec_key) {
-        (Object::Task(task), Some(spec_key)) => Some(event_record::Object::Task(task_to_record(task, spec_key))),
-        (Object::Task(_), None) => None,
+    let object = match (object, spec_keys) {
+        (Object::Task(task), [spec_key, ..]) => Some(event_record::Object::Task(task_to_record(task, *spec_key))),
+        (Object::Task(_), []) => None,
         (Object::Node(node), _) => Some(event_record::Object::Node(node_to_record(node))),
+        (Object::Deployment(deployment), keys) => {
+            Some(event_record::Object::Deployment(deployment_to_record(deployment, keys)))
+        }
     };
     EventRecord {
         revision: revision.0,
@@ -29,25 +32,29 @@ pub(in crate::store) fn event_to_record(event: &Event, spec_key: Option<SpecKey>
     }
 }
 
-/// Reads an event. Says also which spec its task has.
+/// Reads an event. Says also of which specs it tells.
 pub(in crate::store) fn event_from_record(
     record: EventRecord,
     specs: &impl SpecSource,
-) -> Result<(Event, Option<SpecKey>), Malformed> {
+) -> Result<(Event, Vec<SpecKey>), Malformed> {
     let Some(event_type) = EventKind::try_from(record.kind).ok().and_then(event_type_of) else {
         return malformed(format!("kind {} is not known", record.kind));
     };
-    let (object, spec_key) = match record.object {
+    let (object, spec_keys) = match record.object {
         Some(event_record::Object::Task(task)) => {
             let (task, spec_key) = task_from_record(task, specs)?;
-            (Object::Task(Arc::new(task)), Some(spec_key))
+            (Object::Task(Arc::new(task)), vec![spec_key])
         }
-        Some(event_record::Object::Node(node)) => (Object::Node(Arc::new(node_from_record(node)?)), None),
+        Some(event_record::Object::Node(node)) => (Object::Node(Arc::new(node_from_record(node)?)), Vec::new()),
+        Some(event_record::Object::Deployment(deployment)) => {
+            let (deployment, spec_keys) = deployment_from_record(deployment, specs)?;
+            (Object::Deployment(Arc::new(deployment)), spec_keys)
+        }
         None => return malformed("object is missing"),
     };
     let time = time_from(record.time, "time")?;
     let event = Event { revision: Revision(record.revision), time, event_type, message: record.message, object };
-    Ok((event, spec_key))
+    Ok((event, spec_keys))
 }
 
 fn kind_of(event_type: EventType) -> EventKind {
@@ -60,6 +67,10 @@ fn kind_of(event_type: EventType) -> EventKind {
         EventType::NodeStateChanged => EventKind::NodeStateChanged,
         EventType::NodeUpdated => EventKind::NodeUpdated,
         EventType::NodeRemoved => EventKind::NodeRemoved,
+        EventType::DeploymentCreated => EventKind::DeploymentCreated,
+        EventType::DeploymentUpdated => EventKind::DeploymentUpdated,
+        EventType::DeploymentRolloutChanged => EventKind::DeploymentRolloutChanged,
+        EventType::DeploymentDeleted => EventKind::DeploymentDeleted,
     }
 }
 
@@ -74,5 +85,9 @@ fn event_type_of(kind: EventKind) -> Option<EventType> {
         EventKind::NodeStateChanged => Some(EventType::NodeStateChanged),
         EventKind::NodeUpdated => Some(EventType::NodeUpdated),
         EventKind::NodeRemoved => Some(EventType::NodeRemoved),
+        EventKind::DeploymentCreated => Some(EventType::DeploymentCreated),
+        EventKind::DeploymentUpdated => Some(EventType::DeploymentUpdated),
+        EventKind::DeploymentRolloutChanged => Some(EventType::DeploymentRolloutChanged),
+        EventKind::DeploymentDeleted => Some(EventType::DeploymentDeleted),
     }
 }

@@ -3,19 +3,22 @@
 //! Writing takes domain types apart field by field, so that a new field can't be forgotten. Reading trusts nothing: a record
 //! that can't be understood is an error that says what is wrong in it.
 
+mod deployment;
 mod drain;
 mod event;
 mod node;
 mod spec;
 mod task;
 
-use davit_core::id::{NodeId, Revision, TaskId};
+use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
 use davit_core::validate::Violations;
 use davit_proto::{convert, store_v1};
 use jiff::Timestamp;
 use prost_types::Timestamp as ProtoTimestamp;
 use uuid::Uuid;
 
+pub(super) use self::deployment::{deployment_from_record, deployment_to_record};
+use self::deployment::{slot_from_record, slot_to_record};
 pub(super) use self::event::{event_from_record, event_to_record};
 pub(super) use self::node::{node_from_record, node_to_record};
 pub(crate) use self::spec::{SpecKey, spec_to_bytes};
@@ -112,6 +115,11 @@ pub(super) fn totals_from_record(record: store_v1::Totals) -> Totals {
 /// The key of a task's record.
 pub(super) fn task_key(task_id: TaskId) -> [u8; 16] {
     task_id.0.into_bytes()
+}
+
+/// The key of a deployment's record.
+pub(super) fn deployment_key(deployment_id: DeploymentId) -> [u8; 16] {
+    deployment_id.0.into_bytes()
 }
 
 /// The key of a node's record.

@@ -1,13 +1,13 @@
 //! Tasks.
 
-use davit_core::id::{Attempt, GangId, NodeId, Revision, TaskId};
-use davit_core::task::{AttemptStatus, Claim, PortBinding, Ports, PullProgress, Task};
+use davit_core::id::{Attempt, DeploymentId, GangId, NodeId, Revision, TaskId};
+use davit_core::task::{AttemptStatus, Claim, Membership, PortBinding, Ports, PullProgress, Task};
 use davit_core::validate::Violations;
 use davit_proto::{convert, store_v1, v1};
 
 use super::{
-    Malformed, SpecKey, SpecSource, malformed, optional_time_from, optional_uuid_from, read, time_from, time_to,
-    uuid_from,
+    Malformed, SpecKey, SpecSource, malformed, optional_time_from, optional_uuid_from, read, slot_from_record,
+    slot_to_record, time_from, time_to, uuid_from,
 };
 
 /// Writes a task whose spec has this key.
@@ -22,7 +22,7 @@ pub(in crate::store) fn task_to_record(task: &Task, spec_key: SpecKey) -> store_
         next_attempt_at,
         leased_until,
         claim,
-        gang_id,
+        membership: _,
         restarts_in_row,
         past_attempts,
         created_at,
@@ -41,13 +41,14 @@ pub(in crate::store) fn task_to_record(task: &Task, spec_key: SpecKey) -> store_
             node_id: claim.node_id.0.as_bytes().to_vec(),
             reason: claim.reason.clone(),
         }),
-        gang_id: gang_id.map(|gang_id| gang_id.0.as_bytes().to_vec()).unwrap_or_default(),
+        gang_id: task.gang_id().map(|gang_id| gang_id.0.as_bytes().to_vec()).unwrap_or_default(),
         restarts_in_row: *restarts_in_row,
         past_attempts: past_attempts.iter().map(attempt_to_record).collect(),
         create_time: Some(time_to(*created_at)),
         update_time: Some(time_to(*updated_at)),
         revision: revision.0,
         lease_end_time: leased_until.map(time_to),
+        deployment: task.slot().map(|(deployment_id, slot)| slot_to_record(Some(deployment_id), slot)),
     }
 }
 
@@ -80,7 +81,7 @@ pub(in crate::store) fn task_from_record(
         next_attempt_at: optional_time_from(record.next_attempt_time, "next_attempt_time")?,
         leased_until: optional_time_from(record.lease_end_time, "lease_end_time")?,
         claim,
-        gang_id: optional_uuid_from(&record.gang_id, "gang_id")?.map(GangId),
+        membership: membership_from_record(&record.gang_id, record.deployment)?.map(Box::new),
         restarts_in_row: record.restarts_in_row,
         past_attempts: past_attempts.collect::<Result<_, _>>()?,
         created_at: time_from(record.create_time, "create_time")?,
@@ -88,6 +89,17 @@ pub(in crate::store) fn task_from_record(
         revision: Revision(record.revision),
     };
     Ok((task, spec_key))
+}
+
+fn membership_from_record(
+    gang_id: &[u8],
+    deployment: Option<store_v1::SlotRecord>,
+) -> Result<Option<Membership>, Malformed> {
+    let Some(deployment) = deployment else {
+        return Ok(optional_uuid_from(gang_id, "gang_id")?.map(|gang_id| Membership::Gang(GangId(gang_id))));
+    };
+    let deployment_id = DeploymentId(uuid_from(&deployment.deployment_id, "deployment.deployment_id")?);
+    Ok(Some(Membership::Deployment(deployment_id, slot_from_record(&deployment, "deployment")?)))
 }
 
 fn attempt_to_record(status: &AttemptStatus) -> store_v1::AttemptRecord {

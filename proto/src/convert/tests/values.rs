@@ -9,7 +9,7 @@ use davit_core::node::{Node, NodeDescription, NodeState, NodeStats, RuntimeProbl
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::Resources;
 use davit_core::spec::{PortProtocol, RuntimeSpec, TaskSpec};
-use davit_core::task::{AttemptStatus, Claim, DesiredState, PortBinding, Task};
+use davit_core::task::{AttemptStatus, Claim, DesiredState, Membership, PortBinding, Task};
 use davit_core::validate::Violations;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -101,7 +101,7 @@ fn a_task_is_written_with_its_status_and_past() {
         leased_until: Some(now),
         restarts_in_row: 1,
         given_ports: [PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_000 }].into(),
-        gang_id: Some(GangId(Uuid::from_u128(8))),
+        membership: Some(Box::new(Membership::Gang(GangId(Uuid::from_u128(8))))),
         claim: Some(Box::new(Claim { node_id: NodeId(Uuid::from_u128(9)), reason: "moves here".to_owned() })),
         past_attempts: [AttemptStatus { exit_code: Some(3), ..AttemptStatus::pending(Attempt(1), "") }].into(),
         created_at: now,

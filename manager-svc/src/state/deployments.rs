@@ -1,0 +1,260 @@
+//! Deployments, and what follows from their tasks. Which of them are to be looked at is kept up with every version of tasks and
+//! nodes, so that nobody has to go over those at rest.
+
+use std::sync::Arc;
+
+use davit_core::deployment::{Deployment, DeploymentMode};
+use davit_core::id::{DeploymentId, TaskId};
+use davit_core::spec::TaskSpec;
+use davit_core::task::{Slot, Task};
+use imbl::{OrdMap, OrdSet};
+use jiff::Timestamp;
+
+use super::ClusterState;
+use super::specs::SpecAddress;
+
+/// All deployments.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Deployments {
+    by_id: OrdMap<DeploymentId, Arc<Deployment>>,
+    by_name: OrdMap<String, DeploymentId>,
+    /// Those that have a task on each node.
+    global: OrdSet<DeploymentId>,
+    replicas: OrdMap<DeploymentId, Replicas>,
+    /// Those of which something changed since they were looked at.
+    changed: OrdSet<DeploymentId>,
+    /// When each of those is to be looked at for which time alone makes a difference.
+    looks: OrdMap<DeploymentId, Timestamp>,
+    by_look: OrdSet<(Timestamp, DeploymentId)>,
+}
+
+/// The tasks of one deployment that fill a place of it, or have not ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    /// All of them.
+    tasks: OrdSet<(Slot, TaskId)>,
+    /// Those of them that fill a place and are not ready.
+    unready: OrdSet<TaskId>,
+    /// How many fill a place.
+    holding: u32,
+    /// How many of those have each spec.
+    by_spec: OrdMap<SpecAddress, u32>,
+}
+
+impl Replicas {
+    /// How many fill a place of the deployment.
+    pub(crate) fn holding(&self) -> u32 {
+        self.holding
+    }
+
+    /// How many of those are ready.
+    pub(crate) fn ready(&self) -> u32 {
+        self.holding.saturating_sub(u32::try_from(self.unready.len()).unwrap_or(u32::MAX))
+    }
+
+    /// How many of those have this very spec.
+    pub(crate) fn holding_with(&self, spec: &TaskSpec) -> u32 {
+        self.by_spec.get(&SpecAddress::of(spec)).copied().unwrap_or(0)
+    }
+
+    /// How many do not fill a place any more and have not ended.
+    pub(crate) fn stopping(&self) -> u32 {
+        u32::try_from(self.tasks.len()).unwrap_or(u32::MAX).saturating_sub(self.holding)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn add(&mut self, slot: Slot, task: &Task) {
+        self.tasks.insert((slot, task.task_id));
+        if !task.holds_slot() {
+            return;
+        }
+        self.holding += 1;
+        *self.by_spec.entry(SpecAddress::of(&task.spec)).or_default() += 1;
+        if !is_ready(task) {
+            self.unready.insert(task.task_id);
+        }
+    }
+
+    fn remove(&mut self, slot: Slot, task: &Task) {
+        self.tasks.remove(&(slot, task.task_id));
+        if !task.holds_slot() {
+            return;
+        }
+        self.holding = self.holding.saturating_sub(1);
+        let address = SpecAddress::of(&task.spec);
+        if let Some(count) = self.by_spec.get_mut(&address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_spec.remove(&address);
+            }
+        }
+        self.unready.remove(&task.task_id);
+    }
+}
+
+/// Whether a task serves.
+pub(crate) fn is_ready(task: &Task) -> bool {
+    task.status.ready && task.status.state == davit_core::state::TaskState::Running
+}
+
+impl ClusterState {
+    /// One deployment.
+    #[must_use]
+    pub fn deployment(&self, deployment_id: DeploymentId) -> Option<&Arc<Deployment>> {
+        self.deployments.by_id.get(&deployment_id)
+    }
+
+    /// The deployment of this id or name.
+    #[must_use]
+    pub fn find_deployment(&self, id_or_name: &str) -> Option<&Arc<Deployment>> {
+        let by_id = id_or_name.parse().ok().and_then(|id| self.deployment(id));
+        by_id.or_else(|| self.deployment(*self.deployments.by_name.get(id_or_name)?))
+    }
+
+    /// How many deployments there are.
+    #[must_use]
+    pub fn deployment_count(&self) -> usize {
+        self.deployments.by_id.len()
+    }
+
+    /// All deployments, in the order of their ids.
+    pub fn deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
+        self.deployments.by_id.values()
+    }
+
+    /// The first deployment, or the one after another, in the order of their ids.
+    pub(crate) fn deployment_after(&self, after: Option<DeploymentId>) -> Option<&Arc<Deployment>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, Excluded);
+        self.deployments.by_id.range((start, Unbounded)).next().map(|(_, deployment)| deployment)
+    }
+
+    /// Deployments in the order of their names, those after this one.
+    pub fn deployments_after(&self, name: &str) -> impl Iterator<Item = &Arc<Deployment>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let after = self.deployments.by_name.range::<_, str>((Excluded(name), Unbounded));
+        after.filter_map(|(_, deployment_id)| self.deployments.by_id.get(deployment_id))
+    }
+
+    /// What follows from the tasks of a deployment.
+    pub(crate) fn replicas(&self, deployment_id: DeploymentId) -> Replicas {
+        self.deployments.replicas.get(&deployment_id).cloned().unwrap_or_default()
+    }
+
+    /// The tasks of a deployment that fill a place of it or have not ended, slot by slot.
+    pub(crate) fn tasks_of(&self, deployment_id: DeploymentId) -> impl Iterator<Item = (Slot, &Arc<Task>)> {
+        let tasks = self.deployments.replicas.get(&deployment_id).into_iter().flat_map(|replicas| &replicas.tasks);
+        self.visits.of_tasks(tasks.filter_map(|(slot, task_id)| Some((*slot, self.tasks.get(task_id)?))))
+    }
+
+    /// The tasks of a deployment that fill a place of it and are not ready.
+    pub(crate) fn unready_of(&self, deployment_id: DeploymentId) -> impl Iterator<Item = &Arc<Task>> {
+        let unready = self.deployments.replicas.get(&deployment_id).into_iter().flat_map(|replicas| &replicas.unready);
+        self.visits.of_tasks(unready.filter_map(|task_id| self.tasks.get(task_id)))
+    }
+
+    /// Deployments that are to be looked at by now, in the order of their ids.
+    pub(crate) fn deployments_to_look_at(&self, now: Timestamp) -> Vec<DeploymentId> {
+        let due =
+            self.deployments.by_look.iter().take_while(|(at, _)| *at <= now).map(|(_, deployment_id)| *deployment_id);
+        let all: std::collections::BTreeSet<_> = self.deployments.changed.iter().copied().chain(due).collect();
+        all.into_iter().collect()
+    }
+
+    /// When time alone makes the next deployment due.
+    pub(crate) fn next_deployment_look(&self) -> Option<Timestamp> {
+        self.deployments.by_look.get_min().map(|(at, _)| *at)
+    }
+
+    /// A deployment was looked at, and is to be looked at again when something changes or at this time.
+    pub(super) fn note_looked_at(&mut self, deployment_id: DeploymentId, next_look: Option<Timestamp>) {
+        self.deployments.changed.remove(&deployment_id);
+        self.set_look(deployment_id, next_look);
+    }
+
+    fn set_look(&mut self, deployment_id: DeploymentId, next_look: Option<Timestamp>) {
+        let before = match next_look {
+            Some(at) => self.deployments.looks.insert(deployment_id, at),
+            None => self.deployments.looks.remove(&deployment_id),
+        };
+        if before == next_look {
+            return;
+        }
+        if let Some(at) = before {
+            self.deployments.by_look.remove(&(at, deployment_id));
+        }
+        if let Some(at) = next_look {
+            self.deployments.by_look.insert((at, deployment_id));
+        }
+    }
+
+    /// Brings what follows from a deployment from one version of it to the next.
+    pub(super) fn reindex_deployment(&mut self, before: Option<&Arc<Deployment>>, after: Option<&Arc<Deployment>>) {
+        let deployments = &mut self.deployments;
+        let Some(deployment_id) = after.or(before).map(|deployment| deployment.deployment_id) else { return };
+        if let Some(before) = before
+            && deployments.by_name.get(&before.name) == Some(&deployment_id)
+        {
+            deployments.by_name.remove(&before.name);
+        }
+        let Some(after) = after else {
+            deployments.by_id.remove(&deployment_id);
+            deployments.global.remove(&deployment_id);
+            deployments.changed.remove(&deployment_id);
+            self.set_look(deployment_id, None);
+            return;
+        };
+        deployments.by_name.insert(after.name.clone(), deployment_id);
+        deployments.by_id.insert(deployment_id, Arc::clone(after));
+        if after.current().is_some_and(|version| version.spec.mode == DeploymentMode::Global) {
+            deployments.global.insert(deployment_id);
+        } else {
+            deployments.global.remove(&deployment_id);
+        }
+        deployments.changed.insert(deployment_id);
+    }
+
+    /// A node changed: deployments that have a task on each node may have to follow.
+    pub(super) fn note_node_change(&mut self) {
+        for deployment_id in &self.deployments.global {
+            self.deployments.changed.insert(*deployment_id);
+        }
+    }
+
+    /// Brings what follows from a task for its deployment from one version of it to the next.
+    pub(super) fn reindex_replica(&mut self, before: Option<&Task>, after: Option<&Task>) {
+        let Some((deployment_id, slot)) = after.or(before).and_then(Task::slot) else { return };
+        if let (Some(before), Some(after)) = (before, after)
+            && looks_alike(before, after)
+        {
+            return;
+        }
+        let is_present = |task: &&Task| task.holds_slot() || !task.is_finished();
+        let replicas = self.deployments.replicas.entry(deployment_id).or_default();
+        if let Some(task) = before.filter(is_present) {
+            replicas.remove(slot, task);
+        }
+        if let Some(task) = after.filter(is_present) {
+            replicas.add(slot, task);
+        }
+        if replicas.is_empty() {
+            self.deployments.replicas.remove(&deployment_id);
+        }
+        // One that is gone is looked at no more.
+        if self.deployments.by_id.contains_key(&deployment_id) {
+            self.deployments.changed.insert(deployment_id);
+        }
+    }
+}
+
+/// Whether nothing differs for the deployment of a task.
+fn looks_alike(before: &Task, after: &Task) -> bool {
+    let view = |task: &Task| {
+        let status = &task.status;
+        (task.desired_state, status.attempt, status.state, status.ready, status.node_id, SpecAddress::of(&task.spec))
+    };
+    view(before) == view(after)
+}
