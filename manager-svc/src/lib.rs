@@ -6,6 +6,7 @@ pub mod backup;
 pub mod commands;
 pub mod config;
 pub mod contacts;
+mod deployer;
 pub mod dispatch;
 mod drainer;
 pub mod explainer;
@@ -39,6 +40,7 @@ use tokio::sync::watch;
 use self::commands::Limits;
 use self::config::Config;
 use self::contacts::Contacts;
+use self::deployer::Deployer;
 use self::dispatch::Router;
 use self::drainer::Drainer;
 use self::explainer::SchedulerClient;
@@ -105,6 +107,7 @@ pub async fn run(
         reason: "not dialled yet: workers register anew first".to_owned(),
         algorithms: placer::Algorithms::new([], &config.algorithm),
     });
+    let limits = Limits { max_tasks: config.max_tasks, max_spec_bytes: config.max_spec_bytes };
     let api = Api {
         writer: handle.clone(),
         contacts: contacts.clone(),
@@ -115,7 +118,7 @@ pub async fn run(
             cluster_id,
             heartbeat_period: config.heartbeat_period,
             lease_duration: config.lease_duration,
-            limits: Limits { max_tasks: config.max_tasks, max_spec_bytes: config.max_spec_bytes },
+            limits,
             scheduler: status.subscribe(),
         },
         scheduler: SchedulerClient::new(status.subscribe(), world.dialer.clone()),
@@ -142,12 +145,14 @@ pub async fn run(
             writer.run(stop).await;
         }
     });
+    let deployer = Deployer::new(handle.clone(), world.clone(), limits);
     let addresses = config.scheduler.clone();
     let asks = SchedulerClient::new(status.subscribe(), world.dialer.clone());
     let drainer = Drainer::new(handle.clone(), contacts.clone(), world.clone(), asks);
     let drainer_task = tokio::spawn(drainer.run(shutdown.clone()));
     let clock = Arc::clone(&world.clock);
     let placer = Placer { writer: handle.clone(), contacts: contacts.clone(), world, status, addresses };
+    let claims_clock = Arc::clone(&clock);
     let placer_task = tokio::spawn({
         let (handle, contacts, shutdown) = (handle.clone(), contacts.clone(), shutdown.clone());
         let grace = config.restart_grace;
@@ -158,7 +163,8 @@ pub async fn run(
             };
             let places = async {
                 settling::settled(|| handle.state(), &contacts, grace, &shutdown).await;
-                tokio::join!(placer.run(shutdown.clone()), placer::keep_claims(handle.clone(), shutdown.clone()));
+                let keeps_claims = placer::keep_claims(handle.clone(), claims_clock, shutdown.clone());
+                tokio::join!(placer.run(shutdown.clone()), keeps_claims, deployer.run(shutdown.clone()));
             };
             tokio::join!(settles, places);
         }

@@ -64,7 +64,7 @@ uuid_id! {
 }
 
 /// One run of a task on one node, numbered from 1. The manager alone raises it; it is the fence between old and new runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Attempt(pub u32);
 
 impl Attempt {

@@ -11,6 +11,7 @@ use davit_svc_kit::bugs::{self, Bug};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Error;
+use super::rollouts::claim_of;
 use super::tasks::WAITING_FOR_SCHEDULER;
 use crate::stable_hash::fnv1a;
 use crate::state::{Draft, EventType};
@@ -174,6 +175,8 @@ pub(super) fn begin_attempt(
         (None, Some(shown)) => format!("{shown}; {WAITING_FOR_SCHEDULER}"),
         (None, None) => WAITING_FOR_SCHEDULER.to_owned(),
     };
+    // It has no other node, and its room there is kept over its back-off.
+    next.claim = task.slot().and_then(|(_, slot)| claim_of(slot)).or(next.claim);
     let ended = std::mem::replace(&mut next.status, AttemptStatus::pending(attempt, reason));
     remember_attempt(&mut next, ended);
     next.next_attempt_at = at;

@@ -1,5 +1,6 @@
 //! Why a command was refused.
 
+use davit_core::deployment::RolloutState;
 use davit_core::id::{Attempt, NodeId, TaskId};
 use davit_core::state::TaskState;
 use jiff::Timestamp;
@@ -111,6 +112,75 @@ pub enum Error {
         /// How many there may be.
         max_spec_bytes: u64,
     },
+    /// No such deployment.
+    #[error("there is no deployment `{deployment}`")]
+    DeploymentNotFound {
+        /// Its id or name.
+        deployment: String,
+    },
+    /// There is a deployment of this name.
+    #[error("there is a deployment `{name}` already; update it, or choose another name")]
+    DeploymentExists {
+        /// The name.
+        name: String,
+    },
+    /// The deployment is being deleted.
+    #[error("deployment `{name}` is being deleted")]
+    DeploymentIsBeingDeleted {
+        /// Its name.
+        name: String,
+    },
+    /// A user changed the deployment since the caller looked.
+    #[error("deployment `{name}` has changed: its etag is {actual} now, not {expected}; look again and decide anew")]
+    DeploymentHasChanged {
+        /// Its name.
+        name: String,
+        /// The caller's etag.
+        expected: String,
+        /// The etag now.
+        actual: String,
+    },
+    /// The deployment has a task on each node and so no number of replicas.
+    #[error("deployment `{name}` is global: it has one task on each node that matches, and no number of replicas")]
+    NoReplicas {
+        /// Its name.
+        name: String,
+    },
+    /// The deployment keeps no such version.
+    #[error("deployment `{name}` {}", match version {
+        Some(version) => format!("keeps no version {version}"),
+        None => "keeps no earlier version that was proven and runs something else".to_owned(),
+    })]
+    VersionNotFound {
+        /// Its name.
+        name: String,
+        /// The version; `None`: the last that was proven.
+        version: Option<u32>,
+    },
+    /// The rollout does not wait for its promotion.
+    #[error("the rollout of deployment `{name}` is {state} and does not wait to be promoted")]
+    NothingToPromote {
+        /// Its name.
+        name: String,
+        /// Where it stands.
+        state: RolloutState,
+    },
+    /// There is no rollout under way.
+    #[error("the rollout of deployment `{name}` is {state}: there is nothing to pause")]
+    NothingToPause {
+        /// Its name.
+        name: String,
+        /// Where it stands.
+        state: RolloutState,
+    },
+    /// The rollout is neither paused nor has failed.
+    #[error("the rollout of deployment `{name}` is {state}: there is nothing to resume")]
+    NothingToResume {
+        /// Its name.
+        name: String,
+        /// Where it stands.
+        state: RolloutState,
+    },
     /// No such node.
     #[error("there is no node `{node}`")]
     NodeNotFound {
@@ -208,10 +278,14 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::TaskNotFound { .. } | Self::NodeNotFound { .. } => Kind::NotFound,
-            Self::RequestIdReused { .. } | Self::NodeNameInUse { .. } | Self::NodeNameIsLeased { .. } => {
-                Kind::AlreadyExists
-            }
+            Self::TaskNotFound { .. }
+            | Self::NodeNotFound { .. }
+            | Self::DeploymentNotFound { .. }
+            | Self::VersionNotFound { .. } => Kind::NotFound,
+            Self::RequestIdReused { .. }
+            | Self::NodeNameInUse { .. }
+            | Self::NodeNameIsLeased { .. }
+            | Self::DeploymentExists { .. } => Kind::AlreadyExists,
             Self::TaskHasEnded { .. }
             | Self::TaskHasNotEnded { .. }
             | Self::TaskIsBeingDeleted { .. }
@@ -221,10 +295,16 @@ impl Error {
             | Self::NotDrained { .. }
             | Self::NodeInUse { .. }
             | Self::NodeIsLeased { .. }
-            | Self::DoesNotFit { .. } => Kind::FailedPrecondition,
-            Self::NodeHasChanged { .. } | Self::AttemptHasChanged { .. } | Self::RegistrationOvertaken { .. } => {
-                Kind::Aborted
-            }
+            | Self::DoesNotFit { .. }
+            | Self::DeploymentIsBeingDeleted { .. }
+            | Self::NoReplicas { .. }
+            | Self::NothingToPromote { .. }
+            | Self::NothingToPause { .. }
+            | Self::NothingToResume { .. } => Kind::FailedPrecondition,
+            Self::NodeHasChanged { .. }
+            | Self::AttemptHasChanged { .. }
+            | Self::RegistrationOvertaken { .. }
+            | Self::DeploymentHasChanged { .. } => Kind::Aborted,
             Self::TooManyTasks { .. } | Self::TooManySpecBytes { .. } => Kind::ResourceExhausted,
         }
     }
@@ -253,6 +333,15 @@ impl Error {
             Self::NodeNameIsLeased { .. } => "NODE_NAME_IS_LEASED",
             Self::RegistrationOvertaken { .. } => davit_proto::convert::REGISTRATION_OVERTAKEN,
             Self::NodeHasChanged { .. } => "NODE_HAS_CHANGED",
+            Self::DeploymentNotFound { .. } => "DEPLOYMENT_NOT_FOUND",
+            Self::DeploymentExists { .. } => "DEPLOYMENT_EXISTS",
+            Self::DeploymentIsBeingDeleted { .. } => "DEPLOYMENT_IS_BEING_DELETED",
+            Self::DeploymentHasChanged { .. } => "DEPLOYMENT_HAS_CHANGED",
+            Self::NoReplicas { .. } => "NO_REPLICAS",
+            Self::VersionNotFound { .. } => "VERSION_NOT_FOUND",
+            Self::NothingToPromote { .. } => "NOTHING_TO_PROMOTE",
+            Self::NothingToPause { .. } => "NOTHING_TO_PAUSE",
+            Self::NothingToResume { .. } => "NOTHING_TO_RESUME",
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod claims;
+mod deployments;
 mod drains;
 mod error;
 mod housekeeping;
@@ -13,6 +14,7 @@ mod placements;
 mod preemptions;
 mod registrations;
 mod reports;
+mod rollouts;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod test_support;
@@ -22,7 +24,11 @@ mod tests;
 pub use davit_proto::convert::Registration;
 
 pub use self::attempts::shift_leases;
-pub use self::claims::{has_ripe_claim, settle_claims};
+pub use self::claims::{has_ripe_claim, next_claim_due, settle_claims};
+pub use self::deployments::{
+    Named, NewDeployment, Wanted, create_deployment, delete_deployment, pause_rollout, promote_rollout, resume_rollout,
+    roll_back_deployment, scale_deployment, update_deployment,
+};
 pub use self::drains::{
     advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained, note_stuck,
 };
@@ -38,4 +44,6 @@ pub use self::placements::{Placement, PlacementReport, Rejected, commit_placemen
 pub use self::preemptions::{PreemptionOrder, PreemptionReport, commit_preemptions};
 pub use self::registrations::{Registered, register_node};
 pub use self::reports::{ReportCounts, apply_reports};
+pub use self::rollouts::{reconcile_deployment, restart_deadlines};
+pub(crate) use self::tasks::WAITING_FOR_SCHEDULER;
 pub use self::tasks::{Creation, Limits, NewTasks, create_tasks, delete_task, restart_task, stop_task};

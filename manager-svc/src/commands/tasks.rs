@@ -184,8 +184,8 @@ pub fn delete_task(draft: &mut Draft, task_id: TaskId, force: bool) -> Result<Re
     Ok(draft.state().revision())
 }
 
-/// Sets a desired state that means stopping. `None` when the task is gone after it.
-fn want_stopped(draft: &mut Draft, task: &Task, desired: DesiredState, message: &str) -> Option<Arc<Task>> {
+/// Sets a desired state that means stopping. Room that is kept for the task is so no longer. `None` when the task is gone after it.
+pub(super) fn want_stopped(draft: &mut Draft, task: &Task, desired: DesiredState, message: &str) -> Option<Arc<Task>> {
     let mut next = task.clone();
     next.desired_state = desired;
     next.claim = None;

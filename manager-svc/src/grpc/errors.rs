@@ -72,6 +72,22 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
             let api_error = api_error.with_resource("node", node.as_str());
             api_error.with_metadata(convert::LAST_REGISTRATION_NUMBER, last.to_string())
         }
+        commands::Error::DeploymentNotFound { deployment } => {
+            api_error.with_resource("deployment", deployment.as_str())
+        }
+        commands::Error::DeploymentExists { name } | commands::Error::VersionNotFound { name, .. } => {
+            api_error.with_resource("deployment", name.as_str())
+        }
+        commands::Error::DeploymentHasChanged { name, actual, .. } => {
+            api_error.with_resource("deployment", name.as_str()).with_metadata("etag", actual.as_str())
+        }
+        commands::Error::DeploymentIsBeingDeleted { name }
+        | commands::Error::NoReplicas { name }
+        | commands::Error::NothingToPromote { name, .. }
+        | commands::Error::NothingToPause { name, .. }
+        | commands::Error::NothingToResume { name, .. } => {
+            api_error.with_precondition("DEPLOYMENT_STATE", format!("deployment/{name}"), message)
+        }
         commands::Error::NodeHasChanged { node, actual, .. } => {
             api_error.with_resource("node", node.as_str()).with_metadata("etag", actual.as_str())
         }

@@ -3,6 +3,8 @@
 
 mod backup;
 mod cluster_service;
+mod deployment_service;
+mod deployment_view;
 mod errors;
 mod event_convert;
 mod event_service;
@@ -16,6 +18,7 @@ mod node_stats;
 mod paging;
 mod rebalance;
 mod report_inbox;
+mod rollout_watch;
 mod second_worker;
 mod session_in;
 mod session_out;
@@ -38,6 +41,7 @@ use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
 use davit_core::validate::Violations;
 use davit_proto::v1::cluster_service_server::ClusterServiceServer;
+use davit_proto::v1::deployment_service_server::DeploymentServiceServer;
 use davit_proto::v1::event_service_server::EventServiceServer;
 use davit_proto::v1::node_service_server::NodeServiceServer;
 use davit_proto::v1::task_service_server::TaskServiceServer;
@@ -52,6 +56,7 @@ use tonic::Status;
 use tonic::server::NamedService;
 
 pub use self::cluster_service::ClusterApi;
+pub use self::deployment_service::DeploymentApi;
 pub use self::event_service::EventApi;
 pub use self::node_service::NodeApi;
 pub use self::task_service::TaskApi;
@@ -151,11 +156,13 @@ impl fmt::Debug for Api {
 pub(crate) fn server(api: &Api) -> GrpcServer {
     let sessions = WorkerSessionServiceServer::new(WorkerSessions::new(api.clone()));
     let api = &Api { writer: api.writer.for_users(), ..api.clone() };
+    let deployments = DeploymentServiceServer::new(DeploymentApi::new(api.clone()));
     GrpcServer::builder()
         .descriptor_set(davit_proto::FILE_DESCRIPTOR_SET)
         .readiness(api.readiness.clone())
         .reserve(SESSION_SERVICE, MAX_SESSION_CALLS)
         .service(TaskServiceServer::new(TaskApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .service(deployments.max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(NodeServiceServer::new(NodeApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(EventServiceServer::new(EventApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(ClusterServiceServer::new(ClusterApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))

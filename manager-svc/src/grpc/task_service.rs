@@ -163,7 +163,7 @@ fn read_task_id(text: &str) -> Result<TaskId, ApiError> {
     Ok(violations.finish(task_id)?)
 }
 
-fn check_request_id(request_id: &str, violations: &mut Violations) {
+pub(super) fn check_request_id(request_id: &str, violations: &mut Violations) {
     if request_id.len() > MAX_REQUEST_ID_BYTES {
         let bytes = request_id.len();
         violations.add("request_id", format!("has at most {MAX_REQUEST_ID_BYTES} bytes, this has {bytes}"));

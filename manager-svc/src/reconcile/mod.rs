@@ -1,10 +1,12 @@
 //! Decisions that compare what is with what should be. Pure: a snapshot and the time go in, what to do comes out.
 
+mod deployment;
 mod drain;
 mod foreign;
 mod node_health;
 mod unbegun;
 
+pub use self::deployment::{DeploymentPlan, DeploymentStep, desired_tasks, plan_deployment, trouble_of};
 pub use self::drain::{DrainNext, DrainStep, Running, next_of_drain, why_stuck};
 pub use self::foreign::why_abandoned;
 pub use self::node_health::{ABOUT_TO_GO, Contact, Verdict, away_for, down_in, in_touch_for, judge, pace};

@@ -9,9 +9,13 @@ use davit_core::spec::TaskSpec;
 use davit_core::task::{Slot, Task};
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::ClusterState;
 use super::specs::SpecAddress;
+
+/// Comes before all ids of tasks.
+const FIRST_TASK: TaskId = TaskId(Uuid::nil());
 
 /// All deployments.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +64,16 @@ impl Replicas {
     /// How many do not fill a place any more and have not ended.
     pub(crate) fn stopping(&self) -> u32 {
         u32::try_from(self.tasks.len()).unwrap_or(u32::MAX).saturating_sub(self.holding)
+    }
+
+    /// The last slot that has a task.
+    pub(crate) fn last_slot(&self) -> Option<Slot> {
+        self.tasks.get_max().map(|(slot, _)| *slot)
+    }
+
+    /// Whether a slot has a task.
+    pub(crate) fn has_slot(&self, slot: Slot) -> bool {
+        self.tasks.range((slot, FIRST_TASK)..).next().is_some_and(|(next, _)| *next == slot)
     }
 
     fn is_empty(&self) -> bool {
@@ -111,7 +125,13 @@ impl ClusterState {
     #[must_use]
     pub fn find_deployment(&self, id_or_name: &str) -> Option<&Arc<Deployment>> {
         let by_id = id_or_name.parse().ok().and_then(|id| self.deployment(id));
-        by_id.or_else(|| self.deployment(*self.deployments.by_name.get(id_or_name)?))
+        by_id.or_else(|| self.deployment_by_name(id_or_name))
+    }
+
+    /// The deployment of this name.
+    #[must_use]
+    pub fn deployment_by_name(&self, name: &str) -> Option<&Arc<Deployment>> {
+        self.deployment(*self.deployments.by_name.get(name)?)
     }
 
     /// How many deployments there are.

@@ -41,7 +41,7 @@ use crate::store::Snapshot;
 
 use self::carriers::Carriers;
 use self::deployments::Deployments;
-pub(crate) use self::deployments::Replicas;
+pub(crate) use self::deployments::is_ready;
 pub use self::draft::{Batch, Change, Draft, Versions};
 use self::due::Due;
 pub(crate) use self::due::{LossWait, loss_wait};

@@ -137,11 +137,11 @@ fn refused(spec: &TaskSpec) -> BTreeSet<&Mark> {
     spec.placement.task_anti_affinities.iter().collect()
 }
 
-/// Whether a task's attempt is on a node, and is to stay there as far as anyone has said.
+/// Whether a task's attempt is on a node, is to stay there as far as anyone has said, and might run on another.
 pub(crate) fn is_movable(task: &Task) -> bool {
     use TaskState::{Preparing, Running, Scheduled};
     let on_node = matches!(task.status.state, Scheduled | Preparing | Running);
-    on_node && task.wants_current_attempt() && task.claim.is_none()
+    on_node && task.wants_current_attempt() && task.claim.is_none() && task.pinned_to().is_none()
 }
 
 /// Whether a task's attempt on its node is on its way out.

@@ -1,5 +1,6 @@
 //! Deployments: tasks of one shape that are kept running, and how one version of them takes the place of another.
 
+mod change;
 mod policy;
 mod rollout;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use self::change::change_between;
 pub use self::policy::{DEFAULT_MONITOR, DEFAULT_PROGRESS_DEADLINE, OnRolloutFailure, UpdateOrder, UpdatePolicy};
 pub use self::rollout::{Incoming, Rollout, RolloutState};
 use crate::id::{DeploymentId, Revision};
@@ -74,6 +76,15 @@ pub struct Version {
     pub proven: bool,
 }
 
+/// A request that is known again when it is repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateRequest {
+    /// The caller's id.
+    pub request_id: String,
+    /// A hash of its content, to tell a repeated call from a reused id.
+    pub fingerprint: u64,
+}
+
 /// Tasks of one shape that are kept running.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deployment {
@@ -85,6 +96,8 @@ pub struct Deployment {
     pub versions: Vec<Arc<Version>>,
     /// How far the last version is.
     pub rollout: Rollout,
+    /// By which request it was created; `None` if that had no id.
+    pub created_by: Option<CreateRequest>,
     /// Whether it is being deleted: its tasks are stopped, and it goes with the last of them.
     pub is_deleted: bool,
     /// When it was created.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::id::TaskId;
+use crate::id::{Attempt, TaskId};
 use crate::task::Slot;
 
 /// Where a rollout stands.
@@ -47,13 +47,17 @@ impl fmt::Display for RolloutState {
 }
 
 /// A new task whose slot is not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Incoming {
-    /// The task; `None` while the old one has not ended that it waits for.
+    /// The task; `None` while it was not seen yet, or the old one has not ended that it waits for.
     pub task_id: Option<TaskId>,
-    /// Since when it has been ready without a break.
+    /// The attempt that was seen last.
+    pub attempt: Attempt,
+    /// Failures of attempts before this one count no more.
+    pub counted_from: Attempt,
+    /// Since when the attempt has been ready without a break.
     pub ready_since: Option<Timestamp>,
-    /// Whether it once ended or became unhealthy. Counted in [`Rollout::failed`] once.
+    /// Whether it failed. Counted in [`Rollout::failed`] once.
     pub failed: bool,
 }
 

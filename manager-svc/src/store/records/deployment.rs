@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use davit_core::deployment::{Deployment, Incoming, Rollout, Version};
-use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
+use davit_core::deployment::{CreateRequest, Deployment, Incoming, Rollout, Version};
+use davit_core::id::{Attempt, DeploymentId, NodeId, Revision, TaskId};
 use davit_core::task::Slot;
 use davit_core::validate::Violations;
 use davit_proto::{convert, store_v1};
@@ -19,7 +19,7 @@ pub(in crate::store) fn deployment_to_record(
     deployment: &Deployment,
     spec_keys: &[SpecKey],
 ) -> store_v1::DeploymentRecord {
-    let Deployment { deployment_id, name, versions, rollout, is_deleted, created_at, updated_at, revision } =
+    let Deployment { deployment_id, name, versions, rollout, created_by, is_deleted, created_at, updated_at, revision } =
         deployment;
     let versions = versions.iter().zip(spec_keys);
     store_v1::DeploymentRecord {
@@ -31,6 +31,8 @@ pub(in crate::store) fn deployment_to_record(
         create_time: Some(time_to(*created_at)),
         update_time: Some(time_to(*updated_at)),
         revision: revision.0,
+        request_id: created_by.as_ref().map(|request| request.request_id.clone()).unwrap_or_default(),
+        request_fingerprint: created_by.as_ref().map_or(0, |request| request.fingerprint),
     }
 }
 
@@ -50,6 +52,9 @@ pub(in crate::store) fn deployment_from_record(
         name: record.name,
         versions,
         rollout: rollout_from_record(rollout)?,
+        created_by: Some(record.request_id)
+            .filter(|request_id| !request_id.is_empty())
+            .map(|request_id| CreateRequest { request_id, fingerprint: record.request_fingerprint }),
         is_deleted: record.is_deleted,
         created_at: time_from(record.create_time, "create_time")?,
         updated_at: time_from(record.update_time, "update_time")?,
@@ -108,12 +113,14 @@ fn rollout_to_record(rollout: &Rollout) -> store_v1::RolloutRecord {
         failed,
     } = rollout;
     let incoming = |(slot, incoming): (&Slot, &Incoming)| {
-        let Incoming { task_id, ready_since, failed } = incoming;
+        let Incoming { task_id, attempt, counted_from, ready_since, failed } = incoming;
         store_v1::IncomingRecord {
             slot: Some(slot_to_record(None, *slot)),
             task_id: task_id.map(|task_id| task_id.0.as_bytes().to_vec()).unwrap_or_default(),
             ready_time: ready_since.map(time_to),
             failed: *failed,
+            attempt: attempt.0,
+            counted_from: counted_from.0,
         }
     };
     store_v1::RolloutRecord {
@@ -141,7 +148,8 @@ fn rollout_from_record(record: store_v1::RolloutRecord) -> Result<Rollout, Malfo
         let task_id = optional_uuid_from(&incoming.task_id, "rollout.in_flight.task_id")?.map(TaskId);
         let ready_since = optional_time_from(incoming.ready_time, "rollout.in_flight.ready_time")?;
         let slot = slot_from_record(&slot, "rollout.in_flight.slot")?;
-        in_flight.insert(slot, Incoming { task_id, ready_since, failed: incoming.failed });
+        let (attempt, counted_from) = (Attempt(incoming.attempt), Attempt(incoming.counted_from));
+        in_flight.insert(slot, Incoming { task_id, attempt, counted_from, ready_since, failed: incoming.failed });
     }
     Ok(Rollout {
         state: read(state, &violations)?,

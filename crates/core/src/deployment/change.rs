@@ -1,0 +1,114 @@
+//! What differs between two versions of a deployment, in one line for people.
+
+use std::fmt::Write as _;
+
+use super::{DeploymentMode, DeploymentSpec};
+use crate::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
+
+/// The names of what differs; `no change` if nothing does.
+#[must_use]
+pub fn change_between(before: &DeploymentSpec, after: &DeploymentSpec) -> String {
+    let mut changes = Changes(String::new());
+    if before.mode != after.mode {
+        changes.from_to("replicas", mode(before.mode), mode(after.mode));
+    }
+    task_changes(&before.task, &after.task, &mut changes);
+    changes.named("labels", before.labels != after.labels);
+    changes.named("update policy", before.update != after.update);
+    changes.named("rollback policy", before.rollback != after.rollback);
+    changes.named("kept versions", before.kept_versions != after.kept_versions);
+    if changes.0.is_empty() { "no change".to_owned() } else { changes.0 }
+}
+
+struct Changes(String);
+
+impl Changes {
+    fn named(&mut self, name: &str, differs: bool) {
+        if differs {
+            let separator = if self.0.is_empty() { "" } else { ", " };
+            let _ = write!(self.0, "{separator}{name}");
+        }
+    }
+
+    fn from_to(&mut self, name: &str, before: impl std::fmt::Display, after: impl std::fmt::Display) {
+        self.named(&format!("{name} {before} -> {after}"), true);
+    }
+}
+
+fn mode(mode: DeploymentMode) -> String {
+    match mode {
+        DeploymentMode::Replicated { replicas } => replicas.to_string(),
+        DeploymentMode::Global => "global".to_owned(),
+    }
+}
+
+fn task_changes(before: &TaskSpec, after: &TaskSpec, changes: &mut Changes) {
+    match (&before.runtime, &after.runtime) {
+        (RuntimeSpec::Container(before), RuntimeSpec::Container(after)) => container_changes(before, after, changes),
+        (RuntimeSpec::Process(before), RuntimeSpec::Process(after)) => {
+            changes.named("command", before.command != after.command);
+            changes.named("env", before.env != after.env);
+            changes.named("working directory", before.working_dir != after.working_dir);
+        }
+        (RuntimeSpec::Container(_), RuntimeSpec::Process(_)) | (RuntimeSpec::Process(_), RuntimeSpec::Container(_)) => {
+            changes.named("runtime", true);
+        }
+    }
+    changes.named("task name", before.name != after.name);
+    changes.named("task labels", before.labels != after.labels);
+    changes.named("resources", before.resources != after.resources);
+    changes.named("constraints", before.constraints != after.constraints);
+    changes.named("placement", before.placement != after.placement);
+    changes.named("restart policy", before.restart != after.restart);
+    changes.named("stop policy", before.stop != after.stop);
+    changes.named("node loss policy", before.on_node_loss != after.on_node_loss);
+}
+
+fn container_changes(before: &ContainerSpec, after: &ContainerSpec, changes: &mut Changes) {
+    if before.image != after.image {
+        changes.from_to("image", &before.image, &after.image);
+    }
+    changes.named("entrypoint", before.entrypoint != after.entrypoint);
+    changes.named("command", before.command != after.command);
+    changes.named("env", before.env != after.env);
+    changes.named("ports", before.ports != after.ports);
+    changes.named("mounts", before.mounts != after.mounts || before.tmpfs != after.tmpfs);
+    let rest = |container: &ContainerSpec| {
+        let ContainerSpec { working_dir, user, cap_add, cap_drop, read_only, ulimits, pull_policy, .. } =
+            container.clone();
+        (working_dir, user, cap_add, cap_drop, read_only, ulimits, pull_policy)
+    };
+    changes.named("container settings", rest(before) != rest(after));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::deployment::{DEFAULT_KEPT_VERSIONS, UpdatePolicy};
+
+    fn spec(image: &str) -> DeploymentSpec {
+        let container = ContainerSpec::new(image.parse().unwrap());
+        DeploymentSpec {
+            labels: BTreeMap::new(),
+            mode: DeploymentMode::Replicated { replicas: 2 },
+            task: Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container))),
+            update: UpdatePolicy::default(),
+            rollback: None,
+            kept_versions: DEFAULT_KEPT_VERSIONS,
+        }
+    }
+
+    #[test]
+    fn what_differs_is_named_and_nothing_else() {
+        let before = spec("web:1");
+        assert_eq!(change_between(&before, &before), "no change");
+        let after = DeploymentSpec { mode: DeploymentMode::Replicated { replicas: 3 }, ..spec("web:2") };
+        assert_eq!(change_between(&before, &after), "replicas 2 -> 3, image web:1 -> web:2");
+        let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        let after = DeploymentSpec { labels, mode: DeploymentMode::Global, ..spec("web:1") };
+        assert_eq!(change_between(&before, &after), "replicas 2 -> global, labels");
+    }
+}

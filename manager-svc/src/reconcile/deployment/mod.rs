@@ -1,0 +1,148 @@
+//! What a deployment has to do next: which tasks it lacks, which have to go, and how its rollout gets on.
+//!
+//! - A second look at what a plan made of the cluster finds nothing more to do, until something changes.
+//! - Tasks may be given in any order.
+//! - With start-first, no more than `parallelism` slots hold two tasks, and a task that serves is stopped only when the new one of its
+//!   slot has served for the whole of `monitor`. With stop-first, no more than `parallelism` slots are without a task of theirs.
+//! - Only a task that [`TaskSpec::must_replace`](davit_core::spec::TaskSpec::must_replace) tells apart, or whose node its constraints
+//!   no longer allow, is replaced.
+
+mod places;
+mod rollout;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+use std::sync::Arc;
+
+use davit_core::deployment::{Deployment, DeploymentMode, Rollout, RolloutState, Version};
+use davit_core::id::TaskId;
+use davit_core::spec::TaskSpec;
+use davit_core::task::{DesiredState, Slot};
+use jiff::Timestamp;
+
+use self::places::Places;
+use self::rollout::Progress;
+pub use self::trouble::trouble_of;
+use crate::state::ClusterState;
+
+/// How many steps are taken at once, so that no change of the cluster holds up the others.
+const MAX_STEPS: usize = 2_000;
+
+/// One thing to do for a deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeploymentStep {
+    /// A task is missing.
+    Create {
+        /// Where.
+        slot: Slot,
+        /// What it runs.
+        spec: Arc<TaskSpec>,
+        /// Why, for people.
+        why: String,
+    },
+    /// A task has to go.
+    Stop {
+        /// Which.
+        task_id: TaskId,
+        /// Whether nothing of it is to stay to be looked at.
+        remove: bool,
+        /// Why, for people.
+        why: String,
+    },
+    /// A task gets a newer spec, which changes nothing of what runs.
+    TakeOver {
+        /// Which.
+        task_id: TaskId,
+        /// The spec.
+        spec: Arc<TaskSpec>,
+    },
+}
+
+/// What is to be done for one deployment now.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DeploymentPlan {
+    /// Tasks to create, stop and change.
+    pub steps: Vec<DeploymentStep>,
+    /// How far its rollout is after that, if that is something else, and what there is to say of it.
+    pub rollout: Option<(Rollout, String)>,
+    /// Its rollout has failed, and this version is to be the newest again.
+    pub roll_back_to: Option<u32>,
+    /// All that it was to do is done and it is being deleted: it can go.
+    pub is_gone: bool,
+    /// When it is to be looked at again if nothing changes before; at once, if there were too many steps.
+    pub next_look: Option<Timestamp>,
+}
+
+/// Plans for one deployment.
+#[must_use]
+pub fn plan_deployment(state: &ClusterState, deployment: &Deployment, now: Timestamp) -> DeploymentPlan {
+    let Some(current) = deployment.current() else { return DeploymentPlan::default() };
+    let mut plan = if deployment.is_deleted {
+        plan_end(state, deployment)
+    } else if is_at_rest(state, deployment, current) {
+        DeploymentPlan::default()
+    } else {
+        plan_tasks(state, deployment, current, now)
+    };
+    if plan.steps.len() > MAX_STEPS {
+        plan.steps.truncate(MAX_STEPS);
+        plan.next_look = Some(now);
+    }
+    plan
+}
+
+/// How many tasks a deployment is to have: its replicas, or the nodes that match.
+#[must_use]
+pub fn desired_tasks(state: &ClusterState, deployment: &Deployment) -> u32 {
+    match deployment.current() {
+        _ if deployment.is_deleted => 0,
+        Some(current) => match current.spec.mode {
+            DeploymentMode::Replicated { replicas } => replicas,
+            DeploymentMode::Global => Places::of(state, deployment, current).wanted(),
+        },
+        None => 0,
+    }
+}
+
+/// Whether it is seen from what is counted that nothing is to be done: however many tasks there are, none is looked at.
+fn is_at_rest(state: &ClusterState, deployment: &Deployment, current: &Version) -> bool {
+    let DeploymentMode::Replicated { replicas } = current.spec.mode else { return false };
+    let there = state.replicas(deployment.deployment_id);
+    let rollout = &deployment.rollout;
+    rollout.state == RolloutState::Complete
+        && rollout.in_flight.is_empty()
+        && there.holding() == replicas
+        && there.holding_with(&current.spec.task) == replicas
+        && there.last_slot().is_none_or(|last| last <= Slot::Replica(replicas))
+}
+
+fn plan_end(state: &ClusterState, deployment: &Deployment) -> DeploymentPlan {
+    let tasks = || state.tasks_of(deployment.deployment_id);
+    let stop = |(_, task): (Slot, &Arc<davit_core::task::Task>)| {
+        (task.desired_state != DesiredState::Removed).then(|| DeploymentStep::Stop {
+            task_id: task.task_id,
+            remove: true,
+            why: format!("deployment {} is deleted", deployment.name),
+        })
+    };
+    let steps = tasks().filter_map(stop).collect();
+    DeploymentPlan { steps, is_gone: tasks().next().is_none(), ..DeploymentPlan::default() }
+}
+
+fn plan_tasks(state: &ClusterState, deployment: &Deployment, current: &Version, now: Timestamp) -> DeploymentPlan {
+    let places = Places::of(state, deployment, current);
+    let mut steps = places.steps(deployment, current);
+    let mut progress = Progress::new(deployment, current, &places, now);
+    progress.watch();
+    progress.judge();
+    progress.begin();
+    progress.carry_out();
+    progress.fill();
+    progress.finish();
+    let Progress { rollout, message, steps: more, roll_back_to, next_look, .. } = progress;
+    steps.extend(more);
+    let changed = rollout != deployment.rollout;
+    let rollout = changed.then_some((rollout, message));
+    DeploymentPlan { steps, rollout, roll_back_to, is_gone: false, next_look }
+}

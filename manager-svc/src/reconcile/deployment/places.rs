@@ -1,0 +1,133 @@
+//! The places of a deployment and the tasks in them, sorted by what they mean for its newest version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use davit_core::deployment::{Deployment, DeploymentMode, Version};
+use davit_core::id::NodeId;
+use davit_core::node::{Node, NodeState};
+use davit_core::placement::Filter;
+use davit_core::spec::TaskSpec;
+use davit_core::task::{Slot, Task};
+
+use super::DeploymentStep;
+use crate::state::{ClusterState, is_ready};
+
+/// One place and what is in it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place<'a> {
+    /// Whether there is to be a task in it.
+    pub(super) wanted: bool,
+    /// Whether its node is out of touch, so that nothing can get on there.
+    pub(super) is_out: bool,
+    /// The task of the newest version.
+    pub(super) fresh: Option<&'a Arc<Task>>,
+    /// The task of an older one.
+    pub(super) stale: Option<&'a Arc<Task>>,
+    /// Whether a task that does not fill it any more has not ended.
+    pub(super) leaving: bool,
+    /// Tasks beyond these.
+    excess: Vec<&'a Arc<Task>>,
+}
+
+/// All places of a deployment.
+#[derive(Debug)]
+pub(super) struct Places<'a>(pub(super) BTreeMap<Slot, Place<'a>>);
+
+impl<'a> Places<'a> {
+    pub(super) fn of(state: &'a ClusterState, deployment: &Deployment, current: &Version) -> Self {
+        let spec = &current.spec.task;
+        let mut places: BTreeMap<Slot, Place<'a>> = match current.spec.mode {
+            DeploymentMode::Replicated { replicas } => {
+                let wanted = || Place { wanted: true, ..Place::default() };
+                (1..=replicas).map(|number| (Slot::Replica(number), wanted())).collect()
+            }
+            DeploymentMode::Global => node_places(state, deployment, spec),
+        };
+        // Nodes are asked once, however many tasks they have.
+        let mut allowed = BTreeMap::new();
+        for (slot, task) in state.tasks_of(deployment.deployment_id) {
+            let place = places.entry(slot).or_default();
+            if !task.holds_slot() {
+                place.leaving = true;
+                continue;
+            }
+            let same_constraints = task.spec.constraints == spec.constraints;
+            let mut is_allowed = |node_id: NodeId| {
+                *allowed
+                    .entry(node_id)
+                    .or_insert_with(|| state.node(node_id).is_none_or(|node| allows(state, node, spec)))
+            };
+            let stays = same_constraints || task.status.node_id.is_none_or(&mut is_allowed);
+            let is_fresh = stays && !spec.must_replace(&task.spec);
+            let holder = if is_fresh { &mut place.fresh } else { &mut place.stale };
+            match holder {
+                Some(other) if rank(other) >= rank(task) => place.excess.push(task),
+                Some(_) => place.excess.extend(holder.replace(task)),
+                None => *holder = Some(task),
+            }
+        }
+        Self(places)
+    }
+
+    /// How many are to have a task.
+    pub(super) fn wanted(&self) -> u32 {
+        u32::try_from(self.0.values().filter(|place| place.wanted).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What is to be done whatever the rollout does: tasks that are too many go, those that can take over the newest spec do.
+    pub(super) fn steps(&self, deployment: &Deployment, current: &Version) -> Vec<DeploymentStep> {
+        let mut steps = Vec::new();
+        let stop = |task: &Arc<Task>, why: String| DeploymentStep::Stop { task_id: task.task_id, remove: false, why };
+        for (slot, place) in &self.0 {
+            let second = |task: &&Arc<Task>| stop(task, format!("its place in {} has another task", deployment.name));
+            steps.extend(place.excess.iter().map(second));
+            if !place.wanted {
+                let why = match slot {
+                    Slot::Replica(_) => format!("{} has fewer replicas now", deployment.name),
+                    Slot::Node(_) => format!("{} has no task on this node any more", deployment.name),
+                };
+                steps.extend(place.fresh.into_iter().chain(place.stale).map(|task| stop(task, why.clone())));
+                continue;
+            }
+            if place.fresh.is_some_and(|task| is_ready(task))
+                && let Some(task) = place.stale.filter(|task| !is_ready(task))
+            {
+                steps.push(stop(task, format!("a newer task of {} serves in its place", deployment.name)));
+            }
+            if let Some(task) = place.fresh.filter(|task| !Arc::ptr_eq(&task.spec, &current.spec.task)) {
+                let spec = Arc::clone(&current.spec.task);
+                steps.push(DeploymentStep::TakeOver { task_id: task.task_id, spec });
+            }
+        }
+        steps
+    }
+}
+
+/// Which of two tasks of one kind stays: one that serves, else the older.
+fn rank(task: &Task) -> (bool, std::cmp::Reverse<davit_core::id::TaskId>) {
+    (is_ready(task), std::cmp::Reverse(task.task_id))
+}
+
+/// Places of a deployment with a task on each node: nodes that match and are open, and those that match and have one.
+fn node_places<'a>(state: &'a ClusterState, deployment: &Deployment, spec: &TaskSpec) -> BTreeMap<Slot, Place<'a>> {
+    let has_task = |node_id| {
+        let there = state.replicas(deployment.deployment_id);
+        there.has_slot(Slot::Node(node_id))
+    };
+    let place = |node: &'a Arc<Node>| {
+        let is_out = node.state != NodeState::Ready;
+        let is_open = !node.cordoned && !is_out;
+        let wanted = node.drain.is_none() && (is_open || has_task(node.node_id)) && allows(state, node, spec);
+        wanted.then(|| (Slot::Node(node.node_id), Place { wanted, is_out, ..Place::default() }))
+    };
+    state.nodes().filter_map(place).collect()
+}
+
+/// Whether a node is one for this spec, whatever else it holds.
+fn allows(state: &ClusterState, node: &Node, spec: &TaskSpec) -> bool {
+    let (requirements, view) = (spec.requirements_without_marks(), state.node_view(node, None));
+    [Filter::Platform, Filter::Constraint].iter().all(|filter| filter.check(&requirements, &view))
+        // One that does not answer now is there all the same.
+        && (Filter::Runtime.check(&requirements, &view) || node.runtime_problems.contains_key(&requirements.runtime))
+}

@@ -1,0 +1,359 @@
+//! How a rollout gets on: slots that are under way are watched, failures judged, others begun.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_core::deployment::{
+    Deployment, Incoming, OnRolloutFailure, Rollout, RolloutState, UpdateOrder, UpdatePolicy, Version,
+};
+use davit_core::id::Attempt;
+use davit_core::spec::TaskSpec;
+use davit_core::state::TaskState;
+use davit_core::task::{Slot, Task};
+use jiff::Timestamp;
+
+use super::DeploymentStep;
+use super::places::{Place, Places};
+use crate::state::is_ready;
+
+/// A rollout while it is being brought forward.
+pub(super) struct Progress<'a> {
+    deployment: &'a Deployment,
+    current: &'a Version,
+    places: &'a Places<'a>,
+    policy: &'a UpdatePolicy,
+    now: Timestamp,
+    /// The new tasks' places for which a task is created now.
+    pub(super) rollout: Rollout,
+    /// What there is to say of it.
+    pub(super) message: String,
+    pub(super) steps: Vec<DeploymentStep>,
+    pub(super) roll_back_to: Option<u32>,
+    pub(super) next_look: Option<Timestamp>,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(
+        deployment: &'a Deployment,
+        current: &'a Version,
+        places: &'a Places<'a>,
+        now: Timestamp,
+    ) -> Self {
+        let mut rollout = deployment.rollout.clone();
+        let policy = current.spec.policy(rollout.is_rollback);
+        rollout.in_flight.retain(|slot, _| places.0.get(slot).is_some_and(|place| place.wanted));
+        let (message, steps) = ("the rollout got on".to_owned(), Vec::new());
+        Self { deployment, current, places, policy, now, rollout, message, steps, roll_back_to: None, next_look: None }
+    }
+
+    /// Takes in how the tasks are that are under way, and ends those slots that are done.
+    pub(super) fn watch(&mut self) {
+        let slots: Vec<Slot> = self.rollout.in_flight.keys().copied().collect();
+        for slot in slots {
+            let (Some(place), Some(mut incoming)) =
+                (self.places.0.get(&slot), self.rollout.in_flight.get(&slot).copied())
+            else {
+                continue;
+            };
+            let done = match place.fresh {
+                Some(task) => self.watch_task(place, task, &mut incoming),
+                None => false,
+            };
+            if done {
+                self.end_slot(slot, place);
+            } else {
+                self.rollout.in_flight.insert(slot, incoming);
+            }
+        }
+        self.note_ready_tasks();
+    }
+
+    /// Whether the slot is done.
+    fn watch_task(&mut self, place: &Place<'_>, task: &Task, incoming: &mut Incoming) -> bool {
+        if incoming.task_id != Some(task.task_id) {
+            *incoming = Incoming { failed: incoming.failed, ..incoming_from(task, Attempt::default()) };
+        }
+        if incoming.attempt != task.status.attempt || !is_ready(task) {
+            incoming.ready_since = None;
+        }
+        incoming.attempt = task.status.attempt;
+        if !incoming.failed && failed_since(task, incoming.counted_from) {
+            incoming.failed = true;
+            self.rollout.failed += 1;
+        }
+        if incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue {
+            return self.may_end(place);
+        }
+        if !is_ready(task) {
+            return false;
+        }
+        let since = *incoming.ready_since.get_or_insert(self.now);
+        let done_at = later(since, self.policy.monitor);
+        if done_at > self.now {
+            self.look_at(done_at);
+            return false;
+        }
+        self.may_end(place)
+    }
+
+    /// Whether a slot that has all it needs can end: the old task of a canary goes on until the promotion.
+    fn may_end(&self, place: &Place<'_>) -> bool {
+        self.rollout.promoted || place.stale.is_none()
+    }
+
+    fn end_slot(&mut self, slot: Slot, place: &Place<'_>) {
+        self.rollout.in_flight.remove(&slot);
+        self.rollout.done += 1;
+        self.rollout.progress_at = self.now;
+        if !self.policy.delay.is_zero() {
+            self.rollout.next_at = Some(later(self.now, self.policy.delay));
+        }
+        if let Some(stale) = place.stale {
+            self.stop(stale);
+        }
+    }
+
+    /// Where nothing is replaced, tasks that became ready are what it gets on by.
+    fn note_ready_tasks(&mut self) {
+        if self.rollout.from_version.is_some() || self.rollout.state == RolloutState::Complete {
+            return;
+        }
+        let ready =
+            self.places.0.values().filter(|place| place.wanted && place.fresh.is_some_and(|task| is_ready(task)));
+        let ready = u32::try_from(ready.count()).unwrap_or(u32::MAX);
+        if ready > self.rollout.done {
+            self.rollout.done = ready;
+            self.rollout.progress_at = self.now;
+        }
+    }
+
+    /// Sees whether it has failed, and what follows.
+    pub(super) fn judge(&mut self) {
+        if self.rollout.state != RolloutState::InProgress {
+            return;
+        }
+        let deadline = later(self.rollout.progress_at, self.policy.progress_deadline);
+        let total = self.places.wanted();
+        let (failed, allowed) = (self.rollout.failed, self.policy.max_failure_ratio * f64::from(total));
+        let too_many = f64::from(failed) > allowed && self.policy.on_failure != OnRolloutFailure::Continue;
+        let state = if too_many { RolloutState::Paused } else { RolloutState::Failed };
+        let reason = if too_many {
+            let example = self.failed_task().map(|task| format!(": {}", why_failed(task))).unwrap_or_default();
+            format!("{failed} of {total} slots failed{example}")
+        } else if self.now >= deadline && !self.is_finished() {
+            let waited = self.policy.progress_deadline.as_secs_f64();
+            let example = self.unready_task().map(|task| format!(": {}", why_unready(task))).unwrap_or_default();
+            format!("no slot got done for {waited} s{example}")
+        } else {
+            self.look_at(deadline);
+            return;
+        };
+        let rolls_back = self.policy.on_failure == OnRolloutFailure::Rollback && !self.rollout.is_rollback;
+        let back_to = self.deployment.last_proven().filter(|_| rolls_back && self.rollout.from_version.is_some());
+        self.roll_back_to = back_to.map(|version| version.number);
+        self.rollout.state = state;
+        self.rollout.finished_at = Some(self.now);
+        self.rollout.reason.clone_from(&reason);
+        self.message = match self.roll_back_to {
+            Some(number) => format!("the rollout failed, and goes back to version {number}: {reason}"),
+            None if too_many => format!("the rollout is paused: {reason}"),
+            None => format!("the rollout failed: {reason}"),
+        };
+    }
+
+    /// Begins as many slots as may be under way.
+    pub(super) fn begin(&mut self) {
+        let late = self.rollout.state == RolloutState::Complete;
+        if self.rollout.state != RolloutState::InProgress && !late {
+            return;
+        }
+        let in_flight = |slot: &Slot| self.rollout.in_flight.contains_key(slot);
+        let mut waiting: Vec<(bool, Slot)> = self
+            .places
+            .0
+            .iter()
+            .filter(|(slot, place)| place.wanted && !place.is_out && !in_flight(slot))
+            .filter_map(|(slot, place)| Some((is_ready(place.stale?), *slot)))
+            .collect();
+        if waiting.is_empty() {
+            return;
+        }
+        if late {
+            // Such as the place on a node that was away.
+            self.rollout =
+                Rollout { from_version: self.rollout.from_version, ..Rollout::begin(self.now, None, false, true) };
+            self.message = "a task of an older version is there again".to_owned();
+        }
+        if let Some(next_at) = self.rollout.next_at.filter(|next_at| *next_at > self.now) {
+            self.look_at(next_at);
+            return;
+        }
+        self.rollout.next_at = None;
+        // What serves nobody goes first.
+        waiting.sort_unstable();
+        let under_way = self.rollout.in_flight.len();
+        let free = self.policy.max_in_flight().saturating_sub(under_way);
+        let begun = under_way + self.rollout.done as usize;
+        let canaries = self.policy.canaries as usize;
+        let free = if self.rollout.promoted { free } else { free.min(canaries.saturating_sub(begun)) };
+        for (_, slot) in waiting.into_iter().take(free) {
+            // One that was there before the rollout is not to blame for what became of it then.
+            let there = self.places.0.get(&slot).and_then(|place| place.fresh);
+            let incoming = there.map(|task| incoming_from(task, task.status.attempt)).unwrap_or_default();
+            self.rollout.in_flight.insert(slot, incoming);
+        }
+    }
+
+    /// Has the old task of each slot that is under way make room, or the new one come beside it.
+    pub(super) fn carry_out(&mut self) {
+        let slots: Vec<Slot> = self.rollout.in_flight.keys().copied().collect();
+        for slot in slots {
+            let Some(place) = self.places.0.get(&slot) else { continue };
+            match (self.policy.order, place.stale, place.fresh) {
+                (UpdateOrder::StopFirst, Some(stale), _) => self.stop(stale),
+                (UpdateOrder::StartFirst, Some(_), None) => {
+                    self.create(slot, &self.current.spec.task, "takes the place of an older one");
+                }
+                (UpdateOrder::StopFirst, None, _) | (UpdateOrder::StartFirst, ..) => {}
+            }
+        }
+    }
+
+    /// Creates tasks that are missing. A place that was not begun keeps to the version from which the rollout leads away.
+    pub(super) fn fill(&mut self) {
+        let base = self.rollout.from_version.and_then(|number| self.deployment.version(number));
+        let goes_on = self.rollout.state == RolloutState::InProgress && self.rollout.promoted;
+        for (slot, place) in &self.places.0 {
+            let is_empty = place.fresh.is_none() && place.stale.is_none() && !place.leaving;
+            if !place.wanted || !is_empty {
+                continue;
+            }
+            let in_flight = self.rollout.in_flight.contains_key(slot);
+            match base {
+                Some(base) if !in_flight && !goes_on => self.create(*slot, &base.spec.task, "fills an empty place"),
+                Some(_) if !in_flight => {
+                    self.rollout.in_flight.insert(*slot, Incoming::default());
+                    self.create(*slot, &self.current.spec.task, "fills an empty place");
+                }
+                Some(_) => self.create(*slot, &self.current.spec.task, "takes the place of an older one"),
+                None => self.create(*slot, &self.current.spec.task, "fills an empty place"),
+            }
+        }
+    }
+
+    /// Sees whether it is complete, or waits for its promotion.
+    pub(super) fn finish(&mut self) {
+        if self.rollout.state == RolloutState::InProgress && !self.rollout.promoted {
+            self.finish_canaries();
+        }
+        let rollout = &mut self.rollout;
+        let was = rollout.state;
+        if was != RolloutState::Complete && rollout.in_flight.is_empty() && self.is_finished() {
+            let rollout = &mut self.rollout;
+            rollout.state = RolloutState::Complete;
+            rollout.reason = String::new();
+            (rollout.from_version, rollout.next_at) = (None, None);
+            (rollout.finished_at, rollout.progress_at) = (Some(self.now), self.now);
+            self.roll_back_to = None;
+            self.next_look = None;
+            self.message = format!("version {} is complete", self.current.number);
+        }
+    }
+
+    fn finish_canaries(&mut self) {
+        let is_settled = |incoming: &&Incoming| {
+            incoming.ready_since.is_some_and(|since| later(since, self.policy.monitor) <= self.now)
+                || (incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue)
+        };
+        let settled = self.rollout.in_flight.values().filter(is_settled).count();
+        let settled = self.rollout.done.saturating_add(u32::try_from(settled).unwrap_or(u32::MAX));
+        if settled < self.policy.canaries.min(self.places.wanted()) {
+            return;
+        }
+        if self.policy.auto_promote {
+            self.rollout.promoted = true;
+            self.rollout.progress_at = self.now;
+            self.message = format!("{settled} canaries are healthy; version {} is promoted", self.current.number);
+            // What follows is seen at the next look.
+            self.next_look = Some(self.now);
+        } else {
+            self.rollout.state = RolloutState::AwaitingPromotion;
+            self.rollout.reason = format!("{settled} canaries are healthy; it waits to be promoted");
+            self.message = self.rollout.reason.clone();
+            self.next_look = None;
+        }
+    }
+
+    /// Whether every place has a task of the newest version that serves or has done its work.
+    fn is_finished(&self) -> bool {
+        self.places.0.values().filter(|place| place.wanted && !place.is_out).all(|place| {
+            place.stale.is_none() && place.fresh.is_some_and(|task| is_ready(task) || has_done_its_work(task))
+        })
+    }
+
+    fn failed_task(&self) -> Option<&Arc<Task>> {
+        let failed = self.rollout.in_flight.iter().find(|(_, incoming)| incoming.failed);
+        failed.and_then(|(slot, _)| self.places.0.get(slot)?.fresh)
+    }
+
+    fn unready_task(&self) -> Option<&Arc<Task>> {
+        let fresh = self.places.0.values().filter(|place| place.wanted).filter_map(|place| place.fresh);
+        fresh.into_iter().find(|task| !is_ready(task))
+    }
+
+    fn stop(&mut self, task: &Task) {
+        let why = format!("version {} of {} takes its place", self.current.number, self.deployment.name);
+        self.steps.push(DeploymentStep::Stop { task_id: task.task_id, remove: false, why });
+    }
+
+    fn create(&mut self, slot: Slot, spec: &Arc<TaskSpec>, why: &str) {
+        self.steps.push(DeploymentStep::Create { slot, spec: Arc::clone(spec), why: why.to_owned() });
+    }
+
+    fn look_at(&mut self, at: Timestamp) {
+        self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
+    }
+}
+
+fn incoming_from(task: &Task, counted_from: Attempt) -> Incoming {
+    let (task_id, attempt) = (Some(task.task_id), task.status.attempt);
+    Incoming { task_id, attempt, counted_from, ready_since: None, failed: false }
+}
+
+/// Whether an attempt of the task, this one or a later, ended by itself. The loss of a node is not its fault.
+fn failed_since(task: &Task, from: Attempt) -> bool {
+    let ended_by_itself = |state: TaskState| matches!(state, TaskState::Failed | TaskState::Completed);
+    let attempts = task.past_attempts.iter().chain([&task.status]).filter(|status| status.attempt >= from);
+    attempts.into_iter().any(|status| ended_by_itself(status.state) || status.local_restarts > 0)
+}
+
+/// Whether it ended well, and its restart policy leaves it at that.
+fn has_done_its_work(task: &Task) -> bool {
+    task.status.state == TaskState::Completed
+}
+
+/// How its last attempt that ended by itself did so, for people.
+fn why_failed(task: &Task) -> String {
+    let ended = |state: TaskState| matches!(state, TaskState::Failed | TaskState::Completed);
+    let last = task.past_attempts.iter().chain([&task.status]).rfind(|status| ended(status.state));
+    last.map_or_else(
+        || "a task failed".to_owned(),
+        |status| {
+            let what = if status.state == TaskState::Completed { "a task ended" } else { "a task failed" };
+            if status.reason.is_empty() { what.to_owned() } else { format!("{what}: {}", status.reason) }
+        },
+    )
+}
+
+fn why_unready(task: &Task) -> String {
+    let status = &task.status;
+    if status.reason.is_empty() {
+        format!("a task is {}", status.state)
+    } else {
+        format!("a task is {}: {}", status.state, status.reason)
+    }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
