@@ -44,28 +44,30 @@ pub fn next_claim_due(state: &ClusterState, now: Timestamp) -> Option<Timestamp>
 }
 
 /// Places every task on the node where room is kept for it, if it fits there; gives up room that it can no longer get. The
-/// scheduler chooses again then. Answers how many claims ended.
+/// scheduler chooses again then. Tells those that wait for the only node on which they may run why they do. Answers how many
+/// tasks it changed.
 pub fn settle_claims(draft: &mut Draft) -> usize {
     let claimants: Vec<TaskId> = draft.state().claimants().map(|task| task.task_id).collect();
-    let mut ended = 0;
+    let mut changed = 0;
     // Each sees what became of those before it.
     for task_id in claimants {
         let Some(task) = draft.state().task(task_id).cloned() else { continue };
         match outcome(draft.state(), &task, draft.now()) {
-            Some(Outcome::Place) => ended += usize::from(place_claimant(draft, &task)),
+            Some(Outcome::Place) => changed += usize::from(place_claimant(draft, &task)),
             Some(Outcome::GiveUp { why }) => {
                 give_up(draft, &task, &why);
-                ended += 1;
+                changed += 1;
             }
             Some(Outcome::Wait { reason }) => {
                 let mut next = Task::clone(&task);
                 next.status.reason.clone_from(&reason);
                 draft.put_task(next, EventType::TaskUpdated, format!("attempt {} {reason}", task.status.attempt));
+                changed += 1;
             }
             None => {}
         }
     }
-    ended
+    changed
 }
 
 /// `None`: still to come.

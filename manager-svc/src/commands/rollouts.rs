@@ -38,7 +38,9 @@ pub fn reconcile_deployment(
         return draft.remove_deployment(deployment_id, "deleted, as asked for");
     }
     let DeploymentPlan { steps, rollout, roll_back_to, next_look, .. } = plan;
-    let mut next_look = next_look;
+    // What follows from it is seen at once.
+    let is_at_rest = steps.is_empty() && rollout.is_none();
+    let mut next_look = if is_at_rest { next_look } else { Some(now) };
     for step in steps {
         match step {
             DeploymentStep::Create { slot, spec, why } => {

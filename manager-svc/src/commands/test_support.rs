@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::{Attempt, AttemptKey, GangId, NodeId, Revision, TaskId};
+use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdatePolicy};
+use davit_core::id::{Attempt, AttemptKey, DeploymentId, GangId, NodeId, Revision, TaskId};
 use davit_core::node::NodeDescription;
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::{ResourceRequirements, Resources};
@@ -18,8 +19,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Leases, Limits, NewTasks, Placement, PlacementReport, Registration, ReportCounts, apply_reports, commit_placements,
-    create_tasks, lose_tasks_of_down_nodes, register_node,
+    Leases, Limits, Named, NewDeployment, NewTasks, Placement, PlacementReport, Registration, ReportCounts, Wanted,
+    apply_reports, commit_placements, create_deployment, create_tasks, lose_tasks_of_down_nodes, reconcile_deployment,
+    register_node, update_deployment,
 };
 use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec, REVISION_JUMP};
 use crate::store::Snapshot;
@@ -120,6 +122,11 @@ pub(crate) fn registration(number: u64) -> Registration {
     }
 }
 
+/// A deployment as it is.
+pub(crate) fn named(name: &str) -> Named {
+    Named { deployment: name.to_owned(), etag: String::new() }
+}
+
 /// What a worker reports of an attempt.
 pub(crate) fn status(attempt: Attempt, state: TaskState) -> AttemptStatus {
     AttemptStatus { state, ..AttemptStatus::pending(attempt, "") }
@@ -156,6 +163,7 @@ impl Cluster {
             revision: Revision(self.state.revision().0 + REVISION_JUMP),
             tasks: self.state.tasks().cloned().collect(),
             nodes: self.state.nodes().cloned().collect(),
+            deployments: self.state.deployments().cloned().collect(),
             totals: self.state.totals(),
             ..Snapshot::default()
         };
@@ -197,6 +205,36 @@ impl Cluster {
         let tasks = NewTasks { spec: keyed(spec), task_ids: task_ids.clone(), gang_id };
         self.run(|draft| create_tasks(draft, &[tasks], None, Limits::NONE)).unwrap();
         task_ids
+    }
+
+    /// Creates a deployment, or has it want something else. False when it was refused.
+    pub(crate) fn deploy(&mut self, name: &str, task: TaskSpec, mode: DeploymentMode) -> bool {
+        let spec = DeploymentSpec {
+            labels: BTreeMap::new(),
+            mode,
+            task: Arc::new(task.clone()),
+            update: UpdatePolicy::default(),
+            rollback: None,
+            kept_versions: 3,
+        };
+        let wanted = Wanted { spec, task: keyed(task), author: String::new() };
+        if self.state.deployment_by_name(name).is_some() {
+            return self.run(|draft| update_deployment(draft, &named(name), wanted, Limits::NONE)).is_ok();
+        }
+        let deployment_id = DeploymentId(Uuid::from_u64_pair(4, self.state.revision().0));
+        let new = NewDeployment { deployment_id, name: name.to_owned(), wanted, request: None };
+        self.run(|draft| create_deployment(draft, new, Limits::NONE)).is_ok()
+    }
+
+    /// Does once what is due for deployments.
+    pub(crate) fn reconcile_deployments(&mut self) {
+        let due = self.state.deployments_to_look_at(self.now);
+        let mut numbers = self.created + 1..;
+        self.run(|draft| {
+            let mut ids = numbers.by_ref().map(task_id);
+            due.iter().for_each(|id| reconcile_deployment(draft, *id, &mut ids, Limits::NONE));
+        });
+        self.created = numbers.start - 1;
     }
 
     pub(crate) fn task(&self, task_id: TaskId) -> &Task {

@@ -92,8 +92,10 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
         let known = state.waiting_of_gang(gang_id).map(|task| task.task_id);
         prop_assert_eq!(known.collect::<BTreeSet<_>>(), members.collect::<BTreeSet<_>>());
     }
-    let finished: BTreeSet<(Timestamp, TaskId)> =
-        tasks().filter(|task| task.status.state.is_terminal()).map(|task| (task.updated_at, task.task_id)).collect();
+    let finished: BTreeSet<(Timestamp, TaskId)> = tasks()
+        .filter(|task| task.status.state.is_terminal() && !task.holds_slot())
+        .map(|task| (task.updated_at, task.task_id))
+        .collect();
     prop_assert_eq!(state.finished.iter().copied().collect::<BTreeSet<_>>(), finished);
 
     specs_follow_from_tasks(state)?;
@@ -141,10 +143,11 @@ fn lists_of_a_nodes_tasks_follow_from_tasks(state: &ClusterState) -> Result<(), 
 /// Each content is there once, and counted once.
 fn specs_follow_from_tasks(state: &ClusterState) -> Result<(), TestCaseError> {
     let mut distinct: Vec<&Arc<TaskSpec>> = Vec::new();
-    for task in state.tasks.values() {
-        match distinct.iter().find(|spec| **spec == &task.spec) {
-            Some(known) => prop_assert!(Arc::ptr_eq(known, &task.spec), "two in memory of one content"),
-            None => distinct.push(&task.spec),
+    let of_deployments = state.deployments().flat_map(|deployment| deployment.task_specs());
+    for spec in state.tasks.values().map(|task| &task.spec).chain(of_deployments) {
+        match distinct.iter().find(|known| **known == spec) {
+            Some(known) => prop_assert!(Arc::ptr_eq(known, spec), "two in memory of one content"),
+            None => distinct.push(spec),
         }
     }
     let bytes = distinct.iter().map(|spec| spec_to_bytes(spec).len() as u64).sum();
@@ -157,6 +160,7 @@ fn reloaded(state: &ClusterState, kept_events: KeptEvents) -> ClusterState {
         revision: state.revision,
         tasks: state.tasks().cloned().collect(),
         nodes: state.nodes().cloned().collect(),
+        deployments: state.deployments().cloned().collect(),
         events: state.events.after(state.events.compacted()).unwrap().cloned().collect(),
         requests: Vec::new(),
         totals: state.totals(),

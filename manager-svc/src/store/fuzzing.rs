@@ -8,8 +8,9 @@ use davit_proto::store_v1;
 use prost::Message as _;
 
 use super::records::{
-    Malformed, SpecKey, SpecSource, event_from_record, event_to_record, node_from_record, node_to_record,
-    request_from_record, request_to_record, spec_from_bytes, spec_to_bytes, task_from_record, task_to_record,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, event_from_record, event_to_record,
+    node_from_record, node_to_record, request_from_record, request_to_record, spec_from_bytes, spec_to_bytes,
+    task_from_record, task_to_record,
 };
 use super::{backup, fjall};
 
@@ -37,7 +38,7 @@ pub fn record(bytes: &[u8]) {
 fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
     let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
     let specs = AnySpec(Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process))));
-    match kind % 8 {
+    match kind % 9 {
         0 => {
             let (task, spec_key) = task_from_record(store_v1::TaskRecord::decode(bytes)?, &specs)?;
             let written = encoded_and_back(&task_to_record(&task, spec_key));
@@ -48,10 +49,10 @@ fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
             assert_eq!(node_from_record(encoded_and_back(&node_to_record(&node))), Ok(node));
         }
         2 => {
-            let (event, spec_key) = event_from_record(store_v1::EventRecord::decode(bytes)?, &specs)?;
-            let written = encoded_and_back(&event_to_record(&event, spec_key));
-            let (again, spec_key_again) = event_from_record(written.clone(), &specs)?;
-            assert_eq!(event_to_record(&again, spec_key_again), written);
+            let (event, spec_keys) = event_from_record(store_v1::EventRecord::decode(bytes)?, &specs)?;
+            let written = encoded_and_back(&event_to_record(&event, &spec_keys));
+            let (again, spec_keys_again) = event_from_record(written.clone(), &specs)?;
+            assert_eq!(event_to_record(&again, &spec_keys_again), written);
         }
         3 => {
             let request = request_from_record(store_v1::RequestRecord::decode(bytes)?)?;
@@ -64,7 +65,13 @@ fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
         }
         5 => fjall::fuzzing::head(bytes)?,
         6 => fjall::fuzzing::mark(bytes),
-        _ => backup::fuzzing::backup(bytes)?,
+        7 => backup::fuzzing::backup(bytes)?,
+        _ => {
+            let (deployment, keys) = deployment_from_record(store_v1::DeploymentRecord::decode(bytes)?, &specs)?;
+            let written = encoded_and_back(&deployment_to_record(&deployment, &keys));
+            let (again, keys_again) = deployment_from_record(written.clone(), &specs)?;
+            assert_eq!(deployment_to_record(&again, &keys_again), written);
+        }
     }
     Ok(())
 }
@@ -85,7 +92,7 @@ mod tests {
         for_each_mutation(&seeds, 400, record);
     }
 
-    const NAMES: [&str; 7] = ["task", "node", "event", "request", "spec", "head", "mark"];
+    const NAMES: [&str; 9] = ["task", "node", "event", "request", "spec", "head", "mark", "backup", "deployment"];
 
     /// Of each kind the first ones of a cluster's history.
     #[test]
@@ -94,17 +101,19 @@ mod tests {
         let (cluster, batches) = some_history();
         let state = &cluster.state;
         let key = SpecKey::of(&[]);
-        let mut records: [Vec<Vec<u8>>; 7] = Default::default();
+        let mut records: [Vec<Vec<u8>>; 9] = Default::default();
         records[0].extend(state.tasks().map(|task| task_to_record(task, key).encode_to_vec()));
         records[1].extend(state.nodes().map(|node| node_to_record(node).encode_to_vec()));
         let events = batches.iter().flat_map(|batch| batch.changes.iter().map(|change| &change.event));
-        records[2].extend(events.map(|event| event_to_record(event, Some(key)).encode_to_vec()));
+        records[2].extend(events.map(|event| event_to_record(event, &[key, key]).encode_to_vec()));
         let requests = batches.iter().flat_map(|batch| batch.requests.iter());
         records[3].extend(requests.map(|request| request_to_record(request).encode_to_vec()));
         records[4].extend(state.tasks().map(|task| spec_to_bytes(&task.spec)));
         let head = store_v1::StoreHead { revision: 9, compacted_revision: 2, next_request: 3, ..Default::default() };
         records[5].push(head.encode_to_vec());
         records[6].push((0..=16).collect());
+        let deployments = state.deployments().map(|deployment| deployment_to_record(deployment, &[key, key]));
+        records[8].extend(deployments.map(|record| record.encode_to_vec()));
         for (kind, records) in (0u8..).zip(records) {
             // The least and the largest of those that differ.
             let mut records: Vec<_> = records;

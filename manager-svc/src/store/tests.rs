@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use davit_core::deployment::DeploymentMode;
 use davit_core::id::Revision;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState;
@@ -13,19 +14,20 @@ use tempfile::TempDir;
 
 use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{Cluster, LEASE, keyed, node_id, registration, spec, task_id};
+use crate::commands::test_support::{Cluster, LEASE, keyed, labelled, node_id, registration, spec, task_id};
 use crate::commands::{Limits, NewTasks, create_tasks, delete_task, note_away, register_node, stop_task};
 use crate::state::{Batch, Change, ClusterState, Event, KeptEvents, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
-pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 4]) {
+pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 5]) {
     fn told<T: Debug>(objects: &[T]) -> Vec<String> {
         objects.iter().map(|object| format!("{object:?}")).collect()
     }
     snapshot.tasks.sort_by_key(|task| task.task_id);
     snapshot.nodes.sort_by_key(|node| node.node_id);
-    let Snapshot { revision, tasks, nodes, events, requests, totals, specs: _ } = &snapshot;
-    (*revision, *totals, [told(tasks), told(nodes), told(events), told(requests)])
+    snapshot.deployments.sort_by_key(|deployment| deployment.deployment_id);
+    let Snapshot { revision, tasks, nodes, deployments, events, requests, totals, specs: _ } = &snapshot;
+    (*revision, *totals, [told(tasks), told(nodes), told(deployments), told(events), told(requests)])
 }
 
 /// A store in a directory that is removed with it.
@@ -63,6 +65,7 @@ pub(super) fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot
         revision: state.revision(),
         tasks: state.tasks().cloned().collect(),
         nodes: state.nodes().cloned().collect(),
+        deployments: state.deployments().cloned().collect(),
         events: state.events().after(state.events().compacted()).unwrap().cloned().collect(),
         totals: state.totals(),
         requests: batches.iter().flat_map(|batch| batch.requests.iter().cloned()).collect(),
@@ -83,6 +86,10 @@ pub(super) fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
     batches.push(create(&mut cluster, 11, "second"));
     cluster.run(|draft| delete_task(draft, task_id(2), true)).unwrap();
     batches.push(cluster.last_batch.clone());
+    for version in ["1", "2"] {
+        cluster.deploy("web", labelled("version", version), DeploymentMode::Replicated { replicas: 2 });
+        batches.push(cluster.last_batch.clone());
+    }
     (cluster, batches)
 }
 
@@ -176,6 +183,9 @@ fn all_changes(cluster: &Cluster) -> Vec<Change> {
         let versions = match &event.object {
             Object::Node(node) => Versions::Node { before: None, after: Some(Arc::clone(node)) },
             Object::Task(task) => Versions::Task { before: None, after: Some(Arc::clone(task)) },
+            Object::Deployment(deployment) => {
+                Versions::Deployment { before: None, after: Some(Arc::clone(deployment)) }
+            }
         };
         Change { versions, event: Arc::clone(event) }
     };

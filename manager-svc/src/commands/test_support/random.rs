@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::deployment::DeploymentMode;
 use davit_core::id::{Attempt, AttemptKey, GangId, TaskId};
 use davit_core::node::NodeState;
 use davit_core::placement::{Mark, RuntimeKind};
@@ -16,14 +17,14 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Cluster, LEASE, keyed, labelled, node_id, of_priority, placed_by, publishing, publishing_any, registration,
+    Cluster, LEASE, keyed, labelled, named, node_id, of_priority, placed_by, publishing, publishing_any, registration,
     restarting, spec, status, task_id,
 };
 use crate::commands::{
     Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
-    create_tasks, delete_task, drain_for_worker, drain_node, move_drained, move_task, note_unplaced, register_node,
-    remove_finished, remove_node, restart_task, set_cordon, set_node_state, set_runtime_health, set_user_labels,
-    settle_claims, stop_task,
+    create_tasks, delete_deployment, delete_task, drain_for_worker, drain_node, move_drained, move_task, note_unplaced,
+    register_node, remove_finished, remove_node, restart_task, roll_back_deployment, set_cordon, set_node_state,
+    set_runtime_health, set_user_labels, settle_claims, stop_task,
 };
 
 /// Nodes that random commands are about; not all of them have joined.
@@ -80,6 +81,16 @@ pub(crate) enum Op {
         sequence: u64,
     },
     RemoveFinished(usize, u64),
+    /// Creates one of three deployments, or has it want something else.
+    Deploy {
+        name: u8,
+        shape: usize,
+        mode: DeploymentMode,
+    },
+    RollBack(u8),
+    DeleteDeployment(u8),
+    /// Does what is due for all deployments.
+    Reconcile,
     Wait(u64),
 }
 
@@ -124,8 +135,17 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         8 => (prop_oneof![6 => Just(None), 1 => node().prop_map(Some)], pick(), any_state(), 0u64..3)
             .prop_map(|(node, pick, state, sequence)| Op::Report { node, pick, state, sequence }),
         1 => (0usize..6, 0u64..100).prop_map(|(count, age)| Op::RemoveFinished(count, age)),
+        1 => (0u8..3, 0usize..SHAPES, mode()).prop_map(|(name, shape, mode)| Op::Deploy { name, shape, mode }),
+        1 => (0u8..3).prop_map(Op::RollBack),
+        1 => (0u8..3).prop_map(Op::DeleteDeployment),
+        3 => Just(Op::Reconcile),
         1 => (1u64..400).prop_map(Op::Wait),
     ]
+}
+
+fn mode() -> impl Strategy<Value = DeploymentMode> {
+    let replicated = (0u32..4).prop_map(|replicas| DeploymentMode::Replicated { replicas });
+    prop_oneof![3 => replicated, 1 => Just(DeploymentMode::Global)]
 }
 
 pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -305,6 +325,21 @@ impl Cluster {
             }
             Op::RemoveFinished(count, age) => {
                 self.run(|draft| remove_finished(draft, count, Duration::from_secs(age), 2));
+                false
+            }
+            Op::Deploy { name, shape: number, mode } => {
+                !self.deploy(&format!("deployment-{name}"), shape(number), mode)
+            }
+            Op::RollBack(name) => {
+                let named = named(&format!("deployment-{name}"));
+                self.run(|draft| roll_back_deployment(draft, &named, None, String::new())).is_err()
+            }
+            Op::DeleteDeployment(name) => {
+                let named = named(&format!("deployment-{name}"));
+                self.run(|draft| delete_deployment(draft, &named)).is_err()
+            }
+            Op::Reconcile => {
+                self.reconcile_deployments();
                 false
             }
             Op::Wait(seconds) => {

@@ -54,7 +54,7 @@ fn claims(cluster: &Cluster) -> usize {
 
 /// The claim is given up, for this reason; the scheduler chooses again.
 fn given_up(cluster: &mut Cluster, claimant: TaskId, why: &str) {
-    assert!(has_ripe_claim(&cluster.state));
+    assert!(has_ripe_claim(&cluster.state, cluster.now));
     assert_eq!(cluster.run(settle_claims), 1);
     assert_eq!((cluster.task(claimant).claim.clone(), claims(cluster)), (None, 0));
     assert_eq!(cluster.task_state(claimant), (1, Pending));
@@ -62,14 +62,14 @@ fn given_up(cluster: &mut Cluster, claimant: TaskId, why: &str) {
     let told = format!("room is no longer kept (1 task is stopped for it on node-1): {why}");
     assert_eq!(cluster.last_batch.changes.last().unwrap().event.message, told);
     assert_eq!(cluster.task(claimant).status.reason, format!("{told}; waiting to be placed"));
-    assert!(!has_ripe_claim(&cluster.state));
+    assert!(!has_ripe_claim(&cluster.state, cluster.now));
 }
 
 #[test]
 fn a_claim_is_settled_when_the_last_of_its_room_is_there() {
     let (mut cluster, claimant, tasks) = claiming(2);
     let unripe = |cluster: &mut Cluster| {
-        assert!(!has_ripe_claim(&cluster.state));
+        assert!(!has_ripe_claim(&cluster.state, cluster.now));
         assert_eq!(cluster.run(settle_claims), 0);
         assert!(cluster.last_batch.is_empty());
         assert_eq!(claims(cluster), 1);
@@ -80,13 +80,13 @@ fn a_claim_is_settled_when_the_last_of_its_room_is_there() {
     cluster.report(1, tasks[0], Stopped);
     unripe(&mut cluster);
     cluster.report(1, tasks[1], Completed);
-    assert!(has_ripe_claim(&cluster.state));
+    assert!(has_ripe_claim(&cluster.state, cluster.now));
     assert_eq!(cluster.run(settle_claims), 1);
     assert_eq!(cluster.task_state(claimant), (1, Scheduled));
     assert_eq!(cluster.task(claimant).status.node_id, Some(node_id(1)));
     assert_eq!((cluster.task(claimant).claim.clone(), claims(&cluster)), (None, 0));
     assert_eq!(cluster.last_batch.changes[0].event.message, "attempt 1: SCHEDULED on node-1");
-    assert!(!has_ripe_claim(&cluster.state));
+    assert!(!has_ripe_claim(&cluster.state, cluster.now));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_claim_ends_with_its_task() {
             .unwrap();
         assert_eq!((claims(&cluster), cluster.state.claimants().count()), (0, 0));
         assert!(cluster.state.task(claimant).is_none_or(|task| task.claim.is_none()));
-        assert!(!has_ripe_claim(&cluster.state));
+        assert!(!has_ripe_claim(&cluster.state, cluster.now));
         // The room is for whoever comes, such as the one that was stopped for it.
         cluster.report(1, tasks[0], Stopped);
         assert_eq!(cluster.run(settle_claims), 0);
@@ -142,7 +142,7 @@ fn a_claim_is_given_up_when_nobody_is_left_to_wait_for_and_there_is_no_room() {
     smaller.description.allocatable.cpu_millis = 100;
     smaller.attempts = tasks.iter().map(|task_id| (*task_id, cluster.task(*task_id).status.clone())).collect();
     cluster.run(|draft| register_node(draft, smaller, LEASE)).unwrap();
-    assert!(!has_ripe_claim(&cluster.state), "one is still being stopped");
+    assert!(!has_ripe_claim(&cluster.state, cluster.now), "one is still being stopped");
     cluster.report(1, tasks[0], Stopped);
     given_up(&mut cluster, claimant, "it does not fit on node-1: cpu: needs 0.1, 0 free");
 }
@@ -154,7 +154,7 @@ fn a_node_that_was_away_for_a_moment_keeps_the_room() {
         set_node_state(draft, node_id(1), Suspect, "silent");
         set_node_state(draft, node_id(1), Ready, "is back");
     });
-    assert!(!has_ripe_claim(&cluster.state));
+    assert!(!has_ripe_claim(&cluster.state, cluster.now));
     cluster.report(1, tasks[0], Stopped);
     assert_eq!(cluster.run(settle_claims), 1);
     assert_eq!(cluster.task_state(claimant), (1, Scheduled));
@@ -202,7 +202,7 @@ fn moving() -> (Cluster, TaskId) {
 #[test]
 fn a_task_that_moves_goes_to_its_room_once_it_has_stopped() {
     let (mut cluster, task_id) = moving();
-    assert!(!has_ripe_claim(&cluster.state), "there is room, but it still runs elsewhere");
+    assert!(!has_ripe_claim(&cluster.state, cluster.now), "there is room, but it still runs elsewhere");
     assert_eq!((cluster.task_state(task_id), claims(&cluster)), ((1, Running), 1));
     cluster.report(2, task_id, Stopped);
     assert_eq!(cluster.task_state(task_id), (2, Pending));
@@ -215,7 +215,7 @@ fn a_task_that_moves_goes_to_its_room_once_it_has_stopped() {
 fn a_task_whose_room_is_given_up_while_it_still_runs_waits_for_any_node_after_it() {
     let (mut cluster, task_id) = moving();
     cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
-    assert!(has_ripe_claim(&cluster.state));
+    assert!(has_ripe_claim(&cluster.state, cluster.now));
     assert_eq!(cluster.run(settle_claims), 1);
     assert_eq!((cluster.task_state(task_id), claims(&cluster)), ((1, Running), 0));
     assert_eq!(cluster.task(task_id).status.reason, "moved to node-1", "why it is being stopped stays told");

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::{Attempt, AttemptKey, ClusterId, NodeId, SessionId, TaskId};
+use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdatePolicy};
+use davit_core::id::{Attempt, AttemptKey, ClusterId, DeploymentId, NodeId, SessionId, TaskId};
 use davit_core::node::NodeDescription;
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::Resources;
@@ -27,7 +28,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::super::{Api, ClusterFacts, server};
-use crate::commands::{Limits, NewTasks, Placement, apply_reports, commit_placements, create_tasks, register_node};
+use crate::commands::{
+    Limits, Named, NewDeployment, NewTasks, Placement, Wanted, apply_reports, commit_placements, create_deployment,
+    create_tasks, pause_rollout, register_node, update_deployment,
+};
 use crate::contacts::Contacts;
 use crate::dispatch::{Outbox, Router};
 use crate::explainer::SchedulerClient;
@@ -207,5 +211,34 @@ fn history() -> Batch {
             apply_reports(&mut draft, node_id(0), vec![(key.task_id, status)]);
         }
     }
+    deploy(&mut draft);
     draft.finish().1
+}
+
+/// Two deployments: an update of one waits for its canaries, the other's is paused.
+fn deploy(draft: &mut Draft) {
+    let wanted = |command: &str| {
+        let process =
+            ProcessSpec { command: vec![command.to_owned()], env: BTreeMap::new(), working_dir: String::new() };
+        let task = Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process)));
+        let spec = DeploymentSpec {
+            labels: BTreeMap::new(),
+            mode: DeploymentMode::Replicated { replicas: 2 },
+            task: Arc::clone(&task),
+            update: UpdatePolicy { canaries: 1, ..UpdatePolicy::default() },
+            rollback: None,
+            kept_versions: 3,
+        };
+        Wanted { spec, task: KeyedSpec::new(task), author: "me".to_owned() }
+    };
+    for (number, name) in (1..).zip(["web", "paused"]) {
+        let deployment_id = DeploymentId(Uuid::from_u128(number));
+        let new = NewDeployment { deployment_id, name: name.to_owned(), wanted: wanted("true"), request: None };
+        create_deployment(draft, new, Limits::NONE).expect("a deployment is created");
+        let named = Named { deployment: name.to_owned(), etag: String::new() };
+        update_deployment(draft, &named, wanted("false"), Limits::NONE).expect("it is updated");
+        if name == "paused" {
+            pause_rollout(draft, &named).expect("it is paused");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use prost::bytes::Bytes;
 use self::cluster::Cluster;
 
 /// The calls that users make. An input's first byte says which: only ever append.
-const CALLS: [&str; 24] = [
+const CALLS: [&str; 35] = [
     "/davit.v1.TaskService/CreateTask",
     "/davit.v1.TaskService/BatchCreateTasks",
     "/davit.v1.TaskService/GetTask",
@@ -40,6 +40,17 @@ const CALLS: [&str; 24] = [
     "/davit.v1.ClusterService/ExplainPlacement",
     "/davit.v1.ClusterService/PlanRebalance",
     "/davit.v1.ClusterService/BackupCluster",
+    "/davit.v1.DeploymentService/CreateDeployment",
+    "/davit.v1.DeploymentService/GetDeployment",
+    "/davit.v1.DeploymentService/ListDeployments",
+    "/davit.v1.DeploymentService/UpdateDeployment",
+    "/davit.v1.DeploymentService/ScaleDeployment",
+    "/davit.v1.DeploymentService/RollbackDeployment",
+    "/davit.v1.DeploymentService/PromoteRollout",
+    "/davit.v1.DeploymentService/PauseRollout",
+    "/davit.v1.DeploymentService/ResumeRollout",
+    "/davit.v1.DeploymentService/DeleteDeployment",
+    "/davit.v1.DeploymentService/WatchRollout",
 ];
 /// The calls that workers make: likewise.
 const WORKER_CALLS: [&str; 2] =

@@ -22,6 +22,21 @@ fn spec() -> v1::TaskSpec {
     }
 }
 
+fn deployment(name: &str) -> v1::DeploymentSpec {
+    let policy = v1::UpdatePolicy { parallelism: Some(2), order: 2, canaries: 1, ..Default::default() };
+    v1::DeploymentSpec {
+        name: name.to_owned(),
+        mode: Some(v1::deployment_spec::Mode::Replicated(v1::ReplicatedMode { replicas: Some(3) })),
+        task: Some(v1::TaskSpec { name: String::new(), ..spec() }),
+        update_policy: Some(policy),
+        ..Default::default()
+    }
+}
+
+fn web() -> String {
+    "web".to_owned()
+}
+
 /// Calls that are accepted, of every method.
 fn calls() -> Vec<(&'static str, Vec<u8>)> {
     let (task_id, node) = (TASKS[0].to_owned(), "node-0".to_owned());
@@ -82,6 +97,24 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
             .encode_to_vec(),
         v1::PlanRebalanceRequest { max_moves: 5, min_gain: 0.5 }.encode_to_vec(),
         v1::BackupClusterRequest {}.encode_to_vec(),
+        v1::CreateDeploymentRequest {
+            spec: Some(deployment("cache")),
+            request_id: "r-2".to_owned(),
+            author: "me".to_owned(),
+            validate_only: false,
+        }
+        .encode_to_vec(),
+        v1::GetDeploymentRequest { deployment: web() }.encode_to_vec(),
+        v1::ListDeploymentsRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
+        v1::UpdateDeploymentRequest { deployment: web(), spec: Some(deployment("web")), ..Default::default() }
+            .encode_to_vec(),
+        v1::ScaleDeploymentRequest { deployment: web(), replicas: 5, ..Default::default() }.encode_to_vec(),
+        v1::RollbackDeploymentRequest { deployment: web(), version: 1, ..Default::default() }.encode_to_vec(),
+        v1::PromoteRolloutRequest { deployment: web(), ..Default::default() }.encode_to_vec(),
+        v1::PauseRolloutRequest { deployment: web() }.encode_to_vec(),
+        v1::ResumeRolloutRequest { deployment: "paused".to_owned(), ..Default::default() }.encode_to_vec(),
+        v1::DeleteDeploymentRequest { deployment: web(), ..Default::default() }.encode_to_vec(),
+        v1::WatchRolloutRequest { deployment: "paused".to_owned(), through_promotion: true }.encode_to_vec(),
     ];
     CALLS.into_iter().zip(messages).collect()
 }

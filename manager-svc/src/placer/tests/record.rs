@@ -65,6 +65,7 @@ impl RecordingStore {
                     }
                 }
                 Versions::Node { after: None, .. } => panic!("no node leaves"),
+                Versions::Deployment { .. } => {}
             }
         }
         nodes
@@ -79,7 +80,7 @@ impl RecordingStore {
                 let was = before.as_ref().map(|before| before.status.state);
                 was == Some(TaskState::Pending) && after.status.state == TaskState::Scheduled
             }
-            Versions::Task { .. } | Versions::Node { .. } => false,
+            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } => false,
         };
         changes.filter(|change| placed(&change.versions)).count()
     }

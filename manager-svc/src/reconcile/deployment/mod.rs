@@ -2,8 +2,9 @@
 //!
 //! - A second look at what a plan made of the cluster finds nothing more to do, until something changes.
 //! - Tasks may be given in any order.
-//! - With start-first, no more than `parallelism` slots hold two tasks, and a task that serves is stopped only when the new one of its
-//!   slot has served for the whole of `monitor`. With stop-first, no more than `parallelism` slots are without a task of theirs.
+//! - With start-first, no more than `parallelism` slots hold two tasks, beside canaries that wait to be promoted, and a task that
+//!   serves is stopped only when the new one of its slot has served for the whole of `monitor`. With stop-first, no more than
+//!   `parallelism` slots are without a task of theirs.
 //! - Only a task that [`TaskSpec::must_replace`](davit_core::spec::TaskSpec::must_replace) tells apart, or whose node its constraints
 //!   no longer allow, is replaced.
 

@@ -1,5 +1,6 @@
 //! How a rollout gets on: slots that are under way are watched, failures judged, others begun.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub(super) struct Progress<'a> {
     places: &'a Places<'a>,
     policy: &'a UpdatePolicy,
     now: Timestamp,
-    /// The new tasks' places for which a task is created now.
+    /// Slots that got done now: their old tasks are on their way out.
+    done_now: BTreeSet<Slot>,
     pub(super) rollout: Rollout,
     /// What there is to say of it.
     pub(super) message: String,
@@ -43,7 +45,8 @@ impl<'a> Progress<'a> {
         let policy = current.spec.policy(rollout.is_rollback);
         rollout.in_flight.retain(|slot, _| places.0.get(slot).is_some_and(|place| place.wanted));
         let (message, steps) = ("the rollout got on".to_owned(), Vec::new());
-        Self { deployment, current, places, policy, now, rollout, message, steps, roll_back_to: None, next_look: None }
+        let (done_now, roll_back_to, next_look) = (BTreeSet::new(), None, None);
+        Self { deployment, current, places, policy, now, done_now, rollout, message, steps, roll_back_to, next_look }
     }
 
     /// Takes in how the tasks are that are under way, and ends those slots that are done.
@@ -57,7 +60,11 @@ impl<'a> Progress<'a> {
             };
             let done = match place.fresh {
                 Some(task) => self.watch_task(place, task, &mut incoming),
-                None => false,
+                None => {
+                    // Whatever was there is gone.
+                    incoming = Incoming { failed: incoming.failed, ..Incoming::default() };
+                    false
+                }
             };
             if done {
                 self.end_slot(slot, place);
@@ -103,6 +110,7 @@ impl<'a> Progress<'a> {
 
     fn end_slot(&mut self, slot: Slot, place: &Place<'_>) {
         self.rollout.in_flight.remove(&slot);
+        self.done_now.insert(slot);
         self.rollout.done += 1;
         self.rollout.progress_at = self.now;
         if !self.policy.delay.is_zero() {
@@ -167,7 +175,7 @@ impl<'a> Progress<'a> {
         if self.rollout.state != RolloutState::InProgress && !late {
             return;
         }
-        let in_flight = |slot: &Slot| self.rollout.in_flight.contains_key(slot);
+        let in_flight = |slot: &Slot| self.rollout.in_flight.contains_key(slot) || self.done_now.contains(slot);
         let mut waiting: Vec<(bool, Slot)> = self
             .places
             .0
@@ -184,24 +192,30 @@ impl<'a> Progress<'a> {
                 Rollout { from_version: self.rollout.from_version, ..Rollout::begin(self.now, None, false, true) };
             self.message = "a task of an older version is there again".to_owned();
         }
-        if let Some(next_at) = self.rollout.next_at.filter(|next_at| *next_at > self.now) {
+        // Where both are there it is under way, whatever rollout began that.
+        waiting.retain(|(_, slot)| !self.take_up(*slot));
+        if let Some(next_at) = self.rollout.next_at.filter(|next_at| *next_at > self.now && !waiting.is_empty()) {
             self.look_at(next_at);
             return;
         }
         self.rollout.next_at = None;
         // What serves nobody goes first.
         waiting.sort_unstable();
-        let under_way = self.rollout.in_flight.len();
+        // A canary that is healthy waits for nothing but its promotion.
+        let under_way = self.rollout.in_flight.len() - self.settled();
         let free = self.policy.max_in_flight().saturating_sub(under_way);
-        let begun = under_way + self.rollout.done as usize;
+        let begun = self.rollout.in_flight.len() + self.rollout.done as usize;
         let canaries = self.policy.canaries as usize;
         let free = if self.rollout.promoted { free } else { free.min(canaries.saturating_sub(begun)) };
-        for (_, slot) in waiting.into_iter().take(free) {
-            // One that was there before the rollout is not to blame for what became of it then.
-            let there = self.places.0.get(&slot).and_then(|place| place.fresh);
-            let incoming = there.map(|task| incoming_from(task, task.status.attempt)).unwrap_or_default();
-            self.rollout.in_flight.insert(slot, incoming);
-        }
+        self.rollout.in_flight.extend(waiting.into_iter().take(free).map(|(_, slot)| (slot, Incoming::default())));
+    }
+
+    /// Takes up a slot that has both tasks.
+    fn take_up(&mut self, slot: Slot) -> bool {
+        let Some(task) = self.places.0.get(&slot).and_then(|place| place.fresh) else { return false };
+        // It is not to blame for what became of it before this rollout.
+        self.rollout.in_flight.insert(slot, incoming_from(task, task.status.attempt));
+        true
     }
 
     /// Has the old task of each slot that is under way make room, or the new one come beside it.
@@ -261,13 +275,14 @@ impl<'a> Progress<'a> {
     }
 
     fn finish_canaries(&mut self) {
-        let is_settled = |incoming: &&Incoming| {
-            incoming.ready_since.is_some_and(|since| later(since, self.policy.monitor) <= self.now)
-                || (incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue)
+        let in_flight = &self.rollout.in_flight;
+        let waits = |(slot, place): (&Slot, &Place<'_>)| {
+            place.wanted && !place.is_out && place.stale.is_some() && !in_flight.contains_key(slot)
         };
-        let settled = self.rollout.in_flight.values().filter(is_settled).count();
-        let settled = self.rollout.done.saturating_add(u32::try_from(settled).unwrap_or(u32::MAX));
-        if settled < self.policy.canaries.min(self.places.wanted()) {
+        // There may be fewer slots to bring over than canaries are wanted.
+        let is_all = self.settled() == in_flight.len() && !self.places.0.iter().any(waits);
+        let settled = u32::try_from(self.settled()).unwrap_or(u32::MAX).saturating_add(self.rollout.done);
+        if settled < self.policy.canaries && !is_all {
             return;
         }
         if self.policy.auto_promote {
@@ -282,6 +297,15 @@ impl<'a> Progress<'a> {
             self.message = self.rollout.reason.clone();
             self.next_look = None;
         }
+    }
+
+    /// How many slots are under way only because it is not promoted.
+    fn settled(&self) -> usize {
+        let is_settled = |incoming: &&Incoming| {
+            incoming.ready_since.is_some_and(|since| later(since, self.policy.monitor) <= self.now)
+                || (incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue)
+        };
+        self.rollout.in_flight.values().filter(is_settled).count()
     }
 
     /// Whether every place has a task of the newest version that serves or has done its work.

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::super::kept_events::size_of_event;
-use super::super::{ClusterState, KeptEvents, Object};
+use super::super::{ClusterState, KeptEvents};
 use super::reloaded;
 use crate::commands::test_support::{Cluster, LEASE, labelled, registration, spec, status};
 use crate::commands::{delete_task, register_node, restart_task};
@@ -21,12 +21,12 @@ use crate::store::spec_to_bytes;
 /// What events and the specs that only they keep take, counted from scratch.
 fn bytes_from_scratch(state: &ClusterState) -> u64 {
     let events = || state.events.after(state.events.compacted()).unwrap();
-    let of_tasks: Vec<*const TaskSpec> = state.tasks().map(|task| Arc::as_ptr(&task.spec)).collect();
-    let specs = events().filter_map(|event| match &event.object {
-        Object::Task(task) => Some((Arc::as_ptr(&task.spec), spec_to_bytes(&task.spec).len() as u64)),
-        Object::Node(_) => None,
-    });
-    let ended: BTreeMap<_, _> = specs.filter(|(address, _)| !of_tasks.contains(address)).collect();
+    let of_deployments = state.deployments().flat_map(|deployment| deployment.task_specs());
+    let in_use: Vec<*const TaskSpec> =
+        state.tasks().map(|task| &task.spec).chain(of_deployments).map(Arc::as_ptr).collect();
+    let specs = events().flat_map(|event| event.task_specs());
+    let specs = specs.map(|spec| (Arc::as_ptr(spec), spec_to_bytes(spec).len() as u64));
+    let ended: BTreeMap<_, _> = specs.filter(|(address, _)| !in_use.contains(address)).collect();
     events().map(|event| size_of_event(event)).sum::<u64>() + ended.values().sum::<u64>()
 }
 

@@ -66,6 +66,7 @@ fn expected(state: &ClusterState) -> Snapshot {
         revision: Revision(state.revision().0 + REVISION_JUMP),
         tasks: state.tasks().cloned().collect(),
         nodes: state.nodes().cloned().collect(),
+        deployments: state.deployments().cloned().collect(),
         events: Vec::new(),
         requests: (0..).map_while(|index| state.requests().nth(index).cloned()).collect(),
         totals: state.totals(),

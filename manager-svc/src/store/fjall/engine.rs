@@ -50,12 +50,10 @@ pub(super) enum Table {
     Nodes,
     Events,
     Requests,
-    Deployments,
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Meta, Self::Specs, Self::Tasks, Self::Nodes, Self::Events, Self::Requests, Self::Deployments];
+    pub(super) const ALL: [Self; 6] = [Self::Meta, Self::Specs, Self::Tasks, Self::Nodes, Self::Events, Self::Requests];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -65,7 +63,6 @@ impl Table {
             Self::Nodes => "nodes",
             Self::Events => "events",
             Self::Requests => "requests",
-            Self::Deployments => "deployments",
         }
     }
 }
@@ -208,6 +205,11 @@ impl Engine {
     /// All records of a table by key, as they are now.
     pub(super) fn iter(&self, table: Table) -> fjall::Iter {
         self.table(table).iter()
+    }
+
+    /// The records of a table whose keys begin like this, by key.
+    pub(super) fn iter_prefix(&self, table: Table, prefix: &[u8]) -> fjall::Iter {
+        self.table(table).prefix(prefix)
     }
 
     /// Writes all of it and syncs it, or fails. After a failure nothing more can be written, and whether it is in the store is

@@ -21,7 +21,7 @@ use super::super::records::{
 };
 use super::engine::{Engine, Table};
 use super::ledger::{EventSpecs, Head, Ledger, References};
-use super::schema::HEAD_KEY;
+use super::schema::{self, HEAD_KEY};
 use crate::state::{Event, KeyedSpec, Object, RequestRecord};
 
 /// Records that a thread decodes in one go.
@@ -133,9 +133,11 @@ fn load_deployments(
     specs: &Specs,
     references: &mut References,
 ) -> Result<Vec<Arc<Deployment>>, String> {
-    let read = decode_all(engine, Table::Deployments, |key, value| {
+    let records = engine.iter_prefix(Table::Meta, schema::deployment_prefix());
+    let read = decode(records, Table::Meta, |key, value| {
         let (deployment, spec_keys) = deployment_from_record(store_v1::DeploymentRecord::decode(value)?, specs)?;
-        check_record(key == deployment_key(deployment.deployment_id), deployment.revision, head)?;
+        let own_key = schema::deployment_key(&deployment_key(deployment.deployment_id));
+        check_record(key == own_key, deployment.revision, head)?;
         Ok((Arc::new(deployment), spec_keys))
     })?;
     check_count("deployments", read.len(), head.deployment_count)?;
@@ -267,6 +269,15 @@ fn check_record(has_its_key: bool, revision: Revision, head: &Head) -> Result<()
 fn decode_all<T: Send>(
     engine: &Engine,
     table: Table,
+    decode_one: impl Fn(&[u8], &[u8]) -> Result<T, Malformed> + Sync,
+) -> Result<Vec<T>, String> {
+    decode(engine.iter(table), table, decode_one)
+}
+
+/// The same of some records of it.
+fn decode<T: Send>(
+    records: fjall::Iter,
+    table: Table,
     decode: impl Fn(&[u8], &[u8]) -> Result<T, Malformed> + Sync,
 ) -> Result<Vec<T>, String> {
     type Record = (fjall::Slice, fjall::Slice);
@@ -293,8 +304,7 @@ fn decode_all<T: Send>(
         for _ in 0..threads {
             scope.spawn(decoder);
         }
-        let mut records = engine
-            .iter(table)
+        let mut records = records
             .map(|guard| guard.into_inner().map_err(|problem| format!("{} can't be read: {problem:?}", table.name())));
         for index in 0.. {
             let chunk: Result<Vec<Record>, String> = records.by_ref().take(CHUNK).collect();

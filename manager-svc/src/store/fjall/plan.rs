@@ -17,7 +17,7 @@ use super::super::records::{
 };
 use super::engine::{Table, Write};
 use super::ledger::{Delta, EventSpecs, Head, Ledger, References};
-use super::schema::HEAD_KEY;
+use super::schema::{self, HEAD_KEY};
 use crate::state::{Batch, Change, Object, Versions};
 
 /// Events that are stored as one record at most. One record each would cost the engine more than their tasks; and what is dropped
@@ -122,7 +122,8 @@ impl Planner<'_> {
             keys_after.iter().for_each(|key| self.refer(Some(*key), None));
             keys_before.iter().for_each(|key| self.refer(None, Some(*key)));
             let value = after.map(|deployment| deployment_to_record(deployment, &keys_after).encode_to_vec());
-            self.writes.push(Write { table: Table::Deployments, key: deployment_key(deployment_id).to_vec(), value });
+            let key = schema::deployment_key(&deployment_key(deployment_id));
+            self.writes.push(Write { table: Table::Meta, key, value });
         }
     }
 

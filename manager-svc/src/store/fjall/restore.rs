@@ -14,7 +14,7 @@ use super::super::Error;
 use super::super::backup::{BackupError, BackupInfo, BackupReader, REVISION_JUMP};
 use super::directory::{Directory, UNFINISHED};
 use super::engine::{Table, Write};
-use super::schema::{HEAD_KEY, SCHEMA};
+use super::schema::{self, HEAD_KEY, SCHEMA};
 use super::{FjallStore, directory};
 
 /// Records that are written at once.
@@ -150,14 +150,14 @@ fn fill(
     };
     let mut writes = Vec::with_capacity(BATCH);
     while let Some(entry) = reader.next().map_err(of_backup)? {
-        let table = match entry.table {
-            BackupTable::Specs => Table::Specs,
-            BackupTable::Tasks => Table::Tasks,
-            BackupTable::Nodes => Table::Nodes,
-            BackupTable::Deployments => Table::Deployments,
-            BackupTable::Requests | BackupTable::Unspecified => Table::Requests,
+        let (table, key) = match entry.table {
+            BackupTable::Specs => (Table::Specs, entry.key),
+            BackupTable::Tasks => (Table::Tasks, entry.key),
+            BackupTable::Nodes => (Table::Nodes, entry.key),
+            BackupTable::Deployments => (Table::Meta, schema::deployment_key(&entry.key)),
+            BackupTable::Requests | BackupTable::Unspecified => (Table::Requests, entry.key),
         };
-        writes.push(Write { table, key: entry.key, value: Some(entry.value) });
+        writes.push(Write { table, key, value: Some(entry.value) });
         if writes.len() == BATCH {
             write(&writes)?;
             writes.clear();

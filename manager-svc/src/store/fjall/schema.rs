@@ -15,10 +15,22 @@ use super::engine::{Engine, Problem, Table, Write};
 pub(super) const IDENTITY_KEY: &[u8] = b"identity";
 /// The key of the head.
 pub(super) const HEAD_KEY: &[u8] = b"head";
+/// What the keys of deployments begin with, of which there are few: before their ids.
+const DEPLOYMENT_PREFIX: &[u8] = b"deployment/";
+
+/// The key of a deployment, whose id has these bytes.
+pub(super) fn deployment_key(id: &[u8]) -> Vec<u8> {
+    [DEPLOYMENT_PREFIX, id].concat()
+}
+
+/// All keys of deployments begin with this.
+pub(super) fn deployment_prefix() -> &'static [u8] {
+    DEPLOYMENT_PREFIX
+}
 
 /// The schema that this release writes. What changes the meaning of a field, or what is in a table, is a new one, and gets a
 /// step in [`STEPS`].
-pub(in crate::store) const SCHEMA: u32 = 2;
+pub(in crate::store) const SCHEMA: u32 = 3;
 
 /// Turns a store of schema `from` into one of the next: all that has to be written for it.
 pub(super) struct Step {
@@ -27,7 +39,8 @@ pub(super) struct Step {
 }
 
 /// - 1: each event is a record of its own.
-const STEPS: &[Step] = &[Step { from: 1, migrate: events_into_blocks }];
+/// - 2: knows no deployments.
+const STEPS: &[Step] = &[Step { from: 1, migrate: events_into_blocks }, Step { from: 2, migrate: |_| Ok(Vec::new()) }];
 
 /// Each old record becomes a block of one event.
 fn events_into_blocks(engine: &Engine) -> Result<Vec<Write>, Problem> {

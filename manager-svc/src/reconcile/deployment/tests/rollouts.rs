@@ -1,0 +1,293 @@
+//! How one version takes the place of another.
+
+use davit_core::deployment::{DeploymentSpec, OnRolloutFailure, UpdateOrder};
+use davit_core::state::TaskState;
+
+use super::*;
+use crate::commands::{pause_rollout, promote_rollout, remove_finished, resume_rollout, roll_back_deployment};
+
+fn start_first(replicas: u32, task: TaskSpec) -> DeploymentSpec {
+    spec(replicas, task, policy(UpdateOrder::StartFirst, 1))
+}
+
+/// Version 1 runs, version 2 is wanted, and it was looked at once.
+fn updating(update: UpdatePolicy) -> Rig {
+    let mut rig = Rig::running(3, spec(3, image(1), update));
+    rig.update(spec(3, image(2), update));
+    rig.look();
+    rig
+}
+
+/// Fails all tasks of a version that run.
+fn fail(rig: &mut Rig, version: u32) {
+    rig.place();
+    for task in rig.tasks().into_iter().filter(|task| version_of(task) == version && task.status.state.is_on_node()) {
+        rig.report(task.task_id, TaskState::Failed, false);
+    }
+    rig.look();
+}
+
+#[test]
+fn with_start_first_the_old_task_goes_when_the_new_one_has_served_for_the_monitor_time() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    assert_eq!(rig.holding(), [(1, true), (1, true), (1, true), (2, false)]);
+    rig.work(|task| version_of(task) == 1);
+    rig.look();
+    assert_eq!(rig.holding(), [(1, true), (1, true), (1, true), (2, false)], "it is not ready");
+    rig.work(|_| true);
+    rig.look();
+    rig.pass(4);
+    rig.look();
+    assert_eq!(rig.holding(), [(1, true), (1, true), (1, true), (2, true)], "it served for 4 s");
+    rig.pass(1);
+    rig.look();
+    // The next one is begun with it.
+    assert_eq!(rig.holding(), [(1, true), (1, true), (2, false), (2, true)]);
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(2, true); 3], RolloutState::Complete));
+}
+
+#[test]
+fn with_stop_first_the_new_task_comes_when_the_old_one_has_ended() {
+    let mut rig = updating(policy(UpdateOrder::StopFirst, 2));
+    assert_eq!(rig.holding(), [(1, true)]);
+    assert_eq!(rig.tasks().len(), 3);
+    rig.work(|_| true);
+    rig.look();
+    assert_eq!(rig.holding(), [(1, true), (2, false), (2, false)]);
+    rig.settle();
+    assert_eq!(rig.holding(), [(2, true); 3]);
+}
+
+#[test]
+fn a_new_task_that_stops_serving_begins_its_time_anew() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    rig.work(|_| true);
+    rig.look();
+    rig.pass(3);
+    let new = rig.tasks().into_iter().find(|task| version_of(task) == 2).unwrap().task_id;
+    rig.report(new, TaskState::Running, false);
+    rig.look();
+    rig.report(new, TaskState::Running, true);
+    rig.look();
+    rig.pass(3);
+    rig.look();
+    assert_eq!(rig.holding().len(), 4);
+    rig.pass(2);
+    rig.look();
+    assert_eq!(rig.deployment().rollout.done, 1);
+}
+
+#[test]
+fn what_changes_nothing_that_runs_is_taken_over_without_a_new_task() {
+    let before = start_first(2, image(1));
+    let mut rig = Rig::running(2, before.clone());
+    let ids: Vec<_> = rig.tasks().iter().map(|task| task.key()).collect();
+    let labels = BTreeMap::from([("tier".to_owned(), "front".to_owned())]);
+    let restart = RestartPolicy { max_attempts: 9, ..image(1).restart };
+    let task = TaskSpec { labels: labels.clone(), restart, ..image(1) };
+    rig.update(DeploymentSpec { labels: labels.clone(), ..start_first(2, task) });
+    rig.settle();
+    assert_eq!(rig.tasks().iter().map(|task| task.key()).collect::<Vec<_>>(), ids);
+    assert!(rig.tasks().iter().all(|task| task.spec.labels == labels && task.spec.restart.max_attempts == 9));
+    assert_eq!((rig.state(), rig.deployment().current().unwrap().number), (RolloutState::Complete, 2));
+    // No version of nothing.
+    let revision = rig.cluster.state.revision();
+    rig.update(DeploymentSpec { labels: labels.clone(), ..rig.deployment().current().unwrap().spec.clone() });
+    assert_eq!(rig.cluster.state.revision(), revision);
+}
+
+#[test]
+fn a_constraint_that_a_node_no_longer_meets_moves_its_task_only() {
+    let mut rig = Rig::running(2, start_first(2, image(1)));
+    let kept: Vec<_> =
+        rig.tasks().iter().filter(|task| task.status.node_id == Some(node_id(1))).map(|task| task.key()).collect();
+    assert_eq!(kept.len(), 1);
+    let constraints = vec!["node.name == node-1".parse().unwrap()];
+    rig.update(start_first(2, TaskSpec { constraints, ..image(1) }));
+    rig.settle();
+    assert!(rig.tasks().iter().all(|task| task.status.node_id == Some(node_id(1))));
+    assert!(rig.tasks().iter().any(|task| task.key() == kept[0]));
+}
+
+#[test]
+fn a_failure_pauses_and_the_old_tasks_go_on() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    fail(&mut rig, 2);
+    let rollout = &rig.deployment().rollout;
+    assert_eq!((rollout.state, rollout.failed), (RolloutState::Paused, 1));
+    assert_eq!(rollout.reason, "1 of 3 slots failed: a task failed");
+    // Its back-off.
+    rig.pass(10);
+    rig.settle();
+    assert_eq!(rig.holding().iter().filter(|(version, ready)| *version == 1 && *ready).count(), 2, "one got done");
+    assert_eq!(rig.state(), RolloutState::Paused);
+    rig.cluster.run(|draft| resume_rollout(draft, &named())).unwrap();
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(2, true); 3], RolloutState::Complete));
+}
+
+#[test]
+fn so_many_failures_as_are_allowed_do_not_stop_it() {
+    let update = UpdatePolicy { max_failure_ratio: 0.4, ..policy(UpdateOrder::StartFirst, 1) };
+    let mut rig = updating(update);
+    fail(&mut rig, 2);
+    assert_eq!(rig.state(), RolloutState::InProgress);
+    rig.pass(10);
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(2, true); 3], RolloutState::Complete));
+}
+
+#[test]
+fn a_failure_rolls_back_to_the_last_version_that_was_proven_and_no_further() {
+    let update = UpdatePolicy { on_failure: OnRolloutFailure::Rollback, ..policy(UpdateOrder::StopFirst, 1) };
+    let mut rig = updating(update);
+    rig.work(|_| true);
+    rig.look();
+    fail(&mut rig, 2);
+    let deployment = Arc::clone(rig.deployment());
+    let newest = deployment.current().unwrap();
+    assert_eq!((newest.number, newest.author.as_str(), newest.change.as_str()), (3, "davit", "rollback to version 1"));
+    assert!(deployment.rollout.is_rollback);
+    let events = rig.cluster.state.events().after(rig.cluster.state.events().compacted()).unwrap();
+    let told = "the rollout failed, and goes back to version 1: 1 of 3 slots failed: a task failed";
+    assert_eq!(events.filter(|event| event.message == told).count(), 1);
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(1, true); 3], RolloutState::Complete));
+    // A rollback that fails is paused.
+    let mut rig = updating(update);
+    rig.work(|_| true);
+    rig.look();
+    fail(&mut rig, 2);
+    for _ in 0..3 {
+        rig.work(|_| true);
+        rig.look();
+        fail(&mut rig, 1);
+    }
+    assert_eq!((rig.state(), rig.deployment().versions.len()), (RolloutState::Paused, 3));
+}
+
+#[test]
+fn a_lost_node_is_not_the_new_versions_fault() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    rig.work(|_| true);
+    let new = rig.tasks().into_iter().find(|task| version_of(task) == 2).unwrap();
+    let on = new.status.node_id.unwrap();
+    rig.cluster.run(|draft| {
+        crate::commands::set_node_state(draft, on, davit_core::node::NodeState::Down, "silent");
+    });
+    rig.cluster.lose_tasks_of_down_nodes();
+    rig.look();
+    assert_eq!((rig.state(), rig.deployment().rollout.failed), (RolloutState::InProgress, 0));
+}
+
+#[test]
+fn one_that_does_not_get_on_fails_instead_of_hanging() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    rig.pass(599);
+    rig.look();
+    assert_eq!(rig.state(), RolloutState::InProgress);
+    rig.pass(1);
+    rig.look();
+    let rollout = &rig.deployment().rollout;
+    assert_eq!(rollout.state, RolloutState::Failed);
+    assert_eq!(rollout.reason, "no slot got done for 600 s: a task is PENDING: waiting to be placed");
+    // Nothing further is replaced. What is under way gets done.
+    rig.settle();
+    assert_eq!(rig.holding(), [(1, true), (1, true), (2, true)]);
+}
+
+#[test]
+fn canaries_wait_for_their_promotion_beside_the_old_tasks() {
+    let update = UpdatePolicy { canaries: 2, parallelism: 3, ..policy(UpdateOrder::StartFirst, 3) };
+    let mut rig = updating(update);
+    assert_eq!(rig.holding().iter().filter(|(version, _)| *version == 2).count(), 2);
+    rig.settle();
+    assert_eq!(rig.state(), RolloutState::AwaitingPromotion);
+    assert_eq!(rig.holding(), [(1, true), (1, true), (1, true), (2, true), (2, true)]);
+    rig.cluster.run(|draft| promote_rollout(draft, &named())).unwrap();
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(2, true); 3], RolloutState::Complete));
+    // By itself.
+    rig.update(spec(3, image(3), UpdatePolicy { auto_promote: true, ..update }));
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(3, true); 3], RolloutState::Complete));
+}
+
+#[test]
+fn canaries_that_are_rolled_back_cost_no_task_that_served() {
+    let update = UpdatePolicy { canaries: 2, parallelism: 3, ..policy(UpdateOrder::StartFirst, 3) };
+    let mut rig = updating(update);
+    let old: Vec<_> = rig.tasks().iter().filter(|task| version_of(task) == 1).map(|task| task.key()).collect();
+    rig.settle();
+    rig.cluster.run(|draft| roll_back_deployment(draft, &named(), None, String::new())).unwrap();
+    rig.settle();
+    assert_eq!(rig.tasks().iter().map(|task| task.key()).collect::<Vec<_>>(), old);
+    assert_eq!(rig.state(), RolloutState::Complete);
+}
+
+#[test]
+fn an_update_during_an_update_goes_straight_to_the_newest() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 2));
+    assert_eq!(rig.holding().iter().filter(|(version, _)| *version == 2).count(), 2);
+    rig.update(spec(3, image(3), policy(UpdateOrder::StartFirst, 2)));
+    rig.look();
+    // What never served goes at once.
+    assert_eq!(rig.holding(), [(1, true), (1, true), (1, true), (3, false), (3, false)]);
+    assert_eq!(rig.deployment().rollout.from_version, Some(1));
+    rig.settle();
+    assert_eq!(rig.holding(), [(3, true); 3]);
+}
+
+#[test]
+fn a_delay_lies_between_two_slots() {
+    let mut rig = updating(UpdatePolicy { delay: Duration::from_secs(30), ..policy(UpdateOrder::StopFirst, 1) });
+    let replaced = |rig: &Rig| rig.holding().iter().filter(|(version, _)| *version == 2).count();
+    for _ in 0..3 {
+        rig.work(|_| true);
+        rig.look();
+    }
+    rig.pass(5);
+    rig.look();
+    assert_eq!((rig.deployment().rollout.done, rig.tasks().len()), (1, 3));
+    rig.pass(29);
+    rig.look();
+    assert_eq!(rig.tasks().iter().filter(|task| !task.holds_slot()).count(), 0, "it waits");
+    rig.pass(1);
+    rig.look();
+    assert_eq!((replaced(&rig), rig.tasks().iter().filter(|task| !task.holds_slot()).count()), (1, 1));
+}
+
+#[test]
+fn paused_by_a_user_it_begins_nothing_more() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    rig.cluster.run(|draft| pause_rollout(draft, &named())).unwrap();
+    rig.settle();
+    assert_eq!(rig.holding(), [(1, true), (1, true), (2, true)]);
+    // A place that was not begun keeps to its version.
+    let old = rig.tasks().into_iter().find(|task| version_of(task) == 1).unwrap();
+    rig.cluster.run(|draft| crate::commands::stop_task(draft, old.task_id)).unwrap();
+    rig.settle();
+    assert_eq!(rig.holding(), [(1, true), (1, true), (2, true)]);
+    assert!(rig.tasks().iter().all(|task| task.task_id != old.task_id));
+}
+
+#[test]
+fn versions_are_kept_to_their_number_but_for_what_may_be_needed() {
+    let kept = |task| DeploymentSpec { kept_versions: 2, ..start_first(1, task) };
+    let mut rig = Rig::running(1, kept(image(1)));
+    let numbers = |rig: &Rig| rig.deployment().versions.iter().map(|version| version.number).collect::<Vec<_>>();
+    for number in 2..=4 {
+        rig.update(kept(image(number)));
+        rig.settle();
+    }
+    assert_eq!(numbers(&rig), [3, 4]);
+    for number in 5..=7 {
+        rig.update(kept(image(number)));
+        rig.look();
+    }
+    // The one that runs is still that which could be gone back to.
+    assert_eq!(numbers(&rig), [4, 7]);
+    rig.cluster.run(|draft| remove_finished(draft, 0, Duration::ZERO, 100));
+    assert_eq!(rig.cluster.state.specs().count(), 2);
+}

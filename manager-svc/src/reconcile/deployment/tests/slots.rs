@@ -1,0 +1,161 @@
+//! Which tasks there are.
+
+use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdateOrder};
+use davit_core::node::NodeState;
+use davit_core::state::TaskState;
+use davit_core::task::{DesiredState, Slot};
+
+use super::*;
+use crate::commands::test_support::{LEASE, registration};
+use crate::commands::{
+    delete_deployment, delete_task, drain_node, register_node, remove_node, scale_deployment, set_cordon,
+    set_node_state, set_user_labels, stop_task,
+};
+
+fn simple(replicas: u32) -> DeploymentSpec {
+    spec(replicas, image(1), policy(UpdateOrder::StopFirst, 1))
+}
+
+fn global(task: TaskSpec) -> DeploymentSpec {
+    DeploymentSpec { mode: DeploymentMode::Global, ..spec(0, task, policy(UpdateOrder::StopFirst, 1)) }
+}
+
+fn nodes_of(rig: &Rig) -> Vec<String> {
+    let state = &rig.cluster.state;
+    let name = |task: &Arc<Task>| state.node(task.status.node_id?).map(|node| node.description.name.clone());
+    let mut names: Vec<String> = rig.tasks().iter().filter(|task| task.holds_slot()).filter_map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_slot_gets_a_task_and_the_first_version_is_complete_when_all_serve() {
+    let mut rig = Rig::new(2, simple(4));
+    rig.look();
+    let slots: Vec<_> = rig.cluster.state.tasks_of(ID).map(|(slot, _)| slot).collect();
+    assert_eq!(slots, [1, 2, 3, 4].map(Slot::Replica));
+    rig.work(|task| task.slot() != Some((ID, Slot::Replica(4))));
+    rig.look();
+    assert_eq!((rig.state(), rig.deployment().rollout.done), (RolloutState::InProgress, 3));
+    rig.settle();
+    let deployment = rig.deployment();
+    assert_eq!(rig.state(), RolloutState::Complete);
+    assert!(deployment.current().unwrap().proven);
+    assert!(rig.tasks().iter().all(|task| Arc::ptr_eq(&task.spec, &deployment.current().unwrap().spec.task)));
+}
+
+#[test]
+fn at_rest_nothing_is_looked_at_however_many_tasks_there_are() {
+    let mut rig = Rig::running(3, simple(200));
+    // A change that means nothing for it.
+    let first = rig.tasks()[0].task_id;
+    rig.report(first, TaskState::Running, false);
+    rig.report(first, TaskState::Running, true);
+    let before = rig.cluster.state.visited();
+    rig.look();
+    assert_eq!(rig.cluster.state.visited().tasks, before.tasks);
+}
+
+#[test]
+fn fewer_replicas_stop_those_of_the_highest_slots_and_more_fill_new_ones() {
+    let mut rig = Rig::running(2, simple(4));
+    rig.cluster.run(|draft| scale_deployment(draft, &named(), 2, String::new(), Limits::NONE)).unwrap();
+    rig.look();
+    let stopped: Vec<_> = rig.tasks().iter().filter(|task| !task.holds_slot()).map(|task| task.slot()).collect();
+    assert_eq!(stopped, [3, 4].map(|number| Some((ID, Slot::Replica(number)))));
+    rig.settle();
+    assert_eq!(rig.holding(), [(1, true); 2]);
+    rig.cluster.run(|draft| scale_deployment(draft, &named(), 5, String::new(), Limits::NONE)).unwrap();
+    rig.settle();
+    assert_eq!((rig.holding().len(), rig.state()), (5, RolloutState::Complete));
+    assert_eq!(rig.deployment().versions.len(), 3);
+}
+
+#[test]
+fn a_task_that_a_user_stops_or_deletes_is_replaced() {
+    let mut rig = Rig::running(2, simple(3));
+    let ids: Vec<_> = rig.tasks().iter().map(|task| task.task_id).collect();
+    rig.cluster.run(|draft| stop_task(draft, ids[0])).unwrap();
+    rig.cluster.run(|draft| delete_task(draft, ids[1], true)).unwrap();
+    rig.look();
+    // Not before they have ended.
+    assert_eq!(rig.holding().len(), 1);
+    rig.settle();
+    assert_eq!(rig.holding(), [(1, true); 3]);
+    assert!(rig.tasks().iter().all(|task| task.task_id != ids[0] && task.task_id != ids[1]));
+}
+
+#[test]
+fn a_task_that_has_done_its_work_keeps_its_place_and_is_never_swept_away() {
+    let restart = RestartPolicy { mode: RestartMode::OnFailure, ..RestartPolicy::default() };
+    let mut rig = Rig::running(1, spec(1, TaskSpec { restart, ..image(1) }, policy(UpdateOrder::StopFirst, 1)));
+    let task = rig.tasks()[0].task_id;
+    rig.report(task, TaskState::Completed, false);
+    rig.settle();
+    assert_eq!((rig.tasks().len(), rig.tasks()[0].task_id), (1, task));
+    assert_eq!(rig.cluster.state.finished_count(), 0);
+}
+
+#[test]
+fn a_deleted_deployment_goes_with_its_last_task() {
+    let mut rig = Rig::running(2, simple(3));
+    rig.cluster.run(|draft| delete_deployment(draft, &named())).unwrap();
+    rig.look();
+    assert!(rig.tasks().iter().all(|task| task.desired_state == DesiredState::Removed));
+    assert!(rig.cluster.state.deployment(ID).is_some());
+    rig.work(|_| true);
+    rig.look();
+    assert!(rig.cluster.state.deployment(ID).is_none());
+    assert_eq!((rig.cluster.state.tasks().count(), rig.cluster.state.specs().count()), (0, 0));
+}
+
+#[test]
+fn a_global_one_follows_nodes_as_they_join_are_drained_and_change() {
+    let constraint = "disk == ssd".parse().unwrap();
+    let mut rig = Rig::new(3, global(TaskSpec { constraints: vec![constraint], ..image(1) }));
+    let label = |rig: &mut Rig, node: &str, value: &str| {
+        let labels = BTreeMap::from([("disk".to_owned(), value.to_owned())]);
+        rig.cluster.run(|draft| set_user_labels(draft, node, labels, None)).unwrap();
+        rig.settle();
+    };
+    rig.settle();
+    assert_eq!(nodes_of(&rig), [""; 0]);
+    label(&mut rig, "node-1", "ssd");
+    label(&mut rig, "node-2", "ssd");
+    assert_eq!(nodes_of(&rig), ["node-1", "node-2"]);
+    // Joins.
+    let mut joining = registration(4);
+    joining.description.labels = BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]);
+    rig.cluster.run(|draft| register_node(draft, joining, LEASE)).unwrap();
+    rig.settle();
+    assert_eq!(nodes_of(&rig), ["node-1", "node-2", "node-4"]);
+    // Matches no more.
+    label(&mut rig, "node-1", "hdd");
+    assert_eq!(nodes_of(&rig), ["node-2", "node-4"]);
+    // A cordoned one keeps its task; a drained one does not, and its drain moves it nowhere.
+    rig.cluster.run(|draft| set_cordon(draft, "node-2", true)).unwrap();
+    rig.settle();
+    assert_eq!(nodes_of(&rig), ["node-2", "node-4"]);
+    rig.cluster.run(|draft| drain_node(draft, "node-4", None, 1)).unwrap();
+    rig.settle();
+    assert_eq!(nodes_of(&rig), ["node-2"]);
+}
+
+#[test]
+fn the_task_of_a_node_waits_for_that_node_and_goes_with_it() {
+    let mut rig = Rig::running(2, global(image(1)));
+    rig.cluster.run(|draft| set_node_state(draft, node_id(2), NodeState::Down, "silent"));
+    rig.cluster.lose_tasks_of_down_nodes();
+    rig.settle();
+    let waiting: Vec<_> = rig.tasks().into_iter().filter(|task| task.status.state == TaskState::Pending).collect();
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0].status.reason, "waits for node-2: node is DOWN");
+    rig.cluster.run(|draft| set_node_state(draft, node_id(2), NodeState::Ready, "back"));
+    rig.settle();
+    assert_eq!(nodes_of(&rig), ["node-1", "node-2"]);
+    rig.cluster.run(|draft| set_node_state(draft, node_id(2), NodeState::Down, "silent"));
+    rig.cluster.lose_tasks_of_down_nodes();
+    rig.cluster.run(|draft| remove_node(draft, "node-2", true)).unwrap();
+    rig.settle();
+    assert_eq!((nodes_of(&rig).len(), rig.tasks().len()), (1, 1));
+}
