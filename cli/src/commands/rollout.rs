@@ -52,6 +52,8 @@ pub(super) async fn stay(
     shown.clear();
     let ended = ended?;
     match output.format {
+        // A line that was the last one anyway is not said twice.
+        Format::Table if shown.is_told => {}
         Format::Table => output.note(&rollout_line(&ended.last, now(), output.message_palette)),
         // Each message was told.
         Format::Json | Format::Yaml => {}
@@ -64,6 +66,8 @@ struct Shown<'a> {
     output: &'a Output,
     bar: Option<ProgressBar>,
     last_line: String,
+    /// Whether what was shown last stays where it is.
+    is_told: bool,
 }
 
 impl<'a> Shown<'a> {
@@ -74,7 +78,8 @@ impl<'a> Shown<'a> {
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { output, bar, last_line: String::new() }
+        let is_told = bar.is_none();
+        Self { output, bar, last_line: String::new(), is_told }
     }
 
     fn show(&mut self, message: &v1::WatchRolloutResponse) {
