@@ -10,6 +10,7 @@ mod common;
 mod container;
 mod enums;
 mod foreign;
+mod health;
 mod kernel;
 mod node;
 mod path;

@@ -16,7 +16,7 @@ const MAX_POLICY_TIME: Duration = Duration::from_secs(24 * 3600);
 const MAX_STOP_GRACE: Duration = Duration::from_secs(3600);
 
 /// Reads a span of time that has a default and an upper bound.
-fn bounded(
+pub(super) fn bounded(
     duration: Option<prost_types::Duration>,
     default: Duration,
     (max, max_in_words): (Duration, &str),
