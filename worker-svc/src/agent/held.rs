@@ -79,8 +79,8 @@ impl Held {
             let want = if wanted.want == Want::Remove { Want::Remove } else { want };
             let changed = wanted.want != want || (wanted.spec.is_none() && given.is_some());
             wanted.want = want;
-            // Neither ever changes.
-            if let Some((spec, ports)) = given.filter(|_| wanted.spec.is_none()) {
+            // Ports never change. A newer spec differs in what is looked at later only, such as how it is stopped: that wakes nobody.
+            if let Some((spec, ports)) = given.filter(|(spec, _)| is_news(wanted, spec)) {
                 (wanted.spec, wanted.ports) = (Some(spec), ports);
             }
             changed
@@ -100,9 +100,9 @@ impl Held {
         tells.then(|| renew(Some(&self.status), next, now))
     }
 
-    /// Whether the manager has sent what to run.
-    pub(super) fn has_spec(&self) -> bool {
-        self.orders.borrow().spec.is_some()
+    /// Whether the manager sends another spec than it sent before.
+    pub(super) fn is_news(&self, spec: &TaskSpec) -> bool {
+        is_news(&self.orders.borrow(), spec)
     }
 
     /// What the manager set aside for it; nothing before its spec is known.
@@ -143,6 +143,10 @@ impl Held {
             Want::Remove => Some(DesiredState::Removed),
         }
     }
+}
+
+fn is_news(wanted: &Wanted, spec: &TaskSpec) -> bool {
+    wanted.spec.as_deref() != Some(spec)
 }
 
 /// Numbers a new status of an attempt. Numbers begin at the time of day, so that those of a restarted worker are greater

@@ -312,7 +312,7 @@ impl Agent {
             // What is to be removed or is being stopped for the worker's end stays so.
             Some(held) if held.wants_end() && want == Want::Run => {}
             Some(held) => {
-                if !held.has_spec() {
+                if held.is_news(&assignment.spec) {
                     self.store.note(key, |record| record.set_assignment(&assignment));
                 }
                 let spec = assignment.spec;
