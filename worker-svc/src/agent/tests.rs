@@ -46,6 +46,7 @@ async fn start(machine: &Machine, retention: Duration) -> Arc<Agent> {
 async fn start_on(machine: &Machine, records: Box<dyn Backend>, retention: Duration) -> Arc<Agent> {
     let owner = Owner { cluster: "test".to_owned(), node_id: NODE };
     let parts = Parts {
+        node_name: "node".to_owned(),
         runtimes: (machine.runtimes)(&owner),
         owner,
         store: LocalStore::open(records).await.unwrap(),
@@ -69,6 +70,7 @@ fn assignment(task: u32) -> Assignment {
         desired_state: DesiredState::Running,
         spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
         ports: [].into(),
+        slot: 0,
     }
 }
 
