@@ -41,18 +41,19 @@ impl Ended {
     }
 }
 
-/// Follows a rollout and tells each step.
+/// Follows a rollout and tells each step: that of this version, or of the newest.
 ///
 /// # Errors
 /// When there is no such deployment, or the manager stays away.
 pub(crate) async fn follow(
     manager: &Manager,
     deployment: &str,
+    version: Option<u32>,
     through_promotion: bool,
     mut told: impl FnMut(&v1::WatchRolloutResponse),
 ) -> Result<Ended, Error> {
     let mut tries = Tries::new(backoff());
-    let mut first_version = None;
+    let mut first_version = version;
     let mut last: Option<v1::WatchRolloutResponse> = None;
     loop {
         let request = v1::WatchRolloutRequest { deployment: deployment.to_owned(), through_promotion };

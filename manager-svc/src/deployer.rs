@@ -8,6 +8,7 @@ use std::time::Duration;
 use davit_core::id::DeploymentId;
 use davit_svc_kit::shutdown::Shutdown;
 use davit_svc_kit::world::World;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::commands::{self, Limits};
@@ -17,6 +18,8 @@ use crate::writer::Handle;
 const PER_COMMAND: usize = 16;
 /// Between two rounds: many changes come together.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The pause is so many times as long as the round was: whatever changes, others have the writer for most of the time.
+const REST: u32 = 4;
 /// The longest sleep: the time of day, by which deployments are due, may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long the store gets to recover when a change could not be committed.
@@ -77,6 +80,7 @@ impl Deployer {
 
     /// Brings all deployments forward that are due. Says for how long to wait at least before the next round.
     async fn round(&self) -> Duration {
+        let began = Instant::now();
         let due = self.writer.state().deployments_to_look_at(self.world.clock.now());
         for some in due.chunks(PER_COMMAND) {
             let some: Vec<DeploymentId> = some.to_vec();
@@ -93,7 +97,7 @@ impl Deployer {
                 return RECOVERY;
             }
         }
-        PAUSE
+        PAUSE.max(began.elapsed() * REST)
     }
 
     /// Waits until time alone makes a deployment due; for ever, if it makes none.

@@ -24,7 +24,7 @@ pub use self::handle::Handle;
 use self::handle::{Pace, Queue};
 use self::set_clock::SetClock;
 use self::store_health::StoreHealth;
-use crate::commands::shift_leases;
+use crate::commands::{shift_leases, shift_rollouts};
 use crate::dispatch::Router;
 use crate::state::{Batch, ClusterState, Draft, KeptEvents};
 use crate::store::{self, Store};
@@ -167,13 +167,19 @@ impl Writer {
                 "the time of day was set; waits for leases go on as if it had not been"
             );
             shift_leases(&mut draft, by);
+            shift_rollouts(&mut draft, by);
         }
         let mut effects = Effects::new();
         let begun = commands.into_iter().filter_map(Entry::begin);
         let replies: Vec<Reply> = begun.map(|command| command(&mut draft, &mut effects)).collect();
         let (state, batch) = draft.finish();
         // What changes nothing needs no store, and says nothing of it.
-        let committed = if batch.is_empty() { Ok(()) } else { self.commit(&state, batch).await };
+        let committed = if batch.is_empty() {
+            self.keep(&state);
+            Ok(())
+        } else {
+            self.commit(&state, batch).await
+        };
         if committed.is_ok() {
             // Clocks that drift apart were not set.
             self.set_clock = SetClock::new(now, uptime);
@@ -184,6 +190,15 @@ impl Writer {
         for reply in replies {
             reply(committed.clone());
         }
+    }
+
+    /// Takes a version in which nothing changed but what is to be looked at again, and when. Nobody is woken for it.
+    fn keep(&mut self, state: &ClusterState) {
+        self.state = state.clone();
+        self.published.send_if_modified(|newest| {
+            *newest = Arc::new(state.clone());
+            false
+        });
     }
 
     /// Makes a version durable and the newest. On failure the version is forgotten, and the old one stands.

@@ -29,18 +29,19 @@ pub struct RolloutArgs {
 }
 
 pub(super) async fn run(manager: &Manager, args: &RolloutArgs, output: &Output) -> Result<u8, Error> {
-    stay(manager, &args.deployment, args.through_promotion, output).await
+    stay(manager, &args.deployment, None, args.through_promotion, output).await
 }
 
 /// Stays with a rollout until its end, and shows it. The exit code tells how it went.
 pub(super) async fn stay(
     manager: &Manager,
     deployment: &str,
+    version: Option<u32>,
     through_promotion: bool,
     output: &Output,
 ) -> Result<u8, Error> {
     let mut shown = Shown::new(output);
-    let followed = follow(manager, deployment, through_promotion, |message| shown.show(message));
+    let followed = follow(manager, deployment, version, through_promotion, |message| shown.show(message));
     let ended = tokio::select! {
         ended = followed => ended,
         _ = tokio::signal::ctrl_c() => {

@@ -13,6 +13,9 @@ use davit_proto::convert;
 use super::{Error, Limits};
 use crate::state::{ClusterState, Draft, EventType, KeyedSpec};
 
+/// How many deployments there may be.
+const MAX_DEPLOYMENTS: usize = 10_000;
+
 /// What is wanted of a deployment, and who wants it.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -61,6 +64,9 @@ pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) 
             _ => Err(Error::DeploymentExists { name: new.name }),
         };
     }
+    if draft.state().deployment_count() >= MAX_DEPLOYMENTS {
+        return Err(Error::TooManyDeployments { max_deployments: MAX_DEPLOYMENTS });
+    }
     check_limits(draft.state(), None, &new.wanted, limits)?;
     let now = draft.now();
     let change = "created".to_owned();
@@ -92,6 +98,9 @@ pub fn update_deployment(
     limits: Limits,
 ) -> Result<Arc<Deployment>, Error> {
     let (deployment, current) = open_deployment(draft.state(), named)?;
+    if std::mem::discriminant(&current.spec.mode) != std::mem::discriminant(&wanted.spec.mode) {
+        return Err(Error::ModeChanges { name: deployment.name.clone() });
+    }
     check_limits(draft.state(), Some(&current), &wanted, limits)?;
     let change = change_between(&current.spec, &wanted.spec);
     if current.spec == wanted.spec {
@@ -150,10 +159,7 @@ pub(super) fn return_to(
     earlier: &Version,
     author: String,
 ) -> Arc<Deployment> {
-    let mode = deployment.current().map_or(earlier.spec.mode, |current| match (current.spec.mode, earlier.spec.mode) {
-        (kept @ DeploymentMode::Replicated { .. }, DeploymentMode::Replicated { .. }) => kept,
-        (_, mode) => mode,
-    });
+    let mode = deployment.current().map_or(earlier.spec.mode, |current| current.spec.mode);
     let spec = DeploymentSpec { mode, ..earlier.spec.clone() };
     let task = draft.state().specs().keyed(&earlier.spec.task);
     let change = format!("rollback to version {}", earlier.number);
@@ -207,15 +213,17 @@ pub fn resume_rollout(draft: &mut Draft, named: &Named) -> Result<Arc<Deployment
         return Err(Error::NothingToResume { name: deployment.name.clone(), state });
     }
     let now = draft.now();
-    let resume = |rollout: &mut Rollout| {
-        (rollout.state, rollout.finished_at, rollout.progress_at) = (RolloutState::InProgress, None, now);
-        rollout.reason = String::new();
-        rollout.failed = 0;
-        for incoming in rollout.in_flight.values_mut() {
-            (incoming.failed, incoming.counted_from) = (false, incoming.attempt.next());
-        }
-    };
-    Ok(put_rollout(draft, &deployment, resume, "resumed by a user"))
+    Ok(put_rollout(draft, &deployment, |rollout| go_on(rollout, now), "resumed by a user"))
+}
+
+/// Goes on with what has failed or was paused: failures so far count no more.
+fn go_on(rollout: &mut Rollout, now: jiff::Timestamp) {
+    (rollout.state, rollout.finished_at, rollout.progress_at) = (RolloutState::InProgress, None, now);
+    rollout.reason = String::new();
+    rollout.failed = 0;
+    for incoming in rollout.in_flight.values_mut().filter(|incoming| incoming.failed) {
+        (incoming.failed, incoming.counted_from) = (false, incoming.attempt.next());
+    }
 }
 
 /// Has all tasks of a deployment stopped and itself deleted with the last of them.
@@ -264,7 +272,7 @@ fn put_version(
     let Wanted { spec, task, author } = wanted;
     let newest = deployment.current();
     let number = newest.map_or(1, |version| version.number.saturating_add(1));
-    let replaces = newest.is_some_and(|version| spec.task.must_replace(&version.spec.task));
+    let replaces = newest.is_some_and(|version| spec.may_replace(&version.spec));
     let proven = newest.is_some_and(|version| version.proven) && !replaces;
     let mut next = deployment.clone();
     next.rollout = next_rollout(deployment, spec.policy(is_rollback), replaces, is_rollback, now);
@@ -286,7 +294,11 @@ fn next_rollout(
     let is_under_way = before.state != RolloutState::Complete;
     if !replaces && is_under_way {
         // What is under way stays so: only the number of tasks changes, or what they take over as they are.
-        return before.clone();
+        let mut rollout = before.clone();
+        if rollout.state == RolloutState::Failed {
+            go_on(&mut rollout, now);
+        }
+        return rollout;
     }
     if !replaces {
         return Rollout::begin(now, None, false, true);

@@ -146,6 +146,34 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The deployment would have its tasks in other places altogether.
+    #[error(
+        "deployment `{name}` can't become replicated or global: create another one, and delete this one when that serves"
+    )]
+    ModeChanges {
+        /// Its name.
+        name: String,
+    },
+    /// There would be more deployments than there may be.
+    #[error("there are {max_deployments} deployments, and there may be no more: delete some")]
+    TooManyDeployments {
+        /// How many there may be.
+        max_deployments: usize,
+    },
+    /// The task was stopped by its deployment, which has another in its place.
+    #[error(
+        "task {task_id} was stopped by its deployment, and does not run again: its place has another task, or is gone"
+    )]
+    TaskIsReplaced {
+        /// Its id.
+        task_id: TaskId,
+    },
+    /// The task runs on its node or nowhere.
+    #[error("task {task_id} is that of one node of a global deployment: it runs there or nowhere")]
+    TaskIsPinned {
+        /// Its id.
+        task_id: TaskId,
+    },
     /// The deployment keeps no such version.
     #[error("deployment `{name}` {}", match version {
         Some(version) => format!("keeps no version {version}"),
@@ -298,6 +326,9 @@ impl Error {
             | Self::DoesNotFit { .. }
             | Self::DeploymentIsBeingDeleted { .. }
             | Self::NoReplicas { .. }
+            | Self::ModeChanges { .. }
+            | Self::TaskIsReplaced { .. }
+            | Self::TaskIsPinned { .. }
             | Self::NothingToPromote { .. }
             | Self::NothingToPause { .. }
             | Self::NothingToResume { .. } => Kind::FailedPrecondition,
@@ -305,7 +336,9 @@ impl Error {
             | Self::AttemptHasChanged { .. }
             | Self::RegistrationOvertaken { .. }
             | Self::DeploymentHasChanged { .. } => Kind::Aborted,
-            Self::TooManyTasks { .. } | Self::TooManySpecBytes { .. } => Kind::ResourceExhausted,
+            Self::TooManyTasks { .. } | Self::TooManySpecBytes { .. } | Self::TooManyDeployments { .. } => {
+                Kind::ResourceExhausted
+            }
         }
     }
 
@@ -338,6 +371,10 @@ impl Error {
             Self::DeploymentIsBeingDeleted { .. } => "DEPLOYMENT_IS_BEING_DELETED",
             Self::DeploymentHasChanged { .. } => "DEPLOYMENT_HAS_CHANGED",
             Self::NoReplicas { .. } => "NO_REPLICAS",
+            Self::ModeChanges { .. } => "MODE_CHANGES",
+            Self::TooManyDeployments { .. } => "TOO_MANY_DEPLOYMENTS",
+            Self::TaskIsReplaced { .. } => "TASK_IS_REPLACED",
+            Self::TaskIsPinned { .. } => "TASK_IS_PINNED",
             Self::VersionNotFound { .. } => "VERSION_NOT_FOUND",
             Self::NothingToPromote { .. } => "NOTHING_TO_PROMOTE",
             Self::NothingToPause { .. } => "NOTHING_TO_PAUSE",

@@ -44,6 +44,6 @@ pub use self::placements::{Placement, PlacementReport, Rejected, commit_placemen
 pub use self::preemptions::{PreemptionOrder, PreemptionReport, commit_preemptions};
 pub use self::registrations::{Registered, register_node};
 pub use self::reports::{ReportCounts, apply_reports};
-pub use self::rollouts::{reconcile_deployment, restart_deadlines};
+pub use self::rollouts::{reconcile_deployment, restart_deadlines, shift_rollouts};
 pub(crate) use self::tasks::WAITING_FOR_SCHEDULER;
 pub use self::tasks::{Creation, Limits, NewTasks, create_tasks, delete_task, restart_task, stop_task};

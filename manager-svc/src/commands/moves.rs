@@ -40,6 +40,9 @@ pub fn move_task(
     if task.status.node_id == Some(node_id) {
         return Err(Error::TaskIsThere { task_id, node: name });
     }
+    if task.pinned_to().is_some() {
+        return Err(Error::TaskIsPinned { task_id });
+    }
     let misfits = misfits_of(draft.state(), &task, node);
     if !misfits.is_empty() {
         return Err(Error::DoesNotFit { task_id, node: name, misfits });

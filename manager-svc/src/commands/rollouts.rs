@@ -8,7 +8,7 @@ use davit_core::id::{DeploymentId, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::{Claim, DesiredState, Membership, Slot, Task};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Limits;
 use super::deployments::{put_same, return_to};
@@ -37,7 +37,7 @@ pub fn reconcile_deployment(
     if plan.is_gone {
         return draft.remove_deployment(deployment_id, "deleted, as asked for");
     }
-    let DeploymentPlan { steps, rollout, roll_back_to, next_look, .. } = plan;
+    let DeploymentPlan { steps, rollout, roll_back_to, has_run, next_look, .. } = plan;
     // What follows from it is seen at once.
     let is_at_rest = steps.is_empty() && rollout.is_none();
     let mut next_look = if is_at_rest { next_look } else { Some(now) };
@@ -57,7 +57,8 @@ pub fn reconcile_deployment(
     }
     let mut deployment = deployment;
     if let Some((rollout, message)) = rollout {
-        let proves = rollout.state == RolloutState::Complete && deployment.rollout.state != RolloutState::Complete;
+        let proves =
+            has_run && rollout.state == RolloutState::Complete && deployment.rollout.state != RolloutState::Complete;
         let mut next = Deployment::clone(&deployment);
         next.rollout = rollout;
         if let Some(newest) = next.versions.last_mut().filter(|newest| proves && !newest.proven) {
@@ -74,18 +75,42 @@ pub fn reconcile_deployment(
 
 /// Rollouts that are under way when the manager starts get all their time anew: nobody could get on while it was away.
 pub fn restart_deadlines(draft: &mut Draft) {
-    let in_progress = |deployment: &&Arc<Deployment>| deployment.rollout.state == RolloutState::InProgress;
-    let deployments: Vec<Arc<Deployment>> = draft.state().deployments().filter(in_progress).cloned().collect();
+    let under_way = |deployment: &&Arc<Deployment>| !deployment.rollout.state.is_settled();
+    let deployments: Vec<Arc<Deployment>> = draft.state().deployments().filter(under_way).cloned().collect();
     let now = draft.now();
     for deployment in deployments {
         let mut next = Deployment::clone(&deployment);
         next.rollout.progress_at = now;
+        next.rollout.serving_since = None;
+        next.rollout.in_flight.values_mut().for_each(|incoming| incoming.ready_since = None);
         put_same(
             draft,
             next,
             EventType::DeploymentRolloutChanged,
             "the manager was started anew; its time begins again",
         );
+    }
+}
+
+/// The time of day was set by so much: rollouts that are under way go on as if it had not been.
+pub fn shift_rollouts(draft: &mut Draft, by: SignedDuration) {
+    let with_times = |deployment: &&Arc<Deployment>| {
+        let rollout = &deployment.rollout;
+        rollout.state != RolloutState::Complete || !rollout.in_flight.is_empty()
+    };
+    let deployments: Vec<Arc<Deployment>> = draft.state().deployments().filter(with_times).cloned().collect();
+    let shifted = |time: Timestamp| time.checked_add(by).unwrap_or(time);
+    for deployment in deployments {
+        let mut next = Deployment::clone(&deployment);
+        let rollout = &mut next.rollout;
+        rollout.progress_at = shifted(rollout.progress_at);
+        rollout.next_at = rollout.next_at.map(shifted);
+        rollout.serving_since = rollout.serving_since.map(shifted);
+        for incoming in rollout.in_flight.values_mut() {
+            incoming.ready_since = incoming.ready_since.map(shifted);
+        }
+        let message = "the manager's clock was set; the rollout goes on as if it had not been";
+        put_same(draft, next, EventType::DeploymentRolloutChanged, message);
     }
 }
 

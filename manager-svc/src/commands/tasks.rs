@@ -142,11 +142,14 @@ pub fn stop_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Error>
 /// begins before an attempt that may still run under a lease is over.
 ///
 /// # Errors
-/// When it does not exist or is being deleted.
+/// When it does not exist or is being deleted, or its deployment has stopped it.
 pub fn restart_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Error> {
     let task = get_task(draft, task_id)?;
     if task.desired_state == DesiredState::Removed {
         return Err(Error::TaskIsBeingDeleted { task_id });
+    }
+    if task.slot().is_some() && !task.holds_slot() {
+        return Err(Error::TaskIsReplaced { task_id });
     }
     let mut next = Task::clone(&task);
     next.desired_state = DesiredState::Running;

@@ -64,13 +64,15 @@ impl DeploymentApi {
         check_author(&author, &mut violations);
         let named = read_named(deployment, etag, &mut violations);
         let name_now = self.api.writer.state().find_deployment(&named.deployment).map(|known| known.name.clone());
+        if name_now.is_none() && !named.deployment.is_empty() {
+            return Err(no_deployment(&named.deployment));
+        }
+        let name_now = name_now.unwrap_or_default();
         let spec = convert::required(spec, "spec", &mut violations).and_then(|mut spec| {
-            if let Some(name_now) = name_now {
-                if spec.name.is_empty() {
-                    spec.name.clone_from(&name_now);
-                } else if spec.name != name_now {
-                    violations.add("spec.name", format!("never changes: it is `{name_now}`"));
-                }
+            if spec.name.is_empty() {
+                spec.name.clone_from(&name_now);
+            } else if spec.name != name_now {
+                violations.add("spec.name", format!("never changes: it is `{name_now}`"));
             }
             self.read_spec(spec, &mut violations)
         });
@@ -79,7 +81,8 @@ impl DeploymentApi {
         if validate_only {
             let mut trial = self.api.trial();
             let updated = commands::update_deployment(&mut trial, &named, wanted, limits);
-            return Ok(show(trial.state(), &*updated.map_err(|error| refusal(&error))?, false));
+            let shown = show(trial.state(), &*updated.map_err(|error| refusal(&error))?, false);
+            return Ok(v1::Deployment { revision: 0, etag: String::new(), ..shown });
         }
         self.write(move |draft| commands::update_deployment(draft, &named, wanted, limits)).await
     }
@@ -124,9 +127,9 @@ impl DeploymentApi {
     async fn change(
         &self,
         (deployment, etag): (String, String),
+        mut violations: Violations,
         command: impl FnOnce(&mut Draft, &Named) -> Result<Arc<Deployment>, commands::Error> + Send + 'static,
     ) -> Result<v1::Deployment, ApiError> {
-        let mut violations = Violations::new();
         let named = read_named(deployment, etag, &mut violations);
         violations.finish(Some(()))?;
         self.write(move |draft| command(draft, &named)).await
@@ -218,11 +221,10 @@ impl DeploymentService for DeploymentApi {
         if replicas > MAX_REPLICAS {
             violations.add("replicas", format!("is at most {MAX_REPLICAS}, this is {replicas}"));
         }
-        violations.finish(Some(())).map_err(ApiError::from)?;
         let limits = self.api.cluster.limits;
         let scale =
             move |draft: &mut Draft, named: &Named| commands::scale_deployment(draft, named, replicas, author, limits);
-        let deployment = Some(self.change((deployment, etag), scale).await?);
+        let deployment = Some(self.change((deployment, etag), violations, scale).await?);
         Ok(Response::new(v1::ScaleDeploymentResponse { deployment }))
     }
 
@@ -233,11 +235,10 @@ impl DeploymentService for DeploymentApi {
         let v1::RollbackDeploymentRequest { deployment, version, etag, author } = request.into_inner();
         let mut violations = Violations::new();
         check_author(&author, &mut violations);
-        violations.finish(Some(())).map_err(ApiError::from)?;
         let version = Some(version).filter(|version| *version > 0);
         let roll_back =
             move |draft: &mut Draft, named: &Named| commands::roll_back_deployment(draft, named, version, author);
-        let deployment = Some(self.change((deployment, etag), roll_back).await?);
+        let deployment = Some(self.change((deployment, etag), violations, roll_back).await?);
         Ok(Response::new(v1::RollbackDeploymentResponse { deployment }))
     }
 
@@ -246,7 +247,7 @@ impl DeploymentService for DeploymentApi {
         request: Request<v1::PromoteRolloutRequest>,
     ) -> Result<Response<v1::PromoteRolloutResponse>, Status> {
         let v1::PromoteRolloutRequest { deployment, etag } = request.into_inner();
-        let deployment = Some(self.change((deployment, etag), commands::promote_rollout).await?);
+        let deployment = Some(self.change((deployment, etag), Violations::new(), commands::promote_rollout).await?);
         Ok(Response::new(v1::PromoteRolloutResponse { deployment }))
     }
 
@@ -255,7 +256,8 @@ impl DeploymentService for DeploymentApi {
         request: Request<v1::PauseRolloutRequest>,
     ) -> Result<Response<v1::PauseRolloutResponse>, Status> {
         let deployment = request.into_inner().deployment;
-        let deployment = Some(self.change((deployment, String::new()), commands::pause_rollout).await?);
+        let deployment =
+            Some(self.change((deployment, String::new()), Violations::new(), commands::pause_rollout).await?);
         Ok(Response::new(v1::PauseRolloutResponse { deployment }))
     }
 
@@ -264,7 +266,7 @@ impl DeploymentService for DeploymentApi {
         request: Request<v1::ResumeRolloutRequest>,
     ) -> Result<Response<v1::ResumeRolloutResponse>, Status> {
         let v1::ResumeRolloutRequest { deployment, etag } = request.into_inner();
-        let deployment = Some(self.change((deployment, etag), commands::resume_rollout).await?);
+        let deployment = Some(self.change((deployment, etag), Violations::new(), commands::resume_rollout).await?);
         Ok(Response::new(v1::ResumeRolloutResponse { deployment }))
     }
 

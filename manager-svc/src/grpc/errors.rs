@@ -43,6 +43,8 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         | commands::Error::TaskIsBeingDeleted { task_id }
         | commands::Error::TaskIsBeingStopped { task_id }
         | commands::Error::TaskIsThere { task_id, .. }
+        | commands::Error::TaskIsReplaced { task_id }
+        | commands::Error::TaskIsPinned { task_id }
         | commands::Error::TaskIsLeased { task_id, .. } => {
             api_error.with_precondition("TASK_STATE", format!("task/{task_id}"), message)
         }
@@ -58,6 +60,9 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         commands::Error::TooManySpecBytes { max_spec_bytes, .. } => api_error
             .with_resource("limit", "max-spec-bytes")
             .with_metadata("max_spec_bytes", max_spec_bytes.to_string()),
+        commands::Error::TooManyDeployments { max_deployments } => api_error
+            .with_resource("limit", "deployments")
+            .with_metadata("max_deployments", max_deployments.to_string()),
         commands::Error::RequestIdReused { request_id } => api_error.with_resource("request_id", request_id.as_str()),
         commands::Error::NodeNotFound { node } => api_error.with_resource("node", node.as_str()),
         commands::Error::NotDrained { node }
@@ -83,6 +88,7 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         }
         commands::Error::DeploymentIsBeingDeleted { name }
         | commands::Error::NoReplicas { name }
+        | commands::Error::ModeChanges { name }
         | commands::Error::NothingToPromote { name, .. }
         | commands::Error::NothingToPause { name, .. }
         | commands::Error::NothingToResume { name, .. } => {

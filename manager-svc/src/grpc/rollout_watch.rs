@@ -40,6 +40,9 @@ impl RolloutWatch {
     /// # Errors
     /// When there is no such deployment.
     pub(super) fn begin(api: &Api, request: &v1::WatchRolloutRequest) -> Result<Self, ApiError> {
+        if request.deployment.is_empty() {
+            return Err(ApiError::invalid_field("deployment", "is needed: an id or a name"));
+        }
         let states = api.writer.watch();
         let known = states.borrow().find_deployment(&request.deployment).cloned();
         let known = known.ok_or_else(|| no_deployment(&request.deployment))?;

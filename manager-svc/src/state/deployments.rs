@@ -274,7 +274,8 @@ impl ClusterState {
 fn looks_alike(before: &Task, after: &Task) -> bool {
     let view = |task: &Task| {
         let status = &task.status;
-        (task.desired_state, status.attempt, status.state, status.ready, status.node_id, SpecAddress::of(&task.spec))
+        let where_it_is = (status.attempt, status.state, status.ready, status.node_id, status.local_restarts);
+        (task.desired_state, where_it_is, SpecAddress::of(&task.spec))
     };
     view(before) == view(after)
 }

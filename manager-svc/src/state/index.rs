@@ -68,13 +68,19 @@ impl ClusterState {
         if claimed_before == claimed_after {
             return;
         }
-        if let (Some(node_id), Some(task)) = (claimed_before, before) {
+        // One that runs there or nowhere is told of room, and takes none away from others before it has it.
+        let keeps_room = |task: &&Task| task.pinned_to().is_none();
+        if let Some(task) = before.filter(|_| claimed_before.is_some()) {
             self.claims.remove(&task.task_id);
+        }
+        if let Some(task) = after.filter(|_| claimed_after.is_some()) {
+            self.claims.insert(task.task_id);
+        }
+        if let (Some(node_id), Some(task)) = (claimed_before, before.filter(keeps_room)) {
             self.carriers.change(&task.spec, node_id, |held| held.claims = held.claims.saturating_sub(1));
             self.change_usage(node_id, |usage, mentions| usage.remove_claim(task, mentions));
         }
-        if let (Some(node_id), Some(task)) = (claimed_after, after) {
-            self.claims.insert(task.task_id);
+        if let (Some(node_id), Some(task)) = (claimed_after, after.filter(keeps_room)) {
             self.carriers.change(&task.spec, node_id, |held| held.claims = held.claims.saturating_add(1));
             self.change_usage(node_id, |usage, mentions| usage.add_claim(task, mentions));
         }

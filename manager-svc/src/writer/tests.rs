@@ -4,10 +4,12 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use davit_core::id::{Revision, TaskId};
-use davit_core::spec::{OnNodeLoss, TaskSpec};
+use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdatePolicy};
+use davit_core::id::{DeploymentId, Revision, TaskId};
+use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, TaskSpec};
 use davit_svc_kit::clock::ManualClock;
 use davit_svc_kit::readiness::ReadyState;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -15,9 +17,10 @@ use uuid::Uuid;
 use super::*;
 use crate::commands::test_support::{LEASE, keyed, node_id, registration, spec, task_id};
 use crate::commands::{
-    self, Creation, Limits, NewTasks, Placement, Registration, commit_placements, create_tasks, delete_task,
-    register_node, stop_task,
+    self, Creation, Limits, NewDeployment, NewTasks, Placement, Registration, Wanted, commit_placements,
+    create_deployment, create_tasks, delete_task, register_node, stop_task,
 };
+use crate::state::KeyedSpec;
 use crate::store::{Error, Fault, FaultyStore, MemoryStore, Snapshot};
 
 struct Running {
@@ -431,4 +434,35 @@ async fn a_clock_that_is_set_does_not_end_a_lease() {
     assert_eq!(running.handle.write(place).await.unwrap(), 0);
     clock.advance(wait.unsigned_abs());
     assert_eq!(running.handle.write(place).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn that_a_deployment_was_looked_at_is_kept_without_a_commit_and_wakes_nobody() {
+    let store = GatedStore::default();
+    let commits = Arc::clone(&store.commits);
+    let running = start(Arc::new(store)).await;
+    let deployment_id = DeploymentId(Uuid::from_u128(7));
+    let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
+    let task = Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process)));
+    let spec = DeploymentSpec {
+        labels: [].into(),
+        mode: DeploymentMode::Global,
+        task: Arc::clone(&task),
+        update: UpdatePolicy::default(),
+        rollback: None,
+        kept_versions: 1,
+    };
+    let wanted = Wanted { spec, task: KeyedSpec::new(task), author: String::new() };
+    let new = NewDeployment { deployment_id, name: "web".to_owned(), wanted, request: None };
+    running.handle.write(move |draft| create_deployment(draft, new, Limits::NONE)).await.unwrap();
+    assert_eq!(running.handle.state().deployments_to_look_at(Timestamp::MIN), [deployment_id]);
+    let (mut changes, before) = (running.handle.watch(), commits.load(Ordering::SeqCst));
+    changes.mark_unchanged();
+    let note = move |draft: &mut Draft| {
+        draft.note_looked_at(deployment_id, None);
+        Ok::<(), Infallible>(())
+    };
+    running.handle.write(note).await.unwrap();
+    assert_eq!(running.handle.state().deployments_to_look_at(Timestamp::MAX), []);
+    assert!(!changes.has_changed().unwrap() && commits.load(Ordering::SeqCst) == before);
 }

@@ -272,10 +272,8 @@ fn version_to_proto(name: &str, version: &Version) -> v1::DeploymentVersion {
 
 fn rollout_to_proto(deployment: &Deployment) -> v1::Rollout {
     let rollout: &Rollout = &deployment.rollout;
-    let deadline = deployment.current().filter(|_| rollout.state == RolloutState::InProgress).and_then(|version| {
-        let policy = version.spec.policy(rollout.is_rollback);
-        rollout.progress_at.checked_add(policy.progress_deadline).ok()
-    });
+    let in_progress = deployment.current().filter(|_| rollout.state == RolloutState::InProgress);
+    let deadline = in_progress.map(|version| rollout.deadline(version.spec.policy(rollout.is_rollback)));
     v1::Rollout {
         state: rollout_state_to_proto(rollout.state).into(),
         reason: rollout.reason.clone(),

@@ -4,6 +4,7 @@ mod change;
 mod policy;
 
 use clap::{Args, Subcommand};
+use davit_proto::convert::MAX_AUTHOR_BYTES;
 use davit_proto::v1;
 
 use self::change::{CreateArgs, UpdateArgs};
@@ -176,7 +177,7 @@ async fn follow_unless(
     let changed = changed.ok_or_else(|| no_content("deployment"))?;
     let name = changed.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default();
     if !detach {
-        return rollout::stay(manager, &name, false, output).await;
+        return rollout::stay(manager, &changed.deployment_id, Some(changed.version), false, output).await;
     }
     match output.format {
         Format::Table => output.print(&format!("{name}\n")).map(|()| 0),
@@ -187,5 +188,6 @@ async fn follow_unless(
 /// Who makes a version, as far as this machine knows.
 fn author() -> String {
     let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    name.chars().filter(|c| !c.is_control()).take(64).collect()
+    // As many as fit into what the manager takes, whatever they are.
+    name.chars().filter(|c| !c.is_control()).take(MAX_AUTHOR_BYTES / 4).collect()
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use self::change::change_between;
-pub use self::policy::{DEFAULT_MONITOR, DEFAULT_PROGRESS_DEADLINE, OnRolloutFailure, UpdateOrder, UpdatePolicy};
+pub use self::policy::{
+    DEFAULT_MONITOR, DEFAULT_PROGRESS_DEADLINE, MAX_IN_FLIGHT, OnRolloutFailure, UpdateOrder, UpdatePolicy,
+};
 pub use self::rollout::{Incoming, Rollout, RolloutState};
 use crate::id::{DeploymentId, Revision};
 use crate::spec::TaskSpec;
@@ -43,7 +45,7 @@ pub struct DeploymentSpec {
     pub mode: DeploymentMode,
     /// What each of them runs.
     pub task: Arc<TaskSpec>,
-    /// How a later version takes the place of this one's.
+    /// How this version takes the place of the one before.
     pub update: UpdatePolicy,
     /// How a rollback takes place; `None`: as an update.
     pub rollback: Option<UpdatePolicy>,
@@ -52,6 +54,12 @@ pub struct DeploymentSpec {
 }
 
 impl DeploymentSpec {
+    /// Whether tasks of the other spec may have to give way to tasks of this one: their runtimes differ, or their nodes may.
+    #[must_use]
+    pub fn may_replace(&self, other: &Self) -> bool {
+        self.task.must_replace(&other.task) || self.task.constraints != other.task.constraints
+    }
+
     /// How tasks are replaced, of an update or a rollback.
     #[must_use]
     pub fn policy(&self, is_rollback: bool) -> &UpdatePolicy {
@@ -121,11 +129,11 @@ impl Deployment {
         self.versions.iter().find(|version| version.number == number)
     }
 
-    /// The newest version before the current one that was proven; what a rollback goes back to.
+    /// The newest version before the current one that was proven and wants another task; what a rollback goes back to.
     #[must_use]
     pub fn last_proven(&self) -> Option<&Arc<Version>> {
         let (current, earlier) = self.versions.split_last()?;
-        let differs = |version: &&Arc<Version>| version.spec.task.must_replace(&current.spec.task);
+        let differs = |version: &&Arc<Version>| version.spec.task != current.spec.task;
         earlier.iter().rev().find(|version| version.proven && differs(version))
     }
 

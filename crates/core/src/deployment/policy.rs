@@ -7,6 +7,9 @@ pub const DEFAULT_MONITOR: Duration = Duration::from_secs(5);
 /// How long a rollout may go without progress, unless the policy says otherwise.
 pub const DEFAULT_PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
 
+/// How many slots are under way at one time at most: each is written down with every step of the rollout.
+pub const MAX_IN_FLIGHT: usize = 500;
+
 /// Which goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UpdateOrder {
@@ -56,7 +59,8 @@ impl UpdatePolicy {
     /// How many slots may be under way at one time.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
-        if self.parallelism == 0 { usize::MAX } else { usize::try_from(self.parallelism).unwrap_or(usize::MAX) }
+        let asked = usize::try_from(self.parallelism).unwrap_or(usize::MAX);
+        if asked == 0 { MAX_IN_FLIGHT } else { asked.min(MAX_IN_FLIGHT) }
     }
 }
 

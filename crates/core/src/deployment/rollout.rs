@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::UpdatePolicy;
 use crate::id::{Attempt, TaskId};
 use crate::task::Slot;
 
@@ -93,6 +94,13 @@ pub struct Rollout {
 }
 
 impl Rollout {
+    /// When it counts as failed unless another slot gets done before. The delay between two slots does not count.
+    #[must_use]
+    pub fn deadline(&self, policy: &UpdatePolicy) -> Timestamp {
+        let from = self.next_at.map_or(self.progress_at, |next_at| next_at.max(self.progress_at));
+        from.checked_add(policy.progress_deadline).unwrap_or(Timestamp::MAX)
+    }
+
     /// One that begins now, and has done nothing.
     #[must_use]
     pub fn begin(now: Timestamp, from_version: Option<u32>, is_rollback: bool, promoted: bool) -> Self {

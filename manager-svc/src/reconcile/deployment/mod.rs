@@ -69,6 +69,8 @@ pub struct DeploymentPlan {
     pub rollout: Option<(Rollout, String)>,
     /// Its rollout has failed, and this version is to be the newest again.
     pub roll_back_to: Option<u32>,
+    /// Whether some task of its newest version serves.
+    pub has_run: bool,
     /// All that it was to do is done and it is being deleted: it can go.
     pub is_gone: bool,
     /// When it is to be looked at again if nothing changes before; at once, if there were too many steps.
@@ -133,7 +135,6 @@ fn plan_end(state: &ClusterState, deployment: &Deployment) -> DeploymentPlan {
 
 fn plan_tasks(state: &ClusterState, deployment: &Deployment, current: &Version, now: Timestamp) -> DeploymentPlan {
     let places = Places::of(state, deployment, current);
-    let mut steps = places.steps(deployment, current);
     let mut progress = Progress::new(deployment, current, &places, now);
     progress.watch();
     progress.judge();
@@ -141,9 +142,11 @@ fn plan_tasks(state: &ClusterState, deployment: &Deployment, current: &Version, 
     progress.carry_out();
     progress.fill();
     progress.finish();
-    let Progress { rollout, message, steps: more, roll_back_to, next_look, .. } = progress;
-    steps.extend(more);
+    let has_run = places.by_slot.values().any(|place| place.fresh.is_some_and(|task| places.serves(task)));
+    let Progress { rollout, message, mut steps, roll_back_to, next_look, .. } = progress;
+    // What the rollout does is done first: it counts on it.
+    steps.extend(places.steps(deployment, current));
     let changed = rollout != deployment.rollout;
     let rollout = changed.then_some((rollout, message));
-    DeploymentPlan { steps, rollout, roll_back_to, is_gone: false, next_look }
+    DeploymentPlan { steps, rollout, roll_back_to, is_gone: false, has_run, next_look }
 }

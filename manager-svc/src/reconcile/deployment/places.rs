@@ -18,7 +18,7 @@ use crate::state::{ClusterState, is_ready};
 pub(super) struct Place<'a> {
     /// Whether there is to be a task in it.
     pub(super) wanted: bool,
-    /// Whether its node is out of touch, so that nothing can get on there.
+    /// Whether its node is out of touch or cordoned, so that nothing can get on there.
     pub(super) is_out: bool,
     /// The task of the newest version.
     pub(super) fresh: Option<&'a Arc<Task>>,
@@ -31,8 +31,10 @@ pub(super) struct Place<'a> {
 }
 
 /// All places of a deployment.
-#[derive(Debug)]
-pub(super) struct Places<'a>(pub(super) BTreeMap<Slot, Place<'a>>);
+pub(super) struct Places<'a> {
+    state: &'a ClusterState,
+    pub(super) by_slot: BTreeMap<Slot, Place<'a>>,
+}
 
 impl<'a> Places<'a> {
     pub(super) fn of(state: &'a ClusterState, deployment: &Deployment, current: &Version) -> Self {
@@ -67,19 +69,36 @@ impl<'a> Places<'a> {
                 None => *holder = Some(task),
             }
         }
-        Self(places)
+        Self { state, by_slot: places }
+    }
+
+    /// Whether a task serves, as far as its node is in touch to tell.
+    pub(super) fn serves(&self, task: &Task) -> bool {
+        is_ready(task) && !self.is_silent(task)
+    }
+
+    /// Whether the node of a task is out of touch: it may have ended, or may serve on.
+    fn is_silent(&self, task: &Task) -> bool {
+        let node = task.status.node_id.and_then(|node_id| self.state.node(node_id));
+        node.is_some_and(|node| node.state != NodeState::Ready)
+    }
+
+    /// Whether it has to be looked whether some node is in touch again.
+    pub(super) fn awaits_word(&self) -> bool {
+        let tasks = self.by_slot.values().filter(|place| place.wanted && !place.is_out).filter_map(|place| place.fresh);
+        tasks.into_iter().any(|task| is_ready(task) && self.is_silent(task))
     }
 
     /// How many are to have a task.
     pub(super) fn wanted(&self) -> u32 {
-        u32::try_from(self.0.values().filter(|place| place.wanted).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.by_slot.values().filter(|place| place.wanted).count()).unwrap_or(u32::MAX)
     }
 
     /// What is to be done whatever the rollout does: tasks that are too many go, those that can take over the newest spec do.
     pub(super) fn steps(&self, deployment: &Deployment, current: &Version) -> Vec<DeploymentStep> {
         let mut steps = Vec::new();
         let stop = |task: &Arc<Task>, why: String| DeploymentStep::Stop { task_id: task.task_id, remove: false, why };
-        for (slot, place) in &self.0 {
+        for (slot, place) in &self.by_slot {
             let second = |task: &&Arc<Task>| stop(task, format!("its place in {} has another task", deployment.name));
             steps.extend(place.excess.iter().map(second));
             if !place.wanted {
@@ -90,7 +109,7 @@ impl<'a> Places<'a> {
                 steps.extend(place.fresh.into_iter().chain(place.stale).map(|task| stop(task, why.clone())));
                 continue;
             }
-            if place.fresh.is_some_and(|task| is_ready(task))
+            if place.fresh.is_some_and(|task| self.serves(task))
                 && let Some(task) = place.stale.filter(|task| !is_ready(task))
             {
                 steps.push(stop(task, format!("a newer task of {} serves in its place", deployment.name)));
@@ -116,9 +135,8 @@ fn node_places<'a>(state: &'a ClusterState, deployment: &Deployment, spec: &Task
         there.has_slot(Slot::Node(node_id))
     };
     let place = |node: &'a Arc<Node>| {
-        let is_out = node.state != NodeState::Ready;
-        let is_open = !node.cordoned && !is_out;
-        let wanted = node.drain.is_none() && (is_open || has_task(node.node_id)) && allows(state, node, spec);
+        let is_out = node.state != NodeState::Ready || node.cordoned;
+        let wanted = node.drain.is_none() && (!is_out || has_task(node.node_id)) && allows(state, node, spec);
         wanted.then(|| (Slot::Node(node.node_id), Place { wanted, is_out, ..Place::default() }))
     };
     state.nodes().filter_map(place).collect()

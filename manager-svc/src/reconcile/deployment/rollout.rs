@@ -15,7 +15,9 @@ use jiff::Timestamp;
 
 use super::DeploymentStep;
 use super::places::{Place, Places};
-use crate::state::is_ready;
+
+/// How often it is looked whether a node is in touch again on which a task may serve.
+const WORD_PERIOD: Duration = Duration::from_secs(1);
 
 /// A rollout while it is being brought forward.
 pub(super) struct Progress<'a> {
@@ -43,7 +45,7 @@ impl<'a> Progress<'a> {
     ) -> Self {
         let mut rollout = deployment.rollout.clone();
         let policy = current.spec.policy(rollout.is_rollback);
-        rollout.in_flight.retain(|slot, _| places.0.get(slot).is_some_and(|place| place.wanted));
+        rollout.in_flight.retain(|slot, _| places.by_slot.get(slot).is_some_and(|place| place.wanted));
         let (message, steps) = ("the rollout got on".to_owned(), Vec::new());
         let (done_now, roll_back_to, next_look) = (BTreeSet::new(), None, None);
         Self { deployment, current, places, policy, now, done_now, rollout, message, steps, roll_back_to, next_look }
@@ -54,12 +56,17 @@ impl<'a> Progress<'a> {
         let slots: Vec<Slot> = self.rollout.in_flight.keys().copied().collect();
         for slot in slots {
             let (Some(place), Some(mut incoming)) =
-                (self.places.0.get(&slot), self.rollout.in_flight.get(&slot).copied())
+                (self.places.by_slot.get(&slot), self.rollout.in_flight.get(&slot).copied())
             else {
                 continue;
             };
+            if place.is_out {
+                // It is taken up again when its node is back.
+                self.rollout.in_flight.remove(&slot);
+                continue;
+            }
             let done = match place.fresh {
-                Some(task) => self.watch_task(place, task, &mut incoming),
+                Some(task) => self.watch_task(task, &mut incoming),
                 None => {
                     // Whatever was there is gone.
                     incoming = Incoming { failed: incoming.failed, ..Incoming::default() };
@@ -76,11 +83,11 @@ impl<'a> Progress<'a> {
     }
 
     /// Whether the slot is done.
-    fn watch_task(&mut self, place: &Place<'_>, task: &Task, incoming: &mut Incoming) -> bool {
+    fn watch_task(&mut self, task: &Task, incoming: &mut Incoming) -> bool {
         if incoming.task_id != Some(task.task_id) {
             *incoming = Incoming { failed: incoming.failed, ..incoming_from(task, Attempt::default()) };
         }
-        if incoming.attempt != task.status.attempt || !is_ready(task) {
+        if incoming.attempt != task.status.attempt || !self.places.serves(task) {
             incoming.ready_since = None;
         }
         incoming.attempt = task.status.attempt;
@@ -89,9 +96,9 @@ impl<'a> Progress<'a> {
             self.rollout.failed += 1;
         }
         if incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue {
-            return self.may_end(place);
+            return self.rollout.promoted;
         }
-        if !is_ready(task) {
+        if !self.places.serves(task) {
             return false;
         }
         let since = *incoming.ready_since.get_or_insert(self.now);
@@ -100,12 +107,8 @@ impl<'a> Progress<'a> {
             self.look_at(done_at);
             return false;
         }
-        self.may_end(place)
-    }
-
-    /// Whether a slot that has all it needs can end: the old task of a canary goes on until the promotion.
-    fn may_end(&self, place: &Place<'_>) -> bool {
-        self.rollout.promoted || place.stale.is_none()
+        // Canaries are watched until they are promoted.
+        self.rollout.promoted
     }
 
     fn end_slot(&mut self, slot: Slot, place: &Place<'_>) {
@@ -126,8 +129,8 @@ impl<'a> Progress<'a> {
         if self.rollout.from_version.is_some() || self.rollout.state == RolloutState::Complete {
             return;
         }
-        let ready =
-            self.places.0.values().filter(|place| place.wanted && place.fresh.is_some_and(|task| is_ready(task)));
+        let serves = |place: &&Place<'_>| place.wanted && place.fresh.is_some_and(|task| self.places.serves(task));
+        let ready = self.places.by_slot.values().filter(serves);
         let ready = u32::try_from(ready.count()).unwrap_or(u32::MAX);
         if ready > self.rollout.done {
             self.rollout.done = ready;
@@ -137,23 +140,30 @@ impl<'a> Progress<'a> {
 
     /// Sees whether it has failed, and what follows.
     pub(super) fn judge(&mut self) {
-        if self.rollout.state != RolloutState::InProgress {
+        let waits = self.rollout.state == RolloutState::AwaitingPromotion;
+        if self.rollout.state != RolloutState::InProgress && !waits {
             return;
         }
-        let deadline = later(self.rollout.progress_at, self.policy.progress_deadline);
+        let deadline = self.rollout.deadline(self.policy);
         let total = self.places.wanted();
-        let (failed, allowed) = (self.rollout.failed, self.policy.max_failure_ratio * f64::from(total));
+        // A share such as 0.29 is not exactly that; 0.29 of 100 are 29 all the same.
+        let allowed = (self.policy.max_failure_ratio * f64::from(total) + 1e-6).floor();
+        let failed = self.rollout.failed;
         let too_many = f64::from(failed) > allowed && self.policy.on_failure != OnRolloutFailure::Continue;
         let state = if too_many { RolloutState::Paused } else { RolloutState::Failed };
         let reason = if too_many {
             let example = self.failed_task().map(|task| format!(": {}", why_failed(task))).unwrap_or_default();
             format!("{failed} of {total} slots failed{example}")
+        } else if waits {
+            return;
         } else if self.now >= deadline && !self.is_finished() {
             let waited = self.policy.progress_deadline.as_secs_f64();
             let example = self.unready_task().map(|task| format!(": {}", why_unready(task))).unwrap_or_default();
             format!("no slot got done for {waited} s{example}")
         } else {
-            self.look_at(deadline);
+            if deadline > self.now {
+                self.look_at(deadline);
+            }
             return;
         };
         let rolls_back = self.policy.on_failure == OnRolloutFailure::Rollback && !self.rollout.is_rollback;
@@ -178,10 +188,10 @@ impl<'a> Progress<'a> {
         let in_flight = |slot: &Slot| self.rollout.in_flight.contains_key(slot) || self.done_now.contains(slot);
         let mut waiting: Vec<(bool, Slot)> = self
             .places
-            .0
+            .by_slot
             .iter()
             .filter(|(slot, place)| place.wanted && !place.is_out && !in_flight(slot))
-            .filter_map(|(slot, place)| Some((is_ready(place.stale?), *slot)))
+            .filter_map(|(slot, place)| Some((self.places.serves(place.stale?), *slot)))
             .collect();
         if waiting.is_empty() {
             return;
@@ -198,7 +208,9 @@ impl<'a> Progress<'a> {
             self.look_at(next_at);
             return;
         }
-        self.rollout.next_at = None;
+        if let Some(next_at) = self.rollout.next_at.take() {
+            self.rollout.progress_at = self.rollout.progress_at.max(next_at);
+        }
         // What serves nobody goes first.
         waiting.sort_unstable();
         // A canary that is healthy waits for nothing but its promotion.
@@ -212,7 +224,7 @@ impl<'a> Progress<'a> {
 
     /// Takes up a slot that has both tasks.
     fn take_up(&mut self, slot: Slot) -> bool {
-        let Some(task) = self.places.0.get(&slot).and_then(|place| place.fresh) else { return false };
+        let Some(task) = self.places.by_slot.get(&slot).and_then(|place| place.fresh) else { return false };
         // It is not to blame for what became of it before this rollout.
         self.rollout.in_flight.insert(slot, incoming_from(task, task.status.attempt));
         true
@@ -222,7 +234,7 @@ impl<'a> Progress<'a> {
     pub(super) fn carry_out(&mut self) {
         let slots: Vec<Slot> = self.rollout.in_flight.keys().copied().collect();
         for slot in slots {
-            let Some(place) = self.places.0.get(&slot) else { continue };
+            let Some(place) = self.places.by_slot.get(&slot) else { continue };
             match (self.policy.order, place.stale, place.fresh) {
                 (UpdateOrder::StopFirst, Some(stale), _) => self.stop(stale),
                 (UpdateOrder::StartFirst, Some(_), None) => {
@@ -237,7 +249,7 @@ impl<'a> Progress<'a> {
     pub(super) fn fill(&mut self) {
         let base = self.rollout.from_version.and_then(|number| self.deployment.version(number));
         let goes_on = self.rollout.state == RolloutState::InProgress && self.rollout.promoted;
-        for (slot, place) in &self.places.0 {
+        for (slot, place) in &self.places.by_slot {
             let is_empty = place.fresh.is_none() && place.stale.is_none() && !place.leaving;
             if !place.wanted || !is_empty {
                 continue;
@@ -257,6 +269,9 @@ impl<'a> Progress<'a> {
 
     /// Sees whether it is complete, or waits for its promotion.
     pub(super) fn finish(&mut self) {
+        if self.places.awaits_word() {
+            self.look_at(later(self.now, WORD_PERIOD));
+        }
         if self.rollout.state == RolloutState::InProgress && !self.rollout.promoted {
             self.finish_canaries();
         }
@@ -296,7 +311,7 @@ impl<'a> Progress<'a> {
             place.wanted && !place.is_out && place.stale.is_some() && !in_flight.contains_key(slot)
         };
         // There may be fewer slots to bring over than canaries are wanted.
-        let is_all = self.settled() == in_flight.len() && !self.places.0.iter().any(waits);
+        let is_all = self.settled() == in_flight.len() && !self.places.by_slot.iter().any(waits);
         let settled = u32::try_from(self.settled()).unwrap_or(u32::MAX).saturating_add(self.rollout.done);
         if settled < self.policy.canaries && !is_all {
             return;
@@ -311,7 +326,6 @@ impl<'a> Progress<'a> {
             self.rollout.state = RolloutState::AwaitingPromotion;
             self.rollout.reason = format!("{settled} canaries are healthy; it waits to be promoted");
             self.message = self.rollout.reason.clone();
-            self.next_look = None;
         }
     }
 
@@ -326,19 +340,20 @@ impl<'a> Progress<'a> {
 
     /// Whether every place has a task of the newest version that serves or has done its work.
     fn is_finished(&self) -> bool {
-        self.places.0.values().filter(|place| place.wanted && !place.is_out).all(|place| {
-            place.stale.is_none() && place.fresh.is_some_and(|task| is_ready(task) || has_done_its_work(task))
+        self.places.by_slot.values().filter(|place| place.wanted && !place.is_out).all(|place| {
+            let is_fine = |task: &Arc<Task>| self.places.serves(task) || has_done_its_work(task);
+            place.stale.is_none() && place.fresh.is_some_and(is_fine)
         })
     }
 
     fn failed_task(&self) -> Option<&Arc<Task>> {
         let failed = self.rollout.in_flight.iter().find(|(_, incoming)| incoming.failed);
-        failed.and_then(|(slot, _)| self.places.0.get(slot)?.fresh)
+        failed.and_then(|(slot, _)| self.places.by_slot.get(slot)?.fresh)
     }
 
     fn unready_task(&self) -> Option<&Arc<Task>> {
-        let fresh = self.places.0.values().filter(|place| place.wanted).filter_map(|place| place.fresh);
-        fresh.into_iter().find(|task| !is_ready(task))
+        let fresh = self.places.by_slot.values().filter(|place| place.wanted).filter_map(|place| place.fresh);
+        fresh.into_iter().find(|task| !self.places.serves(task))
     }
 
     fn stop(&mut self, task: &Task) {

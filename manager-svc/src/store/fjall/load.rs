@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use davit_core::deployment::Deployment;
+use davit_core::deployment::{Deployment, Version};
 use davit_core::id::{DeploymentId, Revision, TaskId};
 use davit_core::node::Node;
 use davit_core::spec::TaskSpec;
@@ -209,6 +209,11 @@ fn share_newest(
         let at = deployments.binary_search_by_key(&id, |deployment| deployment.deployment_id);
         at.ok().map(|at| &deployments[at])
     };
+    let mut versions = HashMap::new();
+    for deployment in deployments {
+        let of = deployment.versions.iter();
+        versions.extend(of.map(|version| ((deployment.deployment_id, version.number), Arc::clone(version))));
+    }
     let mut shared = Vec::with_capacity(events.len());
     for mut event in events {
         if let Object::Task(task) = &mut event.object
@@ -219,6 +224,9 @@ fn share_newest(
             } else if task.revision >= stored.revision {
                 return Err(format!("task {} is not as the event of revision {} tells", task.task_id, event.revision));
             }
+        }
+        if let Object::Deployment(deployment) = &mut event.object {
+            share_versions(Arc::make_mut(deployment), &mut versions);
         }
         if let Object::Deployment(deployment) = &mut event.object
             && let Some(stored) = stored_deployment(deployment.deployment_id)
@@ -233,6 +241,16 @@ fn share_newest(
         shared.push(Arc::new(event));
     }
     Ok(shared)
+}
+
+/// Has the versions that events tell of be those in memory that say the same: each event of a deployment tells of all.
+fn share_versions(deployment: &mut Deployment, known: &mut HashMap<(DeploymentId, u32), Arc<Version>>) {
+    for version in &mut deployment.versions {
+        let same = known.entry((deployment.deployment_id, version.number)).or_insert_with(|| Arc::clone(version));
+        if same == version {
+            *version = Arc::clone(same);
+        }
+    }
 }
 
 fn load_requests(engine: &Engine, head: &Head) -> Result<Vec<Arc<RequestRecord>>, String> {

@@ -1,10 +1,14 @@
 //! How one version takes the place of another.
 
 use davit_core::deployment::{DeploymentSpec, OnRolloutFailure, UpdateOrder};
+use davit_core::node::NodeState;
 use davit_core::state::TaskState;
 
 use super::*;
-use crate::commands::{pause_rollout, promote_rollout, remove_finished, resume_rollout, roll_back_deployment};
+use crate::commands::{
+    pause_rollout, promote_rollout, remove_finished, resume_rollout, roll_back_deployment, set_node_state,
+    shift_rollouts,
+};
 
 fn start_first(replicas: u32, task: TaskSpec) -> DeploymentSpec {
     spec(replicas, task, policy(UpdateOrder::StartFirst, 1))
@@ -290,4 +294,119 @@ fn versions_are_kept_to_their_number_but_for_what_may_be_needed() {
     assert_eq!(numbers(&rig), [4, 7]);
     rig.cluster.run(|draft| remove_finished(draft, 0, Duration::ZERO, 100));
     assert_eq!(rig.cluster.state.specs().count(), 2);
+}
+
+#[test]
+fn a_delay_that_is_longer_than_the_deadline_is_no_failure() {
+    let update = UpdatePolicy {
+        delay: Duration::from_secs(900),
+        progress_deadline: Duration::from_secs(60),
+        ..policy(UpdateOrder::StartFirst, 1)
+    };
+    let mut rig = updating(update);
+    for _ in 0..4 {
+        rig.work(|_| true);
+        rig.look();
+        rig.pass(6);
+        rig.look();
+        assert_ne!(rig.state(), RolloutState::Failed);
+        rig.pass(900);
+        rig.look();
+    }
+    rig.settle();
+    assert_eq!((rig.state(), rig.holding()), (RolloutState::Complete, vec![(2, true); 3]));
+}
+
+#[test]
+fn a_new_task_whose_node_is_silent_takes_nobodys_place() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    rig.work(|_| true);
+    rig.look();
+    let on = rig.tasks().into_iter().find(|task| version_of(task) == 2).unwrap().status.node_id.unwrap();
+    let set = |rig: &mut Rig, state| drop(rig.cluster.run(|draft| set_node_state(draft, on, state, "so it was said")));
+    set(&mut rig, NodeState::Suspect);
+    rig.pass(6);
+    rig.look();
+    assert_eq!(rig.holding().iter().filter(|(version, _)| *version == 1).count(), 3);
+    // Back in touch it begins its time anew.
+    set(&mut rig, NodeState::Ready);
+    rig.pass(1);
+    rig.look();
+    assert_eq!(rig.deployment().rollout.done, 0);
+    rig.pass(5);
+    rig.look();
+    assert_eq!(rig.deployment().rollout.done, 1);
+}
+
+#[test]
+fn another_constraint_is_rolled_out_as_anything_else_and_goes_back_to_the_version_before() {
+    let update = UpdatePolicy {
+        on_failure: OnRolloutFailure::Rollback,
+        progress_deadline: Duration::from_secs(60),
+        ..policy(UpdateOrder::StopFirst, 1)
+    };
+    let mut rig = Rig::running(2, spec(2, image(1), update));
+    rig.update(spec(2, image(2), update));
+    rig.settle();
+    let constraints = vec!["node.name == nosuch".parse().unwrap()];
+    rig.update(spec(2, TaskSpec { constraints, ..image(2) }, update));
+    assert!(!rig.deployment().current().unwrap().proven);
+    rig.look();
+    for task in rig.tasks().into_iter().filter(|task| !task.holds_slot()) {
+        rig.report(task.task_id, TaskState::Stopped, false);
+    }
+    rig.look();
+    rig.pass(60);
+    rig.look();
+    assert_eq!(rig.deployment().current().unwrap().change, "rollback to version 2");
+    rig.settle();
+    assert_eq!((rig.state(), rig.holding()), (RolloutState::Complete, vec![(2, true); 2]));
+}
+
+#[test]
+fn a_canary_that_fails_while_it_waits_for_its_promotion_is_judged() {
+    for order in [UpdateOrder::StartFirst, UpdateOrder::StopFirst] {
+        let mut rig = updating(UpdatePolicy { canaries: 1, ..policy(order, 1) });
+        rig.settle();
+        assert_eq!(rig.state(), RolloutState::AwaitingPromotion);
+        fail(&mut rig, 2);
+        assert_eq!(rig.state(), RolloutState::Paused, "{order:?}");
+    }
+}
+
+#[test]
+fn what_never_ran_proves_nothing() {
+    let mut rig = Rig::running(1, start_first(1, image(1)));
+    rig.update(start_first(0, image(1)));
+    rig.settle();
+    rig.update(start_first(0, image(2)));
+    rig.settle();
+    let proven: Vec<bool> = rig.deployment().versions.iter().map(|version| version.proven).collect();
+    assert_eq!((rig.state(), proven), (RolloutState::Complete, vec![true, true, false]));
+}
+
+#[test]
+fn one_that_failed_goes_on_when_what_is_wanted_changes_in_what_replaces_nothing() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    rig.pass(600);
+    rig.look();
+    assert_eq!(rig.state(), RolloutState::Failed);
+    rig.update(spec(4, image(2), policy(UpdateOrder::StartFirst, 1)));
+    rig.settle();
+    assert_eq!((rig.state(), rig.holding()), (RolloutState::Complete, vec![(2, true); 4]));
+}
+
+#[test]
+fn a_clock_that_is_set_fails_no_rollout_and_ends_no_wait() {
+    let mut rig = updating(policy(UpdateOrder::StartFirst, 1));
+    rig.work(|_| true);
+    rig.look();
+    let by = jiff::SignedDuration::from_hours(5);
+    rig.pass(5 * 3600);
+    rig.cluster.run(|draft| shift_rollouts(draft, by));
+    rig.look();
+    assert_eq!((rig.state(), rig.deployment().rollout.done), (RolloutState::InProgress, 0));
+    rig.pass(5);
+    rig.look();
+    assert_eq!(rig.deployment().rollout.done, 1);
 }

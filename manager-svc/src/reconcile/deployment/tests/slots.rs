@@ -8,7 +8,7 @@ use davit_core::task::{DesiredState, Slot};
 use super::*;
 use crate::commands::test_support::{LEASE, registration};
 use crate::commands::{
-    delete_deployment, delete_task, drain_node, register_node, remove_node, scale_deployment, set_cordon,
+    delete_deployment, delete_task, drain_node, register_node, remove_node, restart_task, scale_deployment, set_cordon,
     set_node_state, set_user_labels, stop_task,
 };
 
@@ -54,6 +54,18 @@ fn at_rest_nothing_is_looked_at_however_many_tasks_there_are() {
     let before = rig.cluster.state.visited();
     rig.look();
     assert_eq!(rig.cluster.state.visited().tasks, before.tasks);
+}
+
+#[test]
+fn a_large_one_is_made_in_several_commands() {
+    let mut rig = Rig::new(1, simple(5_000));
+    let mut sizes = Vec::new();
+    while !rig.cluster.state.deployments_to_look_at(rig.cluster.now).is_empty() {
+        rig.cluster.reconcile_deployments();
+        sizes.push(rig.cluster.last_batch.changes.len());
+    }
+    assert_eq!(sizes, [2_000, 2_000, 1_000, 0]);
+    assert_eq!(rig.tasks().len(), 5_000);
 }
 
 #[test]
@@ -158,4 +170,56 @@ fn the_task_of_a_node_waits_for_that_node_and_goes_with_it() {
     rig.cluster.run(|draft| remove_node(draft, "node-2", true)).unwrap();
     rig.settle();
     assert_eq!((nodes_of(&rig).len(), rig.tasks().len()), (1, 1));
+}
+
+#[test]
+fn a_task_that_fits_on_no_node_takes_no_room_away_from_others() {
+    let mut task = image(1);
+    task.resources.reservation.cpu_millis = 1_000_000;
+    let mut rig = Rig::new(1, global(task));
+    rig.settle();
+    let reason = rig.tasks()[0].status.reason.clone();
+    assert!(reason.starts_with("waits for node-1: cpu: needs 1000"), "{reason}");
+    let other = rig.cluster.create(crate::commands::test_support::spec());
+    assert_eq!(rig.cluster.place(other, 1).committed, 1);
+}
+
+#[test]
+fn an_update_waits_for_a_node_that_is_cordoned_and_leaves_its_task_alone() {
+    let mut rig = Rig::running(2, global(image(1)));
+    rig.cluster.run(|draft| set_cordon(draft, "node-1", true)).unwrap();
+    rig.update(global(image(2)));
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(1, true), (2, true)], RolloutState::Complete));
+    rig.cluster.run(|draft| set_cordon(draft, "node-1", false)).unwrap();
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(2, true), (2, true)], RolloutState::Complete));
+}
+
+#[test]
+fn a_node_that_goes_down_under_way_holds_up_no_other() {
+    let mut rig = Rig::running(2, global(image(1)));
+    rig.update(global(image(2)));
+    rig.look();
+    let begun = rig.tasks().into_iter().find(|task| !task.holds_slot()).unwrap().status.node_id.unwrap();
+    rig.cluster.run(|draft| set_node_state(draft, begun, NodeState::Down, "silent"));
+    rig.cluster.lose_tasks_of_down_nodes();
+    rig.settle();
+    assert_eq!(rig.state(), RolloutState::Complete, "{:?}", rig.deployment().rollout);
+    rig.cluster.run(|draft| set_node_state(draft, begun, NodeState::Ready, "back"));
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(2, true), (2, true)], RolloutState::Complete));
+}
+
+#[test]
+fn what_a_deployment_has_stopped_does_not_run_again() {
+    let mut rig = Rig::running(1, simple(2));
+    let last = rig.tasks()[1].task_id;
+    rig.cluster.run(|draft| scale_deployment(draft, &named(), 1, String::new(), Limits::NONE)).unwrap();
+    rig.settle();
+    let refused = rig.cluster.run(|draft| restart_task(draft, last));
+    assert!(matches!(refused, Err(crate::commands::Error::TaskIsReplaced { .. })), "{refused:?}");
+    let mode = DeploymentSpec { mode: DeploymentMode::Global, ..simple(1) };
+    let refused = rig.cluster.run(|draft| update_deployment(draft, &named(), wanted(mode), Limits::NONE));
+    assert!(matches!(refused, Err(crate::commands::Error::ModeChanges { .. })), "{refused:?}");
 }
