@@ -54,7 +54,7 @@ fn usage_from_scratch(state: &ClusterState) -> BTreeMap<NodeId, NodeUsage> {
         }
     }
     for task in state.tasks.values().filter(|task| !task.is_finished() && task.desired_state == DesiredState::Running) {
-        if let Some(claim) = &task.claim {
+        if let Some(claim) = task.claim.as_ref().filter(|_| task.pinned_to().is_none()) {
             let of_node = usage.entry(claim.node_id).or_default();
             of_node.claims.insert(task.task_id);
             let marks: BTreeSet<Mark> = task.spec.marks().filter(|mark| mentioned.contains_key(mark)).collect();

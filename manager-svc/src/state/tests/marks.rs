@@ -12,7 +12,7 @@ pub(super) fn where_they_are_follows_from_tasks(state: &ClusterState) -> Result<
     let belongs = |task: &Task| {
         let on_node = task.status.node_id.filter(|_| task.status.state.is_on_node());
         let wants = !task.is_finished() && task.desired_state == DesiredState::Running;
-        (on_node, task.claim.as_ref().filter(|_| wants).map(|claim| claim.node_id))
+        (on_node, task.claim.as_ref().filter(|_| wants && task.pinned_to().is_none()).map(|claim| claim.node_id))
     };
     let specs: BTreeSet<SpecAddress> = state.carriers.all().map(|((address, _), _)| address).collect();
     let carried = specs.iter().map(|address| state.specs.at(*address).map_or(0, |spec| spec.marks().count()));
