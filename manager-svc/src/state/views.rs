@@ -22,7 +22,8 @@ const FAILURES_COUNT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// What a view of a node leaves out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LeftOut<'a> {
-    /// Room that is kept for this task.
+    /// Room that is kept for this task. If it may run on the node alone, also that for younger ones of which this is true: else each
+    /// would wait for the other where there is room for one.
     pub claim_of: Option<TaskId>,
     /// Tasks on the node, as if they had ended.
     pub tasks: &'a [Arc<Task>],
@@ -103,8 +104,9 @@ impl ClusterState {
         for task in left_out.tasks {
             view.release(&self.held_by(task));
         }
-        let others = usage.claims.iter().filter(|task_id| Some(**task_id) != left_out.claim_of);
-        for task in others.filter_map(|task_id| self.tasks.get(task_id)) {
+        let own = left_out.claim_of.and_then(|task_id| self.tasks.get(&task_id));
+        let is_left_out = |other: &Arc<Task>| own.is_some_and(|own| comes_first(own, other));
+        for task in usage.claims.iter().filter_map(|task_id| self.tasks.get(task_id)).filter(|task| !is_left_out(task)) {
             view.reserve(&self.requirements_of(&task.spec));
         }
         view
@@ -139,6 +141,12 @@ impl ClusterState {
     pub fn ending_on(&self, node_id: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks_on(node_id).filter(|task| is_stopping(task))
     }
+}
+
+/// Whether the room that is kept on a node for one task is no concern of another, which this one is or comes before.
+fn comes_first(own: &Task, other: &Task) -> bool {
+    let are_pinned = own.pinned_to().is_some() && other.pinned_to().is_some();
+    own.task_id == other.task_id || (are_pinned && own.task_id < other.task_id)
 }
 
 /// Where attempts of these tasks failed a short while ago; by node.
