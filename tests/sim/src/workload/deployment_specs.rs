@@ -132,7 +132,6 @@ impl Users {
         // What does not serve is given up after a while, so that all comes to rest.
         let (mode, max_attempts) =
             if serves { (v1::RestartMode::Always, 0) } else { (v1::RestartMode::OnFailure, 3) };
-        let short = |millis| Duration::from_millis(millis).try_into().ok();
         let ports =
             if self.rng.percent(30) { vec![v1::Port { container_port: 80, ..Default::default() }] } else { Vec::new() };
         // Whatever else changes: another image is another task.
@@ -151,14 +150,7 @@ impl Users {
                 max_delay: short(900),
                 ..Default::default()
             }),
-            health_check: is_checked.then(|| v1::HealthCheck {
-                probe: Some(v1::health_check::Probe::Tcp(v1::TcpProbe { port: 80 })),
-                interval: short(300),
-                timeout: short(200),
-                retries: 2,
-                start_period: short(3000),
-                start_interval: short(300),
-            }),
+            health_check: is_checked.then(|| Box::new(health_check())),
             on_node_loss: self
                 .rng
                 .percent(15)
@@ -167,4 +159,20 @@ impl Users {
             ..Default::default()
         }
     }
+}
+
+/// Looks often, and bears one failure.
+fn health_check() -> v1::HealthCheck {
+    v1::HealthCheck {
+        probe: Some(v1::health_check::Probe::Tcp(v1::TcpProbe { port: 80 })),
+        interval: short(300),
+        timeout: short(200),
+        retries: 2,
+        start_period: short(3000),
+        start_interval: short(300),
+    }
+}
+
+fn short(millis: u64) -> Option<prost_types::Duration> {
+    Duration::from_millis(millis).try_into().ok()
 }
