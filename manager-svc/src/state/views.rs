@@ -106,7 +106,8 @@ impl ClusterState {
         }
         let own = left_out.claim_of.and_then(|task_id| self.tasks.get(&task_id));
         let is_left_out = |other: &Arc<Task>| own.is_some_and(|own| comes_first(own, other));
-        for task in usage.claims.iter().filter_map(|task_id| self.tasks.get(task_id)).filter(|task| !is_left_out(task)) {
+        for task in usage.claims.iter().filter_map(|task_id| self.tasks.get(task_id)).filter(|task| !is_left_out(task))
+        {
             view.reserve(&self.requirements_of(&task.spec));
         }
         view

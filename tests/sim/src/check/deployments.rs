@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_core::deployment::{Deployment, DeploymentMode, OnRolloutFailure, UpdateOrder, Version};
 use davit_core::id::{DeploymentId, TaskId};
 use davit_core::state::TaskState;
 use davit_core::task::{Slot, Task};
-use manager_svc::state::{Batch, Versions};
+use jiff::Timestamp;
+use manager_svc::state::{Batch, Change, Versions};
 
 use super::{Violations, asked_for};
 use crate::history::{Entry, Event};
@@ -21,7 +23,8 @@ pub(super) fn answered_versions_are_kept(entries: &[Entry], journal: &[Arc<Batch
         deployments(journal).filter_map(|one| Some((one.deployment_id, one.current()?.number))).collect();
     let deleted: BTreeSet<&str> = entries.iter().filter_map(deleted_name).collect();
     for entry in entries {
-        let Event::Answered { call, outcome: Outcome::Version { deployment_id, version }, durable } = &entry.event else {
+        let Event::Answered { call, outcome: Outcome::Version { deployment_id, version }, durable } = &entry.event
+        else {
             continue;
         };
         let (Call::CreateDeployment(name) | Call::ChangeDeployment { name, .. }) = call else { continue };
@@ -95,35 +98,67 @@ pub(super) fn no_place_has_three(entries: &[Entry], journal: &[Arc<Batch>], viol
 }
 
 /// 5: with start-first, unless it is to go on after failures, the task that serves in a place is not stopped for another one before
-/// that serves. Nor is, with whatever order, one of several in a place stopped that alone serves there.
+/// that has served for the monitor time. Nor is, with whatever order, one of several in a place stopped that alone serves there.
 pub(super) fn what_serves_is_replaced_by_what_serves(journal: &[Arc<Batch>], violations: &mut Violations) {
-    let mut model = Model::default();
+    let (mut model, mut served) = (Model::default(), Served::default());
     for change in journal.iter().flat_map(|batch| &batch.changes) {
         model.apply_change(&change.versions);
+        let now = change.event.time;
+        served.note(change);
         let Versions::Task { before: Some(before), after } = &change.versions else { continue };
         let was_stopped = before.holds_slot() && !after.as_ref().is_some_and(|task| task.holds_slot());
         let Some((of, slot)) = before.slot().filter(|_| was_stopped && is_ready(before)) else { continue };
         let Some(deployment) = model.deployments.get(&of).filter(|one| is_wanted(one, slot)) else { continue };
         // As the manager says it in its plans for deployments.
         let message = &change.event.message;
-        let is_update = message.ends_with("takes its place") && keeps_what_serves(deployment);
         let is_excess = message.ends_with("has another task") || message.ends_with("serves in its place");
-        let has_other = in_place(&model, of, slot).any(|task| task.task_id != before.task_id && is_ready(task));
-        if (is_update || is_excess) && !has_other {
-            let (revision, name) = (change.event.revision.0, &deployment.name);
-            let key = before.key();
-            violations
-                .add(5, format!("at revision {revision} {key} alone serves in {slot:?} of {name} and goes: {message}"));
+        let monitor = match kept_monitor(deployment) {
+            Some(monitor) if message.ends_with("takes its place") => monitor,
+            _ if is_excess => Duration::ZERO,
+            _ => continue,
+        };
+        let mut others = in_place(&model, of, slot).filter(|task| task.task_id != before.task_id);
+        if !others.any(|task| is_ready(task) && served.for_so_long(task.task_id, now, monitor)) {
+            let (revision, name, key) = (change.event.revision.0, &deployment.name, before.key());
+            let what = format!("{key} serves in {slot:?} of {name}, goes at revision {revision}");
+            violations.add(5, format!("{what}, and no other has served there for {monitor:?}: {message}"));
         }
     }
 }
 
-/// Whether what serves stays until another one does.
-fn keeps_what_serves(deployment: &Deployment) -> bool {
-    let policy = deployment.current().map(|version| version.spec.policy(deployment.rollout.is_rollback));
-    policy.is_some_and(|policy| {
-        policy.order == UpdateOrder::StartFirst && policy.on_failure != OnRolloutFailure::Continue
-    })
+/// Since when tasks serve, by the manager's clock.
+#[derive(Debug, Default)]
+struct Served {
+    since: BTreeMap<TaskId, Timestamp>,
+    last: Option<Timestamp>,
+}
+
+impl Served {
+    fn note(&mut self, change: &Change) {
+        let now = change.event.time;
+        if self.last.is_some_and(|last| now < last) {
+            // It was set back: how long something lasted can't be told from then on.
+            self.since.values_mut().for_each(|since| *since = Timestamp::MIN);
+        }
+        self.last = Some(now);
+        let Versions::Task { after, .. } = &change.versions else { return };
+        match after.as_ref().filter(|task| is_ready(task)) {
+            Some(task) => drop(self.since.entry(task.task_id).or_insert(now)),
+            None => drop(change.event.task_id().and_then(|task_id| self.since.remove(&task_id))),
+        }
+    }
+
+    fn for_so_long(&self, task_id: TaskId, now: Timestamp, time: Duration) -> bool {
+        let since = self.since.get(&task_id);
+        since.is_some_and(|since| since.checked_add(time).is_ok_and(|until| until <= now))
+    }
+}
+
+/// How long a new task has to serve before the old one goes, where what serves stays until then.
+fn kept_monitor(deployment: &Deployment) -> Option<Duration> {
+    let policy = deployment.current()?.spec.policy(deployment.rollout.is_rollback);
+    let keeps = policy.order == UpdateOrder::StartFirst && policy.on_failure != OnRolloutFailure::Continue;
+    keeps.then_some(policy.monitor)
 }
 
 fn is_wanted(deployment: &Deployment, slot: Slot) -> bool {

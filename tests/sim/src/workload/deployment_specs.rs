@@ -78,11 +78,11 @@ impl Users {
     }
 
     fn some_conduct(&self) -> Conduct {
-        match self.rng.below(20) {
-            0..=1 => Conduct::Fail,
-            2 => Conduct::NeverHealthy,
-            3 => Conduct::TurnUnhealthy,
-            4 => Conduct::End,
+        match self.rng.below(16) {
+            0..=2 => Conduct::Fail,
+            3 => Conduct::NeverHealthy,
+            4 => Conduct::TurnUnhealthy,
+            5 => Conduct::End,
             _ => self.some_good_conduct(),
         }
     }
@@ -130,8 +130,7 @@ impl Users {
         let is_checked = matches!(conduct, Conduct::ServeLate | Conduct::NeverHealthy | Conduct::TurnUnhealthy);
         let serves = matches!(conduct, Conduct::Serve | Conduct::ServeLate);
         // What does not serve is given up after a while, so that all comes to rest.
-        let (mode, max_attempts) =
-            if serves { (v1::RestartMode::Always, 0) } else { (v1::RestartMode::OnFailure, 3) };
+        let (mode, max_attempts) = if serves { (v1::RestartMode::Always, 0) } else { (v1::RestartMode::OnFailure, 3) };
         let ports =
             if self.rng.percent(30) { vec![v1::Port { container_port: 80, ..Default::default() }] } else { Vec::new() };
         // Whatever else changes: another image is another task.

@@ -10,7 +10,7 @@ use tonic::Status;
 use super::{Call, Change, Outcome, TRIES, Users, done, in_time, outcome_of};
 
 /// In how many runs of a hundred there are deployments.
-const CHANCE: u64 = 60;
+const CHANCE: u64 = 70;
 
 /// A deployment as its user knows it.
 struct Kept {
@@ -38,7 +38,7 @@ impl Users {
                 Some(_) if self.rng.percent(6) => self.delete_deployment(&kept.swap_remove(index).name).await,
                 Some(deployment) => self.change_deployment(deployment).await,
             }
-            tokio::time::sleep(self.rng.millis(100, 3000)).await;
+            tokio::time::sleep(self.rng.millis(50, 2500)).await;
         }
     }
 
@@ -53,7 +53,7 @@ impl Users {
                 ..Default::default()
             };
             let mut deployments = self.deployments.clone();
-            let answer = in_time(async move { deployments.create_deployment(request).await }).await;
+            let answer = in_time(Box::pin(async move { deployments.create_deployment(request).await })).await;
             let answer = answer.map(|response| response.into_inner().deployment);
             let is_over = self.told(Call::CreateDeployment(name.clone()), answer);
             // Now and then an impatient user sends it once more, although it was answered.
@@ -67,12 +67,12 @@ impl Users {
 
     async fn change_deployment(&self, kept: &mut Kept) {
         match self.rng.below(100) {
-            0..=39 => self.update_deployment(kept).await,
-            40..=54 => self.scale_deployment(kept).await,
-            55..=64 => self.roll_back(&kept.name).await,
-            65..=69 => self.ask_rollout(&kept.name, Change::Pause).await,
-            70..=77 => self.ask_rollout(&kept.name, Change::Resume).await,
-            78..=85 => self.ask_rollout(&kept.name, Change::Promote).await,
+            0..=49 => self.update_deployment(kept).await,
+            50..=61 => self.scale_deployment(kept).await,
+            62..=70 => self.roll_back(&kept.name).await,
+            71..=73 => self.ask_rollout(&kept.name, Change::Pause).await,
+            74..=80 => self.ask_rollout(&kept.name, Change::Resume).await,
+            81..=87 => self.ask_rollout(&kept.name, Change::Promote).await,
             _ => self.meddle_with_a_task(&kept.name).await,
         }
     }
@@ -86,7 +86,7 @@ impl Users {
             ..Default::default()
         };
         let mut deployments = self.deployments.clone();
-        let answer = in_time(async move { deployments.update_deployment(request).await }).await;
+        let answer = in_time(Box::pin(async move { deployments.update_deployment(request).await })).await;
         self.told_of(&kept.name, Change::Update, answer.map(|response| response.into_inner().deployment));
     }
 
@@ -94,8 +94,7 @@ impl Users {
         let Some(Mode::Replicated(mode)) = &mut kept.spec.mode else { return };
         let replicas = if self.rng.percent(10) { 0 } else { self.some_replicas() };
         mode.replicas = Some(replicas);
-        let request =
-            v1::ScaleDeploymentRequest { deployment: kept.name.clone(), replicas, ..Default::default() };
+        let request = v1::ScaleDeploymentRequest { deployment: kept.name.clone(), replicas, ..Default::default() };
         let mut deployments = self.deployments.clone();
         let answer = in_time(async move { deployments.scale_deployment(request).await }).await;
         self.told_of(&kept.name, Change::Scale, answer.map(|response| response.into_inner().deployment));
