@@ -39,11 +39,15 @@ pub enum Bug {
     BeginTimeoutIgnored,
     /// A worker that is stopped in order does not say that it means to be back.
     AwayUnsaid,
+    /// With start-first, the old task of a slot goes as soon as the new one is there.
+    NewTaskNotAwaited,
+    /// What ends in a slot of a deployment whose rollout is complete is not replaced.
+    SlotStaysEmpty,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::DroppedSync,
         Self::AckBeforeCommit,
         Self::MergeReversed,
@@ -60,6 +64,8 @@ impl Bug {
         Self::RestartsForgotten,
         Self::BeginTimeoutIgnored,
         Self::AwayUnsaid,
+        Self::NewTaskNotAwaited,
+        Self::SlotStaysEmpty,
     ];
 }
 

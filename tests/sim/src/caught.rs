@@ -15,7 +15,7 @@ pub struct Caught {
 }
 
 /// All of them. `cargo xtask sim --bugs` fails when one is not caught.
-pub const CAUGHT: [Caught; 16] = [
+pub const CAUGHT: [Caught; 18] = [
     Caught { bug: Bug::DroppedSync, promise: 1 },
     Caught { bug: Bug::AckBeforeCommit, promise: 1 },
     Caught { bug: Bug::RequestIdsForgotten, promise: 1 },
@@ -32,6 +32,8 @@ pub const CAUGHT: [Caught; 16] = [
     Caught { bug: Bug::AdoptsNothing, promise: 6 },
     Caught { bug: Bug::SilenceIgnored, promise: 6 },
     Caught { bug: Bug::AwayUnsaid, promise: 6 },
+    Caught { bug: Bug::NewTaskNotAwaited, promise: 5 },
+    Caught { bug: Bug::SlotStaysEmpty, promise: 5 },
 ];
 
 #[cfg(test)]

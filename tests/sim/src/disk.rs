@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::id::{ClusterId, Revision, TaskId};
+use davit_core::id::{ClusterId, DeploymentId, Revision, TaskId};
 use davit_svc_kit::bugs::{self, Bug};
 use davit_svc_kit::ids::{IdSource as _, SeededSource};
 use manager_svc::state::{Batch, Versions};
@@ -40,6 +40,8 @@ struct State {
     synced: usize,
     /// Tasks that the synced part ever held.
     held: BTreeSet<TaskId>,
+    /// Versions of deployments that it ever held.
+    held_versions: BTreeSet<(DeploymentId, u32)>,
     /// The cluster after so many batches of the journal.
     model: (usize, Model),
     is_full: bool,
@@ -49,10 +51,18 @@ struct State {
 impl State {
     fn sync_up_to(&mut self, length: usize) {
         let newly = self.journal.get(self.synced..length).unwrap_or_default();
-        self.held.extend(newly.iter().flat_map(|batch| &batch.changes).filter_map(|change| match &change.versions {
-            Versions::Task { after: Some(task), .. } => Some(task.task_id),
-            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } => None,
-        }));
+        for change in newly.iter().flat_map(|batch| &batch.changes) {
+            match &change.versions {
+                Versions::Task { after: Some(task), .. } => {
+                    self.held.insert(task.task_id);
+                }
+                Versions::Deployment { after: Some(deployment), .. } => {
+                    let version = deployment.current().map(|version| (deployment.deployment_id, version.number));
+                    self.held_versions.extend(version);
+                }
+                Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } => {}
+            }
+        }
         self.synced = length;
     }
 }
@@ -98,6 +108,12 @@ impl Disk {
     pub fn holds(&self, task_ids: &[TaskId]) -> bool {
         let state = self.state.lock();
         task_ids.iter().all(|task_id| state.held.contains(task_id))
+    }
+
+    /// Whether the synced part holds this version of a deployment, or did once.
+    #[must_use]
+    pub fn holds_version(&self, deployment_id: DeploymentId, version: u32) -> bool {
+        self.state.lock().held_versions.contains(&(deployment_id, version))
     }
 
     /// All that was ever written and not lost.

@@ -16,13 +16,13 @@ use crate::workload::{Call, Outcome};
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A client was answered, or gave up. `durable`: whether the disk held all tasks of the answer at that moment.
+    /// A client was answered, or gave up. `durable`: whether the disk held what it names at that moment.
     Answered {
         /// Which of the client's calls.
         call: Call,
         /// What it was told.
         outcome: Outcome,
-        /// Whether the synced part of the manager's disk held the tasks that the answer names.
+        /// Whether the synced part of the manager's disk held the tasks, or the version of a deployment, that the answer names.
         durable: bool,
     },
     /// An engine started a container.

@@ -1,23 +1,28 @@
-//! The cluster as the manager's disk tells it: every committed version of every task and node, in order.
+//! The cluster as the manager's disk tells it: every committed version of every task, node and deployment, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use davit_core::id::{AttemptKey, NodeId, TaskId};
+use davit_core::constraint::NodeAttributes;
+use davit_core::deployment::Deployment;
+use davit_core::id::{AttemptKey, DeploymentId, NodeId, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::resources::Resources;
 use davit_core::restart::RestartMode;
+use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, DesiredState, Task};
+use davit_core::task::{AttemptStatus, DesiredState, Slot, Task};
 use manager_svc::state::{Batch, Versions};
 
-/// Tasks and nodes at one moment.
+/// Tasks, nodes and deployments at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     /// Tasks that are there.
     pub tasks: BTreeMap<TaskId, Arc<Task>>,
     /// Nodes that are there.
     pub nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Deployments that are there.
+    pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
 }
 
 impl Model {
@@ -51,6 +56,12 @@ impl Model {
             Versions::Node { before: Some(node), after: None } => {
                 self.nodes.remove(&node.node_id);
             }
+            Versions::Deployment { after: Some(deployment), .. } => {
+                self.deployments.insert(deployment.deployment_id, Arc::clone(deployment));
+            }
+            Versions::Deployment { before: Some(deployment), after: None } => {
+                self.deployments.remove(&deployment.deployment_id);
+            }
             Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } => {}
         }
     }
@@ -75,11 +86,24 @@ impl Model {
         self.placed_on(node_id).filter(runs).map(|task| task.key()).collect()
     }
 
-    /// What is left of a node.
-    #[must_use]
-    pub fn free_on(&self, node: &Node) -> Resources {
+    /// The tasks of a deployment that fill a place of it.
+    pub fn holding(&self, deployment_id: DeploymentId) -> impl Iterator<Item = (Slot, &Arc<Task>)> {
+        let place_of = move |task: &Task| task.slot().filter(|(of, _)| *of == deployment_id && task.holds_slot());
+        self.tasks.values().filter_map(move |task| Some((place_of(task)?.1, task)))
+    }
+
+    /// What is left of a node for a task: without what is kept for others. Of those that have only this node, the older come first.
+    fn free_for(&self, task: &Task, node: &Node) -> Resources {
         let used = self.placed_on(node.node_id);
-        used.fold(node.description.allocatable, |free, task| free.saturating_sub(task.spec.resources.reservation))
+        let comes_before = |other: &&Arc<Task>| {
+            other.status.state == TaskState::Pending
+                && other.claim.as_ref().is_some_and(|claim| claim.node_id == node.node_id)
+                && other.task_id != task.task_id
+                && !(task.pinned_to().is_some() && other.pinned_to().is_some() && other.task_id > task.task_id)
+        };
+        let kept = self.tasks.values().filter(comes_before);
+        used.chain(kept)
+            .fold(node.description.allocatable, |free, other| free.saturating_sub(other.spec.resources.reservation))
     }
 
     /// Whether a task waits although some node has room for it.
@@ -87,8 +111,10 @@ impl Model {
     pub fn waits_in_vain(&self, task: &Task) -> bool {
         let wanted = task.spec.resources.reservation;
         self.nodes.values().any(|node| {
-            let free = self.free_on(node);
+            let free = self.free_for(task, node);
             node.state == NodeState::Ready
+                && task.pinned_to().is_none_or(|node_id| node_id == node.node_id)
+                && is_allowed(&task.spec, node)
                 && !node.cordoned
                 && free.cpu_millis >= wanted.cpu_millis
                 && free.memory_bytes >= wanted.memory_bytes
@@ -104,8 +130,8 @@ impl Model {
             DesiredState::Removed => false,
             DesiredState::Stopped => state.is_terminal(),
             DesiredState::Running => match state {
-                // What ends by itself is waited for.
-                TaskState::Running => task.spec.restart.mode == RestartMode::Always,
+                // What ends by itself is waited for, and so is what is not found healthy yet.
+                TaskState::Running => task.spec.restart.mode == RestartMode::Always && task.status.ready,
                 TaskState::Completed => true,
                 // Its policy has given it up.
                 TaskState::Failed | TaskState::Lost => task.spec.restart.max_attempts > 0,
@@ -124,6 +150,15 @@ impl Model {
         };
         (!settled).then(told)
     }
+}
+
+/// Whether a spec's constraints allow a node.
+#[must_use]
+pub fn is_allowed(spec: &TaskSpec, node: &Node) -> bool {
+    let (description, labels) = (&node.description, node.labels().into());
+    let (name, os, arch) = (&description.name, &description.os, &description.arch);
+    let attributes = NodeAttributes { name, os, arch, labels: &labels };
+    spec.constraints.iter().all(|constraint| constraint.is_satisfied_by(attributes))
 }
 
 /// Whether an attempt in this state takes up room on its node.

@@ -1,5 +1,6 @@
 //! Room that is kept for a task: how it gets there, and when it is given up.
 
+use davit_core::deployment::DeploymentMode;
 use davit_core::id::{AttemptKey, TaskId};
 use davit_core::node::NodeState::{Down, Ready, Suspect};
 use davit_core::spec::TaskSpec;
@@ -249,4 +250,23 @@ fn a_task_that_stops_while_it_moves_leaves_its_room() {
 fn full_node() -> davit_core::resources::ResourceRequirements {
     let reservation = registration(1).description.allocatable;
     davit_core::resources::ResourceRequirements { reservation, ..spec().resources }
+}
+
+#[test]
+fn of_two_tasks_that_may_run_on_one_node_alone_the_older_gets_what_is_room_for_one() {
+    let mut cluster = Cluster::new(1);
+    let mut large = spec();
+    large.resources.reservation.cpu_millis = 100 * TASKS_PER_NODE - 50;
+    for name in ["older", "younger"] {
+        let task = TaskSpec { name: name.to_owned(), ..large.clone() };
+        assert!(cluster.deploy(name, task, DeploymentMode::Global));
+        cluster.reconcile_deployments();
+    }
+    while has_ripe_claim(&cluster.state, cluster.now) {
+        cluster.run(settle_claims);
+    }
+    let mut tasks: Vec<_> =
+        cluster.state.tasks().map(|task| (task.spec.name.clone(), task.status.state, task.claim.is_some())).collect();
+    tasks.sort();
+    assert_eq!(tasks, [("older".to_owned(), Scheduled, false), ("younger".to_owned(), Pending, true)]);
 }

@@ -4,8 +4,10 @@
 mod answers;
 mod attempts;
 mod clones;
+mod deployments;
 mod drains;
 mod order;
+mod places;
 mod quiet;
 mod replay;
 mod room;
@@ -70,6 +72,10 @@ pub fn all(cluster: &Cluster, violations: &mut Violations) {
     attempts::what_ended_has_ended(&entries, &journal, violations);
     attempts::nothing_begins_behind_its_completion(&entries, &journal, violations);
     attempts::the_lonely_run_alone(&entries, &journal, violations);
+    deployments::answered_versions_are_kept(&entries, &journal, violations);
+    deployments::versions_go_forwards(&journal, violations);
+    deployments::no_place_has_three(&entries, &journal, violations);
+    deployments::what_serves_is_replaced_by_what_serves(&journal, violations);
 }
 
 fn services_lived(entries: &[Entry], violations: &mut Violations) {

@@ -1,6 +1,8 @@
 //! What users do: creates (tried again with their request id until they are answered), stops, restarts, deletes, batches that
-//! come and go, cordons, drains, removals of nodes, and requests that are wrong. Every answer goes into the history.
+//! come and go, deployments, cordons, drains, removals of nodes, and requests that are wrong. Every answer goes into the history.
 
+mod deployment_specs;
+mod deployments;
 mod nodes;
 mod specs;
 mod tasks;
@@ -9,7 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::TaskId;
+use davit_core::id::{DeploymentId, TaskId};
+use davit_proto::v1::deployment_service_client::DeploymentServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_svc_kit::client;
@@ -54,6 +57,17 @@ pub enum Call {
     Restart(TaskId),
     /// Delete a task, also one that runs.
     Delete(TaskId),
+    /// Create a deployment of this name.
+    CreateDeployment(String),
+    /// Change what is wanted of the deployment of this name, or how its rollout goes on.
+    ChangeDeployment {
+        /// Its name.
+        name: String,
+        /// Which call.
+        change: Change,
+    },
+    /// Delete the deployment of this name.
+    DeleteDeployment(String),
     /// Cordon or uncordon a node.
     Cordon(Host, bool),
     /// Move all tasks away from a node.
@@ -76,11 +90,35 @@ pub enum Call {
     },
 }
 
+/// What can be changed of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// All of its spec.
+    Update,
+    /// Its number of replicas.
+    Scale,
+    /// To an earlier version.
+    Rollback,
+    /// What waits behind its canaries may follow.
+    Promote,
+    /// Nothing more is replaced.
+    Pause,
+    /// It goes on.
+    Resume,
+}
+
 /// What a client was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// These tasks were created.
     Created(Vec<TaskId>),
+    /// This is the newest version of the deployment.
+    Version {
+        /// Which deployment.
+        deployment_id: DeploymentId,
+        /// The version's number.
+        version: u32,
+    },
     /// It was done.
     Done,
     /// It was refused for good: nothing changed.
@@ -109,6 +147,7 @@ pub enum Kind {
 pub struct Users {
     tasks: TaskServiceClient<Channel>,
     nodes: NodeServiceClient<Channel>,
+    deployments: DeploymentServiceClient<Channel>,
     cluster: Arc<Cluster>,
     history: History,
     rng: Rng,
@@ -125,7 +164,8 @@ impl Users {
         let channel = dialer.connect_lazy(&endpoint);
         Some(Self {
             tasks: TaskServiceClient::new(channel.clone()),
-            nodes: NodeServiceClient::new(channel),
+            nodes: NodeServiceClient::new(channel.clone()),
+            deployments: DeploymentServiceClient::new(channel),
             cluster: Arc::clone(cluster),
             history: cluster.history.clone(),
             rng,
@@ -136,11 +176,14 @@ impl Users {
 
     /// Acts until the time is up, then waits until every create is answered.
     pub async fn act(&self, time: Duration) {
-        let users = (0..USERS).map(|_| {
-            let user = self.clone();
-            tokio::spawn(async move { user.act_alone(time).await })
-        });
-        let users: Vec<_> = users.collect();
+        let mut users: Vec<_> = (0..USERS)
+            .map(|_| {
+                let user = self.clone();
+                tokio::spawn(async move { user.act_alone(time).await })
+            })
+            .collect();
+        let user = Self { rng: self.rng.fork("deployments"), ..self.clone() };
+        users.push(tokio::spawn(async move { user.keep_deployments(time).await }));
         for user in users {
             // A user that panicked is told by the panic.
             let _ = user.await;
@@ -154,9 +197,21 @@ impl Users {
                 0..=37 => self.create().await,
                 38..=42 => self.scale().await,
                 43..=46 => self.create_wrong().await,
-                47..=57 => self.stop().await,
-                58..=66 => self.restart().await,
-                67..=76 => self.delete().await,
+                47..=57 => {
+                    if let Some(task_id) = self.some_task() {
+                        self.stop(task_id).await;
+                    }
+                }
+                58..=66 => {
+                    if let Some(task_id) = self.some_task() {
+                        self.restart(task_id).await;
+                    }
+                }
+                67..=76 => {
+                    if let Some(task_id) = self.some_task() {
+                        self.delete(task_id).await;
+                    }
+                }
                 77..=85 => self.cordon().await,
                 86..=94 => self.drain().await,
                 _ => self.remove().await,
@@ -183,6 +238,7 @@ impl Users {
     fn answered(&self, call: Call, outcome: Outcome) {
         let durable = match &outcome {
             Outcome::Created(task_ids) => self.cluster.disk.holds(task_ids),
+            Outcome::Version { deployment_id, version } => self.cluster.disk.holds_version(*deployment_id, *version),
             _ => true,
         };
         self.history.note(Event::Answered { call, outcome, durable });

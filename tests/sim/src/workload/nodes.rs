@@ -58,7 +58,7 @@ impl Users {
         self.answered(Call::RemoveNode { host, force }, outcome);
     }
 
-    fn some_worker(&self) -> Option<Host> {
+    pub(super) fn some_worker(&self) -> Option<Host> {
         let hosts: Vec<Host> = self.cluster.machines.keys().copied().collect();
         self.rng.pick(&hosts).copied()
     }

@@ -111,13 +111,8 @@ impl Users {
         self.answered(Call::CreateWrong { name }, outcome);
     }
 
-    pub(super) async fn stop(&self) {
-        let Some(task_id) = self.some_task() else { return };
-        self.stop_once(task_id).await;
-    }
-
-    /// True if it was answered.
-    async fn stop_once(&self, task_id: TaskId) -> bool {
+    /// Stops a task once. True if it was answered.
+    pub(super) async fn stop(&self, task_id: TaskId) -> bool {
         let (mut tasks, request) = (self.tasks.clone(), v1::StopTaskRequest { task_id: task_id.to_string() });
         let outcome = done(in_time(async move { tasks.stop_task(request).await }).await);
         let is_answered = !matches!(outcome, Outcome::Unknown(_));
@@ -127,22 +122,20 @@ impl Users {
 
     async fn stop_until_answered(&self, task_id: TaskId) {
         for _ in 0..TRIES {
-            if self.stop_once(task_id).await {
+            if self.stop(task_id).await {
                 return;
             }
             tokio::time::sleep(self.rng.millis(100, 2000)).await;
         }
     }
 
-    pub(super) async fn restart(&self) {
-        let Some(task_id) = self.some_task() else { return };
+    pub(super) async fn restart(&self, task_id: TaskId) {
         let (mut tasks, request) = (self.tasks.clone(), v1::RestartTaskRequest { task_id: task_id.to_string() });
         let outcome = done(in_time(async move { tasks.restart_task(request).await }).await);
         self.answered(Call::Restart(task_id), outcome);
     }
 
-    pub(super) async fn delete(&self) {
-        let Some(task_id) = self.some_task() else { return };
+    pub(super) async fn delete(&self, task_id: TaskId) {
         let mut tasks = self.tasks.clone();
         let request = v1::DeleteTaskRequest { task_id: task_id.to_string(), force: true };
         let outcome = done(in_time(async move { tasks.delete_task(request).await }).await);

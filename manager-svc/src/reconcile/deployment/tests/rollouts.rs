@@ -409,4 +409,22 @@ fn a_clock_that_is_set_fails_no_rollout_and_ends_no_wait() {
     rig.pass(5);
     rig.look();
     assert_eq!(rig.deployment().rollout.done, 1);
+fn what_serves_again_right_before_the_deadline_has_its_time_beyond_it() {
+    let mut rig = Rig::new(2, start_first(2, image(1)));
+    rig.look();
+    rig.work(|_| true);
+    rig.look();
+    let one = rig.tasks()[0].task_id;
+    rig.report(one, TaskState::Running, false);
+    rig.look();
+    rig.pass(598);
+    rig.report(one, TaskState::Running, true);
+    rig.look();
+    rig.pass(3);
+    rig.look();
+    assert_eq!(rig.state(), RolloutState::InProgress);
+    assert!(rig.cluster.state.next_deployment_look().is_some_and(|at| at > rig.cluster.now));
+    rig.pass(2);
+    rig.look();
+    assert_eq!(rig.state(), RolloutState::Complete);
 }
