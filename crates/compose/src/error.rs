@@ -163,14 +163,6 @@ impl Problems {
         self.list.push(Problem { severity, kind, position: at.cloned(), path: path.to_owned(), message });
     }
 
-    /// Takes in what another gathered.
-    pub(crate) fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
-        for problem in problems {
-            let Problem { severity, kind, position, path, message } = problem;
-            self.push(severity, kind, position.as_ref(), &path, message);
-        }
-    }
-
     pub(crate) fn has_error(&self) -> bool {
         self.has_error
     }
@@ -194,7 +186,10 @@ impl Problems {
 
 /// A value for a message: on one line, and not too long.
 pub(crate) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(MAX_QUOTED_CHARS).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for c in text.chars().take(MAX_QUOTED_CHARS) {
+        if c.is_control() { shown.extend(c.escape_debug()) } else { shown.push(c) }
+    }
     if text.chars().nth(MAX_QUOTED_CHARS).is_some() {
         shown.push('…');
     }

@@ -1,0 +1,102 @@
+//! Puts variables into values: `$VAR`, `${VAR}`, and with defaults, demands and replacements, as the Compose Specification has them.
+
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub(crate) use self::template::{Operator, Template, Unset};
+use crate::error::{Position, ProblemKind, Problems};
+use crate::tree::{Budget, MAX_TEXT_BYTES, Node, Value};
+
+/// Variables by name.
+pub type Variables = BTreeMap<String, String>;
+
+/// Puts variables into all values of a tree; keys stay as they are.
+pub(crate) fn interpolate(
+    node: &mut Node,
+    path: &str,
+    variables: &Variables,
+    budget: &mut Budget,
+    problems: &mut Problems,
+) {
+    match &mut node.value {
+        Value::Null => {}
+        Value::Text(text) => {
+            if let Some(expanded) = expand(text, &node.at, path, variables, budget, problems) {
+                *text = expanded;
+            }
+        }
+        Value::List(nodes) => {
+            for (index, node) in nodes.iter_mut().enumerate() {
+                interpolate(node, &format!("{path}[{index}]"), variables, budget, problems);
+            }
+        }
+        Value::Map(map) => {
+            for (key, entry) in map {
+                interpolate(&mut entry.node, &join(path, key), variables, budget, problems);
+            }
+        }
+    }
+}
+
+/// The path of a key in a mapping.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// A value with its variables; `None` if nothing changes, or if something is wrong, which is then told.
+fn expand(
+    text: &str,
+    at: &Position,
+    path: &str,
+    variables: &Variables,
+    budget: &mut Budget,
+    problems: &mut Problems,
+) -> Option<String> {
+    if !text.contains('$') {
+        return None;
+    }
+    let template = match Template::parse(text) {
+        Ok(template) => template,
+        Err(error) => {
+            problems.error(ProblemKind::Variable, at, path, error.to_string());
+            return None;
+        }
+    };
+    let mut unset = Vec::new();
+    match template.expand(&|name| variables.get(name).map(String::as_str), budget.text_bytes, &mut unset) {
+        Ok(expanded) => {
+            for name in unset {
+                let message = format!("the variable `{name}` is not set and has no default: it is taken as empty");
+                problems.warning(ProblemKind::Variable, at, path, message);
+            }
+            // It was paid for as it stood; what was put in is paid for on top.
+            if budget.spend(0, expanded.len()).is_none() {
+                too_large(at, path, problems);
+                return None;
+            }
+            Some(expanded)
+        }
+        Err(Unset::Required { name, why }) => {
+            problems.error(ProblemKind::Variable, at, path, required(&name, &why));
+            None
+        }
+        Err(Unset::TooLarge) => {
+            too_large(at, path, problems);
+            None
+        }
+    }
+}
+
+/// What a variable that must be set and is not is told with.
+pub(crate) fn required(name: &str, why: &str) -> String {
+    let colon = if why.is_empty() { "" } else { ": " };
+    format!("the variable `{name}` must be set{colon}{why}")
+}
+
+fn too_large(at: &Position, path: &str, problems: &mut Problems) {
+    let message = format!("too large: a project has at most {MAX_TEXT_BYTES} bytes of text, variables put in");
+    problems.error(ProblemKind::TooLarge, at, path, message);
+}

@@ -1,0 +1,176 @@
+//! Whole files in the style of those that are around, and the projects that they become.
+
+#[path = "support/shown.rs"]
+mod shown;
+mod support;
+
+use davit_compose::{Input, env_file_variables, load, referenced_files, referenced_variables};
+use shown::shown;
+use support::sample;
+
+fn with_variables(input: Input, variables: &[(&str, &str)]) -> Input {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Input { variables, ..input }
+}
+
+fn with_files(input: Input, files: &[(&str, &str)]) -> Input {
+    let referenced = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+    Input { referenced, ..input }
+}
+
+fn check(name: &str, input: &Input) {
+    let text = match load(input) {
+        Ok(loaded) => {
+            let warnings: String = loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+            format!("{warnings}{}", shown(&loaded.project))
+        }
+        Err(invalid) => format!("NO PROJECT\n{invalid}"),
+    };
+    insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(name, text) });
+}
+
+#[test]
+fn web_database_cache() {
+    let input = with_variables(sample(&["web-database-cache.yaml"]), &[("DB_PASSWORD", "pa$$word")]);
+    check("web_database_cache", &input);
+}
+
+#[test]
+fn workers_broker() {
+    check("workers_broker", &sample(&["workers-broker.yaml"]));
+}
+
+#[test]
+fn monitoring() {
+    check("monitoring", &with_variables(sample(&["monitoring.yaml"]), &[("GRAFANA_PASSWORD", "hidden")]));
+}
+
+#[test]
+fn wordpress() {
+    check("wordpress", &sample(&["wordpress.yaml"]));
+}
+
+#[test]
+fn nginx_flask_redis() {
+    let input = with_variables(sample(&["nginx-flask-redis.yaml"]), &[("TAG", "3")]);
+    check("nginx_flask_redis", &with_files(input, &[("./nginx/proxy.conf", "events {}")]));
+}
+
+#[test]
+fn gitea_postgres() {
+    check("gitea_postgres", &sample(&["gitea-postgres.yaml"]));
+}
+
+#[test]
+fn log_agents() {
+    check("log_agents", &sample(&["log-agents.yaml"]));
+}
+
+#[test]
+fn jobs() {
+    check("jobs", &sample(&["jobs.yaml"]));
+}
+
+#[test]
+fn one_file_for_development() {
+    check("one_file_for_development", &sample(&["shop.yaml"]));
+}
+
+#[test]
+fn two_files_for_production() {
+    let input = with_variables(sample(&["shop.yaml", "shop.prod.yaml"]), &[("TAG", "7"), ("SECRET_KEY", "k")]);
+    check("two_files_for_production", &input);
+}
+
+#[test]
+fn no_profile() {
+    check("no_profile", &sample(&["profiles.yaml"]));
+}
+
+#[test]
+fn one_profile() {
+    let input = with_variables(sample(&["profiles.yaml"]), &[("COMPOSE_PROFILES", "debug,other")]);
+    check("one_profile", &input);
+    let input = Input { profiles: vec!["debug".to_owned()], ..sample(&["profiles.yaml"]) };
+    check("one_profile", &input);
+}
+
+#[test]
+fn anchors() {
+    check("anchors", &sample(&["anchors.yaml"]));
+}
+
+/// What `docker compose config` writes.
+#[test]
+fn canonical() {
+    check("canonical", &with_files(sample(&["canonical.yaml"]), &[("/home/me/shop/token.txt", "hidden")]));
+}
+
+#[test]
+fn voting_stack() {
+    check("voting_stack", &sample(&["voting-stack.yaml"]));
+}
+
+#[test]
+fn elasticsearch() {
+    check("elasticsearch", &sample(&["elasticsearch.yaml"]));
+}
+
+#[test]
+fn env_files() {
+    let input = sample(&["env-files.yaml"]);
+    let files = [
+        ("common.env", "LEVEL=info\nREGION=eu\nURL=https://${REGION}.example.com\n"),
+        ("./app.env", "LEVEL=debug\nQUOTED=\"two words\" # remark\nFROM_OUTSIDE=no\nNOT_SET=no\n"),
+        ("raw.env", "RAW='$as it stands'\n"),
+        ("settings.toml", "a = 1\n"),
+        ("./tls/server.pem", "-----BEGIN"),
+    ];
+    let variables = [("TAG", "1"), ("FROM_OUTSIDE", "yes"), ("API_KEY", "hidden")];
+    check("env_files", &with_files(with_variables(input, &variables), &files));
+}
+
+#[test]
+fn a_lenient_reader_drops_what_davit_refuses() {
+    check("development", &Input { lenient: true, ..sample(&["development.yaml"]) });
+}
+
+#[test]
+fn a_strict_reader_tells_what_davit_refuses() {
+    check("development_strict", &sample(&["development.yaml"]));
+}
+
+#[test]
+fn a_client_learns_what_to_send() {
+    let input = sample(&["env-files.yaml"]);
+    let variables: Vec<_> = referenced_variables(&input.files).unwrap().into_iter().collect();
+    let names: Vec<_> = variables.iter().map(|(name, used)| (name.as_str(), used.required)).collect();
+    let expected = [
+        ("API_KEY", true),
+        ("COMPOSE_PROFILES", false),
+        ("COMPOSE_PROJECT_NAME", false),
+        ("FROM_OUTSIDE", false),
+        ("NOT_SET", false),
+        ("TAG", false),
+    ];
+    assert_eq!(names, expected);
+    let files = referenced_files(&input).unwrap();
+    let files: Vec<_> = files.iter().map(|file| format!("{} {:?} {}", file.path, file.kind, file.required)).collect();
+    let expected = [
+        "common.env Environment true",
+        "./app.env Environment true",
+        "local.env Environment false",
+        "raw.env Environment true",
+        "settings.toml Config true",
+        "./tls/server.pem Secret true",
+    ];
+    assert_eq!(files, expected);
+    assert!(env_file_variables("A=$REGION\n").contains("REGION"));
+}
+
+/// No sample gives away what a secret holds.
+#[test]
+fn secrets_are_not_shown() {
+    let input = with_variables(sample(&["monitoring.yaml"]), &[("GRAFANA_PASSWORD", "hidden")]);
+    assert!(!format!("{:?}", load(&input).unwrap()).contains("hidden"));
+}
