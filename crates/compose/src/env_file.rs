@@ -184,7 +184,9 @@ fn one_entry(text: &str, format: Format) -> Result<(usize, Option<(String, Writt
     let separators: &[char] = if format == Format::Raw { &['='] } else { &['=', ':'] };
     let Some((key, value)) = content.split_once(separators) else {
         let key = content.split_once(" #").map_or(content, |(key, _)| key).trim_end();
-        check_env_key(key).map_err(|error| format!("the name of a variable {error}"))?;
+        // What stands there may be a part of a value that should have been quoted: it is not shown.
+        check_env_key(key)
+            .map_err(|_| "is no line like `KEY=VALUE`; a value of several lines needs quotes".to_owned())?;
         return Ok((whole_line, Some((key.to_owned(), Written::Inherited))));
     };
     let key = key.trim_end();
@@ -207,7 +209,7 @@ fn one_entry(text: &str, format: Format) -> Result<(usize, Option<(String, Writt
     let tail = first_line(&text[end..]);
     let trimmed = tail.trim();
     if !(trimmed.is_empty() || trimmed.starts_with('#')) {
-        return Err(format!("{} after the value of {} has no meaning", quoted(trimmed), quoted(&key)));
+        return Err(format!("what stands after the value of {} has no meaning", quoted(&key)));
     }
     let value = if quote == '"' { Written::Template(inner) } else { Written::Literal(inner) };
     Ok((end + tail.len() + 1, Some((key, value))))

@@ -9,7 +9,7 @@ use self::prepare::Prepared;
 pub use self::references::{FileKind, FileReference, VariableUse, referenced_files, referenced_variables};
 use crate::error::{Invalid, Problem};
 use crate::interpolate::Variables;
-use crate::model::Project;
+use crate::model::{Bytes, Project};
 use crate::project;
 
 /// So many files at most are merged into a project.
@@ -38,7 +38,7 @@ pub struct Input {
     /// Variables that values refer to; those of `.env` too, over which others win.
     pub variables: Variables,
     /// The contents of files that the project refers to, by path as written in the project; see [`referenced_files`].
-    pub referenced: BTreeMap<String, Vec<u8>>,
+    pub referenced: BTreeMap<String, Bytes>,
     /// The project's name, whatever the files say.
     pub project_name: Option<String>,
     /// The project's name if nothing else says one, such as that of a directory. What no name may hold is taken out of it.

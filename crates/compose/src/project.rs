@@ -125,7 +125,7 @@ fn colocate(fields: &mut Fields, services: &BTreeSet<String>, cx: &mut Context<'
         for item in list.items(cx) {
             let Some(name) = item.text(cx).map(str::to_owned) else { continue };
             if !services.contains(&name) {
-                Fields::unknown(&item, "service", &name, cx);
+                item.unknown("service", &name, cx);
             } else if !seen.insert(name.clone()) {
                 item.bad(format!("`{name}` is in a list already; make one of both"), cx);
             } else {

@@ -37,6 +37,17 @@ impl Item {
         cx.problems.error(ProblemKind::BadValue, &self.node.at, &self.path, message);
     }
 
+    /// Tells that it names something that is not there.
+    pub(crate) fn unknown(&self, kind: &str, name: &str, cx: &mut Context<'_>) {
+        // Services are always declared; what they use may be forgotten.
+        let hint = match kind {
+            "service" => String::new(),
+            kind => format!("; declare it in the project's own `{kind}s`"),
+        };
+        let message = format!("there is no {kind} {}{hint}", quoted(name));
+        cx.problems.error(ProblemKind::Reference, &self.node.at, &self.path, message);
+    }
+
     /// Tells that the value is accepted, and does something else than with Docker Compose.
     pub(crate) fn differs(&self, message: impl Into<String>, cx: &mut Context<'_>) {
         cx.problems.warning(ProblemKind::Differs, &self.node.at, &self.path, message);

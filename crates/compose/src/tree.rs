@@ -122,8 +122,8 @@ pub(crate) fn parse(name: &Arc<str>, text: &str, budget: &mut Budget, problems: 
             Ok((Event::StreamEnd, _)) => break,
             Ok((event, span)) => builder.event(event, &span)?,
             Err(error) => {
-                let at = builder.position(error.marker());
-                problems.error(ProblemKind::Syntax, &at, "", format!("not YAML: {}", error.info()));
+                let (at, path) = (builder.position(error.marker()), builder.path());
+                problems.error(ProblemKind::Syntax, &at, &path, format!("not YAML: {}", error.info()));
                 return None;
             }
         }

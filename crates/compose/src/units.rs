@@ -9,7 +9,7 @@ pub enum UnitError {
     #[error("is not a length of time; write it like `30s`, `1m30s`, `1.5h` or `200ms`")]
     Duration,
     /// A number that does not say of what.
-    #[error("needs a unit, as in `{0}s`; known are `us`, `ms`, `s`, `m`, `h`, `d`")]
+    #[error("needs a unit, as in `{0}s`; known are `us`, `ms`, `s`, `m`, `h`, `d`, `w`")]
     DurationWithoutUnit(String),
     /// Not an amount of bytes.
     #[error("is not an amount of bytes; write it like `512m`, `1.5gb` or `1048576`")]
@@ -26,8 +26,17 @@ pub enum UnitError {
 }
 
 /// One unit's name, and its length in nanoseconds.
-const TIME_UNITS: [(&str, f64); 8] =
-    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86_400e9)];
+const TIME_UNITS: [(&str, f64); 9] = [
+    ("ns", 1.0),
+    ("us", 1e3),
+    ("µs", 1e3),
+    ("ms", 1e6),
+    ("s", 1e9),
+    ("m", 60e9),
+    ("h", 3600e9),
+    ("d", 86_400e9),
+    ("w", 604_800e9),
+];
 
 /// No length of time is longer: a hundred years.
 const MAX_NANOS: f64 = 100.0 * 365.25 * 86_400e9;
@@ -144,6 +153,7 @@ mod tests {
             ("10us", Duration::from_micros(10)),
             ("10µs", Duration::from_micros(10)),
             ("2d", Duration::from_secs(172_800)),
+            ("1w", Duration::from_secs(604_800)),
         ] {
             assert_eq!(parse_duration(text), Ok(expected), "{text}");
         }

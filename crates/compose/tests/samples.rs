@@ -4,7 +4,9 @@
 mod shown;
 mod support;
 
-use davit_compose::{Input, env_file_variables, load, referenced_files, referenced_variables};
+use davit_compose::{
+    Bytes, Input, SECTIONS, Support, env_file_variables, load, referenced_files, referenced_variables,
+};
 use shown::shown;
 use support::sample;
 
@@ -14,7 +16,7 @@ fn with_variables(input: Input, variables: &[(&str, &str)]) -> Input {
 }
 
 fn with_files(input: Input, files: &[(&str, &str)]) -> Input {
-    let referenced = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+    let referenced = files.iter().map(|(path, text)| ((*path).to_owned(), Bytes(text.as_bytes().to_vec()))).collect();
     Input { referenced, ..input }
 }
 
@@ -166,6 +168,18 @@ fn a_client_learns_what_to_send() {
     ];
     assert_eq!(files, expected);
     assert!(env_file_variables("A=$REGION\n").contains("REGION"));
+}
+
+#[test]
+fn every_key_that_davit_knows_is_read() {
+    let input = sample(&["everything.yaml"]);
+    let text = input.files[0].text.clone();
+    let keys = SECTIONS.iter().flat_map(|section| section.keys).filter(|key| key.support != Support::Refused);
+    for key in keys {
+        assert!(text.contains(&format!("{}:", key.name)), "the sample has no {}", key.name);
+    }
+    let input = with_variables(input, &[("B", "b"), ("TOKEN", "t"), ("COMPOSE_PROFILES", "front")]);
+    check("everything", &with_files(input, &[("./given", "g"), ("./key", "k")]));
 }
 
 /// No sample gives away what a secret holds.

@@ -84,8 +84,8 @@ pub struct RestartPolicy {
 /// After which ends a task runs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RestartCondition {
-    /// None.
-    None,
+    /// None of them.
+    Never,
     /// Failures.
     OnFailure,
     /// All.

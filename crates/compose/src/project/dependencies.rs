@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{ProblemKind, quoted};
 use crate::model::{Dependency, Service};
-use crate::read::{Context, Fields, Item};
+use crate::read::{Context, Item};
 
 type Written = BTreeMap<String, BTreeMap<String, (Dependency, Item)>>;
 
@@ -33,7 +33,7 @@ pub(super) fn resolve(
                 );
                 cx.problems.error(ProblemKind::Reference, item.at(), &item.path, message);
             } else if dependency.required {
-                Fields::unknown(&item, "service", &other, cx);
+                item.unknown("service", &other, cx);
             }
         }
     }

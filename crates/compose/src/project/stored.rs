@@ -56,17 +56,17 @@ fn given(fields: &mut Fields, sources: &[&str], position: &Position, cx: &mut Co
     let bytes = match source {
         "file" => cx.files.get(&text).cloned().ok_or_else(|| format!("the file `{text}` is not there")),
         "environment" => {
-            let value = cx.variables.get(&text).map(|value| value.clone().into_bytes());
+            let value = cx.variables.get(&text).map(|value| Bytes(value.clone().into_bytes()));
             value.ok_or_else(|| format!("the variable `{text}` is not set"))
         }
-        _ => Ok(text.into_bytes()),
+        _ => Ok(Bytes(text.into_bytes())),
     };
     match bytes {
-        Ok(bytes) if bytes.len() > MAX_CONTENTS_BYTES => {
-            item.bad(format!("has {} bytes; {MAX_CONTENTS_BYTES} at most are kept", bytes.len()), cx);
+        Ok(bytes) if bytes.0.len() > MAX_CONTENTS_BYTES => {
+            item.bad(format!("has {} bytes; {MAX_CONTENTS_BYTES} at most are kept", bytes.0.len()), cx);
             None
         }
-        Ok(bytes) => Some(Contents::Given(Bytes(bytes))),
+        Ok(bytes) => Some(Contents::Given(bytes)),
         Err(message) => {
             cx.problems.error(ProblemKind::Missing, item.at(), &item.path, message);
             None

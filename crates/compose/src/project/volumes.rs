@@ -62,7 +62,7 @@ pub(super) fn name(
         let place = Item { node: Node::new(Value::Null, position.clone()), path: fields.path().to_owned() };
         place.bad(message, cx);
     }
-    let written = fields.take("name").map(|item| item.parsed(checked, cx).unwrap_or_default());
+    let written = fields.take("name").map(|item| item.checked(checked, cx).unwrap_or_default());
     written.unwrap_or_else(|| if external { key.to_owned() } else { format!("{}_{key}", cx.project_name) })
 }
 
@@ -70,10 +70,12 @@ fn checked(name: &str) -> Result<String, String> {
     let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
         && name.len() <= MAX_NAME_BYTES;
-    let rule = "holds letters, digits and `_` `.` `-`, begins with a letter or digit";
     if good {
         Ok(name.to_owned())
     } else {
-        Err(format!("is no name: {} {rule}, at most {MAX_NAME_BYTES}", quoted(name)))
+        Err(format!(
+            "{} is no name: letters, digits and `_` `.` `-`, first a letter or digit, {MAX_NAME_BYTES} at most",
+            quoted(name)
+        ))
     }
 }

@@ -1,7 +1,7 @@
 //! A mapping whose keys are known.
 
 use super::{Context, Item};
-use crate::error::{Position, ProblemKind, quoted};
+use crate::error::{Position, ProblemKind};
 use crate::interpolate::join;
 use crate::keys::{Section, Support};
 use crate::tree::{Map, Value};
@@ -78,12 +78,6 @@ impl Fields {
                 }
             }
         }
-    }
-
-    /// Tells that a name stands for nothing in the project.
-    pub(crate) fn unknown(item: &Item, kind: &str, name: &str, cx: &mut Context<'_>) {
-        let message = format!("there is no {kind} {}", quoted(name));
-        cx.problems.error(ProblemKind::Reference, item.at(), &item.path, message);
     }
 }
 

@@ -63,7 +63,7 @@ fn colocate(item: Item, name: &str, declared: &Declared, cx: &mut Context<'_>) -
         } else if declared.services.contains(&other) {
             services.insert(other);
         } else {
-            Fields::unknown(&item, "service", &other, cx);
+            item.unknown("service", &other, cx);
         }
     }
     services

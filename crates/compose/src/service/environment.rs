@@ -88,7 +88,7 @@ fn read_file(env_file: &EnvFile, cx: &mut Context<'_>) -> BTreeMap<String, Strin
         }
         return BTreeMap::new();
     };
-    let Ok(text) = str::from_utf8(bytes) else {
+    let Ok(text) = str::from_utf8(&bytes.0) else {
         item.bad(format!("the file `{file}` is not UTF-8"), cx);
         return BTreeMap::new();
     };

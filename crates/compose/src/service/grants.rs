@@ -6,7 +6,7 @@ use super::Declared;
 use crate::error::quoted;
 use crate::keys::{self, Section};
 use crate::model::FileGrant;
-use crate::read::{Context, Fields, Item, whole_number};
+use crate::read::{Context, Item, whole_number};
 use crate::tree::Value;
 
 /// Where secrets are, unless a path is absolute.
@@ -38,7 +38,7 @@ fn grants(item: Option<Item>, kind: &Kind<'_>, cx: &mut Context<'_>) -> Vec<File
         let here = item.place();
         let Some(grant) = grant(item, kind, cx) else { continue };
         if !kind.known.contains(&grant.source) {
-            Fields::unknown(&here, kind.name, &grant.source, cx);
+            here.unknown(kind.name, &grant.source, cx);
             continue;
         }
         if let Some((_, first)) = grants.get(&grant.target)

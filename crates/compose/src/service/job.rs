@@ -33,6 +33,7 @@ pub(super) fn job(item: Item, cx: &mut Context<'_>) -> Option<Job> {
     const MISSED: [(&str, MissedRuns); 2] = [("skip", MissedRuns::Skip), ("run_once", MissedRuns::RunOnce)];
     let mut fields = item.fields(keys::JOB, cx)?;
     let schedule = fields.take("schedule");
+    let has_schedule = schedule.is_some();
     let schedule = schedule.and_then(|item| item.parsed(schedule_text, cx));
     let mut only_scheduled = Vec::new();
     let mut scheduled = |name: &str| {
@@ -51,7 +52,7 @@ pub(super) fn job(item: Item, cx: &mut Context<'_>) -> Option<Job> {
     let deadline = fields.take("deadline").and_then(|item| item.duration(cx));
     let ttl = fields.take("ttl").and_then(|item| item.duration(cx));
     fields.finish(cx);
-    if schedule.is_none() {
+    if !has_schedule {
         for item in only_scheduled {
             item.bad("has a meaning with a `schedule` only", cx);
         }

@@ -18,7 +18,7 @@ pub(super) fn aliases(fields: &mut Fields, declared: &Declared, cx: &mut Context
     let Some(item) = fields.take("networks") else { return aliases };
     for (name, _, item) in item.entries(true, cx) {
         if name != DEFAULT && !declared.networks.contains(&name) {
-            Fields::unknown(&item, "network (declare it in the file's own `networks`)", &name, cx);
+            item.unknown("network", &name, cx);
         }
         if item.node.value == Value::Null {
             continue;

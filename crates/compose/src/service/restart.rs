@@ -23,7 +23,7 @@ pub(super) fn policy(
 fn restart_word(text: &str) -> Result<RestartPolicy, String> {
     let of = |condition| RestartPolicy { condition, ..RestartPolicy::default() };
     match text {
-        "no" => Ok(of(RestartCondition::None)),
+        "no" => Ok(of(RestartCondition::Never)),
         "always" | "unless-stopped" => Ok(of(RestartCondition::Any)),
         "on-failure" => Ok(of(RestartCondition::OnFailure)),
         _ => match text.strip_prefix("on-failure:") {
@@ -45,8 +45,11 @@ fn restart_word(text: &str) -> Result<RestartPolicy, String> {
 
 /// Reads `deploy.restart_policy`.
 pub(super) fn deploy_policy(item: Item, cx: &mut Context<'_>) -> Option<RestartPolicy> {
-    const CONDITIONS: [(&str, RestartCondition); 3] =
-        [("none", RestartCondition::None), ("on-failure", RestartCondition::OnFailure), ("any", RestartCondition::Any)];
+    const CONDITIONS: [(&str, RestartCondition); 3] = [
+        ("none", RestartCondition::Never),
+        ("on-failure", RestartCondition::OnFailure),
+        ("any", RestartCondition::Any),
+    ];
     let mut fields = item.fields(keys::RESTART_POLICY, cx)?;
     let condition = fields.take("condition").and_then(|item| item.one_of(&CONDITIONS, cx)).unwrap_or_default();
     let delay = fields.take("delay").and_then(|item| item.duration(cx));

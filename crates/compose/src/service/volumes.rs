@@ -62,14 +62,10 @@ fn volume(item: Item, declared: &Declared, cx: &mut Context<'_>) -> Option<Place
     if let MountSource::Volume(name) = &mount.source
         && !declared.volumes.contains(name)
     {
-        unknown_volume(&item, name, cx);
+        item.unknown("volume", name, cx);
         return None;
     }
     Some(Place::Mount(mount))
-}
-
-fn unknown_volume(item: &Item, name: &str, cx: &mut Context<'_>) {
-    Fields::unknown(item, "volume (declare it in the file's own `volumes`)", name, cx);
 }
 
 const ANONYMOUS: &str = "a volume without a name would be left behind with every task; give it a name, or use `tmpfs`";
@@ -165,7 +161,7 @@ fn named_volume(fields: &mut Fields, declared: &Declared, cx: &mut Context<'_>) 
     let item = fields.needed("source", cx)?;
     let name = item.nonempty(cx)?.to_owned();
     if !declared.volumes.contains(&name) {
-        unknown_volume(&item, &name, cx);
+        item.unknown("volume", &name, cx);
         return None;
     }
     Some(MountSource::Volume(name))

@@ -7,6 +7,7 @@ use granit_parser::{Event, Marker, ScalarStyle, Span, Tag};
 use super::anchors::{Anchors, Refusal};
 use super::{Budget, Entry, MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES, Map, MergeTag, Node, Value};
 use crate::error::{Position, ProblemKind, Problems, quoted};
+use crate::interpolate::join;
 
 /// The key whose value comes next.
 enum NextKey {
@@ -53,6 +54,19 @@ impl<'a> Builder<'a> {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let column = number(marker.col()).saturating_add(1);
         Position { file: Arc::clone(&self.file), line: number(marker.line()).max(1), column }
+    }
+
+    /// The key path of what is being read.
+    pub(super) fn path(&self) -> String {
+        let mut path = String::new();
+        for frame in &self.frames {
+            match &frame.inside {
+                Inside::List(nodes) => path.push_str(&format!("[{}]", nodes.len())),
+                Inside::Map { next: NextKey::Named(key, _), .. } => path = join(&path, key),
+                Inside::Map { .. } => {}
+            }
+        }
+        path
     }
 
     pub(super) fn finish(self) -> Option<Node> {
@@ -121,6 +135,7 @@ impl<'a> Builder<'a> {
         if self.anchors.keep(anchor, &node, self.budget).is_none() {
             return self.too_large(&node.at);
         }
+        let mut told = None;
         let Some(frame) = self.frames.last_mut() else {
             self.root = Some(node);
             return Some(());
@@ -133,8 +148,17 @@ impl<'a> Builder<'a> {
                 NextKey::Named(key, key_at) => {
                     map.insert(key, Entry { key_at, node });
                 }
-                NextKey::None => *next = key_of(node, map, self.problems),
+                NextKey::None => {
+                    let at = node.at.clone();
+                    *next = key_of(node, map).unwrap_or_else(|message| {
+                        told = Some((at, message));
+                        NextKey::Bad
+                    });
+                }
             },
+        }
+        if let Some((at, message)) = told {
+            self.tell(ProblemKind::Syntax, &at, message);
         }
         Some(())
     }
@@ -150,7 +174,7 @@ impl<'a> Builder<'a> {
         *next = NextKey::Merge;
         if !merged.is_empty() {
             let message = "`<<` is there twice; write `<<: [*one, *other]`";
-            self.problems.error(ProblemKind::Syntax, at, "", message);
+            self.tell(ProblemKind::Syntax, at, message);
         }
         true
     }
@@ -167,7 +191,7 @@ impl<'a> Builder<'a> {
         for Node { value, at, .. } in sources {
             let Value::Map(source) = value else {
                 let message = "`<<` takes a mapping, or a list of mappings";
-                self.problems.error(ProblemKind::Syntax, &at, "", message);
+                self.tell(ProblemKind::Syntax, &at, message);
                 continue;
             };
             for (key, entry) in source {
@@ -186,7 +210,7 @@ impl<'a> Builder<'a> {
             _ if tag.is_yaml_core_schema() || tag.suffix() == "merge" => None,
             _ => {
                 let message = format!("unknown tag {}; known are `!reset` and `!override`", quoted(&tag.original()));
-                self.problems.error(ProblemKind::Syntax, at, "", message);
+                self.tell(ProblemKind::Syntax, at, message);
                 None
             }
         }
@@ -196,8 +220,13 @@ impl<'a> Builder<'a> {
         if self.budget.spend(nodes, text_bytes).is_none() { self.too_large(at) } else { Some(()) }
     }
 
+    fn tell(&mut self, kind: ProblemKind, at: &Position, message: impl Into<String>) {
+        let path = self.path();
+        self.problems.error(kind, at, &path, message);
+    }
+
     fn stop(&mut self, at: &Position, message: &str) -> Option<()> {
-        self.problems.error(ProblemKind::Syntax, at, "", message);
+        self.tell(ProblemKind::Syntax, at, message);
         None
     }
 
@@ -205,38 +234,27 @@ impl<'a> Builder<'a> {
         let message = format!(
             "too large: a project has at most {MAX_NODES} values and {MAX_TEXT_BYTES} bytes of text, aliases written out"
         );
-        self.problems.error(ProblemKind::TooLarge, at, "", message);
+        self.tell(ProblemKind::TooLarge, at, message);
         None
     }
 
     fn too_deep(&mut self, at: &Position) -> Option<()> {
         let message =
             format!("too deep: mappings and lists are at most {MAX_DEPTH} in each other, aliases written out");
-        self.problems.error(ProblemKind::TooLarge, at, "", message);
+        self.tell(ProblemKind::TooLarge, at, message);
         None
     }
 }
 
-/// What a value is as a key. A key that is there twice is told, and the first stays.
-fn key_of(node: Node, map: &Map, problems: &mut Problems) -> NextKey {
+/// What a value is as a key. Of a key that is there twice the first stays.
+fn key_of(node: Node, map: &Map) -> Result<NextKey, String> {
     match node.value {
-        Value::Text(key) => {
-            if let Some(first) = map.get(&key) {
-                let line = first.key_at.line;
-                let message = format!("the key {} is there twice, first in line {line}", quoted(&key));
-                problems.error(ProblemKind::Syntax, &node.at, "", message);
-                return NextKey::Bad;
-            }
-            NextKey::Named(key, node.at)
-        }
-        Value::Null => {
-            problems.error(ProblemKind::Syntax, &node.at, "", "a key must not be empty");
-            NextKey::Bad
-        }
-        Value::List(_) | Value::Map(_) => {
-            problems.error(ProblemKind::Syntax, &node.at, "", "a key must be a single value");
-            NextKey::Bad
-        }
+        Value::Text(key) => match map.get(&key) {
+            Some(first) => Err(format!("the key {} is there twice, first in line {}", quoted(&key), first.key_at.line)),
+            None => Ok(NextKey::Named(key, node.at)),
+        },
+        Value::Null => Err("a key must not be empty".to_owned()),
+        Value::List(_) | Value::Map(_) => Err("a key must be a single value".to_owned()),
     }
 }
 

@@ -72,17 +72,17 @@ fn tags_of_merging_are_kept() {
 #[test]
 fn mistakes_are_told_with_their_place() {
     insta::assert_snapshot!(told("a: 1\nb: 2\na: 3\n"), @"compose.yaml:3:1: the key `a` is there twice, first in line 1");
-    insta::assert_snapshot!(told("a: [1\n"), @"compose.yaml:1:4: not YAML: unclosed bracket '['");
-    insta::assert_snapshot!(told("a: *b\n"), @"compose.yaml:1:4: not YAML: while parsing node, found unknown anchor");
-    insta::assert_snapshot!(told("a: &a [*a]\n"), @"compose.yaml:1:8: an alias inside of what it stands for");
+    insta::assert_snapshot!(told("a: [1\n"), @"compose.yaml:1:4: a[0]: not YAML: unclosed bracket '['");
+    insta::assert_snapshot!(told("a: *b\n"), @"compose.yaml:1:4: a: not YAML: while parsing node, found unknown anchor");
+    insta::assert_snapshot!(told("a: &a [*a]\n"), @"compose.yaml:1:8: a[0]: an alias inside of what it stands for");
     insta::assert_snapshot!(told("[1]: 2\n~: 3\n"), @r"
     compose.yaml:1:1: a key must be a single value
     compose.yaml:2:1: a key must not be empty
     ");
     insta::assert_snapshot!(told("a: 1\n---\nb: 2\n"), @"compose.yaml:2:1: a second document: put it into a file of its own, and give both");
-    insta::assert_snapshot!(told("a: !thing 1\n"), @"compose.yaml:1:11: unknown tag `!thing`; known are `!reset` and `!override`");
-    insta::assert_snapshot!(told("a: {<<: 3}\n"), @"compose.yaml:1:9: `<<` takes a mapping, or a list of mappings");
-    insta::assert_snapshot!(told("a: &a {}\nb:\n  <<: *a\n  <<: *a\n"), @"compose.yaml:4:3: `<<` is there twice; write `<<: [*one, *other]`");
+    insta::assert_snapshot!(told("a: !thing 1\n"), @"compose.yaml:1:11: a: unknown tag `!thing`; known are `!reset` and `!override`");
+    insta::assert_snapshot!(told("a: {<<: 3}\n"), @"compose.yaml:1:9: a: `<<` takes a mapping, or a list of mappings");
+    insta::assert_snapshot!(told("a: &a {}\nb:\n  <<: *a\n  <<: *a\n"), @"compose.yaml:4:3: b: `<<` is there twice; write `<<: [*one, *other]`");
     insta::assert_snapshot!(told(""), @"compose.yaml:1:1: the file is empty");
     insta::assert_snapshot!(told("# nothing\n"), @"compose.yaml:1:1: the file is empty");
 }

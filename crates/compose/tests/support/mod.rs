@@ -6,7 +6,8 @@ use davit_compose::{Input, SourceFile};
 pub(crate) fn sample(names: &[&str]) -> Input {
     let read = |name: &&str| {
         let path = format!("{}/tests/samples/{name}", env!("CARGO_MANIFEST_DIR"));
-        SourceFile { name: (*name).to_owned(), text: std::fs::read_to_string(path).unwrap() }
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        SourceFile { name: (*name).to_owned(), text }
     };
     Input { files: names.iter().map(read).collect(), default_name: Some("sample".to_owned()), ..Input::default() }
 }

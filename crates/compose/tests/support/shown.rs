@@ -30,8 +30,9 @@ pub(crate) fn shown(project: &Project) -> String {
 }
 
 fn kept(line: &str) -> Option<Vec<String>> {
-    let default = [" None,", " [],", " {},", " false,", " required: true,", " mode: Replicated,"];
-    let dropped = default.iter().any(|end| line.ends_with(end)) || line.trim_start().starts_with("position:");
+    let default = [": None,", ": [],", ": {},", ": false,", " required: true,", " mode: Replicated,"];
+    let dropped = default.iter().any(|end| line.ends_with(end)) && !line.ends_with(" required: false,");
+    let dropped = dropped || line.trim_start().starts_with("position:");
     (!dropped).then(|| vec![line.to_owned()])
 }
 
@@ -42,13 +43,14 @@ fn closed(block: Block, closing: &str) -> Option<Vec<String>> {
         let text = inner.first()?.trim().strip_prefix("text: ")?;
         return Some(vec![format!("{}{text}", opening.strip_suffix("ImageReference {")?)]);
     }
-    if inner.is_empty() && opening.contains(": ") {
+    // A key of a mapping stays, whatever is left of its value.
+    if inner.is_empty() && opening.contains(": ") && !opening.trim_start().starts_with('"') {
         return None;
     }
     let joined: Vec<_> = inner.iter().map(|line| line.trim_start()).collect();
     let joined = joined.join(" ");
     let joined = joined.strip_suffix(',').unwrap_or(&joined);
-    let space = if opening.ends_with('{') { " " } else { "" };
+    let space = if opening.ends_with('{') && !inner.is_empty() { " " } else { "" };
     let line = format!("{opening}{space}{joined}{space}{closing_text}");
     if line.trim_start().chars().count() <= LINE_CHARS && !line.contains("Service {") {
         return Some(vec![line]);
