@@ -17,7 +17,7 @@ use crate::interpolate::{Template, Unset, Variables, required};
 use crate::tree::{Budget, MAX_FILE_BYTES};
 
 /// How values are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Format {
     /// With quotes, comments at the end, and variables.
     #[default]

@@ -49,6 +49,11 @@ impl Section {
     pub(crate) fn like(&self, name: &str) -> Option<&'static str> {
         /// Less alike is a guess.
         const ALIKE: f64 = 0.75;
+        /// No key is longer, by far.
+        const MAX_BYTES: usize = 40;
+        if name.len() > MAX_BYTES {
+            return None;
+        }
         let name = name.to_lowercase().replace('-', "_");
         let alike = self.keys.iter().map(|key| (strsim::normalized_damerau_levenshtein(key.name, &name), key));
         let supported = alike.map(|(alike, key)| (alike, key.support != Support::Refused, key.name));

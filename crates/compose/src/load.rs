@@ -11,6 +11,7 @@ use crate::error::{Invalid, Problem};
 use crate::interpolate::Variables;
 use crate::model::{Bytes, Project};
 use crate::project;
+use crate::read::Context;
 
 /// So many files at most are merged into a project.
 pub const MAX_FILES: usize = 16;
@@ -66,8 +67,7 @@ pub fn load(input: &Input) -> Result<Loaded, Invalid> {
     let Prepared { root, names, variables, mut problems, budget, project_name, profiles } = prepare::prepare(input);
     let mut project = None;
     if let Some(root) = root {
-        let mut cx =
-            crate::read::Context { problems, variables: &variables, files: &input.referenced, budget, project_name };
+        let mut cx = Context::new(problems, &variables, &input.referenced, project_name, budget);
         project = project::read(root, &profiles, &mut cx);
         problems = cx.problems;
     }

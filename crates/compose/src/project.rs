@@ -52,6 +52,10 @@ pub(crate) fn read(root: Node, profiles: &BTreeSet<String>, cx: &mut Context<'_>
             disabled_services.insert(name);
         }
     }
+    if enabled.is_empty() && !cx.problems.has_error() {
+        let why = if disabled_services.is_empty() { "there is none" } else { "no selected profile has one" };
+        cx.problems.error_of_all(ProblemKind::Missing, "services", format!("a project needs a service, and {why}"));
+    }
     let declared = Declared {
         services: enabled.iter().map(|(name, ..)| name.clone()).collect(),
         volumes: volumes.keys().cloned().collect(),

@@ -182,7 +182,8 @@ impl Item {
         items.iter().filter_map(|item| item.text(cx).map(str::to_owned)).collect()
     }
 
-    /// A mapping whose keys are names that the user chooses. What `x-` begins with is no such name where `extensible`.
+    /// A mapping whose keys are names that the user chooses. What begins with `x-` is no such name where `extensible`, which is
+    /// told, since it may have been meant as one.
     pub(crate) fn entries(self, extensible: bool, cx: &mut Context<'_>) -> Vec<(String, Position, Self)> {
         if !matches!(self.node.value, Value::Map(_)) {
             self.wrong_kind("a mapping", cx);
@@ -191,10 +192,12 @@ impl Item {
         let Value::Map(map) = self.node.value else { return Vec::new() };
         let mut entries = Vec::new();
         for (key, entry) in map {
+            let path = join(&self.path, &key);
             if extensible && key.starts_with("x-") {
+                let message = "taken for an extension, since it begins with `x-`, and not for a name";
+                cx.problems.warning(ProblemKind::Differs, &entry.key_at, &path, message);
                 continue;
             }
-            let path = join(&self.path, &key);
             entries.push((key, entry.key_at, Self { node: entry.node, path }));
         }
         entries

@@ -25,6 +25,9 @@ pub const MAX_TEXT_BYTES: usize = 4 * 1024 * 1024;
 /// How deep mappings and lists may be in each other, aliases written out.
 pub const MAX_DEPTH: usize = 48;
 
+/// The longest key, in bytes.
+pub(crate) const MAX_KEY_BYTES: usize = 256;
+
 /// What a tree still may take up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {

@@ -1,6 +1,6 @@
 //! What is wrong is told, all of it, where it is, and with what to do.
 
-use davit_compose::{Input, SourceFile, load};
+use davit_compose::{Bytes, Input, SourceFile, load};
 
 /// What is told of files, which are parted by lines `=== NAME`.
 fn told(text: &str) -> String {
@@ -92,6 +92,9 @@ mistakes! {
     );
     names: told("name: My App\nservices:\n  'a b': {image: x, profiles: ['x y']}\nvolumes: {'v w': }\nx-davit: {colocate: [['a b'], [c, d]]}\n");
     networks: of_service("networks: {back: {ipv4_address: 10.0.0.1, aliases: ['a b']}, default: []}");
+    no_service: told("services: {}\n");
+    no_selected_service: told("services: {a: {image: x, profiles: [p]}}\n");
+    extensions_in_places_of_names: told("services: {x-ray: {image: x}, a: {image: '', x-thing: 1}}\n");
     ulimits: of_service("ulimits: {nofile: {soft: 10, hard: 5}, NPROC: 1, nproc: -2, core: {soft: 1}}\ncap_add: [NET-ADMIN]\nplatform: linux/\npull_policy: build\nexpose: ['80:80']");
     several_files: told("services:\n  web: {image: a, port: 1}\n=== prod.yaml\nservices:\n  web: {ports: ['x']}\n  db: {imag: b}\n");
     one_file_broken: told("services:\n  web: {image: a, port: 1}\n=== prod.yaml\nservices: [\n");
@@ -115,6 +118,41 @@ fn variables_do_not_grow_a_project_without_bound() {
     let invalid =
         load(&Input { files, variables, project_name: Some("p".to_owned()), ..Input::default() }).unwrap_err();
     assert!(invalid.to_string().contains("too large"), "{invalid}");
+}
+
+fn service_keys(count: usize, keys: &str) -> String {
+    (0..count).map(|index| format!("  s{index}: {{image: x, {keys}}}\n")).collect()
+}
+
+/// A few bytes that bring in many can't be repeated without bound.
+#[test]
+fn what_files_and_variables_bring_in_is_bounded() {
+    let big = "x".repeat(400_000);
+    let load_text = |text: String| {
+        let files = vec![SourceFile { name: "compose.yaml".to_owned(), text }];
+        let variables = [("BIG".to_owned(), big.clone())].into();
+        let referenced = [
+            ("big.env".to_owned(), Bytes(format!("A={big}\n").into_bytes())),
+            ("big".to_owned(), Bytes(big.clone().into_bytes())),
+        ];
+        let project_name = Some("p".to_owned());
+        load(&Input { files, variables, referenced: referenced.into(), project_name, ..Input::default() })
+    };
+    let stored = |source: &str| {
+        let configs: String = (0..50).map(|index| format!("  c{index}: {{{source}}}\n")).collect();
+        format!("services:\n  a: {{image: x}}\nconfigs:\n{configs}")
+    };
+    for text in [
+        format!("services:\n{}", service_keys(50, "env_file: big.env")),
+        format!("services:\n{}", service_keys(50, "environment: [BIG]")),
+        format!("services:\n{}", service_keys(100, "ports: ['1-1000:1-1000']")),
+        stored("file: big"),
+        stored("environment: BIG"),
+    ] {
+        let invalid = load_text(text.clone()).unwrap_err();
+        assert!(invalid.to_string().contains("too large"), "{text}");
+    }
+    assert!(load_text(format!("services:\n{}", service_keys(3, "env_file: big.env"))).is_ok());
 }
 
 #[test]

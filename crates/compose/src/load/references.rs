@@ -130,7 +130,7 @@ pub fn referenced_files(input: &Input) -> Result<Vec<FileReference>, Invalid> {
         return Ok(Vec::new());
     }
     let nothing = BTreeMap::new();
-    let mut cx = Context { problems, variables: &variables, files: &nothing, budget, project_name };
+    let mut cx = Context::new(problems, &variables, &nothing, project_name, budget);
     let references = root.map(|root| in_project(&root, &profiles, &mut cx)).unwrap_or_default();
     cx.problems.finish(&names)?;
     Ok(references)

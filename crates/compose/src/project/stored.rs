@@ -53,23 +53,18 @@ fn given(fields: &mut Fields, sources: &[&str], position: &Position, cx: &mut Co
         }
     };
     let text = item.text(cx)?.to_owned();
-    let bytes = match source {
-        "file" => cx.files.get(&text).cloned().ok_or_else(|| format!("the file `{text}` is not there")),
-        "environment" => {
-            let value = cx.variables.get(&text).map(|value| Bytes(value.clone().into_bytes()));
-            value.ok_or_else(|| format!("the variable `{text}` is not set"))
-        }
-        _ => Ok(Bytes(text.into_bytes())),
+    let (bytes, missing) = match source {
+        "file" => (cx.files.get(&text).map(|bytes| bytes.0.as_slice()), format!("the file `{text}` is not there")),
+        "environment" => (cx.variables.get(&text).map(String::as_bytes), format!("the variable `{text}` is not set")),
+        _ => (Some(text.as_bytes()), String::new()),
     };
-    match bytes {
-        Ok(bytes) if bytes.0.len() > MAX_CONTENTS_BYTES => {
-            item.bad(format!("has {} bytes; {MAX_CONTENTS_BYTES} at most are kept", bytes.0.len()), cx);
-            None
-        }
-        Ok(bytes) => Some(Contents::Given(bytes)),
-        Err(message) => {
-            cx.problems.error(ProblemKind::Missing, item.at(), &item.path, message);
-            None
-        }
+    let Some(bytes) = bytes else {
+        cx.problems.error(ProblemKind::Missing, item.at(), &item.path, missing);
+        return None;
+    };
+    if bytes.len() > MAX_CONTENTS_BYTES {
+        item.bad(format!("has {} bytes; {MAX_CONTENTS_BYTES} at most are kept", bytes.len()), cx);
+        return None;
     }
+    cx.has_room_for(1, bytes.len(), &item).then(|| Contents::Given(Bytes(bytes.to_vec())))
 }

@@ -48,6 +48,10 @@ pub(super) fn deploy(service: &mut Fields, cx: &mut Context<'_>) -> (Deploy, Wri
         cpu_millis: same(cpu_millis, service.take("cpus"), Item::cpu_millis, "deploy.resources.limits.cpus", cx),
         memory_bytes: same(memory_bytes, service.take("mem_limit"), Item::bytes, "deploy.resources.limits.memory", cx),
     };
+    // As with the engine, 0 is no limit.
+    let Amounts { cpu_millis, memory_bytes } = &mut deploy.limits;
+    *cpu_millis = cpu_millis.filter(|&amount| amount > 0);
+    *memory_bytes = memory_bytes.filter(|&amount| amount > 0);
     let item = service.take("mem_reservation");
     let path = "deploy.resources.reservations.memory";
     deploy.reservations.memory_bytes = same(deploy.reservations.memory_bytes, item, Item::bytes, path, cx);
@@ -75,8 +79,7 @@ fn same<T: PartialEq>(
 }
 
 fn above_limits(deploy: &Deploy, service: &Fields, cx: &mut Context<'_>) {
-    let above =
-        |reserved: Option<u64>, limit: Option<u64>| matches!((reserved, limit), (Some(r), Some(l)) if l > 0 && r > l);
+    let above = |reserved: Option<u64>, limit: Option<u64>| matches!((reserved, limit), (Some(r), Some(l)) if r > l);
     if above(deploy.reservations.cpu_millis, deploy.limits.cpu_millis) {
         service.bad("more cpu is reserved than the limit allows", cx);
     }

@@ -1,11 +1,10 @@
 //! `environment`, `env_file` and labels.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use davit_core::spec::{check_env_key, check_label_key, check_label_value};
 
-use crate::env_file::{self, Format};
+use crate::env_file::Format;
 use crate::error::{Position, ProblemKind};
 use crate::keys;
 use crate::read::{Context, Fields, Item};
@@ -34,7 +33,11 @@ pub(super) fn environment(fields: &mut Fields, cx: &mut Context<'_>) -> BTreeMap
             continue;
         }
         // A name alone takes what the caller has, and takes away what a file has.
-        match value.or_else(|| cx.variables.get(&key).cloned()) {
+        let outside = if value.is_none() { cx.variables.get(&key) } else { None };
+        if !cx.has_room_for(0, outside.map_or(0, String::len), &item) {
+            break;
+        }
+        match value.or_else(|| outside.cloned()) {
             Some(value) if value.contains('\0') => item.bad("holds a zero byte", cx),
             Some(value) => {
                 environment.insert(key, value);
@@ -92,8 +95,10 @@ fn read_file(env_file: &EnvFile, cx: &mut Context<'_>) -> BTreeMap<String, Strin
         item.bad(format!("the file `{file}` is not UTF-8"), cx);
         return BTreeMap::new();
     };
-    let name: Arc<str> = file.as_str().into();
-    env_file::read(&name, text, *format, cx.variables, &mut cx.budget, &mut cx.problems)
+    let values = cx.env_file(file, text, *format);
+    // Each service has them for itself.
+    let text_bytes = values.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if cx.has_room_for(values.len(), text_bytes, item) { (*values).clone() } else { BTreeMap::new() }
 }
 
 /// Reads labels.

@@ -10,8 +10,8 @@ use crate::tree::Value;
 
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 
-/// So many ports one service may publish.
-const MAX_PORTS: usize = 1000;
+/// A range has at most so many ports.
+const MAX_RANGE: usize = 1000;
 
 type Ports = RangeInclusive<u16>;
 
@@ -23,10 +23,11 @@ struct Written {
     protocol: Protocol,
 }
 
-/// Reads `ports`. The node's ports are each there once; of two that are the same a later file's stays.
+/// Reads `ports`. A port that is there twice is there once; two of the container's can't have the same of the node.
 pub(super) fn ports(item: Option<Item>, cx: &mut Context<'_>) -> Vec<Port> {
-    let mut ports: Vec<Port> = Vec::new();
-    let mut published: BTreeMap<(u16, Protocol), usize> = BTreeMap::new();
+    let mut ports = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut published: BTreeMap<(u16, Protocol), u16> = BTreeMap::new();
     let Some(item) = item else { return ports };
     for item in item.items(cx) {
         let here = item.place();
@@ -38,23 +39,20 @@ pub(super) fn ports(item: Option<Item>, cx: &mut Context<'_>) -> Vec<Port> {
                 continue;
             }
         };
+        if !cx.has_room_for(expanded.len(), 0, &here) {
+            break;
+        }
         for port in expanded {
-            if ports.contains(&port) {
+            if !seen.insert(port) {
                 continue;
             }
-            if let Some(node_port) = port.published {
-                if let Some(&first) = published.get(&(node_port, port.protocol)) {
-                    let other = ports.get(first).map_or(0, |port| port.target);
-                    here.bad(format!("the node's port {node_port} is published for port {other} already"), cx);
-                    continue;
-                }
-                published.insert((node_port, port.protocol), ports.len());
+            if let Some(node_port) = port.published
+                && let Some(other) = published.insert((node_port, port.protocol), port.target)
+            {
+                here.bad(format!("the node's port {node_port} is published for port {other} already"), cx);
+                continue;
             }
             ports.push(port);
-        }
-        if ports.len() > MAX_PORTS {
-            here.bad(format!("a service publishes at most {MAX_PORTS} ports"), cx);
-            break;
         }
     }
     ports
@@ -145,7 +143,11 @@ fn range(text: &str) -> Result<Ports, String> {
         None => port(text).map(|port| port..=port),
         Some((from, to)) => {
             let range = port(from)?..=port(to)?;
-            if range.is_empty() { Err("ends before it begins".to_owned()) } else { Ok(range) }
+            match range.len() {
+                0 => Err("ends before it begins".to_owned()),
+                1..=MAX_RANGE => Ok(range),
+                _ => Err(format!("has more than {MAX_RANGE} ports")),
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use granit_parser::{Event, Marker, ScalarStyle, Span, Tag};
 
 use super::anchors::{Anchors, Refusal};
-use super::{Budget, Entry, MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES, Map, MergeTag, Node, Value};
+use super::{Budget, Entry, MAX_DEPTH, MAX_KEY_BYTES, MAX_NODES, MAX_TEXT_BYTES, Map, MergeTag, Node, Value};
 use crate::error::{Position, ProblemKind, Problems, quoted};
 use crate::interpolate::join;
 
@@ -249,6 +249,9 @@ impl<'a> Builder<'a> {
 /// What a value is as a key. Of a key that is there twice the first stays.
 fn key_of(node: Node, map: &Map) -> Result<NextKey, String> {
     match node.value {
+        Value::Text(key) if key.len() > MAX_KEY_BYTES => {
+            Err(format!("a key has at most {MAX_KEY_BYTES} bytes, this one has {}", key.len()))
+        }
         Value::Text(key) => match map.get(&key) {
             Some(first) => Err(format!("the key {} is there twice, first in line {}", quoted(&key), first.key_at.line)),
             None => Ok(NextKey::Named(key, node.at)),
