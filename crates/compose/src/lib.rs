@@ -21,6 +21,8 @@
 
 mod env_file;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod interpolate;
 mod keys;
 mod load;
