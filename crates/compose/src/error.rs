@@ -54,8 +54,6 @@ pub enum ProblemKind {
     Variable,
     /// A name that stands for nothing in the project.
     Reference,
-    /// Files that don't fit together.
-    Merge,
     /// Accepted, and does something else than with Docker Compose.
     Differs,
 }
@@ -156,11 +154,16 @@ impl Problems {
         if self.list.iter().any(known) {
             return;
         }
-        if self.list.len() >= MAX_PROBLEMS {
+        if self.is_full() {
             self.left_out += 1;
             return;
         }
         self.list.push(Problem { severity, kind, position: at.cloned(), path: path.to_owned(), message });
+    }
+
+    /// Whether what is added now is counted and not told, so that nobody need think of good words for it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_PROBLEMS
     }
 
     pub(crate) fn has_error(&self) -> bool {

@@ -5,7 +5,7 @@ mod shown;
 mod support;
 
 use davit_compose::{
-    Bytes, Input, SECTIONS, Support, env_file_variables, load, referenced_files, referenced_variables,
+    Bytes, Input, SECTIONS, SourceFile, Support, env_file_variables, load, referenced_files, referenced_variables,
 };
 use shown::shown;
 use support::sample;
@@ -180,6 +180,41 @@ fn every_key_that_davit_knows_is_read() {
     }
     let input = with_variables(input, &[("B", "b"), ("TOKEN", "t"), ("COMPOSE_PROFILES", "front")]);
     check("everything", &with_files(input, &[("./given", "g"), ("./key", "k")]));
+}
+
+#[test]
+fn files_of_services_that_are_not_selected_are_not_asked_for() {
+    let text = "services:\n  a: {image: x, env_file: a.env}\n  b: {image: x, env_file: $B, profiles: [p]}\n";
+    let files = vec![SourceFile { name: "compose.yaml".to_owned(), text: text.to_owned() }];
+    let paths = |profiles: &[&str]| {
+        let profiles = profiles.iter().map(|profile| (*profile).to_owned()).collect();
+        let input = Input { files: files.clone(), project_name: Some("p".to_owned()), profiles, ..Input::default() };
+        let files = referenced_files(&with_variables(input, &[("B", "b.env")])).unwrap();
+        files.into_iter().map(|file| file.path).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&[]), ["a.env"]);
+    assert_eq!(paths(&["p"]), ["a.env", "b.env"]);
+    assert_eq!(paths(&["*"]), ["a.env", "b.env"]);
+}
+
+#[test]
+fn the_caller_names_the_project_before_anyone_else_does() {
+    let named = |text: &str, input: Input| {
+        let files = vec![SourceFile { name: "compose.yaml".to_owned(), text: text.to_owned() }];
+        load(&Input { files, ..input }).unwrap().project
+    };
+    let written = "name: ${A:-file}\nservices: {a: {image: x, command: $COMPOSE_PROJECT_NAME}}\n";
+    let unwritten = "services: {a: {image: x}}\n";
+    let caller = || Input { project_name: Some("caller".to_owned()), ..Input::default() };
+    let variable = || with_variables(Input::default(), &[("COMPOSE_PROJECT_NAME", "variable")]);
+    let directory = || Input { default_name: Some("_My Directory.d".to_owned()), ..Input::default() };
+    assert_eq!(named(written, with_variables(caller(), &[("COMPOSE_PROJECT_NAME", "variable")])).name, "caller");
+    assert_eq!(named(written, variable()).name, "variable");
+    let project = named(written, directory());
+    assert_eq!(project.name, "file");
+    assert_eq!(project.services["a"].command.as_deref(), Some(["file".to_owned()].as_slice()));
+    assert_eq!(named(written, with_variables(directory(), &[("A", "other")])).name, "other");
+    assert_eq!(named(unwritten, directory()).name, "mydirectoryd");
 }
 
 /// No sample gives away what a secret holds.

@@ -6,6 +6,9 @@ use crate::error::{ProblemKind, quoted};
 use crate::model::{Dependency, Service};
 use crate::read::{Context, Item};
 
+/// Of a circle so many services are told.
+const MAX_SHOWN: usize = 20;
+
 type Written = BTreeMap<String, BTreeMap<String, (Dependency, Item)>>;
 
 /// Gives services what they depend on. What is not there is an error, unless it need not be.
@@ -40,7 +43,9 @@ pub(super) fn resolve(
     if let Some(circle) = circle(waits)
         && let Some(item) = circle.first().and_then(|name| places.get(name))
     {
-        let message = format!("services that wait for each other never start: {}", circle.join(" → "));
+        let rest = if circle.len() > MAX_SHOWN { " → …" } else { "" };
+        let shown = circle[..circle.len().min(MAX_SHOWN)].join(" → ");
+        let message = format!("services that wait for each other never start: {shown}{rest}");
         cx.problems.error(ProblemKind::Reference, item.at(), &item.path, message);
     }
 }

@@ -72,7 +72,8 @@ impl Fields {
                     cx.problems.error(ProblemKind::BadValue, at, &path, message);
                 }
                 None => {
-                    let meant = self.section.like(name).map(|like| format!("; did you mean `{like}`?"));
+                    let like = if cx.problems.is_full() { None } else { self.section.like(name) };
+                    let meant = like.map(|like| format!("; did you mean `{like}`?"));
                     let message = format!("unknown key{}", meant.unwrap_or_default());
                     cx.problems.key(ProblemKind::UnknownKey, at, &path, message);
                 }

@@ -1,5 +1,7 @@
 //! `deploy.placement`.
 
+use std::collections::BTreeSet;
+
 use davit_core::constraint::{Attribute, Constraint};
 
 use crate::error::quoted;
@@ -17,20 +19,22 @@ enum Said {
 /// Reads `placement`.
 pub(super) fn placement(item: Item, cx: &mut Context<'_>) -> Placement {
     let mut placement = Placement::default();
+    let mut seen = BTreeSet::new();
     let Some(mut fields) = item.fields(keys::PLACEMENT, cx) else { return placement };
     for item in fields.take("constraints").map(|item| item.items(cx)).unwrap_or_default() {
         if let Some(Said::Constraint(constraint)) = item.parsed(constraint, cx)
-            && !placement.constraints.contains(&constraint)
+            && seen.insert(constraint.clone())
         {
             placement.constraints.push(constraint);
         }
     }
+    let mut seen = BTreeSet::new();
     for item in fields.take("preferences").map(|item| item.items(cx)).unwrap_or_default() {
         let Some(mut fields) = item.fields(keys::PREFERENCE, cx) else { continue };
         let spread = fields.needed("spread", cx);
         fields.finish(cx);
         if let Some(attribute) = spread.and_then(|item| item.parsed(attribute, cx))
-            && !placement.spread.contains(&attribute)
+            && seen.insert(attribute.clone())
         {
             placement.spread.push(attribute);
         }
