@@ -25,7 +25,8 @@ fn merged_node(base: Node, over: Node, path: &mut Vec<String>) -> Node {
             items.extend(kept_items(more));
             Node::new(Value::List(items), base.at)
         }
-        (value, Value::Null) => Node::new(value, base.at),
+        // Nothing adds nothing to many, and stands for one: a variable's name alone takes its value from outside.
+        (value @ (Value::Map(_) | Value::List(_)), Value::Null) => Node::new(value, base.at),
         // Where two kinds are allowed one stands for the other; where not, it is told when it is read.
         (_, value) => without_tags(Node { value, ..over }),
     }

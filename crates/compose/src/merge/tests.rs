@@ -43,7 +43,10 @@ fn shown(node: &Node) -> String {
 fn files_are_merged_by_the_rules_of_compose() {
     for (files, expected) in [
         (["image: a", "image: b"], "{image: b}"),
-        (["image: a", "image:"], "{image: a}"),
+        (["image: a", "image:"], "{image: -}"),
+        (["ports: ['1:1']", "ports:"], "{ports: [1:1]}"),
+        (["environment: {A: 1}", "environment: [A]"], "{environment: {A: -}}"),
+        (["command: a", "command:"], "{command: -}"),
         (["ports: ['1:1']", "ports: ['2:2']"], "{ports: [1:1, 2:2]}"),
         (["command: [a, b]", "command: c"], "{command: c}"),
         (["command: [a, b]", "command: [c]"], "{command: [c]}"),
