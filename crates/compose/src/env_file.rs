@@ -13,11 +13,11 @@ use std::sync::Arc;
 use davit_core::spec::check_env_key;
 
 use crate::error::{Invalid, Position, Problem, ProblemKind, Problems, quoted};
-use crate::interpolate::{Template, Unset, Variables, required};
+use crate::interpolate::{Template, Variables, expanded};
 use crate::tree::{Budget, MAX_FILE_BYTES};
 
 /// How values are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
     /// With quotes, comments at the end, and variables.
     #[default]
@@ -34,7 +34,9 @@ pub(crate) enum Format {
 pub fn parse_env_file(name: &str, text: &str, variables: &Variables) -> Result<(Variables, Vec<Problem>), Invalid> {
     let name: Arc<str> = name.into();
     let mut problems = Problems::new(false);
-    let values = read(&name, text, Format::Compose, variables, &mut Budget::default(), &mut problems);
+    let mut values = Variables::new();
+    let outside = Outside { variables, environment: &Variables::new() };
+    read(&name, text, Format::Compose, outside, &mut values, &mut Budget::default(), &mut problems);
     Ok((values, problems.finish(&[name])?))
 }
 
@@ -61,66 +63,44 @@ pub fn env_file_variables(text: &str) -> BTreeSet<String> {
     names
 }
 
-/// Reads one file; what is wrong is told in `problems`.
+/// Where the values of an environment file find what they refer to: the first that has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outside<'a> {
+    /// What the caller gives.
+    pub(crate) variables: &'a Variables,
+    /// What the service that names the file has in `environment`.
+    pub(crate) environment: &'a Variables,
+}
+
+/// Reads one file over what files before it have, and its values may refer to. What is wrong is told in `problems`.
 pub(crate) fn read(
     name: &Arc<str>,
     text: &str,
     format: Format,
-    variables: &Variables,
+    outside: Outside<'_>,
+    values: &mut Variables,
     budget: &mut Budget,
     problems: &mut Problems,
-) -> Variables {
-    let mut values = Variables::new();
+) {
+    let Outside { variables, environment } = outside;
     for Entry { key, value, at } in entries(name, text, format, problems) {
-        let value = match value {
-            Written::Inherited => variables.get(&key).cloned(),
-            Written::Literal(text) => Some(text),
-            Written::Template(text) => expand(&text, &key, &at, variables, &values, budget.text_bytes, problems),
+        let known = |name: &str| variables.get(name).or_else(|| environment.get(name));
+        let (value, paid_bytes) = match value {
+            Written::Inherited => (known(&key).cloned(), 0),
+            Written::Literal(text) => (Some(text), 0),
+            Written::Template(text) => {
+                let lookup = |name: &str| known(name).or_else(|| values.get(name)).map(String::as_str);
+                let value = expanded(&text, &at, &key, &lookup, budget, problems);
+                let paid_bytes = value.as_ref().map_or(0, String::len);
+                (value, paid_bytes)
+            }
         };
         let Some(value) = value else { continue };
-        if budget.spend(1, key.len() + value.len()).is_none() {
+        if budget.spend(1, key.len() + value.len() - paid_bytes).is_none() {
             problems.error(ProblemKind::TooLarge, &at, &key, "too large: no room is left for this file's values");
             break;
         }
         values.insert(key, value);
-    }
-    values
-}
-
-fn expand(
-    text: &str,
-    key: &str,
-    at: &Position,
-    variables: &Variables,
-    earlier: &Variables,
-    max_bytes: usize,
-    problems: &mut Problems,
-) -> Option<String> {
-    let template = match Template::parse(text) {
-        Ok(template) => template,
-        Err(error) => {
-            problems.error(ProblemKind::Variable, at, key, error.to_string());
-            return None;
-        }
-    };
-    let lookup = |name: &str| variables.get(name).or_else(|| earlier.get(name)).map(String::as_str);
-    let mut unset = Vec::new();
-    match template.expand(&lookup, max_bytes, &mut unset) {
-        Ok(value) => {
-            for name in unset {
-                let message = format!("the variable `{name}` is not set and has no default: it is taken as empty");
-                problems.warning(ProblemKind::Variable, at, key, message);
-            }
-            Some(value)
-        }
-        Err(Unset::Required { name, why }) => {
-            problems.error(ProblemKind::Variable, at, key, required(&name, &why));
-            None
-        }
-        Err(Unset::TooLarge) => {
-            problems.error(ProblemKind::TooLarge, at, key, "too large");
-            None
-        }
     }
 }
 

@@ -6,7 +6,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::template::{Operator, Template, Unset};
+use self::template::Unset;
+pub(crate) use self::template::{Lookup, Operator, Template};
 use crate::error::{Position, ProblemKind, Problems};
 use crate::tree::{Budget, MAX_TEXT_BYTES, Node, Value};
 
@@ -23,11 +24,13 @@ pub(crate) fn interpolate(
 ) {
     match &mut node.value {
         Value::Null => {}
-        Value::Text(text) => {
-            if let Some(expanded) = expand(text, &node.at, path, variables, budget, problems) {
+        Value::Text(text) if text.contains('$') => {
+            let lookup = |name: &str| variables.get(name).map(String::as_str);
+            if let Some(expanded) = expanded(text, &node.at, path, &lookup, budget, problems) {
                 *text = expanded;
             }
         }
+        Value::Text(_) => {}
         Value::List(nodes) => {
             for (index, node) in nodes.iter_mut().enumerate() {
                 interpolate(node, &format!("{path}[{index}]"), variables, budget, problems);
@@ -46,18 +49,15 @@ pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// A value with its variables; `None` if nothing changes, or if something is wrong, which is then told.
-fn expand(
+/// A text with its variables put in. `None` if something is wrong, which is told.
+pub(crate) fn expanded(
     text: &str,
     at: &Position,
     path: &str,
-    variables: &Variables,
+    lookup: &Lookup<'_>,
     budget: &mut Budget,
     problems: &mut Problems,
 ) -> Option<String> {
-    if !text.contains('$') {
-        return None;
-    }
     let template = match Template::parse(text) {
         Ok(template) => template,
         Err(error) => {
@@ -66,13 +66,12 @@ fn expand(
         }
     };
     let mut unset = Vec::new();
-    match template.expand(&|name| variables.get(name).map(String::as_str), budget.text_bytes, &mut unset) {
+    match template.expand(lookup, budget.text_bytes, &mut unset) {
         Ok(expanded) => {
             for name in unset {
                 let message = format!("the variable `{name}` is not set and has no default: it is taken as empty");
                 problems.warning(ProblemKind::Variable, at, path, message);
             }
-            // It was paid for as it stood; what was put in is paid for on top.
             if budget.spend(0, expanded.len()).is_none() {
                 too_large(at, path, problems);
                 return None;
@@ -91,7 +90,7 @@ fn expand(
 }
 
 /// What a variable that must be set and is not is told with.
-pub(crate) fn required(name: &str, why: &str) -> String {
+fn required(name: &str, why: &str) -> String {
     let colon = if why.is_empty() { "" } else { ": " };
     format!("the variable `{name}` must be set{colon}{why}")
 }

@@ -123,7 +123,10 @@ fn env_files() {
     let input = sample(&["env-files.yaml"]);
     let files = [
         ("common.env", "LEVEL=info\nREGION=eu\nURL=https://${REGION}.example.com\n"),
-        ("./app.env", "LEVEL=debug\nQUOTED=\"two words\" # remark\nFROM_OUTSIDE=no\nNOT_SET=no\n"),
+        (
+            "./app.env",
+            "LEVEL=debug\nZONE=${REGION}-1 $LEVEL $TAG\nQUOTED=\"two words\" # remark\nFROM_OUTSIDE=no\nNOT_SET=no\n",
+        ),
         ("raw.env", "RAW='$as it stands'\n"),
         ("settings.toml", "a = 1\n"),
         ("./tls/server.pem", "-----BEGIN"),

@@ -56,7 +56,9 @@ fn mistakes_are_told_with_their_line() {
 fn raw_files_are_taken_as_they_stand() {
     let mut problems = Problems::new(false);
     let text = "A='x' # $y\nB=a:b\n";
-    let values = read(&"f".into(), text, Format::Raw, &Variables::new(), &mut Budget::default(), &mut problems);
+    let mut values = Variables::new();
+    let outside = Outside { variables: &Variables::new(), environment: &Variables::new() };
+    read(&"f".into(), text, Format::Raw, outside, &mut values, &mut Budget::default(), &mut problems);
     assert_eq!(values["A"], "'x' # $y");
     assert_eq!(values["B"], "a:b");
 }

@@ -1,10 +1,9 @@
 //! What reading needs beside the tree.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::Item;
-use crate::env_file::{self, Format};
+use crate::env_file::{self, Format, Outside};
 use crate::error::{ProblemKind, Problems};
 use crate::interpolate::Variables;
 use crate::model::Bytes;
@@ -18,8 +17,6 @@ pub(crate) struct Context<'a> {
     pub(crate) files: &'a BTreeMap<String, Bytes>,
     pub(crate) project_name: String,
     budget: Budget,
-    /// Environment files that were read, since many services may name the same one.
-    env_files: BTreeMap<(String, Format), Arc<Variables>>,
 }
 
 impl<'a> Context<'a> {
@@ -30,7 +27,7 @@ impl<'a> Context<'a> {
         project_name: String,
         budget: Budget,
     ) -> Self {
-        Self { problems, variables, files, project_name, budget, env_files: BTreeMap::new() }
+        Self { problems, variables, files, project_name, budget }
     }
 
     /// Whether there is room for values that a few words bring in, such as the contents of a file or a range of ports. If not, it
@@ -47,15 +44,16 @@ impl<'a> Context<'a> {
         room
     }
 
-    /// The values of an environment file, read once.
-    pub(crate) fn env_file(&mut self, path: &str, text: &str, format: Format) -> Arc<Variables> {
-        let key = (path.to_owned(), format);
-        if let Some(values) = self.env_files.get(&key) {
-            return Arc::clone(values);
-        }
-        let values = env_file::read(&path.into(), text, format, self.variables, &mut self.budget, &mut self.problems);
-        let values = Arc::new(values);
-        self.env_files.insert(key, Arc::clone(&values));
-        values
+    /// Reads an environment file over what others before it have.
+    pub(crate) fn read_env_file(
+        &mut self,
+        path: &str,
+        text: &str,
+        format: Format,
+        own: &Variables,
+        into: &mut Variables,
+    ) {
+        let outside = Outside { variables: self.variables, environment: own };
+        env_file::read(&path.into(), text, format, outside, into, &mut self.budget, &mut self.problems);
     }
 }

@@ -6,6 +6,7 @@ use davit_core::spec::{check_env_key, check_label_key, check_label_value};
 
 use crate::env_file::Format;
 use crate::error::{Position, ProblemKind};
+use crate::interpolate::Variables;
 use crate::keys;
 use crate::read::{Context, Fields, Item};
 use crate::tree::Value;
@@ -20,34 +21,39 @@ pub(crate) struct EnvFile {
 }
 
 /// Reads `environment` over what the files of `env_file` have, of which later ones win.
-pub(super) fn environment(fields: &mut Fields, cx: &mut Context<'_>) -> BTreeMap<String, String> {
+pub(super) fn environment(fields: &mut Fields, cx: &mut Context<'_>) -> Variables {
     let files = fields.take("env_file").map(|item| env_files(item, cx)).unwrap_or_default();
-    let mut environment = BTreeMap::new();
+    let written = fields.take("environment").map(|item| own(item, cx)).unwrap_or_default();
+    let own = written.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    let mut environment = Variables::new();
     for file in files {
-        environment.extend(read_file(&file, cx));
+        read_file(&file, &own, &mut environment, cx);
     }
-    let Some(item) = fields.take("environment") else { return environment };
+    // A name without a value takes away what a file has.
+    environment.retain(|key, _| !written.contains_key(key));
+    environment.extend(own);
+    environment
+}
+
+/// Reads `environment` itself. A name alone takes what the caller has, if anything.
+fn own(item: Item, cx: &mut Context<'_>) -> BTreeMap<String, Option<String>> {
+    let mut own = BTreeMap::new();
     for (key, (value, item)) in item.pairs(cx) {
         if let Err(error) = check_env_key(&key) {
             cx.problems.error(ProblemKind::BadValue, item.at(), &item.path, format!("the name of a variable {error}"));
             continue;
         }
-        // A name alone takes what the caller has, and takes away what a file has.
         let outside = if value.is_none() { cx.variables.get(&key) } else { None };
         if !cx.has_room_for(0, outside.map_or(0, String::len), &item) {
             break;
         }
-        match value.or_else(|| outside.cloned()) {
-            Some(value) if value.contains('\0') => item.bad("holds a zero byte", cx),
-            Some(value) => {
-                environment.insert(key, value);
-            }
-            None => {
-                environment.remove(&key);
-            }
+        let value = value.or_else(|| outside.cloned());
+        if value.as_ref().is_some_and(|value| value.contains('\0')) {
+            item.bad("holds a zero byte", cx);
         }
+        own.insert(key, value);
     }
-    environment
+    own
 }
 
 /// Reads `env_file` in all its forms.
@@ -82,23 +88,23 @@ impl EnvFile {
     }
 }
 
-fn read_file(env_file: &EnvFile, cx: &mut Context<'_>) -> BTreeMap<String, String> {
+fn read_file(env_file: &EnvFile, own: &Variables, into: &mut Variables, cx: &mut Context<'_>) {
     let EnvFile { file, required, format, item } = env_file;
     let Some(bytes) = cx.files.get(file) else {
         if *required {
             let message = format!("the file `{file}` is not there; write `required: false` if it need not be");
             cx.problems.error(ProblemKind::Missing, item.at(), &item.path, message);
         }
-        return BTreeMap::new();
+        return;
     };
     let Ok(text) = str::from_utf8(&bytes.0) else {
         item.bad(format!("the file `{file}` is not UTF-8"), cx);
-        return BTreeMap::new();
+        return;
     };
-    let values = cx.env_file(file, text, *format);
-    // Each service has them for itself.
-    let text_bytes = values.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if cx.has_room_for(values.len(), text_bytes, item) { (*values).clone() } else { BTreeMap::new() }
+    // Many services may name one large file.
+    if cx.has_room_for(0, text.len(), item) {
+        cx.read_env_file(file, text, *format, own, into);
+    }
 }
 
 /// Reads labels.
