@@ -8,7 +8,7 @@ use davit_core::spec::{Probe, ProcessSpec, RuntimeSpec, TaskSpec};
 use worker_svc::runtime::Probed;
 
 use crate::docker::{Docker, container, engine, program};
-use crate::harness::{Kind as _, Script, Shows, check, exec, task};
+use crate::harness::{Script, Shows, check, exec, task};
 use crate::process::Process;
 
 fn http(port: u16, path: &str) -> Probe {

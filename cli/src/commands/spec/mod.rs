@@ -3,6 +3,7 @@
 mod args;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod health;
 mod placement;
 
 use std::collections::BTreeMap;
@@ -80,6 +81,7 @@ pub(super) fn with_options(
         replace(&mut policy.signal, args.stop_signal);
         replace(&mut policy.grace, args.stop_grace.map(Some));
     }
+    spec.health_check = args.health.over(spec.health_check)?;
     spec.placement = placement.over(spec.placement);
     Ok(spec)
 }

@@ -97,8 +97,8 @@ impl Bench {
         tokio::time::timeout(SECOND * 3600, waits).await.unwrap_or_else(|_| panic!("still {:?}", self.status()))
     }
 
-    fn probes(&self, probed: Probed) {
-        assert!(self.engine.set_probed(&OWNER(), key(1), &probed));
+    fn probes(&self, probed: &Probed) {
+        assert!(self.engine.set_probed(&OWNER(), key(1), probed));
     }
 
     fn count(&self, step: Step) -> usize {
@@ -193,9 +193,9 @@ async fn failures_that_are_not_in_a_row_leave_it_ready_and_are_not_told() {
     let bench = Bench::with(spec(&[])).await;
     let ready = bench.until(|status| status.ready).await;
     for _ in 0..5 {
-        bench.probes(failing());
+        bench.probes(&failing());
         tokio::time::sleep(SECOND * 20).await;
-        bench.probes(Probed::Healthy);
+        bench.probes(&Probed::Healthy);
         tokio::time::sleep(SECOND * 10).await;
     }
     assert_eq!(bench.status(), ready);
@@ -209,7 +209,7 @@ async fn an_engine_that_does_not_answer_says_nothing_of_what_it_runs() {
     tokio::time::sleep(SECOND * 1000).await;
     assert_eq!(bench.status(), ready);
     bench.engine.set_failing(Step::Probe, None);
-    bench.probes(failing());
+    bench.probes(&failing());
     bench.until(|status| status.state == TaskState::Failed).await;
 }
 
@@ -219,7 +219,7 @@ async fn who_asks_for_a_stop_gets_one_whatever_the_check_says() {
     let spec = TaskSpec { stop, ..spec(&[("ignores_stop", "true")]) };
     let bench = Bench::with(spec.clone()).await;
     bench.until(|status| status.ready).await;
-    bench.probes(failing());
+    bench.probes(&failing());
     bench.until(|status| !status.ready).await;
     bench.want(&spec, DesiredState::Stopped);
     let ended = bench.until(|status| status.state.is_terminal()).await;
@@ -251,7 +251,7 @@ async fn a_worker_that_is_restarted_amid_the_stop_knows_why_it_was() {
         let spec = TaskSpec { stop, ..spec(&[("ignores_stop", "true")]) };
         let mut bench = Bench::with(spec.clone()).await;
         bench.until(|status| status.ready).await;
-        bench.probes(failing());
+        bench.probes(&failing());
         bench.until(|status| !status.ready).await;
         tokio::time::sleep(SECOND).await;
         assert_eq!(bench.count(Step::Signal), 1);
@@ -277,7 +277,7 @@ async fn what_is_not_this_workers_to_stop_goes_on() {
     // It has not heard yet whether the manager still wants it here; another worker may be in its place.
     bench.begin_session();
     bench.agent.has_rival();
-    bench.probes(failing());
+    bench.probes(&failing());
     bench.until(|status| !status.ready).await;
     tokio::time::sleep(SECOND * 100).await;
     assert_eq!(bench.count(Step::Stop), 0);

@@ -19,7 +19,7 @@ use crate::runtime::Probed;
 use crate::runtime::probing::{self, OutputEnd};
 use crate::runtime::process::os;
 
-/// How often the engine is asked for the exit code of a command whose output has ended, which it learns a moment later.
+/// How often the engine is asked whether a command has ended, which it learns a moment after its output has.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
 
@@ -73,8 +73,12 @@ impl DockerRuntime {
         // Bound first: the guard must not live across an await.
         let before = self.execs.lock().get(&key).cloned();
         if let Some(before) = before {
-            if inspect(engine, &before).await?.is_some_and(|exec| exec.running == Some(true)) {
-                return Ok(Probed::Failing("the one before has not ended".to_owned()));
+            // One that was killed ends in a moment.
+            match tokio::time::timeout(limit, until_end(engine, &before)).await {
+                Ok(ended) => {
+                    ended?;
+                }
+                Err(_) => return Ok(Probed::Failing("can't be tried: the one before has not ended".to_owned())),
             }
             self.execs.lock().remove(&key);
         }
@@ -126,13 +130,17 @@ async fn run(engine: &Docker, exec_id: &str, output: &mut OutputEnd) -> Result<i
             }
         }
     }
+    let unknown = || Error::Unavailable { action: "exec", reason: "the engine does not tell its exit code".to_owned() };
+    until_end(engine, exec_id).await?.ok_or_else(unknown)
+}
+
+/// Waits until a command does not run, of which the engine tells nobody. Answers its exit code, where the engine has one.
+async fn until_end(engine: &Docker, exec_id: &str) -> Result<Option<i64>, Error> {
     let mut backoff = Backoff::new(FIRST_LOOK, LONGEST_LOOK);
     loop {
-        let exec = inspect(engine, exec_id).await?;
-        let gone = || Error::Unavailable { action: "exec", reason: "the engine has forgotten it".to_owned() };
-        let ExecInspectResponse { running, exit_code, .. } = exec.ok_or_else(gone)?;
-        if let Some(exit_code) = exit_code.filter(|_| running != Some(true)) {
-            return Ok(exit_code);
+        match inspect(engine, exec_id).await? {
+            Some(exec) if exec.running == Some(true) => {}
+            ended => return Ok(ended.and_then(|exec| exec.exit_code)),
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
