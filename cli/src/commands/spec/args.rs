@@ -61,7 +61,7 @@ pub struct SpecArgs {
     #[arg(long)]
     pub(super) process: bool,
     #[command(flatten)]
-    pub(super) health: HealthArgs,
+    pub(super) health: Box<HealthArgs>,
 }
 
 impl SpecArgs {

@@ -27,12 +27,8 @@ pub(crate) fn option_value(text: &str) -> usize {
     let tcp = health::tcp(text).map(checked);
     // Paths and services are the manager's to check.
     read += usize::from(health::http(text).is_ok()) + usize::from(health::grpc(text).is_ok());
-    let specs = [
-        (port, "spec.container.ports"),
-        (restart, "spec.restart_policy"),
-        (loss, ""),
-        (tcp, "spec.health_check"),
-    ];
+    let specs =
+        [(port, "spec.container.ports"), (restart, "spec.restart_policy"), (loss, ""), (tcp, "spec.health_check")];
     for (spec, field) in specs {
         let Ok(spec) = spec else { continue };
         let mut violations = Violations::new();

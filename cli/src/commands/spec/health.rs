@@ -86,7 +86,8 @@ pub(super) fn tcp(text: &str) -> Result<Probe, String> {
 /// Reads `PORT` or `PORT/SERVICE`.
 pub(super) fn grpc(text: &str) -> Result<Probe, String> {
     let (number, service) = text.split_once('/').unwrap_or((text, ""));
-    let port = port(number).ok_or("write it as PORT[/SERVICE] with a port from 1 to 65535, such as 50051/my.Service")?;
+    let port =
+        port(number).ok_or("write it as PORT[/SERVICE] with a port from 1 to 65535, such as 50051/my.Service")?;
     Ok(Probe::Grpc(v1::GrpcProbe { port, service: service.to_owned() }))
 }
 

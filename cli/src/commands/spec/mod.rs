@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use davit_proto::v1;
 
 pub use self::args::{Pull, SpecArgs};
+pub use self::health::HealthArgs;
 pub use self::placement::PlacementArgs;
 use crate::error::Error;
 

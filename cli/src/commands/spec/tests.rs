@@ -34,8 +34,18 @@ fn every_health_option_arrives_in_the_spec() {
         parse_words(words).map(|spec| spec.health_check)
     };
     let all = [
-        "--health-http", "8080/health?full=1", "--health-interval", "2s", "--health-timeout", "500ms", "--health-retries", "5",
-        "--health-start-period", "1m", "--health-start-interval", "1s",
+        "--health-http",
+        "8080/health?full=1",
+        "--health-interval",
+        "2s",
+        "--health-timeout",
+        "500ms",
+        "--health-retries",
+        "5",
+        "--health-start-period",
+        "1m",
+        "--health-start-interval",
+        "1s",
     ];
     let seconds = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
     let http = v1::HttpProbe { port: 8080, path: "/health?full=1".to_owned(), ..Default::default() };

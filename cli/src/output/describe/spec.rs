@@ -56,9 +56,7 @@ fn health_check(check: &v1::HealthCheck) -> String {
         None => "?".to_owned(),
     };
     let mut text = probe;
-    for (name, span) in
-        [("every", check.interval), ("timeout", check.timeout), ("start period", check.start_period)]
-    {
+    for (name, span) in [("every", check.interval), ("timeout", check.timeout), ("start period", check.start_period)] {
         let span = span.unwrap_or_default();
         if (span.seconds, span.nanos) != (0, 0) {
             text.push_str(&format!(", {name} {} s", span.seconds as f64 + f64::from(span.nanos) / 1e9));
