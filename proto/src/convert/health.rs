@@ -18,7 +18,8 @@ use crate::v1;
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: (Duration, &str) = (Duration::from_secs(24 * 3600), "24 h");
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
-const MAX_TIMEOUT: (Duration, &str) = (Duration::from_secs(3600), "1 h");
+/// Who hangs for so long keeps one of the places at which a node probes.
+const MAX_TIMEOUT: (Duration, &str) = (Duration::from_secs(300), "5 min");
 const MAX_RETRIES: u32 = 1000;
 const MAX_PATH_BYTES: usize = 2048;
 const MAX_HEADERS: usize = 16;

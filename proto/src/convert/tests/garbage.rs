@@ -202,7 +202,7 @@ fn health_check(wild: Wildness) -> impl Strategy<Value = v1::HealthCheck> {
     let probe = prop_oneof![http, tcp, grpc, exec].prop_map(Some);
     let probe = prop_oneof![100 => probe, wild => Just(None)];
     let span = |seconds| duration(wild, seconds);
-    let times = (span(&[1, 86_399]), span(&[1, 3599]), span(&[0, 86_399]), span(&[1, 86_399]));
+    let times = (span(&[1, 86_399]), span(&[1, 299]), span(&[0, 86_399]), span(&[1, 86_399]));
     (probe, times, mixed(wild, vec![0, 1, 1000], any::<u32>())).prop_map(|(probe, times, retries)| {
         let (interval, timeout, start_period, start_interval) = times;
         v1::HealthCheck { probe, interval, timeout, retries, start_period, start_interval }

@@ -20,10 +20,10 @@ use crate::local_store::Unhealthy;
 use crate::runtime::{Error, ErrorKind, Probed, Runtime};
 
 /// What has run for so long when its health is first looked after was another worker's before.
-const LATE_AFTER: Duration = Duration::from_secs(1);
+const LATE_AFTER: Duration = Duration::from_secs(5);
 
 /// How many probes a worker has under way at once.
-pub(super) const PROBES_AT_ONCE: usize = 32;
+pub(super) const PROBES_AT_ONCE: usize = 128;
 
 /// The health of an attempt that has a check. Kept apart: most have none.
 #[derive(Debug)]

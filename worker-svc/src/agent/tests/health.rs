@@ -303,14 +303,14 @@ async fn a_worker_that_is_cut_off_restarts_what_is_unhealthy_and_probes_it_anew(
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_so_many_are_probed_at_once() {
+async fn of_many_attempts_128_are_probed_at_once() {
     let bench = Bench::new().await;
     let checked = spec(&[]);
     bench.engine.set_stuck(Step::Probe, true);
     let assigned = |task| Assignment { spec: checked.clone().into(), ..assignment(task) };
-    bench.agent.assign(Batch { assignments: (0..100).map(assigned).collect(), ..Batch::default() });
+    bench.agent.assign(Batch { assignments: (0..300).map(assigned).collect(), ..Batch::default() });
     tokio::time::sleep(SECOND * 60).await;
-    assert_eq!(bench.count(Step::Probe), 32);
+    assert_eq!(bench.count(Step::Probe), 128);
     bench.engine.set_stuck(Step::Probe, false);
     tokio::time::sleep(SECOND * 20).await;
     assert!(bench.agent.statuses().iter().all(|(_, status)| status.ready));

@@ -159,17 +159,18 @@ mod tests {
     #[test]
     fn what_a_process_began_is_killed_with_it() {
         let mut shell = std::process::Command::new("sh");
-        let script = "sleep 600 & echo $!; wait; sleep 600";
+        let script = "sleep 600 & echo $!; wait";
         let mut shell = shell.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let child = ProcessRef::of(line.trim().parse().unwrap()).unwrap();
         let root = i32::try_from(shell.id()).unwrap();
-        kill_tree(root, |pid| pid != root).unwrap();
+        kill_tree(root, |_| false).unwrap();
+        assert!(child.is_alive());
+        kill_tree(root, |_| true).unwrap();
         while child.is_alive() {
             std::thread::yield_now();
         }
-        kill_tree(root, |_| true).unwrap();
         assert!(!shell.wait().unwrap().success());
     }
 
