@@ -77,11 +77,18 @@ impl Health {
                     }
                 }
                 Outcome::Failing(problem) => {
-                    let before = judge.verdict();
                     metrics::counter!("davit_worker_failed_probes_total").increment(1);
                     tracing::debug!(%key, probe = %check.probe, problem, "a probe failed");
-                    match (judge.failed(check, agent.uptime()), before) {
-                        (Verdict::Unhealthy, _) => {
+                    let before = judge.verdict();
+                    match judge.failed(check, agent.uptime()) {
+                        Verdict::Ready => {}
+                        Verdict::NotYet => agent.observe(key, |status| {
+                            // Once is enough: what a check says may be another thing each time.
+                            if status.reason.is_empty() {
+                                set_not_ready(status, &format!("not ready yet: {} {problem}", check.probe));
+                            }
+                        }),
+                        Verdict::Unhealthy => {
                             let reason = unhealthy(check, &problem, judge.failures());
                             if before != Verdict::Unhealthy {
                                 tracing::info!(%key, reason, "an attempt does not serve");
@@ -91,16 +98,6 @@ impl Health {
                                 return Unhealthy { run: *run, reason };
                             }
                         }
-                        (Verdict::NotYet, _) => {
-                            let reason = format!("not ready yet: {} {problem}", check.probe);
-                            agent.observe(key, |status| {
-                                // Once is enough: what a check says may be another thing each time.
-                                if status.reason.is_empty() {
-                                    set_not_ready(status, &reason);
-                                }
-                            });
-                        }
-                        (Verdict::Ready, _) => {}
                     }
                 }
                 Outcome::Unknown(error) => {
