@@ -35,7 +35,7 @@ fn exec(script: &str) -> Probe {
 
 /// Restarted a second after a failure, less up to half of it.
 fn restarting(spec: &mut v1::TaskSpec, probe: Probe) {
-    spec.health_check = Some(check(probe));
+    spec.health_check = Some(check(probe).into());
     let mode = v1::RestartMode::OnFailure.into();
     spec.restart_policy = Some(v1::RestartPolicy { mode, ..Default::default() });
     let grace = Some(duration_to_proto(Duration::from_millis(500)));

@@ -27,7 +27,7 @@ const MAX_HEADER_BYTES: usize = 4096;
 
 /// Reads how a node finds out whether a task serves; it does from its start on, unless given.
 pub(super) fn health_check_from_proto(
-    check: Option<v1::HealthCheck>,
+    check: Option<Box<v1::HealthCheck>>,
     path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Option<Option<Box<HealthCheck>>> {

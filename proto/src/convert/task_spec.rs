@@ -148,7 +148,7 @@ pub fn task_spec_to_proto(spec: &TaskSpec) -> v1::TaskSpec {
         stop_policy: Some(stop_policy_to_proto(&spec.stop)),
         on_node_loss: Some(on_node_loss_to_proto(spec.on_node_loss)),
         placement: placement_policy_to_proto(&spec.placement),
-        health_check: spec.health_check.as_deref().map(health_check_to_proto),
+        health_check: spec.health_check.as_deref().map(health_check_to_proto).map(Box::new),
     }
 }
 

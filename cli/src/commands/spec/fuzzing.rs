@@ -21,7 +21,7 @@ pub(crate) fn option_value(text: &str) -> usize {
         on_node_loss(text).map(|loss| v1::TaskSpec { on_node_loss: Some(loss), ..container(Default::default()) });
     let mut read = usize::from(mount(text).is_ok()) + placement::fuzzing::option_value(text);
     let checked = |probe| v1::TaskSpec {
-        health_check: Some(v1::HealthCheck { probe: Some(probe), ..Default::default() }),
+        health_check: Some(Box::new(v1::HealthCheck { probe: Some(probe), ..Default::default() })),
         ..container(Default::default())
     };
     let tcp = health::tcp(text).map(checked);

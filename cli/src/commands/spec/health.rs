@@ -42,7 +42,7 @@ pub struct HealthArgs {
 
 impl HealthArgs {
     /// What a task has, with what is given instead.
-    pub(super) fn over(self, current: Option<v1::HealthCheck>) -> Result<Option<v1::HealthCheck>, Error> {
+    pub(super) fn over(self, current: Option<Box<v1::HealthCheck>>) -> Result<Option<Box<v1::HealthCheck>>, Error> {
         if self == Self::default() {
             return Ok(current);
         }

@@ -57,7 +57,7 @@ fn every_health_option_arrives_in_the_spec() {
         start_period: seconds(60, 0),
         start_interval: seconds(1, 0),
     };
-    assert_eq!(check(&all), Ok(Some(expected)));
+    assert_eq!(check(&all), Ok(Some(expected.into())));
     let probe = |option, value| check(&[option, value]).map(|check| check.unwrap().probe.unwrap());
     let command = ["/bin/sh", "-c", "curl -f localhost || exit 1"].map(str::to_owned).into();
     let exec = v1::health_check::Probe::Exec(v1::ExecProbe { command });

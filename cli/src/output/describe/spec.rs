@@ -40,7 +40,7 @@ pub(super) fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
         };
         lines.add("Restart", format!("{mode}{limit}"));
     }
-    lines.add("Health check", spec.health_check.as_ref().map(health_check).unwrap_or_default());
+    lines.add("Health check", spec.health_check.as_deref().map(health_check).unwrap_or_default());
     lines.add("Node loss", spec.on_node_loss.as_ref().map(node_loss).unwrap_or_default());
 }
 

@@ -69,7 +69,7 @@ fn a_task_is_described_with_its_health_check_and_whether_it_serves() {
         let of = |line: &&str| which.iter().any(|key| line.starts_with(key));
         text.lines().filter(of).map(|line| line.split_once(':').unwrap().1.trim().to_owned()).collect::<Vec<_>>()
     };
-    shown.spec.get_or_insert_default().health_check = Some(check.clone());
+    shown.spec.get_or_insert_default().health_check = Some(check.into());
     let told = "exec /bin/sh -c 'curl -f localhost', every 2.5 s, timeout 5 s, unhealthy after 3 failures in a row";
     assert_eq!(lines(&shown, &["State", "Health check"]), ["RUNNING", told]);
     shown.status.get_or_insert_default().ready = false;
@@ -80,7 +80,7 @@ fn a_task_is_described_with_its_health_check_and_whether_it_serves() {
         (Probe::Grpc(v1::GrpcProbe { port: 80, service: "a.B".into() }), "grpc :80/a.B"),
     ] {
         let check = v1::HealthCheck { probe: Some(probe), ..Default::default() };
-        shown.spec.get_or_insert_default().health_check = Some(check);
+        shown.spec.get_or_insert_default().health_check = Some(check.into());
         assert_eq!(lines(&shown, &["State", "Health check"]), ["RUNNING (not ready)", told]);
     }
 }

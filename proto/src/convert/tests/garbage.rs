@@ -166,7 +166,7 @@ fn spec(wild: Wildness) -> impl Strategy<Value = v1::TaskSpec> {
         vec(constraint, 0..4),
         option::of(restart),
         option::of(stop),
-        (loss(wild), option::of(placement_policy(wild)), option::of(health_check(wild))),
+        (loss(wild), option::of(placement_policy(wild)), option::of(health_check(wild).prop_map(Box::new))),
     )
         .prop_map(|(name, labels, runtime, resources, constraints, restart_policy, stop_policy, rest)| {
             let (on_node_loss, placement, health_check) = rest;

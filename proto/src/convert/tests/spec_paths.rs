@@ -241,7 +241,7 @@ fn each_mistake_in_a_health_check_is_blamed_on_its_field() {
         for (field, says, bend) in HEALTH {
             let mut check = v1::HealthCheck { probe: exec(&["true"]), ..Default::default() };
             bend(&mut check);
-            let spec = v1::TaskSpec { health_check: Some(check), ..least.clone() };
+            let spec = v1::TaskSpec { health_check: Some(check.into()), ..least.clone() };
             assert_one_violation(spec, &format!("spec.health_check{field}"), says);
         }
     }
@@ -257,7 +257,7 @@ fn all_mistakes_in_a_health_check_are_found_at_once() {
         start_period: seconds(-1),
         start_interval: seconds(0),
     };
-    let spec = v1::TaskSpec { health_check: Some(check), ..container_spec() };
+    let spec = v1::TaskSpec { health_check: Some(check.into()), ..container_spec() };
     let (_, violations) = read(spec, |spec, violations| task_spec_from_proto(spec, "spec", violations));
     let fields = fields(&violations);
     let named = ["http.port", "http.path", r#"http.headers[""]"#, r#"http.headers[""]"#, "interval", "timeout"];
@@ -268,9 +268,9 @@ fn all_mistakes_in_a_health_check_are_found_at_once() {
 #[test]
 fn a_health_check_has_the_defaults_that_are_documented() {
     let check = v1::HealthCheck { probe: http(80, "", &[]), ..Default::default() };
-    let spec = v1::TaskSpec { health_check: Some(check), ..container_spec() };
+    let spec = v1::TaskSpec { health_check: Some(check.into()), ..container_spec() };
     let (spec, _) = read(spec, |spec, violations| task_spec_from_proto(spec, "spec", violations));
-    let written = task_spec_to_proto(&spec.unwrap()).health_check.unwrap();
+    let written = *task_spec_to_proto(&spec.unwrap()).health_check.unwrap();
     let expected = v1::HealthCheck {
         probe: http(80, "/", &[]),
         interval: seconds(10),
