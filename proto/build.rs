@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Deterministic field order in maps, so that equal messages encode equally.
         .btree_map(".")
+        // Few tasks have one, and specs are held by the thousand.
+        .boxed(".davit.v1.TaskSpec.health_check")
         .codec_path("crate::codec::SmallBuffers")
         .compile_fds(descriptors)?;
     // Apart from the API: what a store holds is nobody's to call, and is not in the descriptors for reflection.

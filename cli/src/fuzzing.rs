@@ -149,6 +149,8 @@ mod tests {
             ("mount", "/srv/data:/data:ro"),
             ("restart", "on-failure:3"),
             ("on-node-loss", "wait:30s"),
+            ("health-http", "8080/health?full=1"),
+            ("health-grpc", "50051/my.Service"),
             ("prefer", "80:disk == ssd"),
             ("spread", "zone=80"),
             ("priority", "-1000"),

@@ -11,10 +11,11 @@ pub use self::cluster::cluster;
 pub use self::node::node;
 use self::spec::add_spec;
 use super::known_nodes::KnownNodes;
-use super::style::{Palette, Tone, task_tone};
+use super::style::{Palette, Tone, tone_of};
 use super::table::counted_cores;
 use super::text::{
-    Promise, age, detail, from_proto_time, human_bytes, ports, promise, state_of, state_short_name, task_name,
+    Promise, age, detail, from_proto_time, human_bytes, ports, promise, state_short_name, task_name,
+    task_state_and_health,
 };
 
 /// Lines of `key: value`, with the values in one column. Lines without a value are left out.
@@ -57,10 +58,9 @@ impl Lines {
 pub fn task(task: &v1::Task, nodes: &KnownNodes, now: Timestamp, palette: Palette) -> String {
     let mut lines = Lines::default();
     let status = task.status.clone().unwrap_or_default();
-    let state = state_of(task);
     lines.add("Task", &task.task_id);
     lines.add("Name", task_name(task));
-    lines.add("State", palette.paint(task_tone(state), state_short_name(state)));
+    lines.add("State", palette.paint(tone_of(task), task_state_and_health(task)));
     lines.add("Detail", nodes.detail_of(task, now));
     let desired = task.desired_state().as_str_name();
     lines.add("Desired", desired.strip_prefix("DESIRED_STATE_").unwrap_or(desired));

@@ -3,6 +3,8 @@
 use anstyle::{AnsiColor, Style};
 use davit_proto::v1;
 
+use super::text::{is_not_ready, state_of};
+
 /// What a text says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -66,6 +68,11 @@ pub fn task_tone(state: v1::TaskState) -> Tone {
         v1::TaskState::Completed | v1::TaskState::Stopped => Tone::Faint,
         v1::TaskState::Unspecified => Tone::Plain,
     }
+}
+
+/// The same of a task, of which one that runs and does not serve waits.
+pub(super) fn tone_of(task: &v1::Task) -> Tone {
+    if is_not_ready(task) { Tone::Waiting } else { task_tone(state_of(task)) }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use davit_proto::v1;
 use jiff::Timestamp;
 
 use super::known_nodes::KnownNodes;
-use super::style::{Palette, Tone, task_tone};
-use super::text::{age, from_proto_time, human_bytes, node_state, ports, short_id, state_of, task_name, task_state};
+use super::style::{Palette, Tone, tone_of};
+use super::text::{age, from_proto_time, human_bytes, node_state, ports, short_id, task_name, task_state_and_health};
 
 const COLUMN_GAP: u16 = 3;
 /// What goes beyond is cut unless asked for.
@@ -31,7 +31,7 @@ pub fn tasks_table(
         vec![
             Cell::new(short_id(&task.task_id)),
             Cell::new(task_name(task)),
-            toned(task_state(task), task_tone(state_of(task))),
+            toned(task_state_and_health(task), tone_of(task)),
             Cell::new(task.attempt),
             Cell::new(nodes.of(&status.node_id)),
             Cell::new(ports(&status)),

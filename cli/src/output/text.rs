@@ -71,6 +71,18 @@ pub fn task_state(task: &v1::Task) -> &'static str {
     state_short_name(state_of(task))
 }
 
+/// The same, with whether it serves where that is not to be expected.
+#[must_use]
+pub(super) fn task_state_and_health(task: &v1::Task) -> &'static str {
+    if is_not_ready(task) { "RUNNING (not ready)" } else { task_state(task) }
+}
+
+/// Whether it runs and does not serve.
+#[must_use]
+pub(super) fn is_not_ready(task: &v1::Task) -> bool {
+    task.status.as_ref().is_some_and(|status| status.state() == v1::TaskState::Running && !status.ready)
+}
+
 /// Whether an attempt with this state has ended.
 #[must_use]
 pub fn has_ended(state: v1::TaskState) -> bool {

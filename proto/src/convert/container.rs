@@ -10,7 +10,9 @@ use super::kernel::{capabilities_from_proto, ulimits_from_proto};
 use super::path::{FieldPath, field, item};
 use super::port::ports_from_proto;
 use super::resources::MAX_BYTES;
-use super::text::{check_absolute_path, check_arguments, check_env, check_user, check_volume_name, check_working_dir};
+use super::text::{
+    check_absolute_path, check_arguments, check_command, check_env, check_user, check_volume_name, check_working_dir,
+};
 use crate::v1;
 
 /// Reads a container.
@@ -122,13 +124,7 @@ pub(super) fn process_from_proto(
     violations: &mut Violations,
 ) -> Option<ProcessSpec> {
     let before = violations.0.len();
-    let command_path = field(path, "command");
-    match process.command.first() {
-        None => violations.add(command_path, "needs at least the program"),
-        Some(program) if program.is_empty() => violations.add(item(&command_path, 0), "the program must not be empty"),
-        Some(_) => {}
-    }
-    check_arguments(&process.command, &command_path, violations);
+    check_command(&process.command, &field(path, "command"), violations);
     check_env(&process.env, &field(path, "env"), violations);
     check_working_dir(&process.working_dir, &field(path, "working_dir"), violations);
     let v1::ProcessSpec { command, env, working_dir } = process;

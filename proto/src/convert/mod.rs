@@ -11,6 +11,7 @@ mod container;
 mod deployment;
 mod enums;
 mod foreign;
+mod health;
 mod kernel;
 mod node;
 mod path;

@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use super::common::{MAX_LABELS, labels_from_proto};
 use super::container::{container_from_proto, container_to_proto, process_from_proto};
+use super::health::{health_check_from_proto, health_check_to_proto};
 use super::path::{FieldPath, field, item};
 use super::placement_policy::{Owner, placement_policy_from_proto, placement_policy_to_proto};
 use super::policy::{
@@ -68,6 +69,7 @@ pub fn task_spec_from_proto<'a>(
         None => None,
     };
     let on_node_loss = on_node_loss_from_proto(spec.on_node_loss, field(path, "on_node_loss"), violations);
+    let health_check = health_check_from_proto(spec.health_check, &field(path, "health_check"), violations);
     let spec = TaskSpec {
         name: spec.name,
         labels: labels?,
@@ -78,6 +80,7 @@ pub fn task_spec_from_proto<'a>(
         restart: restart?,
         stop: stop?,
         on_node_loss: on_node_loss?,
+        health_check: health_check?,
     };
     // Written out again, with defaults filled in and constraints in full, a spec may be somewhat larger; workers must accept
     // it in that form too. Only a spec near the limit can get over it.
@@ -145,6 +148,7 @@ pub fn task_spec_to_proto(spec: &TaskSpec) -> v1::TaskSpec {
         stop_policy: Some(stop_policy_to_proto(&spec.stop)),
         on_node_loss: Some(on_node_loss_to_proto(spec.on_node_loss)),
         placement: placement_policy_to_proto(&spec.placement),
+        health_check: spec.health_check.as_deref().map(health_check_to_proto).map(Box::new),
     }
 }
 

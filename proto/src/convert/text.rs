@@ -29,6 +29,16 @@ pub(super) fn check_arguments(arguments: &[String], path: &FieldPath<'_>, violat
     }
 }
 
+/// Checks a program and its arguments.
+pub(super) fn check_command(command: &[String], path: &FieldPath<'_>, violations: &mut Violations) {
+    match command.first() {
+        None => violations.add(path, "needs at least the program"),
+        Some(program) if program.is_empty() => violations.add(item(path, 0), "the program must not be empty"),
+        Some(_) => {}
+    }
+    check_arguments(command, path, violations);
+}
+
 /// Checks environment variables.
 pub(super) fn check_env(env: &BTreeMap<String, String>, path: &FieldPath<'_>, violations: &mut Violations) {
     for (key, value) in env {

@@ -9,14 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
 use davit_core::resources::Resources;
-use davit_core::spec::StopPolicy;
+use davit_core::spec::{Probe, StopPolicy};
 use davit_svc_kit::bugs::{self, Bug};
 use davit_svc_kit::clock::Clock as _;
 use worker_svc::engine_turns::StopTurns;
 use worker_svc::memory::IdleMeter;
 use worker_svc::runtime::fake::Deed;
 use worker_svc::runtime::{
-    AttemptSpec, Error, Exit, FakeEngine, FakeRuntime, Instance, LogOptions, LogStream, Owner, ProgressSender,
+    AttemptSpec, Error, Exit, FakeEngine, FakeRuntime, Instance, LogOptions, LogStream, Owner, Probed, ProgressSender,
     PulledImage, Runtime, RuntimeInfo, RuntimeKind, Sighting, Started, Survey,
 };
 
@@ -158,9 +158,14 @@ impl GatedRuntime {
 
     /// A call that an engine answers at once, if it answers.
     async fn brief<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.within(CALL_TIME, call).await
+    }
+
+    /// A call that an engine answers in this time, if it answers.
+    async fn within<T>(&self, limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.enter().await;
         let timed_out = |_| Err(Error::Unavailable { action: "simulated", reason: "timed out".to_owned() });
-        let answer = tokio::time::timeout(CALL_TIME, call).await.unwrap_or_else(timed_out);
+        let answer = tokio::time::timeout(limit, call).await.unwrap_or_else(timed_out);
         self.leave(answer).await
     }
 }
@@ -199,6 +204,10 @@ impl Runtime for GatedRuntime {
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error> {
         self.enter().await;
         self.leave(self.inner.wait(key).await).await
+    }
+
+    async fn probe(&self, key: AttemptKey, probe: &Probe, limit: Duration) -> Result<Probed, Error> {
+        self.within(limit + CALL_TIME, self.inner.probe(key, probe, limit)).await
     }
 
     async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error> {

@@ -128,7 +128,8 @@ impl Agent {
     fn take_up(self: &Arc<Self>, key: AttemptKey, record: &Record, start: Start) {
         let start = match start {
             Start::Found(InstanceState::Exited(exit)) if record.end().is_none() => {
-                let end = End { attempt: key.attempt, exit: &exit, restarts: record.restarts };
+                let unhealthy = record.unhealthy_in(exit.started_at);
+                let end = End { attempt: key.attempt, exit: &exit, restarts: record.restarts, unhealthy };
                 let assignment = record.assignment().filter(|_| record.mark != Mark::Stop);
                 match assignment.map(|assignment| self.plan(&assignment.spec.restart, &end)) {
                     Some(plan @ Plan::Restart { .. }) => Start::Ended(exit, plan),

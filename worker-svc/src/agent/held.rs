@@ -41,6 +41,16 @@ impl Wanted {
         Self { want: Want::Undecided, spec, ports, stop_reason: "", is_urgent: false }
     }
 
+    /// Whether it is to end.
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self.want, Want::Stop | Want::Remove)
+    }
+
+    /// Whether it has a health check, as far as is known.
+    pub(super) fn has_check(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.health_check.is_some())
+    }
+
     /// How it is stopped.
     pub(super) fn stop_policy(&self) -> StopPolicy {
         self.spec.as_ref().map(|spec| spec.stop.clone()).unwrap_or_default()
@@ -118,7 +128,7 @@ impl Held {
 
     /// Whether it is on its way to its end.
     pub(super) fn wants_end(&self) -> bool {
-        matches!(self.orders.borrow().want, Want::Stop | Want::Remove)
+        self.orders.borrow().is_end()
     }
 
     pub(super) fn name(&self) -> String {

@@ -13,7 +13,7 @@ use davit_core::restart::{Decision, Ended, RestartPolicy, decide};
 use jiff::Timestamp;
 
 use super::status::ending;
-use crate::local_store::Restarts;
+use crate::local_store::{Restarts, Unhealthy};
 use crate::runtime::Exit;
 
 /// After how many heartbeat periods without a sign of the manager it may have called this node DOWN.
@@ -175,16 +175,19 @@ pub struct End<'a> {
     pub exit: &'a Exit,
     /// How often it was restarted here before.
     pub restarts: Restarts,
+    /// Why it was stopped, if it was because it did not serve.
+    pub unhealthy: Option<&'a Unhealthy>,
 }
 
 /// Plans what follows an end, by the task's restart policy. `jitter` is in [0, 1); `uptime` and `now` are those of this moment.
 #[must_use]
 pub fn plan(policy: &RestartPolicy, end: &End<'_>, jitter: f64, now: Timestamp, uptime: Duration) -> Plan {
-    let End { attempt, exit, restarts } = *end;
+    let End { attempt, exit, restarts, unhealthy } = *end;
+    let ending = ending(exit, false, unhealthy);
     let ran_for = exit.started_at.map(|started| exit.finished_at.duration_since(started));
     let ended = Ended {
         attempt,
-        state: ending(exit, false).state,
+        state: ending.state,
         ran_for: ran_for.and_then(|ran_for| ran_for.try_into().ok()).unwrap_or_default(),
         restarts_in_row: restarts.in_row,
         local_restarts: restarts.count,
@@ -193,8 +196,7 @@ pub fn plan(policy: &RestartPolicy, end: &End<'_>, jitter: f64, now: Timestamp, 
         Decision::Stay { .. } => Plan::Report,
         Decision::Retry { at, restarts_in_row, .. } => {
             let delay = at.duration_since(now).try_into().unwrap_or_default();
-            let reason = ending(exit, false).reason;
-            let what = if reason.is_empty() { "completed" } else { &reason };
+            let what = if ending.reason.is_empty() { "completed" } else { &ending.reason };
             let why = format!("{what}; its node restarts it, as the manager is out of reach");
             let restarts = Restarts { count: restarts.count.saturating_add(1), in_row: restarts_in_row };
             Plan::Restart { due: uptime.saturating_add(delay), restarts, why }
@@ -249,7 +251,7 @@ mod tests {
     }
 
     fn planned(policy: &RestartPolicy, exit: &Exit, restarts: Restarts) -> Plan {
-        let end = End { attempt: Attempt(2), exit, restarts };
+        let end = End { attempt: Attempt(2), exit, restarts, unhealthy: None };
         plan(policy, &end, 0.0, Timestamp::from_second(5).unwrap(), SECOND * 100)
     }
 
@@ -311,6 +313,18 @@ mod tests {
         }
         let lease = Exit { lease_ended: true, ..exit(143) };
         assert_eq!(planned(&policy(Always), &lease, Restarts::default()), Plan::Report);
+    }
+
+    #[test]
+    fn what_was_stopped_because_it_did_not_serve_has_failed_whatever_it_returned() {
+        let unhealthy = Unhealthy { run: Timestamp::UNIX_EPOCH, reason: "unhealthy: tcp :80".to_owned() };
+        let (exit, restarts) = (exit(0), Restarts::default());
+        let end = End { attempt: Attempt(2), exit: &exit, restarts, unhealthy: Some(&unhealthy) };
+        let policy = policy(RestartMode::OnFailure);
+        let plan = plan(&policy, &end, 0.0, Timestamp::from_second(5).unwrap(), SECOND);
+        assert!(
+            matches!(plan, Plan::Restart { why, .. } if why.starts_with("unhealthy: tcp :80; its node restarts it"))
+        );
     }
 
     #[test]

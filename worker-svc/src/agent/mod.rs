@@ -8,6 +8,7 @@ mod adopt;
 pub mod assignments;
 mod closing;
 mod counts;
+pub mod health;
 mod held;
 mod images;
 mod lease;
@@ -58,6 +59,7 @@ use self::task_runner::Runner;
 use crate::engine_turns::EngineTurns;
 use crate::local_store::{LocalStore, Record};
 use crate::runtime::{InstanceState, Owner, Runtime};
+use crate::turns::Turns;
 
 /// Holds the attempts of one owner.
 pub struct Agent {
@@ -73,6 +75,8 @@ pub struct Agent {
     stops: Arc<EngineTurns>,
     /// Whose turn it is to be removed.
     removals: Arc<EngineTurns>,
+    /// Whose turn it is to be probed.
+    probes: Arc<Turns>,
     state: Mutex<State>,
     report_ready: Notify,
     /// Ticks with every status, and when it is known what is assigned.
@@ -147,6 +151,7 @@ impl Agent {
             starts,
             stops,
             removals,
+            probes: Turns::new(health::PROBES_AT_ONCE),
             state: Mutex::default(),
             report_ready: Notify::new(),
             changed: watch::Sender::new(()),
@@ -188,7 +193,8 @@ impl Agent {
     /// Begins to hold an attempt, with a runner of its own.
     fn hold(self: &Arc<Self>, state: &mut State, key: AttemptKey, record: Record, wanted: Wanted, start: Start) {
         let now = self.world.clock.now();
-        let status = status::first_status(key.attempt, &start, &record, now);
+        let has_check = wanted.has_check();
+        let status = status::first_status(key.attempt, &start, &record, has_check, now);
         let (orders, receiver) = watch::channel(wanted);
         let (status, acknowledged) = held::taken_up(record.known.as_ref(), status, now);
         // The session that brought it has that told a moment later.

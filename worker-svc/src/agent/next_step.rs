@@ -69,6 +69,8 @@ pub struct View {
     pub failed: bool,
     /// Whether its runtime was asked to start it again after its end, and its answer never came: that may yet take place.
     pub restart_tried: bool,
+    /// Whether its health check has failed for good, so that it is to be stopped. That is not to be asked to stop: it failed.
+    pub is_unhealthy: bool,
     /// Whether its runtime told right before this what became of it.
     pub looked: bool,
     /// An earlier attempt of the task that still runs here.
@@ -186,6 +188,9 @@ pub fn next_step(view: &View) -> Decision {
             }
         }
         (Want::Run, Phase::Started) if view.asked_to_stop => decide(Step::Stop, "its stop was begun and not finished"),
+        (Want::Run | Want::Undecided, Phase::Started) if view.is_unhealthy => {
+            decide(Step::Stop, "its health check has failed")
+        }
         (Want::Run, Phase::Started) => decide(Step::Watch, "it runs as it is to"),
 
         (Want::Undecided, Phase::New | Phase::Prepared | Phase::Created) => {

@@ -9,7 +9,7 @@ use super::Agent;
 use super::local_restart::{self, Contact, End, Plan};
 
 /// The longest wait before the time is looked at again: a timer does not count while the machine is suspended.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 impl Agent {
     pub(super) fn uptime(&self) -> Duration {

@@ -6,7 +6,7 @@ use davit_core::task::AttemptStatus;
 use jiff::Timestamp;
 
 use super::local_restart::Plan;
-use crate::local_store::{Mark, Record};
+use crate::local_store::{Mark, Record, Unhealthy};
 use crate::runtime::{Exit, InstanceState, Started};
 
 /// How a runner comes to its attempt.
@@ -25,7 +25,14 @@ pub(super) enum Start {
 }
 
 /// The status of an attempt at the moment the worker begins to hold it.
-pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now: Timestamp) -> AttemptStatus {
+/// `has_check`: whether it has a health check, as far as is known.
+pub(super) fn first_status(
+    attempt: Attempt,
+    start: &Start,
+    record: &Record,
+    has_check: bool,
+    now: Timestamp,
+) -> AttemptStatus {
     if let Some(end) = record.end() {
         // Whatever became of its instance since.
         return end.status.clone();
@@ -42,7 +49,10 @@ pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now
         Start::New | Start::Found(InstanceState::Created) => {}
         Start::Missing if mark == Mark::Create => {}
         Start::Found(InstanceState::Running(started)) => {
-            set_started(&mut status, started);
+            set_started(&mut status, started, !has_check);
+            if has_check {
+                stays_ready(&mut status, record, started);
+            }
             if asked_to_stop {
                 (status.state, status.ready) = (TaskState::Stopping, false);
             }
@@ -50,15 +60,16 @@ pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now
         // Its end is not told before it is final.
         Start::Ended(exit, plan) => {
             let ports = record.known.as_ref().map(|known| known.status.ports.clone()).unwrap_or_default();
-            set_started(&mut status, &Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports });
-            status.ready = false;
+            let started = Started { started_at: exit.started_at.unwrap_or(exit.finished_at), ports };
+            set_started(&mut status, &started, false);
             set_waiting(&mut status, plan);
             if asked_to_stop {
                 status.state = TaskState::Stopping;
             }
         }
         Start::Found(InstanceState::Exited(exit)) => {
-            set_ended(&mut status, ending(exit, asked_to_stop), Some(exit), now);
+            let unhealthy = record.unhealthy_in(exit.started_at);
+            set_ended(&mut status, ending(exit, asked_to_stop, unhealthy), Some(exit), now);
         }
         Start::Missing => set_ended(&mut status, ending_without_exit(true, asked_to_stop), None, now),
         Start::Unknown => "its runtime has not told yet what became of it".clone_into(&mut status.reason),
@@ -66,13 +77,34 @@ pub(super) fn first_status(attempt: Attempt, start: &Start, record: &Record, now
     status
 }
 
-pub(super) fn set_started(status: &mut AttemptStatus, started: &Started) {
+/// It runs; whether it serves is not known yet if it has a health check.
+pub(super) fn set_started(status: &mut AttemptStatus, started: &Started, ready: bool) {
     status.state = TaskState::Running;
-    status.ready = true;
+    status.ready = ready;
     status.reason.clear();
     status.pull = None;
     status.ports.clone_from(&started.ports);
     status.started_at = Some(started.started_at);
+}
+
+/// An earlier worker knew whether this run serves: so it is until a probe says otherwise.
+pub(super) fn stays_ready(status: &mut AttemptStatus, record: &Record, started: &Started) {
+    if let Some(known) = record.known_running(started.started_at) {
+        status.ready = known.ready;
+        status.reason.clone_from(&known.reason);
+    }
+}
+
+/// It serves.
+pub(super) fn set_ready(status: &mut AttemptStatus) {
+    status.ready = true;
+    status.reason.clear();
+}
+
+/// It does not serve.
+pub(super) fn set_not_ready(status: &mut AttemptStatus, reason: &str) {
+    status.ready = false;
+    reason.clone_into(&mut status.reason);
 }
 
 /// It ended, and what follows is not decided.
@@ -103,11 +135,15 @@ pub(super) struct Ending {
     pub reason: String,
 }
 
-/// What an exit means. One that was asked to stop is STOPPED, whatever it returned.
+/// What an exit means. One that was asked to stop is STOPPED, and one that was stopped because it did not serve FAILED, whatever it
+/// returned.
 #[must_use]
-pub(super) fn ending(exit: &Exit, asked_to_stop: bool) -> Ending {
+pub(super) fn ending(exit: &Exit, asked_to_stop: bool, unhealthy: Option<&Unhealthy>) -> Ending {
     if asked_to_stop || exit.lease_ended {
         return Ending { state: TaskState::Stopped, reason: exit.error.clone() };
+    }
+    if let Some(unhealthy) = unhealthy {
+        return Ending { state: TaskState::Failed, reason: unhealthy.reason.clone() };
     }
     if exit.exit_code == 0 && !exit.oom_killed {
         return Ending { state: TaskState::Completed, reason: String::new() };

@@ -17,13 +17,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::health::Health;
 use super::held::Wanted;
 use super::local_restart::{AfterEnd, End, Plan, after_end};
 use super::next_step::{AfterFailure, Hold, Phase, Step, View, Want, after_failure, next_step};
 use super::status::{Ending, Start, ending, ending_without_exit, set_ended, set_waiting};
 use super::{Agent, started};
 use crate::engine_turns::EngineTurn;
-use crate::local_store::{Mark, Record, Restarts};
+use crate::local_store::{Mark, Record, Restarts, Unhealthy};
 use crate::runtime::{Error, Exit, InstanceState};
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -54,6 +55,10 @@ pub(super) struct Runner {
     /// Whether the last step was to look at it, and told.
     looked: bool,
     exit: Option<Exit>,
+    /// Why it is stopped, or was, because it does not serve.
+    unhealthy: Option<Box<Unhealthy>>,
+    /// Only of what has a health check, while it runs.
+    health: Option<Box<Health>>,
     restarts: Restarts,
     /// What its restarts are if one takes place that its runtime was asked for and did not answer.
     restart_tried: Option<Restarts>,
@@ -84,6 +89,13 @@ impl Runner {
             Start::Found(state) => started(state),
             Start::Ended(..) => Phase::Exited,
         };
+        let unhealthy = match &start {
+            Start::Found(InstanceState::Running(started)) => record.unhealthy_in(Some(started.started_at)),
+            Start::Ended(exit, _) => record.unhealthy_in(exit.started_at),
+            Start::Unknown => record.unhealthy_in(None),
+            Start::New | Start::Missing | Start::Found(_) => None,
+        };
+        let unhealthy = unhealthy.cloned().map(Box::new);
         let (exit, plan) = match start {
             Start::Ended(exit, plan) => (Some(exit), Some(plan)),
             Start::New | Start::Found(_) | Start::Missing | Start::Unknown => (None, None),
@@ -103,6 +115,8 @@ impl Runner {
             failed: None,
             looked: false,
             exit,
+            unhealthy,
+            health: None,
             restarts,
             restart_tried: match phase {
                 Phase::Exited | Phase::Unknown => record.restart_tried(),
@@ -144,6 +158,7 @@ impl Runner {
                 start_tried: self.start_tried && !bugs::is(Bug::StartsForgotten),
                 failed: self.failed.is_some(),
                 restart_tried: self.restart_tried.is_some() && !bugs::is(Bug::RestartsForgotten),
+                is_unhealthy: self.unhealthy.is_some() && self.agent.may_stop_unhealthy(wanted.want),
                 looked: self.looked,
                 earlier: self.agent.earlier_running(self.key),
                 may_be_overtaken: self.agent.may_be_overtaken(),
@@ -157,14 +172,14 @@ impl Runner {
                 self.turn = None;
             }
             let done = match decision.step {
-                Step::Look => self.look().await,
+                Step::Look => self.look(&wanted).await,
                 Step::Prepare => self.prepare(&wanted).await,
                 Step::Create => self.create(&wanted).await,
                 Step::Start => self.start(&wanted).await,
-                Step::Watch => self.watch().await,
+                Step::Watch => self.watch(&wanted).await,
                 Step::Stop => self.stop(&wanted).await,
                 Step::Discard => self.discard().await,
-                Step::Restart => self.restart().await,
+                Step::Restart => self.restart(&wanted).await,
                 Step::ReportEnd => Ok(self.report_end().await),
                 Step::Remove => self.remove(&wanted).await,
                 Step::Wait => Ok(self.wait().await),
@@ -193,7 +208,7 @@ impl Runner {
         let exit = self.exit.take();
         let asked_to_stop = self.asked_to_stop();
         let ending = match (&exit, self.failed.take()) {
-            (Some(exit), _) => ending(exit, asked_to_stop),
+            (Some(exit), _) => ending(exit, asked_to_stop, self.unhealthy.as_deref()),
             (None, Some(reason)) if !asked_to_stop => Ending { state: TaskState::Failed, reason },
             (None, _) => ending_without_exit(self.phase == Phase::Exited, asked_to_stop),
         };
@@ -218,7 +233,8 @@ impl Runner {
         }
         let planned = self.plan.is_some();
         let plan = self.plan.get_or_insert_with(|| {
-            let end = End { attempt: self.key.attempt, exit, restarts: self.restarts };
+            let (restarts, unhealthy) = (self.restarts, self.unhealthy.as_deref());
+            let end = End { attempt: self.key.attempt, exit, restarts, unhealthy };
             self.agent.plan(&spec.restart, &end)
         });
         let decided = after_end(plan, self.agent.contact(), self.agent.may_restart(spec), self.agent.uptime());

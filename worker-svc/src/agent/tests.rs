@@ -2,6 +2,7 @@
 
 mod another_worker;
 mod at_once;
+mod health;
 mod records;
 mod shared_engine;
 

@@ -107,6 +107,12 @@ impl LocalStore {
         self.shared.state.lock().records.clone()
     }
 
+    /// The record of an attempt.
+    #[must_use]
+    pub fn record(&self, key: AttemptKey) -> Option<Record> {
+        self.shared.state.lock().records.get(&key).cloned()
+    }
+
     /// Begins to keep a record, in memory at first: it is written with its next change.
     pub fn keep(&self, key: AttemptKey, record: Record) {
         self.shared.state.lock().records.insert(key, record);

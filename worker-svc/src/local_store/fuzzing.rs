@@ -56,13 +56,14 @@ pub(crate) fn image_key(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use davit_core::id::{Attempt, AttemptKey, Revision, TaskId};
-    use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
+    use davit_core::spec::{HealthCheck, Probe, ProcessSpec, RuntimeSpec, TaskSpec};
     use davit_core::state::TaskState;
     use davit_core::task::{AttemptStatus, DesiredState};
     use davit_proto::convert::Assignment;
     use davit_proto::fuzzing::corpus::write_seed;
     use uuid::Uuid;
 
+    use super::super::Unhealthy;
     use super::*;
 
     #[test]
@@ -70,7 +71,8 @@ mod tests {
     fn the_seeds_are_written() {
         let key = AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(2) };
         let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
-        let spec = TaskSpec::new("web", RuntimeSpec::Process(process)).into();
+        let check = Some(Box::new(HealthCheck::new(Probe::Tcp { port: 80 })));
+        let spec = TaskSpec { health_check: check, ..TaskSpec::new("web", RuntimeSpec::Process(process)) }.into();
         let ports = [].into();
         let assignment = Assignment { key, revision: Revision(3), desired_state: DesiredState::Running, spec, ports };
         let mut record = Record::assigned(&assignment);
@@ -80,6 +82,8 @@ mod tests {
             ..AttemptStatus::pending(key.attempt, "it ended")
         };
         record.set_known(&status, true);
+        let run = jiff::Timestamp::from_second(1_700_000_000).unwrap();
+        record.unhealthy = Some(Box::new(Unhealthy { run, reason: "unhealthy: tcp :80".to_owned() }));
         write_seed("worker_record", "store-record", &[&[0], record.to_bytes(key).as_slice()].concat());
         let image = ImageRecord { names: ["busybox:1".to_owned()].into(), last_used: jiff::Timestamp::UNIX_EPOCH };
         write_seed("worker_record", "store-image", &[&[5], image.to_bytes().as_slice()].concat());

@@ -41,7 +41,7 @@ pub use self::backend::{Backend, Change, Entry, LOST_KEY};
 pub use self::batches::LocalStore;
 pub use self::fjall::FjallBackend;
 pub use self::image::ImageRecord;
-pub use self::record::{Known, Mark, Record, Restarts};
+pub use self::record::{Known, Mark, Record, Restarts, Unhealthy};
 
 /// The store can't be opened, read or written.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use davit_core::id::{Attempt, AttemptKey, TaskId};
 use davit_core::placement::RuntimeKind;
+use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
 use davit_core::validate::Violations;
 use davit_proto::convert::{
@@ -9,6 +10,7 @@ use davit_proto::convert::{
     attempt_report_to_proto, task_spec_to_proto,
 };
 use davit_proto::v1;
+use jiff::Timestamp;
 use prost::Message as _;
 use prost::bytes::Bytes;
 use uuid::Uuid;
@@ -45,6 +47,15 @@ pub struct Restarts {
     pub in_row: u32,
 }
 
+/// That a run of an attempt is stopped, or was, because it does not serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unhealthy {
+    /// When that run began, by the node's clock.
+    pub run: Timestamp,
+    /// For people.
+    pub reason: String,
+}
+
 /// What is kept of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -54,10 +65,12 @@ pub struct Record {
     pub mark: Mark,
     /// What the manager sent, as bytes. Empty: nothing yet, the attempt was found in its runtime.
     pub assignment: Bytes,
-    /// Its end, the restart that was seen last, or what the manager acknowledged last, whichever is newest.
+    /// Its end, the restart or the change of its readiness that was seen last, or what the manager acknowledged last, whichever is newest.
     pub known: Option<Known>,
     /// How often it was restarted here because the manager was out of reach; the last one may not have come about.
     pub restarts: Restarts,
+    /// The last run that was stopped because it did not serve. Boxed, as most have none.
+    pub unhealthy: Option<Box<Unhealthy>>,
 }
 
 /// The bytes of a [`Record`]. Numbers of fields are never used for another thing; a field that older workers must not
@@ -81,13 +94,19 @@ struct Stored {
     restarts: u32,
     #[prost(uint32, tag = "7")]
     restarts_in_row: u32,
+    /// In nanoseconds after 1970; 0: none was unhealthy.
+    #[prost(int64, tag = "8")]
+    unhealthy_run: i64,
+    #[prost(string, tag = "9")]
+    unhealthy_reason: String,
 }
 
 impl Record {
     /// Of an attempt that was found, and of which nothing else is known: its start may have been asked for, and be under way.
     #[must_use]
     pub fn found(kind: RuntimeKind) -> Self {
-        Self { kind, mark: Mark::Start, assignment: Bytes::new(), known: None, restarts: Restarts::default() }
+        let restarts = Restarts::default();
+        Self { kind, mark: Mark::Start, assignment: Bytes::new(), known: None, restarts, unhealthy: None }
     }
 
     /// Of an attempt that is assigned.
@@ -128,6 +147,19 @@ impl Record {
         (self.restarts.count > self.restarts_seen()).then_some(self.restarts)
     }
 
+    /// Why the run that began at this time was stopped, if it was because it did not serve.
+    #[must_use]
+    pub fn unhealthy_in(&self, run: Option<Timestamp>) -> Option<&Unhealthy> {
+        self.unhealthy.as_deref().filter(|unhealthy| run.is_none_or(|run| run == unhealthy.run))
+    }
+
+    /// What is known of the run that began at this time, if that is known to have run.
+    #[must_use]
+    pub fn known_running(&self, run: Timestamp) -> Option<&AttemptStatus> {
+        let status = &self.known.as_ref()?.status;
+        (status.state == TaskState::Running && status.started_at == Some(run)).then_some(status)
+    }
+
     /// The status of its end, if it has ended.
     #[must_use]
     pub fn end(&self) -> Option<&Known> {
@@ -152,6 +184,8 @@ impl Record {
             acknowledged: self.known.as_ref().is_some_and(|known| known.acknowledged),
             restarts: self.restarts.count,
             restarts_in_row: self.restarts.in_row,
+            unhealthy_run: self.unhealthy.as_ref().map_or(0, |unhealthy| nanos(unhealthy.run)),
+            unhealthy_reason: self.unhealthy.as_ref().map(|unhealthy| unhealthy.reason.clone()).unwrap_or_default(),
         }
         .encode_to_vec()
     }
@@ -178,8 +212,20 @@ impl Record {
             }
         };
         let restarts = Restarts { count: stored.restarts, in_row: stored.restarts_in_row };
-        Some(Self { kind, mark, assignment: stored.assignment, known, restarts })
+        let unhealthy = match stored.unhealthy_run {
+            0 => None,
+            run => {
+                let run = Timestamp::from_nanosecond(run.into()).ok()?;
+                Some(Box::new(Unhealthy { run, reason: stored.unhealthy_reason }))
+            }
+        };
+        Some(Self { kind, mark, assignment: stored.assignment, known, restarts, unhealthy })
     }
+}
+
+/// Those after 1970, for the next two centuries.
+fn nanos(time: Timestamp) -> i64 {
+    i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
 fn encode(assignment: &Assignment) -> Bytes {

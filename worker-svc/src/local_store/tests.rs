@@ -79,6 +79,24 @@ async fn what_was_written_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn which_run_did_not_serve_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let store = open(&path).await;
+    keep(&store, 1, false, Mark::Start).await;
+    let run = jiff::Timestamp::from_nanosecond(1_700_000_000_123_456_789).unwrap();
+    let unhealthy = Unhealthy { run, reason: "unhealthy: tcp :80".to_owned() };
+    let noted = Some(Box::new(unhealthy.clone()));
+    store.write(key(1), true, |record| record.unhealthy = noted).await.unwrap();
+    assert_eq!(store.record(key(1)).unwrap().unhealthy.as_deref(), Some(&unhealthy));
+    drop(store);
+    let record = kept(&path).await.remove(&key(1)).unwrap();
+    assert_eq!(record.unhealthy_in(Some(run)), Some(&unhealthy));
+    assert_eq!(record.unhealthy_in(None), Some(&unhealthy), "nobody knows which run it was");
+    assert_eq!(record.unhealthy_in(Some(jiff::Timestamp::UNIX_EPOCH)), None, "it has been started again since");
+}
+
+#[tokio::test]
 async fn what_is_noted_is_written_when_the_store_closes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store");

@@ -13,6 +13,7 @@ mod ending;
 mod error;
 pub mod fake;
 mod images;
+mod probing;
 pub mod process;
 mod sighting;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
 pub use davit_core::placement::RuntimeKind;
-use davit_core::spec::{Port, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{Port, Probe, RuntimeSpec, StopPolicy, TaskSpec};
 use davit_core::task::{PortBinding, Ports, PullProgress};
 use davit_svc_kit::clock::Clock;
 use futures::stream::BoxStream;
@@ -35,6 +36,7 @@ pub use self::docker::{DockerConfig, DockerRuntime, GuardConfig};
 pub use self::error::{Error, ErrorKind};
 pub use self::fake::{FakeEngine, FakeRuntime, Habits};
 pub use self::images::{EngineImage, Images, PulledImage};
+pub use self::probing::Probed;
 pub use self::process::{ProcessConfig, ProcessRuntime};
 pub use self::sighting::{Sighting, Survey};
 use crate::engine_turns::StopTurns;
@@ -220,6 +222,10 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Waits for the end of a started instance. Answers at once when it has ended.
     async fn wait(&self, key: AttemptKey) -> Result<Exit, Error>;
+
+    /// Tries whether what runs serves, for so long at most. A command that takes longer is ended, where the runtime can end it, and
+    /// none is begun beside one of the same attempt that still runs. An error says nothing of the instance.
+    async fn probe(&self, key: AttemptKey, probe: &Probe, limit: Duration) -> Result<Probed, Error>;
 
     /// Sends the stop signal, and kills what still runs after the grace period. Returns when the instance has ended, with how it
     /// did; `None`: it was never started. Takes turns with other stops at what the engine has to do, though not at waiting for

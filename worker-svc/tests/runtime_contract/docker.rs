@@ -57,11 +57,11 @@ fn shell(script: &str) -> ContainerSpec {
     program(&["busybox", "sh", "-c", script])
 }
 
-fn container(spec: ContainerSpec) -> TaskSpec {
+pub(crate) fn container(spec: ContainerSpec) -> TaskSpec {
     task(RuntimeSpec::Container(spec))
 }
 
-async fn engine() -> Engine {
+pub(crate) async fn engine() -> Engine {
     Engine::connect_with_unix_defaults().unwrap().negotiate_version().await.unwrap()
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
+use davit_core::spec::{Probe, ProcessSpec, RuntimeSpec, TaskSpec};
 use worker_svc::runtime::fake::Step;
-use worker_svc::runtime::{ErrorKind, FakeEngine, Owner, Runtime, RuntimeKind};
+use worker_svc::runtime::{ErrorKind, FakeEngine, Owner, Probed, Runtime, RuntimeKind};
 
-use crate::harness::{Kind, Script, check, clock, task};
+use crate::harness::{Kind, Script, Shows, check, clock, task};
 use crate::suite::runtime_contract;
 
 struct Fake(FakeEngine);
@@ -31,6 +31,15 @@ impl Kind for Fake {
             Script::IgnoreStop => ordered(&[("log", "ready"), ("ignores_stop", "true")]),
             Script::FailStart => ordered(&[("start_fails", "no-such-program: not found")]),
         }
+    }
+
+    fn probed(&self, shows: Shows) -> (TaskSpec, Probe) {
+        let spec = match shows {
+            Shows::Healthy => ordered(&[]),
+            Shows::Failing => ordered(&[("unhealthy_after_ms", "0")]),
+            Shows::Nothing => ordered(&[("probe_ms", "600000")]),
+        };
+        (spec, Probe::Tcp { port: 80 })
     }
 }
 
@@ -71,6 +80,27 @@ async fn paused_time_runs_its_tasks() {
         let (_, exit) = bench.run(ordered(&[("run_for_ms", "50000"), ("exit_code", "4")])).await;
         assert_eq!(exit.exit_code, 4);
         assert!(before.elapsed() >= Duration::from_secs(50));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_show_what_the_orders_say_and_a_test_says_otherwise() {
+    let fake = Fake::new();
+    let engine = fake.0.clone();
+    check(fake, |bench| async move {
+        let orders = ordered(&[("healthy_after_ms", "5000"), ("unhealthy_after_ms", "9000")]);
+        let (key, _) = bench.start(orders).await;
+        let mut healthy = Vec::new();
+        for _ in 0..12 {
+            healthy.push(bench.probe(key, &Probe::Tcp { port: 80 }).await == Probed::Healthy);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let at: Vec<_> =
+            healthy.iter().enumerate().filter(|(_, healthy)| **healthy).map(|(second, _)| second).collect();
+        assert_eq!(at, [5, 6, 7, 8]);
+        assert!(engine.set_probed(&bench.owner, key, &Probed::Healthy));
+        assert_eq!(bench.probe(key, &Probe::Tcp { port: 80 }).await, Probed::Healthy);
     })
     .await;
 }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use davit_core::id::{Attempt, AttemptKey, NodeId, TaskId};
-use davit_core::spec::{RuntimeSpec, TaskSpec};
+use davit_core::spec::{Probe, RuntimeSpec, TaskSpec};
 use davit_core::task::Ports;
 use davit_svc_kit::clock::SystemClock;
 use futures::TryStreamExt;
 use uuid::Uuid;
 use worker_svc::runtime::{
-    AttemptSpec, Exit, InstanceState, LogLine, LogOptions, Owner, ProgressSender, Runtime, SharedClock, Started,
+    AttemptSpec, Exit, InstanceState, LogLine, LogOptions, Owner, Probed, ProgressSender, Runtime, SharedClock, Started,
 };
 
 /// Nothing in this suite takes longer unless it hangs.
@@ -48,12 +48,43 @@ impl Script {
     }
 }
 
+/// What a probe of an attempt is to show.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shows {
+    /// That it serves.
+    Healthy,
+    /// That it does not.
+    Failing,
+    /// Nothing: it does not come to an end.
+    Nothing,
+}
+
+impl Shows {
+    /// As a command inside, or beside, what runs.
+    pub(crate) fn command(self) -> Probe {
+        let script = match self {
+            Self::Healthy => "exit 0",
+            Self::Failing => "echo it is; echo broken >&2; exit 3",
+            Self::Nothing => "busybox sleep 600",
+        };
+        exec(&["busybox", "sh", "-c", script])
+    }
+}
+
+pub(crate) fn exec(command: &[&str]) -> Probe {
+    Probe::Exec { command: command.iter().map(|&word| word.to_owned()).collect() }
+}
+
 /// One kind of runtime under test.
 pub(crate) trait Kind: Send + Sync + 'static {
     /// A worker's runtime. Runtimes of one `Kind` share their engine.
     fn runtime(&self, owner: Owner) -> Arc<dyn Runtime>;
     /// A spec that does what the script says.
     fn spec(&self, script: Script) -> TaskSpec;
+    /// A spec that runs until it is stopped, and a probe that shows this of it.
+    fn probed(&self, shows: Shows) -> (TaskSpec, Probe) {
+        (self.spec(Script::Run), shows.command())
+    }
 }
 
 /// A kind of runtime, and two nodes on its engine.
@@ -101,6 +132,17 @@ impl Bench {
             }
         }
         panic!("it ended without printing {text}: {:?}", self.runtime.wait(key).await);
+    }
+
+    /// Probes until it serves.
+    pub(crate) async fn until_healthy(&self, key: AttemptKey, probe: &Probe) {
+        while self.probe(key, probe).await != Probed::Healthy {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn probe(&self, key: AttemptKey, probe: &Probe) -> Probed {
+        self.runtime.probe(key, probe, TIME_LIMIT).await.unwrap()
     }
 
     /// Runs the spec to its end.

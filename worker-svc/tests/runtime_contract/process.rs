@@ -26,7 +26,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: std::env::temp_dir().join(format!("davit-process-{}", unique())) }
     }
 }
@@ -347,7 +347,7 @@ async fn what_must_never_run_twice_is_stopped_without_a_worker_when_the_lease_en
 }
 
 /// Gone, or only waits to be reaped by whoever inherited it.
-fn ended(process: &str) -> bool {
+pub(crate) fn ended(process: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{process}/stat"))
         .map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
 }

@@ -8,10 +8,10 @@ use davit_core::spec::StopPolicy;
 use futures::TryStreamExt;
 use tokio::time::Instant;
 use worker_svc::runtime::{
-    AttemptSpec, Error, ErrorKind, InstanceState, LogOptions, LogSource, RuntimeInfo, Sighting, Survey,
+    AttemptSpec, Error, ErrorKind, InstanceState, LogOptions, LogSource, Probed, Runtime, RuntimeInfo, Sighting, Survey,
 };
 
-use crate::harness::{Bench, Script, new_key};
+use crate::harness::{Bench, Script, Shows, new_key};
 
 /// Makes a test of each fact for one kind of runtime.
 macro_rules! runtime_contract {
@@ -38,6 +38,9 @@ macro_rules! runtime_contract {
             attempts_of_one_task_are_apart,
             a_survey_of_what_has_changed_leaves_nothing_of_it_out,
             all_who_wait_learn_the_end,
+            a_probe_tells_whether_it_serves,
+            a_probe_that_takes_too_long_fails_in_time_and_the_next_one_is_not_kept_waiting,
+            only_what_runs_is_probed,
             what_has_ended_is_restarted_as_the_same_attempt,
             a_restarted_worker_restarts_what_the_one_before_ran,
             a_restarted_worker_sees_what_the_one_before_started,
@@ -301,6 +304,51 @@ pub(crate) async fn all_who_wait_learn_the_end(bench: &Bench) {
     stopped.unwrap();
     assert_eq!(one.unwrap().exit_code, 143);
     assert_eq!(two.unwrap().exit_code, 143);
+}
+
+pub(crate) async fn a_probe_tells_whether_it_serves(bench: &Bench) {
+    for shows in [Shows::Healthy, Shows::Failing] {
+        let (spec, probe) = bench.kind.probed(shows);
+        let (key, _) = bench.start(spec).await;
+        match (shows, bench.probe(key, &probe).await) {
+            (Shows::Healthy, Probed::Healthy) => {}
+            (Shows::Failing, Probed::Failing(problem)) => assert!(!problem.is_empty()),
+            (_, probed) => panic!("{shows:?} {probed:?}"),
+        }
+        assert!(matches!(bench.state(key).await, Some(InstanceState::Running(_))));
+        // Whoever comes later asks the same.
+        let restarted = bench.kind.runtime(bench.owner.clone());
+        let again = restarted.probe(key, &probe, LONG).await.unwrap();
+        assert_eq!(again == Probed::Healthy, matches!(shows, Shows::Healthy), "{again:?}");
+    }
+}
+
+pub(crate) async fn a_probe_that_takes_too_long_fails_in_time_and_the_next_one_is_not_kept_waiting(bench: &Bench) {
+    let (spec, probe) = bench.kind.probed(Shows::Nothing);
+    let (key, _) = bench.start(spec).await;
+    let before = Instant::now();
+    for _ in 0..2 {
+        let probed = bench.runtime.probe(key, &probe, Duration::from_millis(300)).await.unwrap();
+        assert!(matches!(&probed, Probed::Failing(problem) if problem.contains("within 0.3 s")), "{probed:?}");
+    }
+    assert!(before.elapsed() < LONG / 2);
+    // Nor does who gives up on one keep what comes next.
+    let given_up = tokio::time::timeout(Duration::from_millis(50), bench.runtime.probe(key, &probe, LONG)).await;
+    assert!(given_up.is_err());
+    bench.runtime.stop(key, &stop_within(Duration::ZERO), None).await.unwrap();
+    bench.runtime.remove(key).await.unwrap();
+}
+
+pub(crate) async fn only_what_runs_is_probed(bench: &Bench) {
+    let (spec, probe) = bench.kind.probed(Shows::Healthy);
+    let key = bench.create(spec).await.key;
+    let asked = async |runtime: &dyn Runtime, key| runtime.probe(key, &probe, LONG).await.unwrap_err().kind();
+    assert_eq!(asked(&*bench.runtime, key).await, ErrorKind::NotFound, "it was not started");
+    bench.runtime.start(key).await.unwrap();
+    assert_eq!(asked(&*bench.other, key).await, ErrorKind::NotFound, "it is another's");
+    assert_eq!(asked(&*bench.runtime, new_key()).await, ErrorKind::NotFound);
+    bench.runtime.stop(key, &stop_within(Duration::ZERO), None).await.unwrap();
+    assert_eq!(asked(&*bench.runtime, key).await, ErrorKind::NotFound, "it has ended");
 }
 
 pub(crate) async fn what_has_ended_is_restarted_as_the_same_attempt(bench: &Bench) {

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use davit_proto::v1;
 
+use super::health::HealthArgs;
 use crate::args::{bytes, cpus, duration, key_value};
 
 /// What is to be run, without its image or command.
@@ -59,6 +60,8 @@ pub struct SpecArgs {
     /// A plain process instead of a container
     #[arg(long)]
     pub(super) process: bool,
+    #[command(flatten)]
+    pub(super) health: Box<HealthArgs>,
 }
 
 impl SpecArgs {

@@ -3,7 +3,7 @@
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
 
-use super::{mount, on_node_loss, placement, port, restart};
+use super::{health, mount, on_node_loss, placement, port, restart};
 
 /// A value, as that of every option. Gives for how many it is one.
 ///
@@ -20,7 +20,16 @@ pub(crate) fn option_value(text: &str) -> usize {
     let loss =
         on_node_loss(text).map(|loss| v1::TaskSpec { on_node_loss: Some(loss), ..container(Default::default()) });
     let mut read = usize::from(mount(text).is_ok()) + placement::fuzzing::option_value(text);
-    for (spec, field) in [(port, "spec.container.ports"), (restart, "spec.restart_policy"), (loss, "")] {
+    let checked = |probe| v1::TaskSpec {
+        health_check: Some(Box::new(v1::HealthCheck { probe: Some(probe), ..Default::default() })),
+        ..container(Default::default())
+    };
+    let tcp = health::tcp(text).map(checked);
+    // Paths and services are the manager's to check.
+    read += usize::from(health::http(text).is_ok()) + usize::from(health::grpc(text).is_ok());
+    let specs =
+        [(port, "spec.container.ports"), (restart, "spec.restart_policy"), (loss, ""), (tcp, "spec.health_check")];
+    for (spec, field) in specs {
         let Ok(spec) = spec else { continue };
         let mut violations = Violations::new();
         convert::task_spec_from_proto(spec, "spec", &mut violations);

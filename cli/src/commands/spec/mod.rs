@@ -3,6 +3,7 @@
 mod args;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod health;
 mod placement;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use davit_proto::v1;
 
 pub use self::args::{Pull, SpecArgs};
+pub use self::health::HealthArgs;
 pub use self::placement::PlacementArgs;
 use crate::error::Error;
 
@@ -80,6 +82,7 @@ pub(super) fn with_options(
         replace(&mut policy.signal, args.stop_signal);
         replace(&mut policy.grace, args.stop_grace.map(Some));
     }
+    spec.health_check = args.health.over(spec.health_check)?;
     spec.placement = placement.over(spec.placement);
     Ok(spec)
 }

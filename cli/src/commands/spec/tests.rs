@@ -28,6 +28,52 @@ fn every_option_arrives_in_the_spec() {
 }
 
 #[test]
+fn every_health_option_arrives_in_the_spec() {
+    let check = |words: &[&str]| {
+        let words = ["davit", "run"].iter().chain(words).chain(&["nginx"]).copied();
+        parse_words(words).map(|spec| spec.health_check)
+    };
+    let all = [
+        "--health-http",
+        "8080/health?full=1",
+        "--health-interval",
+        "2s",
+        "--health-timeout",
+        "500ms",
+        "--health-retries",
+        "5",
+        "--health-start-period",
+        "1m",
+        "--health-start-interval",
+        "1s",
+    ];
+    let seconds = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+    let http = v1::HttpProbe { port: 8080, path: "/health?full=1".to_owned(), ..Default::default() };
+    let expected = v1::HealthCheck {
+        probe: Some(v1::health_check::Probe::Http(http)),
+        interval: seconds(2, 0),
+        timeout: seconds(0, 500_000_000),
+        retries: 5,
+        start_period: seconds(60, 0),
+        start_interval: seconds(1, 0),
+    };
+    assert_eq!(check(&all), Ok(Some(expected.into())));
+    let probe = |option, value| check(&[option, value]).map(|check| check.unwrap().probe.unwrap());
+    let command = ["/bin/sh", "-c", "curl -f localhost || exit 1"].map(str::to_owned).into();
+    let exec = v1::health_check::Probe::Exec(v1::ExecProbe { command });
+    assert_eq!(probe("--health-cmd", "curl -f localhost || exit 1"), Ok(exec));
+    assert_eq!(probe("--health-tcp", ":5432"), Ok(v1::health_check::Probe::Tcp(v1::TcpProbe { port: 5432 })));
+    let grpc = v1::GrpcProbe { port: 50_051, service: "my.Service".to_owned() };
+    assert_eq!(probe("--health-grpc", "50051/my.Service"), Ok(v1::health_check::Probe::Grpc(grpc)));
+    assert_eq!(check(&[]), Ok(None));
+    for (option, value) in [("--health-http", "/health"), ("--health-tcp", "0"), ("--health-grpc", "70000")] {
+        assert!(check(&[option, value]).unwrap_err().contains("port from 1 to 65535"), "{option}");
+    }
+    assert!(check(&["--health-retries", "2"]).unwrap_err().contains("need one of --health-cmd"));
+    assert!(check(&["--health-tcp", "1", "--health-http", "1"]).unwrap_err().contains("cannot be used with"));
+}
+
+#[test]
 fn every_placement_option_arrives_in_the_spec() {
     let words = [
         "davit",

@@ -40,7 +40,32 @@ pub(super) fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
         };
         lines.add("Restart", format!("{mode}{limit}"));
     }
+    lines.add("Health check", spec.health_check.as_deref().map(health_check).unwrap_or_default());
     lines.add("Node loss", spec.on_node_loss.as_ref().map(node_loss).unwrap_or_default());
+}
+
+/// How its node finds out whether it serves.
+fn health_check(check: &v1::HealthCheck) -> String {
+    use v1::health_check::Probe;
+    let probe = match &check.probe {
+        Some(Probe::Http(http)) => format!("http GET :{}{}", http.port, http.path),
+        Some(Probe::Tcp(tcp)) => format!("tcp :{}", tcp.port),
+        Some(Probe::Grpc(grpc)) if grpc.service.is_empty() => format!("grpc :{}", grpc.port),
+        Some(Probe::Grpc(grpc)) => format!("grpc :{}/{}", grpc.port, grpc.service),
+        Some(Probe::Exec(exec)) => format!("exec {}", words(&exec.command)),
+        None => "?".to_owned(),
+    };
+    let mut text = probe;
+    for (name, span) in [("every", check.interval), ("timeout", check.timeout), ("start period", check.start_period)] {
+        let span = span.unwrap_or_default();
+        if (span.seconds, span.nanos) != (0, 0) {
+            text.push_str(&format!(", {name} {} s", span.seconds as f64 + f64::from(span.nanos) / 1e9));
+        }
+    }
+    if check.retries > 0 {
+        text.push_str(&format!(", unhealthy after {} failures in a row", check.retries));
+    }
+    text
 }
 
 /// What happens when the task's node goes down; empty for what happens to most tasks.

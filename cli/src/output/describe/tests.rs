@@ -51,6 +51,41 @@ fn a_task_is_described_with_its_placement() {
 }
 
 #[test]
+fn a_task_is_described_with_its_health_check_and_whether_it_serves() {
+    use v1::health_check::Probe;
+    let seconds = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+    let mut shown = running_task();
+    let command = ["/bin/sh", "-c", "curl -f localhost"].map(str::to_owned).into();
+    let check = v1::HealthCheck {
+        probe: Some(Probe::Exec(v1::ExecProbe { command })),
+        interval: seconds(2, 500_000_000),
+        timeout: seconds(5, 0),
+        retries: 3,
+        start_period: seconds(0, 0),
+        start_interval: seconds(1, 0),
+    };
+    let lines = |shown: &v1::Task, which: &[&str]| {
+        let text = task(shown, &KnownNodes::default(), NOW, Palette::new(false));
+        let of = |line: &&str| which.iter().any(|key| line.starts_with(key));
+        text.lines().filter(of).map(|line| line.split_once(':').unwrap().1.trim().to_owned()).collect::<Vec<_>>()
+    };
+    shown.spec.get_or_insert_default().health_check = Some(check.into());
+    let told = "exec /bin/sh -c 'curl -f localhost', every 2.5 s, timeout 5 s, unhealthy after 3 failures in a row";
+    assert_eq!(lines(&shown, &["State", "Health check"]), ["RUNNING", told]);
+    shown.status.get_or_insert_default().ready = false;
+    for (probe, told) in [
+        (Probe::Http(v1::HttpProbe { port: 80, path: "/a".into(), ..Default::default() }), "http GET :80/a"),
+        (Probe::Tcp(v1::TcpProbe { port: 80 }), "tcp :80"),
+        (Probe::Grpc(v1::GrpcProbe { port: 80, service: String::new() }), "grpc :80"),
+        (Probe::Grpc(v1::GrpcProbe { port: 80, service: "a.B".into() }), "grpc :80/a.B"),
+    ] {
+        let check = v1::HealthCheck { probe: Some(probe), ..Default::default() };
+        shown.spec.get_or_insert_default().health_check = Some(check.into());
+        assert_eq!(lines(&shown, &["State", "Health check"]), ["RUNNING (not ready)", told]);
+    }
+}
+
+#[test]
 fn what_room_is_kept_for_is_told() {
     let nodes = [a_node(1, "one"), a_node(2, "two")].iter().collect();
     let line = |reason: &str| {

@@ -1,6 +1,7 @@
 //! What a user wants run. A spec is the user's own and is never altered after it was accepted.
 
 mod container;
+mod health;
 mod image;
 mod name;
 mod placement;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use self::container::{
     Capability, ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, Tmpfs, Ulimit,
 };
+pub use self::health::{HealthCheck, Probe};
 pub use self::image::{ImageReference, ParseImageError};
 pub use self::name::{
     MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, ParseNameError, check_env_key, check_label_key, check_label_value,
@@ -53,6 +55,8 @@ pub struct TaskSpec {
     pub stop: StopPolicy,
     /// What the manager does when the node goes down.
     pub on_node_loss: OnNodeLoss,
+    /// How its node finds out whether it serves; `None`: it does from its start on. Boxed, as most tasks have none.
+    pub health_check: Option<Box<HealthCheck>>,
 }
 
 impl TaskSpec {
@@ -69,6 +73,7 @@ impl TaskSpec {
             restart: RestartPolicy::default(),
             stop: StopPolicy::default(),
             on_node_loss: OnNodeLoss::default(),
+            health_check: None,
         }
     }
 

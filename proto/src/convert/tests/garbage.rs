@@ -166,10 +166,10 @@ fn spec(wild: Wildness) -> impl Strategy<Value = v1::TaskSpec> {
         vec(constraint, 0..4),
         option::of(restart),
         option::of(stop),
-        (loss(wild), option::of(placement_policy(wild))),
+        (loss(wild), option::of(placement_policy(wild)), option::of(health_check(wild).prop_map(Box::new))),
     )
         .prop_map(|(name, labels, runtime, resources, constraints, restart_policy, stop_policy, rest)| {
-            let (on_node_loss, placement) = rest;
+            let (on_node_loss, placement, health_check) = rest;
             v1::TaskSpec {
                 name,
                 labels,
@@ -180,8 +180,33 @@ fn spec(wild: Wildness) -> impl Strategy<Value = v1::TaskSpec> {
                 stop_policy,
                 on_node_loss,
                 placement,
+                health_check,
             }
         })
+}
+
+fn health_check(wild: Wildness) -> impl Strategy<Value = v1::HealthCheck> {
+    use v1::health_check::Probe;
+    let port = || mixed(wild, vec![1, 80, 65_535], any::<u32>());
+    let path = text(wild, &["", "/", "/health?full=1&a=%20"]);
+    let http = (port(), path, map(wild, &["Host", "x-a"]))
+        .prop_map(|(port, path, headers)| Probe::Http(v1::HttpProbe { port, path, headers }));
+    let tcp = port().prop_map(|port| Probe::Tcp(v1::TcpProbe { port }));
+    let grpc =
+        (port(), text(wild, &["", "a.b.C"])).prop_map(|(port, service)| Probe::Grpc(v1::GrpcProbe { port, service }));
+    let command = (text(wild, &["check", "/bin/a b"]), vec(text(wild, &["", "-q"]), 0..3));
+    let exec = command.prop_map(|(program, mut command)| {
+        command.insert(0, program);
+        Probe::Exec(v1::ExecProbe { command })
+    });
+    let probe = prop_oneof![http, tcp, grpc, exec].prop_map(Some);
+    let probe = prop_oneof![100 => probe, wild => Just(None)];
+    let span = |seconds| duration(wild, seconds);
+    let times = (span(&[1, 86_399]), span(&[1, 299]), span(&[0, 86_399]), span(&[1, 86_399]));
+    (probe, times, mixed(wild, vec![0, 1, 1000], any::<u32>())).prop_map(|(probe, times, retries)| {
+        let (interval, timeout, start_period, start_interval) = times;
+        v1::HealthCheck { probe, interval, timeout, retries, start_period, start_interval }
+    })
 }
 
 fn spec_survives(given: v1::TaskSpec) -> Result<bool, TestCaseError> {

@@ -1,10 +1,11 @@
 //! Every way to get a spec wrong, and the field that is blamed.
 
 use super::{container_spec, fields, process_spec, read};
-use crate::convert::{MAX_LABELS, MAX_SPEC_BYTES, task_groups_from_proto, task_spec_from_proto};
+use crate::convert::{MAX_LABELS, MAX_SPEC_BYTES, task_groups_from_proto, task_spec_from_proto, task_spec_to_proto};
 use crate::v1;
 
 type Bend = (&'static str, &'static str, fn(&mut v1::TaskSpec));
+type BendHealth = (&'static str, &'static str, fn(&mut v1::HealthCheck));
 type BendContainer = (&'static str, &'static str, fn(&mut v1::ContainerSpec));
 type BendProcess = (&'static str, &'static str, fn(&mut v1::ProcessSpec));
 
@@ -63,6 +64,16 @@ fn pair(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
+fn http(port: u32, path: &str, headers: &[(&str, &str)]) -> Option<v1::health_check::Probe> {
+    let headers = headers.iter().map(|(name, value)| pair(name, value)).collect();
+    Some(v1::health_check::Probe::Http(v1::HttpProbe { port, path: path.to_owned(), headers }))
+}
+
+fn exec(command: &[&str]) -> Option<v1::health_check::Probe> {
+    let command = command.iter().map(|&word| word.to_owned()).collect();
+    Some(v1::health_check::Probe::Exec(v1::ExecProbe { command }))
+}
+
 const SPEC: &[Bend] = &[
     ("spec.name", "empty", |s| s.name.clear()),
     ("spec.name", "63 bytes", |s| s.name = "n".repeat(64)),
@@ -119,6 +130,42 @@ const SPEC: &[Bend] = &[
     ("spec.on_node_loss.wait", "above zero", |s| s.on_node_loss = loss(2, seconds(0))),
     ("spec.on_node_loss.wait", "24 h", |s| s.on_node_loss = loss(2, seconds(86_401))),
     ("spec.on_node_loss.wait", "only with", |s| s.on_node_loss = loss(0, seconds(5))),
+];
+
+const HEALTH: &[BendHealth] = &[
+    ("", "needs a probe", |h| h.probe = None),
+    (".http.port", "0 is not a port", |h| h.probe = http(0, "/", &[])),
+    (".http.port", "65536 is not a port", |h| h.probe = http(65_536, "/", &[])),
+    (".http.path", "must start with /", |h| h.probe = http(80, "health", &[])),
+    (".http.path", "at most 2048", |h| h.probe = http(80, &format!("/{}", "a".repeat(2048)), &[])),
+    (".http.path", "not the path", |h| h.probe = http(80, "/a b", &[])),
+    (".http.path", "not the path", |h| h.probe = http(80, "/a#b", &[])),
+    (".http.path", "not the path", |h| h.probe = http(80, "/é", &[])),
+    (".http.path", "not the path", |h| h.probe = http(80, "/\r\nX: y", &[])),
+    (r#".http.headers["a b"]"#, "the name", |h| h.probe = http(80, "", &[("a b", "")])),
+    (r#".http.headers["a"]"#, "the value", |h| h.probe = http(80, "", &[("a", "b\r\nc: d")])),
+    (r#".http.headers["a"]"#, "the value", |h| h.probe = http(80, "", &[("a", &"b".repeat(4097))])),
+    (".http.headers", "at most 16", |h| {
+        let headers = (0..17).map(|n| pair(&format!("h{n}"), "")).collect();
+        h.probe = Some(v1::health_check::Probe::Http(v1::HttpProbe { port: 80, path: String::new(), headers }));
+    }),
+    (".tcp.port", "not a port", |h| h.probe = Some(v1::health_check::Probe::Tcp(v1::TcpProbe { port: 0 }))),
+    (".grpc.port", "not a port", |h| h.probe = Some(v1::health_check::Probe::Grpc(v1::GrpcProbe::default()))),
+    (".grpc.service", "printable", |h| {
+        h.probe = Some(v1::health_check::Probe::Grpc(v1::GrpcProbe { port: 1, service: "a b".to_owned() }));
+    }),
+    (".exec.command", "at least the program", |h| h.probe = exec(&[])),
+    (".exec.command[0]", "must not be empty", |h| h.probe = exec(&[""])),
+    (".exec.command[1]", "NUL", |h| h.probe = exec(&["a", "\0"])),
+    (".interval", "at least 100 ms", |h| h.interval = seconds(0)),
+    (".interval", "24 h", |h| h.interval = seconds(86_401)),
+    (".interval", "negative", |h| h.interval = seconds(-1)),
+    (".timeout", "at least 10 ms", |h| h.timeout = seconds(0)),
+    (".timeout", "5 min", |h| h.timeout = seconds(301)),
+    (".retries", "at most 1000", |h| h.retries = 1001),
+    (".start_period", "24 h", |h| h.start_period = seconds(86_401)),
+    (".start_interval", "at least 100 ms", |h| h.start_interval = seconds(0)),
+    (".start_interval", "24 h", |h| h.start_interval = seconds(86_401)),
 ];
 
 const CONTAINER: &[BendContainer] = &[
@@ -186,6 +233,53 @@ fn each_mistake_in_a_spec_is_blamed_on_its_field() {
         bend(&mut spec);
         assert_one_violation(spec, field, says);
     }
+}
+
+#[test]
+fn each_mistake_in_a_health_check_is_blamed_on_its_field() {
+    for least in [container_spec(), process_spec()] {
+        for (field, says, bend) in HEALTH {
+            let mut check = v1::HealthCheck { probe: exec(&["true"]), ..Default::default() };
+            bend(&mut check);
+            let spec = v1::TaskSpec { health_check: Some(check.into()), ..least.clone() };
+            assert_one_violation(spec, &format!("spec.health_check{field}"), says);
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_in_a_health_check_are_found_at_once() {
+    let check = v1::HealthCheck {
+        probe: http(0, "a", &[("", "\n")]),
+        interval: seconds(0),
+        timeout: seconds(0),
+        retries: 9999,
+        start_period: seconds(-1),
+        start_interval: seconds(0),
+    };
+    let spec = v1::TaskSpec { health_check: Some(check.into()), ..container_spec() };
+    let (_, violations) = read(spec, |spec, violations| task_spec_from_proto(spec, "spec", violations));
+    let fields = fields(&violations);
+    let named = ["http.port", "http.path", r#"http.headers[""]"#, r#"http.headers[""]"#, "interval", "timeout"];
+    let named = named.into_iter().chain(["start_period", "start_interval", "retries"]);
+    assert_eq!(fields, named.map(|name| format!("spec.health_check.{name}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_health_check_has_the_defaults_that_are_documented() {
+    let check = v1::HealthCheck { probe: http(80, "", &[]), ..Default::default() };
+    let spec = v1::TaskSpec { health_check: Some(check.into()), ..container_spec() };
+    let (spec, _) = read(spec, |spec, violations| task_spec_from_proto(spec, "spec", violations));
+    let written = *task_spec_to_proto(&spec.unwrap()).health_check.unwrap();
+    let expected = v1::HealthCheck {
+        probe: http(80, "/", &[]),
+        interval: seconds(10),
+        timeout: seconds(5),
+        retries: 3,
+        start_period: seconds(0),
+        start_interval: seconds(10),
+    };
+    assert_eq!(written, expected);
 }
 
 #[test]

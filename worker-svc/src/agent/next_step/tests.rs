@@ -25,6 +25,7 @@ fn view(want: Want, phase: Phase) -> View {
         start_tried: false,
         failed: false,
         restart_tried: false,
+        is_unhealthy: false,
         looked: false,
         earlier: None,
         may_be_overtaken: false,
@@ -51,6 +52,7 @@ fn perform(view: View, step: Step) -> View {
         Step::Look if view.phase != Phase::Unknown => return View { looked: true, ..view },
         Step::Start | Step::Look => Phase::Started,
         Step::Watch => Phase::Exited,
+        Step::Stop if view.is_unhealthy && matches!(view.want, Want::Run | Want::Undecided) => Phase::Exited,
         Step::Stop => return View { phase: Phase::Exited, asked_to_stop: true, ..view },
         Step::ReportEnd => Phase::Ended,
         Step::Discard if view.phase == Phase::Exited => {
@@ -140,6 +142,19 @@ fn what_cant_be_started_fails_once_no_start_of_it_may_take_place() {
 }
 
 #[test]
+fn what_does_not_serve_is_stopped_and_its_end_is_that_of_one_nobody_asked_to_stop() {
+    let unhealthy = |want, phase| View { is_unhealthy: true, ..view(want, phase) };
+    for want in WANTS {
+        assert_eq!(next_step(&unhealthy(want, Phase::Started)).step, Step::Stop, "{want:?}");
+        for phase in PHASES.into_iter().filter(|phase| *phase != Phase::Started) {
+            assert_eq!(next_step(&unhealthy(want, phase)), next_step(&view(want, phase)), "{want:?} {phase:?}");
+        }
+    }
+    let ended = View { after_end: AfterEnd::Restart, ..unhealthy(Want::Run, Phase::Exited) };
+    assert_eq!(next_step(&ended).step, Step::Restart);
+}
+
+#[test]
 fn an_attempt_waits_for_the_earlier_one_to_end() {
     let waiting = View { earlier: Some(Attempt::FIRST), ..view(Want::Run, Phase::Created) };
     assert_eq!(next_step(&waiting).step, Step::Hold(Hold::Earlier(Attempt::FIRST)));
@@ -212,7 +227,7 @@ fn an_instance_that_is_gone_is_not_made_anew_once_it_ran() {
 fn any_view() -> impl Strategy<Value = View> {
     let (want, phase) = (prop::sample::select(WANTS.to_vec()), prop::sample::select(PHASES.to_vec()));
     let after_end = prop::sample::select(vec![AfterEnd::Report, AfterEnd::Hold, AfterEnd::Restart]);
-    (want, phase, any::<[bool; 9]>(), after_end).prop_map(
+    (want, phase, any::<[bool; 10]>(), after_end).prop_map(
         |(
             want,
             phase,
@@ -221,6 +236,7 @@ fn any_view() -> impl Strategy<Value = View> {
                 start_tried,
                 failed,
                 restart_tried,
+                is_unhealthy,
                 looked,
                 earlier_runs,
                 may_be_overtaken,
@@ -235,6 +251,7 @@ fn any_view() -> impl Strategy<Value = View> {
             start_tried,
             failed,
             restart_tried,
+            is_unhealthy,
             looked,
             earlier: earlier_runs.then_some(Attempt::FIRST),
             may_be_overtaken,

@@ -1,20 +1,22 @@
 //! The steps themselves: each asks the runtime, and says how far the attempt is then.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use davit_core::spec::StopPolicy;
 use davit_core::state::TaskState;
 use tokio_util::sync::CancellationToken;
 
+use super::super::health::Health;
 use super::super::held::Wanted;
 use super::super::lease::never_runs_twice;
 use super::super::local_restart::Plan;
 use super::super::next_step::Phase;
 use super::super::started;
-use super::super::status::set_started;
+use super::super::status::{set_started, stays_ready};
 use super::{Runner, changed};
 use crate::engine_turns::{Outcome, StopTurns};
-use crate::local_store::{self, Mark, Restarts};
+use crate::local_store::{self, Mark, Restarts, Unhealthy};
 use crate::runtime::{AttemptSpec, Error, ErrorKind, Exit, Instance, InstanceState, ProgressSender, Runtime, Started};
 
 impl Runner {
@@ -35,7 +37,7 @@ impl Runner {
         written.map_err(|error| not_noted("note an attempt", error))
     }
 
-    pub(super) async fn look(&mut self) -> Result<Phase, Error> {
+    pub(super) async fn look(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let listed = self.runtime()?.list().await?;
         let found = listed.into_iter().find(|instance| instance.key == self.key);
         Ok(match found {
@@ -50,8 +52,8 @@ impl Runner {
                 match state {
                     InstanceState::Created => {}
                     InstanceState::Running(started) => match self.restart_tried {
-                        Some(restarts) => self.restarted(restarts, &started),
-                        None => self.observe(|status| set_started(status, &started)),
+                        Some(restarts) => self.restarted(restarts, &started, wanted),
+                        None => self.found_running(&started, wanted),
                     },
                     InstanceState::Exited(exit) => self.ended(exit),
                 }
@@ -127,8 +129,21 @@ impl Runner {
         if let Some(turn) = self.turn.take() {
             turn.ended(Outcome::Done);
         }
-        self.observe(|status| set_started(status, &started));
+        self.unhealthy = None;
+        self.observe(|status| set_started(status, &started, !wanted.has_check()));
         Ok(Phase::Started)
+    }
+
+    /// Takes in that it runs, which may be since an earlier worker's time.
+    fn found_running(&mut self, started: &Started, wanted: &Wanted) {
+        self.unhealthy.take_if(|unhealthy| unhealthy.run != started.started_at);
+        let record = if wanted.has_check() { self.agent.store.record(self.key) } else { None };
+        self.observe(|status| {
+            set_started(status, started, !wanted.has_check());
+            if let Some(record) = &record {
+                stays_ready(status, record, started);
+            }
+        });
     }
 
     /// Waits for its turn at the engine; false when another thing is wanted meanwhile. The turn lasts from the creation
@@ -144,28 +159,64 @@ impl Runner {
         self.turn.is_some()
     }
 
-    pub(super) async fn watch(&mut self) -> Result<Phase, Error> {
+    /// Waits for its end, and sees whether it serves meanwhile.
+    pub(super) async fn watch(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let runtime = self.runtime()?;
+        let (key, want) = (self.key, wanted.want);
+        Health::keep(&mut self.health, &self.agent, key, wanted.spec.as_ref());
+        // Nothing is awaited, or kept room for, where there is no check.
+        let failing: Option<Pin<Box<dyn Future<Output = Option<Unhealthy>> + Send + '_>>> =
+            match (&self.unhealthy, &mut self.health) {
+                (Some(_), _) => {
+                    let agent = &self.agent;
+                    Some(Box::pin(async move {
+                        agent.until_may_stop_unhealthy(want).await;
+                        None
+                    }))
+                }
+                (None, Some(health)) => {
+                    let (agent, runtime) = (&self.agent, &runtime);
+                    Some(Box::pin(async move { Some(health.watch(agent, key, runtime.as_ref(), want).await) }))
+                }
+                (None, None) => None,
+            };
         tokio::select! {
             biased;
-            exit = runtime.wait(self.key) => {
+            exit = runtime.wait(key) => {
                 self.exit = Some(exit?);
                 Ok(Phase::Exited)
             }
             () = changed(&mut self.orders) => Ok(self.phase),
+            failed = async { failing?.await }, if failing.is_some() => {
+                if let Some(unhealthy) = failed {
+                    self.unhealthy = Some(Box::new(unhealthy));
+                }
+                Ok(self.phase)
+            }
         }
     }
 
     pub(super) async fn stop(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let runtime = self.runtime()?;
-        self.mark = Mark::Stop;
-        if let Err(error) = self.note(Mark::Stop, true).await {
-            tracing::warn!(key = %self.key, %error, "can't note that an attempt is asked to stop");
+        match self.unhealthy.clone().filter(|_| !self.asked_to_stop() && !wanted.is_end()) {
+            // It is RUNNING until its end, after which it may run again within the attempt.
+            Some(unhealthy) => {
+                let noted = self.agent.store.write(self.key, true, |record| record.unhealthy = Some(unhealthy)).await;
+                if let Err(error) = noted {
+                    tracing::warn!(key = %self.key, %error, "can't note that an attempt is stopped because it does not serve");
+                }
+            }
+            None => {
+                self.mark = Mark::Stop;
+                if let Err(error) = self.note(Mark::Stop, true).await {
+                    tracing::warn!(key = %self.key, %error, "can't note that an attempt is asked to stop");
+                }
+                self.observe(|status| {
+                    (status.state, status.ready) = (TaskState::Stopping, false);
+                    status.reason.clear();
+                });
+            }
         }
-        self.observe(|status| {
-            (status.state, status.ready) = (TaskState::Stopping, false);
-            status.reason.clear();
-        });
         let how = wanted.stop_policy();
         let urgent = CancellationToken::new();
         let turns = StopTurns::new(&self.agent.stops, urgent.clone());
@@ -211,7 +262,7 @@ impl Runner {
     }
 
     /// Starts what has ended once more, within the attempt.
-    pub(super) async fn restart(&mut self) -> Result<Phase, Error> {
+    pub(super) async fn restart(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
         let runtime = self.runtime()?;
         if let Some(Plan::Restart { restarts, .. }) = self.plan {
             // First, since it may have been restarted whatever becomes of this worker.
@@ -228,7 +279,7 @@ impl Runner {
                     return Err(error);
                 }
             };
-            self.restarted(restarts, &started);
+            self.restarted(restarts, &started, wanted);
             return Ok(Phase::Started);
         }
         Ok(self.phase)
@@ -237,6 +288,7 @@ impl Runner {
     /// Takes in an end. After another start than the one before it, that was a restart which was not answered: others may follow still.
     fn ended(&mut self, exit: Exit) {
         let is_another = self.exit.as_ref().is_some_and(|before| before.started_at != exit.started_at);
+        self.unhealthy.take_if(|unhealthy| exit.started_at.is_some_and(|started_at| started_at != unhealthy.run));
         if let Some(restarts) = self.restart_tried.filter(|_| is_another) {
             (self.restarts, self.plan) = (restarts, None);
             self.observe(|status| status.local_restarts = restarts.count);
@@ -245,12 +297,12 @@ impl Runner {
     }
 
     /// Takes in that it runs once more.
-    pub(super) fn restarted(&mut self, restarts: Restarts, started: &Started) {
+    pub(super) fn restarted(&mut self, restarts: Restarts, started: &Started, wanted: &Wanted) {
         tracing::info!(key = %self.key, restarts = restarts.count, "restarted an attempt while the manager is out of reach");
         self.restarts = restarts;
-        (self.exit, self.plan, self.restart_tried) = (None, None, None);
+        (self.exit, self.plan, self.restart_tried, self.unhealthy) = (None, None, None, None);
         self.observe(|status| {
-            set_started(status, started);
+            set_started(status, started, !wanted.has_check());
             status.local_restarts = restarts.count;
         });
         self.agent.note_status(self.key);

@@ -1,5 +1,6 @@
 //! Single containers: whose they are, how they are started and ended.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -37,15 +38,19 @@ pub(super) struct Run {
     pub(super) started_at: Timestamp,
     /// What stops it unless its spec says otherwise; its image may say that. Or empty.
     pub(super) stop_signal: String,
+    /// Its address on the engine's network, if it has one of its own.
+    pub(super) address: Option<IpAddr>,
 }
 
 impl Own {
     pub(super) fn known(&self) -> Known {
         let of_image = || self.inspected.config.as_ref()?.stop_signal.clone();
         let run = match &self.state {
-            InstanceState::Running(started) => {
-                Some(Run { started_at: started.started_at, stop_signal: of_image().unwrap_or_default() })
-            }
+            InstanceState::Running(started) => Some(Run {
+                started_at: started.started_at,
+                stop_signal: of_image().unwrap_or_default(),
+                address: observe::address(&self.inspected),
+            }),
             InstanceState::Created | InstanceState::Exited(_) => None,
         };
         Known { id: self.id.clone(), run }

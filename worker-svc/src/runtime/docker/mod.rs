@@ -17,6 +17,7 @@ mod labels;
 mod lately;
 mod logs;
 mod observe;
+mod probe;
 mod pull;
 mod pulls;
 mod spec;
@@ -34,7 +35,7 @@ use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use davit_core::id::{AttemptKey, ClusterId};
-use davit_core::spec::{PullPolicy, StopPolicy};
+use davit_core::spec::{Probe, PullPolicy, StopPolicy};
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -47,7 +48,7 @@ pub use self::guard::GuardConfig;
 use self::lately::Lately;
 use self::pulls::Pulls;
 use super::{
-    AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender,
+    AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, Probed, ProgressSender,
     PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started, Survey,
 };
 use crate::engine_turns::StopTurns;
@@ -105,6 +106,8 @@ pub struct DockerRuntime {
     ends: Mutex<HashMap<AttemptKey, End>>,
     /// Containers that were looked at, until they are removed.
     known: Mutex<HashMap<AttemptKey, Known>>,
+    /// Commands in containers that may still run, by the engine's id of each.
+    execs: Mutex<HashMap<AttemptKey, String>>,
     lately: Lately,
     pulls: Pulls,
     /// The engine's version, and how often its stream of events had broken before it was asked.
@@ -134,8 +137,23 @@ impl DockerRuntime {
         let guard = config.guard.as_ref().map(|guard| Guard::new(guard, &owner, &config.socket));
         let (cluster_id, engine, events) = (Mutex::default(), OnceCell::new(), OnceLock::new());
         let (fresh, ends, known, pulls) = (Mutex::default(), Mutex::default(), Mutex::default(), Pulls::default());
-        let (lately, version) = (Lately::default(), Mutex::default());
-        Self { owner, config, clock, cluster_id, engine, events, fresh, ends, known, lately, pulls, version, guard }
+        let (execs, lately, version) = (Mutex::default(), Lately::default(), Mutex::default());
+        Self {
+            owner,
+            config,
+            clock,
+            cluster_id,
+            engine,
+            events,
+            fresh,
+            ends,
+            known,
+            execs,
+            lately,
+            pulls,
+            version,
+            guard,
+        }
     }
 
     async fn engine(&self) -> Result<&Docker, Error> {
@@ -319,6 +337,10 @@ impl Runtime for DockerRuntime {
         }
     }
 
+    async fn probe(&self, key: AttemptKey, probe: &Probe, limit: Duration) -> Result<Probed, Error> {
+        self.probe_container(key, probe, limit).await
+    }
+
     async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error> {
         self.stop_container(key, how, turns).await
     }
@@ -327,6 +349,7 @@ impl Runtime for DockerRuntime {
         let engine = self.engine().await?;
         self.fresh.lock().remove(&key);
         self.ends.lock().remove(&key);
+        self.execs.lock().remove(&key);
         // Bound first: the guard must not live across an await.
         let known = self.known.lock().remove(&key);
         let is_removed = match known {

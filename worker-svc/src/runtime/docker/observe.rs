@@ -1,6 +1,7 @@
 //! From what the engine tells of a container to ours. Pure.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
 use davit_core::spec::PortProtocol;
@@ -49,6 +50,20 @@ fn time(text: Option<&str>) -> Option<Timestamp> {
     text?.parse().ok().filter(|time| *time > Timestamp::UNIX_EPOCH)
 }
 
+/// Where the container is reached from its node: its address on the first of its networks that gives it one. `None`: it has none of
+/// its own.
+pub(super) fn address(inspected: &ContainerInspectResponse) -> Option<IpAddr> {
+    let mut networks: Vec<_> = inspected.network_settings.as_ref()?.networks.as_ref()?.iter().collect();
+    networks.sort_unstable_by_key(|(name, _)| name.as_str());
+    let of_kind = |six: bool| {
+        networks.iter().find_map(|(_, network)| {
+            let address = if six { &network.global_ipv6_address } else { &network.ip_address };
+            address.as_deref()?.parse().ok()
+        })
+    };
+    of_kind(false).or_else(|| of_kind(true))
+}
+
 /// The host ports in force. The engine lists each twice, for IPv4 and IPv6. Should it have given those two different
 /// dynamic numbers, both are listed: each of them works for its kind of address.
 fn ports(inspected: &ContainerInspectResponse) -> Ports {
@@ -84,7 +99,7 @@ fn port(name: &str) -> Option<(u16, PortProtocol)> {
 mod tests {
     use std::collections::HashMap;
 
-    use bollard::models::{NetworkSettings, PortBinding as EnginePort};
+    use bollard::models::{EndpointSettings, NetworkSettings, PortBinding as EnginePort};
 
     use super::*;
 
@@ -122,6 +137,26 @@ mod tests {
         let odd = inspected(ContainerStateStatusEnum::EXITED, "2026-01-02T03:04:06Z");
         let InstanceState::Exited(exit) = state(&odd, Timestamp::UNIX_EPOCH) else { panic!("not exited") };
         assert_eq!(Some(exit.finished_at), exit.started_at);
+    }
+
+    #[test]
+    fn the_address_is_that_on_the_first_network_that_gives_one() {
+        let address_on = |networks: &[(&str, &str, &str)]| {
+            let network = |(name, v4, v6): &(&str, &str, &str)| {
+                let (ip_address, global_ipv6_address) = (Some((*v4).to_owned()), Some((*v6).to_owned()));
+                ((*name).to_owned(), EndpointSettings { ip_address, global_ipv6_address, ..Default::default() })
+            };
+            let networks = Some(networks.iter().map(network).collect());
+            let network_settings = Some(NetworkSettings { networks, ..NetworkSettings::default() });
+            let inspected = ContainerInspectResponse { network_settings, ..ContainerInspectResponse::default() };
+            address(&inspected).map(|address| address.to_string())
+        };
+        let some = |address: &str| Some(address.to_owned());
+        assert_eq!(address_on(&[("bridge", "172.17.0.2", "")]), some("172.17.0.2"));
+        assert_eq!(address_on(&[("b", "10.0.0.2", ""), ("a", "", "fd00::2")]), some("10.0.0.2"));
+        assert_eq!(address_on(&[("a", "", "fd00::2")]), some("fd00::2"));
+        assert_eq!(address_on(&[("host", "", "")]), None);
+        assert_eq!(address(&ContainerInspectResponse::default()), None);
     }
 
     #[test]

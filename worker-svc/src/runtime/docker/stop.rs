@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn an_end_is_asked_for_only_where_what_was_told_may_not_be_all() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let run = Run { started_at: at(5), stop_signal: String::new() };
+        let run = Run { started_at: at(5), stop_signal: String::new(), address: None };
         let died = |exit_code, second| Died { exit_code, finished_at: at(second) };
         let exit = told(died(143, 6), false, &run).unwrap();
         assert_eq!((exit.exit_code, exit.started_at, exit.finished_at), (143, Some(at(5)), at(6)));

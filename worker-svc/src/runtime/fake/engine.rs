@@ -9,13 +9,14 @@ use davit_core::task::Ports;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::FakeRuntime;
 use super::orders::{Habits, Orders};
 use crate::runtime::change_log::ChangeLog;
 use crate::runtime::{
-    Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, RuntimeKind, SharedClock, Sighting, Started,
-    Survey,
+    Error, Exit, Instance, InstanceState, LogLine, LogSource, Owner, Probed, RuntimeKind, SharedClock, Sighting,
+    Started, Survey,
 };
 use crate::turns::{Turn, Turns};
 
@@ -33,6 +34,7 @@ pub enum Step {
     Start,
     Restart,
     Wait,
+    Probe,
     Stop,
     /// The signal of a stop.
     Signal,
@@ -275,6 +277,12 @@ impl FakeEngine {
         self.find(owner, key).is_some_and(|instance| instance.end(exit_code, false, self.now()))
     }
 
+    /// From now on probes of an attempt show this, whatever its orders are. False if there is no such attempt.
+    pub fn set_probed(&self, owner: &Owner, key: AttemptKey, probed: &Probed) -> bool {
+        let set = |instance: Arc<FakeInstance>| instance.life.send_modify(|life| life.probed = Some(probed.clone()));
+        self.find(owner, key).map(set).is_some()
+    }
+
     /// Makes an attempt write a line to stdout. False if there is no such attempt.
     pub fn print(&self, owner: &Owner, key: AttemptKey, line: &str) -> bool {
         let found = self.find(owner, key);
@@ -396,6 +404,18 @@ pub(super) struct Life {
     pub(super) log: Vec<LogLine>,
     /// How often it was started.
     runs: u32,
+    /// When it was started last.
+    began: Option<Instant>,
+    /// What probes of it show, where a test has said that.
+    probed: Option<Probed>,
+}
+
+impl Life {
+    fn begin(&mut self, started: &Started) {
+        self.state = InstanceState::Running(started.clone());
+        self.runs += 1;
+        self.began = Some(Instant::now());
+    }
 }
 
 /// Tells of starts and ends.
@@ -432,7 +452,13 @@ impl FakeInstance {
         is_leased: bool,
         teller: Teller,
     ) -> Self {
-        let life = watch::Sender::new(Life { state: InstanceState::Created, log: Vec::new(), runs: 0 });
+        let life = watch::Sender::new(Life {
+            state: InstanceState::Created,
+            log: Vec::new(),
+            runs: 0,
+            began: None,
+            probed: None,
+        });
         Self { id, key, cluster_id, teller, ports, orders, is_leased, life }
     }
 
@@ -464,8 +490,7 @@ impl FakeInstance {
         self.life.send_if_modified(|life| {
             let begins = life.state == InstanceState::Created;
             if begins {
-                life.state = InstanceState::Running(started.clone());
-                life.runs += 1;
+                life.begin(started);
                 self.tell(Deed::Started);
             }
             begins
@@ -480,11 +505,17 @@ impl FakeInstance {
                 InstanceState::Exited(_) => Deed::Restarted,
                 InstanceState::Running(_) => return false,
             };
-            life.state = InstanceState::Running(started.clone());
-            life.runs += 1;
+            life.begin(started);
             self.tell(deed);
             true
         })
+    }
+
+    /// What a probe of it shows now.
+    pub(super) fn probed(&self) -> Probed {
+        let life = self.life.borrow();
+        let by_orders = || self.orders.probed(life.began.map(|began| began.elapsed()).unwrap_or_default());
+        life.probed.clone().unwrap_or_else(by_orders)
     }
 
     /// Which of its runs this is.

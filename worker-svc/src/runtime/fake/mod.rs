@@ -10,6 +10,9 @@
 //! | `fake.ignores_stop` | `true`: ignores the stop signal, so that it is killed after the grace |
 //! | `fake.pull_ms` | its pull takes so long, with four reports of progress |
 //! | `fake.pull_fails`, `fake.create_fails`, `fake.start_fails` | that step fails for good with this text |
+//! | `fake.healthy_after_ms` | probes fail until so long after each start |
+//! | `fake.unhealthy_after_ms` | and again from so long after each start on |
+//! | `fake.probe_ms` | probes take so long |
 //! | `fake.log` | writes these lines (split at `|`) to stdout when it starts |
 //!
 //! What no order says goes by the engine's [`Habits`].
@@ -25,7 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::id::{AttemptKey, ClusterId};
-use davit_core::spec::{OnNodeLoss, Port, PullPolicy, RuntimeSpec, StopPolicy};
+use davit_core::spec::{OnNodeLoss, Port, Probe, PullPolicy, RuntimeSpec, StopPolicy};
 use davit_core::task::{PortBinding, Ports, PullProgress};
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -37,8 +40,8 @@ pub use self::orders::Habits;
 use self::orders::Orders;
 use super::ending::Runs;
 use super::{
-    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
-    Runtime, RuntimeInfo, RuntimeKind, Sighting, Started, Survey, ending,
+    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, Probed, ProgressSender,
+    PulledImage, Runtime, RuntimeInfo, RuntimeKind, Sighting, Started, Survey, ending,
 };
 use crate::engine_turns::StopTurns;
 
@@ -179,6 +182,22 @@ impl Runtime for FakeRuntime {
             return Err(Error::NotStarted { key });
         }
         instance.ended().await.ok_or(Error::NotFound { key })
+    }
+
+    /// Whatever the probe is: nothing is asked but the orders, and what a test says.
+    async fn probe(&self, key: AttemptKey, _probe: &Probe, limit: Duration) -> Result<Probed, Error> {
+        self.engine.enter(Step::Probe, Some(key)).await?;
+        let instance = self.find(key)?;
+        let takes = instance.orders.probe_for;
+        tokio::time::sleep(takes.min(limit)).await;
+        if takes > limit {
+            return Ok(Probed::Failing(format!("did not answer within {} s", limit.as_secs_f64())));
+        }
+        match instance.state() {
+            InstanceState::Running(_) => Ok(instance.probed()),
+            InstanceState::Created => Err(Error::NotStarted { key }),
+            InstanceState::Exited(_) => Err(Error::AlreadyExited { key }),
+        }
     }
 
     async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error> {

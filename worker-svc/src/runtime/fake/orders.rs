@@ -5,7 +5,7 @@ use std::time::Duration;
 use davit_core::id::AttemptKey;
 use davit_core::spec::TaskSpec;
 
-use crate::runtime::Error;
+use crate::runtime::{Error, Probed};
 
 /// What a fake attempt is told to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,6 +19,9 @@ pub(super) struct Orders {
     pub(super) create_fails: Option<String>,
     pub(super) start_fails: Option<String>,
     pub(super) log: Option<String>,
+    pub(super) healthy_after: Duration,
+    pub(super) unhealthy_after: Option<Duration>,
+    pub(super) probe_for: Duration,
 }
 
 /// What an engine does with attempts that have no orders of their own.
@@ -45,6 +48,17 @@ impl Habits {
 }
 
 impl Orders {
+    /// What a probe shows so long after the start.
+    pub(super) fn probed(&self, since_start: Duration) -> Probed {
+        if since_start < self.healthy_after {
+            return Probed::Failing("is not ready yet".to_owned());
+        }
+        match self.unhealthy_after {
+            Some(after) if since_start >= after => Probed::Failing("is out of order".to_owned()),
+            Some(_) | None => Probed::Healthy,
+        }
+    }
+
     /// Reads the labels that start with `fake.`; what they do not say goes by the habits.
     pub(super) fn parse(spec: &TaskSpec, key: AttemptKey, habits: &Habits) -> Result<Self, Error> {
         let mut orders = habits.orders_for(key);
@@ -59,6 +73,9 @@ impl Orders {
                 "pull_fails" => orders.pull_fails = Some(value.clone()),
                 "create_fails" => orders.create_fails = Some(value.clone()),
                 "start_fails" => orders.start_fails = Some(value.clone()),
+                "healthy_after_ms" => orders.healthy_after = Duration::from_millis(number(label, value)?),
+                "unhealthy_after_ms" => orders.unhealthy_after = Some(Duration::from_millis(number(label, value)?)),
+                "probe_ms" => orders.probe_for = Duration::from_millis(number(label, value)?),
                 "log" => orders.log = Some(value.clone()),
                 _ => return Err(Error::Unsupported { what: format!("the fake runtime knows no order {label}") }),
             }

@@ -17,7 +17,8 @@ mod link;
 mod log_format;
 mod log_read;
 mod log_write;
-mod os;
+pub(super) mod os;
+mod probe;
 mod supervisor;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
-use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
+use davit_core::spec::{OnNodeLoss, Probe, ProcessSpec, RuntimeSpec, StopPolicy, TaskSpec};
 use futures::StreamExt as _;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
@@ -40,8 +41,8 @@ use self::contract::{Durable, SPEC, SpecRecord, WORK};
 use self::entry::Entry;
 use self::link::StopOrder;
 use super::{
-    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, ProgressSender, PulledImage,
-    Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started, Survey,
+    AttemptSpec, Error, Exit, Instance, InstanceState, LogOptions, LogStream, Owner, Probed, ProgressSender,
+    PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started, Survey,
 };
 use crate::engine_turns::StopTurns;
 use crate::reexec::Reexec;
@@ -233,6 +234,10 @@ impl Runtime for ProcessRuntime {
             return Err(Error::NotStarted { key });
         }
         entry.ended().await.ok_or(Error::NotFound { key })
+    }
+
+    async fn probe(&self, key: AttemptKey, probe: &Probe, limit: Duration) -> Result<Probed, Error> {
+        self.probe_process(key, probe, limit).await
     }
 
     /// Each has a supervisor of its own, so there is nothing to take turns at.

@@ -95,6 +95,26 @@ pub(super) fn kill_if(pid: i32, wanted: impl FnOnce() -> bool) -> io::Result<boo
     }
 }
 
+/// Kills a process and all below it, those of which `wanted` says so.
+///
+/// # Errors
+/// When one can't be killed.
+pub(in crate::runtime) fn kill_tree(root: i32, wanted: impl Fn(i32) -> bool) -> io::Result<()> {
+    let parents: Vec<_> = all()?.into_iter().filter_map(|pid| Some((pid, Stat::of(pid)?.parent))).collect();
+    let mut doomed = vec![root];
+    let mut next = 0;
+    while let Some(&parent) = doomed.get(next) {
+        // They were looked at one after the other, so that numbers may have changed hands meanwhile: none is taken twice.
+        let below: Vec<_> = parents.iter().filter(|(pid, of)| *of == parent && !doomed.contains(pid)).collect();
+        doomed.extend(below.into_iter().map(|(pid, _)| *pid));
+        next += 1;
+    }
+    for pid in doomed {
+        kill_if(pid, || wanted(pid))?;
+    }
+    Ok(())
+}
+
 /// Names the time from one boot of the machine to the next.
 pub(super) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
@@ -107,6 +127,8 @@ pub(super) fn since_boot() -> io::Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
+
     use super::*;
 
     #[test]
@@ -132,6 +154,24 @@ mod tests {
         ended.wait().unwrap();
         assert!(all().unwrap().contains(&this.pid));
         assert!(!has_variable(this.pid, "NO_SUCH_VARIABLE", ""));
+    }
+
+    #[test]
+    fn what_a_process_began_is_killed_with_it() {
+        let mut shell = std::process::Command::new("sh");
+        let script = "sleep 600 & echo $!; wait";
+        let mut shell = shell.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let child = ProcessRef::of(line.trim().parse().unwrap()).unwrap();
+        let root = i32::try_from(shell.id()).unwrap();
+        kill_tree(root, |_| false).unwrap();
+        assert!(child.is_alive());
+        kill_tree(root, |_| true).unwrap();
+        while child.is_alive() {
+            std::thread::yield_now();
+        }
+        assert!(!shell.wait().unwrap().success());
     }
 
     #[test]
