@@ -16,7 +16,7 @@ pub use self::davit::{DavitOptions, History, Job, MissedRuns, OnNodeLoss, Overla
 pub use self::deploy::{
     Amounts, Deploy, FailureAction, Mode, Placement, RestartCondition, RestartPolicy, UpdateConfig, UpdateOrder,
 };
-pub use self::service::{Condition, Dependency, Service};
+pub use self::service::{Condition, Dependency, KeyPositions, Service};
 use crate::error::Position;
 
 /// One project: what its files say, with the profiles that were selected.
@@ -36,6 +36,8 @@ pub struct Project {
     pub secrets: BTreeMap<String, StoredFile>,
     /// `x-davit.colocate`: services whose tasks run on the same node.
     pub colocate: Vec<BTreeSet<String>>,
+    /// Where its keys are written.
+    pub positions: KeyPositions,
 }
 
 /// A volume of the project.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::ProblemKind;
 use crate::keys;
-use crate::model::{Project, Service};
+use crate::model::{KeyPositions, Project, Service};
 use crate::read::{Context, Fields, Item};
 use crate::service::{self, Declared};
 use crate::tree::{Node, Value};
@@ -24,6 +24,7 @@ const ALL_PROFILES: &str = "*";
 pub(crate) fn read(root: Node, profiles: &BTreeSet<String>, cx: &mut Context<'_>) -> Option<Project> {
     let item = Item { node: root, path: String::new() };
     let mut fields = item.fields(keys::PROJECT, cx)?;
+    let positions = KeyPositions(fields.positions());
     // It was read before variables were put in, since it is one itself.
     if let Some(name) = fields.take("name") {
         name.text(cx);
@@ -79,7 +80,7 @@ pub(crate) fn read(root: Node, profiles: &BTreeSet<String>, cx: &mut Context<'_>
     let colocate = colocate(&mut fields, &declared.services, cx);
     fields.finish(cx);
     let name = cx.project_name.clone();
-    Some(Project { name, services, disabled_services, volumes, configs, secrets, colocate })
+    Some(Project { name, services, disabled_services, volumes, configs, secrets, colocate, positions })
 }
 
 /// The services that some selected profile has, and those without any.

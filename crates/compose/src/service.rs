@@ -23,7 +23,7 @@ pub(crate) use self::depends_on::depends_on;
 pub(crate) use self::environment::env_files;
 use crate::error::{Position, ProblemKind};
 use crate::keys;
-use crate::model::{PullPolicy, Service};
+use crate::model::{KeyPositions, PullPolicy, Service};
 use crate::read::{Context, Fields, Item};
 
 /// The keys that a service may refer to.
@@ -49,6 +49,7 @@ pub(crate) fn read(
         cx.problems.error(ProblemKind::BadValue, &position, &item.path, format!("a service's name {error}"));
     }
     let mut fields = item.fields(keys::SERVICE, cx)?;
+    let positions = KeyPositions(fields.positions());
     // These two decide which services there are, and were read before.
     fields.take("profiles");
     fields.take("depends_on");
@@ -84,6 +85,7 @@ pub(crate) fn read(
     Some(Service {
         name,
         position,
+        positions,
         image: image?,
         pull_policy,
         platform,

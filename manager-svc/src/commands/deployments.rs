@@ -61,10 +61,16 @@ pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) 
             _ => Err(Error::DeploymentExists { name: new.name }),
         };
     }
-    check_limits(draft.state(), None, &new.wanted, limits)?;
+    check_limits(draft.state(), &[(None, &new.wanted)], limits)?;
+    Ok(put_new(draft, new))
+}
+
+/// Puts a deployment whose name is free.
+pub(super) fn put_new(draft: &mut Draft, new: NewDeployment) -> Arc<Deployment> {
     let now = draft.now();
     let change = "created".to_owned();
     let NewDeployment { deployment_id, name, wanted, request } = new;
+    let waits = !wanted.spec.start_after.is_empty();
     let version =
         Version { number: 1, spec: wanted.spec, created_at: now, author: wanted.author, change, proven: false };
     let deployment = Deployment {
@@ -73,12 +79,13 @@ pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) 
         versions: vec![Arc::new(version)],
         rollout: Rollout::begin(now, None, false, true),
         created_by: request,
+        waits,
         is_deleted: false,
         created_at: now,
         updated_at: now,
         revision: Revision::default(),
     };
-    Ok(draft.put_deployment(deployment, &wanted.task, EventType::DeploymentCreated, "created"))
+    draft.put_deployment(deployment, &wanted.task, EventType::DeploymentCreated, "created")
 }
 
 /// Changes what is wanted; nothing, if that is what is wanted already.
@@ -92,12 +99,22 @@ pub fn update_deployment(
     limits: Limits,
 ) -> Result<Arc<Deployment>, Error> {
     let (deployment, current) = open_deployment(draft.state(), named)?;
-    check_limits(draft.state(), Some(&current), &wanted, limits)?;
-    let change = change_between(&current.spec, &wanted.spec);
+    check_limits(draft.state(), &[(Some(&current), &wanted)], limits)?;
+    Ok(put_changed(draft, &deployment, &current, wanted))
+}
+
+/// Puts a new version, if it is another than the current one.
+pub(super) fn put_changed(
+    draft: &mut Draft,
+    deployment: &Arc<Deployment>,
+    current: &Version,
+    wanted: Wanted,
+) -> Arc<Deployment> {
     if current.spec == wanted.spec {
-        return Ok(deployment);
+        return Arc::clone(deployment);
     }
-    Ok(put_version(draft, &deployment, wanted, change, false))
+    let change = change_between(&current.spec, &wanted.spec);
+    put_version(draft, deployment, wanted, change, false)
 }
 
 /// Changes how many replicas there are.
@@ -154,7 +171,9 @@ pub(super) fn return_to(
         (kept @ DeploymentMode::Replicated { .. }, DeploymentMode::Replicated { .. }) => kept,
         (_, mode) => mode,
     });
-    let spec = DeploymentSpec { mode, ..earlier.spec.clone() };
+    // To which app it belongs is no matter of its versions.
+    let app = deployment.current().map_or_else(String::new, |current| current.spec.app.clone());
+    let spec = DeploymentSpec { mode, app, ..earlier.spec.clone() };
     let task = draft.state().specs().keyed(&earlier.spec.task);
     let change = format!("rollback to version {}", earlier.number);
     put_version(draft, deployment, Wanted { spec, task, author }, change, true)
@@ -224,11 +243,16 @@ pub fn resume_rollout(draft: &mut Draft, named: &Named) -> Result<Arc<Deployment
 /// When there is no such deployment, or it has changed.
 pub fn delete_deployment(draft: &mut Draft, named: &Named) -> Result<Revision, Error> {
     let deployment = find(draft.state(), named)?;
+    put_deleted(draft, &deployment);
+    Ok(draft.state().revision())
+}
+
+/// Has a deployment end, if it does not yet.
+pub(super) fn put_deleted(draft: &mut Draft, deployment: &Deployment) {
     if !deployment.is_deleted {
-        let next = Deployment { is_deleted: true, ..Deployment::clone(&deployment) };
+        let next = Deployment { is_deleted: true, ..deployment.clone() };
         put_same(draft, next, EventType::DeploymentUpdated, "asked to stop and be deleted");
     }
-    Ok(draft.state().revision())
 }
 
 fn find(state: &ClusterState, named: &Named) -> Result<Arc<Deployment>, Error> {
@@ -267,6 +291,7 @@ fn put_version(
     let replaces = newest.is_some_and(|version| spec.task.must_replace(&version.spec.task));
     let proven = newest.is_some_and(|version| version.proven) && !replaces;
     let mut next = deployment.clone();
+    next.waits &= !spec.start_after.is_empty();
     next.rollout = next_rollout(deployment, spec.policy(is_rollback), replaces, is_rollback, now);
     let kept = spec.kept_versions as usize;
     let message = format!("version {number}: {change}");
@@ -283,6 +308,10 @@ fn next_rollout(
     now: jiff::Timestamp,
 ) -> Rollout {
     let before = &deployment.rollout;
+    if deployment.waits {
+        // There is nothing yet that it could lead away from.
+        return Rollout::begin(now, None, false, true);
+    }
     let is_under_way = before.state != RolloutState::Complete;
     if !replaces && is_under_way {
         // What is under way stays so: only the number of tasks changes, or what they take over as they are.
@@ -340,18 +369,26 @@ pub(super) fn put_same(
     }
 }
 
-fn check_limits(state: &ClusterState, before: Option<&Version>, wanted: &Wanted, limits: Limits) -> Result<(), Error> {
+/// Refuses changes that are too much together; each is given with the version that it follows.
+pub(super) fn check_limits(
+    state: &ClusterState,
+    changes: &[(Option<&Version>, &Wanted)],
+    limits: Limits,
+) -> Result<(), Error> {
     let replicas = |mode: DeploymentMode| match mode {
         DeploymentMode::Replicated { replicas } => u64::from(replicas),
         DeploymentMode::Global => state.node_count() as u64,
     };
     let there: u64 = TaskState::ALL.iter().map(|state_of| state.task_count(*state_of)).sum();
-    let more = replicas(wanted.spec.mode).saturating_sub(before.map_or(0, |version| replicas(version.spec.mode)));
+    let more_of = |(before, wanted): &(Option<&Version>, &Wanted)| {
+        replicas(wanted.spec.mode).saturating_sub(before.map_or(0, |version| replicas(version.spec.mode)))
+    };
+    let more = changes.iter().map(more_of).sum();
     if more > 0 && there.saturating_add(more) > limits.max_tasks {
         return Err(Error::TooManyTasks { there, more, max_tasks: limits.max_tasks });
     }
     let specs = state.specs();
-    let (there, more) = (specs.bytes(), specs.bytes_of_new(std::iter::once(&wanted.task)));
+    let (there, more) = (specs.bytes(), specs.bytes_of_new(changes.iter().map(|(_, wanted)| &wanted.task)));
     if more > 0 && there.saturating_add(more) > limits.max_spec_bytes {
         return Err(Error::TooManySpecBytes { there, more, max_spec_bytes: limits.max_spec_bytes });
     }

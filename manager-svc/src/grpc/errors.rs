@@ -75,7 +75,12 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         commands::Error::DeploymentNotFound { deployment } => {
             api_error.with_resource("deployment", deployment.as_str())
         }
-        commands::Error::DeploymentExists { name } | commands::Error::VersionNotFound { name, .. } => {
+        commands::Error::AppNotFound { app } | commands::Error::PlanHasChanged { app } => {
+            api_error.with_resource("app", app.as_str())
+        }
+        commands::Error::DeploymentExists { name }
+        | commands::Error::VersionNotFound { name, .. }
+        | commands::Error::OfAnotherApp { name, .. } => {
             api_error.with_resource("deployment", name.as_str())
         }
         commands::Error::DeploymentHasChanged { name, actual, .. } => {

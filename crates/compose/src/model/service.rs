@@ -1,6 +1,7 @@
 //! A service: tasks of one shape.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use davit_core::spec::ImageReference;
@@ -15,6 +16,8 @@ pub struct Service {
     pub name: String,
     /// Where it is declared.
     pub position: Position,
+    /// Where its keys are written.
+    pub positions: KeyPositions,
     /// What its tasks are made of.
     pub image: ImageReference,
     /// When the image is pulled.
@@ -71,6 +74,16 @@ pub struct Service {
     pub deploy: Deploy,
     /// What Compose has no words for.
     pub davit: DavitOptions,
+}
+
+/// Where keys are written: those of a service, and those of its mappings as `deploy.mode`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct KeyPositions(pub BTreeMap<String, Position>);
+
+impl fmt::Debug for KeyPositions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "those of {} keys", self.0.len())
+    }
 }
 
 /// How one service depends on another.

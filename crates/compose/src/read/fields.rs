@@ -1,5 +1,7 @@
 //! A mapping whose keys are known.
 
+use std::collections::BTreeMap;
+
 use super::{Context, Item};
 use crate::error::{Position, ProblemKind};
 use crate::interpolate::join;
@@ -28,6 +30,19 @@ impl Fields {
     /// Tells that keys here are wrong together.
     pub(crate) fn bad(&self, message: &str, cx: &mut Context<'_>) {
         cx.problems.error(ProblemKind::BadValue, &self.at, &self.path, message);
+    }
+
+    /// Where its keys are written, and those of mappings in it.
+    pub(crate) fn positions(&self) -> BTreeMap<String, Position> {
+        let mut positions = BTreeMap::new();
+        for (key, entry) in &self.map {
+            positions.insert(key.clone(), entry.key_at.clone());
+            if let Value::Map(inner) = &entry.node.value {
+                let inner = inner.iter().map(|(inner, entry)| (join(key, inner), entry.key_at.clone()));
+                positions.extend(inner);
+            }
+        }
+        positions
     }
 
     /// Takes a key's value; `None` if it is not there or has nothing.

@@ -32,7 +32,7 @@ pub(crate) fn shown(project: &Project) -> String {
 fn kept(line: &str) -> Option<Vec<String>> {
     let default = [": None,", ": [],", ": {},", ": false,", " required: true,", " mode: Replicated,"];
     let dropped = default.iter().any(|end| line.ends_with(end)) && !line.ends_with(" required: false,");
-    let dropped = dropped || line.trim_start().starts_with("position:");
+    let dropped = dropped || ["position:", "positions:"].iter().any(|name| line.trim_start().starts_with(name));
     (!dropped).then(|| vec![line.to_owned()])
 }
 

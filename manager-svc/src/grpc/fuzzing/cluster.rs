@@ -228,6 +228,8 @@ fn deploy(draft: &mut Draft) {
             update: UpdatePolicy { canaries: 1, ..UpdatePolicy::default() },
             rollback: None,
             kept_versions: 3,
+            app: String::new(),
+            start_after: Vec::new(),
         };
         Wanted { spec, task: KeyedSpec::new(task), author: "me".to_owned() }
     };

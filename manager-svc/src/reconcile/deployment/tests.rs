@@ -51,6 +51,8 @@ fn spec(replicas: u32, task: TaskSpec, update: UpdatePolicy) -> DeploymentSpec {
         update,
         rollback: None,
         kept_versions: DEFAULT_KEPT_VERSIONS,
+        app: String::new(),
+        start_after: Vec::new(),
     }
 }
 

@@ -16,9 +16,12 @@ const MAX_LOOKED_AT: usize = 1_000;
 const CRASHES: u32 = 2;
 
 /// Why the deployment's tasks do not serve: `2 of 5 slots crash: exit 137 out of memory on node-2`. Empty where they do, or are on
-/// their way.
+/// their way. Of one that waits for others: for which.
 #[must_use]
 pub fn trouble_of(state: &ClusterState, deployment: &Deployment, desired: u32) -> String {
+    if deployment.waits {
+        return deployment.rollout.reason.clone();
+    }
     let (mut crashing, mut waiting) = (Causes::default(), Causes::default());
     for task in state.unready_of(deployment.deployment_id).take(MAX_LOOKED_AT) {
         let has_ended = task.status.state == TaskState::Failed;

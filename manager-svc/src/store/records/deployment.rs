@@ -19,14 +19,25 @@ pub(in crate::store) fn deployment_to_record(
     deployment: &Deployment,
     spec_keys: &[SpecKey],
 ) -> store_v1::DeploymentRecord {
-    let Deployment { deployment_id, name, versions, rollout, created_by, is_deleted, created_at, updated_at, revision } =
-        deployment;
+    let Deployment {
+        deployment_id,
+        name,
+        versions,
+        rollout,
+        created_by,
+        waits,
+        is_deleted,
+        created_at,
+        updated_at,
+        revision,
+    } = deployment;
     let versions = versions.iter().zip(spec_keys);
     store_v1::DeploymentRecord {
         deployment_id: deployment_id.0.as_bytes().to_vec(),
         name: name.clone(),
         versions: versions.map(|(version, key)| version_to_record(name, version, *key)).collect(),
         rollout: Some(rollout_to_record(rollout)),
+        waits: *waits,
         is_deleted: *is_deleted,
         create_time: Some(time_to(*created_at)),
         update_time: Some(time_to(*updated_at)),
@@ -55,6 +66,7 @@ pub(in crate::store) fn deployment_from_record(
         created_by: Some(record.request_id)
             .filter(|request_id| !request_id.is_empty())
             .map(|request_id| CreateRequest { request_id, fingerprint: record.request_fingerprint }),
+        waits: record.waits,
         is_deleted: record.is_deleted,
         created_at: time_from(record.create_time, "create_time")?,
         updated_at: time_from(record.update_time, "update_time")?,
