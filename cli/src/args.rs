@@ -3,9 +3,10 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completion::CompletionArgs, demo::DemoArgs, dev::DevArgs, events::EventsArgs, explain, explain::ExplainArgs,
-    inspect::InspectArgs, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs, rebalance::RebalanceArgs,
-    restart::RestartArgs, rm::RmArgs, run::RunArgs, stop::StopArgs,
+    completion::CompletionArgs, demo::DemoArgs, deployment::DeploymentCommand, dev::DevArgs, events::EventsArgs,
+    explain, explain::ExplainArgs, inspect::InspectArgs, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand,
+    ps::PsArgs, rebalance::RebalanceArgs, restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs,
+    stop::StopArgs,
 };
 
 /// Where a manager listens unless told otherwise.
@@ -25,6 +26,8 @@ Exit codes:
   3    no manager could be reached
   130  interrupted
   `davit run` without --detach ends with the exit code of its task, or with 1 if any of several did not complete.
+  `davit rollout`, and what follows one, ends with 0 when it is complete, 1 when it failed, was paused or went back by itself,
+  and 4 when it waits to be promoted.
   `davit explain` ends as grep does: 0 there is a place, 1 there is none, 2 an error of any kind.";
 
 /// Runs containers on a cluster of machines.
@@ -90,6 +93,11 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Even out a cluster which a node that joined or came back from a cordon left uneven
     Rebalance(RebalanceArgs),
+    /// Keep tasks running, and roll changes of them out
+    #[command(subcommand)]
+    Deployment(DeploymentCommand),
+    /// Follow the rollout of a deployment; see below for its exit code
+    Rollout(RolloutArgs),
     /// Show what happened in the cluster
     Events(EventsArgs),
     /// Look at nodes and direct them

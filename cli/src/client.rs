@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use davit_proto::v1;
 use davit_proto::v1::cluster_service_client::ClusterServiceClient;
+use davit_proto::v1::deployment_service_client::DeploymentServiceClient;
 use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
@@ -72,6 +73,12 @@ impl Manager {
     #[must_use]
     pub fn nodes(&self) -> NodeServiceClient<Channel> {
         NodeServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// Calls about deployments.
+    #[must_use]
+    pub fn deployments(&self) -> DeploymentServiceClient<Channel> {
+        DeploymentServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     /// Calls about events.
@@ -160,6 +167,34 @@ impl Manager {
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return Ok((tasks, revision));
+            }
+        }
+    }
+
+    /// One deployment by its id or name.
+    ///
+    /// # Errors
+    /// When there is none, or the call fails.
+    pub async fn get_deployment(&self, deployment: &str) -> Result<v1::Deployment, Error> {
+        let request = v1::GetDeploymentRequest { deployment: deployment.to_owned() };
+        let response = self.repeat(async || self.deployments().get_deployment(call(request.clone())).await).await?;
+        response.deployment.ok_or_else(|| no_content("deployment"))
+    }
+
+    /// All deployments that pass a filter, by name.
+    ///
+    /// # Errors
+    /// When a call fails.
+    pub async fn list_deployments(&self, filter: v1::DeploymentFilter) -> Result<Vec<v1::Deployment>, Error> {
+        let mut deployments = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = v1::ListDeploymentsRequest { filter: Some(filter.clone()), page_size: PAGE_SIZE, page_token };
+            let page = self.repeat(async || self.deployments().list_deployments(call(request.clone())).await).await?;
+            deployments.extend(page.deployments);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(deployments);
             }
         }
     }

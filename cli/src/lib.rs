@@ -13,6 +13,7 @@ pub mod local;
 pub mod output;
 pub mod resolve;
 mod retry;
+mod rollout;
 mod watch;
 
 use std::process::ExitCode;

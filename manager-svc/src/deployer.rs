@@ -68,7 +68,11 @@ impl Deployer {
         if !under_way {
             return Ok(());
         }
-        self.writer.write(|draft| Ok(commands::restart_deadlines(draft))).await
+        let restart = |draft: &mut _| {
+            commands::restart_deadlines(draft);
+            Ok(())
+        };
+        self.writer.write(restart).await
     }
 
     /// Brings all deployments forward that are due. Says for how long to wait at least before the next round.

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod completion;
 pub mod demo;
+pub mod deployment;
 pub mod dev;
 pub mod events;
 pub mod explain;
@@ -14,6 +15,7 @@ pub mod ps;
 pub mod rebalance;
 pub mod restart;
 pub mod rm;
+pub mod rollout;
 pub mod run;
 pub mod spec;
 pub mod stop;
@@ -52,6 +54,8 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Move(args) => r#move::run(&connect().await?, &args, output).await,
         Command::Explain(args) => explain::run(&connect().await?, *args, output).await,
         Command::Rebalance(args) => rebalance::run(&connect().await?, &args, output).await,
+        Command::Deployment(command) => deployment::run(&connect().await?, command, output).await,
+        Command::Rollout(args) => rollout::run(&connect().await?, &args, output).await,
         Command::Events(args) => events::run(&connect().await?, args, output).await.map(done),
         Command::Node(command) => node::run(&connect().await?, command, output).await,
         Command::Cluster => cluster::run(&connect().await?, output).await.map(done),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 pub use self::cluster::cluster;
 pub use self::node::node;
-use self::spec::add_spec;
+pub(super) use self::spec::add_spec;
 use super::known_nodes::KnownNodes;
 use super::style::{Palette, Tone, tone_of};
 use super::table::counted_cores;
@@ -20,17 +20,17 @@ use super::text::{
 
 /// Lines of `key: value`, with the values in one column. Lines without a value are left out.
 #[derive(Default)]
-struct Lines(Vec<(String, String)>);
+pub(super) struct Lines(Vec<(String, String)>);
 
 impl Lines {
-    fn add(&mut self, key: impl Into<String>, value: impl Into<String>) {
+    pub(super) fn add(&mut self, key: impl Into<String>, value: impl Into<String>) {
         let value = value.into();
         if !value.is_empty() {
             self.0.push((key.into(), value));
         }
     }
 
-    fn add_time(&mut self, key: &str, time: Option<&prost_types::Timestamp>, now: Timestamp) {
+    pub(super) fn add_time(&mut self, key: &str, time: Option<&prost_types::Timestamp>, now: Timestamp) {
         if let Some(time) = from_proto_time(time) {
             let distance =
                 if time > now { format!("in {}", age(now, time)) } else { format!("{} ago", age(time, now)) };
@@ -38,11 +38,11 @@ impl Lines {
         }
     }
 
-    fn add_pairs<'a>(&mut self, key: &str, pairs: impl IntoIterator<Item = (&'a String, &'a String)>) {
+    pub(super) fn add_pairs<'a>(&mut self, key: &str, pairs: impl IntoIterator<Item = (&'a String, &'a String)>) {
         self.add(key, pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "));
     }
 
-    fn finish(self) -> String {
+    pub(super) fn finish(self) -> String {
         let width = self.0.iter().map(|(key, _)| key.chars().count()).max().unwrap_or_default() + 1;
         let line = |(key, value): &(String, String)| {
             let value = value.replace('\n', &format!("\n{:width$}  ", ""));

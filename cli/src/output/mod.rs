@@ -1,5 +1,6 @@
 //! What people and programs get to see. Everything is rendered to text by pure functions and written here.
 
+mod deployment;
 mod describe;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,6 +21,7 @@ pub(crate) mod test_support;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
+pub use self::deployment::{deployment, deployments_table, rollout_line, rollout_view};
 pub use self::describe::{cluster, node, task};
 pub use self::explain::{Asked, ExplainView, explained_placement, explained_task};
 pub use self::known_nodes::KnownNodes;

@@ -34,6 +34,8 @@ described!(
     Node,
     Event,
     Cluster,
+    Deployment,
+    WatchRolloutResponse,
     BatchCreateTasksResponse,
     ExplainPlacementResponse,
     ExplainTaskResponse,
@@ -144,6 +146,8 @@ mod tests {
         assert!(v1::Node::default().dynamic().is_ok());
         assert!(v1::Event::default().dynamic().is_ok());
         assert!(v1::Cluster::default().dynamic().is_ok());
+        assert!(v1::Deployment::default().dynamic().is_ok());
+        assert!(v1::WatchRolloutResponse::default().dynamic().is_ok());
         assert!(v1::BatchCreateTasksResponse::default().dynamic().is_ok());
         assert!(v1::StreamTaskLogsResponse::default().dynamic().is_ok());
         assert!(v1::PlanRebalanceResponse::default().dynamic().is_ok());

@@ -101,7 +101,7 @@ pub(super) fn runtime(kind: v1::RuntimeKind) -> &'static str {
     }
 }
 
-fn since(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
+pub(super) fn since(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
     from_proto_time(time).map_or_else(String::new, |time| age(time, now))
 }
 

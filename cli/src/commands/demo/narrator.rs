@@ -69,7 +69,7 @@ impl<'a> Narrator<'a> {
             Some(Object::Node(node)) => {
                 self.nodes.insert(node.node_id, node.name);
             }
-            None => {}
+            Some(Object::Deployment(_)) | None => {}
         }
         Ok(())
     }
@@ -80,6 +80,9 @@ impl<'a> Narrator<'a> {
         let since = millis - *self.began_millis.get_or_insert(millis);
         let (who, place) = match event.object.as_ref()? {
             Object::Node(node) => (node.name.clone(), String::new()),
+            Object::Deployment(deployment) => {
+                (deployment.spec.as_ref().map_or(String::new(), |spec| spec.name.clone()), String::new())
+            }
             Object::Task(task) => {
                 let name = task.spec.as_ref().map_or("", |spec| spec.name.as_str());
                 let tail = task.task_id.get(task.task_id.len().saturating_sub(4)..).unwrap_or_default();

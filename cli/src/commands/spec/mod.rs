@@ -43,6 +43,17 @@ pub(super) fn task_spec(
     with_options(bare, args, placement, here)
 }
 
+/// The same for the tasks of a deployment: they are restarted unless it is said otherwise.
+pub(super) fn deployment_task(
+    args: SpecArgs,
+    placement: PlacementArgs,
+    words: Vec<String>,
+    here: impl Fn(&str) -> Option<String>,
+) -> Result<v1::TaskSpec, Error> {
+    let restart = args.restart;
+    Ok(v1::TaskSpec { restart_policy: restart, ..task_spec(args, placement, words, here)? })
+}
+
 /// A spec with what is given instead of what it has; labels and variables are added to those it has.
 pub(super) fn with_options(
     mut spec: v1::TaskSpec,

@@ -5,7 +5,7 @@ use davit_proto::v1;
 use super::{Lines, amounts};
 
 /// What a task is to be.
-pub(super) fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
+pub(in crate::output) fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
     lines.add_pairs("Labels", &spec.labels);
     match &spec.runtime {
         Some(v1::task_spec::Runtime::Container(container)) => {

@@ -10,7 +10,7 @@ use crate::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
 pub fn change_between(before: &DeploymentSpec, after: &DeploymentSpec) -> String {
     let mut changes = Changes(String::new());
     if before.mode != after.mode {
-        changes.from_to("replicas", mode(before.mode), mode(after.mode));
+        changes.moved("replicas", mode(before.mode), mode(after.mode));
     }
     task_changes(&before.task, &after.task, &mut changes);
     changes.named("labels", before.labels != after.labels);
@@ -32,7 +32,7 @@ impl Changes {
         }
     }
 
-    fn from_to(&mut self, name: &str, before: impl std::fmt::Display, after: impl std::fmt::Display) {
+    fn moved(&mut self, name: &str, before: impl std::fmt::Display, after: impl std::fmt::Display) {
         self.named(&format!("{name} {before} -> {after}"), true);
     }
 }
@@ -68,7 +68,7 @@ fn task_changes(before: &TaskSpec, after: &TaskSpec, changes: &mut Changes) {
 
 fn container_changes(before: &ContainerSpec, after: &ContainerSpec, changes: &mut Changes) {
     if before.image != after.image {
-        changes.from_to("image", &before.image, &after.image);
+        changes.moved("image", &before.image, &after.image);
     }
     changes.named("entrypoint", before.entrypoint != after.entrypoint);
     changes.named("command", before.command != after.command);

@@ -88,6 +88,8 @@ pub struct Rollout {
     pub done: u32,
     /// How many of its new tasks failed.
     pub failed: u32,
+    /// Since when all its tasks have served without a break, where it replaces none: then that has to last before it is complete.
+    pub serving_since: Option<Timestamp>,
 }
 
 impl Rollout {
@@ -107,6 +109,7 @@ impl Rollout {
             in_flight: BTreeMap::new(),
             done: 0,
             failed: 0,
+            serving_since: None,
         }
     }
 }

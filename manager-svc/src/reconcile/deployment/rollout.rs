@@ -260,18 +260,34 @@ impl<'a> Progress<'a> {
         if self.rollout.state == RolloutState::InProgress && !self.rollout.promoted {
             self.finish_canaries();
         }
-        let rollout = &mut self.rollout;
-        let was = rollout.state;
-        if was != RolloutState::Complete && rollout.in_flight.is_empty() && self.is_finished() {
+        if self.rollout.state != RolloutState::Complete && self.rollout.in_flight.is_empty() && self.has_served() {
             let rollout = &mut self.rollout;
             rollout.state = RolloutState::Complete;
             rollout.reason = String::new();
-            (rollout.from_version, rollout.next_at) = (None, None);
+            (rollout.from_version, rollout.next_at, rollout.serving_since) = (None, None, None);
             (rollout.finished_at, rollout.progress_at) = (Some(self.now), self.now);
             self.roll_back_to = None;
             self.next_look = None;
             self.message = format!("version {} is complete", self.current.number);
         }
+    }
+
+    /// Whether all places are as they are to be, and have been so for long enough. Of new tasks that take the place of others each
+    /// was watched by itself.
+    fn has_served(&mut self) -> bool {
+        if !self.is_finished() {
+            self.rollout.serving_since = None;
+            return false;
+        }
+        if self.rollout.from_version.is_some() {
+            return true;
+        }
+        let since = *self.rollout.serving_since.get_or_insert(self.now);
+        let served_at = later(since, self.policy.monitor);
+        if served_at > self.now {
+            self.look_at(served_at);
+        }
+        served_at <= self.now
     }
 
     fn finish_canaries(&mut self) {

@@ -123,6 +123,7 @@ fn rollout_to_record(rollout: &Rollout) -> store_v1::RolloutRecord {
         in_flight,
         done,
         failed,
+        serving_since,
     } = rollout;
     let incoming = |(slot, incoming): (&Slot, &Incoming)| {
         let Incoming { task_id, attempt, counted_from, ready_since, failed } = incoming;
@@ -148,6 +149,7 @@ fn rollout_to_record(rollout: &Rollout) -> store_v1::RolloutRecord {
         in_flight: in_flight.iter().map(incoming).collect(),
         done: *done,
         failed: *failed,
+        serving_time: serving_since.map(time_to),
     }
 }
 
@@ -176,6 +178,7 @@ fn rollout_from_record(record: store_v1::RolloutRecord) -> Result<Rollout, Malfo
         in_flight,
         done: record.done,
         failed: record.failed,
+        serving_since: optional_time_from(record.serving_time, "rollout.serving_time")?,
     })
 }
 

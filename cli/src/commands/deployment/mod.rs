@@ -1,0 +1,191 @@
+//! `davit deployment`: keeps tasks running, and rolls changes of them out.
+
+mod change;
+mod policy;
+
+use clap::{Args, Subcommand};
+use davit_proto::v1;
+
+use self::change::{CreateArgs, UpdateArgs};
+use super::{now, rollout};
+use crate::args::Format;
+use crate::client::{Manager, call, no_content};
+use crate::error::Error;
+use crate::output::{Output, deployment, deployments_table};
+
+/// What is to be done with deployments.
+#[derive(Debug, Subcommand)]
+pub enum DeploymentCommand {
+    /// Create a deployment and follow it until all its tasks are healthy
+    Create(Box<CreateArgs>),
+    /// List deployments
+    Ls(LsArgs),
+    /// Show all that is known of deployments
+    Inspect(NamesArgs),
+    /// Change what a deployment runs, and follow how that is rolled out
+    Update(Box<UpdateArgs>),
+    /// Change how many replicas there are
+    Scale(ScaleArgs),
+    /// Make an earlier version the newest again
+    Rollback(RollbackArgs),
+    /// Let the slots behind the canaries follow
+    Promote(NamesArgs),
+    /// Replace nothing more for now
+    Pause(NamesArgs),
+    /// Go on with a rollout that is paused or has failed
+    Resume(NamesArgs),
+    /// Stop all tasks of deployments and delete them
+    Rm(NamesArgs),
+}
+
+/// Arguments of `davit deployment ls`.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Only deployments with this label; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::args::key_value)]
+    label: Vec<(String, String)>,
+    /// Show only names
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Names deployments.
+#[derive(Debug, Args)]
+pub struct NamesArgs {
+    /// The deployments, by name or id
+    #[arg(required = true, value_name = "DEPLOYMENT")]
+    deployments: Vec<String>,
+}
+
+/// Arguments of `davit deployment scale`.
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    /// Do not follow it
+    #[arg(short, long)]
+    detach: bool,
+    /// The deployment, and how many replicas it is to have
+    #[arg(value_name = "DEPLOYMENT=N", value_parser = replicas)]
+    target: (String, u32),
+}
+
+/// Arguments of `davit deployment rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// To this version; the last one whose tasks were all healthy and that runs something else, unless given
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    to: Option<u32>,
+    /// Do not follow it
+    #[arg(short, long)]
+    detach: bool,
+    /// The deployment, by name or id
+    #[arg(value_name = "DEPLOYMENT")]
+    deployment: String,
+}
+
+fn replicas(text: &str) -> Result<(String, u32), String> {
+    let (name, count) = crate::args::key_value(text).map_err(|_| "write it as DEPLOYMENT=N".to_owned())?;
+    match count.parse() {
+        Ok(count) => Ok((name, count)),
+        Err(_) => Err(format!("`{count}` is not a number of replicas")),
+    }
+}
+
+pub(super) async fn run(manager: &Manager, command: DeploymentCommand, output: &Output) -> Result<u8, Error> {
+    match command {
+        DeploymentCommand::Create(args) => change::create(manager, *args, output).await,
+        DeploymentCommand::Update(args) => change::update(manager, *args, output).await,
+        DeploymentCommand::Ls(args) => list(manager, &args, output).await.map(|()| 0),
+        DeploymentCommand::Inspect(args) => {
+            let mut found = Vec::new();
+            for name in &args.deployments {
+                found.push(manager.get_deployment(name).await?);
+            }
+            let text = |palette| found.iter().map(|one| deployment(one, now(), palette)).collect::<Vec<_>>().join("\n");
+            output.list(&found, text).map(|()| 0)
+        }
+        DeploymentCommand::Scale(args) => {
+            let (deployment, replicas) = args.target;
+            let request = v1::ScaleDeploymentRequest { deployment, replicas, author: author(), ..Default::default() };
+            let answer = manager.deployments().scale_deployment(call(request)).await;
+            let scaled = answer.map_err(|status| manager.error(status))?.into_inner().deployment;
+            follow_unless(args.detach, manager, scaled, output).await
+        }
+        DeploymentCommand::Rollback(args) => {
+            let version = args.to.unwrap_or(0);
+            let request = v1::RollbackDeploymentRequest {
+                deployment: args.deployment,
+                version,
+                author: author(),
+                ..Default::default()
+            };
+            let answer = manager.deployments().rollback_deployment(call(request)).await;
+            let back = answer.map_err(|status| manager.error(status))?.into_inner().deployment;
+            follow_unless(args.detach, manager, back, output).await
+        }
+        DeploymentCommand::Promote(args) => {
+            for deployment in args.deployments {
+                let request = v1::PromoteRolloutRequest { deployment, ..Default::default() };
+                let answer = manager.deployments().promote_rollout(call(request)).await;
+                answer.map_err(|status| manager.error(status))?;
+            }
+            Ok(0)
+        }
+        DeploymentCommand::Pause(args) => {
+            for deployment in args.deployments {
+                let answer = manager.deployments().pause_rollout(call(v1::PauseRolloutRequest { deployment })).await;
+                answer.map_err(|status| manager.error(status))?;
+            }
+            Ok(0)
+        }
+        DeploymentCommand::Resume(args) => {
+            for deployment in args.deployments {
+                let request = v1::ResumeRolloutRequest { deployment, ..Default::default() };
+                let answer = manager.deployments().resume_rollout(call(request)).await;
+                answer.map_err(|status| manager.error(status))?;
+            }
+            Ok(0)
+        }
+        DeploymentCommand::Rm(args) => {
+            for deployment in args.deployments {
+                let request = v1::DeleteDeploymentRequest { deployment, ..Default::default() };
+                // Safe to repeat.
+                manager.repeat(async || manager.deployments().delete_deployment(call(request.clone())).await).await?;
+            }
+            Ok(0)
+        }
+    }
+}
+
+async fn list(manager: &Manager, args: &LsArgs, output: &Output) -> Result<(), Error> {
+    let labels = args.label.iter().cloned().collect();
+    let deployments = manager.list_deployments(v1::DeploymentFilter { labels, states: Vec::new() }).await?;
+    if args.quiet {
+        let name = |one: &v1::Deployment| one.spec.as_ref().map(|spec| format!("{}\n", spec.name)).unwrap_or_default();
+        return output.print(&deployments.iter().map(name).collect::<String>());
+    }
+    output.list(&deployments, |palette| deployments_table(&deployments, now(), palette))
+}
+
+/// Follows the rollout of a deployment that was changed, or only says which one it is.
+async fn follow_unless(
+    detach: bool,
+    manager: &Manager,
+    changed: Option<v1::Deployment>,
+    output: &Output,
+) -> Result<u8, Error> {
+    let changed = changed.ok_or_else(|| no_content("deployment"))?;
+    let name = changed.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default();
+    if !detach {
+        return rollout::stay(manager, &name, false, output).await;
+    }
+    match output.format {
+        Format::Table => output.print(&format!("{name}\n")).map(|()| 0),
+        Format::Json | Format::Yaml => output.object(&changed, |_| String::new()).map(|()| 0),
+    }
+}
+
+/// Who makes a version, as far as this machine knows.
+fn author() -> String {
+    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}

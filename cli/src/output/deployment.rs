@@ -1,0 +1,182 @@
+//! Deployments and their rollouts for people.
+
+use comfy_table::Cell;
+use davit_proto::v1;
+use jiff::Timestamp;
+
+use super::describe::{Lines, add_spec};
+use super::style::{Palette, Tone};
+use super::table::{render, since, toned};
+use super::text::{age, from_proto_time};
+
+/// Deployments, one a line.
+#[must_use]
+pub fn deployments_table(deployments: &[v1::Deployment], now: Timestamp, palette: Palette) -> String {
+    let rows = deployments.iter().map(|deployment| {
+        let counts = deployment.counts.unwrap_or_default();
+        let spec = deployment.spec.clone().unwrap_or_default();
+        vec![
+            Cell::new(&spec.name),
+            Cell::new(mode(&spec)),
+            toned(&format!("{}/{}", counts.ready, counts.desired), ready_tone(&counts)),
+            Cell::new(deployment.version),
+            toned(&state_text(deployment), state_tone(deployment)),
+            Cell::new(what(&spec)),
+            Cell::new(since(deployment.create_time.as_ref(), now)),
+            Cell::new(detail(deployment)),
+        ]
+    });
+    render(&["NAME", "MODE", "READY", "VERSION", "ROLLOUT", "RUNS", "AGE", "DETAIL"], rows, palette)
+}
+
+/// All that is known of a deployment.
+#[must_use]
+pub fn deployment(deployment: &v1::Deployment, now: Timestamp, palette: Palette) -> String {
+    let counts = deployment.counts.unwrap_or_default();
+    let spec = deployment.spec.clone().unwrap_or_default();
+    let mut lines = Lines::default();
+    lines.add("Deployment", &deployment.deployment_id);
+    lines.add("Name", &spec.name);
+    lines.add("Mode", mode(&spec));
+    lines.add("Ready", palette.paint(ready_tone(&counts), &format!("{} of {}", counts.ready, counts.desired)));
+    lines.add("Trouble", palette.paint(Tone::Bad, &deployment.trouble));
+    lines.add("Rollout", palette.paint(state_tone(deployment), &state_text(deployment)));
+    lines.add("Reason", deployment.rollout.as_ref().map(|rollout| rollout.reason.as_str()).unwrap_or_default());
+    lines.add_pairs("Labels", &spec.labels);
+    if let Some(task) = &spec.task {
+        add_spec(&mut lines, task);
+    }
+    if let Some(policy) = &spec.update_policy {
+        lines.add("Updates", policy_text(policy));
+    }
+    for version in deployment.versions.iter().rev() {
+        let age = from_proto_time(version.create_time.as_ref()).map(|time| age(time, now)).unwrap_or_default();
+        let by = if version.author.is_empty() { String::new() } else { format!(" by {}", version.author) };
+        let proven = if version.proven { ", was healthy" } else { "" };
+        lines.add("Version", format!("{}: {} ({age} ago{by}{proven})", version.version, version.change));
+    }
+    lines.add_time("Created", deployment.create_time.as_ref(), now);
+    lines.finish()
+}
+
+/// How far a rollout is, in one line.
+#[must_use]
+pub fn rollout_line(message: &v1::WatchRolloutResponse, now: Timestamp, palette: Palette) -> String {
+    let Some(deployment) = &message.deployment else { return String::new() };
+    let name = deployment.spec.as_ref().map(|spec| spec.name.as_str()).unwrap_or_default();
+    if message.deleted {
+        return format!("{name}  {}", palette.paint(Tone::Bad, "DELETED"));
+    }
+    let (counts, rollout) = (deployment.counts.unwrap_or_default(), deployment.rollout.clone().unwrap_or_default());
+    let mut parts = vec![format!("{} of {} ready", counts.ready, counts.desired)];
+    if counts.outdated > 0 || rollout.from_version > 0 {
+        parts.push(format!("{} new, {} old", counts.updated, counts.outdated));
+    }
+    if counts.stopping > 0 {
+        parts.push(format!("{} stopping", counts.stopping));
+    }
+    if rollout.failed_count > 0 {
+        parts.push(palette.paint(Tone::Bad, &format!("{} failed", rollout.failed_count)));
+    }
+    parts.extend(time_left(&rollout, now).map(|left| format!("{left} left")));
+    let from = match rollout.from_version {
+        0 => String::new(),
+        from => format!(" from {from}"),
+    };
+    let state = palette.paint(state_tone(deployment), &state_text(deployment));
+    let mut line = format!("{name}  version {}{from}  {state}  {}", deployment.version, parts.join(", "));
+    let why = detail(deployment);
+    if !why.is_empty() {
+        line.push_str(": ");
+        line.push_str(&why);
+    }
+    line
+}
+
+/// The same, with a line for each node.
+#[must_use]
+pub fn rollout_view(message: &v1::WatchRolloutResponse, now: Timestamp, palette: Palette) -> String {
+    let mut view = rollout_line(message, now, palette);
+    for node in &message.nodes {
+        let name = if node.node.is_empty() { "(no node yet)" } else { &node.node };
+        view.push_str(&format!("\n  {name}  {} new ({} ready)", node.updated, node.updated_ready));
+        if node.outdated > 0 {
+            view.push_str(&format!(", {} old", node.outdated));
+        }
+    }
+    view
+}
+
+fn time_left(rollout: &v1::Rollout, now: Timestamp) -> Option<String> {
+    let deadline = from_proto_time(rollout.deadline.as_ref())?;
+    // The other way round: so long ago from the deadline.
+    Some(age(now, deadline))
+}
+
+fn mode(spec: &v1::DeploymentSpec) -> String {
+    match spec.mode {
+        Some(v1::deployment_spec::Mode::Global(_)) => "global".to_owned(),
+        Some(v1::deployment_spec::Mode::Replicated(_)) | None => "replicated".to_owned(),
+    }
+}
+
+/// The image, or the program.
+fn what(spec: &v1::DeploymentSpec) -> String {
+    match spec.task.as_ref().and_then(|task| task.runtime.as_ref()) {
+        Some(v1::task_spec::Runtime::Container(container)) => container.image.clone(),
+        Some(v1::task_spec::Runtime::Process(process)) => process.command.first().cloned().unwrap_or_default(),
+        None => String::new(),
+    }
+}
+
+fn ready_tone(counts: &v1::DeploymentCounts) -> Tone {
+    if counts.ready >= counts.desired { Tone::Good } else { Tone::Waiting }
+}
+
+/// What is wrong, else why its rollout is where it is.
+fn detail(deployment: &v1::Deployment) -> String {
+    let reason = deployment.rollout.as_ref().map(|rollout| rollout.reason.clone()).unwrap_or_default();
+    if deployment.trouble.is_empty() { reason } else { deployment.trouble.clone() }
+}
+
+fn state_text(deployment: &v1::Deployment) -> String {
+    if deployment.deleting {
+        return "DELETING".to_owned();
+    }
+    let rollout = deployment.rollout.clone().unwrap_or_default();
+    let name = rollout.state().as_str_name().trim_start_matches("ROLLOUT_STATE_").to_owned();
+    if rollout.rollback { format!("{name} (rollback)") } else { name }
+}
+
+fn state_tone(deployment: &v1::Deployment) -> Tone {
+    if deployment.deleting {
+        return Tone::Waiting;
+    }
+    match deployment.rollout.as_ref().map(v1::Rollout::state) {
+        Some(v1::RolloutState::Complete) => Tone::Good,
+        Some(v1::RolloutState::Paused | v1::RolloutState::Failed) => Tone::Bad,
+        Some(v1::RolloutState::InProgress | v1::RolloutState::AwaitingPromotion | v1::RolloutState::Unspecified)
+        | None => Tone::Waiting,
+    }
+}
+
+fn policy_text(policy: &v1::UpdatePolicy) -> String {
+    let order = match policy.order() {
+        v1::UpdateOrder::StartFirst => "start-first",
+        v1::UpdateOrder::StopFirst | v1::UpdateOrder::Unspecified => "stop-first",
+    };
+    let at_once = match policy.parallelism {
+        Some(0) => "all at once".to_owned(),
+        parallelism => format!("{} at a time", parallelism.unwrap_or(1)),
+    };
+    let after = match policy.on_failure() {
+        v1::RolloutFailureAction::Rollback => "rolls back",
+        v1::RolloutFailureAction::Continue => "goes on",
+        v1::RolloutFailureAction::Pause | v1::RolloutFailureAction::Unspecified => "pauses",
+    };
+    let canaries = match policy.canaries {
+        0 => String::new(),
+        canaries => format!(", {canaries} canaries{}", if policy.auto_promote { ", promoted by itself" } else { "" }),
+    };
+    format!("{order}, {at_once}{canaries}, {after} on failure")
+}
