@@ -3,8 +3,8 @@
 mod diff;
 mod map;
 mod plan;
-
-
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::diff::spec_changes;
 pub(crate) use self::map::{Mapped, Refusals, map_project};

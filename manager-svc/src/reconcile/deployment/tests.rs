@@ -3,6 +3,7 @@
 mod properties;
 mod rollouts;
 mod slots;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
