@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_plan_is_told_field_by_field() {
-        insta::assert_snapshot!(app_plan(&plan(), Palette::new(false)), @r"");
+        insta::assert_snapshot!(app_plan(&plan(), Palette::new(false)));
     }
 
     #[test]
@@ -214,6 +214,6 @@ mod tests {
             trouble: "shop_web: waits for shop_db to be healthy".to_owned(),
         };
         let gone = v1::App { name: "old".to_owned(), deleting: true, ..Default::default() };
-        insta::assert_snapshot!(apps_table(&[app, gone], Palette::new(false)), @r"");
+        insta::assert_snapshot!(apps_table(&[app, gone], Palette::new(false)));
     }
 }

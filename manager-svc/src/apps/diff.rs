@@ -100,11 +100,17 @@ fn flatten(value: &Value, path: String, fields: &mut BTreeMap<String, String>) {
         Value::Array(items) if items.iter().any(Value::is_object) => {
             let mut seen: BTreeMap<String, u32> = BTreeMap::new();
             for item in items {
-                let identity = IDENTITIES.iter().find_map(|name| item.get(name)).map(text).unwrap_or_default();
+                let known = IDENTITIES.into_iter().find_map(|name| Some((name, text(item.get(name)?))));
+                let (name, identity) = known.unwrap_or_default();
                 let count = seen.entry(identity.clone()).or_default();
                 *count += 1;
                 let nth = if *count > 1 { format!("#{count}") } else { String::new() };
-                flatten(item, format!("{path}[{identity}{nth}]"), fields);
+                let mut item = item.clone();
+                if let Value::Object(object) = &mut item {
+                    // The path says it.
+                    object.remove(name);
+                }
+                flatten(&item, format!("{path}[{identity}{nth}]"), fields);
             }
         }
         Value::Array(items) if items.is_empty() => {}
@@ -166,7 +172,6 @@ mod tests {
             "labels[a.b/c]: - => x",
             "task.container.command: [\"serve\"] => [\"serve\",\"--quietly\"]",
             "task.container.env.B: 2 => 3",
-            "task.container.ports[80].container_port: - => 80",
             "task.container.ports[80].host_port: - => 8080",
             "task.container.ports[80].protocol: - => PORT_PROTOCOL_TCP",
         ]);

@@ -33,7 +33,7 @@ pub(super) async fn plan_app(
     let v1::PlanAppRequest { source, prune } = request;
     let planning_api = api.clone();
     let plan = move || {
-        let (app, warnings) = read(&planning_api, source, Violations::new(), prune, String::new(), String::new())?;
+        let (app, warnings) = read(&planning_api, source, prune, "", Violations::new())?;
         let (name, limits) = (app.app.clone(), planning_api.cluster.limits);
         let mut trial = planning_api.trial();
         let revision = trial.state().revision().0;
@@ -65,8 +65,9 @@ pub(super) async fn apply_app(api: &Api, request: v1::ApplyAppRequest) -> Result
     let mut violations = Violations::new();
     check_author(&author, &mut violations);
     let reading_api = api.clone();
-    let read = move || read(&reading_api, source, violations, prune, plan_token, author);
+    let read = move || read(&reading_api, source, prune, &author, violations);
     let (app, warnings) = apart(read).await??;
+    let app = WantedApp { plan_token, ..app };
     let (name, limits) = (app.app.clone(), api.cluster.limits);
     let ids = Arc::clone(&api.world.ids);
     let command = move |draft: &mut Draft| {
@@ -88,10 +89,9 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 fn read(
     api: &Api,
     source: Option<v1::AppSource>,
-    mut violations: Violations,
     prune: Option<bool>,
-    plan_token: String,
-    author: String,
+    author: &str,
+    mut violations: Violations,
 ) -> Result<(WantedApp, Vec<String>), ApiError> {
     let check = |spec: &DeploymentSpec, violations: &mut Violations| {
         api.check_algorithm(&spec.task, "task", violations);
@@ -101,10 +101,10 @@ fn read(
     let deployments = mapped.deployments.into_iter();
     let app = WantedApp {
         app: mapped.app,
-        deployments: deployments.map(|(name, spec)| (name, wanted(spec, author.clone()))).collect(),
+        deployments: deployments.map(|(name, spec)| (name, wanted(spec, author.to_owned()))).collect(),
         unselected: mapped.unselected,
         prune: prune.unwrap_or(true),
-        plan_token,
+        plan_token: String::new(),
     };
     Ok((app, warnings))
 }

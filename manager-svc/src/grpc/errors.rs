@@ -181,6 +181,12 @@ mod tests {
             (Error::NodeIsLeased { node: node.clone(), tasks: 1 }, ErrorKind::FailedPrecondition),
             (Error::NodeNameInUse { name, holder }, ErrorKind::AlreadyExists),
             (Error::RegistrationOvertaken { node: node.clone(), number: 1, last: 1 }, ErrorKind::Aborted),
+            (Error::AppNotFound { app: node.clone() }, ErrorKind::NotFound),
+            (Error::PlanHasChanged { app: node.clone() }, ErrorKind::Aborted),
+            (
+                Error::OfAnotherApp { name: node.clone(), app: String::new(), asked: node.clone() },
+                ErrorKind::AlreadyExists,
+            ),
             (Error::NodeHasChanged { node, expected: "r1".to_owned(), actual: "r2".to_owned() }, ErrorKind::Aborted),
         ];
         for (error, kind) in table {

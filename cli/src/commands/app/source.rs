@@ -38,7 +38,7 @@ impl ReadSource {
     /// # Errors
     /// When the files can't be read as a project.
     pub(super) fn app_name(&self) -> Result<String, Error> {
-        load(&self.input).map(|loaded| loaded.project.name).map_err(invalid)
+        load(&self.input).map(|loaded| loaded.project.name).map_err(|problems| invalid(&problems))
     }
 }
 
@@ -62,7 +62,7 @@ fn read_in(
     let directory = first.as_deref().and_then(Path::parent).unwrap_or(here).to_path_buf();
 
     let env_texts = env_texts(here, &directory, &args.env_file)?;
-    let mut wanted: BTreeSet<String> = referenced_variables(&files).map_err(invalid)?.into_keys().collect();
+    let mut wanted: BTreeSet<String> = referenced_variables(&files).map_err(|problems| invalid(&problems))?.into_keys().collect();
     let mut asked = wanted.clone();
     asked.extend(env_texts.iter().flat_map(|(_, text)| env_file_variables(text)));
     let given = |names: &BTreeSet<String>| -> Variables {
@@ -73,7 +73,7 @@ fn read_in(
     for (name, text) in &env_texts {
         // What earlier files say, later ones may refer to.
         let known = from_files.clone().into_iter().chain(own.clone()).collect();
-        let (values, problems) = parse_env_file(name, text, &known).map_err(invalid)?;
+        let (values, problems) = parse_env_file(name, text, &known).map_err(|problems| invalid(&problems))?;
         warnings.extend(problems.iter().map(ToString::to_string));
         from_files.extend(values);
     }
@@ -91,7 +91,7 @@ fn read_in(
         profiles: args.profile.clone(),
         lenient: args.lenient,
     };
-    for file in referenced_files(&input).map_err(invalid)? {
+    for file in referenced_files(&input).map_err(|problems| invalid(&problems))? {
         let content = match contents(&directory.join(&file.path)) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !file.required => continue,
@@ -186,7 +186,7 @@ fn directory_name(directory: &Path) -> Option<String> {
     whole.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
-fn invalid(invalid: Invalid) -> Error {
+fn invalid(invalid: &Invalid) -> Error {
     Error::failed(format!("the Compose files are wrong:\n  {}", invalid.to_string().replace('\n', "\n  ")))
 }
 

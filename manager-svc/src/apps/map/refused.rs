@@ -17,8 +17,9 @@ impl Refusals {
         Self { lenient, problems: Vec::new() }
     }
 
-    /// All of them, in the order in which they were found; whether one of them stands in the way.
-    pub(crate) fn finish(self) -> (Vec<Problem>, bool) {
+    /// All of them, in the order of lines; whether one of them stands in the way.
+    pub(crate) fn finish(mut self) -> (Vec<Problem>, bool) {
+        self.problems.sort_by(|one, other| one.position.cmp(&other.position));
         let is_error = self.problems.iter().any(|problem| problem.severity == Severity::Error);
         (self.problems, is_error)
     }
