@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn environment(name: &str) -> Option<String> {
-        matches!(name, "TAG" | "FROM_FILE" | "HOME").then(|| format!("{name} of the environment"))
+        matches!(name, "TAG" | "FROM_FILE" | "HOME").then(|| format!("{name}-of-the-environment"))
     }
 
     const WEB: &str = "services: {web: {image: 'web:${TAG:-1}', env_file: conf/web.env, environment: {A: $A}}}";
@@ -225,7 +225,7 @@ mod tests {
         let there = directory(&[
             ("compose.yaml", WEB),
             ("compose.override.yaml", "services: {web: {user: '${USER_ID:-1}'}}"),
-            (".env", "TAG=file\nA=${B}\nB=2\nUSER_ID=5\nUNUSED=1\n"),
+            (".env", "TAG=file\nB=2\nA=${B}\nUSER_ID=5\nUNUSED=1\n"),
             ("conf/web.env", "C=${FROM_FILE}\n"),
         ]);
         let read = read_in(there.path(), &args(&[]), environment).unwrap();
@@ -234,8 +234,8 @@ mod tests {
         let variables: Vec<_> = read.source.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(variables, [
             "A=2",
-            "FROM_FILE=FROM_FILE of the environment",
-            "TAG=TAG of the environment",
+            "FROM_FILE=FROM_FILE-of-the-environment",
+            "TAG=TAG-of-the-environment",
             "USER_ID=5"
         ]);
         assert_eq!(read.source.referenced_files.keys().collect::<Vec<_>>(), ["conf/web.env"]);
