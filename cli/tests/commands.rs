@@ -638,8 +638,11 @@ async fn files_that_are_wrong_change_nothing_and_say_where_they_are() {
     let (cluster, manager) = start("app-wrong").await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("compose.yaml");
-    std::fs::write(&file, "services: {web: {image: web, secrets: [a], x-davit: {priority: 9999}}}\nsecrets: {a: {external: true}}\n")
-        .unwrap();
+    std::fs::write(
+        &file,
+        "services: {web: {image: web, secrets: [a], x-davit: {priority: 9999}}}\nsecrets: {a: {external: true}}\n",
+    )
+    .unwrap();
     for command in ["plan", "up"] {
         let output = davit(&manager, &[command, "-f", file.to_str().unwrap(), "-p", "shop"]).await;
         assert_eq!(code(&output), Some(1), "{}", stderr(&output));

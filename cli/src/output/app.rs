@@ -6,7 +6,7 @@ use comfy_table::Cell;
 use davit_proto::v1;
 
 use super::style::{Palette, Tone};
-use super::table::{render, toned};
+use super::table::{DETAIL_CHARS, cut, render, toned};
 
 /// Longer values are cut.
 const VALUE_CHARS: usize = 200;
@@ -21,7 +21,11 @@ pub fn app_plan(plan: &v1::PlanAppResponse, palette: Palette) -> String {
         text.push('\n');
     }
     if text.is_empty() {
-        return format!("{}: nothing to change; {} unchanged\n", plan.app, counted(plan.deployments.len(), "deployment"));
+        return format!(
+            "{}: nothing to change; {} unchanged\n",
+            plan.app,
+            counted(plan.deployments.len(), "deployment")
+        );
     }
     let _ = writeln!(text, "{}: {}", plan.app, summary(plan));
     if !plan.placement_problem.is_empty() {
@@ -40,13 +44,11 @@ fn add_deployment(text: &mut String, planned: &v1::PlannedDeployment, palette: P
         v1::PlannedAction::Update => ("~", Tone::Waiting, "is changed in place"),
         v1::PlannedAction::Unchanged | v1::PlannedAction::Unspecified => (" ", Tone::Plain, "is unchanged"),
     };
-    let tasks = [
-        (planned.created_tasks, "created"),
-        (planned.replaced_tasks, "replaced"),
-        (planned.stopped_tasks, "stopped"),
-    ];
+    let tasks =
+        [(planned.created_tasks, "created"), (planned.replaced_tasks, "replaced"), (planned.stopped_tasks, "stopped")];
     let tasks = tasks.iter().filter(|(count, _)| *count > 0);
-    let tasks: Vec<String> = tasks.map(|(count, what)| format!("{} {what}", counted(*count as usize, "task"))).collect();
+    let tasks: Vec<String> =
+        tasks.map(|(count, what)| format!("{} {what}", counted(*count as usize, "task"))).collect();
     let tasks = if tasks.is_empty() { String::new() } else { format!(": {}", tasks.join(", ")) };
     let _ = writeln!(text, "{}", palette.paint(tone, &format!("{sign} {} {what}{tasks}", planned.deployment)));
     for change in &planned.changes {
@@ -126,7 +128,7 @@ pub fn apps_table(apps: &[v1::App], palette: Palette) -> String {
             Cell::new(app.deployments.len()),
             toned(&format!("{}/{}", app.ready_tasks, app.desired_tasks), ready_tone),
             toned(&state, tone),
-            Cell::new(&app.trouble),
+            Cell::new(cut(app.trouble.clone(), DETAIL_CHARS)),
         ]
     });
     render(&["NAME", "DEPLOYMENTS", "READY", "STATE", "DETAIL"], rows, palette)

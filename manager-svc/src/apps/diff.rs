@@ -30,7 +30,8 @@ pub(crate) fn spec_changes(
     let after_fields = fields(name, after);
     let Some(before) = before else {
         let default = fields(name, &plainest(after));
-        let told = |path: &str, value: &str| path == ALWAYS_TOLD || default.get(path).is_none_or(|usual| usual != value);
+        let told =
+            |path: &str, value: &str| path == ALWAYS_TOLD || default.get(path).is_none_or(|usual| usual != value);
         let set = after_fields.into_iter().filter(|(path, value)| told(path, value));
         return set.map(|(path, value)| v1::FieldChange { path, before: None, after: Some(value) }).collect();
     };
@@ -168,22 +169,22 @@ mod tests {
             spec.labels = [("a.b/c".to_owned(), "x".to_owned())].into();
         });
         assert_eq!(told(&spec_changes("web", Some(&before), &before)), Vec::<String>::new());
-        assert_eq!(told(&spec_changes("web", Some(&before), &after)), [
-            "labels[a.b/c]: - => x",
-            "task.container.command: [\"serve\"] => [\"serve\",\"--quietly\"]",
-            "task.container.env.B: 2 => 3",
-            "task.container.ports[80].host_port: - => 8080",
-            "task.container.ports[80].protocol: - => PORT_PROTOCOL_TCP",
-        ]);
+        assert_eq!(
+            told(&spec_changes("web", Some(&before), &after)),
+            [
+                "labels[a.b/c]: - => x",
+                "task.container.command: [\"serve\"] => [\"serve\",\"--quietly\"]",
+                "task.container.env.B: 2 => 3",
+                "task.container.ports[80].host_port: - => 8080",
+                "task.container.ports[80].protocol: - => PORT_PROTOCOL_TCP",
+            ]
+        );
     }
 
     #[test]
     fn of_a_new_one_what_was_asked_for_is_told() {
         assert_eq!(told(&spec_changes("web", None, &spec(|_, _| ()))), ["task.container.image: - => web:1"]);
         let global = spec(|spec, _| spec.mode = Some(v1::deployment_spec::Mode::Global(v1::GlobalMode {})));
-        assert_eq!(told(&spec_changes("web", None, &global)), [
-            "global: - => set",
-            "task.container.image: - => web:1"
-        ]);
+        assert_eq!(told(&spec_changes("web", None, &global)), ["global: - => set", "task.container.image: - => web:1"]);
     }
 }

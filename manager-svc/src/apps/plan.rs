@@ -41,12 +41,7 @@ pub(crate) fn plan_token(app: &str, steps: &[AppStep]) -> String {
 }
 
 /// Without a spec after it, it is removed.
-fn told(
-    app: &str,
-    name: &str,
-    before: Option<&Deployment>,
-    after: Option<&DeploymentSpec>,
-) -> v1::PlannedDeployment {
+fn told(app: &str, name: &str, before: Option<&Deployment>, after: Option<&DeploymentSpec>) -> v1::PlannedDeployment {
     let service = name.strip_prefix(app).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name);
     let spec_before = before.and_then(spec_of);
     let changes = after.map(|after| spec_changes(name, spec_before, after)).unwrap_or_default();

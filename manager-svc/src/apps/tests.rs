@@ -218,7 +218,9 @@ fn applying_again_changes_nothing() {
     let changes = apply(&mut cluster, sample.wanted()).unwrap();
     assert_eq!(cluster.state.revision(), before);
     let planned = planned("sample", &changes);
-    assert!(planned.iter().all(|planned| planned.action() == v1::PlannedAction::Unchanged && planned.changes.is_empty()));
+    assert!(
+        planned.iter().all(|planned| planned.action() == v1::PlannedAction::Unchanged && planned.changes.is_empty())
+    );
 }
 
 const TWO: &str = "services:\n  a: {image: 'x:1'}\n  b: {image: 'x:1', profiles: [more]}\n";

@@ -90,7 +90,13 @@ pub fn plan_app(state: &ClusterState, wanted: WantedApp, limits: Limits) -> Resu
     for before in state.deployments_of_app(&app).filter(|before| !before.is_deleted) {
         let before = Arc::clone(before);
         let stays = !prune || unselected.contains(&before.name);
-        let step = || if stays { AppStep::Keep { before: Arc::clone(&before) } } else { AppStep::Remove { before: Arc::clone(&before) } };
+        let step = || {
+            if stays {
+                AppStep::Keep { before: Arc::clone(&before) }
+            } else {
+                AppStep::Remove { before: Arc::clone(&before) }
+            }
+        };
         steps.entry(before.name.clone()).or_insert_with(step);
     }
     let steps: Vec<AppStep> = steps.into_values().collect();

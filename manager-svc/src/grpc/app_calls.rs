@@ -41,8 +41,7 @@ pub(super) async fn plan_app(
         let token = plan_token(&name, &steps);
         // No two of them have the same id, and none that is there has one of these.
         let mut ids = (0..).map(|number: u64| DeploymentId(Uuid::from_u64_pair(u64::MAX, u64::MAX - number)));
-        let changes =
-            commands::apply_app(&mut trial, app, &mut ids, limits).map_err(|error| refusal(&error))?;
+        let changes = commands::apply_app(&mut trial, app, &mut ids, limits).map_err(|error| refusal(&error))?;
         let deployments = planned(&name, &changes);
         let response = v1::PlanAppResponse {
             app: name,

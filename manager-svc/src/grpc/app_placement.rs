@@ -141,7 +141,9 @@ impl Trial {
         if spec.placement.may_preempt {
             explainer::fill_preemptible(state, &mut nodes, spec.placement.priority, now);
         }
-        let group = state.task(task_id).map(|task| super::explain::group(state.placement_request(task, now), count, false, api));
+        let group = state
+            .task(task_id)
+            .map(|task| super::explain::group(state.placement_request(task, now), count, false, api));
         let question = v1::ExplainRequest {
             group: group.transpose()?,
             nodes: nodes.iter().map(convert::node_view_to_proto).collect(),

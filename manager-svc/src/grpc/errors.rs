@@ -80,9 +80,7 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         }
         commands::Error::DeploymentExists { name }
         | commands::Error::VersionNotFound { name, .. }
-        | commands::Error::OfAnotherApp { name, .. } => {
-            api_error.with_resource("deployment", name.as_str())
-        }
+        | commands::Error::OfAnotherApp { name, .. } => api_error.with_resource("deployment", name.as_str()),
         commands::Error::DeploymentHasChanged { name, actual, .. } => {
             api_error.with_resource("deployment", name.as_str()).with_metadata("etag", actual.as_str())
         }

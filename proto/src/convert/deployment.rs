@@ -13,8 +13,8 @@ use davit_core::validate::Violations;
 
 use super::common::{MAX_LABELS, duration_to_proto, labels_from_proto, required, timestamp_to_proto};
 use super::enums::{
-    dependency_condition_from_proto, dependency_condition_to_proto, on_rollout_failure_from_proto, on_rollout_failure_to_proto, rollout_state_to_proto, update_order_from_proto,
-    update_order_to_proto,
+    dependency_condition_from_proto, dependency_condition_to_proto, on_rollout_failure_from_proto,
+    on_rollout_failure_to_proto, rollout_state_to_proto, update_order_from_proto, update_order_to_proto,
 };
 use super::path::{FieldPath, field, item};
 use super::policy::{MAX_POLICY_TIME, bounded};

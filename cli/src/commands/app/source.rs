@@ -51,18 +51,15 @@ pub(super) fn read_source(
     read_in(&here, args, environment)
 }
 
-fn read_in(
-    here: &Path,
-    args: &SourceArgs,
-    environment: impl Fn(&str) -> Option<String>,
-) -> Result<ReadSource, Error> {
+fn read_in(here: &Path, args: &SourceArgs, environment: impl Fn(&str) -> Option<String>) -> Result<ReadSource, Error> {
     let names = if args.file.is_empty() { found(here)? } else { args.file.clone() };
     let files: Vec<SourceFile> = names.iter().map(|name| source_file(here, name)).collect::<Result<_, _>>()?;
     let first = names.first().filter(|name| *name != STDIN).map(|name| here.join(name));
     let directory = first.as_deref().and_then(Path::parent).unwrap_or(here).to_path_buf();
 
     let env_texts = env_texts(here, &directory, &args.env_file)?;
-    let mut wanted: BTreeSet<String> = referenced_variables(&files).map_err(|problems| invalid(&problems))?.into_keys().collect();
+    let mut wanted: BTreeSet<String> =
+        referenced_variables(&files).map_err(|problems| invalid(&problems))?.into_keys().collect();
     let mut asked = wanted.clone();
     asked.extend(env_texts.iter().flat_map(|(_, text)| env_file_variables(text)));
     let given = |names: &BTreeSet<String>| -> Variables {
@@ -150,11 +147,8 @@ fn env_texts(here: &Path, directory: &Path, asked: &[String]) -> Result<Vec<(Str
 }
 
 fn source_file(here: &Path, name: &str) -> Result<SourceFile, Error> {
-    let (shown, content) = if name == STDIN {
-        ("stdin", bounded(io::stdin().lock()))
-    } else {
-        (name, contents(&here.join(name)))
-    };
+    let (shown, content) =
+        if name == STDIN { ("stdin", bounded(io::stdin().lock())) } else { (name, contents(&here.join(name))) };
     let content = content.map_err(|error| unreadable(shown, &error))?;
     Ok(SourceFile { name: shown.to_owned(), text: text(shown, content)? })
 }
@@ -232,12 +226,10 @@ mod tests {
         let names: Vec<_> = read.source.files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["compose.yaml", "compose.override.yaml"]);
         let variables: Vec<_> = read.source.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(variables, [
-            "A=2",
-            "FROM_FILE=FROM_FILE-of-the-environment",
-            "TAG=TAG-of-the-environment",
-            "USER_ID=5"
-        ]);
+        assert_eq!(
+            variables,
+            ["A=2", "FROM_FILE=FROM_FILE-of-the-environment", "TAG=TAG-of-the-environment", "USER_ID=5"]
+        );
         assert_eq!(read.source.referenced_files.keys().collect::<Vec<_>>(), ["conf/web.env"]);
     }
 

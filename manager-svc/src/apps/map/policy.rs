@@ -68,10 +68,8 @@ pub(super) fn restart(service: &Service, completes_for: Option<&str>, refusals: 
 
 pub(super) fn stop(service: &Service) -> Option<v1::StopPolicy> {
     let (signal, grace) = (service.stop_signal.clone(), service.stop_grace_period);
-    (signal.is_some() || grace.is_some()).then(|| v1::StopPolicy {
-        signal: signal.unwrap_or_default(),
-        grace: grace.map(convert::duration_to_proto),
-    })
+    (signal.is_some() || grace.is_some())
+        .then(|| v1::StopPolicy { signal: signal.unwrap_or_default(), grace: grace.map(convert::duration_to_proto) })
 }
 
 pub(super) fn node_loss(service: &Service) -> Option<v1::NodeLossPolicy> {

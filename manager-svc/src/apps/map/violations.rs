@@ -5,7 +5,7 @@ use davit_compose::{Position, Service};
 use super::refused::key;
 
 /// Fields by the beginning of their path, the longer before the shorter, and the key that they come from.
-const SOURCES: [(&str, &str); 27] = [
+const SOURCES: [(&str, &str); 30] = [
     ("name", ""),
     ("labels", "deploy.labels"),
     ("replicated", "deploy.replicas"),
@@ -31,6 +31,9 @@ const SOURCES: [(&str, &str); 27] = [
     ("task.restart_policy", "restart"),
     ("task.stop_policy.grace", "stop_grace_period"),
     ("task.on_node_loss", "x-davit.on_node_loss"),
+    ("task.placement.algorithm", "x-davit.algorithm"),
+    ("task.placement.platform", "platform"),
+    ("task.placement.task_affinities", "x-davit.colocate"),
     ("task.placement", "deploy.placement"),
     ("task.health_check", "healthcheck"),
 ];
@@ -41,10 +44,7 @@ pub(super) fn told_at<'a>(service: &'a Service, field: &str) -> (&'a Position, S
     let source = SOURCES.iter().find(|(start, _)| field.starts_with(start)).map_or("", |(_, source)| *source);
     let is_written = !source.is_empty() && service.positions.0.contains_key(source);
     // What is written elsewhere, or in no place of its own, is told at the service.
-    let (position, path) = if is_written {
-        key(service, source)
-    } else {
-        (&service.position, format!("services.{}", service.name))
-    };
+    let (position, path) =
+        if is_written { key(service, source) } else { (&service.position, format!("services.{}", service.name)) };
     (position, path)
 }

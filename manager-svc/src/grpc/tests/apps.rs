@@ -60,10 +60,10 @@ async fn an_app_is_planned_applied_listed_and_deleted() {
     use v1::PlannedAction::{Create, Remove, Roll, Unchanged};
     let rig = Rig::new().await;
     let planned = plan(&rig, source(SHOP)).await.unwrap().into_inner();
-    assert_eq!((planned.app.as_str(), actions(&planned.deployments)), (
-        "shop",
-        vec![("shop_db", Create), ("shop_web", Create)]
-    ));
+    assert_eq!(
+        (planned.app.as_str(), actions(&planned.deployments)),
+        ("shop", vec![("shop_db", Create), ("shop_web", Create)])
+    );
     // There is no scheduler: that is told, and is no failure.
     assert!(planned.placement_problem.contains("scheduler"), "{}", planned.placement_problem);
     assert_eq!(rig.api.writer.state().deployment_count(), 0);
@@ -93,11 +93,10 @@ async fn an_app_is_planned_applied_listed_and_deleted() {
     let planned = plan(&rig, source(next)).await.unwrap().into_inner();
     assert_eq!(actions(&planned.deployments), [("shop_db", Roll), ("shop_web", Remove)]);
     let image = &planned.deployments[0].changes[0];
-    assert_eq!((image.path.as_str(), image.before.as_deref(), image.after.as_deref()), (
-        "task.container.image",
-        Some("db:1"),
-        Some("db:2")
-    ));
+    assert_eq!(
+        (image.path.as_str(), image.before.as_deref(), image.after.as_deref()),
+        ("task.container.image", Some("db:1"), Some("db:2"))
+    );
 
     let listed = service(&rig).list_apps(Request::new(v1::ListAppsRequest::default())).await.unwrap().into_inner();
     assert_eq!((listed.apps[0].name.as_str(), listed.apps[0].deployments.len()), ("shop", 2));
@@ -118,20 +117,25 @@ async fn an_app_is_planned_applied_listed_and_deleted() {
 #[tokio::test]
 async fn every_problem_of_the_files_is_told_with_its_place() {
     let rig = Rig::new().await;
-    let text = "services:\n  web:\n    image: web\n    biuld: .\n    secrets: [a]\n  db: {}\nsecrets: {a: {external: true}}\n";
+    let text =
+        "services:\n  web:\n    image: web\n    biuld: .\n    secrets: [a]\n  db: {}\nsecrets: {a: {external: true}}\n";
     let named = v1::AppSource { default_name: "shop".to_owned(), ..source(text) };
     let status = refused(plan(&rig, named).await);
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(violations(&status), [
-        "source.files[0]: compose.yaml:4:5: services.web.biuld: unknown key; did you mean `build`?",
-        "source.files[0]: compose.yaml:6:7: services.db: `image` is needed here",
-    ]);
+    assert_eq!(
+        violations(&status),
+        [
+            "source.files[0]: compose.yaml:4:5: services.web.biuld: unknown key; did you mean `build`?",
+            "source.files[0]: compose.yaml:6:7: services.db: `image` is needed here",
+        ]
+    );
     let text = "services:\n  web:\n    image: web\n    secrets: [a]\nsecrets: {a: {external: true}}\n";
     let named = |lenient| v1::AppSource { default_name: "shop".to_owned(), lenient, ..source(text) };
     let status = refused(plan(&rig, named(false)).await);
-    assert_eq!(violations(&status), [
-        "source.files[0]: compose.yaml:4:5: services.web.secrets: secrets are not supported yet"
-    ]);
+    assert_eq!(
+        violations(&status),
+        ["source.files[0]: compose.yaml:4:5: services.web.secrets: secrets are not supported yet"]
+    );
     let planned = plan(&rig, named(true)).await.unwrap().into_inner();
     assert_eq!(planned.warnings, ["compose.yaml:4:5: warning: services.web.secrets: secrets are not supported yet"]);
 }

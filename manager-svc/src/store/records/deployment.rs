@@ -200,3 +200,59 @@ pub(super) fn slot_from_record(record: &store_v1::SlotRecord, field: &str) -> Re
         _ => malformed(format!("{field} is neither a replica's nor a node's")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use davit_core::deployment::{
+        DEFAULT_KEPT_VERSIONS, Dependency, DependencyCondition, DeploymentMode, DeploymentSpec, UpdatePolicy,
+    };
+    use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+
+    struct OneSpec(Arc<TaskSpec>);
+
+    impl SpecSource for OneSpec {
+        fn spec(&self, _: SpecKey) -> Option<Arc<TaskSpec>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    #[test]
+    fn one_that_waits_still_waits_when_it_is_read() {
+        let container = ContainerSpec::new("web:1".parse().unwrap());
+        let task = Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container)));
+        let dependency =
+            Dependency { deployment: "db".to_owned(), condition: DependencyCondition::Completed, required: false };
+        let spec = DeploymentSpec {
+            labels: BTreeMap::new(),
+            mode: DeploymentMode::Global,
+            task: Arc::clone(&task),
+            update: UpdatePolicy::default(),
+            rollback: None,
+            kept_versions: DEFAULT_KEPT_VERSIONS,
+            app: "shop".to_owned(),
+            start_after: vec![dependency],
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let (author, change) = (String::new(), "created".to_owned());
+        let version = Version { number: 1, spec, created_at: now, author, change, proven: false };
+        let deployment = Deployment {
+            deployment_id: DeploymentId(Uuid::from_u128(1)),
+            name: "web".to_owned(),
+            versions: vec![Arc::new(version)],
+            rollout: Rollout::begin(now, None, false, true),
+            created_by: None,
+            waits: true,
+            is_deleted: false,
+            created_at: now,
+            updated_at: now,
+            revision: Revision(7),
+        };
+        let key = SpecKey::of(b"any");
+        let record = deployment_to_record(&deployment, &[key]);
+        assert_eq!(deployment_from_record(record, &OneSpec(task)).unwrap(), (deployment, vec![key]));
+    }
+}

@@ -1,5 +1,6 @@
 //! Builders of valid messages, and strategies for anything that may come in.
 
+mod deployment;
 mod fuzz_corpus;
 mod garbage;
 mod node_paths;

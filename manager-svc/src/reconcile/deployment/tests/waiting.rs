@@ -83,7 +83,10 @@ fn who_has_begun_waits_no_more() {
     rig.settle();
     assert_eq!(rig.holding().len(), 2);
     // Nor does an update make it wait again.
-    rig.update(DeploymentSpec { task: Arc::new(image(2)), ..waits_for(vec![after("x", DependencyCondition::Started)]) });
+    rig.update(DeploymentSpec {
+        task: Arc::new(image(2)),
+        ..waits_for(vec![after("x", DependencyCondition::Started)])
+    });
     rig.settle();
     assert_eq!(rig.holding(), [(2, true), (2, true)]);
 }
