@@ -91,7 +91,15 @@ fn wrong_specs() -> Vec<Row> {
     ]
 }
 
+/// A creation of a deployment with a task, and this.
+fn deployment(more: &str, path: &'static str) -> Row {
+    let task = if more.starts_with(r#""task""#) { "" } else { r#""task": {"container": {"image": "b"}}, "# };
+    let request = format!(r#"{{"spec": {{"name": "web", {task}{more}}}}}"#);
+    row("DeploymentService/CreateDeployment", request, Code::InvalidArgument, path)
+}
+
 fn wrong_calls() -> Vec<Row> {
+    let nobody = r#"{"deployment": "nobody"}"#;
     let long = "x".repeat(200);
     let unknown = r#"{"taskId": "01a21029-883f-7173-9fa6-28c580f039e7"}"#;
     let invalid = Code::InvalidArgument;
@@ -120,6 +128,37 @@ fn wrong_calls() -> Vec<Row> {
         row("TaskService/ListTasks", r#"{"pageSize": 5000}"#, invalid, "page_size"),
         row("TaskService/ListTasks", r#"{"pageToken": "garbage"}"#, invalid, "page_token"),
         row("TaskService/ListTasks", r#"{"filter": {"states": [77]}}"#, invalid, "filter.states[0]"),
+        row("DeploymentService/CreateDeployment", "{}", invalid, "spec"),
+        row("DeploymentService/CreateDeployment", r#"{"spec": {"name": "a b"}}"#, invalid, "spec.name"),
+        row("DeploymentService/CreateDeployment", r#"{"spec": {"name": "a", "task": {}}}"#, invalid, "spec.task"),
+        deployment(r#""task": {"container": {"image": "B"}}"#, "spec.task.container.image"),
+        deployment(r#""replicated": {"replicas": 100001}"#, "spec.replicated.replicas"),
+        deployment(r#""labels": {"bad key": "x"}"#, "spec.labels"),
+        deployment(r#""keptVersions": 0"#, "spec.kept_versions"),
+        deployment(r#""updatePolicy": {"order": 7}"#, "spec.update_policy.order"),
+        deployment(r#""updatePolicy": {"onFailure": 7}"#, "spec.update_policy.on_failure"),
+        deployment(r#""updatePolicy": {"delay": "-1s"}"#, "spec.update_policy.delay"),
+        deployment(r#""updatePolicy": {"maxFailureRatio": 1.5}"#, "spec.update_policy.max_failure_ratio"),
+        deployment(r#""updatePolicy": {"maxFailureRatio": "NaN"}"#, "spec.update_policy.max_failure_ratio"),
+        deployment(r#""updatePolicy": {"progressDeadline": "5s"}"#, "spec.update_policy.progress_deadline"),
+        deployment(r#""rollbackPolicy": {"progressDeadline": "0s"}"#, "spec.rollback_policy.progress_deadline"),
+        row("DeploymentService/GetDeployment", "{}", invalid, "deployment"),
+        row("DeploymentService/GetDeployment", nobody, Code::NotFound, "DEPLOYMENT_NOT_FOUND"),
+        row("DeploymentService/ScaleDeployment", nobody, Code::NotFound, "DEPLOYMENT_NOT_FOUND"),
+        row(
+            "DeploymentService/ScaleDeployment",
+            r#"{"deployment": "nobody", "replicas": 100001}"#,
+            invalid,
+            "replicas",
+        ),
+        row("DeploymentService/RollbackDeployment", nobody, Code::NotFound, "DEPLOYMENT_NOT_FOUND"),
+        row("DeploymentService/PromoteRollout", nobody, Code::NotFound, "DEPLOYMENT_NOT_FOUND"),
+        row("DeploymentService/PauseRollout", nobody, Code::NotFound, "DEPLOYMENT_NOT_FOUND"),
+        row("DeploymentService/ResumeRollout", nobody, Code::NotFound, "DEPLOYMENT_NOT_FOUND"),
+        row("DeploymentService/DeleteDeployment", nobody, Code::NotFound, "DEPLOYMENT_NOT_FOUND"),
+        row("DeploymentService/WatchRollout", nobody, Code::NotFound, "DEPLOYMENT_NOT_FOUND"),
+        row("DeploymentService/UpdateDeployment", r#"{"deployment": "nobody"}"#, invalid, "spec"),
+        row("DeploymentService/ListDeployments", r#"{"filter": {"states": [0]}}"#, invalid, "filter.states[0]"),
         row("NodeService/GetNode", r#"{"node": "nobody"}"#, Code::NotFound, "NODE_NOT_FOUND"),
         row("NodeService/GetNode", "{}", invalid, "node"),
         row("NodeService/CordonNode", r#"{"node": "nobody"}"#, Code::NotFound, "NODE_NOT_FOUND"),

@@ -39,6 +39,7 @@ async fn agent(engine: &Engine, image: &str, dir: &tempfile::TempDir) -> (Arc<Ag
     let config = DockerConfig { socket: engine.socket(), ..DockerConfig::default() };
     let runtime = Arc::new(DockerRuntime::new(owner.clone(), config, Arc::new(SystemClock)));
     let parts = Parts {
+        node_name: "node".to_owned(),
         owner,
         runtimes: vec![runtime.clone()],
         store,
@@ -58,7 +59,14 @@ fn container(command: &str) -> Assignment {
     };
     let key = AttemptKey { task_id: UuidV7Source.task_id(), attempt: Attempt::FIRST };
     let spec = TaskSpec::new("full-disk", RuntimeSpec::Container(container));
-    Assignment { key, revision: Revision(1), desired_state: DesiredState::Running, spec: spec.into(), ports: [].into() }
+    Assignment {
+        key,
+        revision: Revision(1),
+        desired_state: DesiredState::Running,
+        spec: spec.into(),
+        ports: [].into(),
+        slot: 0,
+    }
 }
 
 fn state(agent: &Agent, key: AttemptKey) -> Option<TaskState> {

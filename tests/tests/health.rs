@@ -119,9 +119,9 @@ async fn a_process_is_probed_beside_its_worker() {
     let probe = exec("test -e health || { echo gone >&2; exit 3; }");
     let task = programs.create_process("sleeper", script, |spec| restarting(spec, probe)).await;
     until_ready(&programs, &task, 1).await;
-    let file = std::fs::read_dir(dir.path().join("processes")).unwrap().next().unwrap().unwrap().path();
-    let file = std::fs::read_dir(file).unwrap().next().unwrap().unwrap().path();
-    std::fs::remove_file(file.join(format!("davit-{task}-1/work/health"))).unwrap();
+    let of_nodes = std::fs::read_dir(dir.path().join("processes/davit-health-process")).unwrap();
+    let of_node = of_nodes.map(|node| node.unwrap().path()).next().unwrap();
+    std::fs::remove_file(of_node.join(format!("davit-{task}-1/work/health"))).unwrap();
     let first = until_second(&programs, &task).await;
     assert_eq!(first.reason, "unhealthy: exec /bin/sh returned 3: gone (3 times in a row)");
 }

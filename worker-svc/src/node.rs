@@ -188,6 +188,7 @@ impl Node {
         let owner = Owner { cluster: cluster.clone(), node_id: self.node_id() };
         let runtimes = (self.factory)(&owner);
         let parts = Parts {
+            node_name: self.config.name.clone(),
             owner: owner.clone(),
             runtimes: runtimes.clone(),
             store: LocalStore::open(self.home.store(cluster)).await?,

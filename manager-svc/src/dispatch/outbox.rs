@@ -29,6 +29,8 @@ pub enum Order {
         revision: Revision,
         /// Host ports that it was given out of the node's range.
         ports: Ports,
+        /// Which replica of its deployment it is, or 0.
+        slot: u32,
     },
     /// To remove all that is left of it.
     Remove(AttemptKey),

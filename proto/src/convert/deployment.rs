@@ -199,22 +199,24 @@ fn policy_from_proto(
     let deadline_path = field(path, "progress_deadline");
     let progress_deadline =
         bounded(policy.progress_deadline, default.progress_deadline, day, &deadline_path, violations);
-    let monitored = (monitor, progress_deadline);
     if progress_deadline == Some(Duration::ZERO) {
         violations.add(deadline_path, "must be above zero");
-    } else if let (Some(monitor), Some(deadline)) = monitored
+    } else if let (Some(monitor), Some(deadline)) = (monitor, progress_deadline)
         && deadline <= monitor
     {
         let (deadline, monitor) = (deadline.as_secs_f64(), monitor.as_secs_f64());
         violations.add(deadline_path, format!("{deadline} s is not above `monitor`, which is {monitor} s"));
     }
-    let ratio = policy.max_failure_ratio;
-    if !(0.0..=1.0).contains(&ratio) {
+    let (ratio, canaries) = (policy.max_failure_ratio, policy.canaries);
+    let sound_ratio = (0.0..=1.0).contains(&ratio);
+    if !sound_ratio {
         violations.add(field(path, "max_failure_ratio"), format!("is 0 to 1, this is {ratio}"));
-        return None;
     }
-    if policy.canaries > MAX_REPLICAS {
-        violations.add(field(path, "canaries"), format!("is at most {MAX_REPLICAS}, this is {}", policy.canaries));
+    let sound_canaries = canaries <= MAX_REPLICAS;
+    if !sound_canaries {
+        violations.add(field(path, "canaries"), format!("is at most {MAX_REPLICAS}, this is {canaries}"));
+    }
+    if !sound_ratio || !sound_canaries {
         return None;
     }
     Some(UpdatePolicy {
@@ -225,7 +227,7 @@ fn policy_from_proto(
         max_failure_ratio: ratio,
         progress_deadline: progress_deadline?,
         on_failure: on_failure?,
-        canaries: policy.canaries,
+        canaries,
         auto_promote: policy.auto_promote,
     })
 }

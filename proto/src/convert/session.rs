@@ -90,6 +90,8 @@ pub struct Assignment {
     pub spec: Arc<TaskSpec>,
     /// Host ports for those of the spec that don't ask for a certain one, in the spec's order.
     pub ports: Ports,
+    /// Which replica of its deployment the task is, or 0.
+    pub slot: u32,
 }
 
 /// Reads a registration.
@@ -343,7 +345,14 @@ pub fn assignment_from_proto<'a>(
     let spec = specs.take(assignment.spec, assignment.spec_number, spec_path, number_path, violations)?;
     let key = AttemptKey { task_id: task_id?, attempt: attempt? };
     let (desired_state, revision) = (desired_state?, Revision(assignment.revision));
-    (violations.0.len() == before).then_some(Assignment { key, revision, desired_state, spec, ports })
+    (violations.0.len() == before).then_some(Assignment {
+        key,
+        revision,
+        desired_state,
+        spec,
+        ports,
+        slot: assignment.slot,
+    })
 }
 
 /// Writes what a worker is to run or stop, with this spec. Of a task that is to be removed, the attempt is to stop first.
@@ -354,6 +363,7 @@ pub fn assignment_to_proto(
     desired_state: DesiredState,
     spec: Option<v1::TaskSpec>,
     ports: &[PortBinding],
+    slot: u32,
 ) -> v1::Assignment {
     let desired_state = match desired_state {
         DesiredState::Running => DesiredState::Running,
@@ -367,6 +377,7 @@ pub fn assignment_to_proto(
         spec,
         ports: ports.iter().map(port_binding_to_proto).collect(),
         spec_number: 0,
+        slot,
     }
 }
 

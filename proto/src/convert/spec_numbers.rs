@@ -42,11 +42,12 @@ impl SentSpecs {
         desired_state: DesiredState,
         spec: &Arc<TaskSpec>,
         ports: &[PortBinding],
+        slot: u32,
     ) -> v1::Assignment {
         let known = self.numbers.get(&address(spec)).copied();
         let sent = known.is_none().then(|| task_spec_to_proto(spec));
         let spec_number = known.unwrap_or_else(|| self.number(spec));
-        v1::Assignment { spec_number, ..assignment_to_proto(key, revision, desired_state, sent, ports) }
+        v1::Assignment { spec_number, ..assignment_to_proto(key, revision, desired_state, sent, ports, slot) }
     }
 
     /// Gives a number, which is that of the oldest one when all are in use.
@@ -131,7 +132,7 @@ mod tests {
     }
 
     fn write(sent: &mut SentSpecs, spec: &Arc<TaskSpec>) -> v1::Assignment {
-        sent.assignment_to_proto(KEY, Revision(1), DesiredState::Running, spec, &[])
+        sent.assignment_to_proto(KEY, Revision(1), DesiredState::Running, spec, &[], 0)
     }
 
     proptest! {

@@ -51,7 +51,7 @@ impl State {
         let newly = self.journal.get(self.synced..length).unwrap_or_default();
         self.held.extend(newly.iter().flat_map(|batch| &batch.changes).filter_map(|change| match &change.versions {
             Versions::Task { after: Some(task), .. } => Some(task.task_id),
-            Versions::Task { .. } | Versions::Node { .. } => None,
+            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } => None,
         }));
         self.synced = length;
     }

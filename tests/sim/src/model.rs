@@ -51,7 +51,7 @@ impl Model {
             Versions::Node { before: Some(node), after: None } => {
                 self.nodes.remove(&node.node_id);
             }
-            Versions::Task { .. } | Versions::Node { .. } => {}
+            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } => {}
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Wanted {
     pub(super) spec: Option<Arc<TaskSpec>>,
     /// Host ports that the manager gave it, with its spec.
     pub(super) ports: Ports,
+    /// Which replica of its deployment it is, or 0; with its spec.
+    pub(super) slot: u32,
     /// Why it is to stop, where the manager did not ask for it.
     pub(super) stop_reason: &'static str,
     /// Whether its end waits for no others: another attempt may be begun as soon as it is to have ended. Never taken back.
@@ -34,11 +36,11 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What is wanted of an attempt that an earlier worker left, before the manager says more.
     pub(super) fn left(record: &Record) -> Self {
-        let (spec, ports) = match record.assignment() {
-            Some(assignment) => (Some(assignment.spec), assignment.ports),
-            None => (None, Ports::new()),
+        let (spec, ports, slot) = match record.assignment() {
+            Some(assignment) => (Some(assignment.spec), assignment.ports, assignment.slot),
+            None => (None, Ports::new(), 0),
         };
-        Self { want: Want::Undecided, spec, ports, stop_reason: "", is_urgent: false }
+        Self { want: Want::Undecided, spec, ports, slot, stop_reason: "", is_urgent: false }
     }
 
     /// Whether it is to end.
@@ -74,14 +76,14 @@ pub(super) struct Held {
 
 impl Held {
     /// Tells the runner what is wanted now. A removal is never taken back.
-    pub(super) fn want(&self, want: Want, given: Option<(Arc<TaskSpec>, Ports)>) {
+    pub(super) fn want(&self, want: Want, given: Option<(Arc<TaskSpec>, Ports, u32)>) {
         self.orders.send_if_modified(|wanted| {
             let want = if wanted.want == Want::Remove { Want::Remove } else { want };
             let changed = wanted.want != want || (wanted.spec.is_none() && given.is_some());
             wanted.want = want;
-            // Neither ever changes.
-            if let Some((spec, ports)) = given.filter(|_| wanted.spec.is_none()) {
-                (wanted.spec, wanted.ports) = (Some(spec), ports);
+            // Ports never change. A newer spec differs in what is looked at later only, such as how it is stopped: that wakes nobody.
+            if let Some((spec, ports, slot)) = given.filter(|(spec, ..)| is_news(wanted, spec)) {
+                (wanted.spec, wanted.ports, wanted.slot) = (Some(spec), ports, slot);
             }
             changed
         });
@@ -100,9 +102,9 @@ impl Held {
         tells.then(|| renew(Some(&self.status), next, now))
     }
 
-    /// Whether the manager has sent what to run.
-    pub(super) fn has_spec(&self) -> bool {
-        self.orders.borrow().spec.is_some()
+    /// Whether the manager sends another spec than it sent before.
+    pub(super) fn is_news(&self, spec: &TaskSpec) -> bool {
+        is_news(&self.orders.borrow(), spec)
     }
 
     /// What the manager set aside for it; nothing before its spec is known.
@@ -143,6 +145,10 @@ impl Held {
             Want::Remove => Some(DesiredState::Removed),
         }
     }
+}
+
+fn is_news(wanted: &Wanted, spec: &TaskSpec) -> bool {
+    wanted.spec.as_deref() != Some(spec)
 }
 
 /// Numbers a new status of an attempt. Numbers begin at the time of day, so that those of a restarted worker are greater

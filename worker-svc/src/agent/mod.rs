@@ -8,6 +8,7 @@ mod adopt;
 pub mod assignments;
 mod closing;
 mod counts;
+mod environment;
 pub mod health;
 mod held;
 mod images;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use davit_core::id::{Attempt, AttemptKey, ClusterId};
 use davit_core::placement::RuntimeKind;
 use davit_core::resources::Resources;
+use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState};
 use davit_proto::convert::Assignment;
@@ -48,6 +50,7 @@ use tokio_util::task::TaskTracker;
 pub use self::adopt::Unfound;
 use self::assignments::{Batch, Follower, Order};
 use self::counts::Counts;
+use self::environment::environment;
 use self::held::{Held, Wanted};
 use self::local_restart::{Link, Standing};
 pub use self::look::{LocalAttempt, Output};
@@ -64,6 +67,7 @@ use crate::turns::Turns;
 /// Holds the attempts of one owner.
 pub struct Agent {
     owner: Owner,
+    node_name: String,
     runtimes: Vec<Arc<dyn Runtime>>,
     world: World,
     store: LocalStore,
@@ -121,6 +125,8 @@ impl std::fmt::Debug for Agent {
 pub struct Parts {
     /// Whose attempts it holds.
     pub owner: Owner,
+    /// The node's name, which tasks are told.
+    pub node_name: String,
     /// What runs them; one of a kind.
     pub runtimes: Vec<Arc<dyn Runtime>>,
     /// What it keeps of them.
@@ -143,6 +149,7 @@ impl Agent {
         let (starts, stops, removals) = (turns("starts"), turns("stops"), turns("removals"));
         let agent = Arc::new(Self {
             owner: parts.owner,
+            node_name: parts.node_name,
             runtimes: parts.runtimes,
             world,
             store: parts.store,
@@ -312,22 +319,22 @@ impl Agent {
             // What is to be removed or is being stopped for the worker's end stays so.
             Some(held) if held.wants_end() && want == Want::Run => {}
             Some(held) => {
-                if !held.has_spec() {
+                if held.is_news(&assignment.spec) {
                     self.store.note(key, |record| record.set_assignment(&assignment));
                 }
                 let spec = assignment.spec;
-                held.want(want, Some((Arc::clone(&spec), assignment.ports)));
+                held.want(want, Some((Arc::clone(&spec), assignment.ports, assignment.slot)));
                 self.note_lease(state, key, &spec);
             }
             None if state.closing => {}
             None => {
                 let record = Record::assigned(&assignment);
-                let Assignment { spec, ports, .. } = assignment;
+                let Assignment { spec, ports, slot, .. } = assignment;
                 self.hold(
                     state,
                     key,
                     record,
-                    Wanted { want, spec: Some(spec), ports, stop_reason: "", is_urgent: false },
+                    Wanted { want, spec: Some(spec), ports, slot, stop_reason: "", is_urgent: false },
                     Start::New,
                 );
             }
@@ -364,6 +371,11 @@ impl Agent {
         drop(state);
         self.report_ready.notify_one();
         self.changed.send_replace(());
+    }
+
+    /// What an attempt is told of itself.
+    fn environment_of(&self, key: AttemptKey, spec: &TaskSpec, wanted: &Wanted) -> Vec<(String, String)> {
+        environment((self.owner.node_id, &self.node_name), key, spec, &wanted.ports, wanted.slot)
     }
 
     /// Ticks whenever an attempt changes.

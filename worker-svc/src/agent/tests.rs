@@ -46,6 +46,7 @@ async fn start(machine: &Machine, retention: Duration) -> Arc<Agent> {
 async fn start_on(machine: &Machine, records: Box<dyn Backend>, retention: Duration) -> Arc<Agent> {
     let owner = Owner { cluster: "test".to_owned(), node_id: NODE };
     let parts = Parts {
+        node_name: "node".to_owned(),
         runtimes: (machine.runtimes)(&owner),
         owner,
         store: LocalStore::open(records).await.unwrap(),
@@ -69,6 +70,7 @@ fn assignment(task: u32) -> Assignment {
         desired_state: DesiredState::Running,
         spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
         ports: [].into(),
+        slot: 0,
     }
 }
 
@@ -277,4 +279,24 @@ async fn what_is_known_to_have_ended_does_not_count_as_running_while_its_runtime
     engine.set_stuck(Step::List, true);
     let second = start(&machine, Duration::from_secs(3600)).await;
     assert_eq!((second.statuses()[0].1.state, second.running()), (TaskState::Failed, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_spec_of_what_runs_disturbs_nothing_and_counts_when_it_is_stopped() {
+    let (engine, agent) = agent().await;
+    let with_grace = |seconds| {
+        let assignment = assignment(1);
+        let mut spec = TaskSpec::clone(&assignment.spec);
+        spec.labels = [("fake.ignores_stop".to_owned(), "true".to_owned())].into();
+        spec.stop.grace = Duration::from_secs(seconds);
+        Assignment { spec: spec.into(), ..assignment }
+    };
+    agent.assign(Batch { assignments: vec![with_grace(600)], ..Batch::default() });
+    assert_eq!(calls(&engine, Step::Start).await, 1);
+    agent.assign(Batch { assignments: vec![with_grace(2)], ..Batch::default() });
+    assert_eq!((calls(&engine, Step::Create).await, calls(&engine, Step::Stop).await), (1, 0));
+    let stop = Assignment { desired_state: DesiredState::Stopped, ..with_grace(2) };
+    agent.assign(Batch { assignments: vec![stop], ..Batch::default() });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(engine.running(agent.owner()).len(), 0, "the grace is that of the newer spec");
 }

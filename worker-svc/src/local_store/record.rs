@@ -229,8 +229,10 @@ fn nanos(time: Timestamp) -> i64 {
 }
 
 fn encode(assignment: &Assignment) -> Bytes {
-    let Assignment { key, revision, desired_state, spec, ports } = assignment;
-    assignment_to_proto(*key, *revision, *desired_state, Some(task_spec_to_proto(spec)), ports).encode_to_vec().into()
+    let Assignment { key, revision, desired_state, spec, ports, slot } = assignment;
+    assignment_to_proto(*key, *revision, *desired_state, Some(task_spec_to_proto(spec)), ports, *slot)
+        .encode_to_vec()
+        .into()
 }
 
 /// Ordered as the attempts are.

@@ -21,7 +21,7 @@ fn assignment(key: AttemptKey) -> Assignment {
     let container = ContainerSpec::new("busybox".parse().unwrap());
     let spec = TaskSpec::new("web", RuntimeSpec::Container(container)).into();
     let ports = [PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_000 }].into();
-    Assignment { key, revision: Revision(7), desired_state: DesiredState::Running, spec, ports }
+    Assignment { key, revision: Revision(7), desired_state: DesiredState::Running, spec, ports, slot: 0 }
 }
 
 fn status(sequence: u64) -> AttemptStatus {

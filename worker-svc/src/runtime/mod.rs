@@ -17,6 +17,7 @@ mod probing;
 pub mod process;
 mod sighting;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,9 +66,17 @@ pub struct AttemptSpec {
     pub spec: Arc<TaskSpec>,
     /// Host ports for those of the spec that ask for no certain one, as the manager gave them.
     pub ports: Ports,
+    /// Variables that tell it of itself, unless its spec sets them.
+    pub env: Vec<(String, String)>,
 }
 
 impl AttemptSpec {
+    /// Its environment: what its spec sets, and what tells it of itself but for that.
+    pub fn env_of<'a>(&'a self, set: &'a BTreeMap<String, String>) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let told = self.env.iter().filter(|(name, _)| !set.contains_key(name)).map(|(name, value)| (name, value));
+        told.chain(set).map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// What the spec publishes, each with its host port: the one it asks for, else the one that was given. `None` where
     /// none was given either: the engine chooses.
     #[must_use]
@@ -307,6 +316,7 @@ mod tests {
             ..ContainerSpec::new("busybox".parse().unwrap())
         };
         let attempt = AttemptSpec {
+            env: Vec::new(),
             key: AttemptKey { task_id: TaskId(uuid::Uuid::from_u128(7)), attempt: Attempt(1) },
             spec: Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container))),
             ports: [

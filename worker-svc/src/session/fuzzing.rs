@@ -69,7 +69,14 @@ fn follow(message: v1::Assignments) -> usize {
     let understood = batch.assignments.len() + batch.removed.len();
     for assignment in &batch.assignments {
         let (key, spec) = (assignment.key, Some(task_spec_to_proto(&assignment.spec)));
-        let written = assignment_to_proto(key, assignment.revision, assignment.desired_state, spec, &assignment.ports);
+        let written = assignment_to_proto(
+            key,
+            assignment.revision,
+            assignment.desired_state,
+            spec,
+            &assignment.ports,
+            assignment.slot,
+        );
         let again = assignment_from_proto(
             encoded_and_back(&written),
             &mut KnownSpecs::new(),
@@ -121,6 +128,7 @@ mod tests {
             ..Default::default()
         };
         let assignment = v1::Assignment {
+            slot: 2,
             task_id: TASK.to_owned(),
             attempt: 2,
             revision: 7,

@@ -38,6 +38,7 @@ const BY_PRESSURE: Limits = Limits { high_percent: 0, low_percent: 0, max_age: N
 async fn agent(owner: &Owner, dir: &Path) -> Arc<Agent> {
     let runtime = DockerRuntime::new(owner.clone(), DockerConfig::default(), clock());
     let parts = Parts {
+        node_name: "node".to_owned(),
         owner: owner.clone(),
         runtimes: vec![Arc::new(runtime)],
         store: LocalStore::open(Box::new(FjallBackend::new(dir.join("store")))).await.unwrap(),
@@ -82,7 +83,8 @@ async fn an_image_that_was_pulled_goes_when_nothing_uses_it_and_no_other_does() 
     };
     let (key, spec) = (new_key(), task(RuntimeSpec::Container(container)));
     let desired_state = DesiredState::Running;
-    let assignment = Assignment { key, revision: Revision(1), desired_state, spec: spec.into(), ports: [].into() };
+    let assignment =
+        Assignment { key, revision: Revision(1), desired_state, spec: spec.into(), ports: [].into(), slot: 0 };
     first.begin_session(Duration::from_secs(1), None);
     first.assign(Batch { full: true, last: true, assignments: vec![assignment], removed: Vec::new() });
     let state = |agent: &Agent| agent.local_attempts(None, 9).first().map(|attempt| attempt.status.state);

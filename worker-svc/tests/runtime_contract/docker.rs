@@ -75,7 +75,7 @@ runtime_contract!(Docker::new().await);
 #[tokio::test]
 async fn env_entrypoint_working_directory_user_and_stderr_are_as_given() {
     check(Docker::new().await, |bench| async move {
-        let mut spec = program(&["-c", "echo $GREETING; pwd; busybox id -u; busybox id -g; echo bad >&2"]);
+        let mut spec = program(&["-c", "echo $GREETING $TOLD; pwd; busybox id -u; busybox id -g; echo bad >&2"]);
         spec.entrypoint = vec!["busybox".to_owned(), "sh".to_owned()];
         spec.env.insert("GREETING".to_owned(), "hello davit".to_owned());
         spec.working_dir = "/tmp".to_owned();
@@ -85,7 +85,7 @@ async fn env_entrypoint_working_directory_user_and_stderr_are_as_given() {
         assert_eq!(exit.exit_code, 0, "{lines:?}");
         let (out, err): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.source == LogSource::Stdout);
         let out: Vec<u8> = out.into_iter().flat_map(|line| line.bytes).collect();
-        assert_eq!(String::from_utf8(out).unwrap(), "hello davit\n/tmp\n1000\n2000\n");
+        assert_eq!(String::from_utf8(out).unwrap(), "hello davit of itself\n/tmp\n1000\n2000\n");
         assert_eq!(err[0].bytes, b"bad\n");
     })
     .await;
@@ -242,7 +242,8 @@ async fn directories_of_the_node_are_mounted_and_a_missing_one_is_named() {
         let (_, exit) = bench.run(container(spec.clone())).await;
         assert_eq!(exit.exit_code, 0);
         spec.mounts = vec![mount("/no/such/dir")];
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: [].into() };
+        let attempt =
+            AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: [].into(), env: Vec::new() };
         let error = bench.runtime.create(&attempt).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);
         assert!(error.to_string().contains("/no/such/dir"), "{error}");
@@ -323,7 +324,8 @@ async fn an_image_that_is_missing_and_may_not_be_pulled_is_a_permanent_error() {
     check(Docker::new().await, |bench| async move {
         let mut spec = shell("exit 0");
         spec.image = "davit-test/no-such-image:1".parse().unwrap();
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: [].into() };
+        let attempt =
+            AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: [].into(), env: Vec::new() };
         let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
         assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
         assert!(error.to_string().contains("davit-test/no-such-image:1"), "{error}");
@@ -343,7 +345,12 @@ async fn an_image_that_somebody_removes_is_looked_for_again() {
         engine.tag_image(image::REFERENCE, Some(options)).await.unwrap();
         let name = format!("{repo}:{tag}");
         let spec = ContainerSpec { image: name.parse().unwrap(), ..shell("exit 0") };
-        let attempt = || AttemptSpec { key: new_key(), spec: Arc::new(container(spec.clone())), ports: [].into() };
+        let attempt = || AttemptSpec {
+            key: new_key(),
+            spec: Arc::new(container(spec.clone())),
+            ports: [].into(),
+            env: Vec::new(),
+        };
         let prepare = async |attempt: &AttemptSpec| bench.runtime.prepare(attempt, &ProgressSender::new(None)).await;
         bench.runtime.check().await.unwrap();
         let first = attempt();

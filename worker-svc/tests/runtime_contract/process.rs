@@ -69,12 +69,13 @@ runtime_contract!(Process::new());
 #[tokio::test]
 async fn env_and_working_directory_are_as_given_and_the_workers_env_is_not_passed_on() {
     check(Process::new(), |bench| async move {
-        let mut spec = process(&["/bin/busybox", "sh", "-c", "echo $GREETING; pwd; echo ${CARGO_MANIFEST_DIR:-none}"]);
+        let mut spec =
+            process(&["/bin/busybox", "sh", "-c", "echo $GREETING $TOLD; pwd; echo ${CARGO_MANIFEST_DIR:-none}"]);
         spec.env.insert("GREETING".to_owned(), "hello davit".to_owned());
         spec.working_dir = "/usr/bin".to_owned();
         let (key, exit) = bench.run(task(RuntimeSpec::Process(spec))).await;
         assert_eq!(exit.exit_code, 0);
-        assert_eq!(bench.output(key).await, "hello davit\n/usr/bin\nnone\n");
+        assert_eq!(bench.output(key).await, "hello davit of itself\n/usr/bin\nnone\n");
     })
     .await;
 }
@@ -198,7 +199,8 @@ async fn a_killed_supervisor_takes_its_process_along_and_the_end_says_why() {
 async fn a_supervisor_that_was_killed_while_no_worker_was_there_leaves_nothing() {
     let process = Process::new();
     let owner = Owner { cluster: "davit-contract".to_owned(), node_id: NodeId(unique()) };
-    let attempt = AttemptSpec { key: new_key(), spec: Arc::new(shell(TELL_AND_RUN)), ports: [].into() };
+    let attempt =
+        AttemptSpec { key: new_key(), spec: Arc::new(shell(TELL_AND_RUN)), ports: [].into(), env: Vec::new() };
     let first = process.runtime(owner.clone());
     first.create(&attempt).await.unwrap();
     first.start(attempt.key).await.unwrap();
@@ -300,7 +302,8 @@ async fn a_process_that_is_not_to_outlive_its_worker_ends_with_it() {
     let owner = Owner { cluster: "davit-contract".to_owned(), node_id: NodeId(unique()) };
     let config = ProcessConfig { outlive_worker: false, ..ProcessConfig::new(process.dir.clone(), reexec()) };
     let (first, second) = (ProcessRuntime::new(&owner, &config, clock()), process.runtime(owner));
-    let attempt = AttemptSpec { key: new_key(), spec: Arc::new(shell(TELL_AND_RUN)), ports: [].into() };
+    let attempt =
+        AttemptSpec { key: new_key(), spec: Arc::new(shell(TELL_AND_RUN)), ports: [].into(), env: Vec::new() };
     first.create(&attempt).await.unwrap();
     first.start(attempt.key).await.unwrap();
     assert!(matches!(second.list().await.unwrap()[0].state, InstanceState::Running(_)));
@@ -323,7 +326,7 @@ async fn what_must_never_run_twice_is_stopped_without_a_worker_when_the_lease_en
     let runtime = ProcessRuntime::new(&owner, &config, clock());
     let start = async |on_node_loss| {
         let spec = TaskSpec { on_node_loss, ..shell("trap 'exit 5' TERM; while :; do busybox sleep 0.05; done") };
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec), ports: [].into() };
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec), ports: [].into(), env: Vec::new() };
         runtime.create(&attempt).await.unwrap();
         runtime.start(attempt.key).await.unwrap();
         attempt.key
@@ -356,8 +359,12 @@ pub(crate) fn ended(process: &str) -> bool {
 async fn a_container_is_not_for_this_runtime() {
     check(Process::new(), |bench| async move {
         let container = ContainerSpec::new("busybox".parse().unwrap());
-        let attempt =
-            AttemptSpec { key: new_key(), spec: Arc::new(task(RuntimeSpec::Container(container))), ports: [].into() };
+        let attempt = AttemptSpec {
+            key: new_key(),
+            spec: Arc::new(task(RuntimeSpec::Container(container))),
+            ports: [].into(),
+            env: Vec::new(),
+        };
         let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);
     })

@@ -16,7 +16,12 @@ fn attempt(image: &str, pull_policy: PullPolicy) -> AttemptSpec {
     let mut spec = program(&["content"]);
     spec.image = image.parse().unwrap();
     spec.pull_policy = pull_policy;
-    AttemptSpec { key: new_key(), spec: Arc::new(task(RuntimeSpec::Container(spec))), ports: [].into() }
+    AttemptSpec {
+        key: new_key(),
+        spec: Arc::new(task(RuntimeSpec::Container(spec))),
+        ports: [].into(),
+        env: Vec::new(),
+    }
 }
 
 fn docker() -> Docker {

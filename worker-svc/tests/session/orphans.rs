@@ -26,7 +26,10 @@ async fn start(machine: &Machine, owner: &Owner, cluster_id: Option<ClusterId>) 
         runtime.set_cluster_id(cluster_id);
     }
     let key = new_key();
-    runtime.create(&AttemptSpec { key, spec: Arc::new(container(&[])), ports: [].into() }).await.unwrap();
+    runtime
+        .create(&AttemptSpec { key, spec: Arc::new(container(&[])), ports: [].into(), env: Vec::new() })
+        .await
+        .unwrap();
     runtime.start(key).await.unwrap();
     key
 }

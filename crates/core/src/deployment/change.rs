@@ -59,6 +59,7 @@ fn task_changes(before: &TaskSpec, after: &TaskSpec, changes: &mut Changes) {
     changes.named("task name", before.name != after.name);
     changes.named("task labels", before.labels != after.labels);
     changes.named("resources", before.resources != after.resources);
+    changes.named("health check", before.health_check != after.health_check);
     changes.named("constraints", before.constraints != after.constraints);
     changes.named("placement", before.placement != after.placement);
     changes.named("restart policy", before.restart != after.restart);

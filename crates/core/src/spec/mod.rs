@@ -85,6 +85,7 @@ impl TaskSpec {
         self.name != other.name
             || self.runtime != other.runtime
             || self.resources != other.resources
+            || self.health_check != other.health_check
             || self.placement.platform != other.placement.platform
             || is_leased(self) != is_leased(other)
     }

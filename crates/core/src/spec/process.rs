@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct ProcessSpec {
     /// The program, then its arguments. Not passed through a shell. Never empty.
     pub command: Vec<String>,
-    /// Added to a minimal environment: `PATH`, `HOME`, and `DAVIT_ATTEMPT`, which is always `TASK_ID/ATTEMPT`.
+    /// Added to a minimal environment: `PATH`, `HOME`, and what tells a task of itself, of which `DAVIT_ATTEMPT` can't be set otherwise.
     pub env: BTreeMap<String, String>,
     /// Where it runs. Empty: a directory of the task's own.
     pub working_dir: String,

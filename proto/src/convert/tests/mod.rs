@@ -1,6 +1,7 @@
 //! Builders of valid messages, and strategies for anything that may come in.
 
-mod deployment;
+mod dependencies;
+mod deployments;
 mod fuzz_corpus;
 mod garbage;
 mod node_paths;

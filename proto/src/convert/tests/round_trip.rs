@@ -361,10 +361,10 @@ proptest! {
         let spec = spec.ok_or_else(|| TestCaseError::fail("the builder makes valid specs"))?;
         let (revision, desired_state) = (Revision(revision), DesiredState::Running);
         let spec = Arc::new(spec);
-        let expected = Some(Assignment { key, revision, desired_state, spec: Arc::clone(&spec), ports: ports.clone().into() });
+        let expected = Some(Assignment { key, revision, desired_state, spec: Arc::clone(&spec), ports: ports.clone().into(), slot: 4 });
         let (mut sent, mut known) = (SentSpecs::new(), KnownSpecs::new());
         for is_new in [true, false] {
-            let written = sent.assignment_to_proto(key, revision, desired_state, &spec, &ports);
+            let written = sent.assignment_to_proto(key, revision, desired_state, &spec, &ports, 4);
             prop_assert_eq!(written.spec.is_some(), is_new);
             let (again, violations) = read(written, |one, found| assignment_from_proto(one, &mut known, "a", found));
             prop_assert_eq!(&again, &expected, "{}", violations);

@@ -104,6 +104,6 @@ fn nodes_of(journal: &[Arc<Batch>]) -> BTreeMap<AttemptKey, NodeId> {
 fn versions(journal: &[Arc<Batch>]) -> impl Iterator<Item = &Arc<Task>> {
     journal.iter().flat_map(|batch| &batch.changes).filter_map(|change| match &change.versions {
         Versions::Task { after, .. } => after.as_ref(),
-        Versions::Node { .. } => None,
+        Versions::Node { .. } | Versions::Deployment { .. } => None,
     })
 }

@@ -28,7 +28,8 @@ impl Runner {
     pub(super) fn attempt(&self, wanted: &Wanted) -> Result<AttemptSpec, Error> {
         let missing = || Error::Unsupported { what: "the manager sent no spec".to_owned() };
         let spec = wanted.spec.clone().ok_or_else(missing)?;
-        Ok(AttemptSpec { key: self.key, spec, ports: wanted.ports.clone() })
+        let env = self.agent.environment_of(self.key, &spec, wanted);
+        Ok(AttemptSpec { key: self.key, spec, ports: wanted.ports.clone(), env })
     }
 
     /// Notes how far it is, on the disk with `sync`.

@@ -108,6 +108,7 @@ impl Bench {
 
 async fn start(machine: &Machine, world: &World) -> Arc<Agent> {
     let parts = Parts {
+        node_name: "node".to_owned(),
         runtimes: (machine.runtimes)(&OWNER()),
         owner: OWNER(),
         store: LocalStore::open(machine.home.store("test")).await.unwrap(),

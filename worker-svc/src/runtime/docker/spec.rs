@@ -40,7 +40,7 @@ pub(super) fn create_body(
         image: Some(container.image.as_str().to_owned()),
         entrypoint: unless_empty(&container.entrypoint),
         cmd: unless_empty(&container.command),
-        env: Some(container.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        env: Some(attempt.env_of(&container.env).map(|(name, value)| format!("{name}={value}")).collect()),
         working_dir: text_unless_empty(&container.working_dir),
         user: text_unless_empty(&container.user),
         labels: Some(labels::all(owner, cluster_id, attempt.key, leased(task), &task.labels)),
@@ -167,7 +167,7 @@ mod tests {
         let host_ports = |ports: Vec<GivenPort>| -> Vec<String> {
             let spec = Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container.clone())));
             let key = AttemptKey { task_id: TaskId(uuid::Uuid::from_u128(7)), attempt: Attempt(1) };
-            let bindings = port_bindings(&AttemptSpec { key, spec, ports: ports.into() });
+            let bindings = port_bindings(&AttemptSpec { key, spec, ports: ports.into(), env: Vec::new() });
             bindings["80/tcp"].iter().flatten().filter_map(|binding| binding.host_port.clone()).collect()
         };
         assert_eq!(host_ports(vec![given(20_000)]), ["8080", "20000"]);

@@ -329,7 +329,7 @@ mod tests {
         let mut keys = Vec::new();
         for number in 1..=5 {
             let key = AttemptKey { task_id: TaskId(Uuid::from_u128(number)), attempt: Attempt::FIRST };
-            let attempt = AttemptSpec { key, spec: Arc::clone(&spec), ports: [].into() };
+            let attempt = AttemptSpec { key, spec: Arc::clone(&spec), ports: [].into(), env: Vec::new() };
             runtime.create(&attempt).await.unwrap();
             keys.push(key);
         }

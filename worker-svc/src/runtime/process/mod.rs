@@ -163,7 +163,7 @@ impl ProcessRuntime {
         Ok(SpecRecord {
             version: contract::VERSION,
             command: process.command.clone(),
-            env: process.env.clone().into_iter().collect(),
+            env: attempt.env_of(&process.env).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             working_dir: match process.working_dir.as_str() {
                 "" => dir.join(WORK),
                 named => PathBuf::from(named),

@@ -76,6 +76,7 @@ async fn session() -> (Active, Arc<Agent>, mpsc::Receiver<v1::SessionRequest>, S
 fn assignment(task: u128) -> Assignment {
     let container = ContainerSpec::new("busybox".parse().unwrap());
     Assignment {
+        slot: 0,
         key: AttemptKey { task_id: TaskId(Uuid::from_u128(task)), attempt: Attempt::FIRST },
         revision: Revision(1),
         desired_state: DesiredState::Running,

@@ -1,4 +1,4 @@
-//! Deployments: what is read is what is written, and every way to get one wrong.
+//! What deployments wait for, and their apps: what is read is what is written, and every way to get one wrong.
 
 use super::{container_spec, fields};
 use crate::convert::{deployment_spec_from_proto, deployment_spec_to_proto};
