@@ -68,11 +68,15 @@ pub fn deployment_spec_from_proto<'a>(
         task.restart_policy.get_or_insert_with(always);
         task_spec_from_proto(task, task_path, violations)
     });
-    if spec.start_after.iter().any(|dependency| dependency.deployment == name) {
+    let waits_for_itself = spec.start_after.iter().any(|dependency| dependency.deployment == name);
+    if waits_for_itself {
         violations.add(field(path, "start_after"), "a deployment can't wait for itself");
     }
     let settings = deployment_settings_from_proto(spec, path, violations);
     name_read?;
+    if waits_for_itself {
+        return None;
+    }
     Some((name, settings?.with_task(Arc::new(task?))))
 }
 
