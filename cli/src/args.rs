@@ -3,10 +3,10 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completion::CompletionArgs, demo::DemoArgs, deployment::DeploymentCommand, dev::DevArgs, events::EventsArgs,
-    explain, explain::ExplainArgs, inspect::InspectArgs, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand,
-    ps::PsArgs, rebalance::RebalanceArgs, restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs,
-    stop::StopArgs,
+    app, app::DownArgs, app::PlanArgs, app::UpArgs, completion::CompletionArgs, demo::DemoArgs,
+    deployment::DeploymentCommand, dev::DevArgs, events::EventsArgs, explain, explain::ExplainArgs,
+    inspect::InspectArgs, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs, rebalance::RebalanceArgs,
+    restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs, stop::StopArgs,
 };
 
 /// Where a manager listens unless told otherwise.
@@ -28,6 +28,8 @@ Exit codes:
   `davit run` without --detach ends with the exit code of its task, or with 1 if any of several did not complete.
   `davit rollout`, and what follows one, ends with 0 when it is complete, 1 when it failed, was paused or went back by itself,
   and 4 when it waits to be promoted.
+  `davit plan` ends with 0 when nothing would change, 2 when something would, 1 after an error of any kind; `davit up` as
+  `davit rollout`, with that of the worst.
   `davit explain` ends as grep does: 0 there is a place, 1 there is none, 2 an error of any kind.";
 
 /// Runs containers on a cluster of machines.
@@ -98,6 +100,14 @@ pub enum Command {
     Deployment(DeploymentCommand),
     /// Follow the rollout of a deployment; see below for its exit code
     Rollout(RolloutArgs),
+    /// Show what `davit up` would do with Compose files: 0 nothing, 2 changes, 1 an error of any kind
+    Plan(PlanArgs),
+    /// Make an app what Compose files say, and follow its rollouts
+    Up(UpArgs),
+    /// Delete an app, and wait until it is gone
+    Down(DownArgs),
+    /// List apps
+    Apps,
     /// Show what happened in the cluster
     Events(EventsArgs),
     /// Look at nodes and direct them
@@ -113,7 +123,11 @@ impl Command {
     /// The exit code that stands for each of its errors, if there is only one.
     #[must_use]
     pub fn error_code(&self) -> Option<u8> {
-        matches!(self, Self::Explain(_)).then_some(explain::NO_ANSWER)
+        match self {
+            Self::Explain(_) => Some(explain::NO_ANSWER),
+            Self::Plan(_) => Some(app::NO_PLAN),
+            _ => None,
+        }
     }
 }
 

@@ -135,6 +135,8 @@ fn explain(status: &Status) -> String {
         Some(bad) => {
             let line = |field: &str, description: &str| match field {
                 "" => format!("\n  {description}"),
+                // It says itself in which file.
+                field if field.starts_with("source.files") => format!("\n  {description}"),
                 // Tasks are created in a batch of one group, which is nothing that the user wrote.
                 field => format!("\n  {}: {description}", field.strip_prefix("groups[0].").unwrap_or(field)),
             };

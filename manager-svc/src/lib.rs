@@ -2,6 +2,7 @@
 //!
 //! [`run`] starts everything on ports that are bound already, so that a process may host several services.
 
+mod apps;
 pub mod backup;
 pub mod commands;
 pub mod config;

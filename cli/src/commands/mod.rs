@@ -1,5 +1,6 @@
 //! What the command line can do, one file a command.
 
+pub mod app;
 pub mod cluster;
 pub mod completion;
 pub mod demo;
@@ -20,6 +21,7 @@ pub mod run;
 pub mod spec;
 pub mod stop;
 
+use davit_proto::convert::MAX_AUTHOR_BYTES;
 use davit_proto::v1;
 use davit_svc_kit::clock::{Clock as _, SystemClock};
 use jiff::Timestamp;
@@ -56,6 +58,10 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Rebalance(args) => rebalance::run(&connect().await?, &args, output).await,
         Command::Deployment(command) => deployment::run(&connect().await?, command, output).await,
         Command::Rollout(args) => rollout::run(&connect().await?, &args, output).await,
+        Command::Plan(args) => app::plan(&connect().await?, args, output).await,
+        Command::Up(args) => app::up(&connect().await?, args, output).await,
+        Command::Down(args) => app::down(&connect().await?, args, output).await,
+        Command::Apps => app::list(&connect().await?, output).await.map(done),
         Command::Events(args) => events::run(&connect().await?, args, output).await.map(done),
         Command::Node(command) => node::run(&connect().await?, command, output).await,
         Command::Cluster => cluster::run(&connect().await?, output).await.map(done),
@@ -65,6 +71,13 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
 /// The time now, against which ages are told.
 fn now() -> Timestamp {
     SystemClock.now()
+}
+
+/// Who makes a version, as far as this machine knows.
+fn author() -> String {
+    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    // As many as fit into what the manager takes, whatever they are.
+    name.chars().filter(|c| !c.is_control()).take(MAX_AUTHOR_BYTES / 4).collect()
 }
 
 /// Ids, one a line, for the next command of a script.

@@ -42,6 +42,10 @@ pub fn deployment(deployment: &v1::Deployment, now: Timestamp, palette: Palette)
     lines.add("Trouble", palette.paint(Tone::Bad, &deployment.trouble));
     lines.add("Rollout", palette.paint(state_tone(deployment), &state_text(deployment)));
     lines.add("Reason", deployment.rollout.as_ref().map(|rollout| rollout.reason.as_str()).unwrap_or_default());
+    lines.add("App", &spec.app);
+    for dependency in &spec.start_after {
+        lines.add("Starts after", dependency_text(dependency));
+    }
     lines.add_pairs("Labels", &spec.labels);
     if let Some(task) = &spec.task {
         add_spec(&mut lines, task);
@@ -158,6 +162,16 @@ fn state_tone(deployment: &v1::Deployment) -> Tone {
         Some(v1::RolloutState::InProgress | v1::RolloutState::AwaitingPromotion | v1::RolloutState::Unspecified)
         | None => Tone::Waiting,
     }
+}
+
+fn dependency_text(dependency: &v1::Dependency) -> String {
+    let condition = match dependency.condition() {
+        v1::DependencyCondition::Healthy => "healthy",
+        v1::DependencyCondition::Completed => "completed",
+        v1::DependencyCondition::Started | v1::DependencyCondition::Unspecified => "started",
+    };
+    let optional = if dependency.required == Some(false) { ", if it is there" } else { "" };
+    format!("{} ({condition}{optional})", dependency.deployment)
 }
 
 fn policy_text(policy: &v1::UpdatePolicy) -> String {

@@ -1,5 +1,6 @@
 //! What people and programs get to see. Everything is rendered to text by pure functions and written here.
 
+mod app;
 mod deployment;
 mod describe;
 mod explain;
@@ -21,6 +22,7 @@ pub(crate) mod test_support;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
+pub use self::app::{app_plan, apps_table};
 pub use self::deployment::{deployment, deployments_table, rollout_line, rollout_view};
 pub use self::describe::{cluster, node, task};
 pub use self::explain::{Asked, ExplainView, explained_placement, explained_task};

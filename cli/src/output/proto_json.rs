@@ -34,7 +34,11 @@ described!(
     Node,
     Event,
     Cluster,
+    App,
     Deployment,
+    PlanAppResponse,
+    ApplyAppResponse,
+    DeleteAppResponse,
     WatchRolloutResponse,
     BatchCreateTasksResponse,
     ExplainPlacementResponse,
@@ -147,6 +151,10 @@ mod tests {
         assert!(v1::Event::default().dynamic().is_ok());
         assert!(v1::Cluster::default().dynamic().is_ok());
         assert!(v1::Deployment::default().dynamic().is_ok());
+        assert!(v1::App::default().dynamic().is_ok());
+        assert!(v1::PlanAppResponse::default().dynamic().is_ok());
+        assert!(v1::ApplyAppResponse::default().dynamic().is_ok());
+        assert!(v1::DeleteAppResponse::default().dynamic().is_ok());
         assert!(v1::WatchRolloutResponse::default().dynamic().is_ok());
         assert!(v1::BatchCreateTasksResponse::default().dynamic().is_ok());
         assert!(v1::StreamTaskLogsResponse::default().dynamic().is_ok());

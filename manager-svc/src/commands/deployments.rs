@@ -64,13 +64,16 @@ pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) 
             _ => Err(Error::DeploymentExists { name: new.name }),
         };
     }
-    if draft.state().deployment_count() >= MAX_DEPLOYMENTS {
-        return Err(Error::TooManyDeployments { max_deployments: MAX_DEPLOYMENTS });
-    }
-    check_limits(draft.state(), None, &new.wanted, limits)?;
+    check_limits(draft.state(), &[(None, &new.wanted)], limits)?;
+    Ok(put_new(draft, new))
+}
+
+/// Puts a deployment whose name is free.
+pub(super) fn put_new(draft: &mut Draft, new: NewDeployment) -> Arc<Deployment> {
     let now = draft.now();
     let change = "created".to_owned();
     let NewDeployment { deployment_id, name, wanted, request } = new;
+    let waits = !wanted.spec.start_after.is_empty();
     let version =
         Version { number: 1, spec: wanted.spec, created_at: now, author: wanted.author, change, proven: false };
     let deployment = Deployment {
@@ -79,12 +82,13 @@ pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) 
         versions: vec![Arc::new(version)],
         rollout: Rollout::begin(now, None, false, true),
         created_by: request,
+        waits,
         is_deleted: false,
         created_at: now,
         updated_at: now,
         revision: Revision::default(),
     };
-    Ok(draft.put_deployment(deployment, &wanted.task, EventType::DeploymentCreated, "created"))
+    draft.put_deployment(deployment, &wanted.task, EventType::DeploymentCreated, "created")
 }
 
 /// Changes what is wanted; nothing, if that is what is wanted already.
@@ -98,15 +102,31 @@ pub fn update_deployment(
     limits: Limits,
 ) -> Result<Arc<Deployment>, Error> {
     let (deployment, current) = open_deployment(draft.state(), named)?;
-    if std::mem::discriminant(&current.spec.mode) != std::mem::discriminant(&wanted.spec.mode) {
-        return Err(Error::ModeChanges { name: deployment.name.clone() });
+    check_mode(&deployment, &current, &wanted)?;
+    check_limits(draft.state(), &[(Some(&current), &wanted)], limits)?;
+    Ok(put_changed(draft, &deployment, &current, wanted))
+}
+
+/// A deployment never becomes global, nor the other way round: all its tasks would have to go at once.
+pub(super) fn check_mode(deployment: &Deployment, current: &Version, wanted: &Wanted) -> Result<(), Error> {
+    if std::mem::discriminant(&current.spec.mode) == std::mem::discriminant(&wanted.spec.mode) {
+        return Ok(());
     }
-    check_limits(draft.state(), Some(&current), &wanted, limits)?;
-    let change = change_between(&current.spec, &wanted.spec);
+    Err(Error::ModeChanges { name: deployment.name.clone() })
+}
+
+/// Puts a new version, if it is another than the current one.
+pub(super) fn put_changed(
+    draft: &mut Draft,
+    deployment: &Arc<Deployment>,
+    current: &Version,
+    wanted: Wanted,
+) -> Arc<Deployment> {
     if current.spec == wanted.spec {
-        return Ok(deployment);
+        return Arc::clone(deployment);
     }
-    Ok(put_version(draft, &deployment, wanted, change, false))
+    let change = change_between(&current.spec, &wanted.spec);
+    put_version(draft, deployment, wanted, change, false)
 }
 
 /// Changes how many replicas there are.
@@ -160,7 +180,9 @@ pub(super) fn return_to(
     author: String,
 ) -> Arc<Deployment> {
     let mode = deployment.current().map_or(earlier.spec.mode, |current| current.spec.mode);
-    let spec = DeploymentSpec { mode, ..earlier.spec.clone() };
+    // To which app it belongs is no matter of its versions.
+    let app = deployment.current().map_or_else(String::new, |current| current.spec.app.clone());
+    let spec = DeploymentSpec { mode, app, ..earlier.spec.clone() };
     let task = draft.state().specs().keyed(&earlier.spec.task);
     let change = format!("rollback to version {}", earlier.number);
     put_version(draft, deployment, Wanted { spec, task, author }, change, true)
@@ -232,11 +254,16 @@ fn go_on(rollout: &mut Rollout, now: jiff::Timestamp) {
 /// When there is no such deployment, or it has changed.
 pub fn delete_deployment(draft: &mut Draft, named: &Named) -> Result<Revision, Error> {
     let deployment = find(draft.state(), named)?;
+    put_deleted(draft, &deployment);
+    Ok(draft.state().revision())
+}
+
+/// Has a deployment end, if it does not yet.
+pub(super) fn put_deleted(draft: &mut Draft, deployment: &Deployment) {
     if !deployment.is_deleted {
-        let next = Deployment { is_deleted: true, ..Deployment::clone(&deployment) };
+        let next = Deployment { is_deleted: true, ..deployment.clone() };
         put_same(draft, next, EventType::DeploymentUpdated, "asked to stop and be deleted");
     }
-    Ok(draft.state().revision())
 }
 
 fn find(state: &ClusterState, named: &Named) -> Result<Arc<Deployment>, Error> {
@@ -275,6 +302,7 @@ fn put_version(
     let replaces = newest.is_some_and(|version| spec.may_replace(&version.spec));
     let proven = newest.is_some_and(|version| version.proven) && !replaces;
     let mut next = deployment.clone();
+    next.waits &= !spec.start_after.is_empty();
     next.rollout = next_rollout(deployment, spec.policy(is_rollback), replaces, is_rollback, now);
     let kept = spec.kept_versions as usize;
     let message = format!("version {number}: {change}");
@@ -291,6 +319,10 @@ fn next_rollout(
     now: jiff::Timestamp,
 ) -> Rollout {
     let before = &deployment.rollout;
+    if deployment.waits {
+        // There is nothing yet that it could lead away from.
+        return Rollout::begin(now, None, false, true);
+    }
     let is_under_way = before.state != RolloutState::Complete;
     if !replaces && is_under_way {
         // What is under way stays so: only the number of tasks changes, or what they take over as they are.
@@ -352,18 +384,30 @@ pub(super) fn put_same(
     }
 }
 
-fn check_limits(state: &ClusterState, before: Option<&Version>, wanted: &Wanted, limits: Limits) -> Result<(), Error> {
+/// Refuses changes that are too much together; each is given with the version that it follows.
+pub(super) fn check_limits(
+    state: &ClusterState,
+    changes: &[(Option<&Version>, &Wanted)],
+    limits: Limits,
+) -> Result<(), Error> {
+    let new = changes.iter().filter(|(before, _)| before.is_none()).count();
+    if new > 0 && state.deployment_count() + new > MAX_DEPLOYMENTS {
+        return Err(Error::TooManyDeployments { max_deployments: MAX_DEPLOYMENTS });
+    }
     let replicas = |mode: DeploymentMode| match mode {
         DeploymentMode::Replicated { replicas } => u64::from(replicas),
         DeploymentMode::Global => state.node_count() as u64,
     };
     let there: u64 = TaskState::ALL.iter().map(|state_of| state.task_count(*state_of)).sum();
-    let more = replicas(wanted.spec.mode).saturating_sub(before.map_or(0, |version| replicas(version.spec.mode)));
+    let more_of = |(before, wanted): &(Option<&Version>, &Wanted)| {
+        replicas(wanted.spec.mode).saturating_sub(before.map_or(0, |version| replicas(version.spec.mode)))
+    };
+    let more = changes.iter().map(more_of).sum();
     if more > 0 && there.saturating_add(more) > limits.max_tasks {
         return Err(Error::TooManyTasks { there, more, max_tasks: limits.max_tasks });
     }
     let specs = state.specs();
-    let (there, more) = (specs.bytes(), specs.bytes_of_new(std::iter::once(&wanted.task)));
+    let (there, more) = (specs.bytes(), specs.bytes_of_new(changes.iter().map(|(_, wanted)| &wanted.task)));
     if more > 0 && there.saturating_add(more) > limits.max_spec_bytes {
         return Err(Error::TooManySpecBytes { there, more, max_spec_bytes: limits.max_spec_bytes });
     }

@@ -130,6 +130,31 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The deployment does not belong to the app.
+    #[error("deployment `{name}`, which app `{asked}` needs the name of, {}; delete or rename one of both", match app.as_str() {
+        "" => "belongs to no app".to_owned(),
+        app => format!("belongs to app `{app}`"),
+    })]
+    OfAnotherApp {
+        /// Its name.
+        name: String,
+        /// Its app; empty: none.
+        app: String,
+        /// The app that needs the name.
+        asked: String,
+    },
+    /// Something else would be done for an app than was planned.
+    #[error("app `{app}`, or what is there of it, has changed since it was planned; plan again")]
+    PlanHasChanged {
+        /// Its name.
+        app: String,
+    },
+    /// No such app.
+    #[error("there is no app `{app}`")]
+    AppNotFound {
+        /// Its name.
+        app: String,
+    },
     /// A user changed the deployment since the caller looked.
     #[error("deployment `{name}` has changed: its etag is {actual} now, not {expected}; look again and decide anew")]
     DeploymentHasChanged {
@@ -309,11 +334,13 @@ impl Error {
             Self::TaskNotFound { .. }
             | Self::NodeNotFound { .. }
             | Self::DeploymentNotFound { .. }
-            | Self::VersionNotFound { .. } => Kind::NotFound,
+            | Self::VersionNotFound { .. }
+            | Self::AppNotFound { .. } => Kind::NotFound,
             Self::RequestIdReused { .. }
             | Self::NodeNameInUse { .. }
             | Self::NodeNameIsLeased { .. }
-            | Self::DeploymentExists { .. } => Kind::AlreadyExists,
+            | Self::DeploymentExists { .. }
+            | Self::OfAnotherApp { .. } => Kind::AlreadyExists,
             Self::TaskHasEnded { .. }
             | Self::TaskHasNotEnded { .. }
             | Self::TaskIsBeingDeleted { .. }
@@ -335,7 +362,8 @@ impl Error {
             Self::NodeHasChanged { .. }
             | Self::AttemptHasChanged { .. }
             | Self::RegistrationOvertaken { .. }
-            | Self::DeploymentHasChanged { .. } => Kind::Aborted,
+            | Self::DeploymentHasChanged { .. }
+            | Self::PlanHasChanged { .. } => Kind::Aborted,
             Self::TooManyTasks { .. } | Self::TooManySpecBytes { .. } | Self::TooManyDeployments { .. } => {
                 Kind::ResourceExhausted
             }
@@ -379,6 +407,9 @@ impl Error {
             Self::NothingToPromote { .. } => "NOTHING_TO_PROMOTE",
             Self::NothingToPause { .. } => "NOTHING_TO_PAUSE",
             Self::NothingToResume { .. } => "NOTHING_TO_RESUME",
+            Self::OfAnotherApp { .. } => "OF_ANOTHER_APP",
+            Self::PlanHasChanged { .. } => "PLAN_HAS_CHANGED",
+            Self::AppNotFound { .. } => "APP_NOT_FOUND",
         }
     }
 }

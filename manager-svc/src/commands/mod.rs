@@ -2,6 +2,7 @@
 //!
 //! Commands are pure: ids, time and everything else that they need comes in. The writer runs them one after the other.
 
+mod apps;
 mod attempts;
 mod claims;
 mod deployments;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use davit_proto::convert::Registration;
 
+pub use self::apps::{AppChange, AppStep, WantedApp, apply_app, delete_app, plan_app};
 pub use self::attempts::shift_leases;
 pub use self::claims::{has_ripe_claim, next_claim_due, settle_claims};
 pub use self::deployments::{

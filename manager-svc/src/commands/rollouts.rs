@@ -37,7 +37,7 @@ pub fn reconcile_deployment(
     if plan.is_gone {
         return draft.remove_deployment(deployment_id, "deleted, as asked for");
     }
-    let DeploymentPlan { steps, rollout, roll_back_to, has_run, next_look, .. } = plan;
+    let DeploymentPlan { steps, rollout, roll_back_to, has_run, begins, next_look, .. } = plan;
     // What follows from it is seen at once.
     let is_at_rest = steps.is_empty() && rollout.is_none();
     let mut next_look = if is_at_rest { next_look } else { Some(now) };
@@ -61,6 +61,7 @@ pub fn reconcile_deployment(
             has_run && rollout.state == RolloutState::Complete && deployment.rollout.state != RolloutState::Complete;
         let mut next = Deployment::clone(&deployment);
         next.rollout = rollout;
+        next.waits &= !begins;
         if let Some(newest) = next.versions.last_mut().filter(|newest| proves && !newest.proven) {
             Arc::make_mut(newest).proven = true;
         }

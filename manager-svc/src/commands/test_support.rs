@@ -216,6 +216,8 @@ impl Cluster {
             update: UpdatePolicy::default(),
             rollback: None,
             kept_versions: 3,
+            app: String::new(),
+            start_after: Vec::new(),
         };
         let wanted = Wanted { spec, task: keyed(task), author: String::new() };
         if self.state.deployment_by_name(name).is_some() {

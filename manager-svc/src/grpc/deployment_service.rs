@@ -7,10 +7,11 @@ use davit_core::id::DeploymentId;
 use davit_core::validate::Violations;
 use davit_proto::v1::deployment_service_server::DeploymentService;
 use davit_proto::{convert, v1};
-use davit_svc_kit::grpc::ApiError;
+use davit_svc_kit::grpc::{ApiError, Deadline};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::app_calls::{apply_app, delete_app, list_apps, plan_app};
 use super::deployment_view::show;
 use super::errors::{refusal, to_api_error};
 use super::paging::Page;
@@ -115,7 +116,10 @@ impl DeploymentApi {
         let matches = |deployment: &&Arc<Deployment>| {
             let own = deployment.current().map(|version| &version.spec.labels);
             let has = |(key, value): (&String, &String)| own.and_then(|own| own.get(key)) == Some(value);
-            (states.is_empty() || states.contains(&deployment.rollout.state)) && labels.iter().all(has)
+            let app = deployment.current().map_or("", |version| version.spec.app.as_str());
+            (filter.app.is_empty() || filter.app == app)
+                && (states.is_empty() || states.contains(&deployment.rollout.state))
+                && labels.iter().all(has)
         };
         let rest = state.deployments_after(&after).filter(matches);
         let (found, next_page_token) = page.take(rest, |deployment| deployment.name.clone().into_bytes());
@@ -144,7 +148,7 @@ impl DeploymentApi {
     }
 }
 
-fn wanted(spec: DeploymentSpec, author: String) -> Wanted {
+pub(super) fn wanted(spec: DeploymentSpec, author: String) -> Wanted {
     let task = KeyedSpec::new(Arc::clone(&spec.task));
     Wanted { spec, task, author }
 }
@@ -156,7 +160,7 @@ fn read_named(deployment: String, etag: String, violations: &mut Violations) -> 
     Named { deployment, etag }
 }
 
-fn check_author(author: &str, violations: &mut Violations) {
+pub(super) fn check_author(author: &str, violations: &mut Violations) {
     if author.len() > convert::MAX_AUTHOR_BYTES {
         let (most, bytes) = (convert::MAX_AUTHOR_BYTES, author.len());
         violations.add("author", format!("has at most {most} bytes, this has {bytes}"));
@@ -289,5 +293,25 @@ impl DeploymentService for DeploymentApi {
     ) -> Result<Response<Self::WatchRolloutStream>, Status> {
         let watch = RolloutWatch::begin(&self.api, &request.into_inner())?;
         Ok(Response::new(Box::pin(watch.into_stream())))
+    }
+
+    async fn plan_app(&self, request: Request<v1::PlanAppRequest>) -> Result<Response<v1::PlanAppResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        Ok(Response::new(plan_app(&self.api, request.into_inner(), deadline).await?))
+    }
+
+    async fn apply_app(&self, request: Request<v1::ApplyAppRequest>) -> Result<Response<v1::ApplyAppResponse>, Status> {
+        Ok(Response::new(apply_app(&self.api, request.into_inner()).await?))
+    }
+
+    async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Result<Response<v1::ListAppsResponse>, Status> {
+        Ok(Response::new(list_apps(&self.api, request.get_ref())?))
+    }
+
+    async fn delete_app(
+        &self,
+        request: Request<v1::DeleteAppRequest>,
+    ) -> Result<Response<v1::DeleteAppResponse>, Status> {
+        Ok(Response::new(delete_app(&self.api, request.into_inner()).await?))
     }
 }

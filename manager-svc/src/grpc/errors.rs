@@ -80,9 +80,12 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         commands::Error::DeploymentNotFound { deployment } => {
             api_error.with_resource("deployment", deployment.as_str())
         }
-        commands::Error::DeploymentExists { name } | commands::Error::VersionNotFound { name, .. } => {
-            api_error.with_resource("deployment", name.as_str())
+        commands::Error::AppNotFound { app } | commands::Error::PlanHasChanged { app } => {
+            api_error.with_resource("app", app.as_str())
         }
+        commands::Error::DeploymentExists { name }
+        | commands::Error::VersionNotFound { name, .. }
+        | commands::Error::OfAnotherApp { name, .. } => api_error.with_resource("deployment", name.as_str()),
         commands::Error::DeploymentHasChanged { name, actual, .. } => {
             api_error.with_resource("deployment", name.as_str()).with_metadata("etag", actual.as_str())
         }
@@ -182,6 +185,12 @@ mod tests {
             (Error::NodeIsLeased { node: node.clone(), tasks: 1 }, ErrorKind::FailedPrecondition),
             (Error::NodeNameInUse { name, holder }, ErrorKind::AlreadyExists),
             (Error::RegistrationOvertaken { node: node.clone(), number: 1, last: 1 }, ErrorKind::Aborted),
+            (Error::AppNotFound { app: node.clone() }, ErrorKind::NotFound),
+            (Error::PlanHasChanged { app: node.clone() }, ErrorKind::Aborted),
+            (
+                Error::OfAnotherApp { name: node.clone(), app: String::new(), asked: node.clone() },
+                ErrorKind::AlreadyExists,
+            ),
             (Error::NodeHasChanged { node, expected: "r1".to_owned(), actual: "r2".to_owned() }, ErrorKind::Aborted),
         ];
         for (error, kind) in table {

@@ -132,7 +132,7 @@ fn question_of(api: &Api, request: v1::ExplainPlacementRequest) -> Result<v1::Ex
 }
 
 /// The group as the placer would ask for it.
-fn group(
+pub(super) fn group(
     request: PlacementRequest,
     count: u32,
     all_or_nothing: bool,

@@ -1,6 +1,9 @@
 //! The manager's gRPC services. Each turns a request into domain types, hands a command to the writer or looks at the newest
 //! version of the cluster, and turns the outcome into a response or an error with details.
 
+mod app_calls;
+mod app_placement;
+mod app_source;
 mod backup;
 mod cluster_service;
 mod deployment_service;

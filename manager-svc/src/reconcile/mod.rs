@@ -6,7 +6,10 @@ mod foreign;
 mod node_health;
 mod unbegun;
 
-pub use self::deployment::{DeploymentPlan, DeploymentStep, desired_tasks, plan_deployment, trouble_of};
+pub use self::deployment::{
+    DeploymentPlan, DeploymentStep, TaskChanges, desired_tasks, plan_deployment, task_changes, trouble_of,
+};
+pub(crate) use self::deployment::{lacking_nodes, outgoing_tasks};
 pub use self::drain::{DrainNext, DrainStep, Running, next_of_drain, why_stuck};
 pub use self::foreign::why_abandoned;
 pub use self::node_health::{ABOUT_TO_GO, Contact, Verdict, away_for, down_in, in_touch_for, judge, pace};

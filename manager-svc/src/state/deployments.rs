@@ -22,6 +22,10 @@ const FIRST_TASK: TaskId = TaskId(Uuid::nil());
 pub(super) struct Deployments {
     by_id: OrdMap<DeploymentId, Arc<Deployment>>,
     by_name: OrdMap<String, DeploymentId>,
+    /// The deployments of each app, by name.
+    by_app: OrdMap<String, OrdSet<String>>,
+    /// Which deployments wait for one of a name, that may not be there.
+    waiters: OrdMap<String, OrdSet<DeploymentId>>,
     /// Those that have a task on each node.
     global: OrdSet<DeploymentId>,
     replicas: OrdMap<DeploymentId, Replicas>,
@@ -159,6 +163,18 @@ impl ClusterState {
         after.filter_map(|(_, deployment_id)| self.deployments.by_id.get(deployment_id))
     }
 
+    /// The names of apps after this one, with the names of their deployments.
+    pub(crate) fn apps_after(&self, app: &str) -> impl Iterator<Item = (&String, &OrdSet<String>)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.deployments.by_app.range::<_, str>((Excluded(app), Unbounded))
+    }
+
+    /// The deployments of an app, in the order of their names.
+    pub(crate) fn deployments_of_app(&self, app: &str) -> impl Iterator<Item = &Arc<Deployment>> {
+        let names = self.deployments.by_app.get(app).into_iter().flatten();
+        names.filter_map(|name| self.deployment_by_name(name))
+    }
+
     /// What follows from the tasks of a deployment.
     pub(crate) fn replicas(&self, deployment_id: DeploymentId) -> Replicas {
         self.deployments.replicas.get(&deployment_id).cloned().unwrap_or_default()
@@ -220,6 +236,12 @@ impl ClusterState {
         {
             deployments.by_name.remove(&before.name);
         }
+        if let Some(before) = before {
+            deployments.leave(before);
+        }
+        if let Some(name) = after.or(before).map(|deployment| &deployment.name) {
+            deployments.note_waiters(name);
+        }
         let Some(after) = after else {
             deployments.by_id.remove(&deployment_id);
             deployments.global.remove(&deployment_id);
@@ -227,6 +249,7 @@ impl ClusterState {
             self.set_look(deployment_id, None);
             return;
         };
+        deployments.enter(after);
         deployments.by_name.insert(after.name.clone(), deployment_id);
         deployments.by_id.insert(deployment_id, Arc::clone(after));
         if after.current().is_some_and(|version| version.spec.mode == DeploymentMode::Global) {
@@ -264,9 +287,57 @@ impl ClusterState {
             self.deployments.replicas.remove(&deployment_id);
         }
         // One that is gone is looked at no more.
-        if self.deployments.by_id.contains_key(&deployment_id) {
+        if let Some(deployment) = self.deployments.by_id.get(&deployment_id).cloned() {
             self.deployments.changed.insert(deployment_id);
+            self.deployments.note_waiters(&deployment.name);
         }
+    }
+}
+
+impl Deployments {
+    /// Has those looked at that wait for a deployment.
+    fn note_waiters(&mut self, name: &str) {
+        if let Some(waiters) = self.waiters.get(name) {
+            self.changed.extend(waiters.iter().copied());
+        }
+    }
+
+    /// Takes a deployment's app, and what it waits for, into account.
+    fn enter(&mut self, deployment: &Deployment) {
+        if let Some(app) = app_of(deployment) {
+            self.by_app.entry(app.to_owned()).or_default().insert(deployment.name.clone());
+        }
+        for name in waited_for(deployment) {
+            self.waiters.entry(name.to_owned()).or_default().insert(deployment.deployment_id);
+        }
+    }
+
+    /// The contrary of [`Self::enter`].
+    fn leave(&mut self, deployment: &Deployment) {
+        if let Some(app) = app_of(deployment) {
+            without(&mut self.by_app, app, &deployment.name);
+        }
+        for name in waited_for(deployment) {
+            without(&mut self.waiters, name, &deployment.deployment_id);
+        }
+    }
+}
+
+fn app_of(deployment: &Deployment) -> Option<&str> {
+    deployment.current().map(|version| version.spec.app.as_str()).filter(|app| !app.is_empty())
+}
+
+/// The names of those that it waits for now.
+fn waited_for(deployment: &Deployment) -> impl Iterator<Item = &str> {
+    let current = deployment.current().filter(|_| deployment.waits);
+    current.into_iter().flat_map(|version| &version.spec.start_after).map(|dependency| dependency.deployment.as_str())
+}
+
+fn without<T: Ord + Clone>(index: &mut OrdMap<String, OrdSet<T>>, key: &str, value: &T) {
+    let Some(values) = index.get_mut(key) else { return };
+    values.remove(value);
+    if values.is_empty() {
+        index.remove(key);
     }
 }
 

@@ -451,6 +451,8 @@ async fn that_a_deployment_was_looked_at_is_kept_without_a_commit_and_wakes_nobo
         update: UpdatePolicy::default(),
         rollback: None,
         kept_versions: 1,
+        app: String::new(),
+        start_after: Vec::new(),
     };
     let wanted = Wanted { spec, task: KeyedSpec::new(task), author: String::new() };
     let new = NewDeployment { deployment_id, name: "web".to_owned(), wanted, request: None };

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::deployment::{
-    DEFAULT_KEPT_VERSIONS, Deployment, DeploymentMode, DeploymentSpec, MAX_KEPT_VERSIONS, MAX_REPLICAS, Rollout,
-    RolloutState, UpdatePolicy, Version,
+    DEFAULT_KEPT_VERSIONS, Dependency, Deployment, DeploymentMode, DeploymentSpec, MAX_DEPENDENCIES, MAX_KEPT_VERSIONS,
+    MAX_REPLICAS, Rollout, RolloutState, UpdatePolicy, Version,
 };
-use davit_core::spec::{TaskSpec, check_name};
+use davit_core::spec::{TaskSpec, check_app_name, check_name};
 use davit_core::validate::Violations;
 
 use super::common::{MAX_LABELS, duration_to_proto, labels_from_proto, required, timestamp_to_proto};
 use super::enums::{
-    on_rollout_failure_from_proto, on_rollout_failure_to_proto, rollout_state_to_proto, update_order_from_proto,
-    update_order_to_proto,
+    dependency_condition_from_proto, dependency_condition_to_proto, on_rollout_failure_from_proto,
+    on_rollout_failure_to_proto, rollout_state_to_proto, update_order_from_proto, update_order_to_proto,
 };
-use super::path::{FieldPath, field};
+use super::path::{FieldPath, field, item};
 use super::policy::{MAX_POLICY_TIME, bounded};
 use super::task_spec::{task_spec_from_proto, task_spec_to_proto};
 use crate::v1;
@@ -68,8 +68,15 @@ pub fn deployment_spec_from_proto<'a>(
         task.restart_policy.get_or_insert_with(always);
         task_spec_from_proto(task, task_path, violations)
     });
+    let waits_for_itself = spec.start_after.iter().any(|dependency| dependency.deployment == name);
+    if waits_for_itself {
+        violations.add(field(path, "start_after"), "a deployment can't wait for itself");
+    }
     let settings = deployment_settings_from_proto(spec, path, violations);
     name_read?;
+    if waits_for_itself {
+        return None;
+    }
     Some((name, settings?.with_task(Arc::new(task?))))
 }
 
@@ -81,14 +88,16 @@ pub struct DeploymentSettings {
     update: UpdatePolicy,
     rollback: Option<UpdatePolicy>,
     kept_versions: u32,
+    app: String,
+    start_after: Vec<Dependency>,
 }
 
 impl DeploymentSettings {
     /// With its task.
     #[must_use]
     pub fn with_task(self, task: Arc<TaskSpec>) -> DeploymentSpec {
-        let Self { labels, mode, update, rollback, kept_versions } = self;
-        DeploymentSpec { labels, mode, task, update, rollback, kept_versions }
+        let Self { labels, mode, update, rollback, kept_versions, app, start_after } = self;
+        DeploymentSpec { labels, mode, task, update, rollback, kept_versions, app, start_after }
     }
 }
 
@@ -109,6 +118,10 @@ pub fn deployment_settings_from_proto<'a>(
     if !(1..=MAX_KEPT_VERSIONS).contains(&kept_versions) {
         violations.add(field(path, "kept_versions"), format!("is 1 to {MAX_KEPT_VERSIONS}, this is {kept_versions}"));
     }
+    if !spec.app.is_empty() {
+        violations.check(field(path, "app"), check_app_name(&spec.app));
+    }
+    let start_after = dependencies_from_proto(spec.start_after, &field(path, "start_after"), violations);
     if violations.0.len() > before {
         return None;
     }
@@ -116,7 +129,43 @@ pub fn deployment_settings_from_proto<'a>(
         Some(policy) => Some(policy?),
         None => None,
     };
-    Some(DeploymentSettings { labels: labels?, mode: mode?, update: update?, rollback, kept_versions })
+    let (labels, mode, update) = (labels?, mode?, update?);
+    Some(DeploymentSettings { labels, mode, update, rollback, kept_versions, app: spec.app, start_after })
+}
+
+fn dependencies_from_proto(
+    dependencies: Vec<v1::Dependency>,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Vec<Dependency> {
+    if dependencies.len() > MAX_DEPENDENCIES {
+        violations.add(path, format!("has at most {MAX_DEPENDENCIES} entries, this has {}", dependencies.len()));
+        return Vec::new();
+    }
+    let mut read: Vec<Dependency> = Vec::with_capacity(dependencies.len());
+    for (index, dependency) in dependencies.into_iter().enumerate() {
+        let path = item(path, index);
+        let v1::Dependency { deployment, condition, required } = dependency;
+        let named = violations.check(field(&path, "deployment"), check_name(&deployment));
+        let condition = dependency_condition_from_proto(condition, &field(&path, "condition"), violations);
+        let (Some(()), Some(condition)) = (named, condition) else { continue };
+        if read.iter().any(|known| known.deployment == deployment) {
+            violations.add(field(&path, "deployment"), format!("`{deployment}` is there twice"));
+            continue;
+        }
+        read.push(Dependency { deployment, condition, required: required.unwrap_or(true) });
+    }
+    // The order says nothing.
+    read.sort_unstable();
+    read
+}
+
+fn dependency_to_proto(dependency: &Dependency) -> v1::Dependency {
+    v1::Dependency {
+        deployment: dependency.deployment.clone(),
+        condition: dependency_condition_to_proto(dependency.condition).into(),
+        required: Some(dependency.required),
+    }
 }
 
 fn mode_from_proto(
@@ -210,6 +259,8 @@ pub fn deployment_spec_without_task(name: &str, spec: &DeploymentSpec) -> v1::De
         update_policy: Some(policy_to_proto(&spec.update)),
         rollback_policy: spec.rollback.as_ref().map(policy_to_proto),
         kept_versions: Some(spec.kept_versions),
+        app: spec.app.clone(),
+        start_after: spec.start_after.iter().map(dependency_to_proto).collect(),
     }
 }
 
@@ -256,6 +307,7 @@ pub fn deployment_to_proto(deployment: &Deployment, view: DeploymentView) -> v1:
         update_time: Some(timestamp_to_proto(deployment.updated_at)),
         revision: deployment.revision.0,
         etag: deployment_etag(deployment),
+        waiting: deployment.waits,
     }
 }
 
@@ -272,7 +324,8 @@ fn version_to_proto(name: &str, version: &Version) -> v1::DeploymentVersion {
 
 fn rollout_to_proto(deployment: &Deployment) -> v1::Rollout {
     let rollout: &Rollout = &deployment.rollout;
-    let in_progress = deployment.current().filter(|_| rollout.state == RolloutState::InProgress);
+    let runs = rollout.state == RolloutState::InProgress && !deployment.waits;
+    let in_progress = deployment.current().filter(|_| runs);
     let deadline = in_progress.map(|version| rollout.deadline(version.spec.policy(rollout.is_rollback)));
     v1::Rollout {
         state: rollout_state_to_proto(rollout.state).into(),

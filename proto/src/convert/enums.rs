@@ -1,6 +1,6 @@
 //! Enums. An unknown number is answered with the names that are known.
 
-use davit_core::deployment::{OnRolloutFailure, RolloutState, UpdateOrder};
+use davit_core::deployment::{DependencyCondition, OnRolloutFailure, RolloutState, UpdateOrder};
 use davit_core::node::NodeState;
 use davit_core::placement::RuntimeKind;
 use davit_core::restart::RestartMode;
@@ -39,6 +39,7 @@ choices!(NodeState { Ready, Suspect, Down });
 choices!(DesiredState { Running, Stopped, Removed });
 choices!(PullPolicy { Missing, Always, Never });
 choices!(PortProtocol { Tcp, Udp });
+choices!(DependencyCondition { Started, Healthy, Completed });
 choices!(RestartMode { Never, OnFailure, Always });
 choices!(NodeLossAction { Replace, Wait, StopAndReplace });
 choices!(UpdateOrder { StopFirst, StartFirst });
@@ -327,6 +328,28 @@ pub(super) fn on_rollout_failure_to_proto(action: OnRolloutFailure) -> v1::Rollo
         OnRolloutFailure::Pause => v1::RolloutFailureAction::Pause,
         OnRolloutFailure::Rollback => v1::RolloutFailureAction::Rollback,
         OnRolloutFailure::Continue => v1::RolloutFailureAction::Continue,
+    }
+}
+
+/// Reads how far a deployment must have come; started, unless given.
+pub(super) fn dependency_condition_from_proto(
+    number: i32,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Option<DependencyCondition> {
+    Some(match known(number, path, violations)? {
+        v1::DependencyCondition::Unspecified | v1::DependencyCondition::Started => DependencyCondition::Started,
+        v1::DependencyCondition::Healthy => DependencyCondition::Healthy,
+        v1::DependencyCondition::Completed => DependencyCondition::Completed,
+    })
+}
+
+/// Writes how far a deployment must have come.
+pub(super) fn dependency_condition_to_proto(condition: DependencyCondition) -> v1::DependencyCondition {
+    match condition {
+        DependencyCondition::Started => v1::DependencyCondition::Started,
+        DependencyCondition::Healthy => v1::DependencyCondition::Healthy,
+        DependencyCondition::Completed => v1::DependencyCondition::Completed,
     }
 }
 

@@ -5,10 +5,11 @@ use davit_proto::v1;
 use davit_proto::v1::deployment_spec::Mode;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 
+use super::follow_unless;
 use super::policy::PolicyArgs;
-use super::{author, follow_unless};
 use crate::args::key_value;
 use crate::client::{Manager, call};
+use crate::commands::author;
 use crate::commands::spec::{PlacementArgs, SpecArgs, deployment_task, with_options};
 use crate::error::Error;
 use crate::output::Output;

@@ -4,11 +4,10 @@ mod change;
 mod policy;
 
 use clap::{Args, Subcommand};
-use davit_proto::convert::MAX_AUTHOR_BYTES;
 use davit_proto::v1;
 
 use self::change::{CreateArgs, UpdateArgs};
-use super::{now, rollout};
+use super::{author, now, rollout};
 use crate::args::Format;
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
@@ -159,7 +158,7 @@ pub(super) async fn run(manager: &Manager, command: DeploymentCommand, output: &
 
 async fn list(manager: &Manager, args: &LsArgs, output: &Output) -> Result<(), Error> {
     let labels = args.label.iter().cloned().collect();
-    let deployments = manager.list_deployments(v1::DeploymentFilter { labels, states: Vec::new() }).await?;
+    let deployments = manager.list_deployments(v1::DeploymentFilter { labels, ..Default::default() }).await?;
     if args.quiet {
         let name = |one: &v1::Deployment| one.spec.as_ref().map(|spec| format!("{}\n", spec.name)).unwrap_or_default();
         return output.print(&deployments.iter().map(name).collect::<String>());
@@ -183,11 +182,4 @@ async fn follow_unless(
         Format::Table => output.print(&format!("{name}\n")).map(|()| 0),
         Format::Json | Format::Yaml => output.object(&changed, |_| String::new()).map(|()| 0),
     }
-}
-
-/// Who makes a version, as far as this machine knows.
-fn author() -> String {
-    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    // As many as fit into what the manager takes, whatever they are.
-    name.chars().filter(|c| !c.is_control()).take(MAX_AUTHOR_BYTES / 4).collect()
 }

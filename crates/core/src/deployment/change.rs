@@ -17,6 +17,8 @@ pub fn change_between(before: &DeploymentSpec, after: &DeploymentSpec) -> String
     changes.named("update policy", before.update != after.update);
     changes.named("rollback policy", before.rollback != after.rollback);
     changes.named("kept versions", before.kept_versions != after.kept_versions);
+    changes.named("app", before.app != after.app);
+    changes.named("what it starts after", before.start_after != after.start_after);
     if changes.0.is_empty() { "no change".to_owned() } else { changes.0 }
 }
 
@@ -99,6 +101,8 @@ mod tests {
             update: UpdatePolicy::default(),
             rollback: None,
             kept_versions: DEFAULT_KEPT_VERSIONS,
+            app: String::new(),
+            start_after: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Deployments: tasks of one shape that are kept running, and how one version of them takes the place of another.
 
 mod change;
+mod dependency;
 mod policy;
 mod rollout;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use self::change::change_between;
+pub use self::dependency::{Dependency, DependencyCondition, MAX_DEPENDENCIES};
 pub use self::policy::{
     DEFAULT_MONITOR, DEFAULT_PROGRESS_DEADLINE, MAX_IN_FLIGHT, OnRolloutFailure, UpdateOrder, UpdatePolicy,
 };
@@ -51,6 +53,10 @@ pub struct DeploymentSpec {
     pub rollback: Option<UpdatePolicy>,
     /// How many versions are kept, this one included.
     pub kept_versions: u32,
+    /// The app that it belongs to; empty: none.
+    pub app: String,
+    /// What must have come so far before its first tasks are created.
+    pub start_after: Vec<Dependency>,
 }
 
 impl DeploymentSpec {
@@ -106,6 +112,8 @@ pub struct Deployment {
     pub rollout: Rollout,
     /// By which request it was created; `None` if that had no id.
     pub created_by: Option<CreateRequest>,
+    /// Whether it waits for those of [`DeploymentSpec::start_after`]: until its first tasks are created, and never again.
+    pub waits: bool,
     /// Whether it is being deleted: its tasks are stopped, and it goes with the last of them.
     pub is_deleted: bool,
     /// When it was created.

@@ -18,8 +18,8 @@ pub use self::container::{
 pub use self::health::{HealthCheck, Probe};
 pub use self::image::{ImageReference, ParseImageError};
 pub use self::name::{
-    MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, ParseNameError, check_env_key, check_label_key, check_label_value,
-    check_name,
+    MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, ParseNameError, check_app_name, check_env_key, check_label_key,
+    check_label_value, check_name,
 };
 pub use self::placement::{PRIORITIES, PlacementPolicy};
 pub use self::process::ProcessSpec;

@@ -65,6 +65,21 @@ pub fn check_name(text: &str) -> Result<(), ParseNameError> {
     )
 }
 
+/// Checks the name of an app.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_app_name(text: &str) -> Result<(), ParseNameError> {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    check(
+        text,
+        MAX_NAME_BYTES,
+        is_word,
+        |c| is_word(c) || "-_".contains(c),
+        "lower-case ASCII letters, digits and - _ and must start with a letter or digit",
+    )
+}
+
 /// Checks the key of a label.
 ///
 /// # Errors
@@ -120,6 +135,14 @@ mod tests {
         assert!(check_name("ä").is_err());
         assert_eq!(check_name(&"a".repeat(63)), Ok(()));
         assert_eq!(check_name(&"a".repeat(64)), Err(ParseNameError::TooLong { len: 64, max: 63 }));
+    }
+
+    #[test]
+    fn apps_have_the_names_of_compose_projects() {
+        assert_eq!(check_app_name("my-shop_2"), Ok(()));
+        for name in ["", "Shop", "-a", "_a", "a.b", "a b"] {
+            assert!(check_app_name(name).is_err(), "{name}");
+        }
     }
 
     #[test]

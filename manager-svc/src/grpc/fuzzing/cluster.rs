@@ -215,7 +215,7 @@ fn history() -> Batch {
     draft.finish().1
 }
 
-/// Two deployments: an update of one waits for its canaries, the other's is paused.
+/// Three deployments: an update of one waits for its canaries, another's is paused, the third is of an app.
 fn deploy(draft: &mut Draft) {
     let wanted = |command: &str| {
         let process =
@@ -228,14 +228,23 @@ fn deploy(draft: &mut Draft) {
             update: UpdatePolicy { canaries: 1, ..UpdatePolicy::default() },
             rollback: None,
             kept_versions: 3,
+            app: String::new(),
+            start_after: Vec::new(),
         };
         Wanted { spec, task: KeyedSpec::new(task), author: "me".to_owned() }
     };
-    for (number, name) in (1..).zip(["web", "paused"]) {
+    for (number, name) in (1..).zip(["web", "paused", "there_web"]) {
         let deployment_id = DeploymentId(Uuid::from_u128(number));
-        let new = NewDeployment { deployment_id, name: name.to_owned(), wanted: wanted("true"), request: None };
+        let mut first = wanted("true");
+        if let Some((app, _)) = name.split_once('_') {
+            app.clone_into(&mut first.spec.app);
+        }
+        let new = NewDeployment { deployment_id, name: name.to_owned(), wanted: first, request: None };
         create_deployment(draft, new, Limits::NONE).expect("a deployment is created");
         let named = Named { deployment: name.to_owned(), etag: String::new() };
+        if name == "there_web" {
+            continue;
+        }
         update_deployment(draft, &named, wanted("false"), Limits::NONE).expect("it is updated");
         if name == "paused" {
             pause_rollout(draft, &named).expect("it is paused");

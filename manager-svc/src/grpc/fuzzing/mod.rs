@@ -15,7 +15,7 @@ use prost::bytes::Bytes;
 use self::cluster::Cluster;
 
 /// The calls that users make. An input's first byte says which: only ever append.
-const CALLS: [&str; 35] = [
+const CALLS: [&str; 39] = [
     "/davit.v1.TaskService/CreateTask",
     "/davit.v1.TaskService/BatchCreateTasks",
     "/davit.v1.TaskService/GetTask",
@@ -51,6 +51,10 @@ const CALLS: [&str; 35] = [
     "/davit.v1.DeploymentService/ResumeRollout",
     "/davit.v1.DeploymentService/DeleteDeployment",
     "/davit.v1.DeploymentService/WatchRollout",
+    "/davit.v1.DeploymentService/PlanApp",
+    "/davit.v1.DeploymentService/ApplyApp",
+    "/davit.v1.DeploymentService/ListApps",
+    "/davit.v1.DeploymentService/DeleteApp",
 ];
 /// The calls that workers make: likewise.
 const WORKER_CALLS: [&str; 2] =

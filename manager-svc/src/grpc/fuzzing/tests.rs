@@ -33,6 +33,17 @@ fn deployment(name: &str) -> v1::DeploymentSpec {
     }
 }
 
+fn app() -> v1::AppSource {
+    let content = "services: {web: {image: 'web:${TAG}', env_file: a.env, deploy: {replicas: 2}}, db: {image: db, profiles: [x]}}";
+    v1::AppSource {
+        files: vec![v1::ComposeFile { name: "compose.yaml".to_owned(), content: content.to_owned() }],
+        variables: [("TAG".to_owned(), "2".to_owned())].into(),
+        referenced_files: [("a.env".to_owned(), b"A=1\n".to_vec())].into(),
+        default_name: "shop".to_owned(),
+        ..Default::default()
+    }
+}
+
 fn web() -> String {
     "web".to_owned()
 }
@@ -115,6 +126,10 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
         v1::ResumeRolloutRequest { deployment: "paused".to_owned(), ..Default::default() }.encode_to_vec(),
         v1::DeleteDeploymentRequest { deployment: web(), ..Default::default() }.encode_to_vec(),
         v1::WatchRolloutRequest { deployment: "paused".to_owned(), through_promotion: true }.encode_to_vec(),
+        v1::PlanAppRequest { source: Some(app()), prune: Some(false) }.encode_to_vec(),
+        v1::ApplyAppRequest { source: Some(app()), author: "me".to_owned(), ..Default::default() }.encode_to_vec(),
+        v1::ListAppsRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
+        v1::DeleteAppRequest { app: "there".to_owned() }.encode_to_vec(),
     ];
     CALLS.into_iter().zip(messages).collect()
 }

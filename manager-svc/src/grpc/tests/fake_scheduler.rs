@@ -73,6 +73,11 @@ impl FakeScheduler {
     }
 
     /// The last question of `Explain`.
+    /// All that it was asked to explain, in this order.
+    pub(super) fn all_explained(&self) -> Vec<v1::ExplainRequest> {
+        self.script.lock().explained.clone()
+    }
+
     pub(super) fn explained(&self) -> v1::ExplainRequest {
         self.script.lock().explained.last().cloned().unwrap()
     }

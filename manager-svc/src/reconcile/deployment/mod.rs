@@ -5,6 +5,7 @@
 //! - With start-first, no more than `parallelism` slots hold two tasks, beside canaries that wait to be promoted, and a task that
 //!   serves is stopped only when the new one of its slot has served for the whole of `monitor`. With stop-first, no more than
 //!   `parallelism` slots are without a task of theirs.
+//! - Until what a deployment waits for has come, it has no task; after that it waits no more.
 //! - Only a task that [`TaskSpec::must_replace`](davit_core::spec::TaskSpec::must_replace) tells apart, or whose node its constraints
 //!   no longer allow, is replaced.
 
@@ -13,11 +14,12 @@ mod rollout;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod waiting;
 
 use std::sync::Arc;
 
 use davit_core::deployment::{Deployment, DeploymentMode, Rollout, RolloutState, Version};
-use davit_core::id::TaskId;
+use davit_core::id::{NodeId, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_core::task::{DesiredState, Slot};
 use jiff::Timestamp;
@@ -25,6 +27,7 @@ use jiff::Timestamp;
 use self::places::Places;
 use self::rollout::Progress;
 pub use self::trouble::trouble_of;
+use self::waiting::plan_wait;
 use crate::state::ClusterState;
 
 /// How many steps are taken at once, so that no change of the cluster holds up the others.
@@ -71,6 +74,8 @@ pub struct DeploymentPlan {
     pub roll_back_to: Option<u32>,
     /// Whether some task of its newest version serves.
     pub has_run: bool,
+    /// What its first tasks waited for has come.
+    pub begins: bool,
     /// All that it was to do is done and it is being deleted: it can go.
     pub is_gone: bool,
     /// When it is to be looked at again if nothing changes before; at once, if there were too many steps.
@@ -83,6 +88,8 @@ pub fn plan_deployment(state: &ClusterState, deployment: &Deployment, now: Times
     let Some(current) = deployment.current() else { return DeploymentPlan::default() };
     let mut plan = if deployment.is_deleted {
         plan_end(state, deployment)
+    } else if deployment.waits {
+        plan_wait(state, deployment, current, now)
     } else if is_at_rest(state, deployment, current) {
         DeploymentPlan::default()
     } else {
@@ -106,6 +113,41 @@ pub fn desired_tasks(state: &ClusterState, deployment: &Deployment) -> u32 {
         },
         None => 0,
     }
+}
+
+/// What is to be done with the tasks of a deployment, all in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TaskChanges {
+    /// How many places have no task.
+    pub created: u32,
+    /// How many have a task that gives way to another.
+    pub replaced: u32,
+    /// How many tasks are stopped, and no other comes for them.
+    pub stopped: u32,
+}
+
+/// What is to be done with the tasks of a deployment until it is as it is wanted.
+#[must_use]
+pub fn task_changes(state: &ClusterState, deployment: &Deployment) -> TaskChanges {
+    let Some(current) = deployment.current() else { return TaskChanges::default() };
+    if deployment.is_deleted {
+        return TaskChanges { stopped: state.replicas(deployment.deployment_id).holding(), ..TaskChanges::default() };
+    }
+    Places::of(state, deployment, current).changes()
+}
+
+/// The tasks of a deployment that are not to stay.
+pub(crate) fn outgoing_tasks(state: &ClusterState, deployment: &Deployment) -> Vec<TaskId> {
+    match deployment.current() {
+        Some(current) if !deployment.is_deleted => Places::of(state, deployment, current).outgoing(),
+        _ => state.tasks_of(deployment.deployment_id).map(|(_, task)| task.task_id).collect(),
+    }
+}
+
+/// The nodes on which a deployment with a task on each node lacks one.
+pub(crate) fn lacking_nodes(state: &ClusterState, deployment: &Deployment) -> Vec<NodeId> {
+    let Some(current) = deployment.current() else { return Vec::new() };
+    Places::of(state, deployment, current).lacking()
 }
 
 /// Whether it is seen from what is counted that nothing is to be done: however many tasks there are, none is looked at.
@@ -148,5 +190,5 @@ fn plan_tasks(state: &ClusterState, deployment: &Deployment, current: &Version, 
     steps.extend(places.steps(deployment, current));
     let changed = rollout != deployment.rollout;
     let rollout = changed.then_some((rollout, message));
-    DeploymentPlan { steps, rollout, roll_back_to, is_gone: false, has_run, next_look }
+    DeploymentPlan { steps, rollout, roll_back_to, has_run, next_look, ..DeploymentPlan::default() }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use davit_core::deployment::{Deployment, DeploymentMode, Version};
-use davit_core::id::NodeId;
+use davit_core::id::{NodeId, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::placement::Filter;
 use davit_core::spec::TaskSpec;
 use davit_core::task::{Slot, Task};
 
-use super::DeploymentStep;
+use super::{DeploymentStep, TaskChanges};
 use crate::state::{ClusterState, is_ready};
 
 /// One place and what is in it.
@@ -94,6 +94,40 @@ impl<'a> Places<'a> {
         u32::try_from(self.by_slot.values().filter(|place| place.wanted).count()).unwrap_or(u32::MAX)
     }
 
+    /// What is to be done until each place has a task of the newest version, and nothing else has one.
+    pub(super) fn changes(&self) -> TaskChanges {
+        let mut changes = TaskChanges::default();
+        for place in self.by_slot.values() {
+            changes.stopped += u32::try_from(place.excess.len()).unwrap_or(u32::MAX);
+            match (place.wanted, place.fresh, place.stale) {
+                (true, None, None) => changes.created += 1,
+                (true, None, Some(_)) => changes.replaced += 1,
+                (true, Some(_), stale) => changes.stopped += u32::from(stale.is_some()),
+                (false, fresh, stale) => changes.stopped += u32::from(fresh.is_some()) + u32::from(stale.is_some()),
+            }
+        }
+        changes
+    }
+
+    /// Tasks that go sooner or later.
+    pub(super) fn outgoing(&self) -> Vec<TaskId> {
+        let of_place = |place: &Place<'_>| {
+            let fresh = place.fresh.filter(|_| !place.wanted);
+            let going = place.excess.iter().copied().chain(place.stale).chain(fresh);
+            going.map(|task| task.task_id).collect::<Vec<_>>()
+        };
+        self.by_slot.values().flat_map(of_place).collect()
+    }
+
+    /// Nodes that are to have a task of the newest version and have none.
+    pub(super) fn lacking(&self) -> Vec<NodeId> {
+        let lacks = |(slot, place): (&Slot, &Place<'_>)| match slot {
+            Slot::Node(node_id) if place.wanted && place.fresh.is_none() => Some(*node_id),
+            Slot::Node(_) | Slot::Replica(_) => None,
+        };
+        self.by_slot.iter().filter_map(lacks).collect()
+    }
+
     /// What is to be done whatever the rollout does: tasks that are too many go, those that can take over the newest spec do.
     pub(super) fn steps(&self, deployment: &Deployment, current: &Version) -> Vec<DeploymentStep> {
         let mut steps = Vec::new();
@@ -124,7 +158,7 @@ impl<'a> Places<'a> {
 }
 
 /// Which of two tasks of one kind stays: one that serves, else the older.
-fn rank(task: &Task) -> (bool, std::cmp::Reverse<davit_core::id::TaskId>) {
+fn rank(task: &Task) -> (bool, std::cmp::Reverse<TaskId>) {
     (is_ready(task), std::cmp::Reverse(task.task_id))
 }
 

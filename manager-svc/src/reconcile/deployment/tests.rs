@@ -3,6 +3,7 @@
 mod properties;
 mod rollouts;
 mod slots;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ fn spec(replicas: u32, task: TaskSpec, update: UpdatePolicy) -> DeploymentSpec {
         update,
         rollback: None,
         kept_versions: DEFAULT_KEPT_VERSIONS,
+        app: String::new(),
+        start_after: Vec::new(),
     }
 }
 

@@ -16,9 +16,12 @@ const MAX_LOOKED_AT: usize = 1_000;
 const CRASHES: u32 = 2;
 
 /// Why the deployment's tasks do not serve: `2 of 5 slots crash: exit 137 out of memory on node-2`. Empty where they do, or are on
-/// their way.
+/// their way. Of one that waits for others: for which.
 #[must_use]
 pub fn trouble_of(state: &ClusterState, deployment: &Deployment, desired: u32) -> String {
+    if deployment.waits {
+        return deployment.rollout.reason.clone();
+    }
     let (mut crashing, mut waiting) = (Causes::default(), Causes::default());
     for task in state.unready_of(deployment.deployment_id).take(MAX_LOOKED_AT) {
         let has_ended = task.status.state == TaskState::Failed;
@@ -31,7 +34,7 @@ pub fn trouble_of(state: &ClusterState, deployment: &Deployment, desired: u32) -
             }
         }
     }
-    let told = [crashing.told(state, "crash", desired), waiting.told(state, "wait", desired)];
+    let told = [crashing.told(state, ["crashes", "crash"], desired), waiting.told(state, ["waits", "wait"], desired)];
     told.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
@@ -53,10 +56,10 @@ impl Causes {
     }
 
     /// The most frequent cause, and on which nodes.
-    fn told(&self, state: &ClusterState, what: &str, desired: u32) -> String {
+    fn told(&self, state: &ClusterState, [one, several]: [&str; 2], desired: u32) -> String {
         let most = self.by_cause.iter().max_by_key(|(_, (count, _))| *count);
         let Some((cause, (_, nodes))) = most else { return String::new() };
-        let (count, verb) = (self.count, if self.count == 1 { format!("{what}s") } else { what.to_owned() });
+        let (count, verb) = (self.count, if self.count == 1 { one } else { several });
         let mut told = format!("{count} of {desired} slots {verb}");
         if !cause.is_empty() {
             told.push_str(": ");

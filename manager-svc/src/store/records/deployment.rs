@@ -19,14 +19,25 @@ pub(in crate::store) fn deployment_to_record(
     deployment: &Deployment,
     spec_keys: &[SpecKey],
 ) -> store_v1::DeploymentRecord {
-    let Deployment { deployment_id, name, versions, rollout, created_by, is_deleted, created_at, updated_at, revision } =
-        deployment;
+    let Deployment {
+        deployment_id,
+        name,
+        versions,
+        rollout,
+        created_by,
+        waits,
+        is_deleted,
+        created_at,
+        updated_at,
+        revision,
+    } = deployment;
     let versions = versions.iter().zip(spec_keys);
     store_v1::DeploymentRecord {
         deployment_id: deployment_id.0.as_bytes().to_vec(),
         name: name.clone(),
         versions: versions.map(|(version, key)| version_to_record(name, version, *key)).collect(),
         rollout: Some(rollout_to_record(rollout)),
+        waits: *waits,
         is_deleted: *is_deleted,
         create_time: Some(time_to(*created_at)),
         update_time: Some(time_to(*updated_at)),
@@ -55,6 +66,7 @@ pub(in crate::store) fn deployment_from_record(
         created_by: Some(record.request_id)
             .filter(|request_id| !request_id.is_empty())
             .map(|request_id| CreateRequest { request_id, fingerprint: record.request_fingerprint }),
+        waits: record.waits,
         is_deleted: record.is_deleted,
         created_at: time_from(record.create_time, "create_time")?,
         updated_at: time_from(record.update_time, "update_time")?,
@@ -186,5 +198,61 @@ pub(super) fn slot_from_record(record: &store_v1::SlotRecord, field: &str) -> Re
         (0, Some(node_id)) => Ok(Slot::Node(NodeId(node_id))),
         (replica, None) if replica > 0 => Ok(Slot::Replica(replica)),
         _ => malformed(format!("{field} is neither a replica's nor a node's")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_core::deployment::{
+        DEFAULT_KEPT_VERSIONS, Dependency, DependencyCondition, DeploymentMode, DeploymentSpec, UpdatePolicy,
+    };
+    use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+
+    struct OneSpec(Arc<TaskSpec>);
+
+    impl SpecSource for OneSpec {
+        fn spec(&self, _: SpecKey) -> Option<Arc<TaskSpec>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    #[test]
+    fn one_that_waits_still_waits_when_it_is_read() {
+        let container = ContainerSpec::new("web:1".parse().unwrap());
+        let task = Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container)));
+        let dependency =
+            Dependency { deployment: "db".to_owned(), condition: DependencyCondition::Completed, required: false };
+        let spec = DeploymentSpec {
+            labels: BTreeMap::new(),
+            mode: DeploymentMode::Global,
+            task: Arc::clone(&task),
+            update: UpdatePolicy::default(),
+            rollback: None,
+            kept_versions: DEFAULT_KEPT_VERSIONS,
+            app: "shop".to_owned(),
+            start_after: vec![dependency],
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let (author, change) = (String::new(), "created".to_owned());
+        let version = Version { number: 1, spec, created_at: now, author, change, proven: false };
+        let deployment = Deployment {
+            deployment_id: DeploymentId(Uuid::from_u128(1)),
+            name: "web".to_owned(),
+            versions: vec![Arc::new(version)],
+            rollout: Rollout::begin(now, None, false, true),
+            created_by: None,
+            waits: true,
+            is_deleted: false,
+            created_at: now,
+            updated_at: now,
+            revision: Revision(7),
+        };
+        let key = SpecKey::of(b"any");
+        let record = deployment_to_record(&deployment, &[key]);
+        assert_eq!(deployment_from_record(record, &OneSpec(task)).unwrap(), (deployment, vec![key]));
     }
 }

@@ -1,5 +1,6 @@
 //! Builders of valid messages, and strategies for anything that may come in.
 
+mod dependencies;
 mod deployments;
 mod fuzz_corpus;
 mod garbage;

@@ -178,7 +178,7 @@ fn a_lost_node_is_not_the_new_versions_fault() {
     let new = rig.tasks().into_iter().find(|task| version_of(task) == 2).unwrap();
     let on = new.status.node_id.unwrap();
     rig.cluster.run(|draft| {
-        crate::commands::set_node_state(draft, on, davit_core::node::NodeState::Down, "silent");
+        set_node_state(draft, on, NodeState::Down, "silent");
     });
     rig.cluster.lose_tasks_of_down_nodes();
     rig.look();
@@ -409,6 +409,9 @@ fn a_clock_that_is_set_fails_no_rollout_and_ends_no_wait() {
     rig.pass(5);
     rig.look();
     assert_eq!(rig.deployment().rollout.done, 1);
+}
+
+#[test]
 fn what_serves_again_right_before_the_deadline_has_its_time_beyond_it() {
     let mut rig = Rig::new(2, start_first(2, image(1)));
     rig.look();

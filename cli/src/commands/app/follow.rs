@@ -1,0 +1,146 @@
+//! Follows the rollouts of all deployments of an app at once: a line each where there is a terminal, a line for each change
+//! elsewhere.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use davit_proto::v1;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use indicatif::{MultiProgress, ProgressBar};
+
+use super::is_gone;
+use crate::args::Format;
+use crate::client::Manager;
+use crate::commands::now;
+use crate::error::Error;
+use crate::output::{Output, rollout_line};
+use crate::rollout::follow;
+
+/// How often spinners turn.
+const TICK: Duration = Duration::from_millis(100);
+/// So many deployments have a line each on a terminal; of others only the end is told.
+const LINES: usize = 20;
+/// So many are followed at one time.
+const AT_ONCE: usize = 64;
+
+/// Stays with all of them until each has come to its end. The exit code: 0 if all are complete, else that of the worst.
+pub(super) async fn follow_all(
+    manager: &Manager,
+    planned: &[v1::PlannedDeployment],
+    output: &Output,
+) -> Result<u8, Error> {
+    let shown = RefCell::new(Shown::new(output));
+    let follow_one = async |planned: &v1::PlannedDeployment| {
+        let name = &planned.deployment;
+        let removed = planned.action() == v1::PlannedAction::Remove;
+        let told = |message: &v1::WatchRolloutResponse| shown.borrow_mut().show(name, message);
+        let ended = follow(manager, name, false, told).await;
+        match ended {
+            Ok(ended) => {
+                shown.borrow_mut().end(name, &ended.last);
+                Ok(if removed && ended.last.deleted { 0 } else { ended.exit_code() })
+            }
+            Err(error) if removed && is_gone(&error) => Ok(0),
+            Err(error) => Err(error),
+        }
+    };
+    let mut rest = planned.iter();
+    let mut following: FuturesUnordered<_> = rest.by_ref().take(AT_ONCE).map(&follow_one).collect();
+    let mut worst = 0;
+    while let Some(ended) = following.next().await {
+        worst = worst_of(worst, ended?);
+        following.extend(rest.next().map(&follow_one));
+    }
+    Ok(worst)
+}
+
+/// A failure outweighs a wait for a promotion.
+fn worst_of(one: u8, other: u8) -> u8 {
+    let weight = |code: u8| match code {
+        0 => 0,
+        1 => u8::MAX,
+        other => other,
+    };
+    std::cmp::max_by_key(one, other, |code| weight(*code))
+}
+
+/// What is on the screen.
+struct Shown<'a> {
+    output: &'a Output,
+    bars: Option<MultiProgress>,
+    lines: BTreeMap<String, ProgressBar>,
+    told: BTreeMap<String, String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(output: &'a Output) -> Self {
+        let on_terminal = io::stderr().is_terminal() && output.format == Format::Table;
+        let bars = on_terminal.then(MultiProgress::new);
+        Self { output, bars, lines: BTreeMap::new(), told: BTreeMap::new() }
+    }
+
+    fn show(&mut self, name: &str, message: &v1::WatchRolloutResponse) {
+        if self.output.format != Format::Table {
+            return;
+        }
+        let line = rollout_line(message, now(), self.output.message_palette);
+        let Some(bars) = &self.bars else { return self.tell(name, &line) };
+        if !self.lines.contains_key(name) && self.lines.len() < LINES {
+            let bar = bars.add(ProgressBar::new_spinner());
+            bar.enable_steady_tick(TICK);
+            self.lines.insert(name.to_owned(), bar);
+        }
+        if let Some(bar) = self.lines.get(name) {
+            bar.set_message(self.output.message(&line).into_owned());
+        }
+    }
+
+    /// Leaves the last word on the screen.
+    fn end(&mut self, name: &str, last: &v1::WatchRolloutResponse) {
+        if self.output.format != Format::Table {
+            return;
+        }
+        if let Some(bar) = self.lines.remove(name) {
+            bar.finish_and_clear();
+        }
+        let line = rollout_line(last, now(), self.output.message_palette);
+        match &self.bars {
+            Some(bars) => {
+                let _ = bars.println(self.output.message(&line));
+            }
+            None => self.tell(name, &line),
+        }
+    }
+
+    fn tell(&mut self, name: &str, line: &str) {
+        // The time that is left is no news.
+        let news = line.split(", ").filter(|part| !part.ends_with(" left")).collect::<Vec<_>>().join(", ");
+        if self.told.get(name) != Some(&news) {
+            self.output.note(line);
+            self.told.insert(name.to_owned(), news);
+        }
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        for bar in self.lines.values() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_outweighs_all_else() {
+        assert_eq!(worst_of(0, 0), 0);
+        assert_eq!((worst_of(0, 4), worst_of(4, 0)), (4, 4));
+        assert_eq!((worst_of(1, 4), worst_of(4, 1)), (1, 1));
+    }
+}

@@ -1,0 +1,211 @@
+//! `davit plan`, `up`, `down` and `apps`: apps as Docker Compose files describe them.
+
+mod follow;
+mod source;
+
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use davit_proto::v1;
+use tonic::Code;
+
+use self::follow::follow_all;
+use self::source::{ReadSource, read_source};
+use super::INTERRUPTED;
+use crate::args::Format;
+use crate::client::{Manager, call};
+use crate::error::Error;
+use crate::output::{Output, Tone, app_plan, apps_table};
+
+/// The exit code of a plan that would change something.
+const CHANGES: u8 = 2;
+/// The exit code of a plan that can't be made.
+pub const NO_PLAN: u8 = 1;
+/// Between two looks at what is left of an app.
+const LOOK_PERIOD: Duration = Duration::from_millis(200);
+
+/// Which files, and how they are read.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// A Compose file, `-` for standard input; may be repeated, later ones win. Without it compose.yaml, compose.yml,
+    /// docker-compose.yml or docker-compose.yaml, with the file of overrides beside it
+    #[arg(short, long, value_name = "FILE")]
+    file: Vec<String>,
+    /// Select a profile, `*` for all; may be repeated
+    #[arg(long, value_name = "NAME")]
+    profile: Vec<String>,
+    /// A file of variables, instead of `.env`; may be repeated
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<String>,
+    /// The app's name, whatever files and directories say
+    #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    project_name: Option<String>,
+    /// Drop keys that are unknown or not supported, with a warning
+    #[arg(long)]
+    lenient: bool,
+}
+
+/// Arguments of `davit plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Which files.
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Leave deployments whose services are gone
+    #[arg(long)]
+    no_prune: bool,
+    /// The same as --output json
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `davit up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Which files.
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Leave deployments whose services are gone
+    #[arg(long)]
+    no_prune: bool,
+    /// Only if it does what was planned: the `planToken` of davit plan --json
+    #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
+    plan: Option<String>,
+    /// Do not follow the rollouts
+    #[arg(short, long)]
+    detach: bool,
+}
+
+/// Arguments of `davit down`.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// Which files.
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Do not wait until it is gone
+    #[arg(short, long)]
+    detach: bool,
+}
+
+/// Tells what `up` would do. The exit code says whether there is anything.
+pub(super) async fn plan(manager: &Manager, args: PlanArgs, output: &Output) -> Result<u8, Error> {
+    let source = Some(read(args.source, output).await?.source);
+    let request = v1::PlanAppRequest { source, prune: Some(!args.no_prune) };
+    let plan = manager.repeat(async || manager.deployments().plan_app(call(request.clone())).await).await?;
+    warn(&plan.warnings, output);
+    let output = if args.json { Output { format: Format::Json, ..*output } } else { *output };
+    output.object(&plan, |palette| app_plan(&plan, palette))?;
+    Ok(if plan.deployments.iter().any(changes) { CHANGES } else { 0 })
+}
+
+/// Makes it so, and follows the rollouts.
+pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Result<u8, Error> {
+    let source = Some(read(args.source, output).await?.source);
+    let request = v1::ApplyAppRequest {
+        source,
+        prune: Some(!args.no_prune),
+        plan_token: args.plan.unwrap_or_default(),
+        author: super::author(),
+    };
+    let applied = manager.repeat(async || manager.deployments().apply_app(call(request.clone())).await).await?;
+    warn(&applied.warnings, output);
+    if args.detach {
+        return output.object(&applied, |_| names(&applied.deployments)).map(|()| 0);
+    }
+    let followed = tokio::select! {
+        followed = follow_all(manager, &applied.deployments, output) => followed,
+        _ = tokio::signal::ctrl_c() => {
+            output.note(&format!("The rollouts of {} go on; `davit up` shows them again.", applied.app));
+            return Ok(INTERRUPTED);
+        }
+    };
+    if output.format != Format::Table {
+        output.object(&applied, |_| String::new())?;
+    }
+    followed
+}
+
+/// Deletes an app, and waits until it is gone.
+pub(super) async fn down(manager: &Manager, args: DownArgs, output: &Output) -> Result<u8, Error> {
+    let app = match args.source.project_name.clone().filter(|_| args.source.file.is_empty()) {
+        Some(name) => name,
+        None => read(args.source, output).await?.app_name()?,
+    };
+    let request = v1::DeleteAppRequest { app: app.clone() };
+    let deleted = manager.repeat(async || manager.deployments().delete_app(call(request.clone())).await).await?;
+    if !args.detach {
+        tokio::select! {
+            gone = until_gone(manager, &app, output) => gone?,
+            _ = tokio::signal::ctrl_c() => {
+                output.note(&format!("{app} goes on stopping; `davit apps` shows when it is gone."));
+                return Ok(INTERRUPTED);
+            }
+        }
+    }
+    output.object(&deleted, |_| deleted.deployments.iter().map(|name| format!("{name}\n")).collect())?;
+    Ok(0)
+}
+
+/// Lists apps.
+pub(super) async fn list(manager: &Manager, output: &Output) -> Result<(), Error> {
+    let mut apps = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListAppsRequest { page_size: 1000, page_token };
+        let page = manager.repeat(async || manager.deployments().list_apps(call(request.clone())).await).await?;
+        apps.extend(page.apps);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    output.list(&apps, |palette| apps_table(&apps, palette))
+}
+
+async fn until_gone(manager: &Manager, app: &str, output: &Output) -> Result<(), Error> {
+    let filter = v1::DeploymentFilter { app: app.to_owned(), ..Default::default() };
+    let mut told = String::new();
+    loop {
+        let left = manager.list_deployments(filter.clone()).await?;
+        let left: Vec<_> = left.iter().filter(|deployment| deployment.deleting).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let tasks: u32 = left.iter().filter_map(|deployment| deployment.counts).map(|counts| counts.stopping).sum();
+        let line = format!("{app}: {} deployments are left, {tasks} tasks are stopping", left.len());
+        if line != told {
+            output.note(&line);
+            told = line;
+        }
+        tokio::time::sleep(LOOK_PERIOD).await;
+    }
+}
+
+async fn read(args: SourceArgs, output: &Output) -> Result<ReadSource, Error> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let read = tokio::task::spawn_blocking(move || read_source(&args, environment));
+    let read = read.await.map_err(|problem| Error::failed(format!("reading files broke: {problem}")))??;
+    warn(&read.warnings, output);
+    Ok(read)
+}
+
+/// Tells what may not be as it was meant.
+fn warn(warnings: &[String], output: &Output) {
+    for warning in warnings {
+        output.note(&output.message_palette.paint(Tone::Waiting, warning));
+    }
+}
+
+fn changes(planned: &v1::PlannedDeployment) -> bool {
+    planned.action() != v1::PlannedAction::Unchanged
+}
+
+fn names(planned: &[v1::PlannedDeployment]) -> String {
+    planned.iter().map(|planned| format!("{}\n", planned.deployment)).collect()
+}
+
+/// Whether something that was to be followed is gone already.
+fn is_gone(error: &Error) -> bool {
+    error.code() == Some(Code::NotFound)
+}

@@ -1,0 +1,221 @@
+//! Apps, and what would become of them, for people.
+
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use davit_proto::v1;
+
+use super::style::{Palette, Tone};
+use super::table::{DETAIL_CHARS, cut, render, toned};
+
+/// Longer values are cut.
+const VALUE_CHARS: usize = 200;
+
+/// What would become of an app, field by field.
+#[must_use]
+pub fn app_plan(plan: &v1::PlanAppResponse, palette: Palette) -> String {
+    let changes = plan.deployments.iter().filter(|planned| planned.action() != v1::PlannedAction::Unchanged);
+    let mut text = String::new();
+    for planned in changes {
+        add_deployment(&mut text, planned, palette);
+        text.push('\n');
+    }
+    if text.is_empty() {
+        return format!(
+            "{}: nothing to change; {} unchanged\n",
+            plan.app,
+            counted(plan.deployments.len(), "deployment")
+        );
+    }
+    let _ = writeln!(text, "{}: {}", plan.app, summary(plan));
+    if !plan.placement_problem.is_empty() {
+        let unknown = format!("Where tasks would be placed is not all known: {}", plan.placement_problem);
+        text.push_str(&palette.paint(Tone::Waiting, &unknown));
+        text.push('\n');
+    }
+    text
+}
+
+fn add_deployment(text: &mut String, planned: &v1::PlannedDeployment, palette: Palette) {
+    let (sign, tone, what) = match planned.action() {
+        v1::PlannedAction::Create => ("+", Tone::Good, "is created"),
+        v1::PlannedAction::Remove => ("-", Tone::Bad, "is removed"),
+        v1::PlannedAction::Roll => ("~", Tone::Waiting, "is rolled"),
+        v1::PlannedAction::Update => ("~", Tone::Waiting, "is changed in place"),
+        v1::PlannedAction::Unchanged | v1::PlannedAction::Unspecified => (" ", Tone::Plain, "is unchanged"),
+    };
+    let tasks =
+        [(planned.created_tasks, "created"), (planned.replaced_tasks, "replaced"), (planned.stopped_tasks, "stopped")];
+    let tasks = tasks.iter().filter(|(count, _)| *count > 0);
+    let tasks: Vec<String> =
+        tasks.map(|(count, what)| format!("{} {what}", counted(*count as usize, "task"))).collect();
+    let tasks = if tasks.is_empty() { String::new() } else { format!(": {}", tasks.join(", ")) };
+    let _ = writeln!(text, "{}", palette.paint(tone, &format!("{sign} {} {what}{tasks}", planned.deployment)));
+    for change in &planned.changes {
+        let _ = writeln!(text, "    {}", field(change, palette));
+    }
+    if let Some(placement) = &planned.placement {
+        add_placement(text, placement, palette);
+    }
+}
+
+fn field(change: &v1::FieldChange, palette: Palette) -> String {
+    let path = &change.path;
+    let (before, after) = (change.before.as_deref().map(shown), change.after.as_deref().map(shown));
+    match (before, after) {
+        (None, Some(after)) => palette.paint(Tone::Good, &format!("+ {path}: {after}")),
+        (Some(before), None) => palette.paint(Tone::Bad, &format!("- {path}: {before}")),
+        (Some(before), Some(after)) => {
+            let (before, after) = (palette.paint(Tone::Bad, &before), palette.paint(Tone::Good, &after));
+            format!("~ {path}: {before} -> {after}")
+        }
+        (None, None) => path.clone(),
+    }
+}
+
+/// On one line, and not too long.
+fn shown(value: &str) -> String {
+    let mut shown: String = value.chars().take(VALUE_CHARS).collect::<String>().escape_debug().to_string();
+    // Quotes stay as they are: a value is no literal.
+    shown = shown.replace("\\\"", "\"").replace("\\'", "'");
+    if value.chars().nth(VALUE_CHARS).is_some() {
+        shown.push('…');
+    }
+    if shown.is_empty() { "(empty)".to_owned() } else { shown }
+}
+
+fn add_placement(text: &mut String, placement: &v1::PlannedPlacement, palette: Palette) {
+    let nodes: Vec<String> = placement.nodes.iter().map(|each| format!("{} on {}", each.count, each.node)).collect();
+    if !nodes.is_empty() {
+        let _ = writeln!(text, "    placed: {}", nodes.join(", "));
+    }
+    if placement.unplaced_count > 0 {
+        let why = if placement.unplaced_reason.is_empty() { "no place" } else { &placement.unplaced_reason };
+        let line = format!("{} of its tasks would find no place: {why}", placement.unplaced_count);
+        let _ = writeln!(text, "    {}", palette.paint(Tone::Bad, &line));
+    }
+    for reason in &placement.preemptions {
+        let _ = writeln!(text, "    {}", palette.paint(Tone::Waiting, reason));
+    }
+}
+
+fn summary(plan: &v1::PlanAppResponse) -> String {
+    use v1::PlannedAction::{Create, Remove, Roll, Unchanged, Update};
+    let count = |action| plan.deployments.iter().filter(|planned| planned.action() == action).count();
+    let parts = [
+        (count(Create), "to create"),
+        (count(Roll), "to roll"),
+        (count(Update), "to change in place"),
+        (count(Remove), "to remove"),
+        (count(Unchanged), "unchanged"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// Apps, one a line.
+#[must_use]
+pub fn apps_table(apps: &[v1::App], palette: Palette) -> String {
+    let rows = apps.iter().map(|app| {
+        let ready_tone = if app.ready_tasks >= app.desired_tasks { Tone::Good } else { Tone::Waiting };
+        let (state, tone) = state(app);
+        vec![
+            Cell::new(&app.name),
+            Cell::new(app.deployments.len()),
+            toned(&format!("{}/{}", app.ready_tasks, app.desired_tasks), ready_tone),
+            toned(&state, tone),
+            Cell::new(cut(app.trouble.clone(), DETAIL_CHARS)),
+        ]
+    });
+    render(&["NAME", "DEPLOYMENTS", "READY", "STATE", "DETAIL"], rows, palette)
+}
+
+fn state(app: &v1::App) -> (String, Tone) {
+    if app.deleting {
+        return ("DELETING".to_owned(), Tone::Waiting);
+    }
+    let tone = match app.state() {
+        v1::RolloutState::Complete => Tone::Good,
+        v1::RolloutState::Paused | v1::RolloutState::Failed => Tone::Bad,
+        v1::RolloutState::InProgress | v1::RolloutState::AwaitingPromotion | v1::RolloutState::Unspecified => {
+            Tone::Waiting
+        }
+    };
+    (app.state().as_str_name().trim_start_matches("ROLLOUT_STATE_").to_owned(), tone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(path: &str, before: Option<&str>, after: Option<&str>) -> v1::FieldChange {
+        let side = |side: Option<&str>| side.map(str::to_owned);
+        v1::FieldChange { path: path.to_owned(), before: side(before), after: side(after) }
+    }
+
+    fn planned(name: &str, action: v1::PlannedAction) -> v1::PlannedDeployment {
+        v1::PlannedDeployment { deployment: name.to_owned(), action: action.into(), ..Default::default() }
+    }
+
+    fn plan() -> v1::PlanAppResponse {
+        let placement = v1::PlannedPlacement {
+            nodes: vec![v1::PlannedNode { node: "one".to_owned(), count: 2 }],
+            unplaced_count: 1,
+            unplaced_reason: "fits 0 of 1 nodes: 1 lacks memory".to_owned(),
+            preemptions: Vec::new(),
+        };
+        let created = v1::PlannedDeployment {
+            changes: vec![change("task.container.image", None, Some("web:2"))],
+            created_tasks: 3,
+            placement: Some(placement),
+            ..planned("shop_web", v1::PlannedAction::Create)
+        };
+        let rolled = v1::PlannedDeployment {
+            changes: vec![
+                change("task.container.env.A", Some("a\nb"), Some("")),
+                change("task.container.user", Some("\"x\""), None),
+            ],
+            replaced_tasks: 1,
+            ..planned("shop_db", v1::PlannedAction::Roll)
+        };
+        let removed = v1::PlannedDeployment { stopped_tasks: 2, ..planned("shop_old", v1::PlannedAction::Remove) };
+        let unchanged = planned("shop_cache", v1::PlannedAction::Unchanged);
+        v1::PlanAppResponse {
+            app: "shop".to_owned(),
+            deployments: vec![unchanged, rolled, removed, created],
+            placement_problem: "no scheduler was reached".to_owned(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_plan_is_told_field_by_field() {
+        insta::assert_snapshot!(app_plan(&plan(), Palette::new(false)));
+    }
+
+    #[test]
+    fn a_plan_that_changes_nothing_says_so() {
+        let mut plan = plan();
+        plan.deployments.truncate(1);
+        assert_eq!(app_plan(&plan, Palette::new(false)), "shop: nothing to change; 1 deployment unchanged\n");
+    }
+
+    #[test]
+    fn apps_are_listed_one_a_line() {
+        let app = v1::App {
+            name: "shop".to_owned(),
+            deployments: vec!["shop_db".to_owned(), "shop_web".to_owned()],
+            desired_tasks: 4,
+            ready_tasks: 3,
+            state: v1::RolloutState::InProgress.into(),
+            deleting: false,
+            trouble: "shop_web: waits for shop_db to be healthy".to_owned(),
+        };
+        let gone = v1::App { name: "old".to_owned(), deleting: true, ..Default::default() };
+        insta::assert_snapshot!(apps_table(&[app, gone], Palette::new(false)));
+    }
+}

@@ -1,0 +1,108 @@
+//! `configs` and `secrets` of a service: files in its containers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Declared;
+use crate::error::quoted;
+use crate::keys::{self, Section};
+use crate::model::FileGrant;
+use crate::read::{Context, Item, whole_number};
+use crate::tree::Value;
+
+/// Where secrets are, unless a path is absolute.
+const SECRETS_DIRECTORY: &str = "/run/secrets/";
+
+/// Reads `configs`.
+pub(super) fn configs(item: Option<Item>, declared: &Declared, cx: &mut Context<'_>) -> Vec<FileGrant> {
+    grants(item, &Kind { name: "config", section: keys::CONFIG_GRANT, directory: "/", known: &declared.configs }, cx)
+}
+
+/// Reads `secrets`.
+pub(super) fn secrets(item: Option<Item>, declared: &Declared, cx: &mut Context<'_>) -> Vec<FileGrant> {
+    let directory = SECRETS_DIRECTORY;
+    grants(item, &Kind { name: "secret", section: keys::SECRET_GRANT, directory, known: &declared.secrets }, cx)
+}
+
+struct Kind<'a> {
+    name: &'static str,
+    section: &'static Section,
+    directory: &'static str,
+    known: &'a BTreeSet<String>,
+}
+
+/// Of two for one file a later file's stays.
+fn grants(item: Option<Item>, kind: &Kind<'_>, cx: &mut Context<'_>) -> Vec<FileGrant> {
+    let mut grants: BTreeMap<String, (FileGrant, Item)> = BTreeMap::new();
+    let Some(item) = item else { return Vec::new() };
+    for item in item.items(cx) {
+        let here = item.place();
+        let Some(grant) = grant(item, kind, cx) else { continue };
+        if !kind.known.contains(&grant.source) {
+            here.unknown(kind.name, &grant.source, cx);
+            continue;
+        }
+        if let Some((_, first)) = grants.get(&grant.target)
+            && first.at().file == here.at().file
+        {
+            here.bad(format!("{} is given already in line {}", quoted(&grant.target), first.at().line), cx);
+            continue;
+        }
+        grants.insert(grant.target.clone(), (grant, here));
+    }
+    grants.into_values().map(|(grant, _)| grant).collect()
+}
+
+fn grant(item: Item, kind: &Kind<'_>, cx: &mut Context<'_>) -> Option<FileGrant> {
+    let in_place = |name: &str| format!("{}{name}", kind.directory);
+    if !matches!(item.node.value, Value::Map(_)) {
+        let source = item.nonempty(cx)?.to_owned();
+        return Some(FileGrant { target: in_place(&source), source, uid: None, gid: None, mode: None });
+    }
+    let mut fields = item.fields(kind.section, cx)?;
+    let source = fields.needed("source", cx).and_then(|item| item.nonempty(cx).map(str::to_owned));
+    let target = fields.take("target").map(|item| {
+        item.parsed(
+            |text| {
+                let path = if text.starts_with('/') { text.to_owned() } else { in_place(text) };
+                let good = !text.is_empty() && !text.ends_with('/') && !path.split('/').any(|part| part == "..");
+                if good { Ok(path) } else { Err("is not a file's path in the container") }
+            },
+            cx,
+        )
+    });
+    let mut id = |name| fields.take(name).and_then(|item| item.parsed(|text| whole_number(text, u32::MAX), cx));
+    let (uid, gid) = (id("uid"), id("gid"));
+    let mode = fields.take("mode").and_then(|item| item.parsed(mode, cx));
+    fields.finish(cx);
+    let source = source?;
+    let target = target.unwrap_or_else(|| Some(in_place(&source)))?;
+    Some(FileGrant { source, target, uid, gid, mode })
+}
+
+/// Reads `0440`. A number without a zero before it is decimal for one reader of YAML and octal for the next.
+fn mode(text: &str) -> Result<u32, &'static str> {
+    const WRONG: &str = "is not a mode; write it in octal with a zero before it, as in `0440`";
+    let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0')).ok_or(WRONG)?;
+    if digits.is_empty() && text == "0" {
+        return Ok(0);
+    }
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(WRONG);
+    }
+    u32::from_str_radix(digits, 8).ok().filter(|&mode| mode <= 0o7777).ok_or(WRONG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(mode("0440"), Ok(0o440));
+        assert_eq!(mode("0o400"), Ok(0o400));
+        assert_eq!(mode("0"), Ok(0));
+        for text in ["440", "288", "0x1", "0999", "", "01234567", "-0440", "0+440"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+    }
+}

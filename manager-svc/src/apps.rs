@@ -1,0 +1,11 @@
+//! Apps: deployments as Compose files describe them. What a project becomes, and what would follow from it. Pure.
+
+mod diff;
+mod map;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::diff::spec_changes;
+pub(crate) use self::map::{Mapped, Refusals, map_project};
+pub(crate) use self::plan::{plan_token, planned};

@@ -1,0 +1,190 @@
+//! What differs between two specs of a deployment, field by field, whatever fields there are.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use davit_core::deployment::{DEFAULT_KEPT_VERSIONS, DeploymentMode, DeploymentSpec, UpdatePolicy};
+use davit_core::restart::{RestartMode, RestartPolicy};
+use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
+use davit_proto::{FILE_DESCRIPTOR_SET, convert, v1};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde_json::Value;
+
+/// What tells the entries of a list apart, so that one that is added changes no other.
+const IDENTITIES: [&str; 6] = ["target", "container_port", "name", "expression", "attribute", "deployment"];
+
+/// What is told of every deployment that is created, whatever it is.
+const ALWAYS_TOLD: &str = "task.container.image";
+
+static DESCRIPTOR: LazyLock<Option<MessageDescriptor>> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok()?;
+    pool.get_message_by_name(&format!("{}.DeploymentSpec", davit_proto::PACKAGE))
+});
+
+/// What differs, by path. Without a spec before: what is set and is not the default.
+pub(crate) fn spec_changes(
+    name: &str,
+    before: Option<&DeploymentSpec>,
+    after: &DeploymentSpec,
+) -> Vec<v1::FieldChange> {
+    let after_fields = fields(name, after);
+    let Some(before) = before else {
+        let default = fields(name, &plainest(after));
+        let told =
+            |path: &str, value: &str| path == ALWAYS_TOLD || default.get(path).is_none_or(|usual| usual != value);
+        let set = after_fields.into_iter().filter(|(path, value)| told(path, value));
+        return set.map(|(path, value)| v1::FieldChange { path, before: None, after: Some(value) }).collect();
+    };
+    let mut before_fields = fields(name, before);
+    let mut changes: BTreeMap<String, v1::FieldChange> = BTreeMap::new();
+    for (path, value) in after_fields {
+        let before = before_fields.remove(&path);
+        if before.as_ref() != Some(&value) {
+            changes.insert(path.clone(), v1::FieldChange { path, before, after: Some(value) });
+        }
+    }
+    for (path, value) in before_fields {
+        changes.insert(path.clone(), v1::FieldChange { path, before: Some(value), after: None });
+    }
+    changes.into_values().collect()
+}
+
+/// A deployment of the same image in which nothing else was asked for.
+fn plainest(spec: &DeploymentSpec) -> DeploymentSpec {
+    let own_labels = spec.task.labels.iter().filter(|(key, _)| key.starts_with("davit."));
+    let mut task = TaskSpec::clone(&spec.task);
+    if let RuntimeSpec::Container(container) = &spec.task.runtime {
+        let runtime = RuntimeSpec::Container(ContainerSpec::new(container.image.clone()));
+        let labels = own_labels.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let restart = RestartPolicy { mode: RestartMode::Always, ..RestartPolicy::default() };
+        task = TaskSpec { labels, restart, ..TaskSpec::new(spec.task.name.clone(), runtime) };
+    }
+    DeploymentSpec {
+        labels: BTreeMap::new(),
+        mode: DeploymentMode::Replicated { replicas: 1 },
+        task: Arc::new(task),
+        update: UpdatePolicy::default(),
+        rollback: None,
+        kept_versions: DEFAULT_KEPT_VERSIONS,
+        app: spec.app.clone(),
+        start_after: Vec::new(),
+    }
+}
+
+/// All fields that are set, by path.
+fn fields(name: &str, spec: &DeploymentSpec) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    if let Some(tree) = tree(&convert::deployment_spec_to_proto(name, spec)) {
+        flatten(&tree, String::new(), &mut fields);
+    }
+    fields
+}
+
+/// The message as JSON, with the names that stand in the .proto files.
+fn tree(spec: &v1::DeploymentSpec) -> Option<Value> {
+    let mut message = DynamicMessage::new(DESCRIPTOR.clone()?);
+    message.transcode_from(spec).ok()?;
+    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
+    message.serialize_with_options(serde_json::value::Serializer, &options).ok()
+}
+
+fn flatten(value: &Value, path: String, fields: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(object) if object.is_empty() => {
+            fields.insert(path, "set".to_owned());
+        }
+        Value::Object(object) => {
+            for (key, value) in object {
+                flatten(value, joined(&path, key), fields);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+            for item in items {
+                let known = IDENTITIES.into_iter().find_map(|name| Some((name, text(item.get(name)?))));
+                let (name, identity) = known.unwrap_or_default();
+                let count = seen.entry(identity.clone()).or_default();
+                *count += 1;
+                let nth = if *count > 1 { format!("#{count}") } else { String::new() };
+                let mut item = item.clone();
+                if let Value::Object(object) = &mut item {
+                    // The path says it.
+                    object.remove(name);
+                }
+                flatten(&item, format!("{path}[{identity}{nth}]"), fields);
+            }
+        }
+        Value::Array(items) if items.is_empty() => {}
+        Value::Array(_) | Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {
+            fields.insert(path, text(value));
+        }
+    }
+}
+
+fn joined(path: &str, key: &str) -> String {
+    let is_word = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match (path.is_empty(), is_word) {
+        (true, _) => key.to_owned(),
+        (false, true) => format!("{path}.{key}"),
+        (false, false) => format!("{path}[{key}]"),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(change: impl FnOnce(&mut v1::DeploymentSpec, &mut v1::ContainerSpec)) -> DeploymentSpec {
+        let mut container = v1::ContainerSpec { image: "web:1".to_owned(), ..Default::default() };
+        let mut spec = v1::DeploymentSpec { name: "web".to_owned(), ..Default::default() };
+        change(&mut spec, &mut container);
+        let runtime = Some(v1::task_spec::Runtime::Container(container));
+        spec.task = Some(v1::TaskSpec { runtime, ..Default::default() });
+        let mut violations = davit_core::validate::Violations::new();
+        convert::deployment_spec_from_proto(spec, "spec", &mut violations).unwrap().1
+    }
+
+    fn told(changes: &[v1::FieldChange]) -> Vec<String> {
+        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "-".to_owned());
+        changes.iter().map(|each| format!("{}: {} => {}", each.path, side(&each.before), side(&each.after))).collect()
+    }
+
+    #[test]
+    fn what_differs_is_told_by_path_and_nothing_else() {
+        let before = spec(|_, container| {
+            container.env = [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())].into();
+            container.command = vec!["serve".to_owned()];
+        });
+        let after = spec(|spec, container| {
+            container.env = [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "3".to_owned())].into();
+            container.command = vec!["serve".to_owned(), "--quietly".to_owned()];
+            container.ports = vec![v1::Port { container_port: 80, host_port: 8080, ..Default::default() }];
+            spec.labels = [("a.b/c".to_owned(), "x".to_owned())].into();
+        });
+        assert_eq!(told(&spec_changes("web", Some(&before), &before)), Vec::<String>::new());
+        assert_eq!(
+            told(&spec_changes("web", Some(&before), &after)),
+            [
+                "labels[a.b/c]: - => x",
+                "task.container.command: [\"serve\"] => [\"serve\",\"--quietly\"]",
+                "task.container.env.B: 2 => 3",
+                "task.container.ports[80].host_port: - => 8080",
+                "task.container.ports[80].protocol: - => PORT_PROTOCOL_TCP",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_a_new_one_what_was_asked_for_is_told() {
+        assert_eq!(told(&spec_changes("web", None, &spec(|_, _| ()))), ["task.container.image: - => web:1"]);
+        let global = spec(|spec, _| spec.mode = Some(v1::deployment_spec::Mode::Global(v1::GlobalMode {})));
+        assert_eq!(told(&spec_changes("web", None, &global)), ["global: - => set", "task.container.image: - => web:1"]);
+    }
+}

@@ -1,0 +1,83 @@
+//! The container of a service's tasks.
+
+use davit_compose::{Mount, MountSource, Project, Protocol, PullPolicy, Service};
+use davit_proto::v1;
+
+use super::refused::{Refusals, key};
+
+/// What the kernel takes for no limit.
+const UNLIMITED: u64 = i64::MAX.unsigned_abs();
+
+pub(super) fn container(project: &Project, service: &Service, refusals: &mut Refusals) -> v1::ContainerSpec {
+    v1::ContainerSpec {
+        image: service.image.to_string(),
+        entrypoint: words(service, service.entrypoint.as_ref(), "entrypoint", refusals),
+        command: words(service, service.command.as_ref(), "command", refusals),
+        env: service.environment.clone(),
+        working_dir: service.working_dir.clone().unwrap_or_default(),
+        user: service.user.clone().unwrap_or_default(),
+        mounts: service.mounts.iter().map(|each| mount(project, service, each, refusals)).collect(),
+        ports: service.ports.iter().map(port).collect(),
+        tmpfs: service.tmpfs.iter().map(tmpfs).collect(),
+        cap_add: service.cap_add.iter().cloned().collect(),
+        cap_drop: service.cap_drop.iter().cloned().collect(),
+        read_only: service.read_only,
+        ulimits: service.ulimits.iter().map(|(name, limit)| ulimit(name, *limit)).collect(),
+        pull_policy: service.pull_policy.map_or(v1::PullPolicy::Unspecified, pull_policy).into(),
+    }
+}
+
+/// What replaces that of the image.
+fn words(service: &Service, words: Option<&Vec<String>>, written: &str, refusals: &mut Refusals) -> Vec<String> {
+    if words.is_some_and(Vec::is_empty) {
+        let (position, path) = key(service, written);
+        refusals.unsupported(position, &path, "taking away what the image says is not supported yet");
+    }
+    words.cloned().unwrap_or_default()
+}
+
+fn mount(project: &Project, service: &Service, mount: &Mount, refusals: &mut Refusals) -> v1::Mount {
+    let source = match &mount.source {
+        MountSource::Bind(path) => v1::mount::Source::BindPath(path.clone()),
+        MountSource::Volume(volume) => {
+            let declared = project.volumes.get(volume);
+            if declared.is_some_and(|declared| declared.external) {
+                let (position, path) = key(service, "volumes");
+                let message = format!("a node that lacks the external volume `{volume}` makes it, empty");
+                refusals.differs(position, &path, &message);
+            }
+            let name = declared.map_or(volume, |declared| &declared.name);
+            v1::mount::Source::VolumeName(name.clone())
+        }
+    };
+    v1::Mount { source: Some(source), target: mount.target.clone(), read_only: mount.read_only }
+}
+
+fn port(port: &davit_compose::Port) -> v1::Port {
+    let protocol = match port.protocol {
+        Protocol::Tcp => v1::PortProtocol::Tcp,
+        Protocol::Udp => v1::PortProtocol::Udp,
+    };
+    v1::Port {
+        container_port: port.target.into(),
+        protocol: protocol.into(),
+        host_port: port.published.map_or(0, u32::from),
+    }
+}
+
+fn tmpfs(tmpfs: &davit_compose::Tmpfs) -> v1::Tmpfs {
+    v1::Tmpfs { target: tmpfs.target.clone(), size_bytes: tmpfs.size_bytes.unwrap_or(0) }
+}
+
+fn ulimit(name: &str, limit: davit_compose::Ulimit) -> v1::Ulimit {
+    let amount = |amount: Option<u64>| amount.unwrap_or(UNLIMITED);
+    v1::Ulimit { name: name.to_owned(), soft: amount(limit.soft), hard: amount(limit.hard) }
+}
+
+fn pull_policy(policy: PullPolicy) -> v1::PullPolicy {
+    match policy {
+        PullPolicy::Always => v1::PullPolicy::Always,
+        PullPolicy::Missing => v1::PullPolicy::Missing,
+        PullPolicy::Never => v1::PullPolicy::Never,
+    }
+}

@@ -1,0 +1,101 @@
+//! What the cluster can't do yet.
+
+use std::collections::BTreeSet;
+
+use davit_compose::{Position, Problem, ProblemKind, Project, Service, Severity};
+
+/// Gathers what is wrong.
+#[derive(Debug)]
+pub(crate) struct Refusals {
+    lenient: bool,
+    problems: Vec<Problem>,
+}
+
+impl Refusals {
+    /// Of a reader who has what can't be done dropped with a warning, or not.
+    pub(crate) fn new(lenient: bool) -> Self {
+        Self { lenient, problems: Vec::new() }
+    }
+
+    /// All of them, in the order of lines; whether one of them stands in the way.
+    pub(crate) fn finish(mut self) -> (Vec<Problem>, bool) {
+        self.problems.sort_by(|one, other| one.position.cmp(&other.position));
+        let is_error = self.problems.iter().any(|problem| problem.severity == Severity::Error);
+        (self.problems, is_error)
+    }
+
+    /// A key that asks for what the cluster can't do: dropped with a warning for a lenient reader.
+    pub(super) fn unsupported(&mut self, position: &Position, path: &str, message: &str) {
+        let severity = if self.lenient { Severity::Warning } else { Severity::Error };
+        self.add(severity, ProblemKind::RefusedKey, position, path, message);
+    }
+
+    /// A value that is wrong.
+    pub(super) fn wrong(&mut self, position: &Position, path: &str, message: &str) {
+        self.add(Severity::Error, ProblemKind::BadValue, position, path, message);
+    }
+
+    /// What is done otherwise than with Docker Compose.
+    pub(super) fn differs(&mut self, position: &Position, path: &str, message: &str) {
+        self.add(Severity::Warning, ProblemKind::Differs, position, path, message);
+    }
+
+    fn add(&mut self, severity: Severity, kind: ProblemKind, position: &Position, path: &str, message: &str) {
+        let (position, path, message) = (Some(position.clone()), path.to_owned(), message.to_owned());
+        self.problems.push(Problem { severity, kind, position, path, message });
+    }
+}
+
+/// Where a key of a service is written, and its path.
+pub(super) fn key<'a>(service: &'a Service, key: &str) -> (&'a Position, String) {
+    let position = service.positions.0.get(key).unwrap_or(&service.position);
+    (position, format!("services.{}.{key}", service.name))
+}
+
+/// Refuses what stands at the top of files.
+pub(super) fn in_project(project: &Project, refusals: &mut Refusals) {
+    let written = project.positions.0.get("x-davit.colocate").filter(|_| !project.colocate.is_empty());
+    if let Some(position) = written {
+        let message = "tasks of several services can't be kept on one node as a group yet; write `x-davit.colocate` in \
+                       the service that follows the other";
+        refusals.unsupported(position, "x-davit.colocate", message);
+    }
+}
+
+/// The services that are jobs: they are refused, and left out for a lenient reader.
+pub(super) fn jobs(project: &Project, refusals: &mut Refusals) -> BTreeSet<String> {
+    let mut jobs = BTreeSet::new();
+    for service in project.services.values() {
+        if service.davit.job.is_none() && !service.deploy.mode.is_job() {
+            continue;
+        }
+        let written = if service.davit.job.is_some() { "x-davit.job" } else { "deploy.mode" };
+        let (position, path) = key(service, written);
+        refusals.unsupported(position, &path, "jobs are not supported yet; the service is left out");
+        jobs.insert(service.name.clone());
+    }
+    jobs
+}
+
+/// Refuses what a service asks for.
+pub(super) fn in_service(service: &Service, refusals: &mut Refusals) {
+    let mut refuse = |asked: bool, written: &str, message: &str| {
+        if asked {
+            let (position, path) = key(service, written);
+            refusals.unsupported(position, &path, message);
+        }
+    };
+    refuse(!service.configs.is_empty(), "configs", "configs are not supported yet");
+    refuse(!service.secrets.is_empty(), "secrets", "secrets are not supported yet");
+    let own_name = usize::from(service.positions.0.contains_key("container_name"));
+    let has_aliases = service.aliases.iter().filter(|alias| **alias != service.name).count() > own_name;
+    refuse(has_aliases, "networks", "further names of a service are not supported yet");
+    for (name, dependency) in &service.depends_on {
+        let message = "restarting a service after another was updated is not supported yet";
+        let (position, _) = key(service, &format!("depends_on.{name}"));
+        if dependency.restart {
+            let path = format!("services.{}.depends_on.{name}.restart", service.name);
+            refusals.unsupported(position, &path, message);
+        }
+    }
+}

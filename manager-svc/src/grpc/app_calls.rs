@@ -1,0 +1,177 @@
+//! Apps, for users: what Compose files would change, and that change.
+
+use std::sync::Arc;
+
+use davit_core::deployment::{DeploymentSpec, RolloutState};
+use davit_core::id::DeploymentId;
+use davit_core::validate::Violations;
+use davit_proto::{convert, v1};
+use davit_svc_kit::grpc::{ApiError, Deadline};
+use uuid::Uuid;
+
+use super::Api;
+use super::app_placement::place;
+use super::app_source::{ReadApp, read_app};
+use super::deployment_service::{check_author, wanted};
+use super::deployment_view::show;
+use super::errors::{refusal, to_api_error};
+use super::paging::Page;
+use crate::apps::{plan_token, planned};
+use crate::commands::{self, WantedApp};
+use crate::stable_hash::stable_hash;
+use crate::state::{ClusterState, Draft};
+
+/// Of so many deployments of an app it is told what is wrong.
+const MAX_TROUBLES: usize = 3;
+
+/// Tells what would be done.
+pub(super) async fn plan_app(
+    api: &Api,
+    request: v1::PlanAppRequest,
+    deadline: Option<Deadline>,
+) -> Result<v1::PlanAppResponse, ApiError> {
+    let v1::PlanAppRequest { source, prune } = request;
+    let planning_api = api.clone();
+    let plan = move || {
+        let (app, warnings) = read(&planning_api, source, prune, "", Violations::new())?;
+        let (name, limits) = (app.app.clone(), planning_api.cluster.limits);
+        let mut trial = planning_api.trial();
+        let revision = trial.state().revision().0;
+        let steps = commands::plan_app(trial.state(), app.clone(), limits).map_err(|error| refusal(&error))?;
+        let token = plan_token(&name, &steps);
+        // No two of them have the same id, and none that is there has one of these.
+        let mut ids = (0..).map(|number: u64| DeploymentId(Uuid::from_u64_pair(u64::MAX, u64::MAX - number)));
+        let changes = commands::apply_app(&mut trial, app, &mut ids, limits).map_err(|error| refusal(&error))?;
+        let deployments = planned(&name, &changes);
+        let response = v1::PlanAppResponse {
+            app: name,
+            deployments,
+            plan_token: token,
+            warnings,
+            placement_problem: String::new(),
+            revision,
+        };
+        Ok::<_, ApiError>((response, trial, changes))
+    };
+    let (mut response, trial, changes) = apart(plan).await??;
+    response.placement_problem = place(api, trial, &changes, &mut response.deployments, deadline).await;
+    Ok(response)
+}
+
+/// Does it.
+pub(super) async fn apply_app(api: &Api, request: v1::ApplyAppRequest) -> Result<v1::ApplyAppResponse, ApiError> {
+    let v1::ApplyAppRequest { source, prune, plan_token, author } = request;
+    let mut violations = Violations::new();
+    check_author(&author, &mut violations);
+    let reading_api = api.clone();
+    let read = move || read(&reading_api, source, prune, &author, violations);
+    let (app, warnings) = apart(read).await??;
+    let app = WantedApp { plan_token, ..app };
+    let (name, limits) = (app.app.clone(), api.cluster.limits);
+    let ids = Arc::clone(&api.world.ids);
+    let command = move |draft: &mut Draft| {
+        let mut ids = std::iter::repeat_with(|| DeploymentId(ids.next_uuid()));
+        let changes = commands::apply_app(draft, app, &mut ids, limits)?;
+        Ok((changes, draft.state().revision().0))
+    };
+    let (changes, revision) = api.writer.write(command).await.map_err(to_api_error)?;
+    let deployments = planned(&name, &changes);
+    Ok(v1::ApplyAppResponse { app: name, deployments, warnings, revision })
+}
+
+/// Reading files and comparing specs takes longer than the threads that serve connections should be held up.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|problem| ApiError::internal(format!("reading the app broke: {problem}")))
+}
+
+fn read(
+    api: &Api,
+    source: Option<v1::AppSource>,
+    prune: Option<bool>,
+    author: &str,
+    mut violations: Violations,
+) -> Result<(WantedApp, Vec<String>), ApiError> {
+    let check = |spec: &DeploymentSpec, violations: &mut Violations| {
+        api.check_algorithm(&spec.task, "task", violations);
+    };
+    let read = read_app(source, check, &mut violations);
+    let ReadApp { mapped, warnings } = violations.finish(read)?;
+    let deployments = mapped.deployments.into_iter();
+    let app = WantedApp {
+        app: mapped.app,
+        deployments: deployments.map(|(name, spec)| (name, wanted(spec, author.to_owned()))).collect(),
+        unselected: mapped.unselected,
+        prune: prune.unwrap_or(true),
+        plan_token: String::new(),
+    };
+    Ok((app, warnings))
+}
+
+/// Lists apps.
+pub(super) fn list_apps(api: &Api, request: &v1::ListAppsRequest) -> Result<v1::ListAppsResponse, ApiError> {
+    let mut violations = Violations::new();
+    let hash = stable_hash("ListApps", &());
+    let page = Page::from_proto(request.page_size, &request.page_token, hash, &mut violations);
+    let mut after = String::new();
+    if let Some(page) = &page {
+        match String::from_utf8(page.cursor.clone()) {
+            Ok(name) => after = name,
+            Err(_) => Page::bad_cursor(&mut violations),
+        }
+    }
+    let page = violations.finish(page)?;
+    let state = api.writer.state();
+    let names = state.apps_after(&after).map(|(name, _)| name);
+    let (found, next_page_token) = page.take(names, |name| name.as_bytes().to_vec());
+    let apps = found.into_iter().map(|name| app_to_proto(&state, name)).collect();
+    Ok(v1::ListAppsResponse { apps, next_page_token, revision: state.revision().0 })
+}
+
+fn app_to_proto(state: &ClusterState, name: &str) -> v1::App {
+    let mut app = v1::App { name: name.to_owned(), ..Default::default() };
+    let mut worst = RolloutState::Complete;
+    let mut troubles = Vec::new();
+    for deployment in state.deployments_of_app(name) {
+        let shown = show(state, deployment, true);
+        let counts = shown.counts.unwrap_or_default();
+        app.desired_tasks = app.desired_tasks.saturating_add(counts.desired);
+        app.ready_tasks = app.ready_tasks.saturating_add(counts.ready);
+        app.deleting |= deployment.is_deleted;
+        worst = std::cmp::max_by_key(worst, deployment.rollout.state, |state| need(*state));
+        if !shown.trouble.is_empty() {
+            troubles.push(format!("{}: {}", deployment.name, shown.trouble));
+        }
+        app.deployments.push(deployment.name.clone());
+    }
+    let more = troubles.len().saturating_sub(MAX_TROUBLES);
+    troubles.truncate(MAX_TROUBLES);
+    app.trouble = troubles.join("; ");
+    if more > 0 {
+        app.trouble.push_str(&format!("; and {more} more"));
+    }
+    app.set_state(convert::rollout_state_to_proto(worst));
+    app
+}
+
+/// How much a rollout needs to be looked at.
+fn need(state: RolloutState) -> u8 {
+    match state {
+        RolloutState::Complete => 0,
+        RolloutState::InProgress => 1,
+        RolloutState::AwaitingPromotion => 2,
+        RolloutState::Paused => 3,
+        RolloutState::Failed => 4,
+    }
+}
+
+/// Has an app end.
+pub(super) async fn delete_app(api: &Api, request: v1::DeleteAppRequest) -> Result<v1::DeleteAppResponse, ApiError> {
+    let app = request.app;
+    if app.is_empty() {
+        return Err(ApiError::invalid_field("app", "is needed"));
+    }
+    let delete = move |draft: &mut Draft| commands::delete_app(draft, &app);
+    let (deployments, revision) = api.writer.write(delete).await.map_err(to_api_error)?;
+    Ok(v1::DeleteAppResponse { deployments, revision: revision.0 })
+}
