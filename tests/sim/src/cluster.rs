@@ -77,6 +77,8 @@ pub struct Cluster {
 struct Process {
     gate: Gate,
     shutdown: Shutdown,
+    /// It was asked to start while it was stopping: it does when it has stopped.
+    starts_again: bool,
 }
 
 impl Cluster {
@@ -138,12 +140,16 @@ impl Cluster {
 
     /// Starts a host's process, if it does not run and was not retired.
     pub fn start(self: &Arc<Self>, host: Host) {
-        if self.runs(host) || self.retired.lock().contains(host) {
+        if let Some(process) = self.processes.lock().get_mut(host) {
+            process.starts_again = process.shutdown.is_triggered();
+            return;
+        }
+        if self.retired.lock().contains(host) {
             return;
         }
         self.net.host_back(host);
         let (gate, shutdown) = (Gate::new(), Shutdown::new());
-        let process = Process { gate: gate.clone(), shutdown: shutdown.clone() };
+        let process = Process { gate: gate.clone(), shutdown: shutdown.clone(), starts_again: false };
         self.processes.lock().insert(host, process);
         let world = self.world(host, &gate);
         let cluster = Arc::clone(self);
@@ -154,7 +160,11 @@ impl Cluster {
                 return;
             }
             if shutdown.is_triggered() {
+                let starts_again = cluster.processes.lock().get(host).is_some_and(|process| process.starts_again);
                 cluster.end(host, false);
+                if starts_again {
+                    cluster.start(host);
+                }
             } else {
                 cluster.history.note(Event::Broke(format!("{host} ended: {ended:?}")));
             }
