@@ -37,7 +37,7 @@ pub(super) async fn follow_all(
         let name = &planned.deployment;
         let removed = planned.action() == v1::PlannedAction::Remove;
         let told = |message: &v1::WatchRolloutResponse| shown.borrow_mut().show(name, message);
-        let ended = follow(manager, name, false, told).await;
+        let ended = follow(manager, name, None, false, told).await;
         match ended {
             Ok(ended) => {
                 shown.borrow_mut().end(name, &ended.last);

@@ -323,7 +323,7 @@ fn a_new_task_whose_node_is_silent_takes_nobodys_place() {
     rig.work(|_| true);
     rig.look();
     let on = rig.tasks().into_iter().find(|task| version_of(task) == 2).unwrap().status.node_id.unwrap();
-    let set = |rig: &mut Rig, state| drop(rig.cluster.run(|draft| set_node_state(draft, on, state, "so it was said")));
+    let set = |rig: &mut Rig, state| rig.cluster.run(|draft| set_node_state(draft, on, state, "so it was said"));
     set(&mut rig, NodeState::Suspect);
     rig.pass(6);
     rig.look();
