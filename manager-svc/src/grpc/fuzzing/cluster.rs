@@ -82,7 +82,7 @@ impl Cluster {
     pub(super) fn call(&mut self, path: &str, body: Bytes) -> (Answer, bool) {
         let Manager { services, api, first } = &self.manager;
         let answer = self.runtime.block_on(services.call(path, body));
-        let changed = !Arc::ptr_eq(&api.writer.state(), first);
+        let changed = api.writer.state().revision() != first.revision();
         // Also what is not in the state: who is in touch, and who reads. A session that is not let in changes neither; of output
         // the reader is gone also when the rest of it is refused.
         let only_looks = ["/Get", "/List", "/Explain", "/Plan"].iter().any(|verb| path.contains(verb));

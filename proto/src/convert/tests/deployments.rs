@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use davit_core::deployment::{DeploymentMode, OnRolloutFailure, UpdateOrder, UpdatePolicy};
+use davit_core::deployment::{DeploymentMode, MAX_IN_FLIGHT, OnRolloutFailure, UpdateOrder, UpdatePolicy};
 use davit_core::restart::RestartMode;
 use davit_core::validate::Violations;
 
@@ -65,7 +65,7 @@ fn all_of_it_survives_the_way_there_and_back() {
         let mut violations = Violations::new();
         let (name, read) = deployment_spec_from_proto(asked, "spec", &mut violations).unwrap();
         assert_eq!((read.update.order, read.update.on_failure), (UpdateOrder::StartFirst, OnRolloutFailure::Rollback));
-        assert_eq!(read.update.max_in_flight(), usize::MAX);
+        assert_eq!(read.update.max_in_flight(), MAX_IN_FLIGHT);
         assert_eq!(read.rollback.unwrap().on_failure, OnRolloutFailure::Continue);
         assert_eq!(read.update.progress_deadline, Duration::from_secs(3));
         let written = deployment_spec_to_proto(&name, &read);
