@@ -20,7 +20,7 @@ async fn create(rig: &Rig, update_policy: Option<v1::UpdatePolicy>) -> v1::Deplo
     let spec = v1::DeploymentSpec {
         name: "web".to_owned(),
         task: Some(spec("web")),
-        mode: Some(v1::deployment_spec::Mode::Replicated(v1::ReplicatedMode { replicas: 2 })),
+        mode: Some(v1::deployment_spec::Mode::Replicated(v1::ReplicatedMode { replicas: Some(2) })),
         update_policy,
         ..Default::default()
     };
@@ -136,7 +136,7 @@ async fn what_is_no_policy_is_refused_by_its_field_and_creates_nothing() {
     let spec = v1::DeploymentSpec {
         name: "web".to_owned(),
         task: Some(spec("web")),
-        mode: Some(v1::deployment_spec::Mode::Replicated(v1::ReplicatedMode { replicas: 100_001 })),
+        mode: Some(v1::deployment_spec::Mode::Replicated(v1::ReplicatedMode { replicas: Some(100_001) })),
         update_policy: Some(policy),
         ..Default::default()
     };

@@ -185,8 +185,10 @@ fn plan_tasks(state: &ClusterState, deployment: &Deployment, current: &Version, 
     progress.fill();
     progress.finish();
     let has_run = places.by_slot.values().any(|place| place.fresh.is_some_and(|task| places.serves(task)));
-    let Progress { rollout, message, mut steps, roll_back_to, next_look, .. } = progress;
-    // What the rollout does is done first: it counts on it.
+    let Progress { rollout, message, steps: of_rollout, roll_back_to, next_look, .. } = progress;
+    // First what is too many goes, so that no place ever has three. Then comes what the rollout does: it counts on it.
+    let mut steps = places.excess(deployment);
+    steps.extend(of_rollout);
     steps.extend(places.steps(deployment, current));
     let changed = rollout != deployment.rollout;
     let rollout = changed.then_some((rollout, message));

@@ -128,13 +128,16 @@ impl<'a> Places<'a> {
         self.by_slot.iter().filter_map(lacks).collect()
     }
 
-    /// What is to be done whatever the rollout does: tasks that are too many go, those that can take over the newest spec do.
+    /// Tasks that are too many in their places go, whatever the rollout does.
+    pub(super) fn excess(&self, deployment: &Deployment) -> Vec<DeploymentStep> {
+        let excess = self.by_slot.values().flat_map(|place| &place.excess);
+        excess.map(|task| stop(task, format!("its place in {} has another task", deployment.name))).collect()
+    }
+
+    /// What else is to be done whatever the rollout does: tasks that nobody wants go, those that can take over the newest spec do.
     pub(super) fn steps(&self, deployment: &Deployment, current: &Version) -> Vec<DeploymentStep> {
         let mut steps = Vec::new();
-        let stop = |task: &Arc<Task>, why: String| DeploymentStep::Stop { task_id: task.task_id, remove: false, why };
         for (slot, place) in &self.by_slot {
-            let second = |task: &&Arc<Task>| stop(task, format!("its place in {} has another task", deployment.name));
-            steps.extend(place.excess.iter().map(second));
             if !place.wanted {
                 let why = match slot {
                     Slot::Replica(_) => format!("{} has fewer replicas now", deployment.name),
@@ -155,6 +158,10 @@ impl<'a> Places<'a> {
         }
         steps
     }
+}
+
+fn stop(task: &Task, why: String) -> DeploymentStep {
+    DeploymentStep::Stop { task_id: task.task_id, remove: false, why }
 }
 
 /// Which of two tasks of one kind stays: one that serves, else the older.

@@ -24,6 +24,7 @@ use crate::commands::{
     Limits, Named, NewDeployment, Placement, Wanted, commit_placements, create_deployment, has_ripe_claim,
     reconcile_deployment, settle_claims, update_deployment,
 };
+use crate::state::{ClusterState, Versions};
 
 const ID: DeploymentId = DeploymentId(Uuid::from_u128(0xD));
 
@@ -104,13 +105,37 @@ impl Rig {
             }
             let made = self.made;
             let mut numbers = made..;
+            let before = self.cluster.state.clone();
             self.cluster.run(|draft| {
                 let mut ids = numbers.by_ref().map(|number| task_id(1_000_000 + number));
                 due.iter().for_each(|id| reconcile_deployment(draft, *id, &mut ids, Limits::NONE));
             });
             self.made = numbers.start;
+            self.check_places(&before);
         }
         panic!("it is never at rest: {:?}", self.cluster.state.deployment(ID));
+    }
+
+    /// That at no revision of the last change a place got a third task.
+    fn check_places(&self, before: &ClusterState) {
+        let batch = &self.cluster.last_batch;
+        if batch.is_empty() {
+            return;
+        }
+        let slot_of = |task: &Arc<Task>| task.slot().filter(|(of, _)| *of == ID && task.holds_slot());
+        let mut there = BTreeMap::new();
+        before.tasks().filter_map(slot_of).for_each(|(_, slot)| *there.entry(slot).or_insert(0) += 1);
+        for change in &batch.changes {
+            let Versions::Task { before, after } = &change.versions else { continue };
+            if let Some((_, slot)) = before.as_ref().and_then(slot_of) {
+                *there.entry(slot).or_insert(0) -= 1;
+            }
+            if let Some((_, slot)) = after.as_ref().and_then(slot_of) {
+                let there = there.entry(slot).or_insert(0);
+                *there += 1;
+                assert!(*there <= 2 || before.is_some(), "{slot:?} has {there}: {}", change.event.message);
+            }
+        }
     }
 
     fn tasks(&self) -> Vec<Arc<Task>> {
