@@ -61,7 +61,9 @@ impl<'a> Progress<'a> {
             else {
                 continue;
             };
-            if place.is_out {
+            // A canary that runs is watched on, also while its node is out of touch for a moment.
+            let runs = place.fresh.is_some_and(|task| task.status.state.is_on_node());
+            if place.is_out && (self.rollout.promoted || !runs) {
                 // It is taken up again when its node is back.
                 self.rollout.in_flight.remove(&slot);
                 continue;
@@ -281,7 +283,8 @@ impl<'a> Progress<'a> {
         if self.rollout.state == RolloutState::InProgress && !self.rollout.promoted {
             self.finish_canaries();
         }
-        if self.rollout.state != RolloutState::Complete && self.rollout.in_flight.is_empty() && self.has_served() {
+        let is_open = self.rollout.state != RolloutState::Complete && !self.waits_for_promotion();
+        if is_open && self.rollout.in_flight.is_empty() && self.has_served() {
             let rollout = &mut self.rollout;
             rollout.state = RolloutState::Complete;
             rollout.reason = String::new();
@@ -291,6 +294,12 @@ impl<'a> Progress<'a> {
             self.next_look = None;
             self.message = format!("version {} is complete", self.current.number);
         }
+    }
+
+    /// Whether there is something that only follows the canaries, if only on a node that is away.
+    fn waits_for_promotion(&self) -> bool {
+        let follows = |place: &Place<'_>| place.wanted && place.stale.is_some();
+        !self.rollout.promoted && self.places.by_slot.values().any(follows)
     }
 
     /// Whether all places are as they are to be, and have been so for long enough. Of new tasks that take the place of others each

@@ -212,6 +212,29 @@ fn a_node_that_goes_down_under_way_holds_up_no_other() {
 }
 
 #[test]
+fn canaries_wait_for_their_promotion_while_nodes_are_out_of_touch_for_a_moment() {
+    let canary = |task| {
+        let update = UpdatePolicy { canaries: 1, ..policy(UpdateOrder::StopFirst, 1) };
+        DeploymentSpec { update, ..global(task) }
+    };
+    let mut rig = Rig::running(2, canary(image(1)));
+    rig.update(canary(image(2)));
+    rig.settle();
+    assert_eq!(rig.state(), RolloutState::AwaitingPromotion);
+    for state in [NodeState::Suspect, NodeState::Ready] {
+        for number in [1, 2] {
+            rig.cluster.run(|draft| set_node_state(draft, node_id(number), state, "so it was said"));
+            rig.settle();
+            assert_eq!((rig.state(), rig.tasks().len()), (RolloutState::AwaitingPromotion, 2), "{number} {state}");
+        }
+    }
+    let newest = rig.tasks().into_iter().find(|task| version_of(task) == 2).unwrap();
+    rig.report(newest.task_id, TaskState::Failed, false);
+    rig.look();
+    assert_eq!(rig.state(), RolloutState::Paused, "it is watched no more");
+}
+
+#[test]
 fn what_a_deployment_has_stopped_does_not_run_again() {
     let mut rig = Rig::running(1, simple(2));
     let last = rig.tasks()[1].task_id;
