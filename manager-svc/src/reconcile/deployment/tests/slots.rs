@@ -232,6 +232,20 @@ fn canaries_wait_for_their_promotion_while_nodes_are_out_of_touch_for_a_moment()
     rig.report(newest.task_id, TaskState::Failed, false);
     rig.look();
     assert_eq!(rig.state(), RolloutState::Paused, "it is watched no more");
+    // Nor does it go on when the canary is lost, and the other node says nothing.
+    rig.update(canary(image(3)));
+    rig.settle();
+    assert_eq!(rig.state(), RolloutState::AwaitingPromotion);
+    let is_newest = |task: &Arc<Task>| version_of(task) == 3;
+    let lost = rig.tasks().into_iter().find(is_newest).unwrap().status.node_id.unwrap();
+    rig.cluster.run(|draft| set_node_state(draft, lost, NodeState::Down, "silent"));
+    rig.cluster.lose_tasks_of_down_nodes();
+    rig.settle();
+    for number in [1, 2].into_iter().filter(|number| node_id(*number) != lost) {
+        rig.cluster.run(|draft| set_node_state(draft, node_id(number), NodeState::Suspect, "so it was said"));
+    }
+    rig.settle();
+    assert_eq!(rig.state(), RolloutState::AwaitingPromotion);
 }
 
 #[test]
