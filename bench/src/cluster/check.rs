@@ -23,18 +23,18 @@ const COUNTED: Duration = Duration::from_secs(10);
 /// from their creation to the newest change, by the manager's clock.
 pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<Spread, Error> {
     phase::begin("check");
+    // Their sum is right once everything is settled. Each node's count need not be: one may be told late and another early.
     let end = Instant::now() + COUNTED;
-    let on_workers = loop {
-        let on_workers = cluster.running_on_workers().await?;
-        let (running, right) = (on_workers.values().sum::<u64>(), wanted.running_count());
+    loop {
+        let (running, right) = (cluster.running_on_workers().await?.values().sum::<u64>(), wanted.running_count());
         if running == right {
-            break on_workers;
+            break;
         }
         if Instant::now() > end {
             return Err(Error::WrongAnswer(format!("the workers say that they run {running} tasks, and not {right}")));
         }
         tokio::time::sleep(LOOK).await;
-    };
+    }
     let (dead, client) = (cluster.dead(), &mut cluster.client);
     let nodes = client.nodes().await?;
     let (mut tasks, mut reserved) = (Tasks::new(wanted, &nodes), Reserved::default());
@@ -47,11 +47,27 @@ pub(super) async fn check(cluster: &mut Cluster, wanted: &Wanted) -> Result<Spre
     let waits = Spread::of(std::mem::take(&mut tasks.waits));
     let by_node = std::mem::take(&mut tasks.by_node);
     let mut wrong = tasks.wrong();
-    wrong.extend(wrong_counts(&nodes, &by_node, &on_workers));
+    wrong.extend(wrong_on_workers(cluster, &nodes, &by_node).await?);
     wrong.extend(reserved.wrong(&nodes));
     wrong.extend(wrong_totals(&totals, wanted));
     wrong.extend(wrong_nodes(&nodes, &dead, wanted.running_count() == 0));
     if wrong.is_empty() { Ok(waits) } else { Err(Error::WrongAnswer(wrong.join("; "))) }
+}
+
+/// What still differs once every worker had the time to count.
+async fn wrong_on_workers(
+    cluster: &mut Cluster,
+    nodes: &BTreeMap<String, v1::Node>,
+    by_node: &BTreeMap<String, u64>,
+) -> Result<Option<String>, Error> {
+    let end = Instant::now() + COUNTED;
+    loop {
+        let wrong = wrong_counts(nodes, by_node, &cluster.running_on_workers().await?);
+        if wrong.is_none() || Instant::now() > end {
+            return Ok(wrong);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// What the tasks are, seen one after the other.
