@@ -7,7 +7,6 @@ pub mod backup;
 pub mod commands;
 pub mod config;
 pub mod contacts;
-mod deployer;
 pub mod dispatch;
 mod drainer;
 pub mod explainer;
@@ -19,6 +18,7 @@ pub mod logs;
 mod metrics;
 pub mod placer;
 pub mod reconcile;
+mod reconciler;
 mod settling;
 mod stable_hash;
 pub mod state;
@@ -41,13 +41,13 @@ use tokio::sync::watch;
 use self::commands::Limits;
 use self::config::Config;
 use self::contacts::Contacts;
-use self::deployer::Deployer;
 use self::dispatch::Router;
 use self::drainer::Drainer;
 use self::explainer::SchedulerClient;
 use self::grpc::{Api, ClusterFacts};
 use self::logs::LogRelay;
 use self::placer::{Placer, SchedulerStatus};
+use self::reconciler::Reconciler;
 use self::state::KeptEvents;
 use self::store::Store;
 use self::writer::Writer;
@@ -146,7 +146,7 @@ pub async fn run(
             writer.run(stop).await;
         }
     });
-    let deployer = Deployer::new(handle.clone(), world.clone(), limits);
+    let reconciler = Reconciler::new(handle.clone(), world.clone(), limits);
     let addresses = config.scheduler.clone();
     let asks = SchedulerClient::new(status.subscribe(), world.dialer.clone());
     let drainer = Drainer::new(handle.clone(), contacts.clone(), world.clone(), asks);
@@ -165,7 +165,7 @@ pub async fn run(
             let places = async {
                 settling::settled(|| handle.state(), &contacts, grace, &shutdown).await;
                 let keeps_claims = placer::keep_claims(handle.clone(), claims_clock, shutdown.clone());
-                tokio::join!(placer.run(shutdown.clone()), keeps_claims, deployer.run(shutdown.clone()));
+                tokio::join!(placer.run(shutdown.clone()), keeps_claims, reconciler.run(shutdown.clone()));
             };
             tokio::join!(settles, places);
         }

@@ -24,7 +24,7 @@ pub use self::handle::Handle;
 use self::handle::{Pace, Queue};
 use self::set_clock::SetClock;
 use self::store_health::StoreHealth;
-use crate::commands::{shift_leases, shift_rollouts};
+use crate::commands::{shift_leases, shift_rollouts, shift_runs};
 use crate::dispatch::Router;
 use crate::state::{Batch, ClusterState, Draft, KeptEvents};
 use crate::store::{self, Store};
@@ -168,6 +168,7 @@ impl Writer {
             );
             shift_leases(&mut draft, by);
             shift_rollouts(&mut draft, by);
+            shift_runs(&mut draft, by);
         }
         let mut effects = Effects::new();
         let begun = commands.into_iter().filter_map(Entry::begin);

@@ -55,6 +55,10 @@ uuid_id! {
     DeploymentId
 }
 uuid_id! {
+    /// A job's id (UUIDv7). Stable for its life.
+    JobId
+}
+uuid_id! {
     /// Names tasks that are placed together or not at all.
     GangId
 }

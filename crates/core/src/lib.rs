@@ -8,6 +8,7 @@ pub mod constraint;
 pub mod deployment;
 pub mod drain;
 pub mod id;
+pub mod job;
 pub mod labels;
 pub mod lease;
 pub mod node;

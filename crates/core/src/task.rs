@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use thin_vec::ThinVec;
 
-use crate::id::{Attempt, AttemptKey, DeploymentId, GangId, NodeId, Revision, TaskId};
+use crate::id::{Attempt, AttemptKey, DeploymentId, GangId, JobId, NodeId, Revision, TaskId};
 use crate::spec::{PortProtocol, TaskSpec};
 use crate::state::TaskState;
 
@@ -142,6 +142,29 @@ pub enum Membership {
     Gang(GangId),
     /// A place in a deployment.
     Deployment(DeploymentId, Slot),
+    /// An index of a job's run.
+    Job(JobId, RunIndex),
+}
+
+/// An index of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunIndex {
+    /// The run's number.
+    pub run: u32,
+    /// The index, from 0 on.
+    pub index: u32,
+}
+
+/// A task's part in what it belongs to, of which it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Part {
+    /// It is alone.
+    #[default]
+    Alone,
+    /// This replica of a deployment.
+    Replica(u32),
+    /// This index of a job's run.
+    Index(RunIndex),
 }
 
 /// The smallest unit of work: one container (or process) that a user wants run.
@@ -201,7 +224,7 @@ impl Task {
     pub fn gang_id(&self) -> Option<GangId> {
         match self.membership.as_deref()? {
             Membership::Gang(gang_id) => Some(*gang_id),
-            Membership::Deployment(..) => None,
+            Membership::Deployment(..) | Membership::Job(..) => None,
         }
     }
 
@@ -209,8 +232,27 @@ impl Task {
     #[must_use]
     pub fn slot(&self) -> Option<(DeploymentId, Slot)> {
         match self.membership.as_deref()? {
-            Membership::Gang(_) => None,
+            Membership::Gang(_) | Membership::Job(..) => None,
             Membership::Deployment(deployment_id, slot) => Some((*deployment_id, *slot)),
+        }
+    }
+
+    /// Its index in a job's run.
+    #[must_use]
+    pub fn run_index(&self) -> Option<(JobId, RunIndex)> {
+        match self.membership.as_deref()? {
+            Membership::Gang(_) | Membership::Deployment(..) => None,
+            Membership::Job(job_id, run_index) => Some((*job_id, *run_index)),
+        }
+    }
+
+    /// Its part in what it belongs to.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        match self.membership.as_deref() {
+            Some(Membership::Deployment(_, Slot::Replica(replica))) => Part::Replica(*replica),
+            Some(Membership::Job(_, run_index)) => Part::Index(*run_index),
+            Some(Membership::Gang(_) | Membership::Deployment(_, Slot::Node(_))) | None => Part::Alone,
         }
     }
 

@@ -11,6 +11,7 @@ use davit_svc_kit::bugs::{self, Bug};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Error;
+use super::job_runs::remove_task;
 use super::rollouts::claim_of;
 use super::tasks::WAITING_FOR_SCHEDULER;
 use crate::stable_hash::fnv1a;
@@ -57,9 +58,8 @@ pub(super) fn end_attempt(
     match next {
         Next::Nothing | Next::UsedUp { .. } => Some(draft.put_task(task, EventType::TaskStateChanged, message)),
         Next::Delete => {
-            let task_id = task.task_id;
-            draft.put_task(task, EventType::TaskStateChanged, message);
-            draft.remove_task(task_id, "deleted, as asked for");
+            let ended = draft.put_task(task, EventType::TaskStateChanged, message);
+            remove_task(draft, &ended, "deleted, as asked for");
             None
         }
         Next::Attempt { at, restarts_in_row, why } => {

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::attempts::replace_attempt;
 use super::drains::note_lost;
+use super::job_runs::remove_task;
 use super::reports::lose_attempts;
 use crate::reconcile::{Unbegun, unbegun};
 use crate::state::{ClusterState, Draft, LossWait, loss_wait};
@@ -84,7 +85,9 @@ pub fn replace_unbegun(draft: &mut Draft, timeout: Duration) {
 pub fn remove_finished(draft: &mut Draft, max_count: usize, max_age: Duration, limit: usize) {
     let expired: Vec<_> = expired_tasks(draft.state(), draft.now(), max_count, max_age).take(limit).collect();
     for task_id in expired {
-        draft.remove_task(task_id, "deleted: it ended long ago");
+        if let Some(task) = draft.state().task(task_id).cloned() {
+            remove_task(draft, &task, "deleted: it ended long ago");
+        }
     }
 }
 

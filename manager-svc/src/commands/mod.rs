@@ -9,6 +9,8 @@ mod deployments;
 mod drains;
 mod error;
 mod housekeeping;
+mod job_runs;
+mod jobs;
 mod moves;
 mod nodes;
 mod placements;
@@ -34,9 +36,13 @@ pub use self::deployments::{
 pub use self::drains::{
     advance_drains, cancel_drain, drain_for_worker, drain_node, has_drain_news, move_drained, note_stuck,
 };
-pub use self::error::{Error, Kind};
+pub use self::error::{Error, JobError, Kind};
 pub use self::housekeeping::{
     Leases, compact_events, has_expired, lose_tasks_of_down_nodes, remove_finished, replace_unbegun,
+};
+pub use self::job_runs::{reconcile_job, shift_runs};
+pub use self::jobs::{
+    NamedJob, NewJob, WantedJob, create_job, delete_job, pause_job, run_job, stop_job_run, update_job,
 };
 pub use self::moves::move_task;
 pub use self::nodes::{

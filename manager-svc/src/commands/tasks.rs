@@ -11,6 +11,8 @@ use super::Error;
 use super::attempts::{
     ASKED_TO_RESTART, begin_attempt, end_attempt, get_task, lease_end, replace_attempt, why_replaced,
 };
+use super::error::JobError;
+use super::job_runs::remove_task;
 use crate::state::{Draft, EventType, KeyedSpec, RequestRecord};
 
 /// Why a task that was just created waits.
@@ -142,7 +144,7 @@ pub fn stop_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Error>
 /// begins before an attempt that may still run under a lease is over.
 ///
 /// # Errors
-/// When it does not exist or is being deleted, or its deployment has stopped it.
+/// When it does not exist or is being deleted, its deployment has stopped it, or its index of a job has come to its end.
 pub fn restart_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Error> {
     let task = get_task(draft, task_id)?;
     if task.desired_state == DesiredState::Removed {
@@ -150,6 +152,9 @@ pub fn restart_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Err
     }
     if task.slot().is_some() && !task.holds_slot() {
         return Err(Error::TaskIsReplaced { task_id });
+    }
+    if task.run_index().is_some() && (task.is_finished() || task.desired_state != DesiredState::Running) {
+        return Err(JobError::IndexHasEnded { task_id }.into());
     }
     let mut next = Task::clone(&task);
     next.desired_state = DesiredState::Running;
@@ -178,7 +183,7 @@ pub fn restart_task(draft: &mut Draft, task_id: TaskId) -> Result<Arc<Task>, Err
 pub fn delete_task(draft: &mut Draft, task_id: TaskId, force: bool) -> Result<Revision, Error> {
     let task = get_task(draft, task_id)?;
     if task.is_finished() {
-        draft.remove_task(task_id, "deleted");
+        remove_task(draft, &task, "deleted");
     } else if !force {
         return Err(Error::TaskHasNotEnded { task_id, state: task.status.state });
     } else if task.desired_state != DesiredState::Removed {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use davit_core::id::{AttemptKey, NodeId, SessionId};
 use davit_core::state::TaskState;
-use davit_core::task::{DesiredState, Slot, Task};
+use davit_core::task::{DesiredState, Task};
 
 pub use self::outbox::{Delivery, LogOrder, Order, Outbox};
 use crate::state::{Change, ClusterState, Versions};
@@ -96,10 +96,7 @@ fn order_for(task: &Task) -> Order {
         spec: Arc::clone(&task.spec),
         revision: task.revision,
         ports: task.given_ports.clone(),
-        slot: match task.slot() {
-            Some((_, Slot::Replica(replica))) => replica,
-            Some((_, Slot::Node(_))) | None => 0,
-        },
+        part: task.part(),
     }
 }
 

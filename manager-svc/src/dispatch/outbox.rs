@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use davit_core::id::{Attempt, AttemptKey, Revision, SessionId};
 use davit_core::spec::TaskSpec;
-use davit_core::task::{DesiredState, Ports};
+use davit_core::task::{DesiredState, Part, Ports};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -29,8 +29,8 @@ pub enum Order {
         revision: Revision,
         /// Host ports that it was given out of the node's range.
         ports: Ports,
-        /// Which replica of its deployment it is, or 0.
-        slot: u32,
+        /// Its part in what it belongs to.
+        part: Part,
     },
     /// To remove all that is left of it.
     Remove(AttemptKey),

@@ -6,7 +6,7 @@ use davit_core::id::TaskId;
 use davit_proto::convert;
 use davit_svc_kit::grpc::{ApiError, ErrorKind};
 
-use crate::commands::{self, Kind};
+use crate::commands::{self, JobError, Kind};
 use crate::explainer;
 use crate::writer::WriteError;
 
@@ -77,6 +77,7 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
             let api_error = api_error.with_resource("node", node.as_str());
             api_error.with_metadata(convert::LAST_REGISTRATION_NUMBER, last.to_string())
         }
+        commands::Error::Job(error) => of_job(api_error, error, message),
         commands::Error::DeploymentNotFound { deployment } => {
             api_error.with_resource("deployment", deployment.as_str())
         }
@@ -99,6 +100,30 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         }
         commands::Error::NodeHasChanged { node, actual, .. } => {
             api_error.with_resource("node", node.as_str()).with_metadata("etag", actual.as_str())
+        }
+    }
+}
+
+fn of_job(api_error: ApiError, error: &JobError, message: String) -> ApiError {
+    match error {
+        JobError::NotFound { job: name }
+        | JobError::Exists { name }
+        | JobError::RunNotFound { name, .. }
+        | JobError::OfAnotherApp { name, .. } => api_error.with_resource("job", name.as_str()),
+        JobError::HasChanged { name, actual, .. } => {
+            api_error.with_resource("job", name.as_str()).with_metadata("etag", actual.as_str())
+        }
+        JobError::IsBeingDeleted { name } | JobError::IsPaused { name } => {
+            api_error.with_precondition("JOB_STATE", format!("job/{name}"), message)
+        }
+        JobError::TooMany { max_jobs } => {
+            api_error.with_resource("limit", "jobs").with_metadata("max_jobs", max_jobs.to_string())
+        }
+        JobError::TooManyRuns { max_runs, .. } => {
+            api_error.with_resource("limit", "runs").with_metadata("max_runs", max_runs.to_string())
+        }
+        JobError::IndexHasEnded { task_id } => {
+            api_error.with_precondition("TASK_STATE", format!("task/{task_id}"), message)
         }
     }
 }

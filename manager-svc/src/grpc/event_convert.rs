@@ -1,9 +1,11 @@
 //! Events and their filters, from and to protobuf.
 
-use davit_core::id::{NodeId, TaskId};
+use davit_core::id::{DeploymentId, JobId, NodeId, TaskId};
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
 
+use super::job_service;
+use crate::reconcile::trouble_of_job;
 use crate::state::{Event, EventType, Object};
 
 /// Selects events.
@@ -12,6 +14,8 @@ pub(super) struct EventFilter {
     types: Vec<EventType>,
     task_id: Option<TaskId>,
     node_id: Option<NodeId>,
+    deployment_id: Option<DeploymentId>,
+    job_id: Option<JobId>,
 }
 
 impl EventFilter {
@@ -32,12 +36,20 @@ impl EventFilter {
         if !filter.node_id.is_empty() {
             node_id = convert::parse_node_id(&filter.node_id, "filter.node_id", violations);
         }
-        Self { types, task_id, node_id }
+        let mut parsed = |text: &str, field: &str| {
+            let id = (!text.is_empty()).then(|| violations.check(field, text.parse::<DeploymentId>()));
+            id.flatten().map(|DeploymentId(id)| id)
+        };
+        let deployment_id = parsed(&filter.deployment_id, "filter.deployment_id").map(DeploymentId);
+        let job_id = parsed(&filter.job_id, "filter.job_id").map(JobId);
+        Self { types, task_id, node_id, deployment_id, job_id }
     }
 
     /// Whether an event satisfies every field that is set.
     pub(super) fn matches(&self, event: &Event) -> bool {
         (self.types.is_empty() || self.types.contains(&event.event_type))
+            && self.deployment_id.is_none_or(|id| event.deployment_id() == Some(id))
+            && self.job_id.is_none_or(|id| event.job_id() == Some(id))
             && self.task_id.is_none_or(|task_id| event.task_id() == Some(task_id))
             && self.node_id.is_none_or(|node_id| event.node_id() == Some(node_id))
     }
@@ -58,6 +70,10 @@ fn event_type_from_proto(event_type: v1::EventType) -> Option<EventType> {
         v1::EventType::DeploymentUpdated => EventType::DeploymentUpdated,
         v1::EventType::DeploymentRolloutChanged => EventType::DeploymentRolloutChanged,
         v1::EventType::DeploymentDeleted => EventType::DeploymentDeleted,
+        v1::EventType::JobCreated => EventType::JobCreated,
+        v1::EventType::JobUpdated => EventType::JobUpdated,
+        v1::EventType::JobRunChanged => EventType::JobRunChanged,
+        v1::EventType::JobDeleted => EventType::JobDeleted,
     })
 }
 
@@ -75,6 +91,10 @@ fn event_type_to_proto(event_type: EventType) -> v1::EventType {
         EventType::DeploymentUpdated => v1::EventType::DeploymentUpdated,
         EventType::DeploymentRolloutChanged => v1::EventType::DeploymentRolloutChanged,
         EventType::DeploymentDeleted => v1::EventType::DeploymentDeleted,
+        EventType::JobCreated => v1::EventType::JobCreated,
+        EventType::JobUpdated => v1::EventType::JobUpdated,
+        EventType::JobRunChanged => v1::EventType::JobRunChanged,
+        EventType::JobDeleted => v1::EventType::JobDeleted,
     }
 }
 
@@ -89,6 +109,10 @@ pub(super) fn event_to_proto(event: &Event) -> v1::Event {
         Object::Deployment(deployment) => {
             let view = convert::DeploymentView { newest_only: true, ..convert::DeploymentView::default() };
             v1::event::Object::Deployment(convert::deployment_to_proto(deployment, view))
+        }
+        Object::Job(job) => {
+            let runs = job_service::told_of(job);
+            v1::event::Object::Job(convert::job_to_proto(job, runs, trouble_of_job(job)))
         }
     };
     v1::Event {

@@ -16,6 +16,7 @@ mod explain;
 mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod job_service;
 mod node_service;
 mod node_stats;
 mod paging;
@@ -46,6 +47,7 @@ use davit_core::validate::Violations;
 use davit_proto::v1::cluster_service_server::ClusterServiceServer;
 use davit_proto::v1::deployment_service_server::DeploymentServiceServer;
 use davit_proto::v1::event_service_server::EventServiceServer;
+use davit_proto::v1::job_service_server::JobServiceServer;
 use davit_proto::v1::node_service_server::NodeServiceServer;
 use davit_proto::v1::task_service_server::TaskServiceServer;
 use davit_proto::v1::worker_session_service_server::WorkerSessionServiceServer;
@@ -61,6 +63,7 @@ use tonic::server::NamedService;
 pub use self::cluster_service::ClusterApi;
 pub use self::deployment_service::DeploymentApi;
 pub use self::event_service::EventApi;
+pub use self::job_service::JobApi;
 pub use self::node_service::NodeApi;
 pub use self::task_service::TaskApi;
 pub use self::worker_session_service::WorkerSessions;
@@ -165,6 +168,7 @@ pub(crate) fn server(api: &Api) -> GrpcServer {
         .readiness(api.readiness.clone())
         .reserve(SESSION_SERVICE, MAX_SESSION_CALLS)
         .service(TaskServiceServer::new(TaskApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .service(JobServiceServer::new(JobApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(deployments.max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(NodeServiceServer::new(NodeApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(EventServiceServer::new(EventApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))

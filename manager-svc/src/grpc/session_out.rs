@@ -161,12 +161,12 @@ fn assignments(
             bytes = 0;
         }
         match order {
-            Order::Assign { key, desired_state, spec, revision, ports, slot } => {
+            Order::Assign { key, desired_state, spec, revision, ports, part } => {
                 let assignment = match &mut specs {
-                    Some(specs) => specs.assignment_to_proto(key, revision, desired_state, &spec, &ports, slot),
+                    Some(specs) => specs.assignment_to_proto(key, revision, desired_state, &spec, &ports, part),
                     None => {
                         let spec = Some(convert::task_spec_to_proto(&spec));
-                        convert::assignment_to_proto(key, revision, desired_state, spec, &ports, slot)
+                        convert::assignment_to_proto(key, revision, desired_state, spec, &ports, part)
                     }
                 };
                 bytes += assignment.encoded_len();

@@ -11,7 +11,9 @@ use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
 use davit_svc_kit::grpc::ApiError;
 
+use super::deployment_service::no_deployment;
 use super::errors::no_node;
+use super::job_service::no_job;
 use crate::state::ClusterState;
 
 /// How long an id is, as text.
@@ -28,6 +30,8 @@ pub(super) struct TaskFilter {
     labels: BTreeMap<String, String>,
     name: String,
     id_part: String,
+    deployment: String,
+    job: String,
 }
 
 impl TaskFilter {
@@ -44,19 +48,31 @@ impl TaskFilter {
             violations
                 .add("filter.id_part", "is the beginning or the end of an id: up to 36 hexadecimal digits and `-`");
         }
-        Some(Self { states, node: filter.node, labels: labels?, name: filter.name, id_part })
+        Some(Self { states, node: filter.node, labels: labels?, name: filter.name, id_part, deployment: filter.deployment, job: filter.job })
     }
 
-    /// The tasks after one of them among which those are that it selects, oldest first: all, or those of the node that it names.
+    /// The tasks after one of them among which those are that it selects, oldest first: all, or those of the node, the deployment
+    /// and the job that it names.
     ///
     /// # Errors
-    /// When there is no such node: an empty answer would hide a mistyped name.
+    /// When there is none of these: an empty answer would hide a mistyped name.
     pub(super) fn candidates<'a>(&self, state: &'a ClusterState, after: Option<TaskId>) -> Result<Tasks<'a>, ApiError> {
-        if self.node.is_empty() {
-            return Ok(Box::new(state.tasks_after(after)));
+        let mut tasks: Tasks<'a> = if self.node.is_empty() {
+            Box::new(state.tasks_after(after))
+        } else {
+            let node = state.find_node(&self.node).ok_or_else(|| no_node(&self.node))?;
+            Box::new(state.tasks_of_node_after(node.node_id, after))
+        };
+        if !self.deployment.is_empty() {
+            let known = state.find_deployment(&self.deployment).ok_or_else(|| no_deployment(&self.deployment))?;
+            let wanted = known.deployment_id;
+            tasks = Box::new(tasks.filter(move |task| task.slot().is_some_and(|(of, _)| of == wanted)));
         }
-        let node = state.find_node(&self.node).ok_or_else(|| no_node(&self.node))?;
-        Ok(Box::new(state.tasks_of_node_after(node.node_id, after)))
+        if !self.job.is_empty() {
+            let wanted = state.find_job(&self.job).ok_or_else(|| no_job(&self.job))?.job_id;
+            tasks = Box::new(tasks.filter(move |task| task.run_index().is_some_and(|(of, _)| of == wanted)));
+        }
+        Ok(tasks)
     }
 
     /// Whether it selects one of those.

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::ClusterState;
+use super::agenda::Agenda;
 use super::specs::SpecAddress;
 
 /// Comes before all ids of tasks.
@@ -29,11 +30,7 @@ pub(super) struct Deployments {
     /// Those that have a task on each node.
     global: OrdSet<DeploymentId>,
     replicas: OrdMap<DeploymentId, Replicas>,
-    /// Those of which something changed since they were looked at.
-    changed: OrdSet<DeploymentId>,
-    /// When each of those is to be looked at for which time alone makes a difference.
-    looks: OrdMap<DeploymentId, Timestamp>,
-    by_look: OrdSet<(Timestamp, DeploymentId)>,
+    agenda: Agenda<DeploymentId>,
 }
 
 /// The tasks of one deployment that fill a place of it, or have not ended.
@@ -194,37 +191,17 @@ impl ClusterState {
 
     /// Deployments that are to be looked at by now, in the order of their ids.
     pub(crate) fn deployments_to_look_at(&self, now: Timestamp) -> Vec<DeploymentId> {
-        let due =
-            self.deployments.by_look.iter().take_while(|(at, _)| *at <= now).map(|(_, deployment_id)| *deployment_id);
-        let all: std::collections::BTreeSet<_> = self.deployments.changed.iter().copied().chain(due).collect();
-        all.into_iter().collect()
+        self.deployments.agenda.due(now)
     }
 
     /// When time alone makes the next deployment due.
     pub(crate) fn next_deployment_look(&self) -> Option<Timestamp> {
-        self.deployments.by_look.get_min().map(|(at, _)| *at)
+        self.deployments.agenda.next()
     }
 
     /// A deployment was looked at, and is to be looked at again when something changes or at this time.
     pub(super) fn note_looked_at(&mut self, deployment_id: DeploymentId, next_look: Option<Timestamp>) {
-        self.deployments.changed.remove(&deployment_id);
-        self.set_look(deployment_id, next_look);
-    }
-
-    fn set_look(&mut self, deployment_id: DeploymentId, next_look: Option<Timestamp>) {
-        let before = match next_look {
-            Some(at) => self.deployments.looks.insert(deployment_id, at),
-            None => self.deployments.looks.remove(&deployment_id),
-        };
-        if before == next_look {
-            return;
-        }
-        if let Some(at) = before {
-            self.deployments.by_look.remove(&(at, deployment_id));
-        }
-        if let Some(at) = next_look {
-            self.deployments.by_look.insert((at, deployment_id));
-        }
+        self.deployments.agenda.note_looked_at(deployment_id, next_look);
     }
 
     /// Brings what follows from a deployment from one version of it to the next.
@@ -245,8 +222,7 @@ impl ClusterState {
         let Some(after) = after else {
             deployments.by_id.remove(&deployment_id);
             deployments.global.remove(&deployment_id);
-            deployments.changed.remove(&deployment_id);
-            self.set_look(deployment_id, None);
+            deployments.agenda.note_looked_at(deployment_id, None);
             return;
         };
         deployments.enter(after);
@@ -257,13 +233,13 @@ impl ClusterState {
         } else {
             deployments.global.remove(&deployment_id);
         }
-        deployments.changed.insert(deployment_id);
+        deployments.agenda.note_change(deployment_id);
     }
 
     /// A node changed: deployments that have a task on each node may have to follow.
     pub(super) fn note_node_change(&mut self) {
         for deployment_id in &self.deployments.global {
-            self.deployments.changed.insert(*deployment_id);
+            self.deployments.agenda.note_change(*deployment_id);
         }
     }
 
@@ -288,7 +264,7 @@ impl ClusterState {
         }
         // One that is gone is looked at no more.
         if let Some(deployment) = self.deployments.by_id.get(&deployment_id).cloned() {
-            self.deployments.changed.insert(deployment_id);
+            self.deployments.agenda.note_change(deployment_id);
             self.deployments.note_waiters(&deployment.name);
         }
     }
@@ -298,7 +274,7 @@ impl Deployments {
     /// Has those looked at that wait for a deployment.
     fn note_waiters(&mut self, name: &str) {
         if let Some(waiters) = self.waiters.get(name) {
-            self.changed.extend(waiters.iter().copied());
+            waiters.iter().for_each(|waiter| self.agenda.note_change(*waiter));
         }
     }
 
@@ -333,7 +309,8 @@ fn waited_for(deployment: &Deployment) -> impl Iterator<Item = &str> {
     current.into_iter().flat_map(|version| &version.spec.start_after).map(|dependency| dependency.deployment.as_str())
 }
 
-fn without<T: Ord + Clone>(index: &mut OrdMap<String, OrdSet<T>>, key: &str, value: &T) {
+/// Takes a value out of a set of an index, and the set out of it when it is empty.
+pub(super) fn without<T: Ord + Clone>(index: &mut OrdMap<String, OrdSet<T>>, key: &str, value: &T) {
     let Some(values) = index.get_mut(key) else { return };
     values.remove(value);
     if values.is_empty() {

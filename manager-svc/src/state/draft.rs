@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use davit_core::deployment::Deployment;
-use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
+use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
+use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::task::Task;
 use jiff::Timestamp;
@@ -33,6 +34,13 @@ pub enum Versions {
         before: Option<Arc<Deployment>>,
         /// As it is.
         after: Option<Arc<Deployment>>,
+    },
+    /// A job.
+    Job {
+        /// As it was.
+        before: Option<Arc<Job>>,
+        /// As it is.
+        after: Option<Arc<Job>>,
     },
 }
 
@@ -240,6 +248,51 @@ impl Draft {
     /// A deployment was looked at; it is due again when something changes, or at this time.
     pub fn note_looked_at(&mut self, deployment_id: DeploymentId, next_look: Option<Timestamp>) {
         self.state.note_looked_at(deployment_id, next_look);
+    }
+
+    /// Creates or replaces a job; stamps its revision and time. `spec`: that of the task that it wants.
+    pub fn put_job(
+        &mut self,
+        mut job: Job,
+        spec: &KeyedSpec,
+        event_type: EventType,
+        message: impl Into<String>,
+    ) -> Arc<Job> {
+        let shared = self.state.specs.shared(spec);
+        if !Arc::ptr_eq(&job.spec.task, &shared) {
+            Arc::make_mut(&mut job.spec).task = shared;
+        }
+        job.revision = self.next_revision();
+        job.updated_at = self.now;
+        let job = Arc::new(job);
+        let before = self.state.job(job.job_id).cloned();
+        for used in job.task_specs() {
+            self.state.specs.add(used, || spec.clone());
+        }
+        for no_more in before.iter().flat_map(|before| before.task_specs()) {
+            self.state.specs.remove(no_more, before.as_ref().map_or(job.revision, |before| before.revision));
+        }
+        self.state.reindex_job(before.as_ref(), Some(&job));
+        let versions = Versions::Job { before, after: Some(Arc::clone(&job)) };
+        self.record(versions, event_type, message.into(), Object::Job(Arc::clone(&job)));
+        job
+    }
+
+    /// Removes a job, of which no task is left.
+    pub fn remove_job(&mut self, job_id: JobId, message: impl Into<String>) {
+        let Some(before) = self.state.job(job_id).cloned() else { return };
+        let revision = self.next_revision();
+        for spec in before.task_specs() {
+            self.state.specs.remove(spec, revision);
+        }
+        self.state.reindex_job(Some(&before), None);
+        let versions = Versions::Job { before: Some(Arc::clone(&before)), after: None };
+        self.record(versions, EventType::JobDeleted, message.into(), Object::Job(before));
+    }
+
+    /// A job was looked at, with all that had ended by then; it is due again when something changes, or at this time.
+    pub fn note_job_looked_at(&mut self, job_id: JobId, next_look: Option<Timestamp>) {
+        self.state.note_job_looked_at(job_id, next_look);
     }
 
     fn release_specs(&mut self, before: &Deployment) {

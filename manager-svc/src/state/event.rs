@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use davit_core::deployment::Deployment;
-use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
+use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
+use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
@@ -39,6 +40,14 @@ pub enum EventType {
     DeploymentRolloutChanged,
     /// A deployment is gone.
     DeploymentDeleted,
+    /// A job was created.
+    JobCreated,
+    /// A user changed a job, or it is being deleted.
+    JobUpdated,
+    /// A run of a job began, got on, or ended.
+    JobRunChanged,
+    /// A job is gone.
+    JobDeleted,
 }
 
 /// What it happened to, right after the change; of a deleted object right before.
@@ -50,6 +59,8 @@ pub enum Object {
     Node(Arc<Node>),
     /// A deployment.
     Deployment(Arc<Deployment>),
+    /// A job.
+    Job(Arc<Job>),
 }
 
 /// One committed change.
@@ -73,7 +84,7 @@ impl Event {
     pub fn task_id(&self) -> Option<TaskId> {
         match &self.object {
             Object::Task(task) => Some(task.task_id),
-            Object::Node(_) | Object::Deployment(_) => None,
+            Object::Node(_) | Object::Deployment(_) | Object::Job(_) => None,
         }
     }
 
@@ -83,7 +94,7 @@ impl Event {
         match &self.object {
             Object::Task(task) => task.status.node_id,
             Object::Node(node) => Some(node.node_id),
-            Object::Deployment(_) => None,
+            Object::Deployment(_) | Object::Job(_) => None,
         }
     }
 
@@ -92,19 +103,32 @@ impl Event {
     pub fn deployment_id(&self) -> Option<DeploymentId> {
         match &self.object {
             Object::Task(task) => task.slot().map(|(deployment_id, _)| deployment_id),
-            Object::Node(_) => None,
+            Object::Node(_) | Object::Job(_) => None,
             Object::Deployment(deployment) => Some(deployment.deployment_id),
+        }
+    }
+
+    /// The job that this is about: itself, or the one that the task belongs to.
+    #[must_use]
+    pub fn job_id(&self) -> Option<JobId> {
+        match &self.object {
+            Object::Task(task) => task.run_index().map(|(job_id, _)| job_id),
+            Object::Node(_) | Object::Deployment(_) => None,
+            Object::Job(job) => Some(job.job_id),
         }
     }
 
     /// The specs of which this tells.
     pub(crate) fn task_specs(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
-        let (task, deployment) = match &self.object {
-            Object::Task(task) => (Some(&task.spec), None),
-            Object::Node(_) => (None, None),
-            Object::Deployment(deployment) => (None, Some(deployment)),
+        let (task, deployment, job) = match &self.object {
+            Object::Task(task) => (Some(&task.spec), None, None),
+            Object::Node(_) => (None, None, None),
+            Object::Deployment(deployment) => (None, Some(deployment), None),
+            Object::Job(job) => (None, None, Some(job)),
         };
-        task.into_iter().chain(deployment.into_iter().flat_map(|deployment| deployment.task_specs()))
+        let of_deployment = deployment.into_iter().flat_map(|deployment| deployment.task_specs());
+        let of_job = job.into_iter().flat_map(|job| job.task_specs());
+        task.into_iter().chain(of_deployment).chain(of_job)
     }
 }
 

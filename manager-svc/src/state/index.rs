@@ -56,6 +56,7 @@ impl ClusterState {
         self.reindex_usage(before, after);
         self.reindex_unbegun(before, after);
         self.reindex_replica(before, after);
+        self.reindex_index(before, after);
         if let Some(task) = before.filter(|task| !task.is_finished())
             && after.is_none_or(Task::is_finished)
         {

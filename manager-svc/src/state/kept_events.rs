@@ -9,6 +9,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use davit_core::deployment::{Deployment, Incoming, Version};
+use davit_core::job::{Job, Run};
 use davit_core::drain::Drain;
 use davit_core::id::{Attempt, TaskId};
 use davit_core::node::{Node, RuntimeProblem};
@@ -83,6 +84,7 @@ pub(super) fn size_of_event(event: &Event) -> u64 {
         Object::Task(task) => size_of_task(task),
         Object::Node(node) => size_of_node(node),
         Object::Deployment(deployment) => size_of_deployment(deployment),
+        Object::Job(job) => size_of_job(job),
     };
     (size_of::<Event>() + event.message.len() + object) as u64
 }
@@ -101,6 +103,16 @@ fn size_of_deployment(deployment: &Deployment) -> usize {
         + rollout.reason.len()
         + rollout.in_flight.len() * size_of::<(Slot, Incoming)>()
         + deployment.versions.len() * size_of::<Arc<Version>>()
+}
+
+/// Without its specs, which its events share.
+fn size_of_job(job: &Job) -> usize {
+    let of_run = |run: &Run| {
+        let ranges = [&run.completed, &run.failed, &run.stopped].map(|indexes| indexes.ranges().count());
+        size_of::<Run>() + run.reason.len() + run.request_id.len() + ranges.iter().sum::<usize>() * size_of::<(u32, u32)>()
+    };
+    let missed = job.missed.as_ref().map_or(0, |missed| missed.reason.len());
+    size_of::<Job>() + job.name.len() + missed + job.runs.iter().map(of_run).sum::<usize>()
 }
 
 /// What an attempt takes beyond its fixed part.

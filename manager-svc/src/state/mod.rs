@@ -3,6 +3,7 @@
 //! All maps are persistent (they share structure between versions), so a reader's snapshot costs nothing and a batch that
 //! could not be committed is undone by forgetting it. Only [`Draft`] changes a state.
 
+mod agenda;
 mod carriers;
 mod deployments;
 mod draft;
@@ -10,6 +11,7 @@ mod due;
 mod event;
 mod fleet;
 mod index;
+mod jobs;
 mod kept_events;
 mod lines;
 mod lists;
@@ -47,6 +49,7 @@ use self::due::Due;
 pub(crate) use self::due::{LossWait, loss_wait};
 pub use self::event::{Compacted, Event, EventLog, EventType, Object};
 use self::fleet::Fleet;
+use self::jobs::Jobs;
 pub use self::kept_events::KeptEvents;
 use self::lines::Lines;
 pub(crate) use self::lines::{Line, Turn, Waiting, cause_hash, is_retried};
@@ -98,7 +101,8 @@ pub struct ClusterState {
     counts: [u64; TaskState::ALL.len()],
     totals: Totals,
     deployments: Deployments,
-    /// Specs of all tasks and deployments, and those that only events keep.
+    jobs: Jobs,
+    /// Specs of all tasks, deployments and jobs, and those that only events keep.
     specs: Specs,
     events: EventLog,
     requests: RequestLog,
@@ -129,6 +133,7 @@ impl ClusterState {
             counts: [0; TaskState::ALL.len()],
             totals: Totals::default(),
             deployments: Deployments::default(),
+            jobs: Jobs::default(),
             specs: Specs::default(),
             events: EventLog::new(kept_events, Revision::default()),
             requests: RequestLog::default(),
@@ -157,6 +162,12 @@ impl ClusterState {
                 state.specs.add(spec, || keyed(spec));
             }
             state.reindex_deployment(None, Some(&deployment));
+        }
+        for job in snapshot.jobs {
+            for spec in job.task_specs() {
+                state.specs.add(spec, || keyed(spec));
+            }
+            state.reindex_job(None, Some(&job));
         }
         for task in snapshot.tasks {
             state.specs.add(&task.spec, || keyed(&task.spec));
@@ -280,7 +291,7 @@ impl ClusterState {
         self.revision.0 >= REVISION_JUMP
     }
 
-    /// The specs of all tasks and deployments.
+    /// The specs of all tasks, deployments and jobs.
     #[must_use]
     pub fn specs(&self) -> &Specs {
         &self.specs

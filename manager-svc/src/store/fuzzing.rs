@@ -8,7 +8,8 @@ use davit_proto::store_v1;
 use prost::Message as _;
 
 use super::records::{
-    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, event_from_record, event_to_record,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, event_from_record, event_to_record, job_from_record,
+    job_to_record,
     node_from_record, node_to_record, request_from_record, request_to_record, spec_from_bytes, spec_to_bytes,
     task_from_record, task_to_record,
 };
@@ -38,7 +39,7 @@ pub fn record(bytes: &[u8]) {
 fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
     let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
     let specs = AnySpec(Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process))));
-    match kind % 9 {
+    match kind % 10 {
         0 => {
             let (task, spec_key) = task_from_record(store_v1::TaskRecord::decode(bytes)?, &specs)?;
             let written = encoded_and_back(&task_to_record(&task, spec_key));
@@ -66,11 +67,17 @@ fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
         5 => fjall::fuzzing::head(bytes)?,
         6 => fjall::fuzzing::mark(bytes),
         7 => backup::fuzzing::backup(bytes)?,
-        _ => {
+        8 => {
             let (deployment, keys) = deployment_from_record(store_v1::DeploymentRecord::decode(bytes)?, &specs)?;
             let written = encoded_and_back(&deployment_to_record(&deployment, &keys));
             let (again, keys_again) = deployment_from_record(written.clone(), &specs)?;
             assert_eq!(deployment_to_record(&again, &keys_again), written);
+        }
+        _ => {
+            let (job, keys) = job_from_record(store_v1::JobRecord::decode(bytes)?, &specs)?;
+            let written = encoded_and_back(&job_to_record(&job, &keys));
+            let (again, keys_again) = job_from_record(written.clone(), &specs)?;
+            assert_eq!(job_to_record(&again, &keys_again), written);
         }
     }
     Ok(())
@@ -92,7 +99,8 @@ mod tests {
         for_each_mutation(&seeds, 400, record);
     }
 
-    const NAMES: [&str; 9] = ["task", "node", "event", "request", "spec", "head", "mark", "backup", "deployment"];
+    const NAMES: [&str; 10] =
+        ["task", "node", "event", "request", "spec", "head", "mark", "backup", "deployment", "job"];
 
     /// Of each kind the first ones of a cluster's history.
     #[test]
@@ -101,7 +109,7 @@ mod tests {
         let (cluster, batches) = some_history();
         let state = &cluster.state;
         let key = SpecKey::of(&[]);
-        let mut records: [Vec<Vec<u8>>; 9] = Default::default();
+        let mut records: [Vec<Vec<u8>>; 10] = Default::default();
         records[0].extend(state.tasks().map(|task| task_to_record(task, key).encode_to_vec()));
         records[1].extend(state.nodes().map(|node| node_to_record(node).encode_to_vec()));
         let events = batches.iter().flat_map(|batch| batch.changes.iter().map(|change| &change.event));
@@ -114,6 +122,7 @@ mod tests {
         records[6].push((0..=16).collect());
         let deployments = state.deployments().map(|deployment| deployment_to_record(deployment, &[key, key]));
         records[8].extend(deployments.map(|record| record.encode_to_vec()));
+        records[9].extend(state.jobs().map(|job| job_to_record(job, &[key, key]).encode_to_vec()));
         for (kind, records) in (0u8..).zip(records) {
             // The least and the largest of those that differ.
             let mut records: Vec<_> = records;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use davit_core::deployment::Deployment;
-use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
+use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
+use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::task::Task;
 use parking_lot::Mutex;
@@ -25,6 +26,7 @@ struct Stored {
     tasks: BTreeMap<TaskId, Arc<Task>>,
     nodes: BTreeMap<NodeId, Arc<Node>>,
     deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    jobs: BTreeMap<JobId, Arc<Job>>,
     events: VecDeque<Arc<Event>>,
     requests: VecDeque<Arc<RequestRecord>>,
     totals: Totals,
@@ -39,6 +41,7 @@ impl Store for MemoryStore {
             tasks: stored.tasks.values().cloned().collect(),
             nodes: stored.nodes.values().cloned().collect(),
             deployments: stored.deployments.values().cloned().collect(),
+            jobs: stored.jobs.values().cloned().collect(),
             events: stored.events.iter().cloned().collect(),
             requests: stored.requests.iter().cloned().collect(),
             totals: stored.totals,
@@ -97,9 +100,16 @@ impl Stored {
             Versions::Deployment { before: Some(deployment), after: None } => {
                 self.deployments.remove(&deployment.deployment_id);
             }
+            Versions::Job { after: Some(job), .. } => {
+                self.jobs.insert(job.job_id, Arc::clone(job));
+            }
+            Versions::Job { before: Some(job), after: None } => {
+                self.jobs.remove(&job.job_id);
+            }
             Versions::Task { before: None, after: None }
             | Versions::Node { before: None, after: None }
-            | Versions::Deployment { before: None, after: None } => {}
+            | Versions::Deployment { before: None, after: None }
+            | Versions::Job { before: None, after: None } => {}
         }
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use davit_core::deployment::Deployment;
 use davit_core::id::{ClusterId, Revision};
+use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::task::Task;
 use davit_svc_kit::apart::give_way;
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub nodes: Vec<Arc<Node>>,
     /// All deployments, in any order.
     pub deployments: Vec<Arc<Deployment>>,
+    /// All jobs, in any order.
+    pub jobs: Vec<Arc<Job>>,
     /// The last events, oldest first, without a gap up to `revision`.
     pub events: Vec<Arc<Event>>,
     /// The last creates that had a request id, oldest first.

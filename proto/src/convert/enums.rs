@@ -1,6 +1,7 @@
 //! Enums. An unknown number is answered with the names that are known.
 
 use davit_core::deployment::{DependencyCondition, OnRolloutFailure, RolloutState, UpdateOrder};
+use davit_core::job::{MissedRuns, Overlap};
 use davit_core::node::NodeState;
 use davit_core::placement::RuntimeKind;
 use davit_core::restart::RestartMode;
@@ -44,6 +45,8 @@ choices!(RestartMode { Never, OnFailure, Always });
 choices!(NodeLossAction { Replace, Wait, StopAndReplace });
 choices!(UpdateOrder { StopFirst, StartFirst });
 choices!(RolloutFailureAction { Pause, Rollback, Continue });
+choices!(JobOverlap { Allow, Forbid, Replace });
+choices!(MissedRuns { Skip, RunOnce });
 choices!(RolloutState { InProgress, AwaitingPromotion, Paused, Complete, Failed });
 choices!(TaskState { Pending, Scheduled, Preparing, Running, Stopping, Completed, Failed, Stopped, Lost });
 
@@ -390,5 +393,43 @@ pub fn rollout_state_to_proto(state: RolloutState) -> v1::RolloutState {
         RolloutState::Paused => v1::RolloutState::Paused,
         RolloutState::Complete => v1::RolloutState::Complete,
         RolloutState::Failed => v1::RolloutState::Failed,
+    }
+}
+
+/// Reads what follows when the time of a run comes while another goes on.
+pub(super) fn overlap_from_proto(number: i32, path: &FieldPath<'_>, violations: &mut Violations) -> Option<Overlap> {
+    Some(match known(number, path, violations)? {
+        v1::JobOverlap::Unspecified | v1::JobOverlap::Forbid => Overlap::Forbid,
+        v1::JobOverlap::Allow => Overlap::Allow,
+        v1::JobOverlap::Replace => Overlap::Replace,
+    })
+}
+
+/// Writes what follows when the time of a run comes while another goes on.
+pub(super) fn overlap_to_proto(overlap: Overlap) -> v1::JobOverlap {
+    match overlap {
+        Overlap::Allow => v1::JobOverlap::Allow,
+        Overlap::Forbid => v1::JobOverlap::Forbid,
+        Overlap::Replace => v1::JobOverlap::Replace,
+    }
+}
+
+/// Reads what follows when times have passed before they were seen.
+pub(super) fn missed_runs_from_proto(
+    number: i32,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Option<MissedRuns> {
+    Some(match known(number, path, violations)? {
+        v1::MissedRuns::Unspecified | v1::MissedRuns::RunOnce => MissedRuns::RunOnce,
+        v1::MissedRuns::Skip => MissedRuns::Skip,
+    })
+}
+
+/// Writes what follows when times have passed before they were seen.
+pub(super) fn missed_runs_to_proto(missed_runs: MissedRuns) -> v1::MissedRuns {
+    match missed_runs {
+        MissedRuns::Skip => v1::MissedRuns::Skip,
+        MissedRuns::RunOnce => v1::MissedRuns::RunOnce,
     }
 }

@@ -12,6 +12,7 @@ mod deployment;
 mod enums;
 mod foreign;
 mod health;
+mod job;
 mod kernel;
 mod node;
 mod path;
@@ -48,6 +49,10 @@ pub use self::enums::{
     runtime_kinds_from_proto, task_state_from_proto, task_state_to_proto, task_states_from_proto,
 };
 pub use self::foreign::{ForeignAttempt, MAX_FOREIGN_ATTEMPTS, foreign_attempts_from_proto, foreign_attempts_to_proto};
+pub use self::job::{
+    JobSettings, job_etag, job_settings_from_proto, job_spec_from_proto, job_spec_to_proto, job_spec_without_task,
+    job_to_proto, missed_from_proto, missed_to_proto, ranges_to_proto,
+};
 pub use self::node::{NodeUsage, node_stats_from_proto, node_stats_to_proto, node_to_proto};
 pub use self::path::FieldPath;
 pub use self::placement::{

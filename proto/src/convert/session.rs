@@ -8,7 +8,7 @@ use davit_core::id::{AttemptKey, ClusterId, NodeId, Revision, SessionId, TaskId}
 use davit_core::node::NodeDescription;
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::{TaskSpec, check_name};
-use davit_core::task::{AttemptStatus, DesiredState, PortBinding, Ports, PullProgress};
+use davit_core::task::{AttemptStatus, DesiredState, Part, PortBinding, Ports, PullProgress, RunIndex};
 use davit_core::validate::Violations;
 use uuid::Uuid;
 
@@ -90,8 +90,8 @@ pub struct Assignment {
     pub spec: Arc<TaskSpec>,
     /// Host ports for those of the spec that don't ask for a certain one, in the spec's order.
     pub ports: Ports,
-    /// Which replica of its deployment the task is, or 0.
-    pub slot: u32,
+    /// The task's part in what it belongs to.
+    pub part: Part,
 }
 
 /// Reads a registration.
@@ -351,7 +351,7 @@ pub fn assignment_from_proto<'a>(
         desired_state,
         spec,
         ports,
-        slot: assignment.slot,
+        part: part_from_proto(assignment.slot, assignment.run_index),
     })
 }
 
@@ -363,11 +363,16 @@ pub fn assignment_to_proto(
     desired_state: DesiredState,
     spec: Option<v1::TaskSpec>,
     ports: &[PortBinding],
-    slot: u32,
+    part: Part,
 ) -> v1::Assignment {
     let desired_state = match desired_state {
         DesiredState::Running => DesiredState::Running,
         DesiredState::Stopped | DesiredState::Removed => DesiredState::Stopped,
+    };
+    let (slot, run_index) = match part {
+        Part::Alone => (0, None),
+        Part::Replica(replica) => (replica, None),
+        Part::Index(RunIndex { run, index }) => (0, Some(v1::RunIndex { run, index })),
     };
     v1::Assignment {
         task_id: key.task_id.to_string(),
@@ -378,6 +383,15 @@ pub fn assignment_to_proto(
         ports: ports.iter().map(port_binding_to_proto).collect(),
         spec_number: 0,
         slot,
+        run_index,
+    }
+}
+
+fn part_from_proto(slot: u32, run_index: Option<v1::RunIndex>) -> Part {
+    match (slot, run_index) {
+        (_, Some(v1::RunIndex { run, index })) => Part::Index(RunIndex { run, index }),
+        (0, None) => Part::Alone,
+        (replica, None) => Part::Replica(replica),
     }
 }
 

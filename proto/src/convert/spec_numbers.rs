@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use davit_core::id::{AttemptKey, Revision};
 use davit_core::spec::TaskSpec;
-use davit_core::task::{DesiredState, PortBinding};
+use davit_core::task::{DesiredState, Part, PortBinding};
 use davit_core::validate::Violations;
 
 use super::path::FieldPath;
@@ -42,12 +42,12 @@ impl SentSpecs {
         desired_state: DesiredState,
         spec: &Arc<TaskSpec>,
         ports: &[PortBinding],
-        slot: u32,
+        part: Part,
     ) -> v1::Assignment {
         let known = self.numbers.get(&address(spec)).copied();
         let sent = known.is_none().then(|| task_spec_to_proto(spec));
         let spec_number = known.unwrap_or_else(|| self.number(spec));
-        v1::Assignment { spec_number, ..assignment_to_proto(key, revision, desired_state, sent, ports, slot) }
+        v1::Assignment { spec_number, ..assignment_to_proto(key, revision, desired_state, sent, ports, part) }
     }
 
     /// Gives a number, which is that of the oldest one when all are in use.

@@ -1,7 +1,7 @@
 //! Tasks and what is known of their attempts.
 
 use davit_core::spec::TaskSpec;
-use davit_core::task::{AttemptStatus, PortBinding, PullProgress, Slot, Task};
+use davit_core::task::{AttemptStatus, PortBinding, PullProgress, RunIndex, Slot, Task};
 use davit_core::validate::Violations;
 use jiff::Timestamp;
 
@@ -91,6 +91,11 @@ pub fn task_to_proto(task: &Task) -> v1::Task {
                 Slot::Node(node_id) => (0, node_id.to_string()),
             };
             v1::DeploymentSlot { deployment_id: deployment_id.to_string(), slot: replica, node_id }
+        }),
+        job: task.run_index().map(|(job_id, RunIndex { run, index })| v1::JobIndex {
+            job_id: job_id.to_string(),
+            run,
+            index,
         }),
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::{Attempt, AttemptKey, TaskId};
-use davit_core::task::DesiredState;
+use davit_core::task::{DesiredState, Part};
 use davit_proto::convert::Assignment;
 use davit_svc_kit::bugs::{self, Bug};
 
@@ -123,7 +123,7 @@ mod tests {
     fn assignment(key: AttemptKey) -> Assignment {
         let process = ProcessSpec { command: Vec::new(), env: BTreeMap::new(), working_dir: String::new() };
         let spec = TaskSpec::new("a", RuntimeSpec::Process(process)).into();
-        Assignment { key, revision: Revision(1), desired_state: DesiredState::Running, spec, ports: [].into(), slot: 0 }
+        Assignment { key, revision: Revision(1), desired_state: DesiredState::Running, spec, ports: [].into(), part: Part::Alone }
     }
 
     fn full(last: bool, keys: &[AttemptKey]) -> Batch {

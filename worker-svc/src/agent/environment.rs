@@ -2,16 +2,16 @@
 
 use davit_core::id::{AttemptKey, NodeId};
 use davit_core::spec::{Port, PortProtocol, RuntimeSpec, TaskSpec};
-use davit_core::task::PortBinding;
+use davit_core::task::{Part, PortBinding, RunIndex};
 
-/// Variables for an attempt on a node of this id and name. `given`: the host ports that the manager gave it; `slot`: which replica
-/// it is of its deployment, or 0.
+/// Variables for an attempt on a node of this id and name. `given`: the host ports that the manager gave it; `part`: what it
+/// is of its deployment or job.
 pub(super) fn environment(
     (node_id, node_name): (NodeId, &str),
     key: AttemptKey,
     spec: &TaskSpec,
     given: &[PortBinding],
-    slot: u32,
+    part: Part,
 ) -> Vec<(String, String)> {
     let mut env = vec![
         ("DAVIT_TASK_ID", key.task_id.to_string()),
@@ -21,8 +21,12 @@ pub(super) fn environment(
         ("DAVIT_NODE", node_name.to_owned()),
         ("DAVIT_NODE_ID", node_id.to_string()),
     ];
-    if slot > 0 {
-        env.push(("DAVIT_SLOT", slot.to_string()));
+    match part {
+        Part::Alone => {}
+        Part::Replica(replica) => env.push(("DAVIT_SLOT", replica.to_string())),
+        Part::Index(RunIndex { run, index }) => {
+            env.extend([("DAVIT_RUN", run.to_string()), ("DAVIT_INDEX", index.to_string())]);
+        }
     }
     let mut env: Vec<(String, String)> = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     if let RuntimeSpec::Container(container) = &spec.runtime {
@@ -66,7 +70,7 @@ mod tests {
         let given = [given(80, PortProtocol::Tcp, 20_000), given(53, PortProtocol::Udp, 20_001)];
         let key = AttemptKey { task_id: TaskId(Uuid::from_u128(7)), attempt: Attempt(2) };
         let spec = TaskSpec::new("web", RuntimeSpec::Container(container));
-        let told = environment((NodeId(Uuid::from_u128(9)), "node-1"), key, &spec, &given, 3);
+        let told = environment((NodeId(Uuid::from_u128(9)), "node-1"), key, &spec, &given, Part::Replica(3));
         let told: Vec<String> = told.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
             told,
@@ -83,8 +87,13 @@ mod tests {
                 "DAVIT_PORT_53_UDP=20001",
             ]
         );
-        assert!(
-            environment((NodeId(Uuid::nil()), ""), key, &spec, &[], 0).iter().all(|(name, _)| name != "DAVIT_SLOT")
-        );
+        let of_part = |part| {
+            let told = environment((NodeId(Uuid::nil()), ""), key, &spec, &[], part).into_iter();
+            told.filter(|(name, _)| ["DAVIT_SLOT", "DAVIT_RUN", "DAVIT_INDEX"].contains(&name.as_str())).collect::<Vec<_>>()
+        };
+        assert_eq!(of_part(Part::Alone), []);
+        let told = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let of_index = of_part(Part::Index(RunIndex { run: 4, index: 0 }));
+        assert_eq!(of_index, [told("DAVIT_RUN", "4"), told("DAVIT_INDEX", "0")]);
     }
 }

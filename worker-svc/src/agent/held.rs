@@ -7,7 +7,7 @@ use davit_core::id::{Attempt, AttemptKey, TaskId};
 use davit_core::placement::RuntimeKind;
 use davit_core::resources::Resources;
 use davit_core::spec::{StopPolicy, TaskSpec};
-use davit_core::task::{AttemptStatus, DesiredState, Ports};
+use davit_core::task::{AttemptStatus, DesiredState, Part, Ports};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -25,8 +25,8 @@ pub(super) struct Wanted {
     pub(super) spec: Option<Arc<TaskSpec>>,
     /// Host ports that the manager gave it, with its spec.
     pub(super) ports: Ports,
-    /// Which replica of its deployment it is, or 0; with its spec.
-    pub(super) slot: u32,
+    /// Its part in what it belongs to; with its spec.
+    pub(super) part: Part,
     /// Why it is to stop, where the manager did not ask for it.
     pub(super) stop_reason: &'static str,
     /// Whether its end waits for no others: another attempt may be begun as soon as it is to have ended. Never taken back.
@@ -36,11 +36,11 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What is wanted of an attempt that an earlier worker left, before the manager says more.
     pub(super) fn left(record: &Record) -> Self {
-        let (spec, ports, slot) = match record.assignment() {
-            Some(assignment) => (Some(assignment.spec), assignment.ports, assignment.slot),
+        let (spec, ports, part) = match record.assignment() {
+            Some(assignment) => (Some(assignment.spec), assignment.ports, assignment.part),
             None => (None, Ports::new(), 0),
         };
-        Self { want: Want::Undecided, spec, ports, slot, stop_reason: "", is_urgent: false }
+        Self { want: Want::Undecided, spec, ports, part, stop_reason: "", is_urgent: false }
     }
 
     /// Whether it is to end.
@@ -82,8 +82,8 @@ impl Held {
             let changed = wanted.want != want || (wanted.spec.is_none() && given.is_some());
             wanted.want = want;
             // Ports never change. A newer spec differs in what is looked at later only, such as how it is stopped: that wakes nobody.
-            if let Some((spec, ports, slot)) = given.filter(|(spec, ..)| is_news(wanted, spec)) {
-                (wanted.spec, wanted.ports, wanted.slot) = (Some(spec), ports, slot);
+            if let Some((spec, ports, part)) = given.filter(|(spec, ..)| is_news(wanted, spec)) {
+                (wanted.spec, wanted.ports, wanted.part) = (Some(spec), ports, slot);
             }
             changed
         });

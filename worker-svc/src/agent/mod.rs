@@ -323,18 +323,18 @@ impl Agent {
                     self.store.note(key, |record| record.set_assignment(&assignment));
                 }
                 let spec = assignment.spec;
-                held.want(want, Some((Arc::clone(&spec), assignment.ports, assignment.slot)));
+                held.want(want, Some((Arc::clone(&spec), assignment.ports, assignment.part)));
                 self.note_lease(state, key, &spec);
             }
             None if state.closing => {}
             None => {
                 let record = Record::assigned(&assignment);
-                let Assignment { spec, ports, slot, .. } = assignment;
+                let Assignment { spec, ports, part, .. } = assignment;
                 self.hold(
                     state,
                     key,
                     record,
-                    Wanted { want, spec: Some(spec), ports, slot, stop_reason: "", is_urgent: false },
+                    Wanted { want, spec: Some(spec), ports, part, stop_reason: "", is_urgent: false },
                     Start::New,
                 );
             }
@@ -375,7 +375,7 @@ impl Agent {
 
     /// What an attempt is told of itself.
     fn environment_of(&self, key: AttemptKey, spec: &TaskSpec, wanted: &Wanted) -> Vec<(String, String)> {
-        environment((self.owner.node_id, &self.node_name), key, spec, &wanted.ports, wanted.slot)
+        environment((self.owner.node_id, &self.node_name), key, spec, &wanted.ports, wanted.part)
     }
 
     /// Ticks whenever an attempt changes.

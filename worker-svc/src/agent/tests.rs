@@ -70,7 +70,7 @@ fn assignment(task: u32) -> Assignment {
         desired_state: DesiredState::Running,
         spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
         ports: [].into(),
-        slot: 0,
+        part: Part::Alone,
     }
 }
 

@@ -75,7 +75,7 @@ mod tests {
         let spec = TaskSpec { health_check: check, ..TaskSpec::new("web", RuntimeSpec::Process(process)) }.into();
         let ports = [].into();
         let assignment =
-            Assignment { key, revision: Revision(3), desired_state: DesiredState::Running, spec, ports, slot: 0 };
+            Assignment { key, revision: Revision(3), desired_state: DesiredState::Running, spec, ports, part: Part::Alone };
         let mut record = Record::assigned(&assignment);
         let status = AttemptStatus {
             state: TaskState::Failed,

@@ -229,8 +229,8 @@ fn nanos(time: Timestamp) -> i64 {
 }
 
 fn encode(assignment: &Assignment) -> Bytes {
-    let Assignment { key, revision, desired_state, spec, ports, slot } = assignment;
-    assignment_to_proto(*key, *revision, *desired_state, Some(task_spec_to_proto(spec)), ports, *slot)
+    let Assignment { key, revision, desired_state, spec, ports, part } = assignment;
+    assignment_to_proto(*key, *revision, *desired_state, Some(task_spec_to_proto(spec)), ports, *part)
         .encode_to_vec()
         .into()
 }

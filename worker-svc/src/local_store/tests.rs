@@ -5,7 +5,7 @@ use std::sync::Arc;
 use davit_core::id::{Attempt, AttemptKey, Revision, TaskId};
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::{ContainerSpec, PortProtocol, RuntimeSpec, TaskSpec};
-use davit_core::task::{AttemptStatus, DesiredState, PortBinding};
+use davit_core::task::{AttemptStatus, DesiredState, Part, PortBinding};
 use davit_proto::convert::Assignment;
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -21,7 +21,7 @@ fn assignment(key: AttemptKey) -> Assignment {
     let container = ContainerSpec::new("busybox".parse().unwrap());
     let spec = TaskSpec::new("web", RuntimeSpec::Container(container)).into();
     let ports = [PortBinding { container_port: 80, protocol: PortProtocol::Tcp, host_port: 20_000 }].into();
-    Assignment { key, revision: Revision(7), desired_state: DesiredState::Running, spec, ports, slot: 0 }
+    Assignment { key, revision: Revision(7), desired_state: DesiredState::Running, spec, ports, part: Part::Alone }
 }
 
 fn status(sequence: u64) -> AttemptStatus {

@@ -75,7 +75,7 @@ fn follow(message: v1::Assignments) -> usize {
             assignment.desired_state,
             spec,
             &assignment.ports,
-            assignment.slot,
+            assignment.part,
         );
         let again = assignment_from_proto(
             encoded_and_back(&written),
@@ -129,6 +129,7 @@ mod tests {
         };
         let assignment = v1::Assignment {
             slot: 2,
+            run_index: None,
             task_id: TASK.to_owned(),
             attempt: 2,
             revision: 7,

@@ -67,6 +67,7 @@ fn expected(state: &ClusterState) -> Snapshot {
         tasks: state.tasks().cloned().collect(),
         nodes: state.nodes().cloned().collect(),
         deployments: state.deployments().cloned().collect(),
+        jobs: state.jobs().cloned().collect(),
         events: Vec::new(),
         requests: (0..).map_while(|index| state.requests().nth(index).cloned()).collect(),
         totals: state.totals(),

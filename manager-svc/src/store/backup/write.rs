@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use davit_core::id::{ClusterId, DeploymentId, NodeId, TaskId};
+use davit_core::id::{ClusterId, DeploymentId, JobId, NodeId, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_proto::store_v1::backup_frame::Frame;
 use davit_proto::store_v1::{BackupEnd, BackupEntry, BackupFrame, BackupHeader, BackupTable, StoreHead, StoreIdentity};
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::SCHEMA;
 use super::super::records::{
-    SpecKey, deployment_key, deployment_to_record, node_key, node_to_record, request_to_record, spec_to_bytes,
+    SpecKey, deployment_key, deployment_to_record, job_key, job_to_record, node_key, node_to_record, request_to_record, spec_to_bytes,
     task_key, task_to_record, time_to, totals_to_record,
 };
 use super::MAGIC;
@@ -41,6 +41,7 @@ pub struct BackupWriter {
 enum Next {
     Nodes(Option<NodeId>),
     Deployments(Option<DeploymentId>),
+    Jobs(Option<JobId>),
     Tasks(Option<TaskId>),
     Requests(usize),
     Nothing,
@@ -100,6 +101,16 @@ impl BackupWriter {
                     let key = deployment_key(deployment.deployment_id);
                     self.entry(BackupTable::Deployments, &key, record.encode_to_vec());
                     Next::Deployments(Some(deployment.deployment_id))
+                }
+                None => Next::Jobs(None),
+            },
+            Next::Jobs(last) => match state.job_after(last) {
+                Some(job) => {
+                    self.head.job_count += 1;
+                    let specs: Vec<_> = job.task_specs().map(|spec| self.spec(spec)).collect();
+                    let record = job_to_record(job, &specs);
+                    self.entry(BackupTable::Jobs, &job_key(job.job_id), record.encode_to_vec());
+                    Next::Jobs(Some(job.job_id))
                 }
                 None => Next::Tasks(None),
             },

@@ -17,7 +17,7 @@ pub(super) type References = HashMap<SpecKey, u64>;
 pub(super) enum EventSpecs {
     /// That of a task.
     One(SpecKey),
-    /// Those of a deployment's versions; none of a node.
+    /// Those of a deployment's versions, or that a job keeps; none of a node.
     Many(Box<[SpecKey]>),
 }
 
@@ -53,6 +53,7 @@ pub(super) struct Head {
     pub(super) node_count: u64,
     pub(super) spec_count: u64,
     pub(super) deployment_count: u64,
+    pub(super) job_count: u64,
     pub(super) totals: Totals,
 }
 
@@ -106,6 +107,7 @@ impl Head {
             node_count,
             spec_count,
             deployment_count,
+            job_count,
             totals,
         } = self;
         store_v1::StoreHead {
@@ -117,6 +119,7 @@ impl Head {
             node_count,
             spec_count,
             deployment_count,
+            job_count,
             totals: Some(totals_to_record(totals)),
         }
     }

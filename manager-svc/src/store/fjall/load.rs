@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use davit_core::deployment::{Deployment, Version};
+use davit_core::job::Job;
 use davit_core::id::{DeploymentId, Revision, TaskId};
 use davit_core::node::Node;
 use davit_core::spec::TaskSpec;
@@ -16,7 +17,7 @@ use prost::Message as _;
 
 use super::super::Snapshot;
 use super::super::records::{
-    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_key, event_from_record, node_from_record,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_key, event_from_record, job_from_record, job_key, node_from_record,
     node_key, request_from_record, spec_from_bytes, task_from_record, task_key, totals_from_record,
 };
 use super::engine::{Engine, Table};
@@ -43,8 +44,9 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
     let tasks = load_tasks(engine, &head, &specs, &mut references)?;
     let nodes = load_nodes(engine, &head)?;
     let deployments = load_deployments(engine, &head, &specs, &mut references)?;
+    let jobs = load_jobs(engine, &head, &specs, &mut references)?;
     let LoadedEvents { events, specs: event_specs, blocks } = load_events(engine, &head, &specs, &mut references)?;
-    let events = share_newest(events, &tasks, &deployments)?;
+    let events = share_newest(events, &tasks, &deployments, &jobs)?;
     let requests = load_requests(engine, &head)?;
     if let Some(unused) = specs.keys().find(|key| !references.contains_key(*key)) {
         return Err(format!("nothing refers to spec {unused:?}"));
@@ -52,7 +54,7 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
     let ledger = Ledger { head, references, event_specs: event_specs.into(), event_blocks: blocks.into() };
     let specs = specs.into_values().collect();
     let (revision, totals) = (head.revision, head.totals);
-    let snapshot = Snapshot { revision, tasks, nodes, deployments, events, requests, totals, specs };
+    let snapshot = Snapshot { revision, tasks, nodes, deployments, jobs, events, requests, totals, specs };
     Ok((snapshot, ledger))
 }
 
@@ -78,6 +80,7 @@ pub(super) fn head_from_record(record: &store_v1::StoreHead) -> Result<Head, Str
         node_count: record.node_count,
         spec_count: record.spec_count,
         deployment_count: record.deployment_count,
+        job_count: record.job_count,
         totals: totals_from_record(record.totals.unwrap_or_default()),
     };
     if head.compacted > head.revision || head.first_request > head.next_request {
@@ -148,6 +151,26 @@ fn load_deployments(
     Ok(read.into_iter().map(refer).collect())
 }
 
+fn load_jobs(
+    engine: &Engine,
+    head: &Head,
+    specs: &Specs,
+    references: &mut References,
+) -> Result<Vec<Arc<Job>>, String> {
+    let records = engine.iter_prefix(Table::Meta, schema::job_prefix());
+    let read = decode(records, Table::Meta, |key, value| {
+        let (job, spec_keys) = job_from_record(store_v1::JobRecord::decode(value)?, specs)?;
+        check_record(key == schema::job_key(&job_key(job.job_id)), job.revision, head)?;
+        Ok((Arc::new(job), spec_keys))
+    })?;
+    check_count("jobs", read.len(), head.job_count)?;
+    let refer = |(job, spec_keys): (Arc<Job>, Vec<SpecKey>)| {
+        spec_keys.into_iter().for_each(|key| *references.entry(key).or_default() += 1);
+        job
+    };
+    Ok(read.into_iter().map(refer).collect())
+}
+
 /// Events that are kept, with their specs, and the revisions of the blocks that hold them.
 #[derive(Default)]
 struct LoadedEvents {
@@ -197,13 +220,14 @@ fn load_events(
     Ok(loaded)
 }
 
-/// Checks that tasks and deployments are as their newest events tell, and lets both be one in memory.
+/// Checks that tasks, deployments and jobs are as their newest events tell, and lets them be one in memory.
 fn share_newest(
     events: Vec<Event>,
     tasks: &[Arc<Task>],
     deployments: &[Arc<Deployment>],
+    jobs: &[Arc<Job>],
 ) -> Result<Vec<Arc<Event>>, String> {
-    // Both by key, so in order of their ids.
+    // All by key, so in order of their ids.
     let stored = |task_id: TaskId| tasks.binary_search_by_key(&task_id, |task| task.task_id).ok().map(|at| &tasks[at]);
     let stored_deployment = |id: DeploymentId| {
         let at = deployments.binary_search_by_key(&id, |deployment| deployment.deployment_id);
@@ -236,6 +260,19 @@ fn share_newest(
             } else if deployment.revision >= stored.revision {
                 let (name, revision) = (&deployment.name, event.revision);
                 return Err(format!("deployment {name} is not as the event of revision {revision} tells"));
+            }
+        }
+        if let Object::Job(job) = &mut event.object
+            && let Ok(at) = jobs.binary_search_by_key(&job.job_id, |stored| stored.job_id)
+        {
+            let stored = &jobs[at];
+            if job.spec == stored.spec {
+                Arc::make_mut(job).spec = Arc::clone(&stored.spec);
+            }
+            if job.revision == stored.revision && job == stored {
+                *job = Arc::clone(stored);
+            } else if job.revision >= stored.revision {
+                return Err(format!("job {} is not as the event of revision {} tells", job.name, event.revision));
             }
         }
         shared.push(Arc::new(event));

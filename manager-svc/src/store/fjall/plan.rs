@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use davit_core::deployment::Deployment;
 use davit_core::id::Revision;
 use davit_core::spec::TaskSpec;
 use davit_proto::store_v1::{EventBlock, EventRecord};
@@ -12,7 +11,7 @@ use prost::Message as _;
 
 use super::super::Error;
 use super::super::records::{
-    SpecKey, deployment_key, deployment_to_record, event_to_record, node_key, node_to_record, request_to_record,
+    SpecKey, deployment_key, deployment_to_record, event_to_record, job_key, job_to_record, node_key, node_to_record, request_to_record,
     spec_to_bytes, task_key, task_to_record,
 };
 use super::engine::{Table, Write};
@@ -84,6 +83,7 @@ impl Planner<'_> {
         let mut tasks = BTreeMap::new();
         let mut nodes = BTreeMap::new();
         let mut deployments = BTreeMap::new();
+        let mut jobs = BTreeMap::new();
         for change in changes {
             match &change.versions {
                 Versions::Task { before, after } => {
@@ -98,6 +98,10 @@ impl Planner<'_> {
                     let Some(deployment) = after.as_ref().or(before.as_ref()) else { continue };
                     let entry = deployments.entry(deployment.deployment_id).or_insert((before.as_ref(), None));
                     entry.1 = after.as_ref();
+                }
+                Versions::Job { before, after } => {
+                    let Some(job) = after.as_ref().or(before.as_ref()) else { continue };
+                    jobs.entry(job.job_id).or_insert((before.as_ref(), None)).1 = after.as_ref();
                 }
             }
         }
@@ -117,13 +121,22 @@ impl Planner<'_> {
         for (deployment_id, (before, after)) in deployments {
             let count = &mut self.head.deployment_count;
             *count = counted(*count, before.is_some(), after.is_some());
-            let keys_after = after.map(|deployment| self.spec_keys(deployment)).unwrap_or_default();
-            let keys_before = before.map(|deployment| self.spec_keys(deployment)).unwrap_or_default();
-            keys_after.iter().for_each(|key| self.refer(Some(*key), None));
-            keys_before.iter().for_each(|key| self.refer(None, Some(*key)));
+            let keys_after = self.refer_all(
+                after.into_iter().flat_map(|deployment| deployment.task_specs()),
+                before.into_iter().flat_map(|deployment| deployment.task_specs()),
+            );
             let value = after.map(|deployment| deployment_to_record(deployment, &keys_after).encode_to_vec());
             let key = schema::deployment_key(&deployment_key(deployment_id));
             self.writes.push(Write { table: Table::Meta, key, value });
+        }
+        for (job_id, (before, after)) in jobs {
+            self.head.job_count = counted(self.head.job_count, before.is_some(), after.is_some());
+            let keys_after = self.refer_all(
+                after.into_iter().flat_map(|job| job.task_specs()),
+                before.into_iter().flat_map(|job| job.task_specs()),
+            );
+            let value = after.map(|job| job_to_record(job, &keys_after).encode_to_vec());
+            self.writes.push(Write { table: Table::Meta, key: schema::job_key(&job_key(job_id)), value });
         }
     }
 
@@ -145,7 +158,8 @@ impl Planner<'_> {
         let specs = match &change.event.object {
             Object::Task(task) => EventSpecs::One(self.spec_key(&task.spec)),
             Object::Node(_) => EventSpecs::Many([].into()),
-            Object::Deployment(deployment) => EventSpecs::Many(self.spec_keys(deployment).into()),
+            Object::Deployment(deployment) => EventSpecs::Many(self.spec_keys(deployment.task_specs()).into()),
+            Object::Job(job) => EventSpecs::Many(self.spec_keys(job.task_specs()).into()),
         };
         specs.keys().iter().for_each(|key| self.refer(Some(*key), None));
         let record = event_to_record(&change.event, specs.keys());
@@ -212,9 +226,20 @@ impl Planner<'_> {
         })
     }
 
-    /// The keys of the specs of a deployment's versions.
-    fn spec_keys(&mut self, deployment: &Deployment) -> Vec<SpecKey> {
-        deployment.task_specs().map(|spec| self.spec_key(spec)).collect()
+    fn spec_keys<'s>(&mut self, specs: impl Iterator<Item = &'s Arc<TaskSpec>>) -> Vec<SpecKey> {
+        specs.map(|spec| self.spec_key(spec)).collect()
+    }
+
+    /// Counts references to the specs that something has now instead of others. Answers the keys of those that it has.
+    fn refer_all<'s>(
+        &mut self,
+        after: impl Iterator<Item = &'s Arc<TaskSpec>>,
+        before: impl Iterator<Item = &'s Arc<TaskSpec>>,
+    ) -> Vec<SpecKey> {
+        let (keys_after, keys_before) = (self.spec_keys(after), self.spec_keys(before));
+        keys_after.iter().for_each(|key| self.refer(Some(*key), None));
+        keys_before.iter().for_each(|key| self.refer(None, Some(*key)));
+        keys_after
     }
 
     /// Counts one more reference to one spec and one less to another.

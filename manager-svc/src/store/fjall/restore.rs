@@ -155,6 +155,7 @@ fn fill(
             BackupTable::Tasks => (Table::Tasks, entry.key),
             BackupTable::Nodes => (Table::Nodes, entry.key),
             BackupTable::Deployments => (Table::Meta, schema::deployment_key(&entry.key)),
+            BackupTable::Jobs => (Table::Meta, schema::job_key(&entry.key)),
             BackupTable::Requests | BackupTable::Unspecified => (Table::Requests, entry.key),
         };
         writes.push(Write { table, key, value: Some(entry.value) });

@@ -28,9 +28,22 @@ pub(super) fn deployment_prefix() -> &'static [u8] {
     DEPLOYMENT_PREFIX
 }
 
+/// The same of jobs.
+const JOB_PREFIX: &[u8] = b"job/";
+
+/// The key of a job, whose id has these bytes.
+pub(super) fn job_key(id: &[u8]) -> Vec<u8> {
+    [JOB_PREFIX, id].concat()
+}
+
+/// All keys of jobs begin with this.
+pub(super) fn job_prefix() -> &'static [u8] {
+    JOB_PREFIX
+}
+
 /// The schema that this release writes. What changes the meaning of a field, or what is in a table, is a new one, and gets a
 /// step in [`STEPS`].
-pub(in crate::store) const SCHEMA: u32 = 3;
+pub(in crate::store) const SCHEMA: u32 = 4;
 
 /// Turns a store of schema `from` into one of the next: all that has to be written for it.
 pub(super) struct Step {
@@ -40,7 +53,17 @@ pub(super) struct Step {
 
 /// - 1: each event is a record of its own.
 /// - 2: knows no deployments.
-const STEPS: &[Step] = &[Step { from: 1, migrate: events_into_blocks }, Step { from: 2, migrate: |_| Ok(Vec::new()) }];
+/// - 3: knows no jobs.
+const STEPS: &[Step] = &[
+    Step { from: 1, migrate: events_into_blocks },
+    Step { from: 2, migrate: nothing },
+    Step { from: 3, migrate: nothing },
+];
+
+/// What is new has no records yet.
+fn nothing(_: &Engine) -> Result<Vec<Write>, Problem> {
+    Ok(Vec::new())
+}
 
 /// Each old record becomes a block of one event.
 fn events_into_blocks(engine: &Engine) -> Result<Vec<Write>, Problem> {

@@ -7,12 +7,12 @@ use davit_proto::store_v1::event_record;
 use davit_proto::store_v1::{EventKind, EventRecord};
 
 use super::{
-    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, malformed, node_from_record,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, job_from_record, job_to_record, malformed, node_from_record,
     node_to_record, task_from_record, task_to_record, time_from, time_to,
 };
 use crate::state::{Event, EventType, Object};
 
-/// Writes an event; `spec_keys` are those of its task, or of its deployment's versions.
+/// Writes an event; `spec_keys` are those of its task, of its deployment's versions, or those that its job keeps.
 pub(in crate::store) fn event_to_record(event: &Event, spec_keys: &[SpecKey]) -> EventRecord {
     let Event { revision, time, event_type, message, object } = event;
     let object = match (object, spec_keys) {
@@ -22,6 +22,7 @@ pub(in crate::store) fn event_to_record(event: &Event, spec_keys: &[SpecKey]) ->
         (Object::Deployment(deployment), keys) => {
             Some(event_record::Object::Deployment(deployment_to_record(deployment, keys)))
         }
+        (Object::Job(job), keys) => Some(event_record::Object::Job(job_to_record(job, keys))),
     };
     EventRecord {
         revision: revision.0,
@@ -50,6 +51,10 @@ pub(in crate::store) fn event_from_record(
             let (deployment, spec_keys) = deployment_from_record(deployment, specs)?;
             (Object::Deployment(Arc::new(deployment)), spec_keys)
         }
+        Some(event_record::Object::Job(job)) => {
+            let (job, spec_keys) = job_from_record(job, specs)?;
+            (Object::Job(Arc::new(job)), spec_keys)
+        }
         None => return malformed("object is missing"),
     };
     let time = time_from(record.time, "time")?;
@@ -71,6 +76,10 @@ fn kind_of(event_type: EventType) -> EventKind {
         EventType::DeploymentUpdated => EventKind::DeploymentUpdated,
         EventType::DeploymentRolloutChanged => EventKind::DeploymentRolloutChanged,
         EventType::DeploymentDeleted => EventKind::DeploymentDeleted,
+        EventType::JobCreated => EventKind::JobCreated,
+        EventType::JobUpdated => EventKind::JobUpdated,
+        EventType::JobRunChanged => EventKind::JobRunChanged,
+        EventType::JobDeleted => EventKind::JobDeleted,
     }
 }
 
@@ -89,5 +98,9 @@ fn event_type_of(kind: EventKind) -> Option<EventType> {
         EventKind::DeploymentUpdated => Some(EventType::DeploymentUpdated),
         EventKind::DeploymentRolloutChanged => Some(EventType::DeploymentRolloutChanged),
         EventKind::DeploymentDeleted => Some(EventType::DeploymentDeleted),
+        EventKind::JobCreated => Some(EventType::JobCreated),
+        EventKind::JobUpdated => Some(EventType::JobUpdated),
+        EventKind::JobRunChanged => Some(EventType::JobRunChanged),
+        EventKind::JobDeleted => Some(EventType::JobDeleted),
     }
 }

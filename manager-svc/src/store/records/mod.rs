@@ -6,11 +6,12 @@
 mod deployment;
 mod drain;
 mod event;
+mod job;
 mod node;
 mod spec;
 mod task;
 
-use davit_core::id::{DeploymentId, NodeId, Revision, TaskId};
+use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
 use davit_core::validate::Violations;
 use davit_proto::{convert, store_v1};
 use jiff::Timestamp;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 pub(super) use self::deployment::{deployment_from_record, deployment_to_record};
 use self::deployment::{slot_from_record, slot_to_record};
 pub(super) use self::event::{event_from_record, event_to_record};
+pub(super) use self::job::{job_from_record, job_to_record};
 pub(super) use self::node::{node_from_record, node_to_record};
 pub(crate) use self::spec::{SpecKey, spec_to_bytes};
 pub(super) use self::spec::{SpecSource, spec_from_bytes};
@@ -120,6 +122,11 @@ pub(super) fn task_key(task_id: TaskId) -> [u8; 16] {
 /// The key of a deployment's record.
 pub(super) fn deployment_key(deployment_id: DeploymentId) -> [u8; 16] {
     deployment_id.0.into_bytes()
+}
+
+/// The key of a job's record.
+pub(super) fn job_key(job_id: JobId) -> [u8; 16] {
+    job_id.0.into_bytes()
 }
 
 /// The key of a node's record.

@@ -1,7 +1,7 @@
 //! Tasks.
 
-use davit_core::id::{Attempt, DeploymentId, GangId, NodeId, Revision, TaskId};
-use davit_core::task::{AttemptStatus, Claim, Membership, PortBinding, Ports, PullProgress, Task};
+use davit_core::id::{Attempt, DeploymentId, GangId, JobId, NodeId, Revision, TaskId};
+use davit_core::task::{AttemptStatus, Claim, Membership, PortBinding, Ports, PullProgress, RunIndex, Task};
 use davit_core::validate::Violations;
 use davit_proto::{convert, store_v1, v1};
 
@@ -49,6 +49,10 @@ pub(in crate::store) fn task_to_record(task: &Task, spec_key: SpecKey) -> store_
         revision: revision.0,
         lease_end_time: leased_until.map(time_to),
         deployment: task.slot().map(|(deployment_id, slot)| slot_to_record(Some(deployment_id), slot)),
+        job: task.run_index().map(|(job_id, RunIndex { run, index })| {
+            let job_id = job_id.0.as_bytes().to_vec();
+            store_v1::JobIndexRecord { job_id, run, index }
+        }),
     }
 }
 
@@ -81,7 +85,7 @@ pub(in crate::store) fn task_from_record(
         next_attempt_at: optional_time_from(record.next_attempt_time, "next_attempt_time")?,
         leased_until: optional_time_from(record.lease_end_time, "lease_end_time")?,
         claim,
-        membership: membership_from_record(&record.gang_id, record.deployment)?.map(Box::new),
+        membership: membership_from_record(&record.gang_id, record.deployment, record.job)?.map(Box::new),
         restarts_in_row: record.restarts_in_row,
         past_attempts: past_attempts.collect::<Result<_, _>>()?,
         created_at: time_from(record.create_time, "create_time")?,
@@ -94,7 +98,12 @@ pub(in crate::store) fn task_from_record(
 fn membership_from_record(
     gang_id: &[u8],
     deployment: Option<store_v1::SlotRecord>,
+    job: Option<store_v1::JobIndexRecord>,
 ) -> Result<Option<Membership>, Malformed> {
+    if let Some(store_v1::JobIndexRecord { job_id, run, index }) = job {
+        let job_id = JobId(uuid_from(&job_id, "job.job_id")?);
+        return Ok(Some(Membership::Job(job_id, RunIndex { run, index })));
+    }
     let Some(deployment) = deployment else {
         return Ok(optional_uuid_from(gang_id, "gang_id")?.map(|gang_id| Membership::Gang(GangId(gang_id))));
     };

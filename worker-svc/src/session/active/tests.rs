@@ -2,7 +2,7 @@
 
 use davit_core::id::{Attempt, AttemptKey, ClusterId, Revision, TaskId};
 use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
-use davit_core::task::DesiredState;
+use davit_core::task::{DesiredState, Part};
 use davit_proto::convert::{Assignment, Welcome};
 use davit_proto::v1::worker_session_service_server::{WorkerSessionService, WorkerSessionServiceServer};
 use davit_svc_kit::ids::{IdSource as _, SeededSource};
@@ -76,7 +76,7 @@ async fn session() -> (Active, Arc<Agent>, mpsc::Receiver<v1::SessionRequest>, S
 fn assignment(task: u128) -> Assignment {
     let container = ContainerSpec::new("busybox".parse().unwrap());
     Assignment {
-        slot: 0,
+        part: Part::Alone,
         key: AttemptKey { task_id: TaskId(Uuid::from_u128(task)), attempt: Attempt::FIRST },
         revision: Revision(1),
         desired_state: DesiredState::Running,

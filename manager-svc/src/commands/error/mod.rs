@@ -1,9 +1,13 @@
 //! Why a command was refused.
 
+mod jobs;
+
 use davit_core::deployment::RolloutState;
 use davit_core::id::{Attempt, NodeId, TaskId};
 use davit_core::state::TaskState;
 use jiff::Timestamp;
+
+pub use self::jobs::JobError;
 
 /// Why a command was refused. Nothing changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +116,9 @@ pub enum Error {
         /// How many there may be.
         max_spec_bytes: u64,
     },
+    /// Something is wrong with what is asked of a job.
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// No such deployment.
     #[error("there is no deployment `{deployment}`")]
     DeploymentNotFound {
@@ -331,6 +338,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
+            Self::Job(error) => error.kind(),
             Self::TaskNotFound { .. }
             | Self::NodeNotFound { .. }
             | Self::DeploymentNotFound { .. }
@@ -374,6 +382,7 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Job(error) => error.reason(),
             Self::TaskNotFound { .. } => "TASK_NOT_FOUND",
             Self::TaskHasEnded { .. } => "TASK_HAS_ENDED",
             Self::TaskHasNotEnded { .. } => "TASK_HAS_NOT_ENDED",
