@@ -72,9 +72,9 @@ pub(super) fn end_attempt(
 }
 
 /// Whether a task that was to go on elsewhere had completed before it could be stopped for that: nothing is left to move, and
-/// what completed must not run again.
+/// what completed must not run again. Nor must the index of a job, whatever it was to be stopped for.
 fn completed_before_its_move(task: &Task, why_replaced: Option<&str>) -> bool {
-    let moves = why_replaced.is_some_and(|why| why != ASKED_TO_RESTART);
+    let moves = why_replaced.is_some_and(|why| why != ASKED_TO_RESTART || task.run_index().is_some());
     moves && task.status.state == TaskState::Completed && task.spec.restart.mode != RestartMode::Always
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdatePolicy};
-use davit_core::id::{Attempt, AttemptKey, DeploymentId, GangId, NodeId, Revision, TaskId};
+use davit_core::id::{Attempt, AttemptKey, DeploymentId, GangId, JobId, NodeId, Revision, TaskId};
+use davit_core::job::JobSpec;
 use davit_core::node::NodeDescription;
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::{ResourceRequirements, Resources};
@@ -19,9 +20,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Leases, Limits, Named, NewDeployment, NewTasks, Placement, PlacementReport, Registration, ReportCounts, Wanted,
-    apply_reports, commit_placements, create_deployment, create_tasks, lose_tasks_of_down_nodes, reconcile_deployment,
-    register_node, update_deployment,
+    Leases, Limits, Named, NamedJob, NewDeployment, NewJob, NewTasks, Placement, PlacementReport, Registration, ReportCounts, Wanted,
+    WantedJob, apply_reports, commit_placements, create_deployment, create_job, create_tasks, lose_tasks_of_down_nodes, reconcile_deployment, reconcile_job,
+    register_node, update_deployment, update_job,
 };
 use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec, REVISION_JUMP};
 use crate::store::Snapshot;
@@ -127,6 +128,30 @@ pub(crate) fn named(name: &str) -> Named {
     Named { deployment: name.to_owned(), etag: String::new() }
 }
 
+/// A job as it is.
+pub(crate) fn named_job(name: &str) -> NamedJob {
+    NamedJob { job: name.to_owned(), etag: String::new() }
+}
+
+/// A job without a schedule that has so many indexes, all at once.
+pub(crate) fn job_spec(task: TaskSpec, completions: u32) -> JobSpec {
+    JobSpec {
+        labels: BTreeMap::new(),
+        task: Arc::new(task),
+        completions,
+        parallelism: completions,
+        arguments: [].into(),
+        max_retries: 0,
+        max_failed_indexes: 0,
+        deadline: None,
+        time_to_live: None,
+        schedule: None,
+        kept_succeeded: 3,
+        kept_failed: 3,
+        app: String::new(),
+    }
+}
+
 /// What a worker reports of an attempt.
 pub(crate) fn status(attempt: Attempt, state: TaskState) -> AttemptStatus {
     AttemptStatus { state, ..AttemptStatus::pending(attempt, "") }
@@ -164,6 +189,7 @@ impl Cluster {
             tasks: self.state.tasks().cloned().collect(),
             nodes: self.state.nodes().cloned().collect(),
             deployments: self.state.deployments().cloned().collect(),
+            jobs: self.state.jobs().cloned().collect(),
             totals: self.state.totals(),
             ..Snapshot::default()
         };
@@ -237,6 +263,30 @@ impl Cluster {
             due.iter().for_each(|id| reconcile_deployment(draft, *id, &mut ids, Limits::NONE));
         });
         self.created = numbers.start - 1;
+    }
+
+    /// Creates a job, or has it want something else. False when it was refused.
+    pub(crate) fn make_job(&mut self, name: &str, spec: JobSpec) -> bool {
+        let task = KeyedSpec::new(Arc::clone(&spec.task));
+        let wanted = WantedJob { spec, task };
+        if self.state.job_by_name(name).is_some() {
+            return self.run(|draft| update_job(draft, &named_job(name), wanted, Limits::NONE)).is_ok();
+        }
+        let job_id = JobId(Uuid::from_u64_pair(5, self.state.revision().0));
+        let new = NewJob { job_id, name: name.to_owned(), wanted, request: None };
+        self.run(|draft| create_job(draft, new, Limits::NONE)).is_ok()
+    }
+
+    /// Does once what is due for jobs. Answers whether anything was.
+    pub(crate) fn reconcile_jobs(&mut self) -> bool {
+        let due = self.state.jobs_to_look_at(self.now);
+        let mut numbers = self.created + 1..;
+        self.run(|draft| {
+            let mut ids = numbers.by_ref().map(task_id);
+            due.iter().for_each(|id| reconcile_job(draft, *id, &mut ids, Limits::NONE));
+        });
+        self.created = numbers.start - 1;
+        !self.last_batch.is_empty()
     }
 
     pub(crate) fn task(&self, task_id: TaskId) -> &Task {

@@ -136,15 +136,29 @@ mod tests {
             assert_eq!(event_type_from_proto(event_type).map(event_type_to_proto), Some(event_type));
             count += 1;
         }
-        assert_eq!(count, 12);
+        assert_eq!(count, 16);
     }
 
     #[test]
     fn everything_wrong_in_a_filter_is_noted() {
-        let filter = v1::EventFilter { types: vec![1, 0, 99], task_id: "x".into(), node_id: "y".into() };
+        let filter = v1::EventFilter {
+            types: vec![1, 0, 99],
+            task_id: "x".into(),
+            node_id: "y".into(),
+            deployment_id: "z".into(),
+            job_id: "0".into(),
+        };
         let mut violations = Violations::new();
         EventFilter::from_proto(Some(filter), &mut violations);
         let fields: Vec<_> = violations.0.iter().map(|violation| violation.field.as_str()).collect();
-        assert_eq!(fields, ["filter.types[1]", "filter.types[2]", "filter.task_id", "filter.node_id"]);
+        let expected = [
+            "filter.types[1]",
+            "filter.types[2]",
+            "filter.task_id",
+            "filter.node_id",
+            "filter.deployment_id",
+            "filter.job_id",
+        ];
+        assert_eq!(fields, expected);
     }
 }

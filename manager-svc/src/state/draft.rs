@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use davit_core::deployment::Deployment;
 use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
-use davit_core::job::Job;
+use davit_core::job::{Job, JobSpec};
 use davit_core::node::Node;
 use davit_core::task::Task;
 use jiff::Timestamp;
@@ -260,7 +260,10 @@ impl Draft {
     ) -> Arc<Job> {
         let shared = self.state.specs.shared(spec);
         if !Arc::ptr_eq(&job.spec.task, &shared) {
-            Arc::make_mut(&mut job.spec).task = shared;
+            let spec = Arc::new(JobSpec { task: shared, ..JobSpec::clone(&job.spec) });
+            let of_runs = job.runs.iter_mut().filter_map(|run| run.spec.as_mut());
+            of_runs.filter(|of_run| Arc::ptr_eq(of_run, &job.spec)).for_each(|of_run| *of_run = Arc::clone(&spec));
+            job.spec = spec;
         }
         job.revision = self.next_revision();
         job.updated_at = self.now;

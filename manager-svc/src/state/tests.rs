@@ -143,8 +143,9 @@ fn lists_of_a_nodes_tasks_follow_from_tasks(state: &ClusterState) -> Result<(), 
 /// Each content is there once, and counted once.
 fn specs_follow_from_tasks(state: &ClusterState) -> Result<(), TestCaseError> {
     let mut distinct: Vec<&Arc<TaskSpec>> = Vec::new();
+    let of_jobs = state.jobs().flat_map(|job| job.task_specs());
     let of_deployments = state.deployments().flat_map(|deployment| deployment.task_specs());
-    for spec in state.tasks.values().map(|task| &task.spec).chain(of_deployments) {
+    for spec in state.tasks.values().map(|task| &task.spec).chain(of_deployments).chain(of_jobs) {
         match distinct.iter().find(|known| **known == spec) {
             Some(known) => prop_assert!(Arc::ptr_eq(known, spec), "two in memory of one content"),
             None => distinct.push(spec),
@@ -161,6 +162,7 @@ fn reloaded(state: &ClusterState, kept_events: KeptEvents) -> ClusterState {
         tasks: state.tasks().cloned().collect(),
         nodes: state.nodes().cloned().collect(),
         deployments: state.deployments().cloned().collect(),
+        jobs: state.jobs().cloned().collect(),
         events: state.events.after(state.events.compacted()).unwrap().cloned().collect(),
         requests: Vec::new(),
         totals: state.totals(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use davit_core::job::JobSpec;
 use davit_core::deployment::DeploymentMode;
 use davit_core::id::Revision;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
@@ -14,20 +15,22 @@ use tempfile::TempDir;
 
 use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{Cluster, LEASE, keyed, labelled, node_id, registration, spec, task_id};
+use crate::commands::test_support::{job_spec, Cluster, LEASE, keyed, labelled, node_id, registration, spec, task_id};
 use crate::commands::{Limits, NewTasks, create_tasks, delete_task, note_away, register_node, stop_task};
 use crate::state::{Batch, Change, ClusterState, Event, KeptEvents, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
-pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 5]) {
+pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 6]) {
     fn told<T: Debug>(objects: &[T]) -> Vec<String> {
         objects.iter().map(|object| format!("{object:?}")).collect()
     }
     snapshot.tasks.sort_by_key(|task| task.task_id);
     snapshot.nodes.sort_by_key(|node| node.node_id);
     snapshot.deployments.sort_by_key(|deployment| deployment.deployment_id);
-    let Snapshot { revision, tasks, nodes, deployments, events, requests, totals, specs: _ } = &snapshot;
-    (*revision, *totals, [told(tasks), told(nodes), told(deployments), told(events), told(requests)])
+    snapshot.jobs.sort_by_key(|job| job.job_id);
+    let Snapshot { revision, tasks, nodes, deployments, jobs, events, requests, totals, specs: _ } = &snapshot;
+    let objects = [told(tasks), told(nodes), told(deployments), told(jobs), told(events), told(requests)];
+    (*revision, *totals, objects)
 }
 
 /// A store in a directory that is removed with it.
@@ -66,6 +69,7 @@ pub(super) fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot
         tasks: state.tasks().cloned().collect(),
         nodes: state.nodes().cloned().collect(),
         deployments: state.deployments().cloned().collect(),
+        jobs: state.jobs().cloned().collect(),
         events: state.events().after(state.events().compacted()).unwrap().cloned().collect(),
         totals: state.totals(),
         requests: batches.iter().flat_map(|batch| batch.requests.iter().cloned()).collect(),
@@ -90,6 +94,16 @@ pub(super) fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
         cluster.deploy("web", labelled("version", version), DeploymentMode::Replicated { replicas: 2 });
         batches.push(cluster.last_batch.clone());
     }
+    // One that runs what it no longer wants, with a task that has arguments of its own.
+    cluster.created = 100;
+    for arguments in ["first", "second"] {
+        let arguments = [vec![arguments.to_owned()], Vec::new()].into();
+        cluster.make_job("report", JobSpec { arguments, ..job_spec(labelled("job", "report"), 2) });
+        batches.push(cluster.last_batch.clone());
+        if cluster.reconcile_jobs() {
+            batches.push(cluster.last_batch.clone());
+        }
+    }
     (cluster, batches)
 }
 
@@ -105,7 +119,7 @@ async fn what_was_committed_is_loaded(store: &dyn Store) {
         assert_eq!(store.commit(Arc::clone(batch)).await, Ok(last));
     }
     let loaded = store.load().await.unwrap();
-    assert_eq!(loaded.tasks.len(), 5, "the deleted one is gone");
+    assert_eq!(loaded.tasks.len(), 7, "the deleted one is gone");
     let requests: Vec<&str> = loaded.requests.iter().map(|request| request.request_id.as_str()).collect();
     assert_eq!(requests, ["first", "second"]);
     assert_eq!(sorted(loaded), sorted(expected(&cluster.state, &batches)));
@@ -117,8 +131,8 @@ async fn a_loaded_cluster_goes_on_where_it_was(store: &dyn Store) {
         store.commit(Arc::clone(batch)).await.unwrap();
     }
     cluster.state = ClusterState::from_snapshot(store.load().await.unwrap(), KeptEvents::up_to(100));
-    assert_eq!(cluster.state.placeable(cluster.now).count(), 5);
-    assert_eq!(cluster.state.task_count(TaskState::Pending), 5);
+    assert_eq!(cluster.state.placeable(cluster.now).count(), 7);
+    assert_eq!(cluster.state.task_count(TaskState::Pending), 7);
     assert!(cluster.state.requests().get("second").is_some());
     cluster.run(|draft| delete_task(draft, task_id(1), true)).unwrap();
     store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
@@ -186,6 +200,7 @@ fn all_changes(cluster: &Cluster) -> Vec<Change> {
             Object::Deployment(deployment) => {
                 Versions::Deployment { before: None, after: Some(Arc::clone(deployment)) }
             }
+            Object::Job(job) => Versions::Job { before: None, after: Some(Arc::clone(job)) },
         };
         Change { versions, event: Arc::clone(event) }
     };

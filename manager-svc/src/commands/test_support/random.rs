@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use davit_core::deployment::DeploymentMode;
 use davit_core::id::{Attempt, AttemptKey, GangId, TaskId};
+use davit_core::job::{JobSpec, MissedRuns, Overlap, Schedule};
 use davit_core::node::NodeState;
 use davit_core::placement::{Mark, RuntimeKind};
 use davit_core::restart::{RestartMode, RestartPolicy};
@@ -17,15 +18,16 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Cluster, LEASE, keyed, labelled, named, node_id, of_priority, placed_by, publishing, publishing_any, registration,
+    Cluster, LEASE, job_spec, keyed, labelled, named, named_job, node_id, of_priority, placed_by, publishing, publishing_any, registration,
     restarting, spec, status, task_id,
 };
 use crate::commands::{
     Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
-    create_tasks, delete_deployment, delete_task, drain_for_worker, drain_node, move_drained, move_task, note_unplaced,
-    register_node, remove_finished, remove_node, restart_task, roll_back_deployment, set_cordon, set_node_state,
-    set_runtime_health, set_user_labels, settle_claims, stop_task,
+    create_tasks, delete_deployment, delete_job, delete_task, drain_for_worker, drain_node, move_drained, move_task, note_unplaced, pause_job,
+    register_node, remove_finished, remove_node, restart_task, roll_back_deployment, run_job, set_cordon, set_node_state,
+    set_runtime_health, set_user_labels, settle_claims, stop_job_run, stop_task,
 };
+use crate::state::Batch;
 
 /// Nodes that random commands are about; not all of them have joined.
 pub(crate) const NODES: u64 = 4;
@@ -89,7 +91,17 @@ pub(crate) enum Op {
     },
     RollBack(u8),
     DeleteDeployment(u8),
-    /// Does what is due for all deployments.
+    /// Creates one of three jobs, or has it want something else.
+    Job {
+        name: u8,
+        shape: usize,
+        completions: u32,
+        parallelism: u32,
+        schedule: bool,
+    },
+    /// What a user may ask of a job: run, pause, resume, stop, delete.
+    AskJob(u8, u8),
+    /// Does what is due for all deployments and jobs.
     Reconcile,
     Wait(u64),
 }
@@ -138,6 +150,12 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => (0u8..3, 0usize..SHAPES, mode()).prop_map(|(name, shape, mode)| Op::Deploy { name, shape, mode }),
         1 => (0u8..3).prop_map(Op::RollBack),
         1 => (0u8..3).prop_map(Op::DeleteDeployment),
+        1 => (0u8..3, 0usize..SHAPES, 1u32..5, 1u32..3, prop::bool::weighted(0.3)).prop_map(
+            |(name, shape, completions, parallelism, schedule)| {
+                Op::Job { name, shape, completions, parallelism, schedule }
+            }
+        ),
+        1 => (0u8..3, 0u8..5).prop_map(|(name, what)| Op::AskJob(name, what)),
         3 => Just(Op::Reconcile),
         1 => (1u64..400).prop_map(Op::Wait),
     ]
@@ -338,8 +356,41 @@ impl Cluster {
                 let named = named(&format!("deployment-{name}"));
                 self.run(|draft| delete_deployment(draft, &named)).is_err()
             }
+            Op::Job { name, shape: number, completions, parallelism, schedule } => {
+                let mode = match shape(number).restart.mode {
+                    RestartMode::Never => RestartMode::Never,
+                    RestartMode::OnFailure | RestartMode::Always => RestartMode::OnFailure,
+                };
+                let restart = RestartPolicy { mode, max_attempts: 2, ..RestartPolicy::default() };
+                let task = TaskSpec { restart, ..shape(number) };
+                let schedule = schedule.then(|| Schedule {
+                    times: "* * * * *".parse().unwrap(),
+                    overlap: Overlap::Replace,
+                    start_deadline: None,
+                    missed_runs: MissedRuns::RunOnce,
+                });
+                let spec = JobSpec { parallelism, schedule, kept_succeeded: 1, ..job_spec(task, completions) };
+                !self.make_job(&format!("job-{name}"), spec)
+            }
+            Op::AskJob(name, what) => {
+                let named = named_job(&format!("job-{name}"));
+                match what {
+                    0 => self.run(|draft| run_job(draft, &named, "")).is_err(),
+                    1 => self.run(|draft| pause_job(draft, &named, true)).is_err(),
+                    2 => self.run(|draft| pause_job(draft, &named, false)).is_err(),
+                    3 => self.run(|draft| stop_job_run(draft, &named, None)).is_err(),
+                    _ => self.run(|draft| delete_job(draft, &named)).is_err(),
+                }
+            }
             Op::Reconcile => {
                 self.reconcile_deployments();
+                let deployments = Arc::clone(&self.last_batch);
+                self.reconcile_jobs();
+                self.last_batch = Arc::new(Batch {
+                    changes: deployments.changes.iter().chain(&self.last_batch.changes).cloned().collect(),
+                    compacted: self.last_batch.compacted.or(deployments.compacted),
+                    ..Batch::clone(&self.last_batch)
+                });
                 false
             }
             Op::Wait(seconds) => {

@@ -1,10 +1,12 @@
 //! Facts that hold after every one of any sequence of commands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use davit_core::id::JobId;
+use davit_core::job::RunState;
 use davit_core::restart::RestartMode;
 use davit_core::state::{TaskEvent, TaskState, transition};
-use davit_core::task::{AttemptStatus, DesiredState, Task};
+use davit_core::task::{AttemptStatus, DesiredState, RunIndex, Task};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -116,8 +118,47 @@ fn each_change_is_allowed(batch: &Batch, op: &Op) -> Result<(), TestCaseError> {
             Versions::Task { before: Some(before), after: None } => {
                 prop_assert!(before.status.state.is_terminal(), "a task was deleted while {}", before.status.state);
             }
-            Versions::Task { before: None, .. } | Versions::Node { .. } | Versions::Deployment { .. } => {}
+            Versions::Task { before: None, .. }
+            | Versions::Node { .. }
+            | Versions::Deployment { .. }
+            | Versions::Job { .. } => {}
         }
+    }
+    Ok(())
+}
+
+/// Indexes of jobs that ever had a task, and whether one completed.
+type Indexes = BTreeMap<(JobId, RunIndex), bool>;
+
+/// No index has a second task, nor another attempt once it completed.
+fn no_index_runs_again(batch: &Batch, indexes: &mut Indexes) -> Result<(), TestCaseError> {
+    for change in &batch.changes {
+        let Versions::Task { before, after } = &change.versions else { continue };
+        let Some(index) = after.as_ref().or(before.as_ref()).and_then(|task| task.run_index()) else { continue };
+        if before.is_none() {
+            prop_assert_eq!(indexes.insert(index, false), None, "{:?} gets another task", index);
+        }
+        let runs = after.as_ref().is_some_and(|task| !task.is_finished());
+        prop_assert!(!runs || indexes.get(&index) == Some(&false), "{:?} runs again", index);
+        if after.as_ref().is_some_and(|task| task.status.state == TaskState::Completed) {
+            indexes.insert(index, true);
+        }
+    }
+    Ok(())
+}
+
+/// What jobs say of their runs is so.
+fn runs_are_as_their_tasks(state: &ClusterState) -> Result<(), TestCaseError> {
+    for job in state.jobs() {
+        for run in &job.runs {
+            let open = state.tasks_of_run(job.job_id, run.number).filter(|(_, task)| !task.is_finished()).count();
+            let spec_parallelism = run.spec.as_ref().map_or(0, |spec| spec.parallelism);
+            prop_assert!(open <= spec_parallelism as usize, "{} of {:?}", open, run);
+            prop_assert!(open <= run.active() as usize, "{} of {:?}", open, run);
+            prop_assert!(!run.state.has_ended() || run.active() == 0, "{:?}", run);
+            prop_assert!(run.state != RunState::Completed || run.completed.count() == run.completions, "{:?}", run);
+        }
+        prop_assert!(job.runs.windows(2).all(|pair| pair[0].number < pair[1].number));
     }
     Ok(())
 }
@@ -140,7 +181,7 @@ proptest! {
 
     #[test]
     fn no_sequence_of_commands_breaks_a_promise(ops in ops()) {
-        let mut cluster = Cluster::new(2);
+        let (mut cluster, mut indexes) = (Cluster::new(2), Indexes::new());
         for op in &ops {
             let revision = cluster.state.revision();
             let ran = cluster.apply(op);
@@ -155,6 +196,8 @@ proptest! {
             a_drained_node_takes_no_tasks(&cluster.state, op, ran.refused)?;
             each_change_is_allowed(&batch, op)?;
             stale_reports_change_nothing(&ran, &batch)?;
+            no_index_runs_again(&batch, &mut indexes)?;
+            runs_are_as_their_tasks(&cluster.state)?;
         }
         for _ in 0..3 {
             let_all_stop(&mut cluster);

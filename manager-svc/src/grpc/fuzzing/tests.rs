@@ -59,7 +59,7 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
         ..Default::default()
     };
     let group = v1::TaskGroup { spec: Some(spec()), count: Some(2), all_or_nothing: true };
-    let events = v1::EventFilter { types: vec![1], task_id: task_id.clone(), node_id: String::new() };
+    let events = v1::EventFilter { types: vec![1], task_id: task_id.clone(), ..Default::default() };
     let mask = prost_types::FieldMask { paths: vec!["user_labels".to_owned()] };
     let messages = [
         v1::CreateTaskRequest { spec: Some(spec()), request_id: "r-1".to_owned(), validate_only: false }

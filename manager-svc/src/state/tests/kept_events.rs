@@ -22,8 +22,9 @@ use crate::store::spec_to_bytes;
 fn bytes_from_scratch(state: &ClusterState) -> u64 {
     let events = || state.events.after(state.events.compacted()).unwrap();
     let of_deployments = state.deployments().flat_map(|deployment| deployment.task_specs());
-    let in_use: Vec<*const TaskSpec> =
-        state.tasks().map(|task| &task.spec).chain(of_deployments).map(Arc::as_ptr).collect();
+    let of_jobs = state.jobs().flat_map(|job| job.task_specs());
+    let of_tasks = state.tasks().map(|task| &task.spec);
+    let in_use: Vec<*const TaskSpec> = of_tasks.chain(of_deployments).chain(of_jobs).map(Arc::as_ptr).collect();
     let specs = events().flat_map(|event| event.task_specs());
     let specs = specs.map(|spec| (Arc::as_ptr(spec), spec_to_bytes(spec).len() as u64));
     let ended: BTreeMap<_, _> = specs.filter(|(address, _)| !in_use.contains(address)).collect();

@@ -40,7 +40,7 @@ fn is_good_for_use(dir: &Path) {
         commit(&store, &batch);
     }
     drop(store);
-    assert_eq!(load(&open(dir)).unwrap().revision, Revision(10));
+    assert_eq!(load(&open(dir)).unwrap().revision, Revision(15));
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn what_is_beside_a_store_never_takes_its_place() {
     drop(store);
     let other = not_in_its_place(None);
     std::fs::rename(other.path().join("fjall.new"), dir.path().join("fjall.new")).unwrap();
-    assert_eq!(load(&open(dir.path())).unwrap().revision, Revision(10));
+    assert_eq!(load(&open(dir.path())).unwrap().revision, Revision(15));
     std::fs::remove_dir_all(dir.path().join("fjall")).unwrap();
     let told = FjallStore::open(dir.path(), CLUSTER).unwrap_err();
-    assert!(matches!(told, Error::Lost { marked: Revision(10), .. }), "{told}");
+    assert!(matches!(told, Error::Lost { marked: Revision(15), .. }), "{told}");
 }
