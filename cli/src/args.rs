@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::{
     app, app::DownArgs, app::PlanArgs, app::UpArgs, completion::CompletionArgs, demo::DemoArgs,
     deployment::DeploymentCommand, dev::DevArgs, events::EventsArgs, explain, explain::ExplainArgs,
-    inspect::InspectArgs, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs, rebalance::RebalanceArgs,
+    inspect::InspectArgs, job::JobCommand, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs, rebalance::RebalanceArgs,
     restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs, stop::StopArgs,
 };
 
@@ -28,6 +28,7 @@ Exit codes:
   `davit run` without --detach ends with the exit code of its task, or with 1 if any of several did not complete.
   `davit rollout`, and what follows one, ends with 0 when it is complete, 1 when it failed, was paused or went back by itself,
   and 4 when it waits to be promoted.
+  `davit job run` and `davit job start`, unless detached, end with 0 when the run completed, and 1 when it did not.
   `davit plan` ends with 0 when nothing would change, 2 when something would, 1 after an error of any kind; `davit up` as
   `davit rollout`, with that of the worst.
   `davit explain` ends as grep does: 0 there is a place, 1 there is none, 2 an error of any kind.";
@@ -98,6 +99,9 @@ pub enum Command {
     /// Keep tasks running, and roll changes of them out
     #[command(subcommand)]
     Deployment(DeploymentCommand),
+    /// Have tasks finish: once, so many times, or on a schedule
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Follow the rollout of a deployment; see below for its exit code
     Rollout(RolloutArgs),
     /// Show what `davit up` would do with Compose files: 0 nothing, 2 changes, 1 an error of any kind

@@ -7,6 +7,7 @@ use davit_proto::v1;
 use davit_proto::v1::cluster_service_client::ClusterServiceClient;
 use davit_proto::v1::deployment_service_client::DeploymentServiceClient;
 use davit_proto::v1::event_service_client::EventServiceClient;
+use davit_proto::v1::job_service_client::JobServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_svc_kit::backoff::Backoff;
@@ -79,6 +80,12 @@ impl Manager {
     #[must_use]
     pub fn deployments(&self) -> DeploymentServiceClient<Channel> {
         DeploymentServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// Calls about jobs.
+    #[must_use]
+    pub fn jobs(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     /// Calls about events.
@@ -195,6 +202,34 @@ impl Manager {
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return Ok(deployments);
+            }
+        }
+    }
+
+    /// One job by its id or name.
+    ///
+    /// # Errors
+    /// When there is none, or the call fails.
+    pub async fn get_job(&self, job: &str) -> Result<v1::Job, Error> {
+        let request = v1::GetJobRequest { job: job.to_owned() };
+        let response = self.repeat(async || self.jobs().get_job(call(request.clone())).await).await?;
+        response.job.ok_or_else(|| no_content("job"))
+    }
+
+    /// All jobs that pass a filter, by name.
+    ///
+    /// # Errors
+    /// When a call fails.
+    pub async fn list_jobs(&self, filter: v1::JobFilter) -> Result<Vec<v1::Job>, Error> {
+        let mut jobs = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = v1::ListJobsRequest { filter: Some(filter.clone()), page_size: PAGE_SIZE, page_token };
+            let page = self.repeat(async || self.jobs().list_jobs(call(request.clone())).await).await?;
+            jobs.extend(page.jobs);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(jobs);
             }
         }
     }

@@ -143,7 +143,7 @@ pub async fn run(
         async move {
             // Without its writer a manager is of no use: whatever ends the writer, even a panic, ends the rest.
             let _ends_the_rest = all.token().clone().drop_guard();
-            writer.run(stop).await;
+            Box::pin(writer.run(stop)).await;
         }
     });
     let reconciler = Reconciler::new(handle.clone(), world.clone(), limits);

@@ -466,7 +466,7 @@ impl Cluster {
         let newest = self.revision().await;
         let is_of_task = |event: &v1::Event| match &event.object {
             Some(v1::event::Object::Task(task)) => task.task_id == task_id,
-            Some(v1::event::Object::Node(_) | v1::event::Object::Deployment(_)) | None => false,
+            _ => false,
         };
         self.watch_until(0, newest).await.into_iter().filter(is_of_task).collect()
     }

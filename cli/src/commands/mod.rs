@@ -9,6 +9,7 @@ pub mod dev;
 pub mod events;
 pub mod explain;
 pub mod inspect;
+pub mod job;
 pub mod logs;
 pub mod r#move;
 pub mod node;
@@ -57,6 +58,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Explain(args) => explain::run(&connect().await?, *args, output).await,
         Command::Rebalance(args) => rebalance::run(&connect().await?, &args, output).await,
         Command::Deployment(command) => deployment::run(&connect().await?, command, output).await,
+        Command::Job(command) => job::run(&connect().await?, command, output).await,
         Command::Rollout(args) => rollout::run(&connect().await?, &args, output).await,
         Command::Plan(args) => app::plan(&connect().await?, args, output).await,
         Command::Up(args) => app::up(&connect().await?, args, output).await,

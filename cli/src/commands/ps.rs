@@ -28,6 +28,12 @@ pub struct PsArgs {
     /// Only tasks with exactly this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Only tasks of this deployment, by name or id
+    #[arg(long, value_name = "DEPLOYMENT")]
+    deployment: Option<String>,
+    /// Only tasks of this job, by name or id
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
     /// Show whole details
     #[arg(long)]
     no_trunc: bool,
@@ -47,7 +53,9 @@ impl PsArgs {
             node: self.node.clone().unwrap_or_default(),
             labels: self.label.iter().cloned().collect(),
             name: self.name.clone().unwrap_or_default(),
-            id_part: String::new(),
+            deployment: self.deployment.clone().unwrap_or_default(),
+            job: self.job.clone().unwrap_or_default(),
+            ..Default::default()
         }
     }
 }

@@ -6,6 +6,7 @@ mod describe;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod job;
 mod known_nodes;
 mod moves;
 mod ordered;
@@ -26,6 +27,7 @@ pub use self::app::{app_plan, apps_table};
 pub use self::deployment::{deployment, deployments_table, rollout_line, rollout_view};
 pub use self::describe::{cluster, node, task};
 pub use self::explain::{Asked, ExplainView, explained_placement, explained_task};
+pub use self::job::{job, jobs_table, run_line};
 pub use self::known_nodes::KnownNodes;
 pub use self::moves::{AppliedPlan, MoveOutcome};
 pub use self::plan::{PlanView, percent, plan};

@@ -219,6 +219,10 @@ pub fn event_line(event: &v1::Event, palette: Palette) -> String {
             let name = deployment.spec.as_ref().map(|spec| spec.name.as_str()).unwrap_or_default();
             (format!("deployment {name}"), Tone::Plain)
         }
+        Some(v1::event::Object::Job(job)) => {
+            let name = job.spec.as_ref().map(|spec| spec.name.as_str()).unwrap_or_default();
+            (format!("job {name}"), Tone::Plain)
+        }
         None => ("-".to_owned(), Tone::Plain),
     };
     let kind = palette.paint(tone, &format!("{kind:<18}"));

@@ -43,11 +43,13 @@ pub enum Bug {
     NewTaskNotAwaited,
     /// What ends in a slot of a deployment whose rollout is complete is not replaced.
     SlotStaysEmpty,
+    /// What became of an index of a job is forgotten with its task.
+    IndexForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::DroppedSync,
         Self::AckBeforeCommit,
         Self::MergeReversed,
@@ -66,6 +68,7 @@ impl Bug {
         Self::AwayUnsaid,
         Self::NewTaskNotAwaited,
         Self::SlotStaysEmpty,
+        Self::IndexForgotten,
     ];
 }
 

@@ -6,6 +6,7 @@ use davit_core::id::{JobId, TaskId};
 use davit_core::job::{Job, JobSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Membership, RunIndex, Task};
+use davit_svc_kit::bugs::{self, Bug};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Limits;
@@ -45,7 +46,7 @@ pub fn reconcile_job(draft: &mut Draft, job_id: JobId, ids: &mut impl Iterator<I
 /// Deletes a task that has ended. What became of it is known to its job before it goes: no index ever runs again because of that.
 pub(super) fn remove_task(draft: &mut Draft, task: &Task, message: impl Into<String>) {
     let job = task.run_index().and_then(|(job_id, _)| draft.state().job(job_id)).cloned();
-    if let Some(next) = job.and_then(|job| with_end_noted(&job, task)) {
+    if let Some(next) = job.and_then(|job| with_end_noted(&job, task)).filter(|_| !bugs::is(Bug::IndexForgotten)) {
         put_same_job(draft, next, EventType::JobRunChanged, "1 index ended, and its task is deleted");
     }
     draft.remove_task(task.task_id, message);

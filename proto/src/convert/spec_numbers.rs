@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn write(sent: &mut SentSpecs, spec: &Arc<TaskSpec>) -> v1::Assignment {
-        sent.assignment_to_proto(KEY, Revision(1), DesiredState::Running, spec, &[], 0)
+        sent.assignment_to_proto(KEY, Revision(1), DesiredState::Running, spec, &[], Part::Alone)
     }
 
     proptest! {

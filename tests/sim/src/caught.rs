@@ -15,7 +15,7 @@ pub struct Caught {
 }
 
 /// All of them. `cargo xtask sim --bugs` fails when one is not caught.
-pub const CAUGHT: [Caught; 18] = [
+pub const CAUGHT: [Caught; 19] = [
     Caught { bug: Bug::DroppedSync, promise: 1 },
     Caught { bug: Bug::AckBeforeCommit, promise: 1 },
     Caught { bug: Bug::RequestIdsForgotten, promise: 1 },
@@ -34,6 +34,7 @@ pub const CAUGHT: [Caught; 18] = [
     Caught { bug: Bug::AwayUnsaid, promise: 6 },
     Caught { bug: Bug::NewTaskNotAwaited, promise: 5 },
     Caught { bug: Bug::SlotStaysEmpty, promise: 5 },
+    Caught { bug: Bug::IndexForgotten, promise: 5 },
 ];
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::id::{ClusterId, DeploymentId, Revision, TaskId};
+use davit_core::id::{ClusterId, DeploymentId, JobId, Revision, TaskId};
 use davit_svc_kit::bugs::{self, Bug};
 use davit_svc_kit::ids::{IdSource as _, SeededSource};
 use manager_svc::state::{Batch, Versions};
@@ -42,6 +42,8 @@ struct State {
     held: BTreeSet<TaskId>,
     /// Versions of deployments that it ever held.
     held_versions: BTreeSet<(DeploymentId, u32)>,
+    /// Jobs that it ever held.
+    held_jobs: BTreeSet<JobId>,
     /// The cluster after so many batches of the journal.
     model: (usize, Model),
     is_full: bool,
@@ -60,7 +62,10 @@ impl State {
                     let version = deployment.current().map(|version| (deployment.deployment_id, version.number));
                     self.held_versions.extend(version);
                 }
-                Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } => {}
+                Versions::Job { after: Some(job), .. } => {
+                    self.held_jobs.insert(job.job_id);
+                }
+                Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => {}
             }
         }
         self.synced = length;
@@ -101,6 +106,12 @@ impl Disk {
         state.sync_up_to(length);
         state.model = (0, Model::default());
         unsynced - kept
+    }
+
+    /// Whether the synced part holds a job, or did once.
+    #[must_use]
+    pub fn holds_job(&self, job_id: JobId) -> bool {
+        self.state.lock().held_jobs.contains(&job_id)
     }
 
     /// Whether the synced part holds all these tasks, or did once.

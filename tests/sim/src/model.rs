@@ -1,11 +1,12 @@
-//! The cluster as the manager's disk tells it: every committed version of every task, node and deployment, in order.
+//! The cluster as the manager's disk tells it: every committed version of every task, node, deployment and job, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use davit_core::constraint::NodeAttributes;
 use davit_core::deployment::Deployment;
-use davit_core::id::{AttemptKey, DeploymentId, NodeId, TaskId};
+use davit_core::id::{AttemptKey, DeploymentId, JobId, NodeId, TaskId};
+use davit_core::job::Job;
 use davit_core::node::{Node, NodeState};
 use davit_core::resources::Resources;
 use davit_core::restart::RestartMode;
@@ -14,7 +15,7 @@ use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState, Slot, Task};
 use manager_svc::state::{Batch, Versions};
 
-/// Tasks, nodes and deployments at one moment.
+/// Tasks, nodes, deployments and jobs at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     /// Tasks that are there.
@@ -23,6 +24,8 @@ pub struct Model {
     pub nodes: BTreeMap<NodeId, Arc<Node>>,
     /// Deployments that are there.
     pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    /// Jobs that are there.
+    pub jobs: BTreeMap<JobId, Arc<Job>>,
 }
 
 impl Model {
@@ -62,7 +65,13 @@ impl Model {
             Versions::Deployment { before: Some(deployment), after: None } => {
                 self.deployments.remove(&deployment.deployment_id);
             }
-            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } => {}
+            Versions::Job { after: Some(job), .. } => {
+                self.jobs.insert(job.job_id, Arc::clone(job));
+            }
+            Versions::Job { before: Some(job), after: None } => {
+                self.jobs.remove(&job.job_id);
+            }
+            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => {}
         }
     }
 

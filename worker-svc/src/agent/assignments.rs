@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::id::{Attempt, AttemptKey, TaskId};
-use davit_core::task::{DesiredState, Part};
+use davit_core::task::DesiredState;
 use davit_proto::convert::Assignment;
 use davit_svc_kit::bugs::{self, Bug};
 
@@ -110,8 +110,8 @@ pub(super) fn first_of(task_id: TaskId) -> AttemptKey {
 #[cfg(test)]
 mod tests {
     use davit_core::id::Revision;
-
     use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
+    use davit_core::task::Part;
     use uuid::Uuid;
 
     use super::*;

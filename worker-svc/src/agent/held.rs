@@ -38,7 +38,7 @@ impl Wanted {
     pub(super) fn left(record: &Record) -> Self {
         let (spec, ports, part) = match record.assignment() {
             Some(assignment) => (Some(assignment.spec), assignment.ports, assignment.part),
-            None => (None, Ports::new(), 0),
+            None => (None, Ports::new(), Part::Alone),
         };
         Self { want: Want::Undecided, spec, ports, part, stop_reason: "", is_urgent: false }
     }
@@ -76,14 +76,14 @@ pub(super) struct Held {
 
 impl Held {
     /// Tells the runner what is wanted now. A removal is never taken back.
-    pub(super) fn want(&self, want: Want, given: Option<(Arc<TaskSpec>, Ports, u32)>) {
+    pub(super) fn want(&self, want: Want, given: Option<(Arc<TaskSpec>, Ports, Part)>) {
         self.orders.send_if_modified(|wanted| {
             let want = if wanted.want == Want::Remove { Want::Remove } else { want };
             let changed = wanted.want != want || (wanted.spec.is_none() && given.is_some());
             wanted.want = want;
             // Ports never change. A newer spec differs in what is looked at later only, such as how it is stopped: that wakes nobody.
             if let Some((spec, ports, part)) = given.filter(|(spec, ..)| is_news(wanted, spec)) {
-                (wanted.spec, wanted.ports, wanted.part) = (Some(spec), ports, slot);
+                (wanted.spec, wanted.ports, wanted.part) = (Some(spec), ports, part);
             }
             changed
         });

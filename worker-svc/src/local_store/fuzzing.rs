@@ -58,7 +58,7 @@ mod tests {
     use davit_core::id::{Attempt, AttemptKey, Revision, TaskId};
     use davit_core::spec::{HealthCheck, Probe, ProcessSpec, RuntimeSpec, TaskSpec};
     use davit_core::state::TaskState;
-    use davit_core::task::{AttemptStatus, DesiredState};
+    use davit_core::task::{AttemptStatus, DesiredState, Part};
     use davit_proto::convert::Assignment;
     use davit_proto::fuzzing::corpus::write_seed;
     use uuid::Uuid;

@@ -180,7 +180,7 @@ impl Session {
     ) {
         let revision = davit_core::id::Revision(1);
         let assignment = |(key, desired, spec): &(AttemptKey, DesiredState, &TaskSpec)| {
-            assignment_to_proto(*key, revision, *desired, Some(task_spec_to_proto(spec)), &self.given, 0)
+            assignment_to_proto(*key, revision, *desired, Some(task_spec_to_proto(spec)), &self.given, Part::Alone)
         };
         let assignments = v1::Assignments {
             full,

@@ -69,7 +69,7 @@ impl<'a> Narrator<'a> {
             Some(Object::Node(node)) => {
                 self.nodes.insert(node.node_id, node.name);
             }
-            Some(Object::Deployment(_)) | None => {}
+            Some(Object::Deployment(_) | Object::Job(_)) | None => {}
         }
         Ok(())
     }
@@ -83,6 +83,7 @@ impl<'a> Narrator<'a> {
             Object::Deployment(deployment) => {
                 (deployment.spec.as_ref().map_or(String::new(), |spec| spec.name.clone()), String::new())
             }
+            Object::Job(job) => (job.spec.as_ref().map_or(String::new(), |spec| spec.name.clone()), String::new()),
             Object::Task(task) => {
                 let name = task.spec.as_ref().map_or("", |spec| spec.name.as_str());
                 let tail = task.task_id.get(task.task_id.len().saturating_sub(4)..).unwrap_or_default();

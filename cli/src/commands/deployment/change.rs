@@ -10,7 +10,7 @@ use super::policy::PolicyArgs;
 use crate::args::key_value;
 use crate::client::{Manager, call};
 use crate::commands::author;
-use crate::commands::spec::{PlacementArgs, SpecArgs, deployment_task, with_options};
+use crate::commands::spec::{PlacementArgs, SpecArgs, task_with_its_own_restarts, with_options};
 use crate::error::Error;
 use crate::output::Output;
 
@@ -85,7 +85,7 @@ pub struct UpdateArgs {
 }
 
 pub(super) async fn create(manager: &Manager, args: CreateArgs, output: &Output) -> Result<u8, Error> {
-    let task = deployment_task(args.spec, args.placement, args.words, |key| std::env::var(key).ok())?;
+    let task = task_with_its_own_restarts(args.spec, args.placement, args.words, |key| std::env::var(key).ok())?;
     let mut spec = v1::DeploymentSpec { name: task.name.clone(), task: Some(task), ..Default::default() };
     let detach = args.mode.detach;
     args.mode.set(&mut spec);

@@ -24,9 +24,9 @@ use crate::retry::{Tries, may_pass};
 /// A reading that broke after so long had worked, though its task wrote nothing: a worker that does not begin is given up sooner.
 const WORKED: Duration = Duration::from_secs(15);
 
-/// Arguments of `davit logs`.
+/// What is shown of an output.
 #[derive(Debug, Args)]
-pub struct LogsArgs {
+pub struct LogOptions {
     /// Go on with what is written from now on, until the attempt ends. A connection that breaks is made anew, and the output goes
     /// on where it was
     #[arg(short, long)]
@@ -37,12 +37,19 @@ pub struct LogsArgs {
     /// Only what was written after this time, such as 2026-01-02T03:04:05Z, or in a span until now, such as 10m
     #[arg(long, value_name = "TIME|SPAN", value_parser = args::since)]
     since: Option<Since>,
-    /// Which attempt, from 1; the current one unless given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    attempt: Option<u32>,
     /// Put the time before each line
     #[arg(short, long)]
     timestamps: bool,
+}
+
+/// Arguments of `davit logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    #[command(flatten)]
+    options: LogOptions,
+    /// Which attempt, from 1; the current one unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
     /// The task
     #[arg(value_name = "TASK")]
     task: String,
@@ -50,10 +57,21 @@ pub struct LogsArgs {
 
 pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> Result<(), Error> {
     let task = resolve::task(manager, &args.task).await?;
+    of_task(manager, &task, args.attempt, &args.options, output).await
+}
+
+/// Shows what an attempt of a task wrote; the current one, unless another is named.
+pub(super) async fn of_task(
+    manager: &Manager,
+    task: &v1::Task,
+    attempt: Option<u32>,
+    args: &LogOptions,
+    output: &Output,
+) -> Result<(), Error> {
     let mut request = v1::StreamTaskLogsRequest {
-        task_id: task.task_id,
+        task_id: task.task_id.clone(),
         // By its number: what goes on after a break is the same attempt, also if it is no longer the current one.
-        attempt: args.attempt.unwrap_or(task.attempt),
+        attempt: attempt.unwrap_or(task.attempt),
         tail_lines: args.tail,
         follow: args.follow,
         since: args.since.map(|since| timestamp_to_proto(since.as_of(now()))),

@@ -43,8 +43,8 @@ pub(super) fn task_spec(
     with_options(bare, args, placement, here)
 }
 
-/// The same for the tasks of a deployment: they are restarted unless it is said otherwise.
-pub(super) fn deployment_task(
+/// The same for the tasks of a deployment or a job: what follows their ends is said there, unless it is said here.
+pub(super) fn task_with_its_own_restarts(
     args: SpecArgs,
     placement: PlacementArgs,
     words: Vec<String>,

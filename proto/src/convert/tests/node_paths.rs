@@ -152,6 +152,7 @@ fn each_mistake_in_a_report_is_blamed_on_its_field() {
 fn each_mistake_in_what_the_manager_sends_is_blamed_on_its_field() {
     let valid = v1::Assignment {
         slot: 0,
+        run_index: None,
         task_id: ID.to_owned(),
         attempt: 1,
         revision: 1,

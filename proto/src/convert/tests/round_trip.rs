@@ -13,7 +13,7 @@ use davit_core::placement::{
 use davit_core::resources::Resources;
 use davit_core::spec::{PlacementPolicy, PortProtocol, TaskSpec};
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, DesiredState, PortBinding, PullProgress};
+use davit_core::task::{AttemptStatus, DesiredState, Part, PortBinding, PullProgress, RunIndex};
 use jiff::Timestamp;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -361,10 +361,13 @@ proptest! {
         let spec = spec.ok_or_else(|| TestCaseError::fail("the builder makes valid specs"))?;
         let (revision, desired_state) = (Revision(revision), DesiredState::Running);
         let spec = Arc::new(spec);
-        let expected = Some(Assignment { key, revision, desired_state, spec: Arc::clone(&spec), ports: ports.clone().into(), slot: 4 });
+        let of_job = Part::Index(RunIndex { run: 2, index: attempt });
+        let part = if attempt % 2 == 0 { Part::Replica(4) } else { of_job };
+        let (held, given) = (Arc::clone(&spec), ports.clone().into());
+        let expected = Some(Assignment { key, revision, desired_state, spec: held, ports: given, part });
         let (mut sent, mut known) = (SentSpecs::new(), KnownSpecs::new());
         for is_new in [true, false] {
-            let written = sent.assignment_to_proto(key, revision, desired_state, &spec, &ports, 4);
+            let written = sent.assignment_to_proto(key, revision, desired_state, &spec, &ports, part);
             prop_assert_eq!(written.spec.is_some(), is_new);
             let (again, violations) = read(written, |one, found| assignment_from_proto(one, &mut known, "a", found));
             prop_assert_eq!(&again, &expected, "{}", violations);

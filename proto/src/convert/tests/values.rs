@@ -9,7 +9,7 @@ use davit_core::node::{Node, NodeDescription, NodeState, NodeStats, RuntimeProbl
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::Resources;
 use davit_core::spec::{PortProtocol, RuntimeSpec, TaskSpec};
-use davit_core::task::{AttemptStatus, Claim, DesiredState, Membership, PortBinding, Task};
+use davit_core::task::{AttemptStatus, Claim, DesiredState, Membership, Part, PortBinding, Task};
 use davit_core::validate::Violations;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -116,7 +116,7 @@ fn a_task_is_written_with_its_status_and_past() {
     assert!(status.next_attempt_time.is_some());
     assert_eq!(written.past_attempts[0].status.as_ref().and_then(|status| status.exit_code), Some(3));
 
-    let removed = assignment_to_proto(task.key(), task.revision, DesiredState::Removed, None, &task.given_ports, 0);
+    let removed = assignment_to_proto(task.key(), task.revision, DesiredState::Removed, None, &task.given_ports, Part::Alone);
     assert_eq!(removed.desired_state(), v1::DesiredState::Stopped);
     assert_eq!(removed.ports[0].host_port, 20_000);
     assert_eq!(written.gang_id, GangId(Uuid::from_u128(8)).to_string());

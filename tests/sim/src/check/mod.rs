@@ -6,6 +6,7 @@ mod attempts;
 mod clones;
 mod deployments;
 mod drains;
+mod jobs;
 mod order;
 mod places;
 mod quiet;
@@ -76,6 +77,9 @@ pub fn all(cluster: &Cluster, violations: &mut Violations) {
     deployments::versions_go_forwards(&journal, violations);
     deployments::no_place_has_three(&entries, &journal, violations);
     deployments::what_serves_is_replaced_by_what_serves(&journal, violations);
+    jobs::answered_jobs_were_kept(&entries, &journal, violations);
+    jobs::no_index_runs_again(&journal, violations);
+    jobs::runs_go_forwards(&journal, violations);
 }
 
 fn services_lived(entries: &[Entry], violations: &mut Violations) {
@@ -110,6 +114,6 @@ fn nodes_of(journal: &[Arc<Batch>]) -> BTreeMap<AttemptKey, NodeId> {
 fn versions(journal: &[Arc<Batch>]) -> impl Iterator<Item = &Arc<Task>> {
     journal.iter().flat_map(|batch| &batch.changes).filter_map(|change| match &change.versions {
         Versions::Task { after, .. } => after.as_ref(),
-        Versions::Node { .. } | Versions::Deployment { .. } => None,
+        Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => None,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use davit_core::id::AttemptKey;
 use davit_core::node::NodeState;
 
-use super::deployments;
+use super::{deployments, jobs};
 use crate::cluster::{Cluster, NAME};
 
 /// 5: what is not as it should be, once all is quiet: empty when all is well.
@@ -14,6 +14,7 @@ pub fn unsettled(cluster: &Cluster) -> Vec<String> {
     let model = cluster.disk.model();
     let mut problems: Vec<String> = model.tasks.values().filter_map(|task| model.unsettled(task)).collect();
     problems.extend(deployments::unsettled(&model));
+    problems.extend(jobs::unsettled(&model));
     for (host, machine) in &cluster.machines {
         let owner = machine.owner(NAME);
         let state = model.nodes.get(&owner.node_id).map(|node| node.state);

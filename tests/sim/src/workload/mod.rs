@@ -3,6 +3,7 @@
 
 mod deployment_specs;
 mod deployments;
+mod jobs;
 mod nodes;
 mod specs;
 mod tasks;
@@ -11,8 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_core::id::{DeploymentId, TaskId};
+use davit_core::id::{DeploymentId, JobId, TaskId};
 use davit_proto::v1::deployment_service_client::DeploymentServiceClient;
+use davit_proto::v1::job_service_client::JobServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
 use davit_svc_kit::client;
@@ -68,6 +70,15 @@ pub enum Call {
     },
     /// Delete the deployment of this name.
     DeleteDeployment(String),
+    /// Create a job of this name.
+    CreateJob(String),
+    /// Something else with the job of this name.
+    AskJob {
+        /// Its name.
+        name: String,
+        /// Which call.
+        call: JobCall,
+    },
     /// Cordon or uncordon a node.
     Cordon(Host, bool),
     /// Move all tasks away from a node.
@@ -88,6 +99,21 @@ pub enum Call {
         /// Also if it is in use.
         force: bool,
     },
+}
+
+/// What can be asked of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobCall {
+    /// Another run.
+    Run,
+    /// Nothing more begins.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// Its runs are stopped.
+    Stop,
+    /// It goes, with its tasks.
+    Delete,
 }
 
 /// What can be changed of a deployment.
@@ -119,6 +145,8 @@ pub enum Outcome {
         /// The version's number.
         version: u32,
     },
+    /// This job was created.
+    Job(JobId),
     /// It was done.
     Done,
     /// It was refused for good: nothing changed.
@@ -148,6 +176,7 @@ pub struct Users {
     tasks: TaskServiceClient<Channel>,
     nodes: NodeServiceClient<Channel>,
     deployments: DeploymentServiceClient<Channel>,
+    jobs: JobServiceClient<Channel>,
     cluster: Arc<Cluster>,
     history: History,
     rng: Rng,
@@ -165,7 +194,8 @@ impl Users {
         Some(Self {
             tasks: TaskServiceClient::new(channel.clone()),
             nodes: NodeServiceClient::new(channel.clone()),
-            deployments: DeploymentServiceClient::new(channel),
+            deployments: DeploymentServiceClient::new(channel.clone()),
+            jobs: JobServiceClient::new(channel),
             cluster: Arc::clone(cluster),
             history: cluster.history.clone(),
             rng,
@@ -184,6 +214,8 @@ impl Users {
             .collect();
         let user = Self { rng: self.rng.fork("deployments"), ..self.clone() };
         users.push(tokio::spawn(async move { user.keep_deployments(time).await }));
+        let user = Self { rng: self.rng.fork("jobs"), ..self.clone() };
+        users.push(tokio::spawn(async move { user.keep_jobs(time).await }));
         for user in users {
             // A user that panicked is told by the panic.
             let _ = user.await;
@@ -238,6 +270,7 @@ impl Users {
     fn answered(&self, call: Call, outcome: Outcome) {
         let durable = match &outcome {
             Outcome::Created(task_ids) => self.cluster.disk.holds(task_ids),
+            Outcome::Job(job_id) => self.cluster.disk.holds_job(*job_id),
             Outcome::Version { deployment_id, version } => self.cluster.disk.holds_version(*deployment_id, *version),
             _ => true,
         };

@@ -1,0 +1,216 @@
+//! `davit job`: has tasks finish, once or on a schedule.
+
+mod follow;
+mod logs;
+mod spec;
+
+use clap::{Args, Subcommand};
+use davit_proto::v1;
+use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
+
+use self::logs::LogsArgs;
+use self::spec::JobArgs;
+use super::now;
+use super::spec::{PlacementArgs, SpecArgs, task_with_its_own_restarts, with_options};
+use crate::args::Format;
+use crate::client::{Manager, call, no_content};
+use crate::error::Error;
+use crate::output::{Output, job, jobs_table};
+
+/// What is to be done with jobs.
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// Create a job and, unless it has a schedule, follow its run until that has ended
+    Run(Box<RunArgs>),
+    /// Run a job once more, now, and follow that
+    Start(StartArgs),
+    /// List jobs
+    Ls(LsArgs),
+    /// Show all that is known of jobs
+    Inspect(NamesArgs),
+    /// Show what the tasks of a job's run wrote
+    Logs(LogsArgs),
+    /// Change what a job runs, and when; runs that have begun go on as they began
+    Update(Box<UpdateArgs>),
+    /// Begin no more runs, and no more tasks of those that go on
+    Pause(NamesArgs),
+    /// Go on with jobs that are paused
+    Resume(NamesArgs),
+    /// Stop the runs of a job that go on
+    Stop(StopArgs),
+    /// Stop all tasks of jobs and delete them
+    Rm(NamesArgs),
+}
+
+/// Arguments of `davit job run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The image and the command's words; with --process only the command's
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
+    words: Vec<String>,
+    /// Do not follow it
+    #[arg(short, long)]
+    detach: bool,
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    placement: PlacementArgs,
+}
+
+/// Arguments of `davit job update`.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// The job, by name or id
+    #[arg(value_name = "JOB")]
+    name: String,
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    placement: PlacementArgs,
+}
+
+/// Arguments of `davit job start`.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// Do not follow it
+    #[arg(short, long)]
+    detach: bool,
+    /// The job, by name or id
+    #[arg(value_name = "JOB")]
+    job: String,
+}
+
+/// Arguments of `davit job stop`.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// Only this run
+    #[arg(long, value_name = "RUN", value_parser = clap::value_parser!(u32).range(1..))]
+    run: Option<u32>,
+    /// The job, by name or id
+    #[arg(value_name = "JOB")]
+    job: String,
+}
+
+/// Arguments of `davit job ls`.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Only jobs with this label; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::args::key_value)]
+    label: Vec<(String, String)>,
+    /// Show only names
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Names jobs.
+#[derive(Debug, Args)]
+pub struct NamesArgs {
+    /// The jobs, by name or id
+    #[arg(required = true, value_name = "JOB")]
+    jobs: Vec<String>,
+}
+
+pub(super) async fn run(manager: &Manager, command: JobCommand, output: &Output) -> Result<u8, Error> {
+    match command {
+        JobCommand::Run(args) => create(manager, *args, output).await,
+        JobCommand::Start(args) => start(manager, args, output).await,
+        JobCommand::Ls(args) => list(manager, &args, output).await.map(|()| 0),
+        JobCommand::Inspect(args) => {
+            let mut found = Vec::new();
+            for name in &args.jobs {
+                found.push(manager.get_job(name).await?);
+            }
+            let text = |palette| found.iter().map(|one| job(one, now(), palette)).collect::<Vec<_>>().join("\n");
+            output.list(&found, text).map(|()| 0)
+        }
+        JobCommand::Logs(args) => logs::run(manager, &args, output).await.map(|()| 0),
+        JobCommand::Update(args) => update(manager, *args, output).await,
+        JobCommand::Pause(args) => {
+            for job in args.jobs {
+                let request = v1::PauseJobRequest { job };
+                // Safe to repeat, as the others below.
+                manager.repeat(async || manager.jobs().pause_job(call(request.clone())).await).await?;
+            }
+            Ok(0)
+        }
+        JobCommand::Resume(args) => {
+            for job in args.jobs {
+                let request = v1::ResumeJobRequest { job };
+                manager.repeat(async || manager.jobs().resume_job(call(request.clone())).await).await?;
+            }
+            Ok(0)
+        }
+        JobCommand::Stop(args) => {
+            let request = v1::StopJobRunRequest { job: args.job, run: args.run.unwrap_or(0) };
+            manager.repeat(async || manager.jobs().stop_job_run(call(request.clone())).await).await.map(|_| 0)
+        }
+        JobCommand::Rm(args) => {
+            for job in args.jobs {
+                let request = v1::DeleteJobRequest { job, ..Default::default() };
+                manager.repeat(async || manager.jobs().delete_job(call(request.clone())).await).await?;
+            }
+            Ok(0)
+        }
+    }
+}
+
+async fn create(manager: &Manager, args: RunArgs, output: &Output) -> Result<u8, Error> {
+    let here = |key: &str| std::env::var(key).ok();
+    let task = task_with_its_own_restarts(args.spec, args.placement, args.words, here)?;
+    let mut spec = v1::JobSpec { name: task.name.clone(), task: Some(task), ..Default::default() };
+    args.job.over(&mut spec);
+    let request_id = UuidV7Source.next_uuid().to_string();
+    let request = v1::CreateJobRequest { spec: Some(spec), request_id, validate_only: false };
+    let created = manager.repeat(async || manager.jobs().create_job(call(request.clone())).await).await?;
+    let created = created.job.ok_or_else(|| no_content("job"))?;
+    let first = created.runs.last().map(|run| run.run);
+    match first.filter(|_| !args.detach) {
+        Some(run) => follow::stay(manager, &created, run, output).await,
+        None => tell(&created, output),
+    }
+}
+
+async fn start(manager: &Manager, args: StartArgs, output: &Output) -> Result<u8, Error> {
+    let request_id = UuidV7Source.next_uuid().to_string();
+    let request = v1::RunJobRequest { job: args.job, request_id };
+    let begun = manager.repeat(async || manager.jobs().run_job(call(request.clone())).await).await?;
+    let job = begun.job.ok_or_else(|| no_content("job"))?;
+    if args.detach { tell(&job, output) } else { follow::stay(manager, &job, begun.run, output).await }
+}
+
+async fn update(manager: &Manager, args: UpdateArgs, output: &Output) -> Result<u8, Error> {
+    let known = manager.get_job(&args.name).await?;
+    let mut spec = known.spec.unwrap_or_default();
+    let here = |key: &str| std::env::var(key).ok();
+    spec.task = Some(with_options(spec.task.unwrap_or_default(), args.spec, args.placement, here)?);
+    args.job.over(&mut spec);
+    // What was read is what is changed, or nothing is.
+    let request =
+        v1::UpdateJobRequest { job: known.job_id, spec: Some(spec), etag: known.etag, ..Default::default() };
+    let answer = manager.jobs().update_job(call(request)).await;
+    let updated = answer.map_err(|status| manager.error(status))?.into_inner().job;
+    tell(&updated.ok_or_else(|| no_content("job"))?, output)
+}
+
+/// The name of a job for people, the job for programs.
+fn tell(job: &v1::Job, output: &Output) -> Result<u8, Error> {
+    let name = job.spec.as_ref().map(|spec| spec.name.as_str()).unwrap_or_default();
+    match output.format {
+        Format::Table => output.print(&format!("{name}\n")).map(|()| 0),
+        Format::Json | Format::Yaml => output.object(job, |_| String::new()).map(|()| 0),
+    }
+}
+
+async fn list(manager: &Manager, args: &LsArgs, output: &Output) -> Result<(), Error> {
+    let labels = args.label.iter().cloned().collect();
+    let jobs = manager.list_jobs(v1::JobFilter { labels, ..Default::default() }).await?;
+    if args.quiet {
+        let name = |one: &v1::Job| one.spec.as_ref().map(|spec| format!("{}\n", spec.name)).unwrap_or_default();
+        return output.print(&jobs.iter().map(name).collect::<String>());
+    }
+    output.list(&jobs, |palette| jobs_table(&jobs, now(), palette))
+}

@@ -1,0 +1,163 @@
+//! From the command line to what is wanted of a job.
+
+use clap::{Args, ValueEnum};
+use davit_proto::v1;
+
+use crate::args::{duration, key_value};
+
+/// What a job has beyond what its tasks run. What is not given stays as it is, or gets its default.
+#[derive(Debug, Args)]
+pub struct JobArgs {
+    /// How many indexes have to complete, each with a task of its own that is told it as DAVIT_INDEX; 1 unless given
+    #[arg(long, value_name = "N")]
+    completions: Option<u32>,
+    /// How many tasks there are at one time; all unless given
+    #[arg(long, value_name = "N")]
+    parallelism: Option<u32>,
+    /// Arguments of one index, split at blanks, put after the command; the first is for index 0. May be repeated, and sets how many
+    /// indexes there are
+    #[arg(long, value_name = "ARGUMENTS", conflicts_with = "completions", allow_hyphen_values = true)]
+    each: Vec<String>,
+    /// How often an index is tried again; 3 unless given
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+    /// How many indexes may fail before the run does; 0 unless given
+    #[arg(long, value_name = "N")]
+    max_failed: Option<u32>,
+    /// A run that takes longer fails
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    deadline: Option<prost_types::Duration>,
+    /// So long after its end a run goes with its tasks; a job without a schedule as a whole
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    ttl: Option<prost_types::Duration>,
+    /// When it runs, as cron has it: `30 3 * * 1-5`, or `@daily`
+    #[arg(long, value_name = "SCHEDULE")]
+    cron: Option<String>,
+    /// Of the schedule, such as Europe/Berlin; UTC unless given
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// What follows when its time comes while it still runs; forbid unless given
+    #[arg(long, value_enum, value_name = "RULE")]
+    overlap: Option<Overlap>,
+    /// A run that could not begin so long after its time is left out
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    start_deadline: Option<prost_types::Duration>,
+    /// What follows when its time passed while the manager was away; run-once unless given
+    #[arg(long, value_enum, value_name = "RULE")]
+    missed: Option<Missed>,
+    /// How many completed runs are kept; 3 unless given
+    #[arg(long, value_name = "N")]
+    keep_completed: Option<u32>,
+    /// How many other runs that ended are kept; 3 unless given
+    #[arg(long, value_name = "N")]
+    keep_failed: Option<u32>,
+    /// Set a label of the job itself. May be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    job_label: Vec<(String, String)>,
+}
+
+/// What follows when the time of a run comes while another goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Overlap {
+    /// Both go on
+    Allow,
+    /// The new one is left out
+    Forbid,
+    /// The other is stopped first
+    Replace,
+}
+
+/// What follows when times have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Missed {
+    /// Nothing
+    Skip,
+    /// One run for all of them
+    RunOnce,
+}
+
+impl JobArgs {
+    /// Sets what is given.
+    pub(super) fn over(self, spec: &mut v1::JobSpec) {
+        if !self.each.is_empty() {
+            let words = |text: &String| text.split_whitespace().map(str::to_owned).collect();
+            spec.arguments = self.each.iter().map(|text| v1::IndexArguments { values: words(text) }).collect();
+            (spec.completions, spec.parallelism) = (None, None);
+        }
+        if self.completions.is_some() {
+            (spec.completions, spec.arguments) = (self.completions, Vec::new());
+            // As many as before would be a bound that nobody asked for.
+            spec.parallelism = None;
+        }
+        spec.parallelism = self.parallelism.or(spec.parallelism);
+        spec.max_retries = self.retries.or(spec.max_retries);
+        spec.max_failed_indexes = self.max_failed.unwrap_or(spec.max_failed_indexes);
+        spec.deadline = self.deadline.or(spec.deadline);
+        spec.time_to_live = self.ttl.or(spec.time_to_live);
+        spec.labels.extend(self.job_label);
+        let history = spec.history.get_or_insert_default();
+        history.succeeded = self.keep_completed.or(history.succeeded);
+        history.failed = self.keep_failed.or(history.failed);
+        let scheduled = self.time_zone.is_some()
+            || self.overlap.is_some()
+            || self.start_deadline.is_some()
+            || self.missed.is_some();
+        if self.cron.is_none() && spec.schedule.is_none() && !scheduled {
+            return;
+        }
+        let schedule = spec.schedule.get_or_insert_default();
+        schedule.cron = self.cron.unwrap_or_else(|| std::mem::take(&mut schedule.cron));
+        schedule.time_zone = self.time_zone.unwrap_or_else(|| std::mem::take(&mut schedule.time_zone));
+        schedule.start_deadline = self.start_deadline.or(schedule.start_deadline);
+        if let Some(overlap) = self.overlap {
+            schedule.overlap = i32::from(match overlap {
+                Overlap::Allow => v1::JobOverlap::Allow,
+                Overlap::Forbid => v1::JobOverlap::Forbid,
+                Overlap::Replace => v1::JobOverlap::Replace,
+            });
+        }
+        if let Some(missed) = self.missed {
+            schedule.missed_runs = i32::from(match missed {
+                Missed::Skip => v1::MissedRuns::Skip,
+                Missed::RunOnce => v1::MissedRuns::RunOnce,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        job: JobArgs,
+    }
+
+    fn over(line: &[&str], mut spec: v1::JobSpec) -> v1::JobSpec {
+        Line::try_parse_from(["job"].iter().chain(line)).unwrap().job.over(&mut spec);
+        spec
+    }
+
+    #[test]
+    fn what_is_not_given_stays() {
+        let first = over(&["--completions", "4", "--parallelism", "2", "--cron", "@daily"], v1::JobSpec::default());
+        assert_eq!((first.completions, first.parallelism), (Some(4), Some(2)));
+        let second = over(&["--time-zone", "Europe/Berlin", "--overlap", "replace", "--retries", "0"], first);
+        let schedule = second.schedule.as_ref().unwrap();
+        assert_eq!((schedule.cron.as_str(), schedule.time_zone.as_str()), ("@daily", "Europe/Berlin"));
+        assert_eq!((schedule.overlap(), second.max_retries), (v1::JobOverlap::Replace, Some(0)));
+        assert_eq!((second.completions, second.parallelism), (Some(4), Some(2)));
+    }
+
+    #[test]
+    fn each_index_may_have_arguments() {
+        let spec = over(&["--each", "--from 0", "--each", "--from 50"], v1::JobSpec::default());
+        let values: Vec<_> = spec.arguments.into_iter().map(|arguments| arguments.values).collect();
+        assert_eq!(values, [["--from", "0"], ["--from", "50"]]);
+        assert!(Line::try_parse_from(["job", "--each", "a", "--completions", "2"]).is_err());
+    }
+}
