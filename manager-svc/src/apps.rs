@@ -1,4 +1,4 @@
-//! Apps: deployments as Compose files describe them. What a project becomes, and what would follow from it. Pure.
+//! Apps: deployments and jobs as Compose files describe them. What a project becomes, and what would follow from it. Pure.
 
 mod diff;
 mod map;

@@ -1,35 +1,91 @@
-//! What differs between two specs of a deployment, field by field, whatever fields there are.
+//! What differs between two specs of a deployment or of a job, field by field, whatever fields there are.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use davit_core::deployment::{DEFAULT_KEPT_VERSIONS, DeploymentMode, DeploymentSpec, UpdatePolicy};
+use davit_core::job::{DEFAULT_KEPT_RUNS, DEFAULT_MAX_RETRIES, JobSpec};
 use davit_core::restart::{RestartMode, RestartPolicy};
 use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
 use davit_proto::{FILE_DESCRIPTOR_SET, convert, v1};
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 /// What tells the entries of a list apart, so that one that is added changes no other.
 const IDENTITIES: [&str; 6] = ["target", "container_port", "name", "expression", "attribute", "deployment"];
 
-/// What is told of every deployment that is created, whatever it is.
+/// What is told of everything that is created, whatever it is.
 const ALWAYS_TOLD: &str = "task.container.image";
 
-static DESCRIPTOR: LazyLock<Option<MessageDescriptor>> = LazyLock::new(|| {
-    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok()?;
-    pool.get_message_by_name(&format!("{}.DeploymentSpec", davit_proto::PACKAGE))
-});
+static DESCRIPTORS: LazyLock<Option<DescriptorPool>> =
+    LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok());
+
+/// Something that is wanted by an app.
+pub(crate) trait Spec: PartialEq {
+    /// The name of its message.
+    const MESSAGE: &'static str;
+
+    /// As a message, with all defaults filled in.
+    fn message(&self, name: &str) -> Vec<u8>;
+
+    /// One of the same image in which nothing else was asked for.
+    fn plainest(&self) -> Self;
+}
+
+impl Spec for DeploymentSpec {
+    const MESSAGE: &'static str = "DeploymentSpec";
+
+    fn message(&self, name: &str) -> Vec<u8> {
+        convert::deployment_spec_to_proto(name, self).encode_to_vec()
+    }
+
+    fn plainest(&self) -> Self {
+        Self {
+            labels: BTreeMap::new(),
+            mode: DeploymentMode::Replicated { replicas: 1 },
+            task: plainest_task(&self.task, RestartMode::Always),
+            update: UpdatePolicy::default(),
+            rollback: None,
+            kept_versions: DEFAULT_KEPT_VERSIONS,
+            app: self.app.clone(),
+            start_after: Vec::new(),
+        }
+    }
+}
+
+impl Spec for JobSpec {
+    const MESSAGE: &'static str = "JobSpec";
+
+    fn message(&self, name: &str) -> Vec<u8> {
+        convert::job_spec_to_proto(name, self).encode_to_vec()
+    }
+
+    fn plainest(&self) -> Self {
+        Self {
+            labels: BTreeMap::new(),
+            task: plainest_task(&self.task, RestartMode::OnFailure),
+            completions: 1,
+            parallelism: 1,
+            arguments: [].into(),
+            max_retries: DEFAULT_MAX_RETRIES,
+            max_failed_indexes: 0,
+            deadline: None,
+            time_to_live: None,
+            schedule: None,
+            kept_succeeded: DEFAULT_KEPT_RUNS,
+            kept_failed: DEFAULT_KEPT_RUNS,
+            app: self.app.clone(),
+            start_after: Vec::new(),
+        }
+    }
+}
 
 /// What differs, by path. Without a spec before: what is set and is not the default.
-pub(crate) fn spec_changes(
-    name: &str,
-    before: Option<&DeploymentSpec>,
-    after: &DeploymentSpec,
-) -> Vec<v1::FieldChange> {
+pub(crate) fn spec_changes<S: Spec>(name: &str, before: Option<&S>, after: &S) -> Vec<v1::FieldChange> {
     let after_fields = fields(name, after);
     let Some(before) = before else {
-        let default = fields(name, &plainest(after));
+        let default = fields(name, &after.plainest());
         let told =
             |path: &str, value: &str| path == ALWAYS_TOLD || default.get(path).is_none_or(|usual| usual != value);
         let set = after_fields.into_iter().filter(|(path, value)| told(path, value));
@@ -49,41 +105,29 @@ pub(crate) fn spec_changes(
     changes.into_values().collect()
 }
 
-/// A deployment of the same image in which nothing else was asked for.
-fn plainest(spec: &DeploymentSpec) -> DeploymentSpec {
-    let own_labels = spec.task.labels.iter().filter(|(key, _)| key.starts_with("davit."));
-    let mut task = TaskSpec::clone(&spec.task);
-    if let RuntimeSpec::Container(container) = &spec.task.runtime {
-        let runtime = RuntimeSpec::Container(ContainerSpec::new(container.image.clone()));
-        let labels = own_labels.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let restart = RestartPolicy { mode: RestartMode::Always, ..RestartPolicy::default() };
-        task = TaskSpec { labels, restart, ..TaskSpec::new(spec.task.name.clone(), runtime) };
-    }
-    DeploymentSpec {
-        labels: BTreeMap::new(),
-        mode: DeploymentMode::Replicated { replicas: 1 },
-        task: Arc::new(task),
-        update: UpdatePolicy::default(),
-        rollback: None,
-        kept_versions: DEFAULT_KEPT_VERSIONS,
-        app: spec.app.clone(),
-        start_after: Vec::new(),
-    }
+/// A task of the same image in which nothing else was asked for.
+fn plainest_task(spec: &Arc<TaskSpec>, mode: RestartMode) -> Arc<TaskSpec> {
+    let RuntimeSpec::Container(container) = &spec.runtime else { return Arc::clone(spec) };
+    let own_labels = spec.labels.iter().filter(|(key, _)| key.starts_with("davit."));
+    let runtime = RuntimeSpec::Container(ContainerSpec::new(container.image.clone()));
+    let labels = own_labels.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let restart = RestartPolicy { mode, ..RestartPolicy::default() };
+    Arc::new(TaskSpec { labels, restart, ..TaskSpec::new(spec.name.clone(), runtime) })
 }
 
 /// All fields that are set, by path.
-fn fields(name: &str, spec: &DeploymentSpec) -> BTreeMap<String, String> {
+fn fields<S: Spec>(name: &str, spec: &S) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
-    if let Some(tree) = tree(&convert::deployment_spec_to_proto(name, spec)) {
+    if let Some(tree) = tree(S::MESSAGE, &spec.message(name)) {
         flatten(&tree, String::new(), &mut fields);
     }
     fields
 }
 
 /// The message as JSON, with the names that stand in the .proto files.
-fn tree(spec: &v1::DeploymentSpec) -> Option<Value> {
-    let mut message = DynamicMessage::new(DESCRIPTOR.clone()?);
-    message.transcode_from(spec).ok()?;
+fn tree(message: &str, bytes: &[u8]) -> Option<Value> {
+    let descriptor = DESCRIPTORS.as_ref()?.get_message_by_name(&format!("{}.{message}", davit_proto::PACKAGE))?;
+    let message = DynamicMessage::decode(descriptor, bytes).ok()?;
     let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
     message.serialize_with_options(serde_json::value::Serializer, &options).ok()
 }
@@ -183,8 +227,9 @@ mod tests {
 
     #[test]
     fn of_a_new_one_what_was_asked_for_is_told() {
-        assert_eq!(told(&spec_changes("web", None, &spec(|_, _| ()))), ["task.container.image: - => web:1"]);
+        let nothing: Option<&DeploymentSpec> = None;
+        assert_eq!(told(&spec_changes("web", nothing, &spec(|_, _| ()))), ["task.container.image: - => web:1"]);
         let global = spec(|spec, _| spec.mode = Some(v1::deployment_spec::Mode::Global(v1::GlobalMode {})));
-        assert_eq!(told(&spec_changes("web", None, &global)), ["global: - => set", "task.container.image: - => web:1"]);
+        assert_eq!(told(&spec_changes("web", nothing, &global)), ["global: - => set", "task.container.image: - => web:1"]);
     }
 }

@@ -1,13 +1,15 @@
-//! What the services of a Compose project become in the cluster: a deployment each. What the cluster can't do yet is refused, or
+//! What the services of a Compose project become in the cluster: a deployment each, or a job. What the cluster can't do yet is refused, or
 //! dropped with a warning for a reader who is lenient.
 
 mod container;
 mod health;
+mod job;
 mod policy;
 mod refused;
 mod violations;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use davit_compose::{Condition, Project, Service};
 use davit_proto::{convert, v1};
@@ -15,6 +17,8 @@ use davit_proto::{convert, v1};
 pub(crate) use self::refused::Refusals;
 use self::violations::told_at;
 use davit_core::deployment::DeploymentSpec;
+use davit_core::job::JobSpec;
+use davit_core::spec::TaskSpec;
 use davit_core::validate::Violations;
 
 /// The label of tasks that names their app.
@@ -29,11 +33,13 @@ pub(crate) struct Mapped {
     pub(crate) app: String,
     /// What is wanted of each deployment, by name.
     pub(crate) deployments: BTreeMap<String, DeploymentSpec>,
-    /// Names of deployments whose services are there, and no profile selects.
+    /// What is wanted of each job, by name.
+    pub(crate) jobs: BTreeMap<String, JobSpec>,
+    /// Names of deployments and jobs whose services are there, and no profile selects.
     pub(crate) unselected: BTreeSet<String>,
 }
 
-/// The name of the deployment that a service becomes, as with Swarm.
+/// The name of the deployment or job that a service becomes, as with Swarm.
 pub(crate) fn deployment_name(app: &str, service: &str) -> String {
     format!("{app}_{service}")
 }
@@ -42,20 +48,27 @@ pub(crate) fn deployment_name(app: &str, service: &str) -> String {
 pub(crate) fn map_project(
     project: &Project,
     refusals: &mut Refusals,
-    mut check: impl FnMut(&DeploymentSpec, &mut Violations),
+    mut check: impl FnMut(&Arc<TaskSpec>, &mut Violations),
 ) -> Mapped {
     let app = &project.name;
     refused::in_project(project, refusals);
-    let jobs = refused::jobs(project, refusals);
-    let mut deployments = BTreeMap::new();
-    for service in project.services.values().filter(|service| !jobs.contains(&service.name)) {
+    let (mut deployments, mut jobs) = (BTreeMap::new(), BTreeMap::new());
+    for service in project.services.values() {
         refused::in_service(service, refusals);
-        let spec = to_proto(project, service, &jobs, refusals);
         let mut violations = Violations::new();
-        let read = convert::deployment_spec_from_proto(spec, "", &mut violations);
-        if let Some((name, spec)) = read {
-            check(&spec, &mut violations);
-            deployments.insert(name, spec);
+        if is_job(service) {
+            refused::in_job(service, refusals);
+            let spec = job_to_proto(project, service, refusals);
+            if let Some((name, spec)) = convert::job_spec_from_proto(spec, "", &mut violations) {
+                check(&spec.task, &mut violations);
+                jobs.insert(name, spec);
+            }
+        } else {
+            let spec = to_proto(project, service, refusals);
+            if let Some((name, spec)) = convert::deployment_spec_from_proto(spec, "", &mut violations) {
+                check(&spec.task, &mut violations);
+                deployments.insert(name, spec);
+            }
         }
         for violation in violations.0 {
             let (position, path) = told_at(service, &violation.field);
@@ -63,34 +76,41 @@ pub(crate) fn map_project(
         }
     }
     let unselected = project.disabled_services.iter().map(|service| deployment_name(app, service)).collect();
-    Mapped { app: app.clone(), deployments, unselected }
+    Mapped { app: app.clone(), deployments, jobs, unselected }
 }
 
-/// The deployment that a service becomes.
-fn to_proto(
-    project: &Project,
-    service: &Service,
-    jobs: &BTreeSet<String>,
-    refusals: &mut Refusals,
-) -> v1::DeploymentSpec {
+/// Whether a service becomes a job.
+fn is_job(service: &Service) -> bool {
+    service.davit.job.is_some() || service.deploy.mode.is_job()
+}
+
+/// What each task of a service runs, but for what follows its end.
+fn task_to_proto(project: &Project, service: &Service, refusals: &mut Refusals) -> v1::TaskSpec {
     let app = &project.name;
     let mut labels = service.labels.clone();
     labels.insert(APP_LABEL.to_owned(), app.clone());
     labels.insert(SERVICE_LABEL.to_owned(), service.name.clone());
     let runtime = v1::task_spec::Runtime::Container(container::container(project, service, refusals));
-    let update = policy::update(service);
-    let task = v1::TaskSpec {
+    v1::TaskSpec {
         name: deployment_name(app, &service.name),
         labels,
         runtime: Some(runtime),
         resources: Some(policy::resources(service)),
         constraints: service.deploy.placement.constraints.iter().map(ToString::to_string).collect(),
-        restart_policy: Some(policy::restart(service, completes_for(project, service), refusals)),
+        restart_policy: None,
         stop_policy: policy::stop(service),
         on_node_loss: policy::node_loss(service),
-        placement: Some(policy::placement(app, service, jobs)),
+        placement: Some(policy::placement(app, service)),
         health_check: health::check(service, refusals).map(Box::new),
-    };
+    }
+}
+
+/// The deployment that a service becomes.
+fn to_proto(project: &Project, service: &Service, refusals: &mut Refusals) -> v1::DeploymentSpec {
+    let app = &project.name;
+    let restart = policy::restart(service, completes_for(project, service), refusals);
+    let task = v1::TaskSpec { restart_policy: Some(restart), ..task_to_proto(project, service, refusals) };
+    let update = policy::update(service);
     v1::DeploymentSpec {
         name: deployment_name(app, &service.name),
         labels: service.deploy.labels.clone(),
@@ -100,8 +120,23 @@ fn to_proto(
         update_policy: Some(update),
         kept_versions: service.davit.kept_versions,
         app: app.clone(),
-        start_after: dependencies(app, service, jobs),
+        start_after: dependencies(app, service),
     }
+}
+
+/// The job that a service becomes.
+fn job_to_proto(project: &Project, service: &Service, refusals: &mut Refusals) -> v1::JobSpec {
+    let app = &project.name;
+    let task = v1::TaskSpec { restart_policy: job::restart(service), ..task_to_proto(project, service, refusals) };
+    let spec = v1::JobSpec {
+        name: deployment_name(app, &service.name),
+        labels: service.deploy.labels.clone(),
+        task: Some(task),
+        app: app.clone(),
+        start_after: dependencies(app, service),
+        ..Default::default()
+    };
+    job::with_options(spec, service)
 }
 
 /// The first service that waits until this one has completed.
@@ -113,8 +148,7 @@ fn completes_for<'a>(project: &'a Project, service: &Service) -> Option<&'a str>
     project.services.values().find(waits).map(|other| other.name.as_str())
 }
 
-fn dependencies(app: &str, service: &Service, jobs: &BTreeSet<String>) -> Vec<v1::Dependency> {
-    let there = service.depends_on.iter().filter(|(name, _)| !jobs.contains(*name));
+fn dependencies(app: &str, service: &Service) -> Vec<v1::Dependency> {
     let dependency = |(name, dependency): (&String, &davit_compose::Dependency)| {
         let condition = match dependency.condition {
             Condition::Started => v1::DependencyCondition::Started,
@@ -127,5 +161,5 @@ fn dependencies(app: &str, service: &Service, jobs: &BTreeSet<String>) -> Vec<v1
             required: Some(dependency.required),
         }
     };
-    there.map(dependency).collect()
+    service.depends_on.iter().map(dependency).collect()
 }

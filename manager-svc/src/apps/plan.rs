@@ -1,18 +1,21 @@
-//! What would become of the deployments of an app, for people.
+//! What would become of the deployments and jobs of an app, for people.
 
 use davit_core::deployment::{Deployment, DeploymentSpec};
+use davit_core::job::{Job, JobSpec};
 use davit_proto::v1;
 
 use super::spec_changes;
-use crate::commands::{AppChange, AppStep};
+use crate::commands::{AppChange, AppChanges, AppJobChange, AppJobStep, AppPlan, AppStep};
 use crate::stable_hash::stable_hash;
 
-/// What becomes of each deployment, with its tasks counted; without placements.
-pub(crate) fn planned(app: &str, changes: &[AppChange]) -> Vec<v1::PlannedDeployment> {
-    changes.iter().map(|change| planned_one(app, change)).collect()
+/// What becomes of each deployment, with its tasks counted, without placements; and of each job.
+pub(crate) fn planned(app: &str, changes: &AppChanges) -> (Vec<v1::PlannedDeployment>, Vec<v1::PlannedJob>) {
+    let deployments = changes.deployments.iter().map(|change| planned_deployment(app, change));
+    let jobs = changes.jobs.iter().map(|change| planned_job(app, change));
+    (deployments.collect(), jobs.collect())
 }
 
-fn planned_one(app: &str, change: &AppChange) -> v1::PlannedDeployment {
+fn planned_deployment(app: &str, change: &AppChange) -> v1::PlannedDeployment {
     let AppChange { before, after, tasks } = change;
     let mut planned = told(app, &after.name, before.as_deref(), spec_of(after).filter(|_| !after.is_deleted));
     if planned.action() != v1::PlannedAction::Unchanged {
@@ -27,22 +30,35 @@ fn planned_one(app: &str, change: &AppChange) -> v1::PlannedDeployment {
     planned
 }
 
+fn planned_job(app: &str, change: &AppJobChange) -> v1::PlannedJob {
+    let AppJobChange { before, after } = change;
+    let planned = told_job(app, &after.name, before.as_deref(), Some(&*after.spec).filter(|_| !after.is_deleted));
+    let last_run = before.as_ref().map_or(0, |before| before.last_run);
+    v1::PlannedJob { begins_run: after.last_run > last_run, ..planned }
+}
+
 /// Stands for all that these steps do.
-pub(crate) fn plan_token(app: &str, steps: &[AppStep]) -> String {
-    let planned = |step: &AppStep| match step {
+pub(crate) fn plan_token(app: &str, plan: &AppPlan) -> String {
+    let deployment = |step: &AppStep| match step {
         AppStep::Create { name, wanted } => told(app, name, None, Some(&wanted.spec)),
         AppStep::Change { before, wanted, .. } => told(app, &before.name, Some(before), Some(&wanted.spec)),
         AppStep::Keep { before } => told(app, &before.name, Some(before), spec_of(before)),
         AppStep::Remove { before } => told(app, &before.name, Some(before), None),
     };
-    let deployments = steps.iter().map(planned).collect();
-    let all = v1::PlanAppResponse { app: app.to_owned(), deployments, ..Default::default() };
+    let job = |step: &AppJobStep| match step {
+        AppJobStep::Create { name, wanted } => told_job(app, name, None, Some(&wanted.spec)),
+        AppJobStep::Change { before, wanted } => told_job(app, &before.name, Some(before), Some(&wanted.spec)),
+        AppJobStep::Keep { before } => told_job(app, &before.name, Some(before), Some(&before.spec)),
+        AppJobStep::Remove { before } => told_job(app, &before.name, Some(before), None),
+    };
+    let deployments = plan.deployments.iter().map(deployment).collect();
+    let jobs = plan.jobs.iter().map(job).collect();
+    let all = v1::PlanAppResponse { app: app.to_owned(), deployments, jobs, ..Default::default() };
     format!("{:016x}", stable_hash("PlanApp", &all))
 }
 
 /// Without a spec after it, it is removed.
 fn told(app: &str, name: &str, before: Option<&Deployment>, after: Option<&DeploymentSpec>) -> v1::PlannedDeployment {
-    let service = name.strip_prefix(app).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name);
     let spec_before = before.and_then(spec_of);
     let changes = after.map(|after| spec_changes(name, spec_before, after)).unwrap_or_default();
     let action = match (spec_before, after) {
@@ -54,11 +70,34 @@ fn told(app: &str, name: &str, before: Option<&Deployment>, after: Option<&Deplo
     };
     v1::PlannedDeployment {
         deployment: name.to_owned(),
-        service: service.to_owned(),
+        service: service_of(app, name),
         action: action.into(),
         changes,
         ..Default::default()
     }
+}
+
+/// The same of a job.
+fn told_job(app: &str, name: &str, before: Option<&Job>, after: Option<&JobSpec>) -> v1::PlannedJob {
+    let spec_before = before.map(|before| &*before.spec);
+    let changes = after.map(|after| spec_changes(name, spec_before, after)).unwrap_or_default();
+    let action = match (spec_before, after) {
+        (_, None) => v1::PlannedAction::Remove,
+        (None, Some(_)) => v1::PlannedAction::Create,
+        (Some(before), Some(after)) if before == after => v1::PlannedAction::Unchanged,
+        (Some(_), Some(_)) => v1::PlannedAction::Update,
+    };
+    v1::PlannedJob {
+        job: name.to_owned(),
+        service: service_of(app, name),
+        action: action.into(),
+        changes,
+        begins_run: false,
+    }
+}
+
+fn service_of(app: &str, name: &str) -> String {
+    name.strip_prefix(app).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name).to_owned()
 }
 
 fn spec_of(deployment: &Deployment) -> Option<&DeploymentSpec> {

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use davit_compose::{Input, SourceFile, load};
-use davit_core::id::DeploymentId;
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
 use davit_proto::v1;
@@ -14,7 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::commands::test_support::{Cluster, node_id, status, task_id};
 use crate::commands::{
-    AppChange, Error, Limits, Placement, Wanted, WantedApp, apply_app, apply_reports, commit_placements, delete_app,
+    AppChanges, Error, Limits, Placement, Wanted, WantedApp, WantedJob, apply_app, apply_reports, commit_placements, delete_app,
     plan_app, reconcile_deployment,
 };
 use crate::state::KeyedSpec;
@@ -76,9 +75,14 @@ impl Sample {
             let task = KeyedSpec::new(Arc::clone(&spec.task));
             Wanted { spec, task, author: "someone".to_owned() }
         };
+        let wanted_job = |spec: davit_core::job::JobSpec| {
+            let task = KeyedSpec::new(Arc::clone(&spec.task));
+            WantedJob { spec, task }
+        };
         WantedApp {
             app: mapped.app,
             deployments: mapped.deployments.into_iter().map(|(name, spec)| (name, wanted(spec))).collect(),
+            jobs: mapped.jobs.into_iter().map(|(name, spec)| (name, wanted_job(spec))).collect(),
             unselected: mapped.unselected,
             prune: true,
             plan_token: String::new(),
@@ -90,13 +94,13 @@ impl Sample {
     }
 }
 
-fn apply(cluster: &mut Cluster, wanted: WantedApp) -> Result<Vec<AppChange>, Error> {
+fn apply(cluster: &mut Cluster, wanted: WantedApp) -> Result<AppChanges, Error> {
     let from = cluster.state.revision().0;
-    let mut ids = (0..).map(|number| DeploymentId(Uuid::from_u64_pair(9, from * 1000 + number)));
+    let mut ids = (0..).map(|number| Uuid::from_u64_pair(9, from * 1000 + number));
     cluster.run(|draft| apply_app(draft, wanted, &mut ids, Limits::NONE))
 }
 
-/// Has all deployments get their tasks, and these run and be healthy.
+/// Has all deployments and jobs get their tasks, those of deployments run and be healthy, and those of jobs complete.
 fn settle(cluster: &mut Cluster) {
     let mut made = 1_000_000;
     for _ in 0..100 {
@@ -109,10 +113,15 @@ fn settle(cluster: &mut Cluster) {
             });
             due.iter().for_each(|id| reconcile_deployment(draft, *id, &mut ids, Limits::NONE));
         });
+        cluster.created = made;
+        cluster.reconcile_jobs();
+        made = cluster.created;
         let waiting: Vec<_> = cluster.state.placeable(cluster.now).map(|task| task.key()).collect();
         for key in waiting {
             cluster.run(|draft| commit_placements(draft, &[Placement { key, node_id: node_id(1) }]));
-            let reported = AttemptStatus { ready: true, ..status(key.attempt, TaskState::Running) };
+            let of_job = cluster.task(key.task_id).run_index().is_some();
+            let state = if of_job { TaskState::Completed } else { TaskState::Running };
+            let reported = AttemptStatus { ready: !of_job, ..status(key.attempt, state) };
             cluster.run(|draft| apply_reports(draft, node_id(1), vec![(key.task_id, reported)]));
         }
         if cluster.state.revision() == before {
@@ -121,22 +130,32 @@ fn settle(cluster: &mut Cluster) {
     }
 }
 
-fn text(planned: &[v1::PlannedDeployment]) -> String {
+fn text((deployments, jobs): &(Vec<v1::PlannedDeployment>, Vec<v1::PlannedJob>)) -> String {
     let mut text = String::new();
-    for planned in planned {
+    for planned in deployments {
         let action = planned.action().as_str_name().trim_start_matches("PLANNED_ACTION_");
         let (created, replaced, stopped) = (planned.created_tasks, planned.replaced_tasks, planned.stopped_tasks);
         let name = &planned.deployment;
         let _ = writeln!(text, "{name} {action} created {created} replaced {replaced} stopped {stopped}");
-        for change in &planned.changes {
-            let _ = match (&change.before, &change.after) {
-                (Some(before), Some(after)) => writeln!(text, "  ~ {}: {before} -> {after}", change.path),
-                (Some(before), None) => writeln!(text, "  - {}: {before}", change.path),
-                (None, after) => writeln!(text, "  + {}: {}", change.path, after.clone().unwrap_or_default()),
-            };
-        }
+        add_changes(&mut text, &planned.changes);
+    }
+    for planned in jobs {
+        let action = planned.action().as_str_name().trim_start_matches("PLANNED_ACTION_");
+        let runs = if planned.begins_run { ", and runs" } else { "" };
+        let _ = writeln!(text, "job {} {action}{runs}", planned.job);
+        add_changes(&mut text, &planned.changes);
     }
     text
+}
+
+fn add_changes(text: &mut String, changes: &[v1::FieldChange]) {
+    for change in changes {
+        let _ = match (&change.before, &change.after) {
+            (Some(before), Some(after)) => writeln!(text, "  ~ {}: {before} -> {after}", change.path),
+            (Some(before), None) => writeln!(text, "  - {}: {before}", change.path),
+            (None, after) => writeln!(text, "  + {}: {}", change.path, after.clone().unwrap_or_default()),
+        };
+    }
 }
 
 fn first_plan(sample: &Sample) -> String {
@@ -202,11 +221,40 @@ x-davit:
 ";
 
 #[test]
-fn a_lenient_reader_is_warned_and_jobs_are_left_out() {
-    let (mapped, warnings) = Sample::of(&["jobs.yaml"]).lenient().mapped();
-    let mapped = mapped.unwrap();
-    assert!(warnings.contains("warning: ") && warnings.contains("jobs are not supported yet"), "{warnings}");
-    insta::assert_debug_snapshot!("jobs_left_out", mapped.deployments.keys().collect::<Vec<_>>());
+fn services_that_are_jobs_become_jobs() {
+    let sample = || Sample::of(&["jobs.yaml"]).with("\n    deploy: {mode: global-job}", "");
+    insta::assert_snapshot!("jobs", first_plan(&sample()));
+    // Nothing changes again; where tasks do something else, a job without a schedule runs again.
+    let mut cluster = Cluster::new(1);
+    apply(&mut cluster, sample().wanted()).unwrap();
+    settle(&mut cluster);
+    let revision = cluster.state.revision();
+    apply(&mut cluster, sample().wanted()).unwrap();
+    assert_eq!(cluster.state.revision(), revision);
+    let changes = apply(&mut cluster, sample().with("example/", "another/").wanted()).unwrap();
+    let (_, jobs) = planned("batch", &changes);
+    let told: Vec<_> = jobs.iter().map(|job| (job.service.as_str(), job.action(), job.begins_run)).collect();
+    use v1::PlannedAction::Update;
+    assert_eq!(told, [("backup", Update, false), ("migrate", Update, true), ("render", Update, true)]);
+    let gone = apply(&mut cluster, Sample::text("name: batch\nservices: {db: {image: 'x:1'}}\n").wanted()).unwrap();
+    assert!(gone.jobs.iter().all(|change| change.after.is_deleted) && gone.jobs.len() == 3);
+    settle(&mut cluster);
+    assert_eq!((cluster.state.job_count(), cluster.state.apps_after("").count()), (0, 1));
+}
+
+#[test]
+fn what_waits_for_a_job_begins_when_that_has_completed_and_a_job_waits_as_well() {
+    let mut cluster = Cluster::new(1);
+    apply(&mut cluster, Sample::of(&["jobs.yaml"]).with("\n    deploy: {mode: global-job}", "").wanted()).unwrap();
+    cluster.reconcile_jobs();
+    let migrate = cluster.state.job_by_name("batch_migrate").unwrap();
+    assert_eq!(migrate.runs[0].reason, "waits for batch_db to be started");
+    cluster.reconcile_deployments();
+    let web = |cluster: &Cluster| cluster.state.deployment_by_name("batch_web").unwrap().rollout.reason.clone();
+    assert_eq!(web(&cluster), "waits for job batch_migrate to complete");
+    settle(&mut cluster);
+    assert_eq!(web(&cluster), "");
+    assert_eq!(cluster.state.replicas(cluster.state.deployment_by_name("batch_web").unwrap().deployment_id).ready(), 1);
 }
 
 #[test]
@@ -217,7 +265,7 @@ fn applying_again_changes_nothing() {
     let before = cluster.state.revision();
     let changes = apply(&mut cluster, sample.wanted()).unwrap();
     assert_eq!(cluster.state.revision(), before);
-    let planned = planned("sample", &changes);
+    let (planned, _) = planned("sample", &changes);
     assert!(
         planned.iter().all(|planned| planned.action() == v1::PlannedAction::Unchanged && planned.changes.is_empty())
     );
@@ -231,8 +279,8 @@ fn what_is_in_no_file_goes_and_what_no_profile_selects_stays() {
     let mut both = Sample::text(TWO);
     both.profiles = vec!["more".to_owned()];
     apply(&mut cluster, both.wanted()).unwrap();
-    let action = |changes: &[AppChange]| -> BTreeMap<String, v1::PlannedAction> {
-        planned("sample", changes).iter().map(|planned| (planned.deployment.clone(), planned.action())).collect()
+    let action = |changes: &AppChanges| -> BTreeMap<String, v1::PlannedAction> {
+        planned("sample", changes).0.iter().map(|planned| (planned.deployment.clone(), planned.action())).collect()
     };
     let changes = apply(&mut cluster, Sample::text(TWO).wanted()).unwrap();
     assert_eq!(action(&changes)["sample_b"], v1::PlannedAction::Unchanged);
@@ -279,8 +327,8 @@ fn what_is_applied_is_what_was_planned_or_nothing() {
 fn an_app_is_deleted_whole() {
     let mut cluster = Cluster::new(1);
     apply(&mut cluster, Sample::text(TWO).wanted()).unwrap();
-    let (names, _) = cluster.run(|draft| delete_app(draft, "sample")).unwrap();
-    assert_eq!(names, ["sample_a"]);
+    let deleted = cluster.run(|draft| delete_app(draft, "sample")).unwrap();
+    assert_eq!((deleted.deployments, deleted.jobs), (vec!["sample_a".to_owned()], vec![]));
     let error = apply(&mut cluster, Sample::text(TWO).wanted()).unwrap_err();
     assert!(matches!(error, Error::DeploymentIsBeingDeleted { .. }), "{error}");
     settle(&mut cluster);

@@ -68,9 +68,11 @@ pub fn create_job(draft: &mut Draft, new: NewJob, limits: Limits) -> Result<Arc<
 pub(super) fn put_new_job(draft: &mut Draft, new: NewJob) -> Arc<Job> {
     let now = draft.now();
     let NewJob { job_id, name, wanted: WantedJob { spec, task }, request } = new;
+    let waits = !spec.start_after.is_empty();
     let mut job = Job {
         job_id,
         name,
+        waits,
         spec: Arc::new(spec),
         generation: 1,
         is_paused: false,
@@ -115,6 +117,7 @@ pub(super) fn put_changed_job(draft: &mut Draft, job: &Arc<Job>, wanted: WantedJ
         // Times of a new schedule that have passed were never to be.
         (next.scheduled_through, next.awaited) = (draft.now(), None);
     }
+    next.waits &= !spec.start_after.is_empty();
     next.spec = Arc::new(spec);
     next.generation = next.generation.saturating_add(1);
     draft.put_job(next, &task, EventType::JobUpdated, "changed by a user")

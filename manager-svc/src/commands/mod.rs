@@ -26,7 +26,10 @@ mod tests;
 
 pub use davit_proto::convert::Registration;
 
-pub use self::apps::{AppChange, AppStep, WantedApp, apply_app, delete_app, plan_app};
+pub use self::apps::{
+    AppChange, AppChanges, AppJobChange, AppJobStep, AppPlan, AppStep, DeletedApp, WantedApp, apply_app, delete_app,
+    plan_app,
+};
 pub use self::attempts::shift_leases;
 pub use self::claims::{has_ripe_claim, next_claim_due, settle_claims};
 pub use self::deployments::{

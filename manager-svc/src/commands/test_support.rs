@@ -149,6 +149,7 @@ pub(crate) fn job_spec(task: TaskSpec, completions: u32) -> JobSpec {
         kept_succeeded: 3,
         kept_failed: 3,
         app: String::new(),
+        start_after: Vec::new(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use davit_core::deployment::{DeploymentSpec, RolloutState};
-use davit_core::id::DeploymentId;
+use davit_core::deployment::RolloutState;
+use davit_core::spec::TaskSpec;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
 use davit_svc_kit::grpc::{ApiError, Deadline};
@@ -15,9 +15,11 @@ use super::app_source::{ReadApp, read_app};
 use super::deployment_service::{check_author, wanted};
 use super::deployment_view::show;
 use super::errors::{refusal, to_api_error};
+use super::job_service::wanted_job;
 use super::paging::Page;
 use crate::apps::{plan_token, planned};
 use crate::commands::{self, WantedApp};
+use crate::reconcile::trouble_of_job;
 use crate::stable_hash::stable_hash;
 use crate::state::{ClusterState, Draft};
 
@@ -37,15 +39,16 @@ pub(super) async fn plan_app(
         let (name, limits) = (app.app.clone(), planning_api.cluster.limits);
         let mut trial = planning_api.trial();
         let revision = trial.state().revision().0;
-        let steps = commands::plan_app(trial.state(), app.clone(), limits).map_err(|error| refusal(&error))?;
-        let token = plan_token(&name, &steps);
+        let plan = commands::plan_app(trial.state(), app.clone(), limits).map_err(|error| refusal(&error))?;
+        let token = plan_token(&name, &plan);
         // No two of them have the same id, and none that is there has one of these.
-        let mut ids = (0..).map(|number: u64| DeploymentId(Uuid::from_u64_pair(u64::MAX, u64::MAX - number)));
+        let mut ids = (0..).map(|number: u64| Uuid::from_u64_pair(u64::MAX, u64::MAX - number));
         let changes = commands::apply_app(&mut trial, app, &mut ids, limits).map_err(|error| refusal(&error))?;
-        let deployments = planned(&name, &changes);
+        let (deployments, jobs) = planned(&name, &changes);
         let response = v1::PlanAppResponse {
             app: name,
             deployments,
+            jobs,
             plan_token: token,
             warnings,
             placement_problem: String::new(),
@@ -54,7 +57,7 @@ pub(super) async fn plan_app(
         Ok::<_, ApiError>((response, trial, changes))
     };
     let (mut response, trial, changes) = apart(plan).await??;
-    response.placement_problem = place(api, trial, &changes, &mut response.deployments, deadline).await;
+    response.placement_problem = place(api, trial, &changes.deployments, &mut response.deployments, deadline).await;
     Ok(response)
 }
 
@@ -70,13 +73,13 @@ pub(super) async fn apply_app(api: &Api, request: v1::ApplyAppRequest) -> Result
     let (name, limits) = (app.app.clone(), api.cluster.limits);
     let ids = Arc::clone(&api.world.ids);
     let command = move |draft: &mut Draft| {
-        let mut ids = std::iter::repeat_with(|| DeploymentId(ids.next_uuid()));
+        let mut ids = std::iter::repeat_with(|| ids.next_uuid());
         let changes = commands::apply_app(draft, app, &mut ids, limits)?;
         Ok((changes, draft.state().revision().0))
     };
     let (changes, revision) = api.writer.write(command).await.map_err(to_api_error)?;
-    let deployments = planned(&name, &changes);
-    Ok(v1::ApplyAppResponse { app: name, deployments, warnings, revision })
+    let (deployments, jobs) = planned(&name, &changes);
+    Ok(v1::ApplyAppResponse { app: name, deployments, jobs, warnings, revision })
 }
 
 /// Reading files and comparing specs takes longer than the threads that serve connections should be held up.
@@ -92,8 +95,8 @@ fn read(
     author: &str,
     mut violations: Violations,
 ) -> Result<(WantedApp, Vec<String>), ApiError> {
-    let check = |spec: &DeploymentSpec, violations: &mut Violations| {
-        api.check_algorithm(&spec.task, "task", violations);
+    let check = |spec: &Arc<TaskSpec>, violations: &mut Violations| {
+        api.check_algorithm(spec, "task", violations);
     };
     let read = read_app(source, check, &mut violations);
     let ReadApp { mapped, warnings } = violations.finish(read)?;
@@ -101,6 +104,7 @@ fn read(
     let app = WantedApp {
         app: mapped.app,
         deployments: deployments.map(|(name, spec)| (name, wanted(spec, author.to_owned()))).collect(),
+        jobs: mapped.jobs.into_iter().map(|(name, spec)| (name, wanted_job(spec))).collect(),
         unselected: mapped.unselected,
         prune: prune.unwrap_or(true),
         plan_token: String::new(),
@@ -122,8 +126,7 @@ pub(super) fn list_apps(api: &Api, request: &v1::ListAppsRequest) -> Result<v1::
     }
     let page = violations.finish(page)?;
     let state = api.writer.state();
-    let names = state.apps_after(&after).map(|(name, _)| name);
-    let (found, next_page_token) = page.take(names, |name| name.as_bytes().to_vec());
+    let (found, next_page_token) = page.take(state.apps_after(&after), |name| name.as_bytes().to_vec());
     let apps = found.into_iter().map(|name| app_to_proto(&state, name)).collect();
     Ok(v1::ListAppsResponse { apps, next_page_token, revision: state.revision().0 })
 }
@@ -143,6 +146,14 @@ fn app_to_proto(state: &ClusterState, name: &str) -> v1::App {
             troubles.push(format!("{}: {}", deployment.name, shown.trouble));
         }
         app.deployments.push(deployment.name.clone());
+    }
+    for job in state.jobs_of_app(name) {
+        app.deleting |= job.is_deleted;
+        let trouble = trouble_of_job(job);
+        if !trouble.is_empty() {
+            troubles.push(format!("{}: {trouble}", job.name));
+        }
+        app.jobs.push(job.name.clone());
     }
     let more = troubles.len().saturating_sub(MAX_TROUBLES);
     troubles.truncate(MAX_TROUBLES);
@@ -172,6 +183,7 @@ pub(super) async fn delete_app(api: &Api, request: v1::DeleteAppRequest) -> Resu
         return Err(ApiError::invalid_field("app", "is needed"));
     }
     let delete = move |draft: &mut Draft| commands::delete_app(draft, &app);
-    let (deployments, revision) = api.writer.write(delete).await.map_err(to_api_error)?;
-    Ok(v1::DeleteAppResponse { deployments, revision: revision.0 })
+    let deleted = api.writer.write(delete).await.map_err(to_api_error)?;
+    let commands::DeletedApp { deployments, jobs, revision } = deleted;
+    Ok(v1::DeleteAppResponse { deployments, jobs, revision: revision.0 })
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_compose::{Bytes, Input, MAX_FILES, Problem, SourceFile, load};
-use davit_core::deployment::DeploymentSpec;
-use davit_core::spec::check_app_name;
+use std::sync::Arc;
+
+use davit_core::spec::{TaskSpec, check_app_name};
 use davit_core::validate::Violations;
 use davit_proto::v1;
 
@@ -28,7 +29,7 @@ pub(super) struct ReadApp {
 /// Reads an app. `check` adds what it has against a spec.
 pub(super) fn read_app(
     source: Option<v1::AppSource>,
-    check: impl FnMut(&DeploymentSpec, &mut Violations),
+    check: impl FnMut(&Arc<TaskSpec>, &mut Violations),
     violations: &mut Violations,
 ) -> Option<ReadApp> {
     let Some(source) = source else {

@@ -160,10 +160,21 @@ impl ClusterState {
         after.filter_map(|(_, deployment_id)| self.deployments.by_id.get(deployment_id))
     }
 
-    /// The names of apps after this one, with the names of their deployments.
-    pub(crate) fn apps_after(&self, app: &str) -> impl Iterator<Item = (&String, &OrdSet<String>)> {
+    /// The names of apps after this one, in order.
+    pub(crate) fn apps_after(&self, app: &str) -> impl Iterator<Item = &String> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.deployments.by_app.range::<_, str>((Excluded(app), Unbounded))
+        let with_deployments = self.deployments.by_app.range::<_, str>((Excluded(app), Unbounded)).map(|(name, _)| name);
+        let mut with_jobs = self.apps_with_jobs_after(app).peekable();
+        let mut with_deployments = with_deployments.peekable();
+        std::iter::from_fn(move || match (with_deployments.peek(), with_jobs.peek()) {
+            (Some(one), Some(other)) if one == other => {
+                with_jobs.next();
+                with_deployments.next()
+            }
+            (Some(one), Some(other)) if one > other => with_jobs.next(),
+            (None, Some(_)) => with_jobs.next(),
+            (Some(_) | None, _) => with_deployments.next(),
+        })
     }
 
     /// The deployments of an app, in the order of their names.
@@ -206,8 +217,11 @@ impl ClusterState {
 
     /// Brings what follows from a deployment from one version of it to the next.
     pub(super) fn reindex_deployment(&mut self, before: Option<&Arc<Deployment>>, after: Option<&Arc<Deployment>>) {
-        let deployments = &mut self.deployments;
         let Some(deployment_id) = after.or(before).map(|deployment| deployment.deployment_id) else { return };
+        if let Some(name) = after.or(before).map(|deployment| deployment.name.clone()) {
+            self.note_waiters(&name);
+        }
+        let deployments = &mut self.deployments;
         if let Some(before) = before
             && deployments.by_name.get(&before.name) == Some(&deployment_id)
         {
@@ -215,9 +229,6 @@ impl ClusterState {
         }
         if let Some(before) = before {
             deployments.leave(before);
-        }
-        if let Some(name) = after.or(before).map(|deployment| &deployment.name) {
-            deployments.note_waiters(name);
         }
         let Some(after) = after else {
             deployments.by_id.remove(&deployment_id);
@@ -265,14 +276,14 @@ impl ClusterState {
         // One that is gone is looked at no more.
         if let Some(deployment) = self.deployments.by_id.get(&deployment_id).cloned() {
             self.deployments.agenda.note_change(deployment_id);
-            self.deployments.note_waiters(&deployment.name);
+            self.note_waiters(&deployment.name);
         }
     }
 }
 
 impl Deployments {
     /// Has those looked at that wait for a deployment.
-    fn note_waiters(&mut self, name: &str) {
+    pub(super) fn note_waiters(&mut self, name: &str) {
         if let Some(waiters) = self.waiters.get(name) {
             waiters.iter().for_each(|waiter| self.agenda.note_change(*waiter));
         }

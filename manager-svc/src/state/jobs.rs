@@ -24,6 +24,8 @@ pub(super) struct Jobs {
     by_name: OrdMap<String, JobId>,
     /// The jobs of each app, by name.
     by_app: OrdMap<String, OrdSet<String>>,
+    /// Which jobs wait for a deployment or job of a name, that may not be there.
+    waiters: OrdMap<String, OrdSet<JobId>>,
     tasks: OrdMap<JobId, JobTasks>,
     agenda: Agenda<JobId>,
 }
@@ -37,7 +39,28 @@ struct JobTasks {
     ended: OrdSet<TaskId>,
 }
 
+impl Jobs {
+    /// Has those looked at that wait for a deployment or job.
+    fn note_waiters(&mut self, name: &str) {
+        if let Some(waiters) = self.waiters.get(name) {
+            waiters.iter().for_each(|waiter| self.agenda.note_change(*waiter));
+        }
+    }
+}
+
+/// The names of those that a job waits for now.
+fn waited_for(job: &Job) -> impl Iterator<Item = (JobId, &str)> {
+    let start_after = Some(&job.spec.start_after).filter(|_| job.waits);
+    start_after.into_iter().flatten().map(|dependency| (job.job_id, dependency.deployment.as_str()))
+}
+
 impl ClusterState {
+    /// Has those looked at that wait for the deployment or job of this name.
+    pub(super) fn note_waiters(&mut self, name: &str) {
+        self.deployments.note_waiters(name);
+        self.jobs.note_waiters(name);
+    }
+
     /// One job.
     #[must_use]
     pub fn job(&self, job_id: JobId) -> Option<&Arc<Job>> {
@@ -86,9 +109,9 @@ impl ClusterState {
         names.filter_map(|name| self.job_by_name(name))
     }
 
-    /// The names of apps after this one, with the names of their jobs.
-    pub(crate) fn apps_of_jobs_after(&self, app: &str) -> impl Iterator<Item = (&String, &OrdSet<String>)> {
-        self.jobs.by_app.range::<_, str>((Excluded(app), Unbounded))
+    /// The names of apps after this one that have jobs.
+    pub(super) fn apps_with_jobs_after(&self, app: &str) -> impl Iterator<Item = &String> {
+        self.jobs.by_app.range::<_, str>((Excluded(app), Unbounded)).map(|(name, _)| name)
     }
 
     /// The tasks of a job, run by run and index by index.
@@ -132,7 +155,16 @@ impl ClusterState {
 
     /// Brings what follows from a job from one version of it to the next.
     pub(super) fn reindex_job(&mut self, before: Option<&Arc<Job>>, after: Option<&Arc<Job>>) {
+        if let Some(name) = after.or(before).map(|job| &job.name) {
+            self.note_waiters(name);
+        }
         let jobs = &mut self.jobs;
+        for (waiting, name) in before.into_iter().flat_map(|before| waited_for(before)) {
+            without(&mut jobs.waiters, name, &waiting);
+        }
+        for (waiting, name) in after.into_iter().flat_map(|after| waited_for(after)) {
+            jobs.waiters.entry(name.to_owned()).or_default().insert(waiting);
+        }
         if let Some(before) = before {
             jobs.by_name.remove(&before.name);
             if !before.spec.app.is_empty() {

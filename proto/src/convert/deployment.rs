@@ -133,7 +133,7 @@ pub fn deployment_settings_from_proto<'a>(
     Some(DeploymentSettings { labels, mode, update, rollback, kept_versions, app: spec.app, start_after })
 }
 
-fn dependencies_from_proto(
+pub(super) fn dependencies_from_proto(
     dependencies: Vec<v1::Dependency>,
     path: &FieldPath<'_>,
     violations: &mut Violations,
@@ -160,7 +160,7 @@ fn dependencies_from_proto(
     read
 }
 
-fn dependency_to_proto(dependency: &Dependency) -> v1::Dependency {
+pub(super) fn dependency_to_proto(dependency: &Dependency) -> v1::Dependency {
     v1::Dependency {
         deployment: dependency.deployment.clone(),
         condition: dependency_condition_to_proto(dependency.condition).into(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::deployment::Dependency;
 use davit_core::job::{
     DEFAULT_KEPT_RUNS, DEFAULT_MAX_RETRIES, Indexes, Job, JobSpec, MAX_ARGUMENT_BYTES, MAX_ARGUMENTS, MAX_COMPLETIONS,
     MAX_KEPT_RUNS, Missed, Run, RunState, Schedule, Times,
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use super::common::{
     MAX_LABELS, duration_to_proto, labels_from_proto, required, timestamp_from_proto, timestamp_to_proto,
 };
+use super::deployment::{dependencies_from_proto, dependency_to_proto};
 use super::enums::{missed_runs_from_proto, missed_runs_to_proto, overlap_from_proto, overlap_to_proto};
 use super::path::{FieldPath, field};
 use super::policy::bounded;
@@ -86,6 +88,7 @@ pub struct JobSettings {
     kept_succeeded: u32,
     kept_failed: u32,
     app: String,
+    start_after: Vec<Dependency>,
 }
 
 impl JobSettings {
@@ -105,6 +108,7 @@ impl JobSettings {
             kept_succeeded,
             kept_failed,
             app,
+            start_after,
         } = self;
         JobSpec {
             labels,
@@ -120,6 +124,7 @@ impl JobSettings {
             kept_succeeded,
             kept_failed,
             app,
+            start_after,
         }
     }
 }
@@ -164,6 +169,7 @@ pub fn job_settings_from_proto<'a>(
     if !spec.app.is_empty() {
         violations.check(field(path, "app"), check_app_name(&spec.app));
     }
+    let start_after = dependencies_from_proto(spec.start_after, &field(path, "start_after"), violations);
     let labels = labels.filter(|_| violations.0.len() == before)?;
     Some(JobSettings {
         labels,
@@ -178,6 +184,7 @@ pub fn job_settings_from_proto<'a>(
         kept_succeeded,
         kept_failed,
         app: spec.app,
+        start_after,
     })
 }
 
@@ -263,6 +270,7 @@ pub fn job_spec_without_task(name: &str, spec: &JobSpec) -> v1::JobSpec {
         schedule: spec.schedule.as_ref().map(schedule),
         history: Some(v1::JobHistory { succeeded: Some(spec.kept_succeeded), failed: Some(spec.kept_failed) }),
         app: spec.app.clone(),
+        start_after: spec.start_after.iter().map(dependency_to_proto).collect(),
     }
 }
 

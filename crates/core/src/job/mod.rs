@@ -13,7 +13,7 @@ use jiff::Timestamp;
 pub use self::indexes::Indexes;
 pub use self::run::{IndexOutcome, Run, RunState};
 pub use self::schedule::{MissedRuns, ON_TIME, Overlap, Schedule, ScheduleError, Times};
-use crate::deployment::CreateRequest;
+use crate::deployment::{CreateRequest, Dependency};
 use crate::id::{JobId, Revision};
 use crate::spec::{RuntimeSpec, TaskSpec};
 
@@ -61,6 +61,8 @@ pub struct JobSpec {
     pub kept_failed: u32,
     /// The app that it belongs to; empty: none.
     pub app: String,
+    /// What must have come so far before its first tasks are created.
+    pub start_after: Vec<Dependency>,
 }
 
 impl JobSpec {
@@ -116,6 +118,8 @@ pub struct Job {
     pub missed: Option<Missed>,
     /// By which request it was created; `None` if that had no id.
     pub created_by: Option<CreateRequest>,
+    /// Whether it waits for those of [`JobSpec::start_after`]: until its first tasks are created, and never again.
+    pub waits: bool,
     /// Whether it is being deleted: its tasks are stopped, and it goes with the last of them.
     pub is_deleted: bool,
     /// When it was created.

@@ -1,9 +1,8 @@
 //! How many tasks a service has, where, with what, and what follows when something happens to them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use davit_compose::{Amounts, FailureAction, Mode, OnNodeLoss, RestartCondition, Service, UpdateConfig, UpdateOrder};
+use davit_compose::{Amounts, FailureAction, Mode, OnNodeLoss, RestartCondition, RestartPolicy, Service, UpdateConfig, UpdateOrder};
 use davit_proto::{convert, v1};
 
 use super::deployment_name;
@@ -14,7 +13,6 @@ const MIN_RESTART_DELAY: Duration = Duration::from_millis(100);
 /// The longest, unless the first is longer.
 const MAX_RESTART_DELAY: Duration = Duration::from_secs(300);
 
-/// Jobs are not mapped.
 pub(super) fn mode(service: &Service) -> v1::deployment_spec::Mode {
     match service.deploy.mode {
         Mode::Global | Mode::GlobalJob => v1::deployment_spec::Mode::Global(v1::GlobalMode {}),
@@ -55,14 +53,22 @@ pub(super) fn restart(service: &Service, completes_for: Option<&str>, refusals: 
         let message = format!("it runs again whenever it ended, and `{other}` waits until it has completed");
         refusals.differs(position, &path, &message);
     }
-    let delay = policy.delay.map(|delay| delay.max(MIN_RESTART_DELAY));
     v1::RestartPolicy {
         mode: mode.into(),
         // The first attempt is none of the restarts.
         max_attempts: policy.max_attempts.map_or(0, |restarts| restarts.saturating_add(1)),
+        ..restart_delays(policy)
+    }
+}
+
+/// How long is waited before a restart.
+pub(super) fn restart_delays(policy: RestartPolicy) -> v1::RestartPolicy {
+    let delay = policy.delay.map(|delay| delay.max(MIN_RESTART_DELAY));
+    v1::RestartPolicy {
         initial_delay: delay.map(convert::duration_to_proto),
         max_delay: delay.map(|delay| convert::duration_to_proto(delay.max(MAX_RESTART_DELAY))),
         reset_after: policy.window.filter(|window| !window.is_zero()).map(convert::duration_to_proto),
+        ..v1::RestartPolicy::default()
     }
 }
 
@@ -81,18 +87,17 @@ pub(super) fn node_loss(service: &Service) -> Option<v1::NodeLossPolicy> {
     Some(v1::NodeLossPolicy { action: action.into(), wait })
 }
 
-pub(super) fn placement(app: &str, service: &Service, jobs: &BTreeSet<String>) -> v1::PlacementPolicy {
+pub(super) fn placement(app: &str, service: &Service) -> v1::PlacementPolicy {
     let (wanted, davit) = (&service.deploy.placement, &service.davit);
     let spread = |attribute: &davit_core::constraint::Attribute| v1::SpreadPreference {
         attribute: attribute.to_string(),
         weight: None,
     };
-    let beside = davit.colocate.iter().filter(|other| !jobs.contains(*other));
     v1::PlacementPolicy {
         algorithm: davit.algorithm.clone().unwrap_or_default(),
         platform: service.platform.as_deref().map(platform).unwrap_or_default(),
         max_per_node: wanted.max_replicas_per_node,
-        task_affinities: beside.map(|other| format!("task.name == {}", deployment_name(app, other))).collect(),
+        task_affinities: davit.colocate.iter().map(|other| format!("task.name == {}", deployment_name(app, other))).collect(),
         task_anti_affinities: Vec::new(),
         affinities: Vec::new(),
         spread: wanted.spread.iter().map(spread).collect(),

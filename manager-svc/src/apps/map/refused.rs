@@ -1,8 +1,6 @@
 //! What the cluster can't do yet.
 
-use std::collections::BTreeSet;
-
-use davit_compose::{Position, Problem, ProblemKind, Project, Service, Severity};
+use davit_compose::{Mode, Position, Problem, ProblemKind, Project, Service, Severity};
 
 /// Gathers what is wrong.
 #[derive(Debug)]
@@ -62,19 +60,12 @@ pub(super) fn in_project(project: &Project, refusals: &mut Refusals) {
     }
 }
 
-/// The services that are jobs: they are refused, and left out for a lenient reader.
-pub(super) fn jobs(project: &Project, refusals: &mut Refusals) -> BTreeSet<String> {
-    let mut jobs = BTreeSet::new();
-    for service in project.services.values() {
-        if service.davit.job.is_none() && !service.deploy.mode.is_job() {
-            continue;
-        }
-        let written = if service.davit.job.is_some() { "x-davit.job" } else { "deploy.mode" };
-        let (position, path) = key(service, written);
-        refusals.unsupported(position, &path, "jobs are not supported yet; the service is left out");
-        jobs.insert(service.name.clone());
+/// Refuses what a service that is a job asks for.
+pub(super) fn in_job(service: &Service, refusals: &mut Refusals) {
+    if service.deploy.mode == Mode::GlobalJob {
+        let (position, path) = key(service, "deploy.mode");
+        refusals.unsupported(position, &path, "a job with a task on each node is not supported yet; it gets one task");
     }
-    jobs
 }
 
 /// Refuses what a service asks for.

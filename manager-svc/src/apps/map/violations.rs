@@ -5,9 +5,15 @@ use davit_compose::{Position, Service};
 use super::refused::key;
 
 /// Fields by the beginning of their path, the longer before the shorter, and the key that they come from.
-const SOURCES: [(&str, &str); 30] = [
+const SOURCES: [(&str, &str); 36] = [
     ("name", ""),
     ("labels", "deploy.labels"),
+    ("completions", "x-davit.job"),
+    ("parallelism", "x-davit.job"),
+    ("schedule", "x-davit.job"),
+    ("max_retries", "x-davit.job"),
+    ("deadline", "x-davit.job"),
+    ("time_to_live", "x-davit.job"),
     ("replicated", "deploy.replicas"),
     ("update_policy", "deploy.update_config"),
     ("rollback_policy", "deploy.rollback_config"),

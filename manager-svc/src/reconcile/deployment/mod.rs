@@ -28,6 +28,7 @@ use self::places::Places;
 use self::rollout::Progress;
 pub use self::trouble::trouble_of;
 use self::waiting::plan_wait;
+pub(crate) use self::waiting::why_waiting;
 use crate::state::ClusterState;
 
 /// How many steps are taken at once, so that no change of the cluster holds up the others.

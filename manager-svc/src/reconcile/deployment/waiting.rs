@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use davit_core::deployment::{Dependency, DependencyCondition, Deployment, DeploymentMode, RolloutState, Version};
+use davit_core::job::{Job, RunState};
 use davit_core::state::TaskState;
 use davit_core::task::Task;
 use jiff::Timestamp;
@@ -22,23 +23,17 @@ pub(super) fn plan_wait(
     current: &Version,
     now: Timestamp,
 ) -> DeploymentPlan {
-    let open = |dependency: &Dependency| why_not_yet(state, deployment, dependency);
-    let open: Vec<String> = current.spec.start_after.iter().filter_map(open).collect();
+    let why = why_waiting(state, &deployment.name, &current.spec.start_after);
     let mut rollout = deployment.rollout.clone();
     let is_told = rollout.state == RolloutState::InProgress;
-    if open.is_empty() {
+    let Some(reason) = why else {
         rollout.progress_at = now;
         if is_told {
             rollout.reason = String::new();
         }
         let rollout = Some((rollout, "what it waited for has come: it begins".to_owned()));
         return DeploymentPlan { rollout, begins: true, ..DeploymentPlan::default() };
-    }
-    let more = open.len().saturating_sub(MAX_NAMED);
-    let mut reason = format!("waits for {}", open[..open.len() - more].join(", and for "));
-    if more > 0 {
-        reason.push_str(&format!(", and for {more} more"));
-    }
+    };
     if !is_told || rollout.reason == reason {
         return DeploymentPlan::default();
     }
@@ -46,11 +41,29 @@ pub(super) fn plan_wait(
     DeploymentPlan { rollout: Some((rollout, reason)), ..DeploymentPlan::default() }
 }
 
+/// For what the deployment or job of this name waits, in words; `None` if all of it has come.
+pub(crate) fn why_waiting(state: &ClusterState, name: &str, start_after: &[Dependency]) -> Option<String> {
+    let open = |dependency: &Dependency| why_not_yet(state, name, dependency);
+    let open: Vec<String> = start_after.iter().filter_map(open).collect();
+    if open.is_empty() {
+        return None;
+    }
+    let more = open.len().saturating_sub(MAX_NAMED);
+    let mut reason = format!("waits for {}", open[..open.len() - more].join(", and for "));
+    if more > 0 {
+        reason.push_str(&format!(", and for {more} more"));
+    }
+    Some(reason)
+}
+
 /// `db to be healthy`; `None` if it has come so far.
-fn why_not_yet(state: &ClusterState, deployment: &Deployment, dependency: &Dependency) -> Option<String> {
+fn why_not_yet(state: &ClusterState, waiting: &str, dependency: &Dependency) -> Option<String> {
     let Dependency { deployment: name, condition, required } = dependency;
     let Some(other) = state.deployment_by_name(name) else {
-        return required.then(|| format!("{name}, which is not there"));
+        return match state.job_by_name(name) {
+            Some(job) => why_not_yet_of_job(job, *condition, *required),
+            None => required.then(|| format!("{name}, which is not there")),
+        };
     };
     if other.is_deleted {
         return required.then(|| format!("{name}, which is being deleted"));
@@ -58,12 +71,27 @@ fn why_not_yet(state: &ClusterState, deployment: &Deployment, dependency: &Depen
     if has_come(state, other, *condition) {
         return None;
     }
-    let circle = if waits_for(state, other, &deployment.name) {
-        format!(", which waits for {} itself: in this circle nothing begins", deployment.name)
+    let circle = if waits_for(state, other, waiting) {
+        format!(", which waits for {waiting} itself: in this circle nothing begins")
     } else {
         String::new()
     };
     Some(format!("{name} {condition}{circle}"))
+}
+
+fn why_not_yet_of_job(job: &Job, condition: DependencyCondition, required: bool) -> Option<String> {
+    let name = &job.name;
+    if job.is_deleted {
+        return required.then(|| format!("{name}, which is being deleted"));
+    }
+    let newest = job.runs.last();
+    let has_come = newest.is_some_and(|run| match condition {
+        DependencyCondition::Started | DependencyCondition::Healthy => run.next_index > 0,
+        DependencyCondition::Completed => run.state == RunState::Completed,
+    });
+    let ended = newest.filter(|run| run.state.has_ended() && condition == DependencyCondition::Completed);
+    let how = ended.map(|run| format!(", whose run {} is {}", run.number, run.state)).unwrap_or_default();
+    (!has_come).then(|| format!("job {name} {condition}{how}"))
 }
 
 fn has_come(state: &ClusterState, other: &Deployment, condition: DependencyCondition) -> bool {

@@ -19,6 +19,7 @@ use davit_core::job::{IndexOutcome, Job, JobSpec, Run, RunState};
 use davit_core::task::{DesiredState, RunIndex, Task};
 use jiff::Timestamp;
 
+use super::deployment::why_waiting;
 use crate::state::ClusterState;
 
 /// How many steps are taken at once, so that no change of the cluster holds up the others.
@@ -76,6 +77,7 @@ pub fn plan_job(state: &ClusterState, job: &Job, room: u64, now: Timestamp) -> J
     planner.note_ends();
     planner.judge_runs();
     planner.follow_schedule();
+    planner.wait();
     planner.stop_tasks();
     planner.create_tasks(room);
     planner.let_runs_go();
@@ -168,6 +170,21 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Sees whether what its first tasks wait for has come, and says what has not.
+    fn wait(&mut self) {
+        if !self.job.waits {
+            return;
+        }
+        let why = why_waiting(self.state, &self.job.name, &self.job.spec.start_after);
+        self.job.waits = why.is_some();
+        let why = why.unwrap_or_default();
+        for run in self.job.runs.iter_mut().filter(|run| run.state == RunState::Running && run.reason != why) {
+            run.reason.clone_from(&why);
+            let told = if why.is_empty() { "what it waited for has come" } else { &why };
+            self.notes.push(format!("run {}: {told}", run.number));
+        }
+    }
+
     /// Has tasks of runs that are to end stopped.
     fn stop_tasks(&mut self) {
         let ending = |run: &&Run| matches!(run.state, RunState::Failing | RunState::Stopping);
@@ -185,7 +202,7 @@ impl<'a> Planner<'a> {
 
     /// Has each run get the tasks that it lacks.
     fn create_tasks(&mut self, room: u64) {
-        if self.job.is_paused {
+        if self.job.is_paused || self.job.waits {
             return;
         }
         let mut free = self.free_steps();

@@ -27,6 +27,7 @@ pub(in crate::store) fn job_to_record(job: &Job, spec_keys: &[SpecKey]) -> store
         awaited,
         missed,
         created_by,
+        waits,
         is_deleted,
         created_at,
         updated_at,
@@ -57,6 +58,7 @@ pub(in crate::store) fn job_to_record(job: &Job, spec_keys: &[SpecKey]) -> store
         update_time: Some(time_to(*updated_at)),
         revision: revision.0,
         awaited_time: awaited.map(time_to),
+        waits: *waits,
     }
 }
 
@@ -91,6 +93,7 @@ pub(in crate::store) fn job_from_record(
         created_by: Some(record.request_id)
             .filter(|request_id| !request_id.is_empty())
             .map(|request_id| CreateRequest { request_id, fingerprint: record.request_fingerprint }),
+        waits: record.waits,
         is_deleted: record.is_deleted,
         created_at: time_from(record.create_time, "create_time")?,
         updated_at: time_from(record.update_time, "update_time")?,
