@@ -20,12 +20,16 @@ pub fn app_plan(plan: &v1::PlanAppResponse, palette: Palette) -> String {
         add_deployment(&mut text, planned, palette);
         text.push('\n');
     }
+    for planned in plan.jobs.iter().filter(|planned| planned.action() != v1::PlannedAction::Unchanged) {
+        add_job(&mut text, planned, palette);
+        text.push('\n');
+    }
     if text.is_empty() {
-        return format!(
-            "{}: nothing to change; {} unchanged\n",
-            plan.app,
-            counted(plan.deployments.len(), "deployment")
-        );
+        let mut there = counted(plan.deployments.len(), "deployment");
+        if !plan.jobs.is_empty() {
+            there = format!("{there} and {}", counted(plan.jobs.len(), "job"));
+        }
+        return format!("{}: nothing to change; {there} unchanged\n", plan.app);
     }
     let _ = writeln!(text, "{}: {}", plan.app, summary(plan));
     if !plan.placement_problem.is_empty() {
@@ -36,14 +40,27 @@ pub fn app_plan(plan: &v1::PlanAppResponse, palette: Palette) -> String {
     text
 }
 
-fn add_deployment(text: &mut String, planned: &v1::PlannedDeployment, palette: Palette) {
-    let (sign, tone, what) = match planned.action() {
+fn in_words(action: v1::PlannedAction) -> (&'static str, Tone, &'static str) {
+    match action {
         v1::PlannedAction::Create => ("+", Tone::Good, "is created"),
         v1::PlannedAction::Remove => ("-", Tone::Bad, "is removed"),
         v1::PlannedAction::Roll => ("~", Tone::Waiting, "is rolled"),
         v1::PlannedAction::Update => ("~", Tone::Waiting, "is changed in place"),
         v1::PlannedAction::Unchanged | v1::PlannedAction::Unspecified => (" ", Tone::Plain, "is unchanged"),
-    };
+    }
+}
+
+fn add_job(text: &mut String, planned: &v1::PlannedJob, palette: Palette) {
+    let (sign, tone, what) = in_words(planned.action());
+    let runs = if planned.begins_run { ", and runs" } else { "" };
+    let _ = writeln!(text, "{}", palette.paint(tone, &format!("{sign} job {} {what}{runs}", planned.job)));
+    for change in &planned.changes {
+        let _ = writeln!(text, "    {}", field(change, palette));
+    }
+}
+
+fn add_deployment(text: &mut String, planned: &v1::PlannedDeployment, palette: Palette) {
+    let (sign, tone, what) = in_words(planned.action());
     let tasks =
         [(planned.created_tasks, "created"), (planned.replaced_tasks, "replaced"), (planned.stopped_tasks, "stopped")];
     let tasks = tasks.iter().filter(|(count, _)| *count > 0);
@@ -101,7 +118,11 @@ fn add_placement(text: &mut String, placement: &v1::PlannedPlacement, palette: P
 
 fn summary(plan: &v1::PlanAppResponse) -> String {
     use v1::PlannedAction::{Create, Remove, Roll, Unchanged, Update};
-    let count = |action| plan.deployments.iter().filter(|planned| planned.action() == action).count();
+    let actions = || {
+        let of_deployments = plan.deployments.iter().map(v1::PlannedDeployment::action);
+        of_deployments.chain(plan.jobs.iter().map(v1::PlannedJob::action))
+    };
+    let count = |wanted| actions().filter(|action| *action == wanted).count();
     let parts = [
         (count(Create), "to create"),
         (count(Roll), "to roll"),
@@ -126,12 +147,13 @@ pub fn apps_table(apps: &[v1::App], palette: Palette) -> String {
         vec![
             Cell::new(&app.name),
             Cell::new(app.deployments.len()),
+            Cell::new(app.jobs.len()),
             toned(&format!("{}/{}", app.ready_tasks, app.desired_tasks), ready_tone),
             toned(&state, tone),
             Cell::new(cut(app.trouble.clone(), DETAIL_CHARS)),
         ]
     });
-    render(&["NAME", "DEPLOYMENTS", "READY", "STATE", "DETAIL"], rows, palette)
+    render(&["NAME", "DEPLOYMENTS", "JOBS", "READY", "STATE", "DETAIL"], rows, palette)
 }
 
 fn state(app: &v1::App) -> (String, Tone) {
@@ -209,6 +231,7 @@ mod tests {
         let app = v1::App {
             name: "shop".to_owned(),
             deployments: vec!["shop_db".to_owned(), "shop_web".to_owned()],
+            jobs: vec!["shop_migrate".to_owned()],
             desired_tasks: 4,
             ready_tasks: 3,
             state: v1::RolloutState::InProgress.into(),

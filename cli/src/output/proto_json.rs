@@ -34,6 +34,8 @@ described!(
     Node,
     Event,
     Cluster,
+    Job,
+    JobRun,
     App,
     Deployment,
     PlanAppResponse,
@@ -151,6 +153,8 @@ mod tests {
         assert!(v1::Event::default().dynamic().is_ok());
         assert!(v1::Cluster::default().dynamic().is_ok());
         assert!(v1::Deployment::default().dynamic().is_ok());
+        assert!(v1::Job::default().dynamic().is_ok());
+        assert!(v1::JobRun::default().dynamic().is_ok());
         assert!(v1::App::default().dynamic().is_ok());
         assert!(v1::PlanAppResponse::default().dynamic().is_ok());
         assert!(v1::ApplyAppResponse::default().dynamic().is_ok());

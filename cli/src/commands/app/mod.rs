@@ -96,7 +96,10 @@ pub(super) async fn plan(manager: &Manager, args: PlanArgs, output: &Output) -> 
     warn(&plan.warnings, output);
     let output = if args.json { Output { format: Format::Json, ..*output } } else { *output };
     output.object(&plan, |palette| app_plan(&plan, palette))?;
-    Ok(if plan.deployments.iter().any(changes) { CHANGES } else { 0 })
+    let is_change = |action| action != v1::PlannedAction::Unchanged;
+    let of_jobs = plan.jobs.iter().any(|planned| is_change(planned.action()));
+    let of_deployments = plan.deployments.iter().any(|planned| is_change(planned.action()));
+    Ok(if of_jobs || of_deployments { CHANGES } else { 0 })
 }
 
 /// Makes it so, and follows the rollouts.
@@ -111,7 +114,10 @@ pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Resu
     let applied = manager.repeat(async || manager.deployments().apply_app(call(request.clone())).await).await?;
     warn(&applied.warnings, output);
     if args.detach {
-        return output.object(&applied, |_| names(&applied.deployments)).map(|()| 0);
+        return output.object(&applied, |_| names(&applied)).map(|()| 0);
+    }
+    for planned in applied.jobs.iter().filter(|planned| planned.begins_run) {
+        output.note(&format!("{} runs; `davit job inspect {}` tells how far it is", planned.job, planned.job));
     }
     let followed = tokio::select! {
         followed = follow_all(manager, &applied.deployments, output) => followed,
@@ -143,7 +149,8 @@ pub(super) async fn down(manager: &Manager, args: DownArgs, output: &Output) -> 
             }
         }
     }
-    output.object(&deleted, |_| deleted.deployments.iter().map(|name| format!("{name}\n")).collect())?;
+    let names = || deleted.deployments.iter().chain(&deleted.jobs).map(|name| format!("{name}\n")).collect();
+    output.object(&deleted, |_| names())?;
     Ok(0)
 }
 
@@ -169,11 +176,16 @@ async fn until_gone(manager: &Manager, app: &str, output: &Output) -> Result<(),
     loop {
         let left = manager.list_deployments(filter.clone()).await?;
         let left: Vec<_> = left.iter().filter(|deployment| deployment.deleting).collect();
-        if left.is_empty() {
+        let jobs = manager.list_jobs(v1::JobFilter { app: app.to_owned(), ..Default::default() }).await?;
+        let jobs = jobs.iter().filter(|job| job.deleting).count();
+        if left.is_empty() && jobs == 0 {
             return Ok(());
         }
         let tasks: u32 = left.iter().filter_map(|deployment| deployment.counts).map(|counts| counts.stopping).sum();
-        let line = format!("{app}: {} deployments are left, {tasks} tasks are stopping", left.len());
+        let mut line = format!("{app}: {} deployments are left, {tasks} tasks are stopping", left.len());
+        if jobs > 0 {
+            line.push_str(&format!("; {jobs} jobs are left"));
+        }
         if line != told {
             output.note(&line);
             told = line;
@@ -197,12 +209,9 @@ fn warn(warnings: &[String], output: &Output) {
     }
 }
 
-fn changes(planned: &v1::PlannedDeployment) -> bool {
-    planned.action() != v1::PlannedAction::Unchanged
-}
-
-fn names(planned: &[v1::PlannedDeployment]) -> String {
-    planned.iter().map(|planned| format!("{}\n", planned.deployment)).collect()
+fn names(applied: &v1::ApplyAppResponse) -> String {
+    let of_deployments = applied.deployments.iter().map(|planned| &planned.deployment);
+    of_deployments.chain(applied.jobs.iter().map(|planned| &planned.job)).map(|name| format!("{name}\n")).collect()
 }
 
 /// Whether something that was to be followed is gone already.

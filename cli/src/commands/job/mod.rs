@@ -52,7 +52,7 @@ pub struct RunArgs {
     #[arg(short, long)]
     detach: bool,
     #[command(flatten)]
-    job: JobArgs,
+    options: JobArgs,
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
@@ -64,9 +64,9 @@ pub struct RunArgs {
 pub struct UpdateArgs {
     /// The job, by name or id
     #[arg(value_name = "JOB")]
-    name: String,
+    job: String,
     #[command(flatten)]
-    job: JobArgs,
+    options: JobArgs,
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
@@ -162,7 +162,7 @@ async fn create(manager: &Manager, args: RunArgs, output: &Output) -> Result<u8,
     let here = |key: &str| std::env::var(key).ok();
     let task = task_with_its_own_restarts(args.spec, args.placement, args.words, here)?;
     let mut spec = v1::JobSpec { name: task.name.clone(), task: Some(task), ..Default::default() };
-    args.job.over(&mut spec);
+    args.options.over(&mut spec);
     let request_id = UuidV7Source.next_uuid().to_string();
     let request = v1::CreateJobRequest { spec: Some(spec), request_id, validate_only: false };
     let created = manager.repeat(async || manager.jobs().create_job(call(request.clone())).await).await?;
@@ -183,11 +183,11 @@ async fn start(manager: &Manager, args: StartArgs, output: &Output) -> Result<u8
 }
 
 async fn update(manager: &Manager, args: UpdateArgs, output: &Output) -> Result<u8, Error> {
-    let known = manager.get_job(&args.name).await?;
+    let known = manager.get_job(&args.job).await?;
     let mut spec = known.spec.unwrap_or_default();
     let here = |key: &str| std::env::var(key).ok();
     spec.task = Some(with_options(spec.task.unwrap_or_default(), args.spec, args.placement, here)?);
-    args.job.over(&mut spec);
+    args.options.over(&mut spec);
     // What was read is what is changed, or nothing is.
     let request =
         v1::UpdateJobRequest { job: known.job_id, spec: Some(spec), etag: known.etag, ..Default::default() };

@@ -7,7 +7,7 @@ use crate::args::{duration, key_value};
 
 /// What a job has beyond what its tasks run. What is not given stays as it is, or gets its default.
 #[derive(Debug, Args)]
-pub struct JobArgs {
+pub(super) struct JobArgs {
     /// How many indexes have to complete, each with a task of its own that is told it as DAVIT_INDEX; 1 unless given
     #[arg(long, value_name = "N")]
     completions: Option<u32>,
