@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::{
     app, app::DownArgs, app::PlanArgs, app::UpArgs, completion::CompletionArgs, demo::DemoArgs,
     deployment::DeploymentCommand, dev::DevArgs, events::EventsArgs, explain, explain::ExplainArgs,
-    inspect::InspectArgs, job::JobCommand, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs, rebalance::RebalanceArgs,
-    restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs, stop::StopArgs,
+    inspect::InspectArgs, job::JobCommand, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs,
+    rebalance::RebalanceArgs, restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs, stop::StopArgs,
 };
 
 /// Where a manager listens unless told otherwise.

@@ -18,7 +18,11 @@ use tonic::transport::Channel;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn spec(name: &str, task: v1::TaskSpec) -> v1::JobSpec {
-    v1::JobSpec { name: name.to_owned(), task: Some(v1::TaskSpec { name: String::new(), ..task }), ..Default::default() }
+    v1::JobSpec {
+        name: name.to_owned(),
+        task: Some(v1::TaskSpec { name: String::new(), ..task }),
+        ..Default::default()
+    }
 }
 
 fn processes(script: &str) -> v1::TaskSpec {

@@ -82,7 +82,8 @@ pub fn run_line(name: &str, run: &v1::JobRun, palette: Palette) -> String {
 fn run_text(run: &v1::JobRun, now: Timestamp, palette: Palette) -> String {
     let began = since(run.start_time.as_ref(), now);
     let why = if run.scheduled_time.is_some() { " by its schedule" } else { "" };
-    let mut text = format!("{}: {}, {}, began {began} ago{why}", run.run, palette.paint(tone(run), state(run)), counts(run));
+    let mut text =
+        format!("{}: {}, {}, began {began} ago{why}", run.run, palette.paint(tone(run), state(run)), counts(run));
     for (ranges, what) in [(&run.failed, "failed"), (&run.stopped, "stopped")] {
         if !ranges.is_empty() {
             text.push_str(&format!("; {what}: {}", ranges_text(ranges)));
@@ -96,9 +97,7 @@ fn run_text(run: &v1::JobRun, now: Timestamp, palette: Palette) -> String {
 
 fn counts(run: &v1::JobRun) -> String {
     let mut parts = vec![format!("{} of {} completed", run.completed_count, run.completions)];
-    for (count, what) in
-        [(run.active_count, "active"), (run.failed_count, "failed"), (run.stopped_count, "stopped")]
-    {
+    for (count, what) in [(run.active_count, "active"), (run.failed_count, "failed"), (run.stopped_count, "stopped")] {
         if count > 0 {
             parts.push(format!("{count} {what}"));
         }

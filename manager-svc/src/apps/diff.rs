@@ -230,6 +230,9 @@ mod tests {
         let nothing: Option<&DeploymentSpec> = None;
         assert_eq!(told(&spec_changes("web", nothing, &spec(|_, _| ()))), ["task.container.image: - => web:1"]);
         let global = spec(|spec, _| spec.mode = Some(v1::deployment_spec::Mode::Global(v1::GlobalMode {})));
-        assert_eq!(told(&spec_changes("web", nothing, &global)), ["global: - => set", "task.container.image: - => web:1"]);
+        assert_eq!(
+            told(&spec_changes("web", nothing, &global)),
+            ["global: - => set", "task.container.image: - => web:1"]
+        );
     }
 }

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::*;
 use crate::commands::test_support::{Cluster, node_id, status, task_id};
 use crate::commands::{
-    AppChanges, Error, Limits, Placement, Wanted, WantedApp, WantedJob, apply_app, apply_reports, commit_placements, delete_app,
-    plan_app, reconcile_deployment,
+    AppChanges, Error, Limits, Placement, Wanted, WantedApp, WantedJob, apply_app, apply_reports, commit_placements,
+    delete_app, plan_app, reconcile_deployment,
 };
 use crate::state::KeyedSpec;
 

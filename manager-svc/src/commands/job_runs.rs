@@ -68,13 +68,7 @@ pub fn shift_runs(draft: &mut Draft, by: SignedDuration) {
     }
 }
 
-fn create(
-    draft: &mut Draft,
-    (job_id, name): (JobId, &str),
-    run_index: RunIndex,
-    spec: &JobSpec,
-    task_id: TaskId,
-) {
+fn create(draft: &mut Draft, (job_id, name): (JobId, &str), run_index: RunIndex, spec: &JobSpec, task_id: TaskId) {
     let RunIndex { run, index } = run_index;
     let task_spec = spec.task_of(index);
     let keyed = if Arc::ptr_eq(&task_spec, &spec.task) {

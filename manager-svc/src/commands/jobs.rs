@@ -175,7 +175,8 @@ pub fn stop_job_run(draft: &mut Draft, named: &NamedJob, number: Option<u32>) ->
     let mut next = Job::clone(&job);
     let mut stopped = Vec::new();
     let to_stop = |state: RunState| matches!(state, RunState::Running);
-    for run in next.runs.iter_mut().filter(|run| to_stop(run.state) && number.is_none_or(|number| number == run.number)) {
+    for run in next.runs.iter_mut().filter(|run| to_stop(run.state) && number.is_none_or(|number| number == run.number))
+    {
         (run.state, run.reason) = (RunState::Stopping, "a user stopped it".to_owned());
         stopped.push(run.number.to_string());
     }
@@ -205,12 +206,7 @@ pub(super) fn put_deleted_job(draft: &mut Draft, job: &Job) {
 }
 
 /// Puts a job that wants the task that it wanted.
-pub(super) fn put_same_job(
-    draft: &mut Draft,
-    job: Job,
-    event_type: EventType,
-    message: impl Into<String>,
-) -> Arc<Job> {
+pub(super) fn put_same_job(draft: &mut Draft, job: Job, event_type: EventType, message: impl Into<String>) -> Arc<Job> {
     let task = draft.state().specs().keyed(&job.spec.task);
     draft.put_job(job, &task, event_type, message)
 }

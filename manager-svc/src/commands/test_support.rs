@@ -20,9 +20,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Leases, Limits, Named, NamedJob, NewDeployment, NewJob, NewTasks, Placement, PlacementReport, Registration, ReportCounts, Wanted,
-    WantedJob, apply_reports, commit_placements, create_deployment, create_job, create_tasks, lose_tasks_of_down_nodes, reconcile_deployment, reconcile_job,
-    register_node, update_deployment, update_job,
+    Leases, Limits, Named, NamedJob, NewDeployment, NewJob, NewTasks, Placement, PlacementReport, Registration,
+    ReportCounts, Wanted, WantedJob, apply_reports, commit_placements, create_deployment, create_job, create_tasks,
+    lose_tasks_of_down_nodes, reconcile_deployment, reconcile_job, register_node, update_deployment, update_job,
 };
 use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec, REVISION_JUMP};
 use crate::store::Snapshot;

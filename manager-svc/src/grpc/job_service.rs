@@ -178,10 +178,7 @@ impl JobService for JobApi {
         Ok(Response::new(v1::GetJobResponse { job: Some(show(known)) }))
     }
 
-    async fn list_jobs(
-        &self,
-        request: Request<v1::ListJobsRequest>,
-    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+    async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
         Ok(Response::new(self.list(request.into_inner())?))
     }
 
@@ -204,10 +201,7 @@ impl JobService for JobApi {
         Ok(Response::new(v1::RunJobResponse { job: Some(show(&job)), run }))
     }
 
-    async fn pause_job(
-        &self,
-        request: Request<v1::PauseJobRequest>,
-    ) -> Result<Response<v1::PauseJobResponse>, Status> {
+    async fn pause_job(&self, request: Request<v1::PauseJobRequest>) -> Result<Response<v1::PauseJobResponse>, Status> {
         let job = Some(self.pause(request.into_inner().job, true).await?);
         Ok(Response::new(v1::PauseJobResponse { job }))
     }

@@ -48,7 +48,15 @@ impl TaskFilter {
             violations
                 .add("filter.id_part", "is the beginning or the end of an id: up to 36 hexadecimal digits and `-`");
         }
-        Some(Self { states, node: filter.node, labels: labels?, name: filter.name, id_part, deployment: filter.deployment, job: filter.job })
+        Some(Self {
+            states,
+            node: filter.node,
+            labels: labels?,
+            name: filter.name,
+            id_part,
+            deployment: filter.deployment,
+            job: filter.job,
+        })
     }
 
     /// The tasks after one of them among which those are that it selects, oldest first: all, or those of the node, the deployment

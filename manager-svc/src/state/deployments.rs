@@ -163,7 +163,8 @@ impl ClusterState {
     /// The names of apps after this one, in order.
     pub(crate) fn apps_after(&self, app: &str) -> impl Iterator<Item = &String> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let with_deployments = self.deployments.by_app.range::<_, str>((Excluded(app), Unbounded)).map(|(name, _)| name);
+        let with_deployments =
+            self.deployments.by_app.range::<_, str>((Excluded(app), Unbounded)).map(|(name, _)| name);
         let mut with_jobs = self.apps_with_jobs_after(app).peekable();
         let mut with_deployments = with_deployments.peekable();
         std::iter::from_fn(move || match (with_deployments.peek(), with_jobs.peek()) {

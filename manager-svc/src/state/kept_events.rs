@@ -9,9 +9,9 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use davit_core::deployment::{Deployment, Incoming, Version};
-use davit_core::job::{Job, Run};
 use davit_core::drain::Drain;
 use davit_core::id::{Attempt, TaskId};
+use davit_core::job::{Job, Run};
 use davit_core::node::{Node, RuntimeProblem};
 use davit_core::placement::RuntimeKind;
 use davit_core::task::{AttemptStatus, PortBinding, Slot, Task};
@@ -109,7 +109,10 @@ fn size_of_deployment(deployment: &Deployment) -> usize {
 fn size_of_job(job: &Job) -> usize {
     let of_run = |run: &Run| {
         let ranges = [&run.completed, &run.failed, &run.stopped].map(|indexes| indexes.ranges().count());
-        size_of::<Run>() + run.reason.len() + run.request_id.len() + ranges.iter().sum::<usize>() * size_of::<(u32, u32)>()
+        size_of::<Run>()
+            + run.reason.len()
+            + run.request_id.len()
+            + ranges.iter().sum::<usize>() * size_of::<(u32, u32)>()
     };
     let missed = job.missed.as_ref().map_or(0, |missed| missed.reason.len());
     size_of::<Job>() + job.name.len() + missed + job.runs.iter().map(of_run).sum::<usize>()

@@ -8,10 +8,9 @@ use davit_proto::store_v1;
 use prost::Message as _;
 
 use super::records::{
-    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, event_from_record, event_to_record, job_from_record,
-    job_to_record,
-    node_from_record, node_to_record, request_from_record, request_to_record, spec_from_bytes, spec_to_bytes,
-    task_from_record, task_to_record,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, event_from_record, event_to_record,
+    job_from_record, job_to_record, node_from_record, node_to_record, request_from_record, request_to_record,
+    spec_from_bytes, spec_to_bytes, task_from_record, task_to_record,
 };
 use super::{backup, fjall};
 

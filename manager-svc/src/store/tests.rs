@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use davit_core::job::JobSpec;
 use davit_core::deployment::DeploymentMode;
 use davit_core::id::Revision;
+use davit_core::job::JobSpec;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
 use davit_core::state::TaskState;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{job_spec, Cluster, LEASE, keyed, labelled, node_id, registration, spec, task_id};
+use crate::commands::test_support::{Cluster, LEASE, job_spec, keyed, labelled, node_id, registration, spec, task_id};
 use crate::commands::{Limits, NewTasks, create_tasks, delete_task, note_away, register_node, stop_task};
 use crate::state::{Batch, Change, ClusterState, Event, KeptEvents, Object, RequestRecord, Totals, Versions};
 

@@ -53,12 +53,7 @@ pub fn job_spec_from_proto<'a>(
 }
 
 /// Has the restart policy of a job's task be that of the job.
-fn retry_as_the_job_says(
-    task: &mut v1::TaskSpec,
-    attempts: u32,
-    path: &FieldPath<'_>,
-    violations: &mut Violations,
-) {
+fn retry_as_the_job_says(task: &mut v1::TaskSpec, attempts: u32, path: &FieldPath<'_>, violations: &mut Violations) {
     let policy = task.restart_policy.get_or_insert_default();
     let path = field(path, "restart_policy");
     if policy.mode == i32::from(v1::RestartMode::Always) {
@@ -165,7 +160,8 @@ pub fn job_settings_from_proto<'a>(
         violations.add(field(path, "deadline"), "must be above zero");
     }
     let time_to_live = span(spec.time_to_live, &field(path, "time_to_live"), violations);
-    let schedule = spec.schedule.and_then(|schedule| schedule_from_proto(schedule, &field(path, "schedule"), violations));
+    let schedule =
+        spec.schedule.and_then(|schedule| schedule_from_proto(schedule, &field(path, "schedule"), violations));
     if !spec.app.is_empty() {
         violations.check(field(path, "app"), check_app_name(&spec.app));
     }
@@ -340,8 +336,8 @@ pub fn missed_from_proto<'a>(
 ) -> Option<Missed> {
     let path = &path.into();
     let path = field(path, "scheduled_time");
-    let scheduled_at: Option<Timestamp> = required(missed.scheduled_time, path, violations)
-        .and_then(|time| timestamp_from_proto(time, path, violations));
+    let scheduled_at: Option<Timestamp> =
+        required(missed.scheduled_time, path, violations).and_then(|time| timestamp_from_proto(time, path, violations));
     Some(Missed { scheduled_at: scheduled_at?, reason: missed.reason, count: missed.count })
 }
 

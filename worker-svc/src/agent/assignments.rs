@@ -123,7 +123,14 @@ mod tests {
     fn assignment(key: AttemptKey) -> Assignment {
         let process = ProcessSpec { command: Vec::new(), env: BTreeMap::new(), working_dir: String::new() };
         let spec = TaskSpec::new("a", RuntimeSpec::Process(process)).into();
-        Assignment { key, revision: Revision(1), desired_state: DesiredState::Running, spec, ports: [].into(), part: Part::Alone }
+        Assignment {
+            key,
+            revision: Revision(1),
+            desired_state: DesiredState::Running,
+            spec,
+            ports: [].into(),
+            part: Part::Alone,
+        }
     }
 
     fn full(last: bool, keys: &[AttemptKey]) -> Batch {

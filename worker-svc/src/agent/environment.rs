@@ -89,7 +89,8 @@ mod tests {
         );
         let of_part = |part| {
             let told = environment((NodeId(Uuid::nil()), ""), key, &spec, &[], part).into_iter();
-            told.filter(|(name, _)| ["DAVIT_SLOT", "DAVIT_RUN", "DAVIT_INDEX"].contains(&name.as_str())).collect::<Vec<_>>()
+            told.filter(|(name, _)| ["DAVIT_SLOT", "DAVIT_RUN", "DAVIT_INDEX"].contains(&name.as_str()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(of_part(Part::Alone), []);
         let told = |name: &str, value: &str| (name.to_owned(), value.to_owned());

@@ -74,8 +74,14 @@ mod tests {
         let check = Some(Box::new(HealthCheck::new(Probe::Tcp { port: 80 })));
         let spec = TaskSpec { health_check: check, ..TaskSpec::new("web", RuntimeSpec::Process(process)) }.into();
         let ports = [].into();
-        let assignment =
-            Assignment { key, revision: Revision(3), desired_state: DesiredState::Running, spec, ports, part: Part::Alone };
+        let assignment = Assignment {
+            key,
+            revision: Revision(3),
+            desired_state: DesiredState::Running,
+            spec,
+            ports,
+            part: Part::Alone,
+        };
         let mut record = Record::assigned(&assignment);
         let status = AttemptStatus {
             state: TaskState::Failed,

@@ -189,8 +189,7 @@ async fn update(manager: &Manager, args: UpdateArgs, output: &Output) -> Result<
     spec.task = Some(with_options(spec.task.unwrap_or_default(), args.spec, args.placement, here)?);
     args.options.over(&mut spec);
     // What was read is what is changed, or nothing is.
-    let request =
-        v1::UpdateJobRequest { job: known.job_id, spec: Some(spec), etag: known.etag, ..Default::default() };
+    let request = v1::UpdateJobRequest { job: known.job_id, spec: Some(spec), etag: known.etag, ..Default::default() };
     let answer = manager.jobs().update_job(call(request)).await;
     let updated = answer.map_err(|status| manager.error(status))?.into_inner().job;
     tell(&updated.ok_or_else(|| no_content("job"))?, output)

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn ranges_that_are_none_are_refused() {
-        for bad in [vec![(2, 1)], vec![(0, 3), (3, 4)], vec![(0, 3), (4, 5)], vec![(5, 6), (0, 1)], vec![(0, u32::MAX)]] {
+        for bad in [vec![(2, 1)], vec![(0, 3), (3, 4)], vec![(0, 3), (4, 5)], vec![(5, 6), (0, 1)], vec![(0, u32::MAX)]]
+        {
             assert_eq!(Indexes::from_ranges(bad.clone()), None, "{bad:?}");
         }
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Indexes, JobSpec};
-use crate::task::Task;
 use crate::state::TaskState;
+use crate::task::Task;
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -67,7 +67,9 @@ pub struct Times {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// The fields can't be read.
-    #[error("`{text}` is not a schedule: {problem}; write five fields as cron has them, such as `30 3 * * 1-5`, or `@daily`")]
+    #[error(
+        "`{text}` is not a schedule: {problem}; write five fields as cron has them, such as `30 3 * * 1-5`, or `@daily`"
+    )]
     Cron {
         /// The fields.
         text: String,
@@ -104,8 +106,7 @@ impl Times {
         let zone = match zone_name {
             "" => TimeZone::UTC,
             // The bundled database alone is asked: the same schedule has the same times on each machine.
-            name => TimeZone::get(name)
-                .map_err(|_| ScheduleError::Zone { zone: name.chars().take(64).collect() })?,
+            name => TimeZone::get(name).map_err(|_| ScheduleError::Zone { zone: name.chars().take(64).collect() })?,
         };
         let times = Self { cron: read, text: cron.trim().to_owned(), zone, zone_name: zone_name.to_owned() };
         match times.after(Timestamp::UNIX_EPOCH) {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use davit_compose::{Amounts, FailureAction, Mode, OnNodeLoss, RestartCondition, RestartPolicy, Service, UpdateConfig, UpdateOrder};
+use davit_compose::{
+    Amounts, FailureAction, Mode, OnNodeLoss, RestartCondition, RestartPolicy, Service, UpdateConfig, UpdateOrder,
+};
 use davit_proto::{convert, v1};
 
 use super::deployment_name;
@@ -97,7 +99,11 @@ pub(super) fn placement(app: &str, service: &Service) -> v1::PlacementPolicy {
         algorithm: davit.algorithm.clone().unwrap_or_default(),
         platform: service.platform.as_deref().map(platform).unwrap_or_default(),
         max_per_node: wanted.max_replicas_per_node,
-        task_affinities: davit.colocate.iter().map(|other| format!("task.name == {}", deployment_name(app, other))).collect(),
+        task_affinities: davit
+            .colocate
+            .iter()
+            .map(|other| format!("task.name == {}", deployment_name(app, other)))
+            .collect(),
         task_anti_affinities: Vec::new(),
         affinities: Vec::new(),
         spread: wanted.spread.iter().map(spread).collect(),

@@ -18,14 +18,14 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Cluster, LEASE, job_spec, keyed, labelled, named, named_job, node_id, of_priority, placed_by, publishing, publishing_any, registration,
-    restarting, spec, status, task_id,
+    Cluster, LEASE, job_spec, keyed, labelled, named, named_job, node_id, of_priority, placed_by, publishing,
+    publishing_any, registration, restarting, spec, status, task_id,
 };
 use crate::commands::{
     Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
-    create_tasks, delete_deployment, delete_job, delete_task, drain_for_worker, drain_node, move_drained, move_task, note_unplaced, pause_job,
-    register_node, remove_finished, remove_node, restart_task, roll_back_deployment, run_job, set_cordon, set_node_state,
-    set_runtime_health, set_user_labels, settle_claims, stop_job_run, stop_task,
+    create_tasks, delete_deployment, delete_job, delete_task, drain_for_worker, drain_node, move_drained, move_task,
+    note_unplaced, pause_job, register_node, remove_finished, remove_node, restart_task, roll_back_deployment, run_job,
+    set_cordon, set_node_state, set_runtime_health, set_user_labels, settle_claims, stop_job_run, stop_task,
 };
 use crate::state::Batch;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdatePolicy};
-use davit_core::id::{Attempt, AttemptKey, ClusterId, DeploymentId, NodeId, SessionId, TaskId};
+use davit_core::id::{Attempt, AttemptKey, ClusterId, DeploymentId, JobId, NodeId, SessionId, TaskId};
+use davit_core::job::JobSpec;
 use davit_core::node::NodeDescription;
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::Resources;
@@ -29,8 +30,8 @@ use uuid::Uuid;
 
 use super::super::{Api, ClusterFacts, server};
 use crate::commands::{
-    Limits, Named, NewDeployment, NewTasks, Placement, Wanted, apply_reports, commit_placements, create_deployment,
-    create_tasks, pause_rollout, register_node, update_deployment,
+    Limits, Named, NewDeployment, NewJob, NewTasks, Placement, Wanted, WantedJob, apply_reports, commit_placements,
+    create_deployment, create_job, create_tasks, pause_rollout, reconcile_job, register_node, update_deployment,
 };
 use crate::contacts::Contacts;
 use crate::dispatch::{Outbox, Router};
@@ -212,7 +213,36 @@ fn history() -> Batch {
         }
     }
     deploy(&mut draft);
+    create_batch(&mut draft);
     draft.finish().1
+}
+
+/// A job of which a run goes on.
+fn create_batch(draft: &mut Draft) {
+    let process = ProcessSpec { command: vec!["true".to_owned()], env: BTreeMap::new(), working_dir: String::new() };
+    let task = Arc::new(TaskSpec::new("batch", RuntimeSpec::Process(process)));
+    let spec = JobSpec {
+        labels: BTreeMap::new(),
+        task: Arc::clone(&task),
+        completions: 3,
+        parallelism: 2,
+        arguments: [].into(),
+        max_retries: 1,
+        max_failed_indexes: 0,
+        deadline: None,
+        time_to_live: None,
+        schedule: None,
+        kept_succeeded: 1,
+        kept_failed: 1,
+        app: String::new(),
+        start_after: Vec::new(),
+    };
+    let wanted = WantedJob { spec, task: KeyedSpec::new(task) };
+    let job_id = JobId(Uuid::from_u128(9));
+    let new = NewJob { job_id, name: "batch".to_owned(), wanted, request: None };
+    create_job(draft, new, Limits::NONE).expect("a job is created");
+    let mut ids = (1_000..).map(|number| TaskId(Uuid::from_u128(number)));
+    reconcile_job(draft, job_id, &mut ids, Limits::NONE);
 }
 
 /// Three deployments: an update of one waits for its canaries, another's is paused, the third is of an app.

@@ -15,7 +15,7 @@ use prost::bytes::Bytes;
 use self::cluster::Cluster;
 
 /// The calls that users make. An input's first byte says which: only ever append.
-const CALLS: [&str; 39] = [
+const CALLS: [&str; 48] = [
     "/davit.v1.TaskService/CreateTask",
     "/davit.v1.TaskService/BatchCreateTasks",
     "/davit.v1.TaskService/GetTask",
@@ -55,6 +55,15 @@ const CALLS: [&str; 39] = [
     "/davit.v1.DeploymentService/ApplyApp",
     "/davit.v1.DeploymentService/ListApps",
     "/davit.v1.DeploymentService/DeleteApp",
+    "/davit.v1.JobService/CreateJob",
+    "/davit.v1.JobService/GetJob",
+    "/davit.v1.JobService/ListJobs",
+    "/davit.v1.JobService/UpdateJob",
+    "/davit.v1.JobService/RunJob",
+    "/davit.v1.JobService/PauseJob",
+    "/davit.v1.JobService/ResumeJob",
+    "/davit.v1.JobService/StopJobRun",
+    "/davit.v1.JobService/DeleteJob",
 ];
 /// The calls that workers make: likewise.
 const WORKER_CALLS: [&str; 2] =

@@ -22,6 +22,29 @@ fn spec() -> v1::TaskSpec {
     }
 }
 
+fn batch() -> String {
+    "batch".to_owned()
+}
+
+fn job(name: &str) -> v1::JobSpec {
+    let schedule = v1::JobSchedule {
+        cron: "*/5 3 * * 1-5".to_owned(),
+        time_zone: "Europe/Berlin".to_owned(),
+        overlap: v1::JobOverlap::Replace.into(),
+        start_deadline: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+        missed_runs: v1::MissedRuns::Skip.into(),
+    };
+    v1::JobSpec {
+        name: name.to_owned(),
+        task: Some(spec()),
+        arguments: vec![v1::IndexArguments { values: vec!["--from=0".to_owned()] }; 2],
+        parallelism: Some(1),
+        schedule: Some(schedule),
+        history: Some(v1::JobHistory { succeeded: Some(1), failed: None }),
+        ..Default::default()
+    }
+}
+
 fn deployment(name: &str) -> v1::DeploymentSpec {
     let policy = v1::UpdatePolicy { parallelism: Some(2), order: 2, canaries: 1, ..Default::default() };
     v1::DeploymentSpec {
@@ -130,6 +153,16 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
         v1::ApplyAppRequest { source: Some(app()), author: "me".to_owned(), ..Default::default() }.encode_to_vec(),
         v1::ListAppsRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
         v1::DeleteAppRequest { app: "there".to_owned() }.encode_to_vec(),
+        v1::CreateJobRequest { spec: Some(job("other")), request_id: "r-3".to_owned(), validate_only: false }
+            .encode_to_vec(),
+        v1::GetJobRequest { job: batch() }.encode_to_vec(),
+        v1::ListJobsRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
+        v1::UpdateJobRequest { job: batch(), spec: Some(job("batch")), ..Default::default() }.encode_to_vec(),
+        v1::RunJobRequest { job: batch(), request_id: "r-4".to_owned() }.encode_to_vec(),
+        v1::PauseJobRequest { job: batch() }.encode_to_vec(),
+        v1::ResumeJobRequest { job: batch() }.encode_to_vec(),
+        v1::StopJobRunRequest { job: batch(), run: 1 }.encode_to_vec(),
+        v1::DeleteJobRequest { job: batch(), ..Default::default() }.encode_to_vec(),
     ];
     CALLS.into_iter().zip(messages).collect()
 }

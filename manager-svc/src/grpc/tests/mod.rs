@@ -7,6 +7,7 @@ mod explain;
 mod fake_scheduler;
 mod faults;
 mod foreign;
+mod jobs;
 mod logs;
 mod nodes;
 mod rebalance;

@@ -86,7 +86,8 @@ fn judge(run: &mut Run, now: Timestamp) {
         } else if run.deadline.is_some_and(|deadline| deadline <= now) {
             let seconds = run.deadline.map_or(0.0, |deadline| deadline.duration_since(run.started_at).as_secs_f64());
             let left = run.completions.saturating_sub(run.completed.count());
-            run.reason = format!("{left} of {} indexes did not complete within its deadline of {seconds} s", run.completions);
+            run.reason =
+                format!("{left} of {} indexes did not complete within its deadline of {seconds} s", run.completions);
             run.state = RunState::Failing;
         }
     }

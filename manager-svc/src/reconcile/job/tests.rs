@@ -184,7 +184,10 @@ fn a_run_that_takes_too_long_fails() {
     assert_eq!(rig.run_state(1), RunState::Running);
     rig.wait(1);
     let run = &rig.job().runs[0];
-    assert_eq!((run.state, run.reason.as_str()), (RunState::Failed, "1 of 2 indexes did not complete within its deadline of 60 s"));
+    assert_eq!(
+        (run.state, run.reason.as_str()),
+        (RunState::Failed, "1 of 2 indexes did not complete within its deadline of 60 s")
+    );
 }
 
 #[test]

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::SCHEMA;
 use super::super::records::{
-    SpecKey, deployment_key, deployment_to_record, job_key, job_to_record, node_key, node_to_record, request_to_record, spec_to_bytes,
-    task_key, task_to_record, time_to, totals_to_record,
+    SpecKey, deployment_key, deployment_to_record, job_key, job_to_record, node_key, node_to_record, request_to_record,
+    spec_to_bytes, task_key, task_to_record, time_to, totals_to_record,
 };
 use super::MAGIC;
 use crate::state::ClusterState;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use davit_core::deployment::{Deployment, Version};
-use davit_core::job::Job;
 use davit_core::id::{DeploymentId, Revision, TaskId};
+use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
@@ -17,8 +17,9 @@ use prost::Message as _;
 
 use super::super::Snapshot;
 use super::super::records::{
-    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_key, event_from_record, job_from_record, job_key, node_from_record,
-    node_key, request_from_record, spec_from_bytes, task_from_record, task_key, totals_from_record,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_key, event_from_record, job_from_record,
+    job_key, node_from_record, node_key, request_from_record, spec_from_bytes, task_from_record, task_key,
+    totals_from_record,
 };
 use super::engine::{Engine, Table};
 use super::ledger::{EventSpecs, Head, Ledger, References};

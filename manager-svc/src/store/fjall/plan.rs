@@ -11,8 +11,8 @@ use prost::Message as _;
 
 use super::super::Error;
 use super::super::records::{
-    SpecKey, deployment_key, deployment_to_record, event_to_record, job_key, job_to_record, node_key, node_to_record, request_to_record,
-    spec_to_bytes, task_key, task_to_record,
+    SpecKey, deployment_key, deployment_to_record, event_to_record, job_key, job_to_record, node_key, node_to_record,
+    request_to_record, spec_to_bytes, task_key, task_to_record,
 };
 use super::engine::{Table, Write};
 use super::ledger::{Delta, EventSpecs, Head, Ledger, References};

@@ -7,8 +7,8 @@ use davit_proto::store_v1::event_record;
 use davit_proto::store_v1::{EventKind, EventRecord};
 
 use super::{
-    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, job_from_record, job_to_record, malformed, node_from_record,
-    node_to_record, task_from_record, task_to_record, time_from, time_to,
+    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, job_from_record, job_to_record,
+    malformed, node_from_record, node_to_record, task_from_record, task_to_record, time_from, time_to,
 };
 use crate::state::{Event, EventType, Object};
 

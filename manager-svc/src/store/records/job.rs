@@ -9,9 +9,7 @@ use davit_core::validate::Violations;
 use davit_proto::store_v1::RunPhase;
 use davit_proto::{convert, store_v1, v1};
 
-use super::{
-    Malformed, SpecKey, SpecSource, malformed, optional_time_from, read, time_from, time_to, uuid_from,
-};
+use super::{Malformed, SpecKey, SpecSource, malformed, optional_time_from, read, time_from, time_to, uuid_from};
 
 /// Writes a job; `spec_keys` are those of its tasks' specs: of what it wants, then of each run that keeps one.
 pub(in crate::store) fn job_to_record(job: &Job, spec_keys: &[SpecKey]) -> store_v1::JobRecord {

@@ -116,7 +116,8 @@ fn a_task_is_written_with_its_status_and_past() {
     assert!(status.next_attempt_time.is_some());
     assert_eq!(written.past_attempts[0].status.as_ref().and_then(|status| status.exit_code), Some(3));
 
-    let removed = assignment_to_proto(task.key(), task.revision, DesiredState::Removed, None, &task.given_ports, Part::Alone);
+    let removed =
+        assignment_to_proto(task.key(), task.revision, DesiredState::Removed, None, &task.given_ports, Part::Alone);
     assert_eq!(removed.desired_state(), v1::DesiredState::Stopped);
     assert_eq!(removed.ports[0].host_port, 20_000);
     assert_eq!(written.gang_id, GangId(Uuid::from_u128(8)).to_string());

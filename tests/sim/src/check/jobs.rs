@@ -22,7 +22,8 @@ pub(super) fn answered_jobs_were_kept(entries: &[Entry], journal: &[Arc<Batch>],
     });
     let created: BTreeSet<JobId> = created.collect();
     for entry in entries {
-        let Event::Answered { call: Call::CreateJob(name), outcome: Outcome::Job(job_id), durable } = &entry.event else {
+        let Event::Answered { call: Call::CreateJob(name), outcome: Outcome::Job(job_id), durable } = &entry.event
+        else {
             continue;
         };
         if !durable || !created.contains(job_id) {
@@ -41,11 +42,13 @@ pub(super) fn no_index_runs_again(journal: &[Arc<Batch>], violations: &mut Viola
         let revision = change.event.revision.0;
         let RunIndex { run, index } = at;
         if *tasks.entry((job_id, at)).or_insert(task.task_id) != task.task_id {
-            violations.add(3, format!("index {index} of run {run} of {job_id} has a second task at revision {revision}"));
+            violations
+                .add(3, format!("index {index} of run {run} of {job_id} has a second task at revision {revision}"));
         }
         let state = task.status.state;
         if completed.contains(&task.task_id) && state != TaskState::Completed {
-            violations.add(3, format!("index {index} of run {run} of {job_id} is {state} at revision {revision} again"));
+            violations
+                .add(3, format!("index {index} of run {run} of {job_id} is {state} at revision {revision} again"));
         }
         if state == TaskState::Completed {
             completed.insert(task.task_id);
@@ -97,7 +100,8 @@ fn wrong_of(
     if before.state.has_ended() && before.state != run.state {
         return Some(format!("{what} was {} and is {}", before.state, run.state));
     }
-    let forgotten = |before: &Indexes, now: &Indexes| before.ranges().flat_map(|(a, z)| a..=z).find(|i| !now.contains(*i));
+    let forgotten =
+        |before: &Indexes, now: &Indexes| before.ranges().flat_map(|(a, z)| a..=z).find(|i| !now.contains(*i));
     if let Some(index) = forgotten(&before.completed, &run.completed) {
         return Some(format!("{what} no longer knows that index {index} completed"));
     }

@@ -125,7 +125,9 @@ impl Users {
                     JobCall::Pause => jobs.pause_job(v1::PauseJobRequest { job }).await.map(drop),
                     JobCall::Resume => jobs.resume_job(v1::ResumeJobRequest { job }).await.map(drop),
                     JobCall::Stop => jobs.stop_job_run(v1::StopJobRunRequest { job, run: 0 }).await.map(drop),
-                    JobCall::Delete => jobs.delete_job(v1::DeleteJobRequest { job, ..Default::default() }).await.map(drop),
+                    JobCall::Delete => {
+                        jobs.delete_job(v1::DeleteJobRequest { job, ..Default::default() }).await.map(drop)
+                    }
                 }
             };
             let outcome = done(in_time(Box::pin(asked)).await);
