@@ -18,6 +18,7 @@ pub(crate) fn planned(app: &str, changes: &AppChanges) -> (Vec<v1::PlannedDeploy
 fn planned_deployment(app: &str, change: &AppChange) -> v1::PlannedDeployment {
     let AppChange { before, after, tasks } = change;
     let mut planned = told(app, &after.name, before.as_deref(), spec_of(after).filter(|_| !after.is_deleted));
+    planned.version = after.current().map_or(0, |version| version.number);
     if planned.action() != v1::PlannedAction::Unchanged {
         planned.created_tasks = tasks.created;
         planned.replaced_tasks = tasks.replaced;

@@ -1,5 +1,5 @@
-//! Follows the rollouts of all deployments of an app at once: a line each where there is a terminal, a line for each change
-//! elsewhere.
+//! Follows the rollouts of all deployments of an app at once: where there is a terminal a line each, with the state of their tasks,
+//! a line for each change elsewhere.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,13 +16,15 @@ use crate::args::Format;
 use crate::client::Manager;
 use crate::commands::now;
 use crate::error::Error;
-use crate::output::{Output, rollout_line};
+use crate::output::{KnownNodes, Output, live_tasks, rollout_line};
 use crate::rollout::follow;
 
 /// How often spinners turn.
 const TICK: Duration = Duration::from_millis(100);
 /// So many deployments have a line each on a terminal; of others only the end is told.
 const LINES: usize = 20;
+/// How often tasks are looked at for a terminal.
+const LOOK: Duration = Duration::from_millis(500);
 /// So many are followed at one time.
 const AT_ONCE: usize = 64;
 
@@ -37,7 +39,8 @@ pub(super) async fn follow_all(
         let name = &planned.deployment;
         let removed = planned.action() == v1::PlannedAction::Remove;
         let told = |message: &v1::WatchRolloutResponse| shown.borrow_mut().show(name, message);
-        let ended = follow(manager, name, None, false, told).await;
+        let version = Some(planned.version).filter(|version| *version > 0);
+        let ended = follow(manager, name, version, false, told).await;
         match ended {
             Ok(ended) => {
                 shown.borrow_mut().end(name, &ended.last);
@@ -49,12 +52,37 @@ pub(super) async fn follow_all(
     };
     let mut rest = planned.iter();
     let mut following: FuturesUnordered<_> = rest.by_ref().take(AT_ONCE).map(&follow_one).collect();
-    let mut worst = 0;
-    while let Some(ended) = following.next().await {
-        worst = worst_of(worst, ended?);
-        following.extend(rest.next().map(&follow_one));
+    let all = async {
+        let mut worst = 0;
+        while let Some(ended) = following.next().await {
+            worst = worst_of(worst, ended?);
+            following.extend(rest.next().map(&follow_one));
+        }
+        Ok(worst)
+    };
+    tokio::select! {
+        worst = all => worst,
+        () = show_tasks(manager, &shown) => Ok(0),
     }
-    Ok(worst)
+}
+
+/// Shows the tasks of what is on the screen, for as long as it is.
+async fn show_tasks(manager: &Manager, shown: &RefCell<Shown<'_>>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let names: Vec<String> = shown.borrow().lines.keys().cloned().collect();
+        if names.is_empty() {
+            continue;
+        }
+        // What can't be had now is shown at the next look.
+        let nodes: KnownNodes = manager.list_nodes().await.unwrap_or_default().iter().collect();
+        for name in names {
+            let filter = v1::TaskFilter { deployment: name.clone(), ..Default::default() };
+            if let Ok((tasks, _)) = manager.list_tasks(filter).await {
+                shown.borrow_mut().show_tasks(&name, &tasks, &nodes);
+            }
+        }
+    }
 }
 
 /// A failure outweighs a wait for a promotion.
@@ -67,11 +95,25 @@ fn worst_of(one: u8, other: u8) -> u8 {
     std::cmp::max_by_key(one, other, |code| weight(*code))
 }
 
+/// One deployment on a terminal.
+struct Line {
+    bar: ProgressBar,
+    rollout: String,
+    tasks: String,
+}
+
+impl Line {
+    fn draw(&self, output: &Output) {
+        let gap = if self.tasks.is_empty() { "" } else { "\n" };
+        self.bar.set_message(output.message(&format!("{}{gap}{}", self.rollout, self.tasks)).into_owned());
+    }
+}
+
 /// What is on the screen.
 struct Shown<'a> {
     output: &'a Output,
     bars: Option<MultiProgress>,
-    lines: BTreeMap<String, ProgressBar>,
+    lines: BTreeMap<String, Line>,
     told: BTreeMap<String, String>,
 }
 
@@ -91,10 +133,19 @@ impl<'a> Shown<'a> {
         if !self.lines.contains_key(name) && self.lines.len() < LINES {
             let bar = bars.add(ProgressBar::new_spinner());
             bar.enable_steady_tick(TICK);
-            self.lines.insert(name.to_owned(), bar);
+            self.lines.insert(name.to_owned(), Line { bar, rollout: String::new(), tasks: String::new() });
         }
-        if let Some(bar) = self.lines.get(name) {
-            bar.set_message(self.output.message(&line).into_owned());
+        if let Some(shown) = self.lines.get_mut(name) {
+            shown.rollout = line;
+            shown.draw(self.output);
+        }
+    }
+
+    fn show_tasks(&mut self, name: &str, tasks: &[v1::Task], nodes: &KnownNodes) {
+        // It may have come to its end meanwhile.
+        if let Some(shown) = self.lines.get_mut(name) {
+            shown.tasks = live_tasks(tasks, nodes, now(), self.output.message_palette);
+            shown.draw(self.output);
         }
     }
 
@@ -103,8 +154,8 @@ impl<'a> Shown<'a> {
         if self.output.format != Format::Table {
             return;
         }
-        if let Some(bar) = self.lines.remove(name) {
-            bar.finish_and_clear();
+        if let Some(line) = self.lines.remove(name) {
+            line.bar.finish_and_clear();
         }
         let line = rollout_line(last, now(), self.output.message_palette);
         match &self.bars {
@@ -127,8 +178,8 @@ impl<'a> Shown<'a> {
 
 impl Drop for Shown<'_> {
     fn drop(&mut self) {
-        for bar in self.lines.values() {
-            bar.finish_and_clear();
+        for line in self.lines.values() {
+            line.bar.finish_and_clear();
         }
     }
 }
