@@ -4,6 +4,14 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
+/// Messages that carry what may be secret.
+const SECRET_MESSAGES: [&str; 4] = [
+    ".davit.v1.CreateConfigRequest",
+    ".davit.v1.GetConfigResponse",
+    ".davit.v1.FetchFileResponse",
+    ".davit.v1.AppSource",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=davit");
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -14,6 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .btree_map(".")
         // Few tasks have one, and specs are held by the thousand.
         .boxed(".davit.v1.TaskSpec.health_check")
+        // They have a Debug of their own, in src/redacted.rs.
+        .skip_debug(SECRET_MESSAGES)
         .codec_path("crate::codec::SmallBuffers")
         .compile_fds(descriptors)?;
     // Apart from the API: what a store holds is nobody's to call, and is not in the descriptors for reflection.
@@ -22,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         .extern_path(".davit.v1", "crate::v1")
+        .skip_debug([".davit.store.v1.BackupEntry"])
         .out_dir(store_dir)
         .compile_fds(protox::compile(proto_files("davit/store/v1")?, ["."])?)?;
     Ok(())

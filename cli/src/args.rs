@@ -3,10 +3,11 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    app, app::DownArgs, app::PlanArgs, app::UpArgs, completion::CompletionArgs, demo::DemoArgs,
-    deployment::DeploymentCommand, dev::DevArgs, events::EventsArgs, explain, explain::ExplainArgs,
-    inspect::InspectArgs, job::JobCommand, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand, ps::PsArgs,
-    rebalance::RebalanceArgs, restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs, stop::StopArgs,
+    app, app::DownArgs, app::PlanArgs, app::UpArgs, completion::CompletionArgs, config::ConfigCommand,
+    config::SecretCommand, demo::DemoArgs, deployment::DeploymentCommand, dev::DevArgs, events::EventsArgs, explain,
+    explain::ExplainArgs, inspect::InspectArgs, job::JobCommand, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand,
+    ps::PsArgs, rebalance::RebalanceArgs, restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs,
+    stop::StopArgs,
 };
 
 /// Where a manager listens unless told otherwise.
@@ -112,6 +113,12 @@ pub enum Command {
     Down(DownArgs),
     /// List apps
     Apps,
+    /// Keep configs: files that containers are given
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Keep secrets: as configs, but nobody is shown what they hold
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Show what happened in the cluster
     Events(EventsArgs),
     /// Look at nodes and direct them

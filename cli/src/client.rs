@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use davit_proto::v1;
 use davit_proto::v1::cluster_service_client::ClusterServiceClient;
+use davit_proto::v1::config_service_client::ConfigServiceClient;
 use davit_proto::v1::deployment_service_client::DeploymentServiceClient;
 use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_proto::v1::job_service_client::JobServiceClient;
@@ -86,6 +87,12 @@ impl Manager {
     #[must_use]
     pub fn jobs(&self) -> JobServiceClient<Channel> {
         JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// Calls about configs and secrets.
+    #[must_use]
+    pub fn configs(&self) -> ConfigServiceClient<Channel> {
+        ConfigServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     /// Calls about events.

@@ -279,6 +279,7 @@ fn apply(draft: &mut Draft, verdicts: &[(NodeId, Verdict)], leases: &Leases, set
         MAX_DELETIONS_PER_LOOK,
     );
     commands::compact_events(draft, settings.event_retention, MAX_COMPACTIONS_PER_LOOK);
+    commands::let_go_of_versions(draft, MAX_DELETIONS_PER_LOOK);
 }
 
 /// Whether the time of day has made something due.
@@ -286,6 +287,7 @@ fn has_work(state: &ClusterState, now: Timestamp, settings: Settings) -> bool {
     let Settings { kept_finished_tasks, finished_task_retention, event_retention, begin_timeout, .. } = settings;
     state.next_loss().is_some_and(|at| at <= now)
         || has_unbegun(state, begin_timeout, now)
+        || state.loose_configs().next().is_some()
         || commands::has_expired(state, now, kept_finished_tasks, finished_task_retention, event_retention)
 }
 

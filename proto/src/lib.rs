@@ -7,6 +7,7 @@ mod codec;
 pub mod convert;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod redacted;
 
 /// Messages, clients and servers of package `davit.v1`; documented in the `.proto` files.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::disallowed_methods, unused_qualifications)]

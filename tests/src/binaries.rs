@@ -1,7 +1,8 @@
 //! The services as programs: started as an operator starts them, stopped by signals.
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Service {
     name: &'static str,
     child: Child,
     arguments: Vec<String>,
+    /// Where its log goes; `None`: to this program's standard error.
+    log: Option<PathBuf>,
     /// A manager's, unless the arguments say where it keeps its state.
     data_dir: Option<TempDir>,
     /// Where its gRPC services are.
@@ -53,34 +56,40 @@ pub struct Service {
 impl Service {
     /// Starts a program on free ports, with further arguments.
     pub fn start(name: &'static str, arguments: &[String]) -> Self {
+        Self::start_logging(name, arguments, None)
+    }
+
+    /// The same, with its log appended to a file.
+    pub fn start_logging(name: &'static str, arguments: &[String], log: Option<&Path>) -> Self {
         let (address, http) = (free_address(), free_address());
         let says_where = arguments.iter().any(|argument| argument == "--data-dir");
         let data_dir = (name == "davit-manager" && !says_where).then(|| tempfile::tempdir().expect("a directory"));
-        Self::start_at(name, arguments, data_dir, address, http)
+        Self::start_at(name, arguments, log.map(Path::to_owned), data_dir, (address, http))
     }
 
     fn start_at(
         name: &'static str,
         arguments: &[String],
+        log: Option<PathBuf>,
         data_dir: Option<TempDir>,
-        address: SocketAddr,
-        http: SocketAddr,
+        (address, http): (SocketAddr, SocketAddr),
     ) -> Self {
         let mut command = Command::new(path_of(name));
         if let Some(data_dir) = &data_dir {
             command.arg("--data-dir").arg(data_dir.path());
         }
+        let log_to = |path: &PathBuf| File::options().create(true).append(true).open(path).expect("a log").into();
         let child = command
             .args(["--listen", &address.to_string(), "--http-listen", &http.to_string()])
             .args(arguments)
             .env_remove("DAVIT_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(log.as_ref().map_or_else(Stdio::inherit, log_to))
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
-        Self { name, child, arguments: arguments.to_vec(), data_dir, address, http }
+        Self { name, child, arguments: arguments.to_vec(), log, data_dir, address, http }
     }
 
     /// Ends it by SIGTERM, as an upgrade does, and starts it again as it was. Returns when it is ready.
@@ -103,8 +112,8 @@ impl Service {
     }
 
     async fn start_again(self) -> Self {
-        let Self { name, arguments, data_dir, address, http, .. } = self;
-        let next = Self::start_at(name, &arguments, data_dir, address, http);
+        let Self { name, arguments, log, data_dir, address, http, .. } = self;
+        let next = Self::start_at(name, &arguments, log, data_dir, (address, http));
         next.ready().await;
         next
     }

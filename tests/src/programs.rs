@@ -1,6 +1,6 @@
 //! Clusters of programs: a manager, a scheduler, and workers on Docker engines or with processes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use davit_proto::v1;
@@ -23,18 +23,25 @@ pub struct Programs {
     _scheduler: Service,
     manager: Service,
     channel: Channel,
+    log: Option<PathBuf>,
 }
 
 impl Programs {
     /// Starts them, the manager with further arguments.
     pub async fn start(cluster: &str, more: &[&str]) -> Self {
+        Self::start_logging(cluster, more, None).await
+    }
+
+    /// The same, with the logs of the manager and of workers appended to a file.
+    pub async fn start_logging(cluster: &str, more: &[&str], log: Option<&Path>) -> Self {
         let scheduler = Service::start("davit-scheduler", &[]);
         let address = scheduler.address.to_string();
         let arguments = [&["--scheduler", &address, "--cluster", cluster][..], more].concat();
-        let manager = Service::start("davit-manager", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let manager = Service::start_logging("davit-manager", &arguments, log);
         manager.ready().await;
         let endpoint = davit_svc_kit::client::endpoint(&manager.address.to_string()).expect("an address");
-        Self { _scheduler: scheduler, manager, channel: endpoint.connect_lazy() }
+        Self { _scheduler: scheduler, manager, channel: endpoint.connect_lazy(), log: log.map(Path::to_owned) }
     }
 
     /// Starts a worker of this name on the engine behind a socket, which need not answer yet.
@@ -59,7 +66,8 @@ impl Programs {
     pub fn worker_with(&self, arguments: &[&str]) -> Service {
         let manager = self.manager.address.to_string();
         let arguments = [&["--manager", &manager][..], arguments].concat();
-        Service::start("davit-worker", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        Service::start_logging("davit-worker", &arguments, self.log.as_deref())
     }
 
     /// Ends the manager by SIGKILL and starts it again as it was. Returns when it is ready.

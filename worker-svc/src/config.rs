@@ -150,6 +150,8 @@ pub struct ProgramConfig {
     pub docker: DockerMode,
     /// The engine's socket.
     pub docker_socket: PathBuf,
+    /// Where configs and secrets are; `None`: where there is room in memory.
+    pub files_dir: Option<PathBuf>,
     /// Whether processes are run.
     pub process_runtime: bool,
     /// Hollow nodes in place of one that runs anything.
@@ -232,6 +234,7 @@ impl Settings {
             http_listen,
             docker,
             docker_socket: settings.docker_socket.unwrap_or_else(|| PathBuf::from(DEFAULT_DOCKER_SOCKET)),
+            files_dir: settings.files_dir,
             process_runtime: settings.process_runtime.unwrap_or(false),
             hollow,
             log_format: settings.log_format.unwrap_or_default(),

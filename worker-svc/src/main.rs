@@ -108,6 +108,7 @@ fn runtimes(config: &ProgramConfig) -> RuntimeFactory {
             lease_file: DataDir::lease_path(data_dir),
             reexec: Reexec::this_program(),
         }),
+        files_dir: config.files_dir.clone(),
         ..DockerConfig::default()
     });
     let process = config.process_runtime.then(|| ProcessConfig {

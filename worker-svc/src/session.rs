@@ -3,6 +3,7 @@
 
 mod active;
 mod alarm;
+mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod heartbeats;

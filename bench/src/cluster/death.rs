@@ -85,7 +85,7 @@ impl Aftermath {
     /// Another node that is called DOWN is a mistake.
     fn see(&mut self, object: &Object) -> Result<(), Error> {
         match object {
-            Object::Deployment(_) | Object::Job(_) => {}
+            Object::Deployment(_) | Object::Job(_) | Object::Config(_) => {}
             Object::Node(node) if node.state() != v1::NodeState::Down => {}
             Object::Node(node) if node.name == self.name => self.is_down = true,
             Object::Node(node) => {

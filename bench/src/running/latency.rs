@@ -91,7 +91,9 @@ impl Samples {
         loop {
             let state = match next_object(events).await? {
                 Object::Task(seen) if seen.task_id == task.task_id => seen.status.unwrap_or_default().state(),
-                Object::Task(_) | Object::Node(_) | Object::Deployment(_) | Object::Job(_) => continue,
+                Object::Task(_) | Object::Node(_) | Object::Deployment(_) | Object::Job(_) | Object::Config(_) => {
+                    continue;
+                }
             };
             if state == v1::TaskState::Pending {
                 continue;

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cluster;
 pub mod completion;
+pub mod config;
 pub mod demo;
 pub mod deployment;
 pub mod dev;
@@ -66,6 +67,8 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Apps => app::list(&connect().await?, output).await.map(done),
         Command::Events(args) => events::run(&connect().await?, args, output).await.map(done),
         Command::Node(command) => node::run(&connect().await?, command, output).await,
+        Command::Config(command) => config::config(&connect().await?, command, output).await.map(done),
+        Command::Secret(command) => config::secret(&connect().await?, command, output).await.map(done),
         Command::Cluster => cluster::run(&connect().await?, output).await.map(done),
     }
 }

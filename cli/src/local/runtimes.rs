@@ -50,7 +50,8 @@ pub async fn find_docker(socket: Option<PathBuf>) -> Result<Docker, String> {
 pub async fn get_image(docker: &Docker, image: ImageReference, limit: Duration) -> Result<(), String> {
     let runtime = DockerRuntime::new(nobody(), docker.config.clone(), clock());
     let key = AttemptKey { task_id: UuidV7Source.task_id(), attempt: Attempt::FIRST };
-    let attempt = AttemptSpec { key, spec: Arc::new(spec_of(image)), ports: [].into(), env: Vec::new() };
+    let attempt =
+        AttemptSpec { key, spec: Arc::new(spec_of(image)), ports: [].into(), env: Vec::new(), files: Vec::new() };
     match tokio::time::timeout(limit, runtime.prepare(&attempt, &watch::Sender::new(None))).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(problem)) => Err(problem.to_string()),

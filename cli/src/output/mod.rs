@@ -1,6 +1,7 @@
 //! What people and programs get to see. Everything is rendered to text by pure functions and written here.
 
 mod app;
+mod config;
 mod deployment;
 mod describe;
 mod explain;
@@ -25,6 +26,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 pub use self::app::{app_plan, apps_table};
+pub use self::config::{config, configs_table};
 pub use self::deployment::{deployment, deployments_table, rollout_line, rollout_view};
 pub use self::describe::{cluster, node, task};
 pub use self::explain::{Asked, ExplainView, explained_placement, explained_task};

@@ -37,6 +37,7 @@ described!(
     Job,
     JobRun,
     App,
+    Config,
     Deployment,
     PlanAppResponse,
     ApplyAppResponse,

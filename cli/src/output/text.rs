@@ -215,6 +215,10 @@ pub fn event_line(event: &v1::Event, palette: Palette) -> String {
             (format!("task {} {}", short_id(&task.task_id), task_name(task)), task_tone(state_of(task)))
         }
         Some(v1::event::Object::Node(node)) => (format!("node {}", node.name), Tone::Plain),
+        Some(v1::event::Object::Config(config)) => {
+            let kind = if config.kind() == v1::ConfigKind::Secret { "secret" } else { "config" };
+            (format!("{kind} {}", config.name), Tone::Plain)
+        }
         Some(v1::event::Object::Deployment(deployment)) => {
             let name = deployment.spec.as_ref().map(|spec| spec.name.as_str()).unwrap_or_default();
             (format!("deployment {name}"), Tone::Plain)

@@ -7,6 +7,7 @@
 pub mod constraint;
 pub mod deployment;
 pub mod drain;
+pub mod file;
 pub mod id;
 pub mod job;
 pub mod labels;

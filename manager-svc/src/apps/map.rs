@@ -11,14 +11,16 @@ mod violations;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use davit_compose::{Condition, Project, Service};
+use davit_compose::{Condition, Contents, Project, Service};
 use davit_proto::{convert, v1};
 
 pub(crate) use self::refused::Refusals;
 use self::violations::told_at;
 use davit_core::deployment::DeploymentSpec;
+use davit_core::file::{ConfigKind, ConfigName, FileContent};
 use davit_core::job::JobSpec;
 use davit_core::spec::TaskSpec;
+use davit_core::spec::check_name;
 use davit_core::validate::Violations;
 
 /// The label of tasks that names their app.
@@ -35,6 +37,8 @@ pub(crate) struct Mapped {
     pub(crate) deployments: BTreeMap<String, DeploymentSpec>,
     /// What is wanted of each job, by name.
     pub(crate) jobs: BTreeMap<String, JobSpec>,
+    /// What each config and secret holds that comes with it.
+    pub(crate) configs: BTreeMap<ConfigName, FileContent>,
     /// Names of deployments and jobs whose services are there, and no profile selects.
     pub(crate) unselected: BTreeSet<String>,
 }
@@ -44,14 +48,16 @@ pub(crate) fn deployment_name(app: &str, service: &str) -> String {
     format!("{app}_{service}")
 }
 
-/// Maps a project. What is wrong goes to `refusals`; `check` adds what it has against a spec.
+/// Maps a project. What is wrong goes to `refusals`; `check` is given what comes with the project, has specs name
+/// versions of their configs and secrets, and adds what it has against them.
 pub(crate) fn map_project(
     project: &Project,
     refusals: &mut Refusals,
-    mut check: impl FnMut(&Arc<TaskSpec>, &mut Violations),
+    mut check: impl FnMut(&BTreeMap<ConfigName, FileContent>, &mut Arc<TaskSpec>, &mut Violations),
 ) -> Mapped {
     let app = &project.name;
     refused::in_project(project, refusals);
+    let configs = configs(project, refusals);
     let (mut deployments, mut jobs) = (BTreeMap::new(), BTreeMap::new());
     for service in project.services.values() {
         refused::in_service(service, refusals);
@@ -59,14 +65,14 @@ pub(crate) fn map_project(
         if is_job(service) {
             refused::in_job(service, refusals);
             let spec = job_to_proto(project, service, refusals);
-            if let Some((name, spec)) = convert::job_spec_from_proto(spec, "", &mut violations) {
-                check(&spec.task, &mut violations);
+            if let Some((name, mut spec)) = convert::job_spec_from_proto(spec, "", &mut violations) {
+                check(&configs, &mut spec.task, &mut violations);
                 jobs.insert(name, spec);
             }
         } else {
             let spec = to_proto(project, service, refusals);
-            if let Some((name, spec)) = convert::deployment_spec_from_proto(spec, "", &mut violations) {
-                check(&spec.task, &mut violations);
+            if let Some((name, mut spec)) = convert::deployment_spec_from_proto(spec, "", &mut violations) {
+                check(&configs, &mut spec.task, &mut violations);
                 deployments.insert(name, spec);
             }
         }
@@ -76,7 +82,29 @@ pub(crate) fn map_project(
         }
     }
     let unselected = project.disabled_services.iter().map(|service| deployment_name(app, service)).collect();
-    Mapped { app: app.clone(), deployments, jobs, unselected }
+    Mapped { app: app.clone(), deployments, jobs, configs, unselected }
+}
+
+/// Configs and secrets that come with the project.
+fn configs(project: &Project, refusals: &mut Refusals) -> BTreeMap<ConfigName, FileContent> {
+    let mut configs = BTreeMap::new();
+    for (kind, key, declared) in
+        [(ConfigKind::Config, "configs", &project.configs), (ConfigKind::Secret, "secrets", &project.secrets)]
+    {
+        for (name, stored) in declared {
+            let Contents::Given(bytes) = &stored.contents else { continue };
+            let path = format!("{key}.{name}");
+            if let Err(problem) = check_name(&stored.name) {
+                refusals.wrong(&stored.position, &path, &format!("its name {problem}"));
+                continue;
+            }
+            let named = ConfigName { kind, name: stored.name.clone() };
+            if configs.insert(named, FileContent::new(bytes.0.as_slice())).is_some() {
+                refusals.wrong(&stored.position, &path, "another one has the same name in the cluster");
+            }
+        }
+    }
+    configs
 }
 
 /// Whether a service becomes a job.

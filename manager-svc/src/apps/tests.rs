@@ -5,16 +5,20 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use davit_compose::{Input, SourceFile, load};
+use davit_core::deployment::DeploymentSpec;
+use davit_core::file::{ConfigName, FileContent};
+use davit_core::spec::{RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
+use davit_core::validate::Violations;
 use davit_proto::v1;
 use uuid::Uuid;
 
 use super::*;
 use crate::commands::test_support::{Cluster, node_id, status, task_id};
 use crate::commands::{
-    AppChanges, Error, Limits, Placement, Wanted, WantedApp, WantedJob, apply_app, apply_reports, commit_placements,
-    delete_app, plan_app, reconcile_deployment,
+    AppChanges, Error, Limits, NewConfig, Placement, Wanted, WantedApp, WantedJob, apply_app, apply_reports,
+    commit_placements, delete_app, plan_app, reconcile_deployment,
 };
 use crate::state::KeyedSpec;
 
@@ -63,7 +67,7 @@ impl Sample {
         };
         let loaded = load(&input).unwrap();
         let mut refusals = Refusals::new(self.lenient);
-        let mapped = map_project(&loaded.project, &mut refusals, |_, _| ());
+        let mapped = map_project(&loaded.project, &mut refusals, name_versions);
         let (problems, is_error) = refusals.finish();
         let told: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         if is_error { (Err(told.clone()), told) } else { (Ok(mapped), told) }
@@ -71,7 +75,7 @@ impl Sample {
 
     fn wanted(&self) -> WantedApp {
         let mapped = self.mapped().0.unwrap();
-        let wanted = |spec: davit_core::deployment::DeploymentSpec| {
+        let wanted = |spec: DeploymentSpec| {
             let task = KeyedSpec::new(Arc::clone(&spec.task));
             Wanted { spec, task, author: "someone".to_owned() }
         };
@@ -79,7 +83,12 @@ impl Sample {
             let task = KeyedSpec::new(Arc::clone(&spec.task));
             WantedJob { spec, task }
         };
+        let config = |(name, content): (ConfigName, FileContent)| {
+            let (labels, app) = (BTreeMap::new(), mapped.app.clone());
+            (name.clone(), NewConfig { name, content, labels, app })
+        };
         WantedApp {
+            configs: mapped.configs.into_iter().map(config).collect(),
             app: mapped.app,
             deployments: mapped.deployments.into_iter().map(|(name, spec)| (name, wanted(spec))).collect(),
             jobs: mapped.jobs.into_iter().map(|(name, spec)| (name, wanted_job(spec))).collect(),
@@ -91,6 +100,15 @@ impl Sample {
 
     fn refused(&self) -> String {
         self.mapped().0.unwrap_err()
+    }
+}
+
+/// Has specs name what comes with their project.
+fn name_versions(configs: &BTreeMap<ConfigName, FileContent>, spec: &mut Arc<TaskSpec>, _: &mut Violations) {
+    if let RuntimeSpec::Container(container) = &mut Arc::make_mut(spec).runtime {
+        for grant in &mut container.files {
+            grant.digest = configs.get(&grant.config).map(FileContent::digest);
+        }
     }
 }
 
@@ -204,8 +222,6 @@ services:
     image: web:1
     entrypoint: []
     container_name: shop-web
-    configs: [settings]
-    secrets: [token]
     networks: {front: {aliases: [www]}}
     depends_on: {db: {condition: service_started, restart: true}}
     healthcheck: {interval: 5s}
@@ -214,8 +230,6 @@ services:
     volumes: ['data:/data']
 volumes: {data: {external: true}}
 networks: {front: {}}
-configs: {settings: {content: a}}
-secrets: {token: {environment: SECRET_KEY}}
 x-davit:
   colocate: [[web, db]]
 ";
@@ -295,7 +309,7 @@ fn what_is_in_no_file_goes_and_what_no_profile_selects_stays() {
 #[test]
 fn nothing_is_changed_where_something_is_in_the_way() {
     let mut cluster = Cluster::new(1);
-    let task = davit_core::spec::TaskSpec::clone(&Sample::text(TWO).wanted().deployments["sample_a"].spec.task);
+    let task = TaskSpec::clone(&Sample::text(TWO).wanted().deployments["sample_a"].spec.task);
     assert!(cluster.deploy("sample_a", task, davit_core::deployment::DeploymentMode::Replicated { replicas: 1 }));
     let mut both = Sample::text(TWO);
     both.profiles = vec!["*".to_owned()];

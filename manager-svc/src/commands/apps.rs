@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use davit_core::deployment::{Deployment, Version};
+use davit_core::file::ConfigName;
 use davit_core::id::{DeploymentId, JobId, Revision};
 use davit_core::job::{Job, MAX_ACTIVE_RUNS};
 use uuid::Uuid;
 
+use super::configs::{abandon, check_configs, check_files, put};
 use super::deployments::{check_limits, check_mode, put_changed, put_deleted, put_new};
 use super::error::JobError;
 use super::jobs::{check_job_limits, put_changed_job, put_deleted_job, put_new_job, put_same_job};
-use super::{Error, Limits, NewDeployment, NewJob, Wanted, WantedJob};
+use super::{Error, Limits, NewConfig, NewDeployment, NewJob, Wanted, WantedJob};
 use crate::apps::plan_token;
 use crate::reconcile::{TaskChanges, begin_run, task_changes};
 use crate::state::{ClusterState, Draft, EventType};
@@ -25,6 +27,8 @@ pub struct WantedApp {
     pub deployments: BTreeMap<String, Wanted>,
     /// Its jobs, by name.
     pub jobs: BTreeMap<String, WantedJob>,
+    /// Its configs and secrets, with what they hold.
+    pub configs: BTreeMap<ConfigName, NewConfig>,
     /// Names of deployments and jobs that are neither wanted nor removed.
     pub unselected: BTreeSet<String>,
     /// Whether others of the app are removed.
@@ -136,7 +140,12 @@ pub struct AppChanges {
 /// # Errors
 /// When a name is taken, a deployment or job is being deleted, it would be beyond the limits, or the caller expects something else.
 pub fn plan_app(state: &ClusterState, wanted: WantedApp, limits: Limits) -> Result<AppPlan, Error> {
-    let WantedApp { app, deployments, jobs, unselected, prune, plan_token: expected } = wanted;
+    let WantedApp { app, deployments, jobs, configs, unselected, prune, plan_token: expected } = wanted;
+    check_configs(state, &configs.values().cloned().collect::<Vec<_>>())?;
+    let of_deployments = deployments.values().map(|wanted| &wanted.spec.task);
+    for spec in of_deployments.chain(jobs.values().map(|wanted| &wanted.spec.task)) {
+        check_files(state, spec, &configs)?;
+    }
     let stays = |name: &String| !prune || unselected.contains(name);
     let plan = AppPlan {
         deployments: plan_deployments(state, &app, deployments, stays, limits)?,
@@ -250,7 +259,11 @@ pub fn apply_app(
     ids: &mut impl Iterator<Item = Uuid>,
     limits: Limits,
 ) -> Result<AppChanges, Error> {
+    let (app, configs, prune) = (wanted.app.clone(), wanted.configs.clone(), wanted.prune);
     let plan = plan_app(draft.state(), wanted, limits)?;
+    for config in configs.values() {
+        put(draft, config.clone());
+    }
     let mut deployments = Vec::with_capacity(plan.deployments.len());
     for step in plan.deployments {
         let (before, after) = match step {
@@ -294,6 +307,9 @@ pub fn apply_app(
         };
         jobs.push(AppJobChange { before, after });
     }
+    if prune {
+        abandon(draft, &app, |name| configs.contains_key(name));
+    }
     Ok(AppChanges { deployments, jobs })
 }
 
@@ -323,7 +339,7 @@ pub struct DeletedApp {
     pub revision: Revision,
 }
 
-/// Has all deployments and jobs of an app deleted.
+/// Has all deployments and jobs of an app deleted, and its configs and secrets with them.
 ///
 /// # Errors
 /// When there are none.
@@ -335,6 +351,7 @@ pub fn delete_app(draft: &mut Draft, app: &str) -> Result<DeletedApp, Error> {
     }
     deployments.iter().for_each(|deployment| put_deleted(draft, deployment));
     jobs.iter().for_each(|job| put_deleted_job(draft, job));
+    abandon(draft, app, |_| false);
     Ok(DeletedApp {
         deployments: deployments.iter().map(|deployment| deployment.name.clone()).collect(),
         jobs: jobs.iter().map(|job| job.name.clone()).collect(),

@@ -1,5 +1,6 @@
 //! What users ask of deployments. Their tasks follow: [`super::reconcile_deployment`] sees what there is to do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use davit_core::deployment::{
@@ -10,6 +11,7 @@ use davit_core::id::{DeploymentId, Revision};
 use davit_core::state::TaskState;
 use davit_proto::convert;
 
+use super::configs::check_files;
 use super::{Error, Limits};
 use crate::state::{ClusterState, Draft, EventType, KeyedSpec};
 
@@ -64,6 +66,7 @@ pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) 
             _ => Err(Error::DeploymentExists { name: new.name }),
         };
     }
+    check_files(draft.state(), &new.wanted.spec.task, &BTreeMap::new())?;
     check_limits(draft.state(), &[(None, &new.wanted)], limits)?;
     Ok(put_new(draft, new))
 }
@@ -103,6 +106,10 @@ pub fn update_deployment(
 ) -> Result<Arc<Deployment>, Error> {
     let (deployment, current) = open_deployment(draft.state(), named)?;
     check_mode(&deployment, &current, &wanted)?;
+    // What it has already it may keep, also when that is being deleted.
+    if current.spec.task != wanted.spec.task {
+        check_files(draft.state(), &wanted.spec.task, &BTreeMap::new())?;
+    }
     check_limits(draft.state(), &[(Some(&current), &wanted)], limits)?;
     Ok(put_changed(draft, &deployment, &current, wanted))
 }

@@ -1,5 +1,6 @@
 //! What users ask of jobs. Their tasks follow: [`super::reconcile_job`] sees what there is to do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use davit_core::deployment::CreateRequest;
@@ -7,6 +8,7 @@ use davit_core::id::{JobId, Revision};
 use davit_core::job::{Job, JobSpec, MAX_ACTIVE_RUNS, RunState};
 use davit_proto::convert;
 
+use super::configs::check_files;
 use super::error::JobError;
 use super::{Error, Limits};
 use crate::reconcile::begin_run;
@@ -60,6 +62,7 @@ pub fn create_job(draft: &mut Draft, new: NewJob, limits: Limits) -> Result<Arc<
             _ => Err(JobError::Exists { name: new.name }.into()),
         };
     }
+    check_files(draft.state(), &new.wanted.spec.task, &BTreeMap::new())?;
     check_job_limits(draft.state(), 1, [&new.wanted], limits)?;
     Ok(put_new_job(draft, new))
 }
@@ -101,6 +104,10 @@ pub(super) fn put_new_job(draft: &mut Draft, new: NewJob) -> Arc<Job> {
 /// When there is no such job, it is being deleted or has changed, or it would be beyond the limits.
 pub fn update_job(draft: &mut Draft, named: &NamedJob, wanted: WantedJob, limits: Limits) -> Result<Arc<Job>, Error> {
     let job = open_job(draft.state(), named)?;
+    // What it has already it may keep, also when that is being deleted.
+    if job.spec.task != wanted.spec.task {
+        check_files(draft.state(), &wanted.spec.task, &BTreeMap::new())?;
+    }
     check_job_limits(draft.state(), 0, [&wanted], limits)?;
     Ok(put_changed_job(draft, &job, wanted))
 }

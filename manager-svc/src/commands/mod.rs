@@ -5,6 +5,7 @@
 mod apps;
 mod attempts;
 mod claims;
+mod configs;
 mod deployments;
 mod drains;
 mod error;
@@ -32,6 +33,7 @@ pub use self::apps::{
 };
 pub use self::attempts::shift_leases;
 pub use self::claims::{has_ripe_claim, next_claim_due, settle_claims};
+pub use self::configs::{NewConfig, delete_config, let_go_of_versions, put_config};
 pub use self::deployments::{
     Named, NewDeployment, Wanted, create_deployment, delete_deployment, pause_rollout, promote_rollout, resume_rollout,
     roll_back_deployment, scale_deployment, update_deployment,

@@ -1,5 +1,6 @@
 //! What users ask of tasks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use davit_core::id::{Attempt, GangId, Revision, TaskId};
@@ -11,6 +12,7 @@ use super::Error;
 use super::attempts::{
     ASKED_TO_RESTART, begin_attempt, end_attempt, get_task, lease_end, replace_attempt, why_replaced,
 };
+use super::configs::check_files;
 use super::error::JobError;
 use super::job_runs::remove_task;
 use crate::state::{Draft, EventType, KeyedSpec, RequestRecord};
@@ -55,7 +57,7 @@ pub struct Creation {
 /// Creates tasks, all or none. `request` is the caller's request id with a hash of the request's content.
 ///
 /// # Errors
-/// When the request id was used for something else, or there would be more than the limits allow.
+/// When the request id was used for something else, a config or secret is not there, or there would be more than the limits allow.
 pub fn create_tasks(
     draft: &mut Draft,
     groups: &[NewTasks],
@@ -71,6 +73,9 @@ pub fn create_tasks(
         return Ok(Creation { task_ids: Arc::clone(&known.task_ids), revision: known.revision });
     }
     check_limits(draft, groups, limits)?;
+    for group in groups {
+        check_files(draft.state(), group.spec.spec(), &BTreeMap::new())?;
+    }
     for group in groups {
         for task_id in &group.task_ids {
             let membership = group.gang_id.map(|gang_id| Box::new(Membership::Gang(gang_id)));

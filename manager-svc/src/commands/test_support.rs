@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdatePolicy};
+use davit_core::file::{Config, ConfigKind, ConfigName, FileContent, FileDigest, FileGrant};
 use davit_core::id::{Attempt, AttemptKey, DeploymentId, GangId, JobId, NodeId, Revision, TaskId};
 use davit_core::job::JobSpec;
 use davit_core::node::NodeDescription;
@@ -20,9 +21,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Leases, Limits, Named, NamedJob, NewDeployment, NewJob, NewTasks, Placement, PlacementReport, Registration,
-    ReportCounts, Wanted, WantedJob, apply_reports, commit_placements, create_deployment, create_job, create_tasks,
-    lose_tasks_of_down_nodes, reconcile_deployment, reconcile_job, register_node, update_deployment, update_job,
+    Error, Leases, Limits, Named, NamedJob, NewConfig, NewDeployment, NewJob, NewTasks, Placement, PlacementReport,
+    Registration, ReportCounts, Wanted, WantedJob, apply_reports, commit_placements, create_deployment, create_job,
+    create_tasks, lose_tasks_of_down_nodes, put_config, reconcile_deployment, reconcile_job, register_node,
+    update_deployment, update_job,
 };
 use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec, REVISION_JUMP};
 use crate::store::Snapshot;
@@ -80,6 +82,21 @@ pub(crate) fn publishing_any(count: u16) -> TaskSpec {
         container.ports = (80..80 + count).zip(protocols).map(port).collect();
     }
     spec
+}
+
+/// [`spec`] that is given a config, of which it names no version yet.
+pub(crate) fn with_file(name: &str) -> TaskSpec {
+    let mut spec = spec();
+    if let RuntimeSpec::Container(container) = &mut spec.runtime {
+        let (config, target) = (config_name(name), format!("/{name}"));
+        container.files = vec![FileGrant { config, digest: None, target, uid: 0, gid: 0, mode: 0o444 }];
+    }
+    spec
+}
+
+/// The config of a name.
+pub(crate) fn config_name(name: &str) -> ConfigName {
+    ConfigName { kind: ConfigKind::Config, name: name.to_owned() }
 }
 
 /// [`spec`] with a label.
@@ -191,6 +208,8 @@ impl Cluster {
             nodes: self.state.nodes().cloned().collect(),
             deployments: self.state.deployments().cloned().collect(),
             jobs: self.state.jobs().cloned().collect(),
+            configs: self.state.configs().cloned().collect(),
+            contents: self.state.contents().cloned().collect(),
             totals: self.state.totals(),
             ..Snapshot::default()
         };
@@ -210,6 +229,24 @@ impl Cluster {
         self.state = state;
         self.last_batch = Arc::new(batch);
         outcome
+    }
+
+    /// Has a config hold this.
+    pub(crate) fn put_config(&mut self, name: &str, content: &[u8]) -> Result<Arc<Config>, Error> {
+        let (name, content) = (config_name(name), FileContent::new(content));
+        let new = NewConfig { name, content, labels: BTreeMap::new(), app: String::new() };
+        self.run(|draft| put_config(draft, new))
+    }
+
+    /// A spec that names the newest versions of its configs, or some other where there are none.
+    pub(crate) fn resolved(&self, mut spec: TaskSpec) -> TaskSpec {
+        if let RuntimeSpec::Container(container) = &mut spec.runtime {
+            for grant in &mut container.files {
+                let newest = self.state.config(&grant.config).and_then(|config| config.newest());
+                grant.digest = Some(newest.map_or(FileDigest::of(b"of none"), |newest| newest.digest));
+            }
+        }
+        spec
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {

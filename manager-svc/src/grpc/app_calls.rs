@@ -1,8 +1,10 @@
 //! Apps, for users: what Compose files would change, and that change.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use davit_core::deployment::RolloutState;
+use davit_core::file::{ConfigName, FileContent};
 use davit_core::spec::TaskSpec;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
@@ -15,13 +17,17 @@ use super::app_source::{ReadApp, read_app};
 use super::deployment_service::{check_author, wanted};
 use super::deployment_view::show;
 use super::errors::{refusal, to_api_error};
+use super::files::resolve_files;
 use super::job_service::wanted_job;
 use super::paging::Page;
 use crate::apps::{plan_token, planned};
-use crate::commands::{self, WantedApp};
+use crate::commands::{self, NewConfig, WantedApp};
 use crate::reconcile::trouble_of_job;
 use crate::stable_hash::stable_hash;
 use crate::state::{ClusterState, Draft};
+
+/// What each config and secret holds that comes with an app.
+type Contents = BTreeMap<ConfigName, FileContent>;
 
 /// Of so many deployments of an app it is told what is wrong.
 const MAX_TROUBLES: usize = 3;
@@ -95,13 +101,23 @@ fn read(
     author: &str,
     mut violations: Violations,
 ) -> Result<(WantedApp, Vec<String>), ApiError> {
-    let check = |spec: &Arc<TaskSpec>, violations: &mut Violations| {
+    let state = api.writer.state();
+    let check = |configs: &Contents, spec: &mut Arc<TaskSpec>, violations: &mut Violations| {
         api.check_algorithm(spec, "task", violations);
+        if !spec.files().is_empty() {
+            let coming = configs.iter().map(|(name, content)| (name.clone(), content.digest())).collect();
+            resolve_files(&state, &coming, Arc::make_mut(spec), "task.", violations);
+        }
     };
     let read = read_app(source, check, &mut violations);
     let ReadApp { mapped, warnings } = violations.finish(read)?;
     let deployments = mapped.deployments.into_iter();
+    let config = |(name, content): (ConfigName, FileContent)| {
+        let app = mapped.app.clone();
+        (name.clone(), NewConfig { name, content, labels: BTreeMap::new(), app })
+    };
     let app = WantedApp {
+        configs: mapped.configs.into_iter().map(config).collect(),
         app: mapped.app,
         deployments: deployments.map(|(name, spec)| (name, wanted(spec, author.to_owned()))).collect(),
         jobs: mapped.jobs.into_iter().map(|(name, spec)| (name, wanted_job(spec))).collect(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use davit_compose::{Bytes, Input, MAX_FILES, Problem, SourceFile, load};
 use std::sync::Arc;
 
+use davit_core::file::{ConfigName, FileContent};
 use davit_core::spec::{TaskSpec, check_app_name};
 use davit_core::validate::Violations;
 use davit_proto::v1;
@@ -26,10 +27,10 @@ pub(super) struct ReadApp {
     pub(super) warnings: Vec<String>,
 }
 
-/// Reads an app. `check` adds what it has against a spec.
+/// Reads an app. `check` is as for [`map_project`].
 pub(super) fn read_app(
     source: Option<v1::AppSource>,
-    check: impl FnMut(&Arc<TaskSpec>, &mut Violations),
+    check: impl FnMut(&BTreeMap<ConfigName, FileContent>, &mut Arc<TaskSpec>, &mut Violations),
     violations: &mut Violations,
 ) -> Option<ReadApp> {
     let Some(source) = source else {

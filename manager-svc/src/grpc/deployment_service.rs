@@ -89,9 +89,10 @@ impl DeploymentApi {
     }
 
     fn read_spec(&self, spec: v1::DeploymentSpec, violations: &mut Violations) -> Option<(String, DeploymentSpec)> {
-        let read = convert::deployment_spec_from_proto(spec, "spec", violations);
-        if let Some((_, spec)) = &read {
+        let mut read = convert::deployment_spec_from_proto(spec, "spec", violations);
+        if let Some((_, spec)) = &mut read {
             self.api.check_algorithm(&spec.task, "spec.task", violations);
+            self.api.resolve_files(Arc::make_mut(&mut spec.task), "spec.task", violations);
         }
         read
     }

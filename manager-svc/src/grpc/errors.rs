@@ -98,6 +98,20 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         | commands::Error::NothingToResume { name, .. } => {
             api_error.with_precondition("DEPLOYMENT_STATE", format!("deployment/{name}"), message)
         }
+        commands::Error::ConfigNotFound { config }
+        | commands::Error::ConfigVersionGone { config, .. }
+        | commands::Error::ConfigOfAnotherApp { config, .. } => {
+            api_error.with_resource(config.kind.to_string(), config.name.as_str())
+        }
+        commands::Error::ConfigInUse { config, .. } => {
+            api_error.with_precondition("CONFIG_STATE", format!("{}/{}", config.kind, config.name), message)
+        }
+        commands::Error::TooManyConfigs { max_configs } => {
+            api_error.with_resource("limit", "configs").with_metadata("max_configs", max_configs.to_string())
+        }
+        commands::Error::TooManyConfigBytes { max_bytes, .. } => {
+            api_error.with_resource("limit", "config-bytes").with_metadata("max_config_bytes", max_bytes.to_string())
+        }
         commands::Error::NodeHasChanged { node, actual, .. } => {
             api_error.with_resource("node", node.as_str()).with_metadata("etag", actual.as_str())
         }

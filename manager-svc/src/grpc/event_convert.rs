@@ -74,6 +74,9 @@ fn event_type_from_proto(event_type: v1::EventType) -> Option<EventType> {
         v1::EventType::JobUpdated => EventType::JobUpdated,
         v1::EventType::JobRunChanged => EventType::JobRunChanged,
         v1::EventType::JobDeleted => EventType::JobDeleted,
+        v1::EventType::ConfigCreated => EventType::ConfigCreated,
+        v1::EventType::ConfigUpdated => EventType::ConfigUpdated,
+        v1::EventType::ConfigDeleted => EventType::ConfigDeleted,
     })
 }
 
@@ -95,6 +98,9 @@ fn event_type_to_proto(event_type: EventType) -> v1::EventType {
         EventType::JobUpdated => v1::EventType::JobUpdated,
         EventType::JobRunChanged => v1::EventType::JobRunChanged,
         EventType::JobDeleted => v1::EventType::JobDeleted,
+        EventType::ConfigCreated => v1::EventType::ConfigCreated,
+        EventType::ConfigUpdated => v1::EventType::ConfigUpdated,
+        EventType::ConfigDeleted => v1::EventType::ConfigDeleted,
     }
 }
 
@@ -106,6 +112,7 @@ pub(super) fn event_to_proto(event: &Event) -> v1::Event {
             let node = convert::node_to_proto(node, &convert::NodeUsage::default());
             v1::event::Object::Node(v1::Node { allocated: None, ..node })
         }
+        Object::Config(config) => v1::event::Object::Config(convert::config_to_proto(config)),
         Object::Deployment(deployment) => {
             let view = convert::DeploymentView { newest_only: true, ..convert::DeploymentView::default() };
             v1::event::Object::Deployment(convert::deployment_to_proto(deployment, view))
@@ -130,13 +137,13 @@ mod tests {
 
     #[test]
     fn every_type_survives_the_way_there_and_back() {
-        let known = (1..).map_while(|number| v1::EventType::try_from(number).ok());
+        let known = (1..100).filter_map(|number| v1::EventType::try_from(number).ok());
         let mut count = 0;
         for event_type in known {
             assert_eq!(event_type_from_proto(event_type).map(event_type_to_proto), Some(event_type));
             count += 1;
         }
-        assert_eq!(count, 16);
+        assert_eq!(count, 19);
     }
 
     #[test]

@@ -83,9 +83,10 @@ impl JobApi {
     }
 
     fn read_spec(&self, spec: v1::JobSpec, violations: &mut Violations) -> Option<(String, JobSpec)> {
-        let read = convert::job_spec_from_proto(spec, "spec", violations);
-        if let Some((_, spec)) = &read {
+        let mut read = convert::job_spec_from_proto(spec, "spec", violations);
+        if let Some((_, spec)) = &mut read {
             self.api.check_algorithm(&spec.task, "spec.task", violations);
+            self.api.resolve_files(Arc::make_mut(&mut spec.task), "spec.task", violations);
         }
         read
     }

@@ -6,6 +6,7 @@ mod app_placement;
 mod app_source;
 mod backup;
 mod cluster_service;
+mod config_service;
 mod deployment_service;
 mod deployment_view;
 mod errors;
@@ -13,6 +14,7 @@ mod event_convert;
 mod event_service;
 mod event_watch;
 mod explain;
+mod files;
 mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -34,6 +36,7 @@ mod task_service;
 mod tests;
 mod worker_session_service;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,6 +48,7 @@ use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
 use davit_core::validate::Violations;
 use davit_proto::v1::cluster_service_server::ClusterServiceServer;
+use davit_proto::v1::config_service_server::ConfigServiceServer;
 use davit_proto::v1::deployment_service_server::DeploymentServiceServer;
 use davit_proto::v1::event_service_server::EventServiceServer;
 use davit_proto::v1::job_service_server::JobServiceServer;
@@ -61,6 +65,7 @@ use tonic::Status;
 use tonic::server::NamedService;
 
 pub use self::cluster_service::ClusterApi;
+pub use self::config_service::ConfigApi;
 pub use self::deployment_service::DeploymentApi;
 pub use self::event_service::EventApi;
 pub use self::job_service::JobApi;
@@ -134,6 +139,13 @@ impl Api {
         }
     }
 
+    /// Has a spec name versions of its configs and secrets, and notes those that there are not.
+    fn resolve_files(&self, spec: &mut TaskSpec, path: &str, violations: &mut Violations) {
+        if !spec.files().is_empty() {
+            files::resolve_files(&self.writer.state(), &BTreeMap::new(), spec, &format!("{path}."), violations);
+        }
+    }
+
     /// All nodes as placement sees them, as if a task were not there.
     fn node_views(&self, state: &ClusterState, without: Option<&Arc<Task>>) -> Vec<NodeView> {
         explainer::node_views(state, |node_id| self.contacts.stats(node_id), without)
@@ -173,5 +185,6 @@ pub(crate) fn server(api: &Api) -> GrpcServer {
         .service(NodeServiceServer::new(NodeApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(EventServiceServer::new(EventApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(ClusterServiceServer::new(ClusterApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .service(ConfigServiceServer::new(ConfigApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(sessions.max_decoding_message_size(MAX_WORKER_MESSAGE_BYTES))
 }

@@ -43,10 +43,11 @@ impl TaskApi {
         let fingerprint = stable_hash("CreateTask", &request);
         let mut violations = Violations::new();
         check_request_id(&request_id, &mut violations);
-        let spec = convert::required(request.spec, "spec", &mut violations)
+        let mut spec = convert::required(request.spec, "spec", &mut violations)
             .and_then(|spec| convert::task_spec_from_proto(spec, "spec", &mut violations));
-        if let Some(spec) = &spec {
+        if let Some(spec) = &mut spec {
             self.api.check_algorithm(spec, "spec", &mut violations);
+            self.api.resolve_files(spec, "spec", &mut violations);
         }
         let spec = KeyedSpec::new(Arc::new(violations.finish(spec)?));
         if validate_only {
@@ -88,9 +89,11 @@ impl TaskApi {
         let fingerprint = stable_hash("BatchCreateTasks", &request);
         let mut violations = Violations::new();
         check_request_id(&request_id, &mut violations);
-        let groups = convert::task_groups_from_proto(request.groups, "groups", &mut violations);
-        for (index, group) in groups.iter().flatten().enumerate() {
-            self.api.check_algorithm(&group.spec, &format!("groups[{index}].spec"), &mut violations);
+        let mut groups = convert::task_groups_from_proto(request.groups, "groups", &mut violations);
+        for (index, group) in groups.iter_mut().flatten().enumerate() {
+            let path = format!("groups[{index}].spec");
+            self.api.check_algorithm(&group.spec, &path, &mut violations);
+            self.api.resolve_files(&mut group.spec, &path, &mut violations);
         }
         let groups = violations.finish(groups)?;
         if validate_only {

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, debug, info};
 
 use super::errors::to_api_error;
+use super::files::file_for_worker;
 use super::report_inbox::Receipt;
 use super::session_in::{Told, read};
 use super::session_out::{Out, Pace, SessionWriter};
@@ -108,6 +109,14 @@ impl WorkerSessionService for WorkerSessions {
             };
         }
         Ok(Response::new(v1::PublishLogsResponse {}))
+    }
+
+    async fn fetch_file(
+        &self,
+        request: Request<v1::FetchFileRequest>,
+    ) -> Result<Response<v1::FetchFileResponse>, Status> {
+        let content = file_for_worker(&self.api.writer.state(), request.get_ref())?;
+        Ok(Response::new(v1::FetchFileResponse { content: content.reveal().to_vec() }))
     }
 }
 

@@ -1,8 +1,10 @@
 //! The next version of the cluster, while it is being made.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use davit_core::deployment::Deployment;
+use davit_core::file::{Config, ConfigName, FileContent, FileDigest};
 use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
 use davit_core::job::{Job, JobSpec};
 use davit_core::node::Node;
@@ -42,6 +44,13 @@ pub enum Versions {
         /// As it is.
         after: Option<Arc<Job>>,
     },
+    /// A config or a secret.
+    Config {
+        /// As it was.
+        before: Option<Arc<Config>>,
+        /// As it is.
+        after: Option<Arc<Config>>,
+    },
 }
 
 /// One change of the cluster, with the event that tells of it.
@@ -58,6 +67,8 @@ pub struct Change {
 pub struct Batch {
     /// In order of revision, without a gap.
     pub changes: Vec<Change>,
+    /// What versions of configs and secrets hold that is new, or (`None`) what none holds any more.
+    pub contents: BTreeMap<FileDigest, Option<FileContent>>,
     /// Creates with a request id that these changes hold.
     pub requests: Vec<Arc<RequestRecord>>,
     /// How many requests are no longer kept: the oldest of those that are stored, and then of these.
@@ -121,7 +132,7 @@ impl Draft {
     /// Creates a task, which shares its spec with those that have an equal one; stamps its revision and time.
     pub fn create_task(&mut self, mut task: Task, spec: &KeyedSpec, message: impl Into<String>) -> Arc<Task> {
         task.spec = self.state.specs.shared(spec);
-        self.state.specs.add(&task.spec, || spec.clone());
+        self.state.use_spec(&task.spec, || spec.clone());
         self.put(task, EventType::TaskCreated, message.into())
     }
 
@@ -134,14 +145,14 @@ impl Draft {
     pub fn put_spec(&mut self, task: &Arc<Task>, spec: &KeyedSpec, message: impl Into<String>) -> Arc<Task> {
         let spec_before = Arc::clone(&task.spec);
         let spec_after = self.state.specs.shared(spec);
-        self.state.specs.add(&spec_after, || spec.clone());
+        self.state.use_spec(&spec_after, || spec.clone());
         let (revision, updated_at) = (self.next_revision(), self.now);
         let next = Arc::new(Task { spec: spec_after, revision, updated_at, ..Task::clone(task) });
         // What follows from its spec is everywhere: as if it went and came anew.
         self.state.reindex(Some(task), None);
         self.state.tasks.insert(task.task_id, Arc::clone(&next));
         self.state.reindex(None, Some(&next));
-        self.state.specs.remove(&spec_before, task.revision);
+        self.state.release_spec(&spec_before, task.revision);
         let versions = Versions::Task { before: Some(Arc::clone(task)), after: Some(Arc::clone(&next)) };
         self.record(versions, EventType::TaskUpdated, message.into(), Object::Task(Arc::clone(&next)));
         next
@@ -171,7 +182,7 @@ impl Draft {
     pub fn remove_task(&mut self, task_id: TaskId, message: impl Into<String>) {
         let Some(before) = self.state.tasks.remove(&task_id) else { return };
         self.next_revision();
-        self.state.specs.remove(&before.spec, self.state.revision);
+        self.state.release_spec(&before.spec, self.state.revision);
         self.state.reindex(Some(&before), None);
         let versions = Versions::Task { before: Some(Arc::clone(&before)), after: None };
         self.record(versions, EventType::TaskDeleted, message.into(), Object::Task(before));
@@ -222,7 +233,7 @@ impl Draft {
         let deployment = Arc::new(deployment);
         let before = self.state.deployment(deployment.deployment_id).cloned();
         for used in deployment.task_specs() {
-            self.state.specs.add(used, || spec.clone());
+            self.state.use_spec(used, || spec.clone());
         }
         if let Some(before) = &before {
             self.release_specs(before);
@@ -238,11 +249,59 @@ impl Draft {
         let Some(before) = self.state.deployment(deployment_id).cloned() else { return };
         let revision = self.next_revision();
         for spec in before.task_specs() {
-            self.state.specs.remove(spec, revision);
+            self.state.release_spec(spec, revision);
         }
         self.state.reindex_deployment(Some(&before), None);
         let versions = Versions::Deployment { before: Some(Arc::clone(&before)), after: None };
         self.record(versions, EventType::DeploymentDeleted, message.into(), Object::Deployment(before));
+    }
+
+    /// Creates or replaces a config or a secret; stamps its revision and time. `content`: what a new version of it holds.
+    pub fn put_config(
+        &mut self,
+        mut config: Config,
+        content: Option<&FileContent>,
+        event_type: EventType,
+        message: impl Into<String>,
+    ) -> Arc<Config> {
+        config.revision = self.next_revision();
+        config.updated_at = self.now;
+        let config = Arc::new(config);
+        for version in &config.versions {
+            let content = content.filter(|content| content.digest() == version.digest);
+            if self.state.files.hold(version.digest, content) {
+                self.note_content(version.digest, content.cloned());
+            }
+        }
+        let before = self.state.files.set(&config.name, Some(Arc::clone(&config)));
+        self.release_contents(before.as_deref());
+        let versions = Versions::Config { before, after: Some(Arc::clone(&config)) };
+        self.record(versions, event_type, message.into(), Object::Config(Arc::clone(&config)));
+        config
+    }
+
+    /// Removes a config or a secret.
+    pub fn remove_config(&mut self, name: &ConfigName, message: impl Into<String>) {
+        let Some(before) = self.state.files.set(name, None) else { return };
+        self.next_revision();
+        self.release_contents(Some(&before));
+        let versions = Versions::Config { before: Some(Arc::clone(&before)), after: None };
+        self.record(versions, EventType::ConfigDeleted, message.into(), Object::Config(before));
+    }
+
+    fn release_contents(&mut self, before: Option<&Config>) {
+        for version in before.into_iter().flat_map(|before| &before.versions) {
+            if self.state.files.release(version.digest) {
+                self.note_content(version.digest, None);
+            }
+        }
+    }
+
+    /// Notes what is to be stored or removed. What was the contrary before in this batch is as it is stored.
+    fn note_content(&mut self, digest: FileDigest, content: Option<FileContent>) {
+        if self.batch.contents.remove(&digest).is_none() {
+            self.batch.contents.insert(digest, content);
+        }
     }
 
     /// A deployment was looked at; it is due again when something changes, or at this time.
@@ -270,10 +329,10 @@ impl Draft {
         let job = Arc::new(job);
         let before = self.state.job(job.job_id).cloned();
         for used in job.task_specs() {
-            self.state.specs.add(used, || spec.clone());
+            self.state.use_spec(used, || spec.clone());
         }
         for no_more in before.iter().flat_map(|before| before.task_specs()) {
-            self.state.specs.remove(no_more, before.as_ref().map_or(job.revision, |before| before.revision));
+            self.state.release_spec(no_more, before.as_ref().map_or(job.revision, |before| before.revision));
         }
         self.state.reindex_job(before.as_ref(), Some(&job));
         let versions = Versions::Job { before, after: Some(Arc::clone(&job)) };
@@ -286,7 +345,7 @@ impl Draft {
         let Some(before) = self.state.job(job_id).cloned() else { return };
         let revision = self.next_revision();
         for spec in before.task_specs() {
-            self.state.specs.remove(spec, revision);
+            self.state.release_spec(spec, revision);
         }
         self.state.reindex_job(Some(&before), None);
         let versions = Versions::Job { before: Some(Arc::clone(&before)), after: None };
@@ -300,7 +359,7 @@ impl Draft {
 
     fn release_specs(&mut self, before: &Deployment) {
         for spec in before.task_specs() {
-            self.state.specs.remove(spec, before.revision);
+            self.state.release_spec(spec, before.revision);
         }
     }
 

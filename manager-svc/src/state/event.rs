@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use davit_core::deployment::Deployment;
+use davit_core::file::Config;
 use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
 use davit_core::job::Job;
 use davit_core::node::Node;
@@ -48,6 +49,12 @@ pub enum EventType {
     JobRunChanged,
     /// A job is gone.
     JobDeleted,
+    /// A config or a secret was created.
+    ConfigCreated,
+    /// Its versions, its labels or whether it is being deleted changed.
+    ConfigUpdated,
+    /// It is gone.
+    ConfigDeleted,
 }
 
 /// What it happened to, right after the change; of a deleted object right before.
@@ -61,6 +68,8 @@ pub enum Object {
     Deployment(Arc<Deployment>),
     /// A job.
     Job(Arc<Job>),
+    /// A config or a secret.
+    Config(Arc<Config>),
 }
 
 /// One committed change.
@@ -84,7 +93,7 @@ impl Event {
     pub fn task_id(&self) -> Option<TaskId> {
         match &self.object {
             Object::Task(task) => Some(task.task_id),
-            Object::Node(_) | Object::Deployment(_) | Object::Job(_) => None,
+            Object::Node(_) | Object::Deployment(_) | Object::Job(_) | Object::Config(_) => None,
         }
     }
 
@@ -94,7 +103,7 @@ impl Event {
         match &self.object {
             Object::Task(task) => task.status.node_id,
             Object::Node(node) => Some(node.node_id),
-            Object::Deployment(_) | Object::Job(_) => None,
+            Object::Deployment(_) | Object::Job(_) | Object::Config(_) => None,
         }
     }
 
@@ -103,7 +112,7 @@ impl Event {
     pub fn deployment_id(&self) -> Option<DeploymentId> {
         match &self.object {
             Object::Task(task) => task.slot().map(|(deployment_id, _)| deployment_id),
-            Object::Node(_) | Object::Job(_) => None,
+            Object::Node(_) | Object::Job(_) | Object::Config(_) => None,
             Object::Deployment(deployment) => Some(deployment.deployment_id),
         }
     }
@@ -113,7 +122,7 @@ impl Event {
     pub fn job_id(&self) -> Option<JobId> {
         match &self.object {
             Object::Task(task) => task.run_index().map(|(job_id, _)| job_id),
-            Object::Node(_) | Object::Deployment(_) => None,
+            Object::Node(_) | Object::Deployment(_) | Object::Config(_) => None,
             Object::Job(job) => Some(job.job_id),
         }
     }
@@ -122,7 +131,7 @@ impl Event {
     pub(crate) fn task_specs(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
         let (task, deployment, job) = match &self.object {
             Object::Task(task) => (Some(&task.spec), None, None),
-            Object::Node(_) => (None, None, None),
+            Object::Node(_) | Object::Config(_) => (None, None, None),
             Object::Deployment(deployment) => (None, Some(deployment), None),
             Object::Job(job) => (None, None, Some(job)),
         };

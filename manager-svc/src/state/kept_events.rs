@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use davit_core::deployment::{Deployment, Incoming, Version};
 use davit_core::drain::Drain;
+use davit_core::file::Config;
 use davit_core::id::{Attempt, TaskId};
 use davit_core::job::{Job, Run};
 use davit_core::node::{Node, RuntimeProblem};
@@ -85,6 +86,7 @@ pub(super) fn size_of_event(event: &Event) -> u64 {
         Object::Node(node) => size_of_node(node),
         Object::Deployment(deployment) => size_of_deployment(deployment),
         Object::Job(job) => size_of_job(job),
+        Object::Config(config) => size_of_config(config),
     };
     (size_of::<Event>() + event.message.len() + object) as u64
 }
@@ -116,6 +118,11 @@ fn size_of_job(job: &Job) -> usize {
     };
     let missed = job.missed.as_ref().map_or(0, |missed| missed.reason.len());
     size_of::<Job>() + job.name.len() + missed + job.runs.iter().map(of_run).sum::<usize>()
+}
+
+fn size_of_config(config: &Config) -> usize {
+    let texts = config.name.name.len() + config.app.len() + size_of_labels(&config.labels);
+    size_of::<Config>() + texts + size_of_val(config.versions.as_slice())
 }
 
 /// What an attempt takes beyond its fixed part.

@@ -9,6 +9,7 @@ mod deployments;
 mod draft;
 mod due;
 mod event;
+mod files;
 mod fleet;
 mod index;
 mod jobs;
@@ -48,6 +49,7 @@ pub use self::draft::{Batch, Change, Draft, Versions};
 use self::due::Due;
 pub(crate) use self::due::{LossWait, loss_wait};
 pub use self::event::{Compacted, Event, EventLog, EventType, Object};
+use self::files::Files;
 use self::fleet::Fleet;
 use self::jobs::Jobs;
 pub use self::kept_events::KeptEvents;
@@ -104,6 +106,7 @@ pub struct ClusterState {
     jobs: Jobs,
     /// Specs of all tasks, deployments and jobs, and those that only events keep.
     specs: Specs,
+    files: Files,
     events: EventLog,
     requests: RequestLog,
     visits: Visits,
@@ -135,6 +138,7 @@ impl ClusterState {
             deployments: Deployments::default(),
             jobs: Jobs::default(),
             specs: Specs::default(),
+            files: Files::default(),
             events: EventLog::new(kept_events, Revision::default()),
             requests: RequestLog::default(),
             visits: Visits::default(),
@@ -157,23 +161,34 @@ impl ClusterState {
             Some(known) => known.clone(),
             None => KeyedSpec::new(Arc::clone(spec)),
         };
+        for content in snapshot.contents {
+            state.files.load_content(content);
+        }
+        for config in snapshot.configs {
+            for version in &config.versions {
+                state.files.hold(version.digest, None);
+            }
+            let name = config.name.clone();
+            state.files.set(&name, Some(config));
+        }
         for deployment in snapshot.deployments {
             for spec in deployment.task_specs() {
-                state.specs.add(spec, || keyed(spec));
+                state.use_spec(spec, || keyed(spec));
             }
             state.reindex_deployment(None, Some(&deployment));
         }
         for job in snapshot.jobs {
             for spec in job.task_specs() {
-                state.specs.add(spec, || keyed(spec));
+                state.use_spec(spec, || keyed(spec));
             }
             state.reindex_job(None, Some(&job));
         }
         for task in snapshot.tasks {
-            state.specs.add(&task.spec, || keyed(&task.spec));
+            state.use_spec(&task.spec, || keyed(&task.spec));
             state.reindex(None, Some(&task));
             state.tasks.insert(task.task_id, task);
         }
+        state.files.look_at_all();
         // The newest first: it is the last one of a spec that keeps it.
         for event in snapshot.events.iter().rev() {
             for spec in event.task_specs() {
@@ -191,6 +206,20 @@ impl ClusterState {
             state.requests.push(request);
         }
         state
+    }
+
+    /// A task or a version of a deployment has a spec, and so refers to what that refers to.
+    fn use_spec(&mut self, spec: &Arc<TaskSpec>, keyed: impl FnOnce() -> KeyedSpec) {
+        if self.specs.add(spec, keyed) {
+            self.files.spec_is_used(spec);
+        }
+    }
+
+    /// The contrary of [`Self::use_spec`]. Events tell of the spec up to this one.
+    fn release_spec(&mut self, spec: &Arc<TaskSpec>, told_until: Revision) {
+        if self.specs.remove(spec, told_until) {
+            self.files.spec_is_unused(spec);
+        }
     }
 
     /// The revision of this version.

@@ -124,34 +124,39 @@ impl Specs {
         self.by_key.get(&spec.key).and_then(|address| self.by_address.get(address))
     }
 
-    /// Counts one user more. What the spec is known by is asked only if it is not there yet.
-    pub(super) fn add(&mut self, spec: &Arc<TaskSpec>, keyed: impl FnOnce() -> KeyedSpec) {
+    /// Counts one user more. What the spec is known by is asked only if it is not there yet. True when it is the first user.
+    pub(super) fn add(&mut self, spec: &Arc<TaskSpec>, keyed: impl FnOnce() -> KeyedSpec) -> bool {
         let address = SpecAddress::of(spec);
         let Some(entry) = self.by_address.get_mut(&address) else {
             self.bytes += self.insert(spec, keyed(), 1, Revision::default());
-            return;
+            return true;
         };
         entry.users += 1;
-        if entry.users == 1 {
+        let is_first = entry.users == 1;
+        if is_first {
             let (bytes, told_until) = (entry.spec.bytes, entry.told_until);
             self.ended.remove(&(told_until, address));
             self.ended_bytes = self.ended_bytes.saturating_sub(bytes);
             self.bytes += bytes;
         }
+        is_first
     }
 
-    /// Counts one user less, of which events tell up to this one. The spec of the last one is kept by events.
-    pub(super) fn remove(&mut self, spec: &Arc<TaskSpec>, told_until: Revision) {
+    /// Counts one user less, of which events tell up to this one. The spec of the last one is kept by events. True when it was the
+    /// last.
+    pub(super) fn remove(&mut self, spec: &Arc<TaskSpec>, told_until: Revision) -> bool {
         let address = SpecAddress::of(spec);
-        let Some(entry) = self.by_address.get_mut(&address).filter(|entry| entry.users > 0) else { return };
+        let Some(entry) = self.by_address.get_mut(&address).filter(|entry| entry.users > 0) else { return false };
         entry.users -= 1;
         entry.told_until = entry.told_until.max(told_until);
-        if entry.users == 0 {
+        let was_last = entry.users == 0;
+        if was_last {
             let (bytes, told_until) = (entry.spec.bytes, entry.told_until);
             self.ended.insert((told_until, address));
             self.bytes = self.bytes.saturating_sub(bytes);
             self.ended_bytes += bytes;
         }
+        was_last
     }
 
     /// Notes an event that tells of a spec, when they are gone through from the newest: if nothing uses the spec, that event is the

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_core::file::{Config, ConfigVersion, FileContent};
 use davit_core::id::{NodeId, Revision, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::placement::{Mark, count_up};
@@ -99,6 +100,7 @@ fn indexes_follow_from_tasks_and_nodes(state: &ClusterState) -> Result<(), TestC
     prop_assert_eq!(state.finished.iter().copied().collect::<BTreeSet<_>>(), finished);
 
     specs_follow_from_tasks(state)?;
+    files_follow_from_specs_and_configs(state)?;
     kept_events::what_events_take_follows_from_them(state)?;
     for task_state in TaskState::ALL {
         let count = tasks().filter(|task| task.status.state == task_state).count() as u64;
@@ -156,6 +158,31 @@ fn specs_follow_from_tasks(state: &ClusterState) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What is referred to, what is held and what is to go follows from specs and configs.
+fn files_follow_from_specs_and_configs(state: &ClusterState) -> Result<(), TestCaseError> {
+    let of_deployments = state.deployments().flat_map(|deployment| deployment.task_specs());
+    let of_jobs = state.jobs().flat_map(|job| job.task_specs());
+    let specs = state.tasks.values().map(|task| &task.spec).chain(of_deployments).chain(of_jobs);
+    let used: BTreeSet<_> =
+        specs.flat_map(|spec| spec.files()).filter_map(|grant| Some((grant.config.clone(), grant.digest?))).collect();
+    let versions = || state.configs().flat_map(|config| config.versions.iter().map(move |version| (config, version)));
+    for (config, digest) in &used {
+        prop_assert!(state.uses_version(config, *digest));
+        prop_assert!(state.config(config).is_some_and(|config| config.has(*digest)), "{} has gone", config);
+    }
+    let held: BTreeSet<_> = versions().map(|(_, version)| version.digest).collect();
+    let contents: BTreeSet<_> = state.contents().map(FileContent::digest).collect();
+    prop_assert_eq!(&held, &contents);
+    prop_assert_eq!(state.content_bytes(), state.contents().map(FileContent::size_bytes).sum::<u64>());
+    let goes = |(config, version): &(&Arc<Config>, &ConfigVersion)| {
+        let is_newest = config.newest().is_some_and(|newest| newest.digest == version.digest);
+        !used.contains(&(config.name.clone(), version.digest)) && (config.is_deleted || !is_newest)
+    };
+    let loose: BTreeSet<_> = versions().filter(goes).map(|(config, _)| config.name.clone()).collect();
+    prop_assert_eq!(state.loose_configs().map(|config| config.name.clone()).collect::<BTreeSet<_>>(), loose);
+    Ok(())
+}
+
 fn reloaded(state: &ClusterState, kept_events: KeptEvents) -> ClusterState {
     let snapshot = Snapshot {
         revision: state.revision,
@@ -163,6 +190,8 @@ fn reloaded(state: &ClusterState, kept_events: KeptEvents) -> ClusterState {
         nodes: state.nodes().cloned().collect(),
         deployments: state.deployments().cloned().collect(),
         jobs: state.jobs().cloned().collect(),
+        configs: state.configs().cloned().collect(),
+        contents: state.contents().cloned().collect(),
         events: state.events.after(state.events.compacted()).unwrap().cloned().collect(),
         requests: Vec::new(),
         totals: state.totals(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use davit_core::deployment::Deployment;
+use davit_core::file::{Config, ConfigName, FileContent, FileDigest};
 use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
 use davit_core::job::Job;
 use davit_core::node::Node;
@@ -27,6 +28,8 @@ struct Stored {
     nodes: BTreeMap<NodeId, Arc<Node>>,
     deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
     jobs: BTreeMap<JobId, Arc<Job>>,
+    configs: BTreeMap<ConfigName, Arc<Config>>,
+    contents: BTreeMap<FileDigest, FileContent>,
     events: VecDeque<Arc<Event>>,
     requests: VecDeque<Arc<RequestRecord>>,
     totals: Totals,
@@ -42,6 +45,8 @@ impl Store for MemoryStore {
             nodes: stored.nodes.values().cloned().collect(),
             deployments: stored.deployments.values().cloned().collect(),
             jobs: stored.jobs.values().cloned().collect(),
+            configs: stored.configs.values().cloned().collect(),
+            contents: stored.contents.values().cloned().collect(),
             events: stored.events.iter().cloned().collect(),
             requests: stored.requests.iter().cloned().collect(),
             totals: stored.totals,
@@ -61,6 +66,12 @@ impl Store for MemoryStore {
         for change in &batch.changes {
             stored.apply(&change.versions);
             stored.events.push_back(Arc::clone(&change.event));
+        }
+        for (digest, content) in &batch.contents {
+            match content {
+                Some(content) => stored.contents.insert(*digest, content.clone()),
+                None => stored.contents.remove(digest),
+            };
         }
         let compacted = batch.compacted.unwrap_or_default();
         while stored.events.front().is_some_and(|event| event.revision <= compacted) {
@@ -106,10 +117,17 @@ impl Stored {
             Versions::Job { before: Some(job), after: None } => {
                 self.jobs.remove(&job.job_id);
             }
+            Versions::Config { after: Some(config), .. } => {
+                self.configs.insert(config.name.clone(), Arc::clone(config));
+            }
+            Versions::Config { before: Some(config), after: None } => {
+                self.configs.remove(&config.name);
+            }
             Versions::Task { before: None, after: None }
             | Versions::Node { before: None, after: None }
             | Versions::Deployment { before: None, after: None }
-            | Versions::Job { before: None, after: None } => {}
+            | Versions::Job { before: None, after: None }
+            | Versions::Config { before: None, after: None } => {}
         }
     }
 }

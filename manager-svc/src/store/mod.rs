@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use davit_core::deployment::Deployment;
+use davit_core::file::{Config, FileContent};
 use davit_core::id::{ClusterId, Revision};
 use davit_core::job::Job;
 use davit_core::node::Node;
@@ -29,7 +30,7 @@ use self::fjall::SCHEMA;
 pub use self::fjall::{FjallStore, RestoreError, restore};
 pub use self::memory::MemoryStore;
 pub(crate) use self::records::{SpecKey, spec_to_bytes};
-use crate::config::{Config, StoreKind};
+use crate::config::{self, StoreKind};
 use crate::state::{Batch, Event, KeyedSpec, RequestRecord, Totals};
 
 /// Everything that a store holds.
@@ -45,6 +46,10 @@ pub struct Snapshot {
     pub deployments: Vec<Arc<Deployment>>,
     /// All jobs, in any order.
     pub jobs: Vec<Arc<Job>>,
+    /// All configs and secrets, in any order.
+    pub configs: Vec<Arc<Config>>,
+    /// What their versions hold, each content once, in any order.
+    pub contents: Vec<FileContent>,
     /// The last events, oldest first, without a gap up to `revision`.
     pub events: Vec<Arc<Event>>,
     /// The last creates that had a request id, oldest first.
@@ -166,7 +171,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 ///
 /// # Errors
 /// When it can't be opened; says what is in the way.
-pub async fn open(config: &Config) -> Result<Arc<dyn Store>, Error> {
+pub async fn open(config: &config::Config) -> Result<Arc<dyn Store>, Error> {
     match config.store {
         StoreKind::Memory => Ok(Arc::new(MemoryStore::default())),
         StoreKind::Fjall => {

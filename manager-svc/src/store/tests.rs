@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use davit_core::deployment::DeploymentMode;
+use davit_core::file::FileContent;
 use davit_core::id::Revision;
 use davit_core::job::JobSpec;
 use davit_core::spec::{OnNodeLoss, TaskSpec};
@@ -15,12 +16,17 @@ use tempfile::TempDir;
 
 use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{Cluster, LEASE, job_spec, keyed, labelled, node_id, registration, spec, task_id};
-use crate::commands::{Limits, NewTasks, create_tasks, delete_task, note_away, register_node, stop_task};
+use crate::commands::test_support::{
+    Cluster, LEASE, config_name, job_spec, keyed, labelled, node_id, registration, spec, task_id, with_file,
+};
+use crate::commands::{
+    Limits, NewConfig, NewTasks, create_tasks, delete_config, delete_task, let_go_of_versions, note_away, put_config,
+    register_node, stop_task,
+};
 use crate::state::{Batch, Change, ClusterState, Event, KeptEvents, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
-pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 6]) {
+pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 8]) {
     fn told<T: Debug>(objects: &[T]) -> Vec<String> {
         objects.iter().map(|object| format!("{object:?}")).collect()
     }
@@ -28,8 +34,13 @@ pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>;
     snapshot.nodes.sort_by_key(|node| node.node_id);
     snapshot.deployments.sort_by_key(|deployment| deployment.deployment_id);
     snapshot.jobs.sort_by_key(|job| job.job_id);
-    let Snapshot { revision, tasks, nodes, deployments, jobs, events, requests, totals, specs: _ } = &snapshot;
-    let objects = [told(tasks), told(nodes), told(deployments), told(jobs), told(events), told(requests)];
+    snapshot.configs.sort_by(|one, other| one.name.cmp(&other.name));
+    snapshot.contents.sort_by_key(FileContent::digest);
+    let Snapshot { revision, tasks, nodes, deployments, jobs, configs, contents, events, requests, totals, specs: _ } =
+        &snapshot;
+    let (jobs, configs, contents) = (told(jobs), told(configs), told(contents));
+    let (events, requests) = (told(events), told(requests));
+    let objects = [told(tasks), told(nodes), told(deployments), jobs, configs, contents, events, requests];
     (*revision, *totals, objects)
 }
 
@@ -70,6 +81,8 @@ pub(super) fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot
         nodes: state.nodes().cloned().collect(),
         deployments: state.deployments().cloned().collect(),
         jobs: state.jobs().cloned().collect(),
+        configs: state.configs().cloned().collect(),
+        contents: state.contents().cloned().collect(),
         events: state.events().after(state.events().compacted()).unwrap().cloned().collect(),
         totals: state.totals(),
         requests: batches.iter().flat_map(|batch| batch.requests.iter().cloned()).collect(),
@@ -104,6 +117,8 @@ pub(super) fn some_history() -> (Cluster, Vec<Arc<Batch>>) {
             batches.push(cluster.last_batch.clone());
         }
     }
+    cluster.put_config("web.conf", b"listen 80").unwrap();
+    batches.push(cluster.last_batch.clone());
     (cluster, batches)
 }
 
@@ -201,6 +216,7 @@ fn all_changes(cluster: &Cluster) -> Vec<Change> {
                 Versions::Deployment { before: None, after: Some(Arc::clone(deployment)) }
             }
             Object::Job(job) => Versions::Job { before: None, after: Some(Arc::clone(job)) },
+            Object::Config(config) => Versions::Config { before: None, after: Some(Arc::clone(config)) },
         };
         Change { versions, event: Arc::clone(event) }
     };
@@ -225,6 +241,48 @@ async fn until_when_a_node_is_away_and_a_task_is_leased_is_kept(store: &dyn Stor
     assert_eq!(loaded.nodes[0].away_until, later(Duration::from_secs(60)));
     assert!(loaded.tasks[0].leased_until > later(LEASE));
     assert_eq!(loaded.tasks[0].leased_until, cluster.task(task_id).leased_until);
+}
+
+async fn contents_are_kept_as_long_as_a_config_holds_them(store: &dyn Store) {
+    let mut cluster = Cluster::new(0);
+    let commit = async |cluster: &Cluster| {
+        store.commit(Arc::clone(&cluster.last_batch)).await.unwrap();
+        let loaded = store.load().await.unwrap();
+        let mut contents: Vec<_> = loaded.contents.iter().map(|content| content.reveal().to_vec()).collect();
+        contents.sort_unstable();
+        (contents, ClusterState::from_snapshot(loaded, KeptEvents::up_to(100)))
+    };
+    let contents_of = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
+    // In one batch: of what came and went nothing is seen.
+    cluster.run(|draft| {
+        for (name, content) in [("a", "1"), ("b", "1"), ("a", "2"), ("a", "3"), ("c", "4")] {
+            put_config(draft, new_config(name, content)).unwrap();
+        }
+        delete_config(draft, &config_name("c")).unwrap();
+    });
+    assert_eq!(commit(&cluster).await.0, contents_of(&["1", "3"]));
+    let task = cluster.create(cluster.resolved(with_file("a")));
+    commit(&cluster).await;
+    cluster.put_config("a", b"5").unwrap();
+    assert_eq!(commit(&cluster).await.0, contents_of(&["1", "3", "5"]), "a task has the old one");
+    cluster.run(|draft| delete_task(draft, task, true)).unwrap();
+    let (_, state) = commit(&cluster).await;
+    assert_eq!(state.loose_configs().count(), 1);
+    cluster.run(|draft| let_go_of_versions(draft, 10));
+    assert_eq!(commit(&cluster).await.0, contents_of(&["1", "5"]));
+    // What went and comes again in one batch stays.
+    cluster.run(|draft| {
+        delete_config(draft, &config_name("a")).unwrap();
+        put_config(draft, new_config("d", "5")).unwrap();
+    });
+    let (contents, state) = commit(&cluster).await;
+    assert_eq!(contents, contents_of(&["1", "5"]));
+    assert_eq!(state.configs().map(|config| config.name.name.as_str()).collect::<Vec<_>>(), ["b", "d"]);
+}
+
+fn new_config(name: &str, content: &str) -> NewConfig {
+    let content = FileContent::new(content.as_bytes());
+    NewConfig { name: config_name(name), content, labels: [].into(), app: String::new() }
 }
 
 async fn a_batch_of_requests_alone_keeps_the_revision(store: &dyn Store) {
@@ -271,6 +329,7 @@ macro_rules! store_contract {
                 events_that_were_compacted_are_gone_and_the_rest_goes_on,
                 totals_outlive_the_tasks_that_they_count,
                 until_when_a_node_is_away_and_a_task_is_leased_is_kept,
+                contents_are_kept_as_long_as_a_config_holds_them,
                 a_batch_of_requests_alone_keeps_the_revision,
                 requests_that_are_dropped_are_gone_also_those_of_the_same_batch,
             );

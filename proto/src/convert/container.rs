@@ -6,6 +6,7 @@ use davit_core::spec::{ContainerSpec, Mount, MountSource, Port, ProcessSpec, Tmp
 use davit_core::validate::Violations;
 
 use super::enums::{port_protocol_to_proto, pull_policy_from_proto, pull_policy_to_proto};
+use super::file::{file_to_proto, files_from_proto};
 use super::kernel::{capabilities_from_proto, ulimits_from_proto};
 use super::path::{FieldPath, field, item};
 use super::port::ports_from_proto;
@@ -35,6 +36,7 @@ pub(super) fn container_from_proto(
     let cap_add = capabilities_from_proto(&container.cap_add, &field(path, "cap_add"), violations);
     let cap_drop = capabilities_from_proto(&container.cap_drop, &field(path, "cap_drop"), violations);
     let ulimits = ulimits_from_proto(container.ulimits, &field(path, "ulimits"), violations);
+    let files = files_from_proto(container.files, &field(path, "files"), &mut targets, violations);
     let pull_policy = pull_policy_from_proto(container.pull_policy, field(path, "pull_policy"), violations);
     let (image, pull_policy) = (image?, pull_policy?);
     (violations.0.len() == before).then_some(ContainerSpec {
@@ -52,11 +54,12 @@ pub(super) fn container_from_proto(
         read_only: container.read_only,
         ulimits,
         pull_policy,
+        files,
     })
 }
 
 /// Checks where something is mounted, and that nothing else is mounted there.
-fn check_target(
+pub(super) fn check_target(
     target: &str,
     path: &FieldPath<'_>,
     targets: &mut BTreeMap<String, String>,
@@ -163,5 +166,6 @@ pub(super) fn container_to_proto(container: &ContainerSpec) -> v1::ContainerSpec
         read_only: container.read_only,
         ulimits: container.ulimits.iter().map(ulimit).collect(),
         pull_policy: pull_policy_to_proto(container.pull_policy).into(),
+        files: container.files.iter().map(file_to_proto).collect(),
     }
 }

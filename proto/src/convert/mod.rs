@@ -10,6 +10,7 @@ mod common;
 mod container;
 mod deployment;
 mod enums;
+mod file;
 mod foreign;
 mod health;
 mod job;
@@ -47,6 +48,10 @@ pub use self::enums::{
     pull_policy_to_proto, restart_mode_from_proto, restart_mode_to_proto, rollout_state_from_proto,
     rollout_state_to_proto, rollout_states_from_proto, runtime_kind_from_proto, runtime_kind_to_proto,
     runtime_kinds_from_proto, task_state_from_proto, task_state_to_proto, task_states_from_proto,
+};
+pub use self::file::{
+    MAX_FILES, config_kind_from_proto, config_kind_to_proto, config_name_from_proto, config_to_proto,
+    content_from_proto,
 };
 pub use self::foreign::{ForeignAttempt, MAX_FOREIGN_ATTEMPTS, foreign_attempts_from_proto, foreign_attempts_to_proto};
 pub use self::job::{

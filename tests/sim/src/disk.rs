@@ -65,7 +65,11 @@ impl State {
                 Versions::Job { after: Some(job), .. } => {
                     self.held_jobs.insert(job.job_id);
                 }
-                Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => {}
+                Versions::Task { .. }
+                | Versions::Node { .. }
+                | Versions::Deployment { .. }
+                | Versions::Job { .. }
+                | Versions::Config { .. } => {}
             }
         }
         self.synced = length;

@@ -71,7 +71,11 @@ impl Model {
             Versions::Job { before: Some(job), after: None } => {
                 self.jobs.remove(&job.job_id);
             }
-            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => {}
+            Versions::Task { .. }
+            | Versions::Node { .. }
+            | Versions::Deployment { .. }
+            | Versions::Job { .. }
+            | Versions::Config { .. } => {}
         }
     }
 

@@ -9,6 +9,7 @@ pub mod assignments;
 mod closing;
 mod counts;
 mod environment;
+mod files;
 pub mod health;
 mod held;
 mod images;
@@ -51,6 +52,8 @@ pub use self::adopt::Unfound;
 use self::assignments::{Batch, Follower, Order};
 use self::counts::Counts;
 use self::environment::environment;
+pub(crate) use self::files::FileRequest;
+use self::files::FileRequests;
 use self::held::{Held, Wanted};
 use self::local_restart::{Link, Standing};
 pub use self::look::{LocalAttempt, Output};
@@ -96,6 +99,7 @@ pub struct Agent {
     link: watch::Sender<Link>,
     /// There is one more that must never run twice.
     lease_needed: Notify,
+    file_requests: FileRequests,
 }
 
 #[derive(Debug, Default)]
@@ -169,6 +173,7 @@ impl Agent {
             unlisted: Mutex::default(),
             link,
             lease_needed: Notify::new(),
+            file_requests: FileRequests::default(),
         });
         if let Some(cluster_id) = parts.cluster_id {
             agent.set_cluster_id(cluster_id);

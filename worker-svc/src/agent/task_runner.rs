@@ -220,6 +220,12 @@ impl Runner {
             }
         };
         self.agent.observe_end(self.key, change).await;
+        let has_files = self.orders.borrow().spec.as_ref().is_some_and(|spec| !spec.files().is_empty());
+        if let Some(runtime) = self.agent.runtime(self.kind).filter(|_| has_files)
+            && let Err(error) = runtime.take_back(self.key).await
+        {
+            tracing::warn!(key = %self.key, %error, "configs and secrets of an attempt that ended stay until it is removed");
+        }
         Phase::Ended
     }
 

@@ -76,6 +76,10 @@ pub struct Settings {
     /// The Docker engine's socket [default: /var/run/docker.sock].
     #[arg(long, env = "DAVIT_DOCKER_SOCKET")]
     pub docker_socket: Option<PathBuf>,
+    /// Where configs and secrets are while containers need them: a directory in memory that the engine has at the same path
+    /// [default: /run/davit, or /dev/shm/davit where that is not in memory].
+    #[arg(long, env = "DAVIT_FILES_DIR")]
+    pub files_dir: Option<PathBuf>,
     /// Run plain processes too: whoever may create tasks may then run programs here [default: false].
     #[arg(long, env = "DAVIT_PROCESS_RUNTIME", num_args = 0..=1, default_missing_value = "true")]
     pub process_runtime: Option<bool>,
@@ -154,6 +158,7 @@ impl Merge for Settings {
             port_range: self.port_range.or(file.port_range),
             docker: self.docker.or(file.docker),
             docker_socket: self.docker_socket.or(file.docker_socket),
+            files_dir: self.files_dir.or(file.files_dir),
             process_runtime: self.process_runtime.or(file.process_runtime),
             stop_tasks_on_shutdown: self.stop_tasks_on_shutdown.or(file.stop_tasks_on_shutdown),
             drain_on_shutdown: self.drain_on_shutdown.or(file.drain_on_shutdown),

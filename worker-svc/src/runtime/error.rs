@@ -27,6 +27,14 @@ pub enum Error {
         /// In the words of whoever failed.
         reason: String,
     },
+    /// The manager did not give what was asked of it.
+    #[error("can't {action}: {reason}")]
+    Unanswered {
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The engine refused, or could not do it with this spec. Its own words.
     #[error("{message}")]
     Rejected {
@@ -114,9 +122,11 @@ impl Error {
             | Self::Unsupported { .. }
             | Self::ImageMissing { .. }
             | Self::PullRejected { .. } => ErrorKind::Permanent,
-            Self::Unavailable { .. } | Self::PullFailed { .. } | Self::PullStalled { .. } | Self::Io { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Unavailable { .. }
+            | Self::Unanswered { .. }
+            | Self::PullFailed { .. }
+            | Self::PullStalled { .. }
+            | Self::Io { .. } => ErrorKind::Unavailable,
             Self::ImageGone { .. } | Self::NotFound { .. } | Self::NotStarted { .. } | Self::AlreadyExited { .. } => {
                 ErrorKind::NotFound
             }

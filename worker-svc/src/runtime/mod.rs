@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use davit_core::file::{FileContent, FileGrant};
 use davit_core::id::{AttemptKey, ClusterId, NodeId};
 pub use davit_core::placement::RuntimeKind;
 use davit_core::spec::{Port, Probe, RuntimeSpec, StopPolicy, TaskSpec};
@@ -68,6 +69,8 @@ pub struct AttemptSpec {
     pub ports: Ports,
     /// Variables that tell it of itself, unless its spec sets them.
     pub env: Vec<(String, String)>,
+    /// What its files hold, in the order of [`TaskSpec::files`].
+    pub files: Vec<FileContent>,
 }
 
 impl AttemptSpec {
@@ -75,6 +78,15 @@ impl AttemptSpec {
     pub fn env_of<'a>(&'a self, set: &'a BTreeMap<String, String>) -> impl Iterator<Item = (&'a str, &'a str)> {
         let told = self.env.iter().filter(|(name, _)| !set.contains_key(name)).map(|(name, value)| (name, value));
         told.chain(set).map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The files of its spec, each with what it holds.
+    fn given_files(&self) -> Result<Vec<(FileGrant, FileContent)>, Error> {
+        let grants = self.spec.files();
+        if grants.len() != self.files.len() {
+            return Err(Error::Unsupported { what: "not all of its configs and secrets were given".to_owned() });
+        }
+        Ok(grants.iter().cloned().zip(self.files.iter().cloned()).collect())
     }
 
     /// What the spec publishes, each with its host port: the one it asks for, else the one that was given. `None` where
@@ -241,6 +253,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// the end; without `turns` it waits for no others.
     async fn stop(&self, key: AttemptKey, how: &StopPolicy, turns: Option<&StopTurns>) -> Result<Option<Exit>, Error>;
 
+    /// Takes back what the instance was given for as long as it runs, such as secrets: it has ended and is not started again. Its
+    /// output stays.
+    async fn take_back(&self, _key: AttemptKey) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Removes the instance with all it left (its logs too), killing it first if it runs.
     async fn remove(&self, key: AttemptKey) -> Result<(), Error>;
 
@@ -317,6 +335,7 @@ mod tests {
         };
         let attempt = AttemptSpec {
             env: Vec::new(),
+            files: Vec::new(),
             key: AttemptKey { task_id: TaskId(uuid::Uuid::from_u128(7)), attempt: Attempt(1) },
             spec: Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container))),
             ports: [

@@ -19,15 +19,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::WaitForCancellationFuture;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use super::alarm::Alarm;
 use super::heartbeats::Heartbeats;
 use super::pulse::Pulse;
-use super::{EndReason, Ending, Opened, logs};
-use crate::agent::Agent;
+use super::{EndReason, Ending, Opened, files, logs};
 use crate::agent::assignments::Batch;
+use crate::agent::{Agent, FileRequest};
 use crate::node::Node;
 
 /// How long the manager may take to end its side of the stream after this side has ended.
@@ -36,6 +36,8 @@ const GOODBYE_TIME: Duration = Duration::from_secs(1);
 const MIN_MEASURE_PERIOD: Duration = Duration::from_secs(1);
 /// Outputs that are read side by side; more are refused.
 const MAX_LOG_READINGS: usize = 32;
+/// Configs and secrets that are fetched side by side; others wait.
+const MAX_FETCHES: usize = 16;
 
 pub(super) struct Active {
     node: Arc<Node>,
@@ -50,6 +52,9 @@ pub(super) struct Active {
     pulse: Pulse,
     specs: KnownSpecs,
     readings: JoinSet<()>,
+    fetches: JoinSet<()>,
+    /// A connection of their own for all of them, once there is one.
+    fetches_by: Option<WorkerSessionServiceClient<Channel>>,
     drain: Word,
     farewell: Word,
     _measuring: AbortOnDropHandle<()>,
@@ -86,6 +91,7 @@ enum Action {
     Health,
     Foreign,
     Take(Box<Response>),
+    Fetch(FileRequest),
     End(EndReason),
     Nothing,
 }
@@ -130,6 +136,8 @@ impl Active {
             pulse: Pulse::new(heartbeats, welcome.heartbeat_period, stats),
             specs: KnownSpecs::new(),
             readings: JoinSet::new(),
+            fetches: JoinSet::new(),
+            fetches_by: None,
             drain: Word::NotDue,
             farewell: Word::NotDue,
             _measuring: AbortOnDropHandle::new(measuring),
@@ -181,6 +189,8 @@ impl Active {
                 Err(status) => Action::End(broken(&status)),
             },
             Some(_) = self.readings.join_next() => Action::Nothing,
+            Some(_) = self.fetches.join_next() => Action::Nothing,
+            request = self.agent.next_file_request(), if self.fetches.len() < MAX_FETCHES => Action::Fetch(request),
             Ok(()) = self.health.changed() => Action::Health,
             Ok(()) = self.foreign.changed() => Action::Foreign,
         }
@@ -204,10 +214,17 @@ impl Active {
             Action::Health => self.send_health(),
             Action::Foreign => self.send_foreign(),
             Action::Take(response) => return self.take(*response),
+            Action::Fetch(request) => self.fetch(request),
             Action::End(reason) => return Some(reason),
             Action::Nothing => {}
         }
         None
+    }
+
+    fn fetch(&mut self, request: FileRequest) {
+        let connect = || WorkerSessionServiceClient::new(self.node.world.dialer.connect_lazy(&self.manager));
+        let client = self.fetches_by.get_or_insert_with(connect).clone();
+        self.fetches.spawn(files::fetch(client, self.node.node_id(), request));
     }
 
     /// With each heartbeat: what found the queue full before, and what is counted.

@@ -53,7 +53,7 @@ pub(crate) fn program(command: &[&str]) -> ContainerSpec {
     }
 }
 
-fn shell(script: &str) -> ContainerSpec {
+pub(crate) fn shell(script: &str) -> ContainerSpec {
     program(&["busybox", "sh", "-c", script])
 }
 
@@ -242,8 +242,13 @@ async fn directories_of_the_node_are_mounted_and_a_missing_one_is_named() {
         let (_, exit) = bench.run(container(spec.clone())).await;
         assert_eq!(exit.exit_code, 0);
         spec.mounts = vec![mount("/no/such/dir")];
-        let attempt =
-            AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: [].into(), env: Vec::new() };
+        let attempt = AttemptSpec {
+            key: new_key(),
+            spec: Arc::new(container(spec)),
+            ports: [].into(),
+            env: Vec::new(),
+            files: Vec::new(),
+        };
         let error = bench.runtime.create(&attempt).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);
         assert!(error.to_string().contains("/no/such/dir"), "{error}");
@@ -324,8 +329,13 @@ async fn an_image_that_is_missing_and_may_not_be_pulled_is_a_permanent_error() {
     check(Docker::new().await, |bench| async move {
         let mut spec = shell("exit 0");
         spec.image = "davit-test/no-such-image:1".parse().unwrap();
-        let attempt =
-            AttemptSpec { key: new_key(), spec: Arc::new(container(spec)), ports: [].into(), env: Vec::new() };
+        let attempt = AttemptSpec {
+            key: new_key(),
+            spec: Arc::new(container(spec)),
+            ports: [].into(),
+            env: Vec::new(),
+            files: Vec::new(),
+        };
         let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
         assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
         assert!(error.to_string().contains("davit-test/no-such-image:1"), "{error}");
@@ -350,6 +360,7 @@ async fn an_image_that_somebody_removes_is_looked_for_again() {
             spec: Arc::new(container(spec.clone())),
             ports: [].into(),
             env: Vec::new(),
+            files: Vec::new(),
         };
         let prepare = async |attempt: &AttemptSpec| bench.runtime.prepare(attempt, &ProgressSender::new(None)).await;
         bench.runtime.check().await.unwrap();

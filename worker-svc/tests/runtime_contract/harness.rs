@@ -111,7 +111,7 @@ impl Bench {
     pub(crate) async fn create_with(&self, spec: TaskSpec, ports: Ports) -> AttemptSpec {
         let told = [("TOLD", "of itself"), ("GREETING", "what a spec sets goes before")];
         let env = told.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec), ports, env };
+        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec), ports, env, files: Vec::new() };
         self.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap();
         self.runtime.create(&attempt).await.unwrap();
         attempt

@@ -13,6 +13,7 @@
 mod collect;
 mod docker;
 mod fake;
+mod files;
 mod harness;
 mod image;
 mod probes;

@@ -199,8 +199,13 @@ async fn a_killed_supervisor_takes_its_process_along_and_the_end_says_why() {
 async fn a_supervisor_that_was_killed_while_no_worker_was_there_leaves_nothing() {
     let process = Process::new();
     let owner = Owner { cluster: "davit-contract".to_owned(), node_id: NodeId(unique()) };
-    let attempt =
-        AttemptSpec { key: new_key(), spec: Arc::new(shell(TELL_AND_RUN)), ports: [].into(), env: Vec::new() };
+    let attempt = AttemptSpec {
+        key: new_key(),
+        spec: Arc::new(shell(TELL_AND_RUN)),
+        ports: [].into(),
+        env: Vec::new(),
+        files: Vec::new(),
+    };
     let first = process.runtime(owner.clone());
     first.create(&attempt).await.unwrap();
     first.start(attempt.key).await.unwrap();
@@ -302,8 +307,13 @@ async fn a_process_that_is_not_to_outlive_its_worker_ends_with_it() {
     let owner = Owner { cluster: "davit-contract".to_owned(), node_id: NodeId(unique()) };
     let config = ProcessConfig { outlive_worker: false, ..ProcessConfig::new(process.dir.clone(), reexec()) };
     let (first, second) = (ProcessRuntime::new(&owner, &config, clock()), process.runtime(owner));
-    let attempt =
-        AttemptSpec { key: new_key(), spec: Arc::new(shell(TELL_AND_RUN)), ports: [].into(), env: Vec::new() };
+    let attempt = AttemptSpec {
+        key: new_key(),
+        spec: Arc::new(shell(TELL_AND_RUN)),
+        ports: [].into(),
+        env: Vec::new(),
+        files: Vec::new(),
+    };
     first.create(&attempt).await.unwrap();
     first.start(attempt.key).await.unwrap();
     assert!(matches!(second.list().await.unwrap()[0].state, InstanceState::Running(_)));
@@ -326,7 +336,8 @@ async fn what_must_never_run_twice_is_stopped_without_a_worker_when_the_lease_en
     let runtime = ProcessRuntime::new(&owner, &config, clock());
     let start = async |on_node_loss| {
         let spec = TaskSpec { on_node_loss, ..shell("trap 'exit 5' TERM; while :; do busybox sleep 0.05; done") };
-        let attempt = AttemptSpec { key: new_key(), spec: Arc::new(spec), ports: [].into(), env: Vec::new() };
+        let attempt =
+            AttemptSpec { key: new_key(), spec: Arc::new(spec), ports: [].into(), env: Vec::new(), files: Vec::new() };
         runtime.create(&attempt).await.unwrap();
         runtime.start(attempt.key).await.unwrap();
         attempt.key
@@ -364,6 +375,7 @@ async fn a_container_is_not_for_this_runtime() {
             spec: Arc::new(task(RuntimeSpec::Container(container))),
             ports: [].into(),
             env: Vec::new(),
+            files: Vec::new(),
         };
         let error = bench.runtime.prepare(&attempt, &ProgressSender::new(None)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);

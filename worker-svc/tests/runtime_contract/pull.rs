@@ -21,6 +21,7 @@ fn attempt(image: &str, pull_policy: PullPolicy) -> AttemptSpec {
         spec: Arc::new(task(RuntimeSpec::Container(spec))),
         ports: [].into(),
         env: Vec::new(),
+        files: Vec::new(),
     }
 }
 

@@ -253,8 +253,13 @@ pub(crate) async fn a_task_that_was_not_started_cannot_be_waited_for(bench: &Ben
 pub(crate) async fn attempts_of_one_task_are_apart(bench: &Bench) {
     let first = bench.create(bench.kind.spec(Script::Exit(7))).await;
     let key = AttemptKey { attempt: Attempt(2), ..first.key };
-    let second =
-        AttemptSpec { key, spec: Arc::new(bench.kind.spec(Script::Exit(0))), ports: [].into(), env: Vec::new() };
+    let second = AttemptSpec {
+        key,
+        spec: Arc::new(bench.kind.spec(Script::Exit(0))),
+        ports: [].into(),
+        env: Vec::new(),
+        files: Vec::new(),
+    };
     bench.runtime.create(&second).await.unwrap();
     bench.runtime.start(first.key).await.unwrap();
     bench.runtime.start(second.key).await.unwrap();

@@ -4,6 +4,7 @@
 
 mod cut_off;
 mod ends;
+mod files;
 mod lease;
 mod life;
 mod manager;

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use davit_core::file::FileDigest;
 use davit_core::id::AttemptKey;
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, DesiredState, Ports};
+use davit_core::task::{AttemptStatus, DesiredState, Part, Ports};
 use davit_core::validate::Violations;
 use davit_proto::convert::{
     assignment_to_proto, attempt_ref_to_proto, attempt_report_from_proto, duration_to_proto, register_from_proto,
@@ -23,6 +24,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request as Call, Response as Answer, Status, Streaming};
 
 use super::{CLUSTER_ID, HEARTBEAT, LEASE, in_time};
+
+/// What the one file holds that this manager has.
+pub(crate) const SECRET: &[u8] = b"swordfish-of-the-session";
 
 type Outbound = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 
@@ -71,6 +75,13 @@ impl WorkerSessionService for Service {
         // An error means that the test has dropped the reading.
         let _ = ended.await;
         Ok(Answer::new(v1::PublishLogsResponse {}))
+    }
+
+    async fn fetch_file(&self, call: Call<v1::FetchFileRequest>) -> Result<Answer<v1::FetchFileResponse>, Status> {
+        if call.get_ref().digest != FileDigest::of(SECRET).to_string() {
+            return Err(Status::not_found("no such content"));
+        }
+        Ok(Answer::new(v1::FetchFileResponse { content: SECRET.to_vec() }))
     }
 }
 

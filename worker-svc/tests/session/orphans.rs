@@ -27,7 +27,13 @@ async fn start(machine: &Machine, owner: &Owner, cluster_id: Option<ClusterId>) 
     }
     let key = new_key();
     runtime
-        .create(&AttemptSpec { key, spec: Arc::new(container(&[])), ports: [].into(), env: Vec::new() })
+        .create(&AttemptSpec {
+            key,
+            spec: Arc::new(container(&[])),
+            ports: [].into(),
+            env: Vec::new(),
+            files: Vec::new(),
+        })
         .await
         .unwrap();
     runtime.start(key).await.unwrap();

@@ -69,7 +69,7 @@ impl<'a> Narrator<'a> {
             Some(Object::Node(node)) => {
                 self.nodes.insert(node.node_id, node.name);
             }
-            Some(Object::Deployment(_) | Object::Job(_)) | None => {}
+            Some(Object::Deployment(_) | Object::Job(_) | Object::Config(_)) | None => {}
         }
         Ok(())
     }
@@ -80,6 +80,7 @@ impl<'a> Narrator<'a> {
         let since = millis - *self.began_millis.get_or_insert(millis);
         let (who, place) = match event.object.as_ref()? {
             Object::Node(node) => (node.name.clone(), String::new()),
+            Object::Config(config) => (config.name.clone(), String::new()),
             Object::Deployment(deployment) => {
                 (deployment.spec.as_ref().map_or(String::new(), |spec| spec.name.clone()), String::new())
             }

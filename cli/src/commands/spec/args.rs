@@ -39,6 +39,12 @@ pub struct SpecArgs {
     /// Mount an absolute path of the node, or a named volume. May be repeated
     #[arg(short = 'v', long, value_name = "SRC:DST[:ro]", value_parser = super::mount, conflicts_with = "process")]
     pub(super) mount: Vec<v1::Mount>,
+    /// Give it a config as a file, in its newest version; at /NAME unless given. May be repeated
+    #[arg(long, value_name = "NAME[:PATH]", value_parser = super::config, conflicts_with = "process")]
+    pub(super) config: Vec<v1::FileGrant>,
+    /// Give it a secret as a file, in its newest version; at /run/secrets/NAME unless given. May be repeated
+    #[arg(long, value_name = "NAME[:PATH]", value_parser = super::secret, conflicts_with = "process")]
+    pub(super) secret: Vec<v1::FileGrant>,
     /// User, and optionally group, that runs it
     #[arg(short, long, value_name = "USER[:GROUP]", conflicts_with = "process")]
     pub(super) user: Option<String>,
@@ -80,6 +86,8 @@ impl SpecArgs {
         let given = [
             (!self.publish.is_empty(), "--publish"),
             (!self.mount.is_empty(), "--mount"),
+            (!self.config.is_empty(), "--config"),
+            (!self.secret.is_empty(), "--secret"),
             (self.user.is_some(), "--user"),
             (self.entrypoint.is_some(), "--entrypoint"),
             (self.pull.is_some(), "--pull"),

@@ -77,6 +77,8 @@ pub(super) fn with_options(
             replace(&mut container.pull_policy, args.pull.map(|pull| pull_policy(pull).into()));
             replace_all(&mut container.mounts, args.mount);
             replace_all(&mut container.ports, args.publish);
+            replace_files(&mut container.files, args.config, false);
+            replace_files(&mut container.files, args.secret, true);
         }
         Some(v1::task_spec::Runtime::Process(process)) => {
             process.env.extend(env);
@@ -109,6 +111,27 @@ fn replace_all<T>(current: &mut Vec<T>, given: Vec<T>) {
     if !given.is_empty() {
         *current = given;
     }
+}
+
+/// Of configs all or nothing is replaced, and of secrets.
+fn replace_files(current: &mut Vec<v1::FileGrant>, given: Vec<v1::FileGrant>, secret: bool) {
+    if !given.is_empty() {
+        current.retain(|grant| grant.secret != secret);
+        current.extend(given);
+    }
+}
+
+/// Reads `NAME[:PATH]` of a config.
+fn config(text: &str) -> Result<v1::FileGrant, String> {
+    match text.split_once(':').unwrap_or((text, "")) {
+        ("", _) => Err("write it as NAME or NAME:PATH".to_owned()),
+        (name, target) => Ok(v1::FileGrant { name: name.to_owned(), target: target.to_owned(), ..Default::default() }),
+    }
+}
+
+/// Reads `NAME[:PATH]` of a secret.
+fn secret(text: &str) -> Result<v1::FileGrant, String> {
+    Ok(v1::FileGrant { secret: true, ..config(text)? })
 }
 
 /// What is given is set aside and enforced. Nothing is enforced on plain processes.

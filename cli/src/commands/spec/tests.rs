@@ -216,6 +216,21 @@ fn a_process_takes_no_options_of_containers() {
 }
 
 #[test]
+fn configs_and_secrets_are_named_with_their_places() {
+    let spec = parse("--config web.conf:/etc/web.conf --secret db --secret tls:/tls busybox").unwrap();
+    let Some(v1::task_spec::Runtime::Container(container)) = spec.runtime else { panic!("a container") };
+    let told: Vec<_> =
+        container.files.iter().map(|grant| (grant.name.as_str(), grant.secret, grant.target.as_str())).collect();
+    assert_eq!(told, [("web.conf", false, "/etc/web.conf"), ("db", true, ""), ("tls", true, "/tls")]);
+    assert!(container.files.iter().all(|grant| grant.digest.is_empty()), "the newest");
+    assert!(config(":/a").is_err() && config("").is_err());
+    let mut files = container.files;
+    replace_files(&mut files, vec![config("other").unwrap()], false);
+    let names: Vec<_> = files.iter().map(|grant| grant.name.as_str()).collect();
+    assert_eq!(names, ["db", "tls", "other"]);
+}
+
+#[test]
 fn names_come_from_what_is_run() {
     for (word, name) in [
         ("ghcr.io/org/web:1.2", "web"),

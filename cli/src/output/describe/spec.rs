@@ -1,5 +1,6 @@
 //! What a task is to be, line by line.
 
+use davit_core::file::FileGrant;
 use davit_proto::v1;
 
 use super::{Lines, amounts};
@@ -16,6 +17,7 @@ pub(in crate::output) fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
             lines.add("Directory", &container.working_dir);
             lines.add("User", &container.user);
             lines.add("Mounts", container.mounts.iter().map(mount).collect::<Vec<_>>().join("\n"));
+            lines.add("Files", container.files.iter().map(file).collect::<Vec<_>>().join("\n"));
         }
         Some(v1::task_spec::Runtime::Process(process)) => {
             lines.add("Process", words(&process.command));
@@ -42,6 +44,13 @@ pub(in crate::output) fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
     }
     lines.add("Health check", spec.health_check.as_deref().map(health_check).unwrap_or_default());
     lines.add("Node loss", spec.on_node_loss.as_ref().map(node_loss).unwrap_or_default());
+}
+
+/// A config or a secret, where it is.
+fn file(grant: &v1::FileGrant) -> String {
+    let kind = if grant.secret { "secret" } else { "config" };
+    let v1::FileGrant { name, target, digest, uid, gid, mode, .. } = grant;
+    format!("{target}: {kind} {name} {digest}, {uid}:{gid} {:04o}", mode.unwrap_or(FileGrant::DEFAULT_MODE))
 }
 
 /// How its node finds out whether it serves.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{DeploymentMode, DeploymentSpec};
+use crate::file::{FileDigest, FileGrant};
 use crate::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
 
 /// The names of what differs; `no change` if nothing does.
@@ -75,6 +76,16 @@ fn container_changes(before: &ContainerSpec, after: &ContainerSpec, changes: &mu
     changes.named("command", before.command != after.command);
     changes.named("env", before.env != after.env);
     changes.named("ports", before.ports != after.ports);
+    for after in &after.files {
+        let same = |before: &&FileGrant| before.config == after.config;
+        let digest = before.files.iter().find(same).and_then(|before| before.digest);
+        if let (Some(from), Some(to)) = (digest, after.digest)
+            && from != to
+        {
+            changes.moved(&after.config.to_string(), short(from), short(to));
+        }
+    }
+    changes.named("files", without_digests(before) != without_digests(after));
     changes.named("mounts", before.mounts != after.mounts || before.tmpfs != after.tmpfs);
     let rest = |container: &ContainerSpec| {
         let ContainerSpec { working_dir, user, cap_add, cap_drop, read_only, ulimits, pull_policy, .. } =
@@ -82,6 +93,16 @@ fn container_changes(before: &ContainerSpec, after: &ContainerSpec, changes: &mu
         (working_dir, user, cap_add, cap_drop, read_only, ulimits, pull_policy)
     };
     changes.named("container settings", rest(before) != rest(after));
+}
+
+/// The files that a container is given, whatever they hold.
+fn without_digests(container: &ContainerSpec) -> Vec<FileGrant> {
+    container.files.iter().map(|grant| FileGrant { digest: None, ..grant.clone() }).collect()
+}
+
+/// Enough of a digest to tell one version from the next.
+fn short(digest: FileDigest) -> String {
+    digest.to_string().chars().take(19).collect()
 }
 
 #[cfg(test)]

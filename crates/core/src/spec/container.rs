@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::ImageReference;
+use crate::file::FileGrant;
 
 /// A Docker container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct ContainerSpec {
     pub ulimits: Vec<Ulimit>,
     /// When the image is pulled.
     pub pull_policy: PullPolicy,
+    /// Configs and secrets, as files.
+    pub files: Vec<FileGrant>,
 }
 
 impl ContainerSpec {
@@ -57,6 +60,7 @@ impl ContainerSpec {
             read_only: false,
             ulimits: Vec::new(),
             pull_policy: PullPolicy::default(),
+            files: Vec::new(),
         }
     }
 }

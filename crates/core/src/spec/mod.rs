@@ -24,6 +24,7 @@ pub use self::name::{
 pub use self::placement::{PRIORITIES, PlacementPolicy};
 pub use self::process::ProcessSpec;
 use crate::constraint::Constraint;
+use crate::file::FileGrant;
 use crate::placement::{Mark, MaxPerNode, Requirements, RuntimeKind};
 use crate::resources::ResourceRequirements;
 use crate::restart::RestartPolicy;
@@ -74,6 +75,15 @@ impl TaskSpec {
             stop: StopPolicy::default(),
             on_node_loss: OnNodeLoss::default(),
             health_check: None,
+        }
+    }
+
+    /// The configs and secrets that it is given as files.
+    #[must_use]
+    pub fn files(&self) -> &[FileGrant] {
+        match &self.runtime {
+            RuntimeSpec::Container(container) => &container.files,
+            RuntimeSpec::Process(_) => &[],
         }
     }
 

@@ -1,6 +1,8 @@
 //! The container of a service's tasks.
 
-use davit_compose::{Mount, MountSource, Project, Protocol, PullPolicy, Service};
+use std::collections::BTreeMap;
+
+use davit_compose::{FileGrant, Mount, MountSource, Project, Protocol, PullPolicy, Service, StoredFile};
 use davit_proto::v1;
 
 use super::refused::{Refusals, key};
@@ -24,7 +26,23 @@ pub(super) fn container(project: &Project, service: &Service, refusals: &mut Ref
         read_only: service.read_only,
         ulimits: service.ulimits.iter().map(|(name, limit)| ulimit(name, *limit)).collect(),
         pull_policy: service.pull_policy.map_or(v1::PullPolicy::Unspecified, pull_policy).into(),
+        files: files(project, service),
     }
+}
+
+/// Configs and secrets. Their versions are written when it is known what there is of them.
+fn files(project: &Project, service: &Service) -> Vec<v1::FileGrant> {
+    let granted = |declared: &BTreeMap<String, StoredFile>, grant: &FileGrant, secret| v1::FileGrant {
+        name: declared.get(&grant.source).map_or(&grant.source, |stored| &stored.name).clone(),
+        secret,
+        digest: String::new(),
+        target: grant.target.clone(),
+        uid: grant.uid.unwrap_or_default(),
+        gid: grant.gid.unwrap_or_default(),
+        mode: grant.mode,
+    };
+    let configs = service.configs.iter().map(|grant| granted(&project.configs, grant, false));
+    configs.chain(service.secrets.iter().map(|grant| granted(&project.secrets, grant, true))).collect()
 }
 
 /// What replaces that of the image.

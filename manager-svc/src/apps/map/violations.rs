@@ -5,7 +5,7 @@ use davit_compose::{Position, Service};
 use super::refused::key;
 
 /// Fields by the beginning of their path, the longer before the shorter, and the key that they come from.
-const SOURCES: [(&str, &str); 36] = [
+const SOURCES: [(&str, &str); 38] = [
     ("name", ""),
     ("labels", "deploy.labels"),
     ("completions", "x-davit.job"),
@@ -27,6 +27,8 @@ const SOURCES: [(&str, &str); 36] = [
     ("task.container.working_dir", "working_dir"),
     ("task.container.user", "user"),
     ("task.container.mounts", "volumes"),
+    ("task.container.files", "configs"),
+    ("task.container.files", "secrets"),
     ("task.container.ports", "ports"),
     ("task.container.tmpfs", "tmpfs"),
     ("task.container.cap_add", "cap_add"),
@@ -47,10 +49,11 @@ const SOURCES: [(&str, &str); 36] = [
 /// Where the field at a path comes from, and the path of that key.
 pub(super) fn told_at<'a>(service: &'a Service, field: &str) -> (&'a Position, String) {
     let field = field.trim_start_matches('.');
-    let source = SOURCES.iter().find(|(start, _)| field.starts_with(start)).map_or("", |(_, source)| *source);
-    let is_written = !source.is_empty() && service.positions.0.contains_key(source);
+    let first = SOURCES.iter().find(|(start, _)| field.starts_with(start)).map(|(start, _)| *start);
+    let mut sources = SOURCES.iter().filter(|(start, _)| Some(*start) == first).map(|(_, source)| *source);
     // What is written elsewhere, or in no place of its own, is told at the service.
-    let (position, path) =
-        if is_written { key(service, source) } else { (&service.position, format!("services.{}", service.name)) };
-    (position, path)
+    match sources.find(|source| service.positions.0.contains_key(*source)) {
+        Some(source) => key(service, source),
+        None => (&service.position, format!("services.{}", service.name)),
+    }
 }

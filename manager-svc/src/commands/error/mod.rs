@@ -3,6 +3,7 @@
 mod jobs;
 
 use davit_core::deployment::RolloutState;
+use davit_core::file::{ConfigName, FileDigest};
 use davit_core::id::{Attempt, NodeId, TaskId};
 use davit_core::state::TaskState;
 use jiff::Timestamp;
@@ -241,6 +242,59 @@ pub enum Error {
         /// Where it stands.
         state: RolloutState,
     },
+    /// No such config or secret.
+    #[error("there is no {config}")]
+    ConfigNotFound {
+        /// Which.
+        config: ConfigName,
+    },
+    /// The config or secret has no such version any more.
+    #[error("{config} has no version {digest}, or is being deleted; look again and decide anew")]
+    ConfigVersionGone {
+        /// Which.
+        config: ConfigName,
+        /// The version.
+        digest: FileDigest,
+    },
+    /// Something refers to the config or secret.
+    #[error("{config} is in use: by {user}")]
+    ConfigInUse {
+        /// Which.
+        config: ConfigName,
+        /// Who refers to it, or one of them.
+        user: String,
+    },
+    /// The config or secret belongs to another app than asks for it, or to one where none asks, or to none.
+    #[error("{config} {}; delete or rename one of both", match app.as_str() {
+        "" => "belongs to no app".to_owned(),
+        app => format!("belongs to app `{app}`"),
+    })]
+    ConfigOfAnotherApp {
+        /// Which.
+        config: ConfigName,
+        /// Its app; empty: none.
+        app: String,
+        /// The app that asks for it; empty: none.
+        asked: String,
+    },
+    /// There would be more configs and secrets than there may be.
+    #[error("there are {max_configs} configs and secrets at most: delete some")]
+    TooManyConfigs {
+        /// How many there may be.
+        max_configs: usize,
+    },
+    /// Configs and secrets would hold more than they may.
+    #[error(
+        "configs and secrets hold {there} bytes, and {more} more would be above the limit of {max_bytes}: delete some"
+    )]
+    TooManyConfigBytes {
+        /// How many bytes there are.
+        there: u64,
+        /// How many the new ones take.
+        more: u64,
+        /// How many there may be.
+        max_bytes: u64,
+    },
     /// No such node.
     #[error("there is no node `{node}`")]
     NodeNotFound {
@@ -343,11 +397,13 @@ impl Error {
             | Self::NodeNotFound { .. }
             | Self::DeploymentNotFound { .. }
             | Self::VersionNotFound { .. }
+            | Self::ConfigNotFound { .. }
             | Self::AppNotFound { .. } => Kind::NotFound,
             Self::RequestIdReused { .. }
             | Self::NodeNameInUse { .. }
             | Self::NodeNameIsLeased { .. }
             | Self::DeploymentExists { .. }
+            | Self::ConfigOfAnotherApp { .. }
             | Self::OfAnotherApp { .. } => Kind::AlreadyExists,
             Self::TaskHasEnded { .. }
             | Self::TaskHasNotEnded { .. }
@@ -364,6 +420,7 @@ impl Error {
             | Self::ModeChanges { .. }
             | Self::TaskIsReplaced { .. }
             | Self::TaskIsPinned { .. }
+            | Self::ConfigInUse { .. }
             | Self::NothingToPromote { .. }
             | Self::NothingToPause { .. }
             | Self::NothingToResume { .. } => Kind::FailedPrecondition,
@@ -371,10 +428,13 @@ impl Error {
             | Self::AttemptHasChanged { .. }
             | Self::RegistrationOvertaken { .. }
             | Self::DeploymentHasChanged { .. }
+            | Self::ConfigVersionGone { .. }
             | Self::PlanHasChanged { .. } => Kind::Aborted,
-            Self::TooManyTasks { .. } | Self::TooManySpecBytes { .. } | Self::TooManyDeployments { .. } => {
-                Kind::ResourceExhausted
-            }
+            Self::TooManyTasks { .. }
+            | Self::TooManySpecBytes { .. }
+            | Self::TooManyConfigs { .. }
+            | Self::TooManyConfigBytes { .. }
+            | Self::TooManyDeployments { .. } => Kind::ResourceExhausted,
         }
     }
 
@@ -419,6 +479,12 @@ impl Error {
             Self::OfAnotherApp { .. } => "OF_ANOTHER_APP",
             Self::PlanHasChanged { .. } => "PLAN_HAS_CHANGED",
             Self::AppNotFound { .. } => "APP_NOT_FOUND",
+            Self::ConfigNotFound { .. } => "CONFIG_NOT_FOUND",
+            Self::ConfigVersionGone { .. } => "CONFIG_VERSION_GONE",
+            Self::ConfigInUse { .. } => "CONFIG_IN_USE",
+            Self::ConfigOfAnotherApp { .. } => "CONFIG_OF_ANOTHER_APP",
+            Self::TooManyConfigs { .. } => "TOO_MANY_CONFIGS",
+            Self::TooManyConfigBytes { .. } => "TOO_MANY_CONFIG_BYTES",
         }
     }
 }

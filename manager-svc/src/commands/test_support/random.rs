@@ -18,14 +18,15 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Cluster, LEASE, job_spec, keyed, labelled, named, named_job, node_id, of_priority, placed_by, publishing,
-    publishing_any, registration, restarting, spec, status, task_id,
+    Cluster, LEASE, config_name, job_spec, keyed, labelled, named, named_job, node_id, of_priority, placed_by,
+    publishing, publishing_any, registration, restarting, spec, status, task_id, with_file,
 };
 use crate::commands::{
     Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
-    create_tasks, delete_deployment, delete_job, delete_task, drain_for_worker, drain_node, move_drained, move_task,
-    note_unplaced, pause_job, register_node, remove_finished, remove_node, restart_task, roll_back_deployment, run_job,
-    set_cordon, set_node_state, set_runtime_health, set_user_labels, settle_claims, stop_job_run, stop_task,
+    create_tasks, delete_config, delete_deployment, delete_job, delete_task, drain_for_worker, drain_node,
+    let_go_of_versions, move_drained, move_task, note_unplaced, pause_job, register_node, remove_finished, remove_node,
+    restart_task, roll_back_deployment, run_job, set_cordon, set_node_state, set_runtime_health, set_user_labels,
+    settle_claims, stop_job_run, stop_task,
 };
 use crate::state::Batch;
 
@@ -101,6 +102,10 @@ pub(crate) enum Op {
     },
     /// What a user may ask of a job: run, pause, resume, stop, delete.
     AskJob(u8, u8),
+    /// Creates one of two configs, or has it hold something else.
+    PutConfig(u8, u8),
+    DeleteConfig(u8),
+    LetGoOfVersions,
     /// Does what is due for all deployments and jobs.
     Reconcile,
     Wait(u64),
@@ -156,6 +161,9 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
             }
         ),
         1 => (0u8..3, 0u8..5).prop_map(|(name, what)| Op::AskJob(name, what)),
+        1 => (0u8..2, 0u8..3).prop_map(|(name, content)| Op::PutConfig(name, content)),
+        1 => (0u8..2).prop_map(Op::DeleteConfig),
+        1 => Just(Op::LetGoOfVersions),
         3 => Just(Op::Reconcile),
         1 => (1u64..400).prop_map(Op::Wait),
     ]
@@ -171,7 +179,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// How many shapes of tasks there are.
-const SHAPES: usize = 17;
+const SHAPES: usize = 19;
 
 fn shape(number: usize) -> TaskSpec {
     let db = Mark::of_label("app", "db");
@@ -192,6 +200,8 @@ fn shape(number: usize) -> TaskSpec {
         13 => placed_by(PlacementPolicy { task_affinities: vec![db], ..PlacementPolicy::default() }),
         14 => placed_by(PlacementPolicy { task_anti_affinities: vec![db], ..PlacementPolicy::default() }),
         15 => TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() },
+        16 => with_file("config-0"),
+        17 => with_file("config-1"),
         _ => TaskSpec {
             restart: RestartPolicy { mode: RestartMode::Always, max_attempts: 2, ..RestartPolicy::default() },
             ..spec()
@@ -232,7 +242,7 @@ impl Cluster {
                 let task_ids = (0..count).map(|nth| task_id(self.created + 1 + nth)).collect();
                 let gang_id = gang.then(|| GangId(Uuid::from_u64_pair(3, self.created)));
                 self.created += count;
-                let tasks = NewTasks { spec: keyed(shape(number)), task_ids, gang_id };
+                let tasks = NewTasks { spec: keyed(self.resolved(shape(number))), task_ids, gang_id };
                 let request = Some((format!("request {}", self.created), number as u64));
                 self.run(|draft| create_tasks(draft, &[tasks], request, Limits::NONE)).is_err()
             }
@@ -346,7 +356,8 @@ impl Cluster {
                 false
             }
             Op::Deploy { name, shape: number, mode } => {
-                !self.deploy(&format!("deployment-{name}"), shape(number), mode)
+                let spec = self.resolved(shape(number));
+                !self.deploy(&format!("deployment-{name}"), spec, mode)
             }
             Op::RollBack(name) => {
                 let named = named(&format!("deployment-{name}"));
@@ -362,7 +373,7 @@ impl Cluster {
                     RestartMode::OnFailure | RestartMode::Always => RestartMode::OnFailure,
                 };
                 let restart = RestartPolicy { mode, max_attempts: 2, ..RestartPolicy::default() };
-                let task = TaskSpec { restart, ..shape(number) };
+                let task = TaskSpec { restart, ..self.resolved(shape(number)) };
                 let schedule = schedule.then(|| Schedule {
                     times: "* * * * *".parse().unwrap(),
                     overlap: Overlap::Replace,
@@ -381,6 +392,15 @@ impl Cluster {
                     3 => self.run(|draft| stop_job_run(draft, &named, None)).is_err(),
                     _ => self.run(|draft| delete_job(draft, &named)).is_err(),
                 }
+            }
+            Op::PutConfig(name, content) => self.put_config(&format!("config-{name}"), &[content]).is_err(),
+            Op::DeleteConfig(name) => {
+                let name = config_name(&format!("config-{name}"));
+                self.run(|draft| delete_config(draft, &name)).is_err()
+            }
+            Op::LetGoOfVersions => {
+                self.run(|draft| let_go_of_versions(draft, 2));
+                false
             }
             Op::Reconcile => {
                 self.reconcile_deployments();

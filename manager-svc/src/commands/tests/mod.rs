@@ -1,6 +1,7 @@
 //! What commands do, as facts; `properties` holds what no sequence of them may break.
 
 mod claims;
+mod configs;
 mod deployments;
 mod drains;
 mod housekeeping;

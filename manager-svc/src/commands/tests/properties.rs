@@ -121,7 +121,8 @@ fn each_change_is_allowed(batch: &Batch, op: &Op) -> Result<(), TestCaseError> {
             Versions::Task { before: None, .. }
             | Versions::Node { .. }
             | Versions::Deployment { .. }
-            | Versions::Job { .. } => {}
+            | Versions::Job { .. }
+            | Versions::Config { .. } => {}
         }
     }
     Ok(())

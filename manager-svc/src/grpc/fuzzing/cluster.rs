@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdatePolicy};
+use davit_core::file::{ConfigKind, ConfigName, FileContent};
 use davit_core::id::{Attempt, AttemptKey, ClusterId, DeploymentId, JobId, NodeId, SessionId, TaskId};
 use davit_core::job::JobSpec;
 use davit_core::node::NodeDescription;
@@ -30,8 +31,9 @@ use uuid::Uuid;
 
 use super::super::{Api, ClusterFacts, server};
 use crate::commands::{
-    Limits, Named, NewDeployment, NewJob, NewTasks, Placement, Wanted, WantedJob, apply_reports, commit_placements,
-    create_deployment, create_job, create_tasks, pause_rollout, reconcile_job, register_node, update_deployment,
+    Limits, Named, NewConfig, NewDeployment, NewJob, NewTasks, Placement, Wanted, WantedJob, apply_reports,
+    commit_placements, create_deployment, create_job, create_tasks, pause_rollout, put_config, reconcile_job,
+    register_node, update_deployment,
 };
 use crate::contacts::Contacts;
 use crate::dispatch::{Outbox, Router};
@@ -214,6 +216,11 @@ fn history() -> Batch {
     }
     deploy(&mut draft);
     create_batch(&mut draft);
+    for (kind, name) in [(ConfigKind::Config, "web.conf"), (ConfigKind::Secret, "db")] {
+        let (name, content) = (ConfigName { kind, name: name.to_owned() }, FileContent::new(*b"swordfish"));
+        put_config(&mut draft, NewConfig { name, content, labels: BTreeMap::new(), app: String::new() })
+            .expect("a config is created");
+    }
     draft.finish().1
 }
 

@@ -10,6 +10,7 @@ const MUTATIONS: usize = 60;
 fn spec() -> v1::TaskSpec {
     let container = v1::ContainerSpec {
         image: "busybox:1".to_owned(),
+        files: vec![v1::FileGrant { name: "web.conf".to_owned(), ..Default::default() }],
         ports: vec![v1::Port { container_port: 80, protocol: 1, host_port: 8080 }],
         ..Default::default()
     };
@@ -163,6 +164,18 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
         v1::ResumeJobRequest { job: batch() }.encode_to_vec(),
         v1::StopJobRunRequest { job: batch(), run: 1 }.encode_to_vec(),
         v1::DeleteJobRequest { job: batch(), ..Default::default() }.encode_to_vec(),
+        v1::CreateConfigRequest {
+            name: "web.conf".to_owned(),
+            kind: 1,
+            content: b"another".to_vec(),
+            labels: [("a".to_owned(), "b".to_owned())].into(),
+            validate_only: false,
+        }
+        .encode_to_vec(),
+        v1::GetConfigRequest { name: "web.conf".to_owned(), kind: 1, with_content: true, digest: String::new() }
+            .encode_to_vec(),
+        v1::ListConfigsRequest { kind: 2, page_size: 1, ..Default::default() }.encode_to_vec(),
+        v1::DeleteConfigRequest { name: "db".to_owned(), kind: 2 }.encode_to_vec(),
     ];
     CALLS.into_iter().zip(messages).collect()
 }

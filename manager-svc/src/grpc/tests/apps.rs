@@ -130,14 +130,26 @@ async fn every_problem_of_the_files_is_told_with_its_place() {
         ]
     );
     let text = "services:\n  web:\n    image: web\n    secrets: [a]\nsecrets: {a: {external: true}}\n";
+    let named = v1::AppSource { default_name: "shop".to_owned(), ..source(text) };
+    let status = refused(plan(&rig, named).await);
+    assert_eq!(
+        violations(&status),
+        ["source.files[0]: compose.yaml:4:5: services.web.secrets: there is no secret `a`"]
+    );
+    let text = "services:\n  web:\n    image: web\n    entrypoint: []\n";
     let named = |lenient| v1::AppSource { default_name: "shop".to_owned(), lenient, ..source(text) };
     let status = refused(plan(&rig, named(false)).await);
     assert_eq!(
         violations(&status),
-        ["source.files[0]: compose.yaml:4:5: services.web.secrets: secrets are not supported yet"]
+        [
+            "source.files[0]: compose.yaml:4:5: services.web.entrypoint: taking away what the image says is not supported yet"
+        ]
     );
     let planned = plan(&rig, named(true)).await.unwrap().into_inner();
-    assert_eq!(planned.warnings, ["compose.yaml:4:5: warning: services.web.secrets: secrets are not supported yet"]);
+    assert_eq!(
+        planned.warnings,
+        ["compose.yaml:4:5: warning: services.web.entrypoint: taking away what the image says is not supported yet"]
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Calls of the users' services, without a network: a writer on a store in memory, and the services' own methods.
 
 mod apps;
+mod configs;
 mod deployments;
 mod events;
 mod explain;

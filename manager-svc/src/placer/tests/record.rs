@@ -65,7 +65,7 @@ impl RecordingStore {
                     }
                 }
                 Versions::Node { after: None, .. } => panic!("no node leaves"),
-                Versions::Deployment { .. } | Versions::Job { .. } => {}
+                Versions::Deployment { .. } | Versions::Job { .. } | Versions::Config { .. } => {}
             }
         }
         nodes
@@ -80,7 +80,11 @@ impl RecordingStore {
                 let was = before.as_ref().map(|before| before.status.state);
                 was == Some(TaskState::Pending) && after.status.state == TaskState::Scheduled
             }
-            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => false,
+            Versions::Task { .. }
+            | Versions::Node { .. }
+            | Versions::Deployment { .. }
+            | Versions::Job { .. }
+            | Versions::Config { .. } => false,
         };
         changes.filter(|change| placed(&change.versions)).count()
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use davit_core::file::{ConfigName, FileDigest};
 use davit_core::id::{ClusterId, DeploymentId, JobId, NodeId, TaskId};
 use davit_core::spec::TaskSpec;
 use davit_proto::store_v1::backup_frame::Frame;
@@ -13,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::SCHEMA;
 use super::super::records::{
-    SpecKey, deployment_key, deployment_to_record, job_key, job_to_record, node_key, node_to_record, request_to_record,
-    spec_to_bytes, task_key, task_to_record, time_to, totals_to_record,
+    SpecKey, config_name_key, config_to_record, deployment_key, deployment_to_record, job_key, job_to_record, node_key,
+    node_to_record, request_to_record, spec_to_bytes, task_key, task_to_record, time_to, totals_to_record,
 };
 use super::MAGIC;
 use crate::state::ClusterState;
@@ -42,6 +43,8 @@ enum Next {
     Nodes(Option<NodeId>),
     Deployments(Option<DeploymentId>),
     Jobs(Option<JobId>),
+    Configs(Option<ConfigName>),
+    Contents(Option<FileDigest>),
     Tasks(Option<TaskId>),
     Requests(usize),
     Nothing,
@@ -84,7 +87,7 @@ impl BackupWriter {
     /// Writes the next record.
     fn step(&mut self) {
         let state = Arc::clone(&self.state);
-        self.next = match self.next {
+        self.next = match std::mem::replace(&mut self.next, Next::Nothing) {
             Next::Nodes(last) => match state.node_after(last) {
                 Some(node) => {
                     self.head.node_count += 1;
@@ -111,6 +114,24 @@ impl BackupWriter {
                     let record = job_to_record(job, &specs);
                     self.entry(BackupTable::Jobs, &job_key(job.job_id), record.encode_to_vec());
                     Next::Jobs(Some(job.job_id))
+                }
+                None => Next::Configs(None),
+            },
+            Next::Configs(last) => match state.configs_after(last.as_ref()).next() {
+                Some(config) => {
+                    self.head.config_count += 1;
+                    let key = config_name_key(&config.name);
+                    self.entry(BackupTable::Configs, &key, config_to_record(config).encode_to_vec());
+                    Next::Configs(Some(config.name.clone()))
+                }
+                None => Next::Contents(None),
+            },
+            Next::Contents(last) => match state.content_after(last) {
+                Some(content) => {
+                    self.head.content_count += 1;
+                    let digest = content.digest();
+                    self.entry(BackupTable::Contents, digest.as_bytes(), content.reveal().to_vec());
+                    Next::Contents(Some(digest))
                 }
                 None => Next::Tasks(None),
             },

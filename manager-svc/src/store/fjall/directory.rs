@@ -1,7 +1,8 @@
 //! The directory of a store: what belongs in it, and who has it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use davit_core::id::Revision;
@@ -50,8 +51,11 @@ impl Directory {
         Ok(Self { path, mark, _lock: lock })
     }
 
-    /// Opens the engine.
+    /// Opens the engine, and keeps others of this machine from its files: they hold secrets.
     pub(super) fn open_engine(&self) -> Result<Engine, Error> {
+        if let Err(problem) = std::fs::set_permissions(self.engine_dir(), Permissions::from_mode(0o700)) {
+            tracing::warn!(%problem, "the store holds secrets, and can't be kept from other users of this machine");
+        }
         Engine::open(&self.engine_dir()).map_err(|problem| unreadable(&self.path, &problem))
     }
 

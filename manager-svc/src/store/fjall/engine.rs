@@ -1,5 +1,6 @@
 //! fjall, as the store needs it: a few tables, and batches that are written whole and synced.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -67,12 +68,20 @@ impl Table {
     }
 }
 
-/// A record that is put, or removed where there is no value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A record that is put, or removed where there is no value. Values may be secret, and are not printed.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) table: Table,
     pub(super) key: Vec<u8>,
     pub(super) value: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, key, value } = self;
+        let mut shown = f.debug_struct("Write");
+        shown.field("table", table).field("key", key).field("value_bytes", &value.as_ref().map(Vec::len)).finish()
+    }
 }
 
 /// Why the engine can't do what it was asked.

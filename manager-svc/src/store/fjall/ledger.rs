@@ -54,6 +54,8 @@ pub(super) struct Head {
     pub(super) spec_count: u64,
     pub(super) deployment_count: u64,
     pub(super) job_count: u64,
+    pub(super) config_count: u64,
+    pub(super) content_count: u64,
     pub(super) totals: Totals,
 }
 
@@ -108,6 +110,8 @@ impl Head {
             spec_count,
             deployment_count,
             job_count,
+            config_count,
+            content_count,
             totals,
         } = self;
         store_v1::StoreHead {
@@ -120,6 +124,8 @@ impl Head {
             spec_count,
             deployment_count,
             job_count,
+            config_count,
+            content_count,
             totals: Some(totals_to_record(totals)),
         }
     }

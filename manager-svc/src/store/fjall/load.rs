@@ -1,11 +1,12 @@
 //! Reads all of a store and checks that it belongs together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use davit_core::deployment::{Deployment, Version};
+use davit_core::file::{Config, FileContent, FileDigest};
 use davit_core::id::{DeploymentId, Revision, TaskId};
 use davit_core::job::Job;
 use davit_core::node::Node;
@@ -17,9 +18,9 @@ use prost::Message as _;
 
 use super::super::Snapshot;
 use super::super::records::{
-    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_key, event_from_record, job_from_record,
-    job_key, node_from_record, node_key, request_from_record, spec_from_bytes, task_from_record, task_key,
-    totals_from_record,
+    Malformed, SpecKey, SpecSource, config_from_record, config_name_key, deployment_from_record, deployment_key,
+    event_from_record, job_from_record, job_key, node_from_record, node_key, request_from_record, spec_from_bytes,
+    task_from_record, task_key, totals_from_record,
 };
 use super::engine::{Engine, Table};
 use super::ledger::{EventSpecs, Head, Ledger, References};
@@ -46,8 +47,10 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
     let nodes = load_nodes(engine, &head)?;
     let deployments = load_deployments(engine, &head, &specs, &mut references)?;
     let jobs = load_jobs(engine, &head, &specs, &mut references)?;
+    let configs = load_configs(engine, &head)?;
+    let contents = load_contents(engine, &head, &configs)?;
     let LoadedEvents { events, specs: event_specs, blocks } = load_events(engine, &head, &specs, &mut references)?;
-    let events = share_newest(events, &tasks, &deployments, &jobs)?;
+    let events = share_newest(events, &tasks, &deployments, &jobs, &configs)?;
     let requests = load_requests(engine, &head)?;
     if let Some(unused) = specs.keys().find(|key| !references.contains_key(*key)) {
         return Err(format!("nothing refers to spec {unused:?}"));
@@ -55,7 +58,8 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
     let ledger = Ledger { head, references, event_specs: event_specs.into(), event_blocks: blocks.into() };
     let specs = specs.into_values().collect();
     let (revision, totals) = (head.revision, head.totals);
-    let snapshot = Snapshot { revision, tasks, nodes, deployments, jobs, events, requests, totals, specs };
+    let snapshot =
+        Snapshot { revision, tasks, nodes, deployments, jobs, configs, contents, events, requests, totals, specs };
     Ok((snapshot, ledger))
 }
 
@@ -82,6 +86,8 @@ pub(super) fn head_from_record(record: &store_v1::StoreHead) -> Result<Head, Str
         spec_count: record.spec_count,
         deployment_count: record.deployment_count,
         job_count: record.job_count,
+        config_count: record.config_count,
+        content_count: record.content_count,
         totals: totals_from_record(record.totals.unwrap_or_default()),
     };
     if head.compacted > head.revision || head.first_request > head.next_request {
@@ -172,6 +178,38 @@ fn load_jobs(
     Ok(read.into_iter().map(refer).collect())
 }
 
+fn load_configs(engine: &Engine, head: &Head) -> Result<Vec<Arc<Config>>, String> {
+    let records = engine.iter_prefix(Table::Meta, schema::config_prefix());
+    let read = decode(records, Table::Meta, |key, value| {
+        let config = config_from_record(store_v1::ConfigRecord::decode(value)?)?;
+        check_record(key == schema::config_key(&config_name_key(&config.name)), config.revision, head)?;
+        Ok(Arc::new(config))
+    })?;
+    check_count("configs", read.len(), head.config_count)?;
+    Ok(read)
+}
+
+/// What the versions of configs and secrets hold: all of it, and nothing else.
+fn load_contents(engine: &Engine, head: &Head, configs: &[Arc<Config>]) -> Result<Vec<FileContent>, String> {
+    let records = engine.iter_prefix(Table::Meta, schema::content_prefix());
+    let read = decode(records, Table::Meta, |key, value| {
+        let content = FileContent::new(value);
+        if key != schema::content_key(content.digest().as_bytes()) {
+            return Err(Malformed("its bytes are not those of its key".to_owned()));
+        }
+        Ok(content)
+    })?;
+    check_count("contents", read.len(), head.content_count)?;
+    let held: BTreeSet<FileDigest> =
+        configs.iter().flat_map(|config| &config.versions).map(|version| version.digest).collect();
+    let stored: BTreeSet<FileDigest> = read.iter().map(FileContent::digest).collect();
+    match held.symmetric_difference(&stored).next() {
+        None => Ok(read),
+        Some(digest) if stored.contains(digest) => Err(format!("no config or secret holds content {digest}")),
+        Some(digest) => Err(format!("content {digest} is missing")),
+    }
+}
+
 /// Events that are kept, with their specs, and the revisions of the blocks that hold them.
 #[derive(Default)]
 struct LoadedEvents {
@@ -221,12 +259,13 @@ fn load_events(
     Ok(loaded)
 }
 
-/// Checks that tasks, deployments and jobs are as their newest events tell, and lets them be one in memory.
+/// Checks that tasks, deployments, jobs and configs are as their newest events tell, and lets them be one in memory.
 fn share_newest(
     events: Vec<Event>,
     tasks: &[Arc<Task>],
     deployments: &[Arc<Deployment>],
     jobs: &[Arc<Job>],
+    configs: &[Arc<Config>],
 ) -> Result<Vec<Arc<Event>>, String> {
     // All by key, so in order of their ids.
     let stored = |task_id: TaskId| tasks.binary_search_by_key(&task_id, |task| task.task_id).ok().map(|at| &tasks[at]);
@@ -274,6 +313,17 @@ fn share_newest(
                 *job = Arc::clone(stored);
             } else if job.revision >= stored.revision {
                 return Err(format!("job {} is not as the event of revision {} tells", job.name, event.revision));
+            }
+        }
+        if let Object::Config(config) = &mut event.object
+            && let Ok(at) = configs.binary_search_by(|known| known.name.cmp(&config.name))
+        {
+            let stored = &configs[at];
+            if config.revision == stored.revision && config == stored {
+                *config = Arc::clone(stored);
+            } else if config.revision >= stored.revision {
+                let revision = event.revision;
+                return Err(format!("{} is not as the event of revision {revision} tells", config.name));
             }
         }
         shared.push(Arc::new(event));

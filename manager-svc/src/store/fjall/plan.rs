@@ -11,8 +11,8 @@ use prost::Message as _;
 
 use super::super::Error;
 use super::super::records::{
-    SpecKey, deployment_key, deployment_to_record, event_to_record, job_key, job_to_record, node_key, node_to_record,
-    request_to_record, spec_to_bytes, task_key, task_to_record,
+    SpecKey, config_name_key, config_to_record, deployment_key, deployment_to_record, event_to_record, job_key,
+    job_to_record, node_key, node_to_record, request_to_record, spec_to_bytes, task_key, task_to_record,
 };
 use super::engine::{Table, Write};
 use super::ledger::{Delta, EventSpecs, Head, Ledger, References};
@@ -54,6 +54,7 @@ pub(super) fn plan(ledger: &Ledger, batch: &Batch) -> Result<Plan, Error> {
         event_blocks: Vec::new(),
     };
     planner.objects(&batch.changes);
+    planner.contents(batch);
     planner.compact(batch.compacted.unwrap_or_default());
     planner.events(&batch.changes);
     planner.requests(batch);
@@ -84,6 +85,7 @@ impl Planner<'_> {
         let mut nodes = BTreeMap::new();
         let mut deployments = BTreeMap::new();
         let mut jobs = BTreeMap::new();
+        let mut configs = BTreeMap::new();
         for change in changes {
             match &change.versions {
                 Versions::Task { before, after } => {
@@ -102,6 +104,10 @@ impl Planner<'_> {
                 Versions::Job { before, after } => {
                     let Some(job) = after.as_ref().or(before.as_ref()) else { continue };
                     jobs.entry(job.job_id).or_insert((before.as_ref(), None)).1 = after.as_ref();
+                }
+                Versions::Config { before, after } => {
+                    let Some(config) = after.as_ref().or(before.as_ref()) else { continue };
+                    configs.entry(&config.name).or_insert((before.as_ref(), None)).1 = after.as_ref();
                 }
             }
         }
@@ -138,6 +144,23 @@ impl Planner<'_> {
             let value = after.map(|job| job_to_record(job, &keys_after).encode_to_vec());
             self.writes.push(Write { table: Table::Meta, key: schema::job_key(&job_key(job_id)), value });
         }
+        for (name, (before, after)) in configs {
+            self.head.config_count = counted(self.head.config_count, before.is_some(), after.is_some());
+            let value = after.map(|config| config_to_record(config).encode_to_vec());
+            let key = schema::config_key(&config_name_key(name));
+            self.writes.push(Write { table: Table::Meta, key, value });
+        }
+    }
+
+    /// Writes what configs and secrets hold that is new, and removes what none holds any more.
+    fn contents(&mut self, batch: &Batch) {
+        for (digest, content) in &batch.contents {
+            let count = &mut self.head.content_count;
+            *count = counted(*count, content.is_none(), content.is_some());
+            let key = schema::content_key(digest.as_bytes());
+            let value = content.as_ref().map(|content| content.reveal().to_vec());
+            self.writes.push(Write { table: Table::Meta, key, value });
+        }
     }
 
     /// Writes events in blocks, but for those that are kept no more already.
@@ -157,7 +180,7 @@ impl Planner<'_> {
     fn event(&mut self, change: &Change) -> EventRecord {
         let specs = match &change.event.object {
             Object::Task(task) => EventSpecs::One(self.spec_key(&task.spec)),
-            Object::Node(_) => EventSpecs::Many([].into()),
+            Object::Node(_) | Object::Config(_) => EventSpecs::Many([].into()),
             Object::Deployment(deployment) => EventSpecs::Many(self.spec_keys(deployment.task_specs()).into()),
             Object::Job(job) => EventSpecs::Many(self.spec_keys(job.task_specs()).into()),
         };

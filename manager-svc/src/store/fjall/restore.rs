@@ -156,6 +156,8 @@ fn fill(
             BackupTable::Nodes => (Table::Nodes, entry.key),
             BackupTable::Deployments => (Table::Meta, schema::deployment_key(&entry.key)),
             BackupTable::Jobs => (Table::Meta, schema::job_key(&entry.key)),
+            BackupTable::Configs => (Table::Meta, schema::config_key(&entry.key)),
+            BackupTable::Contents => (Table::Meta, schema::content_key(&entry.key)),
             BackupTable::Requests | BackupTable::Unspecified => (Table::Requests, entry.key),
         };
         writes.push(Write { table, key, value: Some(entry.value) });

@@ -41,6 +41,31 @@ pub(super) fn job_prefix() -> &'static [u8] {
     JOB_PREFIX
 }
 
+/// What the keys of configs and secrets begin with.
+const CONFIG_PREFIX: &[u8] = b"config/";
+/// What the keys of their contents begin with, before the digests.
+const CONTENT_PREFIX: &[u8] = b"content/";
+
+/// The key of a config or a secret, whose own key has these bytes.
+pub(super) fn config_key(key: &[u8]) -> Vec<u8> {
+    [CONFIG_PREFIX, key].concat()
+}
+
+/// All keys of configs and secrets begin with this.
+pub(super) fn config_prefix() -> &'static [u8] {
+    CONFIG_PREFIX
+}
+
+/// The key of a content of this digest.
+pub(super) fn content_key(digest: &[u8]) -> Vec<u8> {
+    [CONTENT_PREFIX, digest].concat()
+}
+
+/// All keys of contents begin with this.
+pub(super) fn content_prefix() -> &'static [u8] {
+    CONTENT_PREFIX
+}
+
 /// The schema that this release writes. What changes the meaning of a field, or what is in a table, is a new one, and gets a
 /// step in [`STEPS`].
 pub(in crate::store) const SCHEMA: u32 = 4;
@@ -53,7 +78,7 @@ pub(super) struct Step {
 
 /// - 1: each event is a record of its own.
 /// - 2: knows no deployments.
-/// - 3: knows no jobs.
+/// - 3: knows no jobs, and no configs and secrets.
 const STEPS: &[Step] = &[
     Step { from: 1, migrate: events_into_blocks },
     Step { from: 2, migrate: nothing },

@@ -7,8 +7,9 @@ use davit_proto::store_v1::event_record;
 use davit_proto::store_v1::{EventKind, EventRecord};
 
 use super::{
-    Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, job_from_record, job_to_record,
-    malformed, node_from_record, node_to_record, task_from_record, task_to_record, time_from, time_to,
+    Malformed, SpecKey, SpecSource, config_from_record, config_to_record, deployment_from_record, deployment_to_record,
+    job_from_record, job_to_record, malformed, node_from_record, node_to_record, task_from_record, task_to_record,
+    time_from, time_to,
 };
 use crate::state::{Event, EventType, Object};
 
@@ -19,6 +20,7 @@ pub(in crate::store) fn event_to_record(event: &Event, spec_keys: &[SpecKey]) ->
         (Object::Task(task), [spec_key, ..]) => Some(event_record::Object::Task(task_to_record(task, *spec_key))),
         (Object::Task(_), []) => None,
         (Object::Node(node), _) => Some(event_record::Object::Node(node_to_record(node))),
+        (Object::Config(config), _) => Some(event_record::Object::Config(config_to_record(config))),
         (Object::Deployment(deployment), keys) => {
             Some(event_record::Object::Deployment(deployment_to_record(deployment, keys)))
         }
@@ -55,6 +57,9 @@ pub(in crate::store) fn event_from_record(
             let (job, spec_keys) = job_from_record(job, specs)?;
             (Object::Job(Arc::new(job)), spec_keys)
         }
+        Some(event_record::Object::Config(config)) => {
+            (Object::Config(Arc::new(config_from_record(config)?)), Vec::new())
+        }
         None => return malformed("object is missing"),
     };
     let time = time_from(record.time, "time")?;
@@ -80,6 +85,9 @@ fn kind_of(event_type: EventType) -> EventKind {
         EventType::JobUpdated => EventKind::JobUpdated,
         EventType::JobRunChanged => EventKind::JobRunChanged,
         EventType::JobDeleted => EventKind::JobDeleted,
+        EventType::ConfigCreated => EventKind::ConfigCreated,
+        EventType::ConfigUpdated => EventKind::ConfigUpdated,
+        EventType::ConfigDeleted => EventKind::ConfigDeleted,
     }
 }
 
@@ -102,5 +110,8 @@ fn event_type_of(kind: EventKind) -> Option<EventType> {
         EventKind::JobUpdated => Some(EventType::JobUpdated),
         EventKind::JobRunChanged => Some(EventType::JobRunChanged),
         EventKind::JobDeleted => Some(EventType::JobDeleted),
+        EventKind::ConfigCreated => Some(EventType::ConfigCreated),
+        EventKind::ConfigUpdated => Some(EventType::ConfigUpdated),
+        EventKind::ConfigDeleted => Some(EventType::ConfigDeleted),
     }
 }

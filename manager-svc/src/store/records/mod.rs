@@ -3,6 +3,7 @@
 //! Writing takes domain types apart field by field, so that a new field can't be forgotten. Reading trusts nothing: a record
 //! that can't be understood is an error that says what is wrong in it.
 
+mod config;
 mod deployment;
 mod drain;
 mod event;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use prost_types::Timestamp as ProtoTimestamp;
 use uuid::Uuid;
 
+pub(super) use self::config::{config_from_record, config_name_key, config_to_record};
 pub(super) use self::deployment::{deployment_from_record, deployment_to_record};
 use self::deployment::{slot_from_record, slot_to_record};
 pub(super) use self::event::{event_from_record, event_to_record};

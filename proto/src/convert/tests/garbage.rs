@@ -57,6 +57,9 @@ pub(super) fn map(
     btree_map(text(wild, keys), text(wild, &["", "1", "a b"]), 0..3)
 }
 
+/// Of a file's content.
+const DIGEST: &str = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
 fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
     let words = move || vec(text(wild, &["sh", "-c", "", "é"]), 0..3);
     let target = move || text(wild, &["/a", "/b", "/c/", "/d//e", "/f", "/g"]);
@@ -76,6 +79,25 @@ fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
     let ulimit_value = move || mixed(wild, vec![1024], any::<u64>());
     let ulimit = (text(wild, &["nofile", "nproc", "core"]), ulimit_value(), ulimit_value())
         .prop_map(|(name, soft, hard)| v1::Ulimit { name, soft, hard });
+    let user = move || mixed(wild, vec![0, 1000], any::<u32>());
+    let file = (
+        text(wild, &["web.conf", "db"]),
+        any::<bool>(),
+        text(wild, &["", DIGEST]),
+        text(wild, &["", "/run/secrets/x", "/h"]),
+        user(),
+        user(),
+        option::of(mixed(wild, vec![0o400, 0o777], any::<u32>())),
+    )
+        .prop_map(|(name, secret, digest, target, uid, gid, mode)| v1::FileGrant {
+            name,
+            secret,
+            digest,
+            target,
+            uid,
+            gid,
+            mode,
+        });
     let first = (
         text(wild, &["busybox", "ghcr.io/org/app:1.2", "localhost:5000/a"]),
         words(),
@@ -93,9 +115,10 @@ fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
         any::<bool>(),
         vec(ulimit, 0..2),
         number(wild, vec![0, 1, 2, 3]),
+        vec(file, 0..3),
     );
     (first, second).prop_map(|((image, entrypoint, command, env, working_dir, user), second)| {
-        let (mounts, ports, tmpfs, cap_add, cap_drop, read_only, ulimits, pull_policy) = second;
+        let (mounts, ports, tmpfs, cap_add, cap_drop, read_only, ulimits, pull_policy, files) = second;
         v1::ContainerSpec {
             image,
             entrypoint,
@@ -111,6 +134,7 @@ fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
             read_only,
             ulimits,
             pull_policy,
+            files,
         }
     })
 }

@@ -35,6 +35,10 @@ fn loss(action: i32, wait: Option<prost_types::Duration>) -> Option<v1::NodeLoss
     Some(v1::NodeLossPolicy { action, wait })
 }
 
+fn grant(name: &str, target: &str) -> v1::FileGrant {
+    v1::FileGrant { name: name.to_owned(), target: target.to_owned(), ..Default::default() }
+}
+
 fn mount(target: &str) -> v1::Mount {
     let source = Some(v1::mount::Source::VolumeName("data".to_owned()));
     v1::Mount { source, target: target.to_owned(), read_only: false }
@@ -204,6 +208,19 @@ const CONTAINER: &[BendContainer] = &[
     ("ports[1].host_port", "taken twice", |c| c.ports = vec![port(80, 0, 8080), port(81, 0, 8080)]),
     ("cap_add[0]", "NET_ADMIN", |c| c.cap_add = vec!["FLY".to_owned()]),
     ("cap_drop[1]", "NET_ADMIN", |c| c.cap_drop = vec!["ALL".to_owned(), String::new()]),
+    ("files[0].name", "must not be empty", |c| c.files = vec![grant("", "/a")]),
+    ("files[0].digest", "write sha256:", |c| {
+        c.files = vec![v1::FileGrant { digest: "1".to_owned(), ..grant("a", "") }]
+    }),
+    ("files[1].target", "same place as spec.container.files[0].target", |c| {
+        c.files = vec![grant("a", ""), grant("b", "/a")];
+    }),
+    ("files[0].target", "same place as spec.container.mounts[0].target", |c| {
+        (c.mounts, c.files) = (vec![mount("/data")], vec![grant("a", "/data/")]);
+    }),
+    ("files[0].uid", "at most", |c| c.files = vec![v1::FileGrant { uid: 1 << 31, ..grant("a", "") }]),
+    ("files[0].mode", "0777", |c| c.files = vec![v1::FileGrant { mode: Some(0o1000), ..grant("a", "") }]),
+    ("files", "at most 64", |c| c.files = (0..65).map(|at| grant("a", &format!("/{at}"))).collect()),
     ("ulimits[0].name", "use one of core", |c| c.ulimits = vec![ulimit("files", 1, 1)]),
     ("ulimits[1].name", "twice", |c| c.ulimits = vec![ulimit("core", 1, 1), ulimit("core", 2, 2)]),
     ("ulimits[0].soft", "above the hard", |c| c.ulimits = vec![ulimit("nofile", 2, 1)]),

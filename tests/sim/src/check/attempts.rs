@@ -131,12 +131,18 @@ fn given_up_with_their_nodes(journal: &[Arc<Batch>]) -> BTreeSet<AttemptKey> {
     for batch in journal {
         let gone = |versions: &Versions| match versions {
             Versions::Node { before: Some(node), after: None } => Some(node.node_id),
-            Versions::Node { .. } | Versions::Task { .. } | Versions::Deployment { .. } | Versions::Job { .. } => None,
+            Versions::Node { .. }
+            | Versions::Task { .. }
+            | Versions::Deployment { .. }
+            | Versions::Job { .. }
+            | Versions::Config { .. } => None,
         };
         let gone: BTreeSet<NodeId> = batch.changes.iter().filter_map(|change| gone(&change.versions)).collect();
         let before = batch.changes.iter().filter_map(|change| match &change.versions {
             Versions::Task { before, .. } => before.as_ref(),
-            Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => None,
+            Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } | Versions::Config { .. } => {
+                None
+            }
         });
         let was_there = |task: &&Arc<Task>| task.status.node_id.is_some_and(|node_id| gone.contains(&node_id));
         given_up.extend(before.filter(was_there).map(|task| task.key()));

@@ -185,7 +185,7 @@ fn name_of(model: &Model, deployment_id: DeploymentId) -> String {
 fn deployments(journal: &[Arc<Batch>]) -> impl Iterator<Item = &Arc<Deployment>> {
     journal.iter().flat_map(|batch| &batch.changes).filter_map(|change| match &change.versions {
         Versions::Deployment { after, .. } => after.as_ref(),
-        Versions::Node { .. } | Versions::Task { .. } | Versions::Job { .. } => None,
+        Versions::Node { .. } | Versions::Task { .. } | Versions::Job { .. } | Versions::Config { .. } => None,
     })
 }
 

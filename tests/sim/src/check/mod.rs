@@ -114,6 +114,6 @@ fn nodes_of(journal: &[Arc<Batch>]) -> BTreeMap<AttemptKey, NodeId> {
 fn versions(journal: &[Arc<Batch>]) -> impl Iterator<Item = &Arc<Task>> {
     journal.iter().flat_map(|batch| &batch.changes).filter_map(|change| match &change.versions {
         Versions::Task { after, .. } => after.as_ref(),
-        Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => None,
+        Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } | Versions::Config { .. } => None,
     })
 }

@@ -40,7 +40,11 @@ pub(super) fn tasks_go_forwards(journal: &[Arc<Batch>], violations: &mut Violati
             Versions::Task { before: Some(task), after: None } => {
                 deleted.insert(task.task_id, revision);
             }
-            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } => {}
+            Versions::Task { .. }
+            | Versions::Node { .. }
+            | Versions::Deployment { .. }
+            | Versions::Job { .. }
+            | Versions::Config { .. } => {}
         }
     }
 }

@@ -38,7 +38,7 @@ fn touched(batch: &Batch) -> BTreeSet<NodeId> {
     let node_of = |versions: &Versions| match versions {
         Versions::Task { after, .. } => after.as_ref().and_then(|task| task.status.node_id),
         Versions::Node { after, .. } => after.as_ref().map(|node| node.node_id),
-        Versions::Deployment { .. } | Versions::Job { .. } => None,
+        Versions::Deployment { .. } | Versions::Job { .. } | Versions::Config { .. } => None,
     };
     batch.changes.iter().filter_map(|change| node_of(&change.versions)).collect()
 }

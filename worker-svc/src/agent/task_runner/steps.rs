@@ -29,7 +29,7 @@ impl Runner {
         let missing = || Error::Unsupported { what: "the manager sent no spec".to_owned() };
         let spec = wanted.spec.clone().ok_or_else(missing)?;
         let env = self.agent.environment_of(self.key, &spec, wanted);
-        Ok(AttemptSpec { key: self.key, spec, ports: wanted.ports.clone(), env })
+        Ok(AttemptSpec { key: self.key, spec, ports: wanted.ports.clone(), env, files: Vec::new() })
     }
 
     /// Notes how far it is, on the disk with `sync`.
@@ -91,7 +91,17 @@ impl Runner {
     }
 
     pub(super) async fn create(&mut self, wanted: &Wanted) -> Result<Phase, Error> {
-        let (runtime, attempt) = (self.runtime()?, self.attempt(wanted)?);
+        let (runtime, mut attempt) = (self.runtime()?, self.attempt(wanted)?);
+        if !attempt.spec.files().is_empty() {
+            // Before its turn: the engine has nothing to do with it.
+            let digests = attempt.spec.files().iter().map(|grant| grant.digest);
+            let contents = Box::pin(self.agent.contents(self.key, digests.collect::<Vec<_>>()));
+            attempt.files = tokio::select! {
+                biased;
+                contents = contents => contents?,
+                () = changed(&mut self.orders) => return Ok(self.phase),
+            };
+        }
         if !self.has_turn().await {
             return Ok(self.phase);
         }

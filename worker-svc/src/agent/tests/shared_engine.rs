@@ -23,7 +23,7 @@ async fn shared(tasks: u32) -> (FakeEngine, Arc<Agent>, FakeRuntime) {
 
 async fn begin(other: &FakeRuntime, task: u32) {
     let Assignment { key, spec, ports, .. } = assignment(task);
-    other.create(&AttemptSpec { key, spec, ports, env: Vec::new() }).await.unwrap();
+    other.create(&AttemptSpec { key, spec, ports, env: Vec::new(), files: Vec::new() }).await.unwrap();
     other.start(key).await.unwrap();
 }
 

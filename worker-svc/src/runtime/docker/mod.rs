@@ -9,6 +9,7 @@
 mod containers;
 mod error;
 mod events;
+mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod guard;
@@ -31,7 +32,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, Mount};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use davit_core::id::{AttemptKey, ClusterId};
@@ -43,13 +44,14 @@ use tokio::sync::OnceCell;
 use self::containers::{Known, Leased, Own, in_time, remove, remove_own, timed};
 use self::error::{is_missing_image, refused, status, unavailable};
 use self::events::{End, Events};
+use self::files::Files;
 use self::guard::Guard;
 pub use self::guard::GuardConfig;
 use self::lately::Lately;
 use self::pulls::Pulls;
 use super::{
-    AttemptSpec, Error, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, Probed, ProgressSender,
-    PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started, Survey,
+    AttemptSpec, Error, ErrorKind, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, Probed,
+    ProgressSender, PulledImage, Runtime, RuntimeInfo, RuntimeKind, SharedClock, Sighting, Started, Survey,
 };
 use crate::engine_turns::StopTurns;
 
@@ -77,6 +79,8 @@ pub struct DockerConfig {
     /// Containers that must never run twice are stopped at the end of the node's lease also without a worker. `None`: only the
     /// agent stops them.
     pub guard: Option<GuardConfig>,
+    /// Where configs and secrets are while containers need them. `None`: where there is room in memory.
+    pub files_dir: Option<PathBuf>,
 }
 
 impl Default for DockerConfig {
@@ -88,6 +92,7 @@ impl Default for DockerConfig {
             log_max_bytes: 10 * 1024 * 1024,
             log_max_files: 3,
             guard: None,
+            files_dir: None,
         }
     }
 }
@@ -113,6 +118,7 @@ pub struct DockerRuntime {
     /// The engine's version, and how often its stream of events had broken before it was asked.
     version: Mutex<Option<(u64, String)>>,
     guard: Option<Guard>,
+    files: Files,
 }
 
 /// A container that was created just now.
@@ -138,6 +144,7 @@ impl DockerRuntime {
         let (cluster_id, engine, events) = (Mutex::default(), OnceCell::new(), OnceLock::new());
         let (fresh, ends, known, pulls) = (Mutex::default(), Mutex::default(), Mutex::default(), Pulls::default());
         let (execs, lately, version) = (Mutex::default(), Lately::default(), Mutex::default());
+        let files = Files::new(owner.node_id, config.files_dir.clone());
         Self {
             owner,
             config,
@@ -153,6 +160,7 @@ impl DockerRuntime {
             pulls,
             version,
             guard,
+            files,
         }
     }
 
@@ -181,6 +189,37 @@ impl DockerRuntime {
         let version = engine.version().await.map_err(answered)?.version.unwrap_or_default();
         *self.version.lock() = Some((breaks, version.clone()));
         Ok(version)
+    }
+
+    /// Creates a container with these mounted besides what its spec mounts.
+    async fn create_container(&self, attempt: &AttemptSpec, files: Vec<Mount>) -> Result<(), Error> {
+        let body = spec::create_body(&self.owner, *self.cluster_id.lock(), &self.config, attempt, files)?;
+        let image = spec::container(&attempt.spec)?.image.as_str();
+        let engine = self.engine().await?;
+        let name = attempt.key.container_name();
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        match timed("create", engine.create_container(Some(options), body)).await {
+            Ok(created) => {
+                for warning in &created.warnings {
+                    tracing::debug!(attempt = %attempt.key, warning, "the engine warned about a container");
+                }
+                let is_leased = spec::leased(&attempt.spec).is_some();
+                self.fresh.lock().insert(attempt.key, Fresh { id: created.id, is_leased });
+                self.lately.used(image);
+                Ok(())
+            }
+            // The name is taken: by an earlier try of ours, or by someone else.
+            Err(error) if status(&error) == Some(409) => match self.inspect(engine, attempt.key, &name).await? {
+                Some(_) => Ok(()),
+                None => Err(refused("create", &error)),
+            },
+            // Somebody has removed it since it was looked for.
+            Err(error) if is_missing_image(&error) => {
+                self.lately.lacks(image);
+                Err(Error::ImageGone { image: image.to_owned() })
+            }
+            Err(error) => Err(refused("create", &error)),
+        }
     }
 
     fn events(&self, engine: &Docker) -> &Events {
@@ -259,33 +298,13 @@ impl Runtime for DockerRuntime {
     }
 
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
-        let body = spec::create_body(&self.owner, *self.cluster_id.lock(), &self.config, attempt)?;
-        let image = spec::container(&attempt.spec)?.image.as_str();
-        let engine = self.engine().await?;
-        let name = attempt.key.container_name();
-        let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        match timed("create", engine.create_container(Some(options), body)).await {
-            Ok(created) => {
-                for warning in &created.warnings {
-                    tracing::debug!(attempt = %attempt.key, warning, "the engine warned about a container");
-                }
-                let is_leased = spec::leased(&attempt.spec).is_some();
-                self.fresh.lock().insert(attempt.key, Fresh { id: created.id, is_leased });
-                self.lately.used(image);
-                Ok(())
-            }
-            // The name is taken: by an earlier try of ours, or by someone else.
-            Err(error) if status(&error) == Some(409) => match self.inspect(engine, attempt.key, &name).await? {
-                Some(_) => Ok(()),
-                None => Err(refused("create", &error)),
-            },
-            // Somebody has removed it since it was looked for.
-            Err(error) if is_missing_image(&error) => {
-                self.lately.lacks(image);
-                Err(Error::ImageGone { image: image.to_owned() })
-            }
-            Err(error) => Err(refused("create", &error)),
+        let files = self.files.give(attempt).await?;
+        let created = self.create_container(attempt, files).await;
+        // One that was not answered may be there.
+        if created.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unavailable) {
+            self.files.take_away(attempt.key).await?;
         }
+        created
     }
 
     async fn start(&self, key: AttemptKey) -> Result<Started, Error> {
@@ -345,6 +364,10 @@ impl Runtime for DockerRuntime {
         self.stop_container(key, how, turns).await
     }
 
+    async fn take_back(&self, key: AttemptKey) -> Result<(), Error> {
+        self.files.take_away(key).await
+    }
+
     async fn remove(&self, key: AttemptKey) -> Result<(), Error> {
         let engine = self.engine().await?;
         self.fresh.lock().remove(&key);
@@ -359,7 +382,7 @@ impl Runtime for DockerRuntime {
         if !is_removed {
             let own = match self.own(key).await {
                 Ok(own) => own,
-                Err(Error::NotFound { .. }) => return Ok(()),
+                Err(Error::NotFound { .. }) => return self.files.take_away(key).await,
                 Err(error) => return Err(error),
             };
             remove_own(engine, &own.id).await?;
@@ -368,7 +391,7 @@ impl Runtime for DockerRuntime {
         if let Some(guard) = &self.guard {
             guard.forget(key);
         }
-        Ok(())
+        self.files.take_away(key).await
     }
 
     async fn logs(&self, key: AttemptKey, options: LogOptions) -> Result<LogStream, Error> {
@@ -399,6 +422,7 @@ impl Runtime for DockerRuntime {
     }
 
     fn take_charge(&self) {
+        self.files.take_charge();
         if let Some(guard) = &self.guard {
             guard.take_charge();
         }

@@ -25,12 +25,13 @@ pub(super) fn container(spec: &TaskSpec) -> Result<&ContainerSpec, Error> {
     }
 }
 
-/// What is sent to the engine to create the attempt's container.
+/// What is sent to the engine to create the attempt's container, which has these files.
 pub(super) fn create_body(
     owner: &Owner,
     cluster_id: Option<ClusterId>,
     config: &DockerConfig,
     attempt: &AttemptSpec,
+    files: Vec<Mount>,
 ) -> Result<ContainerCreateBody, Error> {
     let task = &attempt.spec;
     let container = container(task)?;
@@ -48,7 +49,7 @@ pub(super) fn create_body(
         // Kept by the engine so that a `docker stop` by hand, and a stop of the engine, do the same as ours.
         stop_signal: text_unless_empty(&task.stop.signal),
         stop_timeout: Some(i64::try_from(task.stop.grace.as_secs()).unwrap_or(i64::MAX)),
-        host_config: Some(host_config(config, attempt, container)),
+        host_config: Some(host_config(config, attempt, container, files)),
         ..ContainerCreateBody::default()
     })
 }
@@ -58,7 +59,12 @@ pub(super) fn leased(task: &TaskSpec) -> Option<Duration> {
     (task.on_node_loss == OnNodeLoss::StopAndReplace).then_some(task.stop.grace)
 }
 
-fn host_config(config: &DockerConfig, attempt: &AttemptSpec, container: &ContainerSpec) -> HostConfig {
+fn host_config(
+    config: &DockerConfig,
+    attempt: &AttemptSpec,
+    container: &ContainerSpec,
+    files: Vec<Mount>,
+) -> HostConfig {
     let limit = attempt.spec.resources.limit;
     let memory = (limit.memory_bytes > 0).then(|| signed(limit.memory_bytes));
     HostConfig {
@@ -66,7 +72,7 @@ fn host_config(config: &DockerConfig, attempt: &AttemptSpec, container: &Contain
         memory,
         // Memory and swap together: the same number means no swap.
         memory_swap: memory,
-        mounts: Some(mounts(container)),
+        mounts: Some(mounts(container).chain(files).collect()),
         tmpfs: Some(tmpfs(container)),
         port_bindings: Some(port_bindings(attempt)),
         cap_add: Some(container.cap_add.clone()),
@@ -94,7 +100,7 @@ fn host_config(config: &DockerConfig, attempt: &AttemptSpec, container: &Contain
     }
 }
 
-fn mounts(container: &ContainerSpec) -> Vec<Mount> {
+fn mounts(container: &ContainerSpec) -> impl Iterator<Item = Mount> {
     let mount = |mount: &davit_core::spec::Mount| {
         let (typ, source) = match &mount.source {
             MountSource::Bind(path) => (MountType::BIND, path),
@@ -108,7 +114,7 @@ fn mounts(container: &ContainerSpec) -> Vec<Mount> {
             ..Mount::default()
         }
     };
-    container.mounts.iter().map(mount).collect()
+    container.mounts.iter().map(mount)
 }
 
 fn tmpfs(container: &ContainerSpec) -> HashMap<String, String> {
@@ -167,7 +173,8 @@ mod tests {
         let host_ports = |ports: Vec<GivenPort>| -> Vec<String> {
             let spec = Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container.clone())));
             let key = AttemptKey { task_id: TaskId(uuid::Uuid::from_u128(7)), attempt: Attempt(1) };
-            let bindings = port_bindings(&AttemptSpec { key, spec, ports: ports.into(), env: Vec::new() });
+            let bindings =
+                port_bindings(&AttemptSpec { key, spec, ports: ports.into(), env: Vec::new(), files: Vec::new() });
             bindings["80/tcp"].iter().flatten().filter_map(|binding| binding.host_port.clone()).collect()
         };
         assert_eq!(host_ports(vec![given(20_000)]), ["8080", "20000"]);

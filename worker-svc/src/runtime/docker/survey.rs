@@ -16,6 +16,8 @@ use crate::runtime::{Error, Sighting, Survey};
 impl DockerRuntime {
     pub(super) async fn look_around(&self, since: Option<u64>) -> Result<Survey, Error> {
         let engine = self.engine().await?;
+        let sweeps = self.files.wants_sweep();
+        let since = since.filter(|_| !sweeps);
         let changed = since.and_then(|since| self.events(engine).changed_since(since));
         let mut filter = labels::cluster_filter(&self.owner);
         match &changed {
@@ -27,7 +29,12 @@ impl DockerRuntime {
         let listing =
             async { engine.list_containers(Some(options)).await.map_err(|error| unavailable("list", &error)) };
         let found = in_time("list", QUICK_TIME, listing).await?;
-        Ok(Survey { seen: found.iter().filter_map(sighting).collect(), of: changed })
+        let seen: Vec<Sighting> = found.iter().filter_map(sighting).collect();
+        if sweeps {
+            let own = seen.iter().filter(|sighting| sighting.node_id == Some(self.owner.node_id));
+            self.files.sweep(own.filter_map(|sighting| sighting.key).collect()).await;
+        }
+        Ok(Survey { seen, of: changed })
     }
 
     pub(super) async fn remove_seen(&self, sighting: &Sighting, grace: Duration) -> Result<bool, Error> {
@@ -63,6 +70,9 @@ impl DockerRuntime {
         let own = sighting.key.filter(|_| sighting.is_instance && sighting.node_id == Some(self.owner.node_id));
         if let Some((guard, key)) = self.guard.as_ref().zip(own) {
             guard.forget(key);
+        }
+        if let Some((node_id, key)) = sighting.node_id.zip(sighting.key).filter(|_| sighting.is_instance) {
+            self.files.take_away_of(node_id, key).await?;
         }
         Ok(removed)
     }

@@ -112,6 +112,7 @@ impl Runtime for FakeRuntime {
     async fn create(&self, attempt: &AttemptSpec) -> Result<(), Error> {
         self.engine.enter(Step::Create, Some(attempt.key)).await?;
         let orders = Orders::parse(&attempt.spec, attempt.key, self.engine.habits())?;
+        attempt.given_files()?;
         if let Some(message) = orders.create_fails {
             return Err(Error::Rejected { action: "create", message });
         }
@@ -329,7 +330,8 @@ mod tests {
         let mut keys = Vec::new();
         for number in 1..=5 {
             let key = AttemptKey { task_id: TaskId(Uuid::from_u128(number)), attempt: Attempt::FIRST };
-            let attempt = AttemptSpec { key, spec: Arc::clone(&spec), ports: [].into(), env: Vec::new() };
+            let attempt =
+                AttemptSpec { key, spec: Arc::clone(&spec), ports: [].into(), env: Vec::new(), files: Vec::new() };
             runtime.create(&attempt).await.unwrap();
             keys.push(key);
         }

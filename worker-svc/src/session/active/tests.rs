@@ -40,6 +40,10 @@ impl WorkerSessionService for SilentManager {
     ) -> Result<Answer<v1::PublishLogsResponse>, Status> {
         Err(Status::unimplemented("nobody reads output"))
     }
+
+    async fn fetch_file(&self, _: Call<v1::FetchFileRequest>) -> Result<Answer<v1::FetchFileResponse>, Status> {
+        Err(Status::unimplemented("nobody needs a file"))
+    }
 }
 
 /// A session that is open, its agent, and the connection that is to take its messages.

@@ -1,5 +1,8 @@
 //! Stores that were being made when the process, or the machine, ended.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use davit_core::id::Revision;
 
 use super::super::super::tests::{some_history, sorted};
@@ -40,7 +43,7 @@ fn is_good_for_use(dir: &Path) {
         commit(&store, &batch);
     }
     drop(store);
-    assert_eq!(load(&open(dir)).unwrap().revision, Revision(15));
+    assert_eq!(load(&open(dir)).unwrap().revision, Revision(16));
 }
 
 #[test]
@@ -72,6 +75,16 @@ fn a_store_that_was_half_made_is_made_anew_wherever_that_ended() {
     std::fs::create_dir(nothing.path().join("fjall.new")).unwrap();
     is_new(nothing.path(), "a directory alone");
     is_good_for_use(nothing.path());
+}
+
+#[test]
+fn only_the_managers_user_may_read_a_store() {
+    let dir = new_store();
+    let engine = dir.path().join("fjall");
+    // As earlier releases made it.
+    std::fs::set_permissions(&engine, Permissions::from_mode(0o755)).unwrap();
+    load(&open(dir.path())).unwrap();
+    assert_eq!(std::fs::metadata(engine).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[test]
@@ -141,8 +154,8 @@ fn what_is_beside_a_store_never_takes_its_place() {
     drop(store);
     let other = not_in_its_place(None);
     std::fs::rename(other.path().join("fjall.new"), dir.path().join("fjall.new")).unwrap();
-    assert_eq!(load(&open(dir.path())).unwrap().revision, Revision(15));
+    assert_eq!(load(&open(dir.path())).unwrap().revision, Revision(16));
     std::fs::remove_dir_all(dir.path().join("fjall")).unwrap();
     let told = FjallStore::open(dir.path(), CLUSTER).unwrap_err();
-    assert!(matches!(told, Error::Lost { marked: Revision(15), .. }), "{told}");
+    assert!(matches!(told, Error::Lost { marked: Revision(16), .. }), "{told}");
 }
