@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use davit_core::id::{Revision, TaskId};
 use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
+use davit_core::task::Part;
 use uuid::Uuid;
 
 use super::survey::Due;
