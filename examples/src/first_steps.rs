@@ -86,8 +86,13 @@ pub async fn first_steps(data_dir: &Path, reexec: Reexec) -> Result<Vec<String>,
     // A worker runs the attempt, one step at a time.
     let owner = Owner { cluster: "first-steps".to_owned(), node_id };
     let worker = ProcessRuntime::new(&owner, &ProcessConfig::new(data_dir.to_owned(), reexec), clock);
-    let attempt =
-        AttemptSpec { key: task.key(), spec: Arc::clone(&task.spec), ports: task.given_ports.clone(), env: Vec::new() };
+    let attempt = AttemptSpec {
+        key: task.key(),
+        spec: Arc::clone(&task.spec),
+        ports: task.given_ports.clone(),
+        env: Vec::new(),
+        files: Vec::new(),
+    };
     worker.prepare(&attempt, &watch::Sender::new(None)).await?;
     worker.create(&attempt).await?;
     let started = worker.start(attempt.key).await?;

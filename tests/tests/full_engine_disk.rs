@@ -10,7 +10,7 @@ use davit_core::id::{Attempt, AttemptKey, Revision};
 use davit_core::resources::Resources;
 use davit_core::spec::{ContainerSpec, PullPolicy, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
-use davit_core::task::DesiredState;
+use davit_core::task::{DesiredState, Part};
 use davit_proto::convert::Assignment;
 use davit_svc_kit::clock::{Clock as _, SystemClock};
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
@@ -65,7 +65,7 @@ fn container(command: &str) -> Assignment {
         desired_state: DesiredState::Running,
         spec: spec.into(),
         ports: [].into(),
-        slot: 0,
+        part: Part::Alone,
     }
 }
 

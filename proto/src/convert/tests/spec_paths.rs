@@ -210,7 +210,7 @@ const CONTAINER: &[BendContainer] = &[
     ("cap_drop[1]", "NET_ADMIN", |c| c.cap_drop = vec!["ALL".to_owned(), String::new()]),
     ("files[0].name", "must not be empty", |c| c.files = vec![grant("", "/a")]),
     ("files[0].digest", "write sha256:", |c| {
-        c.files = vec![v1::FileGrant { digest: "1".to_owned(), ..grant("a", "") }]
+        c.files = vec![v1::FileGrant { digest: "1".to_owned(), ..grant("a", "") }];
     }),
     ("files[1].target", "same place as spec.container.files[0].target", |c| {
         c.files = vec![grant("a", ""), grant("b", "/a")];
