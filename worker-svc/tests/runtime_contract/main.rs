@@ -15,6 +15,7 @@ mod docker;
 mod fake;
 mod harness;
 mod image;
+mod networks;
 mod probes;
 mod process;
 mod pull;

@@ -36,6 +36,8 @@ pub struct ContainerSpec {
     pub ulimits: Vec<Ulimit>,
     /// When the image is pulled.
     pub pull_policy: PullPolicy,
+    /// The network that it shares with others on its node; `None` for the engine's default one.
+    pub network: Option<ContainerNetwork>,
 }
 
 impl ContainerSpec {
@@ -57,8 +59,18 @@ impl ContainerSpec {
             read_only: false,
             ulimits: Vec::new(),
             pull_policy: PullPolicy::default(),
+            network: None,
         }
     }
+}
+
+/// A network on the node in which containers find each other by name. Each node has its own of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerNetwork {
+    /// Which one: of an app its name.
+    pub name: String,
+    /// By which names the others reach it.
+    pub aliases: Vec<String>,
 }
 
 /// A kernel capability's name without `CAP_`, such as `NET_ADMIN`, or `ALL`.

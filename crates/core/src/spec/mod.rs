@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::container::{
-    Capability, ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, Tmpfs, Ulimit,
+    Capability, ContainerNetwork, ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, Tmpfs, Ulimit,
 };
 pub use self::health::{HealthCheck, Probe};
 pub use self::image::{ImageReference, ParseImageError};

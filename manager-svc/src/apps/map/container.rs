@@ -3,6 +3,7 @@
 use davit_compose::{Mount, MountSource, Project, Protocol, PullPolicy, Service};
 use davit_proto::v1;
 
+use super::deployment_name;
 use super::refused::{Refusals, key};
 
 /// What the kernel takes for no limit.
@@ -24,7 +25,15 @@ pub(super) fn container(project: &Project, service: &Service, refusals: &mut Ref
         read_only: service.read_only,
         ulimits: service.ulimits.iter().map(|(name, limit)| ulimit(name, *limit)).collect(),
         pull_policy: service.pull_policy.map_or(v1::PullPolicy::Unspecified, pull_policy).into(),
+        network: Some(network(project, service)),
     }
+}
+
+/// The one of the app, in which the service has its name, that of its deployment, and all that it is called besides.
+fn network(project: &Project, service: &Service) -> v1::ContainerNetwork {
+    let own = [service.name.clone(), deployment_name(&project.name, &service.name)];
+    let further: Vec<_> = service.aliases.iter().filter(|alias| !own.contains(alias)).cloned().collect();
+    v1::ContainerNetwork { name: project.name.clone(), aliases: own.into_iter().chain(further).collect() }
 }
 
 /// What replaces that of the image.

@@ -78,9 +78,6 @@ pub(super) fn in_service(service: &Service, refusals: &mut Refusals) {
     };
     refuse(!service.configs.is_empty(), "configs", "configs are not supported yet");
     refuse(!service.secrets.is_empty(), "secrets", "secrets are not supported yet");
-    let own_name = usize::from(service.positions.0.contains_key("container_name"));
-    let has_aliases = service.aliases.iter().filter(|alias| **alias != service.name).count() > own_name;
-    refuse(has_aliases, "networks", "further names of a service are not supported yet");
     for (name, dependency) in &service.depends_on {
         let message = "restarting a service after another was updated is not supported yet";
         let (position, _) = key(service, &format!("depends_on.{name}"));

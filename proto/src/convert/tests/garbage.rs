@@ -93,9 +93,10 @@ fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
         any::<bool>(),
         vec(ulimit, 0..2),
         number(wild, vec![0, 1, 2, 3]),
+        option::of(network(wild)),
     );
     (first, second).prop_map(|((image, entrypoint, command, env, working_dir, user), second)| {
-        let (mounts, ports, tmpfs, cap_add, cap_drop, read_only, ulimits, pull_policy) = second;
+        let (mounts, ports, tmpfs, cap_add, cap_drop, read_only, ulimits, pull_policy, network) = second;
         v1::ContainerSpec {
             image,
             entrypoint,
@@ -111,8 +112,14 @@ fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
             read_only,
             ulimits,
             pull_policy,
+            network,
         }
     })
+}
+
+fn network(wild: Wildness) -> impl Strategy<Value = v1::ContainerNetwork> {
+    let aliases = vec(text(wild, &["web", "db"]), 0..if wild == 0 { 2 } else { 3 });
+    (text(wild, &["shop"]), aliases).prop_map(|(name, aliases)| v1::ContainerNetwork { name, aliases })
 }
 
 fn process(wild: Wildness) -> impl Strategy<Value = v1::ProcessSpec> {
