@@ -22,9 +22,9 @@ use davit_core::spec::TaskSpec;
 use davit_core::validate::Violations;
 
 /// The label of tasks that names their app.
-const APP_LABEL: &str = "davit.app";
+pub(super) const APP_LABEL: &str = "davit.app";
 /// The label of tasks that names the service of their app.
-const SERVICE_LABEL: &str = "davit.service";
+pub(super) const SERVICE_LABEL: &str = "davit.service";
 
 /// What a project becomes.
 #[derive(Debug, Clone, PartialEq)]
