@@ -37,6 +37,7 @@ described!(
     Job,
     JobRun,
     App,
+    Volume,
     Deployment,
     PlanAppResponse,
     ApplyAppResponse,
@@ -156,6 +157,7 @@ mod tests {
         assert!(v1::Job::default().dynamic().is_ok());
         assert!(v1::JobRun::default().dynamic().is_ok());
         assert!(v1::App::default().dynamic().is_ok());
+        assert!(v1::Volume::default().dynamic().is_ok());
         assert!(v1::PlanAppResponse::default().dynamic().is_ok());
         assert!(v1::ApplyAppResponse::default().dynamic().is_ok());
         assert!(v1::DeleteAppResponse::default().dynamic().is_ok());

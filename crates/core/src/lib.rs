@@ -19,3 +19,4 @@ pub mod spec;
 pub mod state;
 pub mod task;
 pub mod validate;
+pub mod volume;

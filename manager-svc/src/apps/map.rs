@@ -2,6 +2,7 @@
 //! dropped with a warning for a reader who is lenient.
 
 mod container;
+mod groups;
 mod health;
 mod job;
 mod policy;
@@ -51,20 +52,22 @@ pub(crate) fn map_project(
     mut check: impl FnMut(&Arc<TaskSpec>, &mut Violations),
 ) -> Mapped {
     let app = &project.name;
-    refused::in_project(project, refusals);
+    let groups = groups::of_services(project, refusals);
     let (mut deployments, mut jobs) = (BTreeMap::new(), BTreeMap::new());
     for service in project.services.values() {
         refused::in_service(service, refusals);
         let mut violations = Violations::new();
         if is_job(service) {
             refused::in_job(service, refusals);
-            let spec = job_to_proto(project, service, refusals);
+            let mut spec = job_to_proto(project, service, refusals);
+            put_in_group(spec.task.as_mut(), groups.get(&service.name));
             if let Some((name, spec)) = convert::job_spec_from_proto(spec, "", &mut violations) {
                 check(&spec.task, &mut violations);
                 jobs.insert(name, spec);
             }
         } else {
-            let spec = to_proto(project, service, refusals);
+            let mut spec = to_proto(project, service, refusals);
+            put_in_group(spec.task.as_mut(), groups.get(&service.name));
             if let Some((name, spec)) = convert::deployment_spec_from_proto(spec, "", &mut violations) {
                 check(&spec.task, &mut violations);
                 deployments.insert(name, spec);
@@ -77,6 +80,13 @@ pub(crate) fn map_project(
     }
     let unselected = project.disabled_services.iter().map(|service| deployment_name(app, service)).collect();
     Mapped { app: app.clone(), deployments, jobs, unselected }
+}
+
+/// Has the tasks of a service be on the node of its group.
+fn put_in_group(task: Option<&mut v1::TaskSpec>, group: Option<&v1::Colocation>) {
+    if let Some(placement) = task.and_then(|task| task.placement.as_mut()) {
+        placement.colocation = group.cloned();
+    }
 }
 
 /// Whether a service becomes a job.

@@ -163,6 +163,7 @@ fn reloaded(state: &ClusterState, kept_events: KeptEvents) -> ClusterState {
         nodes: state.nodes().cloned().collect(),
         deployments: state.deployments().cloned().collect(),
         jobs: state.jobs().cloned().collect(),
+        volumes: state.volumes_after("").cloned().collect(),
         events: state.events.after(state.events.compacted()).unwrap().cloned().collect(),
         requests: Vec::new(),
         totals: state.totals(),

@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::records::{
     Malformed, SpecKey, SpecSource, deployment_from_record, deployment_to_record, event_from_record, event_to_record,
     job_from_record, job_to_record, node_from_record, node_to_record, request_from_record, request_to_record,
-    spec_from_bytes, spec_to_bytes, task_from_record, task_to_record,
+    spec_from_bytes, spec_to_bytes, task_from_record, task_to_record, volume_from_record, volume_to_record,
 };
 use super::{backup, fjall};
 
@@ -38,7 +38,7 @@ pub fn record(bytes: &[u8]) {
 fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
     let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
     let specs = AnySpec(Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process))));
-    match kind % 10 {
+    match kind % 11 {
         0 => {
             let (task, spec_key) = task_from_record(store_v1::TaskRecord::decode(bytes)?, &specs)?;
             let written = encoded_and_back(&task_to_record(&task, spec_key));
@@ -72,6 +72,10 @@ fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
             let (again, keys_again) = deployment_from_record(written.clone(), &specs)?;
             assert_eq!(deployment_to_record(&again, &keys_again), written);
         }
+        10 => {
+            let home = volume_from_record(store_v1::VolumeRecord::decode(bytes)?)?;
+            assert_eq!(volume_from_record(encoded_and_back(&volume_to_record(&home))), Ok(home));
+        }
         _ => {
             let (job, keys) = job_from_record(store_v1::JobRecord::decode(bytes)?, &specs)?;
             let written = encoded_and_back(&job_to_record(&job, &keys));
@@ -98,8 +102,8 @@ mod tests {
         for_each_mutation(&seeds, 400, record);
     }
 
-    const NAMES: [&str; 10] =
-        ["task", "node", "event", "request", "spec", "head", "mark", "backup", "deployment", "job"];
+    const NAMES: [&str; 11] =
+        ["task", "node", "event", "request", "spec", "head", "mark", "backup", "deployment", "job", "volume"];
 
     /// Of each kind the first ones of a cluster's history.
     #[test]
@@ -108,7 +112,7 @@ mod tests {
         let (cluster, batches) = some_history();
         let state = &cluster.state;
         let key = SpecKey::of(&[]);
-        let mut records: [Vec<Vec<u8>>; 10] = Default::default();
+        let mut records: [Vec<Vec<u8>>; 11] = Default::default();
         records[0].extend(state.tasks().map(|task| task_to_record(task, key).encode_to_vec()));
         records[1].extend(state.nodes().map(|node| node_to_record(node).encode_to_vec()));
         let events = batches.iter().flat_map(|batch| batch.changes.iter().map(|change| &change.event));
@@ -122,6 +126,13 @@ mod tests {
         let deployments = state.deployments().map(|deployment| deployment_to_record(deployment, &[key, key]));
         records[8].extend(deployments.map(|record| record.encode_to_vec()));
         records[9].extend(state.jobs().map(|job| job_to_record(job, &[key, key]).encode_to_vec()));
+        let volume = store_v1::VolumeRecord {
+            name: "data".to_owned(),
+            node_id: vec![1; 16],
+            bind_time: Some(Default::default()),
+            revision: 3,
+        };
+        records[10].push(volume.encode_to_vec());
         for (kind, records) in (0u8..).zip(records) {
             // The least and the largest of those that differ.
             let mut records: Vec<_> = records;

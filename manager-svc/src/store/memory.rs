@@ -9,6 +9,7 @@ use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
 use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::task::Task;
+use davit_core::volume::VolumeHome;
 use parking_lot::Mutex;
 
 use super::{Error, Snapshot, Store};
@@ -27,6 +28,7 @@ struct Stored {
     nodes: BTreeMap<NodeId, Arc<Node>>,
     deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
     jobs: BTreeMap<JobId, Arc<Job>>,
+    volumes: BTreeMap<String, Arc<VolumeHome>>,
     events: VecDeque<Arc<Event>>,
     requests: VecDeque<Arc<RequestRecord>>,
     totals: Totals,
@@ -42,6 +44,7 @@ impl Store for MemoryStore {
             nodes: stored.nodes.values().cloned().collect(),
             deployments: stored.deployments.values().cloned().collect(),
             jobs: stored.jobs.values().cloned().collect(),
+            volumes: stored.volumes.values().cloned().collect(),
             events: stored.events.iter().cloned().collect(),
             requests: stored.requests.iter().cloned().collect(),
             totals: stored.totals,
@@ -61,6 +64,13 @@ impl Store for MemoryStore {
         for change in &batch.changes {
             stored.apply(&change.versions);
             stored.events.push_back(Arc::clone(&change.event));
+        }
+        for change in &batch.volumes {
+            match (&change.before, &change.after) {
+                (_, Some(home)) => drop(stored.volumes.insert(home.name.clone(), Arc::clone(home))),
+                (Some(home), None) => drop(stored.volumes.remove(&home.name)),
+                (None, None) => {}
+            }
         }
         let compacted = batch.compacted.unwrap_or_default();
         while stored.events.front().is_some_and(|event| event.revision <= compacted) {

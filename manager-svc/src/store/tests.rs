@@ -15,12 +15,14 @@ use tempfile::TempDir;
 
 use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
-use crate::commands::test_support::{Cluster, LEASE, job_spec, keyed, labelled, node_id, registration, spec, task_id};
+use crate::commands::test_support::{
+    Cluster, LEASE, job_spec, keyed, labelled, mounting, node_id, registration, spec, task_id,
+};
 use crate::commands::{Limits, NewTasks, create_tasks, delete_task, note_away, register_node, stop_task};
 use crate::state::{Batch, Change, ClusterState, Event, KeptEvents, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
-pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 6]) {
+pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, Vec<Vec<String>>) {
     fn told<T: Debug>(objects: &[T]) -> Vec<String> {
         objects.iter().map(|object| format!("{object:?}")).collect()
     }
@@ -28,8 +30,10 @@ pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>;
     snapshot.nodes.sort_by_key(|node| node.node_id);
     snapshot.deployments.sort_by_key(|deployment| deployment.deployment_id);
     snapshot.jobs.sort_by_key(|job| job.job_id);
-    let Snapshot { revision, tasks, nodes, deployments, jobs, events, requests, totals, specs: _ } = &snapshot;
-    let objects = [told(tasks), told(nodes), told(deployments), told(jobs), told(events), told(requests)];
+    snapshot.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    let Snapshot { revision, tasks, nodes, deployments, jobs, volumes, events, requests, totals, specs: _ } = &snapshot;
+    let objects = [told(tasks), told(nodes), told(deployments), told(jobs), told(volumes)];
+    let objects = objects.into_iter().chain([told(events), told(requests)]).collect();
     (*revision, *totals, objects)
 }
 
@@ -70,6 +74,7 @@ pub(super) fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot
         nodes: state.nodes().cloned().collect(),
         deployments: state.deployments().cloned().collect(),
         jobs: state.jobs().cloned().collect(),
+        volumes: state.volumes_after("").cloned().collect(),
         events: state.events().after(state.events().compacted()).unwrap().cloned().collect(),
         totals: state.totals(),
         requests: batches.iter().flat_map(|batch| batch.requests.iter().cloned()).collect(),
@@ -227,6 +232,34 @@ async fn until_when_a_node_is_away_and_a_task_is_leased_is_kept(store: &dyn Stor
     assert_eq!(loaded.tasks[0].leased_until, cluster.task(task_id).leased_until);
 }
 
+async fn where_volumes_are_is_kept_until_it_is_forgotten(store: &dyn Store) {
+    let mut cluster = Cluster::new(0);
+    let mut commits = Vec::new();
+    for number in [1, 2] {
+        cluster.run(|draft| register_node(draft, registration(number), LEASE)).unwrap();
+        commits.push(Arc::clone(&cluster.last_batch));
+    }
+    for (name, number) in [("data", 1), ("logs", 2)] {
+        let task_id = cluster.create(mounting(&[name]));
+        commits.push(Arc::clone(&cluster.last_batch));
+        cluster.place(task_id, number);
+        commits.push(Arc::clone(&cluster.last_batch));
+    }
+    for batch in &commits {
+        store.commit(Arc::clone(batch)).await.unwrap();
+    }
+    let state = ClusterState::from_snapshot(store.load().await.unwrap(), KeptEvents::up_to(100));
+    assert_eq!(state.volume("data").unwrap().node_id, node_id(1));
+    assert_eq!(state.volume("data"), cluster.state.volume("data"));
+    // Nothing else changes with it.
+    let before = cluster.state.revision();
+    cluster.run(|draft| draft.forget_volume("data"));
+    assert!(!cluster.last_batch.is_empty());
+    assert_eq!(store.commit(Arc::clone(&cluster.last_batch)).await, Ok(before));
+    let loaded = store.load().await.unwrap();
+    assert_eq!(loaded.volumes.iter().map(|home| home.name.as_str()).collect::<Vec<_>>(), ["logs"]);
+}
+
 async fn a_batch_of_requests_alone_keeps_the_revision(store: &dyn Store) {
     let (_, batches) = some_history();
     store.commit(Arc::clone(&batches[0])).await.unwrap();
@@ -271,6 +304,7 @@ macro_rules! store_contract {
                 events_that_were_compacted_are_gone_and_the_rest_goes_on,
                 totals_outlive_the_tasks_that_they_count,
                 until_when_a_node_is_away_and_a_task_is_leased_is_kept,
+                where_volumes_are_is_kept_until_it_is_forgotten,
                 a_batch_of_requests_alone_keeps_the_revision,
                 requests_that_are_dropped_are_gone_also_those_of_the_same_batch,
             );

@@ -23,7 +23,10 @@ pub(crate) const PROJECT: &Section = &Section {
 
 pub(crate) const PROJECT_DAVIT: &Section = &Section {
     path: "x-davit",
-    keys: &[yes("colocate", "a list of lists of services; the tasks of each list run on the same node")],
+    keys: &[yes(
+        "colocate",
+        "`true`: all tasks of the app run on one node; or a list of lists of services, each of which does",
+    )],
 };
 
 pub(crate) const NETWORK: &Section = &Section {

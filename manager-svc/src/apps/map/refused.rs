@@ -1,6 +1,6 @@
 //! What the cluster can't do yet.
 
-use davit_compose::{Mode, Position, Problem, ProblemKind, Project, Service, Severity};
+use davit_compose::{Mode, Position, Problem, ProblemKind, Service, Severity};
 
 /// Gathers what is wrong.
 #[derive(Debug)]
@@ -48,16 +48,6 @@ impl Refusals {
 pub(super) fn key<'a>(service: &'a Service, key: &str) -> (&'a Position, String) {
     let position = service.positions.0.get(key).unwrap_or(&service.position);
     (position, format!("services.{}.{key}", service.name))
-}
-
-/// Refuses what stands at the top of files.
-pub(super) fn in_project(project: &Project, refusals: &mut Refusals) {
-    let written = project.positions.0.get("x-davit.colocate").filter(|_| !project.colocate.is_empty());
-    if let Some(position) = written {
-        let message = "tasks of several services can't be kept on one node as a group yet; write `x-davit.colocate` in \
-                       the service that follows the other";
-        refusals.unsupported(position, "x-davit.colocate", message);
-    }
 }
 
 /// Refuses what a service that is a job asks for.

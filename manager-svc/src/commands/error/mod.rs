@@ -12,6 +12,22 @@ pub use self::jobs::JobError;
 /// Why a command was refused. Nothing changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// Such a volume is nowhere.
+    #[error("no volume `{volume}` is known to be on any node")]
+    VolumeNotFound {
+        /// Its name.
+        volume: String,
+    },
+    /// Tasks on its node mount the volume.
+    #[error("volume `{volume}` is mounted by {tasks} of the tasks on node `{node}`; stop them first")]
+    VolumeIsInUse {
+        /// Its name.
+        volume: String,
+        /// The node's name.
+        node: String,
+        /// How many.
+        tasks: usize,
+    },
     /// No such task.
     #[error("there is no task {task_id}")]
     TaskNotFound {
@@ -343,6 +359,7 @@ impl Error {
             | Self::NodeNotFound { .. }
             | Self::DeploymentNotFound { .. }
             | Self::VersionNotFound { .. }
+            | Self::VolumeNotFound { .. }
             | Self::AppNotFound { .. } => Kind::NotFound,
             Self::RequestIdReused { .. }
             | Self::NodeNameInUse { .. }
@@ -364,6 +381,7 @@ impl Error {
             | Self::ModeChanges { .. }
             | Self::TaskIsReplaced { .. }
             | Self::TaskIsPinned { .. }
+            | Self::VolumeIsInUse { .. }
             | Self::NothingToPromote { .. }
             | Self::NothingToPause { .. }
             | Self::NothingToResume { .. } => Kind::FailedPrecondition,
@@ -419,6 +437,8 @@ impl Error {
             Self::OfAnotherApp { .. } => "OF_ANOTHER_APP",
             Self::PlanHasChanged { .. } => "PLAN_HAS_CHANGED",
             Self::AppNotFound { .. } => "APP_NOT_FOUND",
+            Self::VolumeNotFound { .. } => "VOLUME_NOT_FOUND",
+            Self::VolumeIsInUse { .. } => "VOLUME_IS_IN_USE",
         }
     }
 }

@@ -18,8 +18,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Cluster, LEASE, job_spec, keyed, labelled, named, named_job, node_id, of_priority, placed_by, publishing,
-    publishing_any, registration, restarting, spec, status, task_id,
+    Cluster, LEASE, grouped, job_spec, keyed, labelled, mounting, named, named_job, node_id, of_priority, placed_by,
+    publishing, publishing_any, registration, restarting, spec, status, task_id,
 };
 use crate::commands::{
     Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
@@ -171,7 +171,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// How many shapes of tasks there are.
-const SHAPES: usize = 17;
+const SHAPES: usize = 20;
 
 fn shape(number: usize) -> TaskSpec {
     let db = Mark::of_label("app", "db");
@@ -192,6 +192,9 @@ fn shape(number: usize) -> TaskSpec {
         13 => placed_by(PlacementPolicy { task_affinities: vec![db], ..PlacementPolicy::default() }),
         14 => placed_by(PlacementPolicy { task_anti_affinities: vec![db], ..PlacementPolicy::default() }),
         15 => TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() },
+        16 => mounting(&["data"]),
+        17 => grouped("shop", 200, &["data"]),
+        18 => grouped("blog", 100, &[]),
         _ => TaskSpec {
             restart: RestartPolicy { mode: RestartMode::Always, max_attempts: 2, ..RestartPolicy::default() },
             ..spec()

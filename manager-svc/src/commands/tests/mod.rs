@@ -3,6 +3,7 @@
 mod claims;
 mod deployments;
 mod drains;
+mod homes;
 mod housekeeping;
 mod nodes;
 mod placements;

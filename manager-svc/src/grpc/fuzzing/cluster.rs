@@ -14,6 +14,7 @@ use davit_core::resources::Resources;
 use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
+use davit_core::volume::VolumeHome;
 use davit_proto::convert::Registration;
 use davit_svc_kit::clock::ManualClock;
 use davit_svc_kit::fuzzing::{Answer, InProcess};
@@ -38,7 +39,7 @@ use crate::dispatch::{Outbox, Router};
 use crate::explainer::SchedulerClient;
 use crate::logs::LogRelay;
 use crate::placer::{Algorithms, SchedulerStatus};
-use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec};
+use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec, VolumeChange};
 use crate::store::{MemoryStore, Store as _};
 use crate::writer::Writer;
 
@@ -214,7 +215,11 @@ fn history() -> Batch {
     }
     deploy(&mut draft);
     create_batch(&mut draft);
-    draft.finish().1
+    let (state, mut batch) = draft.finish();
+    let (node_id, bound_at, revision) = (node_id(0), now(), state.revision());
+    let home = VolumeHome { name: "data".to_owned(), node_id, bound_at, revision };
+    batch.volumes.push(VolumeChange { before: None, after: Some(Arc::new(home)) });
+    batch
 }
 
 /// A job of which a run goes on.

@@ -15,7 +15,7 @@ use prost::bytes::Bytes;
 use self::cluster::Cluster;
 
 /// The calls that users make. An input's first byte says which: only ever append.
-const CALLS: [&str; 48] = [
+const CALLS: [&str; 50] = [
     "/davit.v1.TaskService/CreateTask",
     "/davit.v1.TaskService/BatchCreateTasks",
     "/davit.v1.TaskService/GetTask",
@@ -64,6 +64,8 @@ const CALLS: [&str; 48] = [
     "/davit.v1.JobService/ResumeJob",
     "/davit.v1.JobService/StopJobRun",
     "/davit.v1.JobService/DeleteJob",
+    "/davit.v1.VolumeService/ListVolumes",
+    "/davit.v1.VolumeService/DeleteVolume",
 ];
 /// The calls that workers make: likewise.
 const WORKER_CALLS: [&str; 2] =

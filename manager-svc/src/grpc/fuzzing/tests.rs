@@ -163,6 +163,8 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
         v1::ResumeJobRequest { job: batch() }.encode_to_vec(),
         v1::StopJobRunRequest { job: batch(), run: 1 }.encode_to_vec(),
         v1::DeleteJobRequest { job: batch(), ..Default::default() }.encode_to_vec(),
+        v1::ListVolumesRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
+        v1::DeleteVolumeRequest { volume: "data".to_owned() }.encode_to_vec(),
     ];
     CALLS.into_iter().zip(messages).collect()
 }

@@ -68,6 +68,7 @@ fn expected(state: &ClusterState) -> Snapshot {
         nodes: state.nodes().cloned().collect(),
         deployments: state.deployments().cloned().collect(),
         jobs: state.jobs().cloned().collect(),
+        volumes: state.volumes_after("").cloned().collect(),
         events: Vec::new(),
         requests: (0..).map_while(|index| state.requests().nth(index).cloned()).collect(),
         totals: state.totals(),

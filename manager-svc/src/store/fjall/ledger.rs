@@ -54,6 +54,7 @@ pub(super) struct Head {
     pub(super) spec_count: u64,
     pub(super) deployment_count: u64,
     pub(super) job_count: u64,
+    pub(super) volume_count: u64,
     pub(super) totals: Totals,
 }
 
@@ -108,6 +109,7 @@ impl Head {
             spec_count,
             deployment_count,
             job_count,
+            volume_count,
             totals,
         } = self;
         store_v1::StoreHead {
@@ -120,6 +122,7 @@ impl Head {
             spec_count,
             deployment_count,
             job_count,
+            volume_count,
             totals: Some(totals_to_record(totals)),
         }
     }
