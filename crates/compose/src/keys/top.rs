@@ -16,7 +16,7 @@ pub(crate) const PROJECT: &Section = &Section {
         yes("secrets", "as `configs`, for what is not to be shown"),
         yes("services", "what is run"),
         differs("version", "obsolete: it is accepted and has no meaning"),
-        yes("volumes", "volumes by name; each node has its own, made when a task first needs it"),
+        yes("volumes", "volumes by name; each stays on the node on which the first task that mounts it was placed"),
         yes("x-davit", "what Compose has no words for"),
     ],
 };
