@@ -102,7 +102,7 @@ impl Times {
             return Err(wrong(format!("it is longer than {MAX_CRON_BYTES} bytes")));
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let read = parser.parse(cron).map_err(|problem| wrong(problem.to_string()))?;
+        let read = parser.parse(cron).map_err(|problem| wrong(problem.to_string().trim_end_matches('.').to_owned()))?;
         let zone = match zone_name {
             "" => TimeZone::UTC,
             // The bundled database alone is asked: the same schedule has the same times on each machine.
