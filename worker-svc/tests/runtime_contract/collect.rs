@@ -10,7 +10,7 @@ use davit_core::id::{NodeId, Revision};
 use davit_core::resources::Resources;
 use davit_core::spec::{ContainerSpec, PullPolicy, RuntimeSpec};
 use davit_core::state::TaskState;
-use davit_core::task::DesiredState;
+use davit_core::task::{DesiredState, Part};
 use davit_proto::convert::Assignment;
 use davit_svc_kit::world::World;
 use worker_svc::agent::assignments::Batch;
@@ -83,8 +83,14 @@ async fn an_image_that_was_pulled_goes_when_nothing_uses_it_and_no_other_does() 
     };
     let (key, spec) = (new_key(), task(RuntimeSpec::Container(container)));
     let desired_state = DesiredState::Running;
-    let assignment =
-        Assignment { key, revision: Revision(1), desired_state, spec: spec.into(), ports: [].into(), slot: 0 };
+    let assignment = Assignment {
+        key,
+        revision: Revision(1),
+        desired_state,
+        spec: spec.into(),
+        ports: [].into(),
+        part: Part::Alone,
+    };
     first.begin_session(Duration::from_secs(1), None);
     first.assign(Batch { full: true, last: true, assignments: vec![assignment], removed: Vec::new() });
     let state = |agent: &Agent| agent.local_attempts(None, 9).first().map(|attempt| attempt.status.state);
