@@ -70,7 +70,7 @@ fn assignment(task: u32) -> Assignment {
         desired_state: DesiredState::Running,
         spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
         ports: [].into(),
-        part: Part::Alone,
+        part: davit_core::task::Part::Alone,
     }
 }
 

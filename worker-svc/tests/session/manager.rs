@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use davit_core::id::AttemptKey;
 use davit_core::spec::TaskSpec;
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, DesiredState, Ports};
+use davit_core::task::{AttemptStatus, DesiredState, Part, Ports};
 use davit_core::validate::Violations;
 use davit_proto::convert::{
     assignment_to_proto, attempt_ref_to_proto, attempt_report_from_proto, duration_to_proto, register_from_proto,
