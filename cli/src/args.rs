@@ -7,7 +7,7 @@ use crate::commands::{
     config::SecretCommand, demo::DemoArgs, deployment::DeploymentCommand, dev::DevArgs, events::EventsArgs, explain,
     explain::ExplainArgs, inspect::InspectArgs, job::JobCommand, logs::LogsArgs, r#move::MoveArgs, node::NodeCommand,
     ps::PsArgs, rebalance::RebalanceArgs, restart::RestartArgs, rm::RmArgs, rollout::RolloutArgs, run::RunArgs,
-    stop::StopArgs,
+    stop::StopArgs, volume::VolumeCommand,
 };
 
 /// Where a manager listens unless told otherwise.
@@ -124,6 +124,9 @@ pub enum Command {
     /// Look at nodes and direct them
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Look at named volumes and where they are
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Show the cluster as a whole
     Cluster,
     /// Write a completion script for a shell

@@ -11,6 +11,7 @@ use davit_proto::v1::event_service_client::EventServiceClient;
 use davit_proto::v1::job_service_client::JobServiceClient;
 use davit_proto::v1::node_service_client::NodeServiceClient;
 use davit_proto::v1::task_service_client::TaskServiceClient;
+use davit_proto::v1::volume_service_client::VolumeServiceClient;
 use davit_svc_kit::backoff::Backoff;
 use davit_svc_kit::client::endpoint;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
@@ -105,6 +106,12 @@ impl Manager {
     #[must_use]
     pub fn cluster(&self) -> ClusterServiceClient<Channel> {
         ClusterServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// Calls about volumes.
+    #[must_use]
+    pub fn volumes(&self) -> VolumeServiceClient<Channel> {
+        VolumeServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     /// What a failed call means: the manager's refusal, or the loss of the way to it.
@@ -255,6 +262,25 @@ impl Manager {
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return Ok(nodes);
+            }
+        }
+    }
+
+    /// All volumes, or those on a node, by name.
+    ///
+    /// # Errors
+    /// When the manager refuses, or all tries failed.
+    pub async fn list_volumes(&self, node: Option<&str>) -> Result<Vec<v1::Volume>, Error> {
+        let mut volumes = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let filter = node.map(|node| v1::VolumeFilter { node: node.to_owned() });
+            let request = v1::ListVolumesRequest { filter, page_size: PAGE_SIZE, page_token };
+            let page = self.repeat(async || self.volumes().list_volumes(call(request.clone())).await).await?;
+            volumes.extend(page.volumes);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(volumes);
             }
         }
     }

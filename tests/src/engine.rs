@@ -140,7 +140,7 @@ impl Drop for Engine {
     }
 }
 
-/// Removes the containers that bear a label when it is dropped: the machine's own engine goes on after the test.
+/// Removes the containers and networks that bear a label when it is dropped: the machine's own engine goes on after the test.
 #[derive(Debug)]
 pub struct Cleared {
     /// Where the engine listens.
@@ -155,6 +155,10 @@ impl Drop for Cleared {
         let left = try_docker(&self.socket, &["ps", "--all", "--quiet", "--filter", &filter]).unwrap_or_default();
         for container in left.lines() {
             let _ = try_docker(&self.socket, &["rm", "--force", container]);
+        }
+        let left = try_docker(&self.socket, &["network", "ls", "--quiet", "--filter", &filter]).unwrap_or_default();
+        for network in left.lines() {
+            let _ = try_docker(&self.socket, &["network", "rm", network]);
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod rollout;
 pub mod run;
 pub mod spec;
 pub mod stop;
+pub mod volume;
 
 use davit_proto::convert::MAX_AUTHOR_BYTES;
 use davit_proto::v1;
@@ -66,6 +67,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Down(args) => app::down(&connect().await?, args, output).await,
         Command::Apps => app::list(&connect().await?, output).await.map(done),
         Command::Events(args) => events::run(&connect().await?, args, output).await.map(done),
+        Command::Volume(command) => volume::run(&connect().await?, command, output).await.map(done),
         Command::Node(command) => node::run(&connect().await?, command, output).await,
         Command::Config(command) => config::config(&connect().await?, command, output).await.map(done),
         Command::Secret(command) => config::secret(&connect().await?, command, output).await.map(done),

@@ -15,13 +15,11 @@ const MAX_LINES: usize = 8;
 #[must_use]
 pub fn live_tasks(tasks: &[v1::Task], nodes: &KnownNodes, now: Timestamp, palette: Palette) -> String {
     let is_wanted = |task: &v1::Task| task.desired_state() == v1::DesiredState::Running;
-    let mut shown: Vec<&v1::Task> =
-        tasks.iter().filter(|task| is_wanted(task) || !has_ended(state_of(task))).collect();
+    let mut shown: Vec<&v1::Task> = tasks.iter().filter(|task| is_wanted(task) || !has_ended(state_of(task))).collect();
     let serves = |task: &v1::Task| state_of(task) == v1::TaskState::Running && !is_not_ready(task);
     shown.sort_by_key(|task| (is_wanted(task) && serves(task), !is_wanted(task), slot(task), task.task_id.clone()));
     let more = shown.len().saturating_sub(MAX_LINES);
-    let mut lines: Vec<String> =
-        shown.iter().take(MAX_LINES).map(|task| line(task, nodes, now, palette)).collect();
+    let mut lines: Vec<String> = shown.iter().take(MAX_LINES).map(|task| line(task, nodes, now, palette)).collect();
     if more > 0 {
         lines.push(format!("  … and {more} more"));
     }
@@ -66,7 +64,8 @@ mod tests {
         let node = v1::Node { node_id: node_id(1), name: "node-1".into(), ..Default::default() };
         let nodes: KnownNodes = [&node].into_iter().collect();
         let mut pulling = of_slot(2, v1::TaskState::Preparing, false);
-        let pull = v1::PullProgress { downloaded_bytes: 12 << 20, total_bytes: 80 << 20, layers_done: 2, layers_total: 5 };
+        let pull =
+            v1::PullProgress { downloaded_bytes: 12 << 20, total_bytes: 80 << 20, layers_done: 2, layers_total: 5 };
         pulling.status.as_mut().unwrap().pull_progress = Some(pull);
         let mut gone = of_slot(9, v1::TaskState::Stopped, false);
         gone.desired_state = v1::DesiredState::Stopped.into();

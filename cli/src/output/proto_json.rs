@@ -38,6 +38,7 @@ described!(
     JobRun,
     App,
     Config,
+    Volume,
     Deployment,
     PlanAppResponse,
     ApplyAppResponse,
@@ -157,6 +158,7 @@ mod tests {
         assert!(v1::Job::default().dynamic().is_ok());
         assert!(v1::JobRun::default().dynamic().is_ok());
         assert!(v1::App::default().dynamic().is_ok());
+        assert!(v1::Volume::default().dynamic().is_ok());
         assert!(v1::PlanAppResponse::default().dynamic().is_ok());
         assert!(v1::ApplyAppResponse::default().dynamic().is_ok());
         assert!(v1::DeleteAppResponse::default().dynamic().is_ok());

@@ -42,6 +42,20 @@ pub fn tasks_table(
     render(&["TASK ID", "NAME", "STATE", "ATTEMPT", "NODE", "PORTS", "AGE", "DETAIL"], rows, palette)
 }
 
+/// Volumes, one a line.
+#[must_use]
+pub fn volumes_table(volumes: &[v1::Volume], now: Timestamp, palette: Palette) -> String {
+    let rows = volumes.iter().map(|volume| {
+        vec![
+            Cell::new(&volume.name),
+            Cell::new(&volume.node_name),
+            Cell::new(volume.task_count),
+            Cell::new(since(volume.bind_time.as_ref(), now)),
+        ]
+    });
+    render(&["VOLUME", "NODE", "TASKS", "AGE"], rows, palette)
+}
+
 /// Nodes, one a line.
 #[must_use]
 pub fn nodes_table(nodes: &[v1::Node], now: Timestamp, palette: Palette) -> String {

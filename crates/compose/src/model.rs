@@ -34,7 +34,7 @@ pub struct Project {
     pub configs: BTreeMap<String, StoredFile>,
     /// Secrets, by key.
     pub secrets: BTreeMap<String, StoredFile>,
-    /// `x-davit.colocate`: services whose tasks run on the same node.
+    /// `x-davit.colocate`: services whose tasks run on the same node; no service is in two of them.
     pub colocate: Vec<BTreeSet<String>>,
     /// Where its keys are written.
     pub positions: KeyPositions,

@@ -115,13 +115,18 @@ fn check_profiles(service: &Item, own: &BTreeSet<String>, cx: &mut Context<'_>) 
     }
 }
 
-/// Reads `x-davit.colocate`: lists of services.
+/// Reads `x-davit.colocate`: lists of services, or `true` for one of all.
 fn colocate(fields: &mut Fields, services: &BTreeSet<String>, cx: &mut Context<'_>) -> Vec<BTreeSet<String>> {
     let Some(mut davit) = fields.take("x-davit").and_then(|item| item.fields(keys::PROJECT_DAVIT, cx)) else {
         return Vec::new();
     };
-    let lists = davit.take("colocate").map(|item| item.items(cx)).unwrap_or_default();
+    let written = davit.take("colocate");
     davit.finish(cx);
+    if let Some(item) = written.as_ref().filter(|item| matches!(item.node.value, Value::Text(_))) {
+        let is_all = item.boolean(cx) == Some(true) && !services.is_empty();
+        return if is_all { vec![services.clone()] } else { Vec::new() };
+    }
+    let lists = written.map(|item| item.items(cx)).unwrap_or_default();
     let mut seen = BTreeSet::new();
     let mut groups = Vec::new();
     for list in lists {

@@ -20,3 +20,4 @@ pub mod spec;
 pub mod state;
 pub mod task;
 pub mod validate;
+pub mod volume;

@@ -6,11 +6,13 @@ use std::sync::{Arc, LazyLock};
 use davit_core::deployment::{DEFAULT_KEPT_VERSIONS, DeploymentMode, DeploymentSpec, UpdatePolicy};
 use davit_core::job::{DEFAULT_KEPT_RUNS, DEFAULT_MAX_RETRIES, JobSpec};
 use davit_core::restart::{RestartMode, RestartPolicy};
-use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
+use davit_core::spec::{ContainerNetwork, ContainerSpec, RuntimeSpec, TaskSpec};
 use davit_proto::{FILE_DESCRIPTOR_SET, convert, v1};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
+
+use super::map::{APP_LABEL, SERVICE_LABEL};
 
 /// What tells the entries of a list apart, so that one that is added changes no other.
 const IDENTITIES: [&str; 6] = ["target", "container_port", "name", "expression", "attribute", "deployment"];
@@ -109,10 +111,18 @@ pub(crate) fn spec_changes<S: Spec>(name: &str, before: Option<&S>, after: &S) -
 fn plainest_task(spec: &Arc<TaskSpec>, mode: RestartMode) -> Arc<TaskSpec> {
     let RuntimeSpec::Container(container) = &spec.runtime else { return Arc::clone(spec) };
     let own_labels = spec.labels.iter().filter(|(key, _)| key.starts_with("davit."));
-    let runtime = RuntimeSpec::Container(ContainerSpec::new(container.image.clone()));
+    let network = container.network.as_ref().map(|_| plainest_network(spec));
+    let runtime = RuntimeSpec::Container(ContainerSpec { network, ..ContainerSpec::new(container.image.clone()) });
     let labels = own_labels.map(|(key, value)| (key.clone(), value.clone())).collect();
     let restart = RestartPolicy { mode, ..RestartPolicy::default() };
     Arc::new(TaskSpec { labels, restart, ..TaskSpec::new(spec.name.clone(), runtime) })
+}
+
+/// That of a service that has no further names.
+fn plainest_network(spec: &TaskSpec) -> ContainerNetwork {
+    let label = |key| spec.labels.get(key).cloned();
+    let aliases = label(SERVICE_LABEL).into_iter().chain([spec.name.clone()]).collect();
+    ContainerNetwork { name: label(APP_LABEL).unwrap_or_default(), aliases }
 }
 
 /// All fields that are set, by path.

@@ -2,6 +2,7 @@
 //! dropped with a warning for a reader who is lenient.
 
 mod container;
+mod groups;
 mod health;
 mod job;
 mod policy;
@@ -24,9 +25,9 @@ use davit_core::spec::check_name;
 use davit_core::validate::Violations;
 
 /// The label of tasks that names their app.
-const APP_LABEL: &str = "davit.app";
+pub(super) const APP_LABEL: &str = "davit.app";
 /// The label of tasks that names the service of their app.
-const SERVICE_LABEL: &str = "davit.service";
+pub(super) const SERVICE_LABEL: &str = "davit.service";
 
 /// What a project becomes.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,21 +57,23 @@ pub(crate) fn map_project(
     mut check: impl FnMut(&BTreeMap<ConfigName, FileContent>, &mut Arc<TaskSpec>, &mut Violations),
 ) -> Mapped {
     let app = &project.name;
-    refused::in_project(project, refusals);
     let configs = configs(project, refusals);
+    let groups = groups::of_services(project, refusals);
     let (mut deployments, mut jobs) = (BTreeMap::new(), BTreeMap::new());
     for service in project.services.values() {
         refused::in_service(service, refusals);
         let mut violations = Violations::new();
         if is_job(service) {
             refused::in_job(service, refusals);
-            let spec = job_to_proto(project, service, refusals);
+            let mut spec = job_to_proto(project, service, refusals);
+            put_in_group(spec.task.as_mut(), groups.get(&service.name));
             if let Some((name, mut spec)) = convert::job_spec_from_proto(spec, "", &mut violations) {
                 check(&configs, &mut spec.task, &mut violations);
                 jobs.insert(name, spec);
             }
         } else {
-            let spec = to_proto(project, service, refusals);
+            let mut spec = to_proto(project, service, refusals);
+            put_in_group(spec.task.as_mut(), groups.get(&service.name));
             if let Some((name, mut spec)) = convert::deployment_spec_from_proto(spec, "", &mut violations) {
                 check(&configs, &mut spec.task, &mut violations);
                 deployments.insert(name, spec);
@@ -105,6 +108,13 @@ fn configs(project: &Project, refusals: &mut Refusals) -> BTreeMap<ConfigName, F
         }
     }
     configs
+}
+
+/// Has the tasks of a service be on the node of its group.
+fn put_in_group(task: Option<&mut v1::TaskSpec>, group: Option<&v1::Colocation>) {
+    if let Some(placement) = task.and_then(|task| task.placement.as_mut()) {
+        placement.colocation = group.cloned();
+    }
 }
 
 /// Whether a service becomes a job.

@@ -221,15 +221,12 @@ services:
   web:
     image: web:1
     entrypoint: []
-    container_name: shop-web
-    networks: {front: {aliases: [www]}}
     depends_on: {db: {condition: service_started, restart: true}}
     healthcheck: {interval: 5s}
   db:
     image: db:1
     volumes: ['data:/data']
 volumes: {data: {external: true}}
-networks: {front: {}}
 x-davit:
   colocate: [[web, db]]
 ";
@@ -269,6 +266,23 @@ fn what_waits_for_a_job_begins_when_that_has_completed_and_a_job_waits_as_well()
     settle(&mut cluster);
     assert_eq!(web(&cluster), "");
     assert_eq!(cluster.state.replicas(cluster.state.deployment_by_name("batch_web").unwrap().deployment_id).ready(), 1);
+}
+
+#[test]
+fn a_service_has_all_its_names_in_the_network_of_its_app() {
+    let sample = "services:\n  web: {image: 'x:1', container_name: the-web, networks: {front: {aliases: [www]}}}\n  \
+                  db: {image: 'x:1'}\nnetworks: {front: {}}\n";
+    let mapped = Sample::text(sample).mapped().0.unwrap();
+    let network = |deployment: &str| match &mapped.deployments[deployment].task.runtime {
+        RuntimeSpec::Container(container) => container.network.clone().unwrap(),
+        RuntimeSpec::Process(_) => panic!("no service is a process"),
+    };
+    let web = network("sample_web");
+    assert_eq!((web.name.as_str(), web.aliases.join(" ").as_str()), ("sample", "web sample_web the-web www"));
+    assert_eq!(network("sample_db").aliases, ["db", "sample_db"]);
+    let plan = first_plan(&Sample::text(sample));
+    assert!(plan.contains("network.aliases: [\"web\",\"sample_web\",\"the-web\",\"www\"]"), "{plan}");
+    assert!(!plan.contains("sample_db\","), "what goes without saying is not told: {plan}");
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn outcome_of_pinned(state: &ClusterState, task: &Task, node: &Node, now: Timest
 pub(super) fn misfits_of(state: &ClusterState, task: &Task, node: &Node) -> Vec<String> {
     let left_out = LeftOut { claim_of: Some(task.task_id), ..LeftOut::default() };
     let view = state.node_view_without(node, None, left_out);
-    misfits(&state.requirements_of(&task.spec), &view).iter().map(ToString::to_string).collect()
+    misfits(&state.placement_requirements_of(task), &view).iter().map(ToString::to_string).collect()
 }
 
 fn place_claimant(draft: &mut Draft, task: &Arc<Task>) -> bool {
@@ -126,8 +126,8 @@ fn place_claimant(draft: &mut Draft, task: &Arc<Task>) -> bool {
     let Some(node) = task.claim.as_ref().and_then(|claim| state.node(claim.node_id)) else { return false };
     let left_out = LeftOut { claim_of: Some(task.task_id), ..LeftOut::default() };
     let mut view = state.node_view_without(node, None, left_out);
-    let Ok((placed, message)) = place(task, &state.requirements_of(&task.spec), &mut view) else { return false };
-    draft.put_task(placed, EventType::TaskStateChanged, message);
+    let Ok((placed, message)) = place(task, &state.placement_requirements_of(task), &mut view) else { return false };
+    draft.put_placed(placed, message);
     true
 }
 

@@ -113,6 +113,11 @@ pub fn advance_drains(draft: &mut Draft, running: &Running) {
         let name = &node.description.name;
         let mut message = format!("drain of node {name}: {} moved", next.moved_count);
         match step.next {
+            DrainNext::Stop { tasks } => {
+                stop_kept(draft, name, &tasks);
+                let count = count(tasks.len());
+                message = format!("drain of node {name}: {count} stopped, to wait for it: their volumes stay there");
+            }
             DrainNext::Force { tasks } => {
                 force(draft, name, &tasks);
                 next.forced_count += tasks.len() as u64;
@@ -131,6 +136,14 @@ pub fn advance_drains(draft: &mut Draft, running: &Running) {
         }
         let node = Node { drain: Some(next), ..Node::clone(&node) };
         draft.put_node(node, EventType::NodeUpdated, message);
+    }
+}
+
+fn stop_kept(draft: &mut Draft, node_name: &str, tasks: &[(Arc<Task>, String)]) {
+    for (task, volume) in tasks {
+        let why = format!("volume {volume} stays on {node_name}, which is drained");
+        let message = format!("attempt {} is stopped: {why}", task.status.attempt);
+        replace_attempt(draft, Task::clone(task), &why, message);
     }
 }
 
@@ -153,7 +166,11 @@ pub fn move_drained(draft: &mut Draft, node_id: NodeId, key: AttemptKey, to: Nod
     let Some(drain) = &known.drain else { return Err(Error::NotDrained { node: name }) };
     let may_move = match next_of_drain(draft.state(), &known, drain, &Running::new(), draft.now()).next {
         DrainNext::Move { candidates, .. } => candidates.iter().any(|task| task.key() == key),
-        DrainNext::Wait | DrainNext::AwaitWord | DrainNext::Force { .. } | DrainNext::Finish => false,
+        DrainNext::Wait
+        | DrainNext::AwaitWord
+        | DrainNext::Stop { .. }
+        | DrainNext::Force { .. }
+        | DrainNext::Finish => false,
     };
     if !may_move {
         return Err(Error::NotDrained { node: name });

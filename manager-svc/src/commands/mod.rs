@@ -24,6 +24,7 @@ mod tasks;
 pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use davit_proto::convert::Registration;
 
@@ -60,3 +61,4 @@ pub use self::reports::{ReportCounts, apply_reports};
 pub use self::rollouts::{reconcile_deployment, restart_deadlines, shift_rollouts};
 pub(crate) use self::tasks::WAITING_FOR_SCHEDULER;
 pub use self::tasks::{Creation, Limits, NewTasks, create_tasks, delete_task, restart_task, stop_task};
+pub use self::volumes::delete_volume;

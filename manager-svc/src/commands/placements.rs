@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use davit_core::id::{AttemptKey, GangId, NodeId};
-use davit_core::placement::{NodeView, Requirements, misfits};
+use davit_core::placement::{HomeNode, Keeper, NodeView, Requirements, misfits};
 use davit_core::spec::{Port, PortProtocol, RuntimeSpec, TaskSpec};
 use davit_core::state::{TaskEvent, TaskState, transition};
 use davit_core::task::{DesiredState, PortBinding, Ports, Task};
@@ -79,7 +79,7 @@ pub fn commit_placements(draft: &mut Draft, placements: &[Placement]) -> Placeme
 }
 
 fn put_placed(draft: &mut Draft, (task, message): (Task, String), report: &mut PlacementReport) {
-    draft.put_task(task, EventType::TaskStateChanged, message);
+    draft.put_placed(task, message);
     report.committed += 1;
 }
 
@@ -89,6 +89,8 @@ struct Checks {
     views: BTreeMap<NodeId, Option<NodeView>>,
     /// Tasks mostly share their specs.
     requirements: BTreeMap<*const TaskSpec, Arc<Requirements>>,
+    /// Where volumes and groups are that were nowhere before.
+    homes: BTreeMap<Keeper, HomeNode>,
 }
 
 impl Checks {
@@ -99,11 +101,31 @@ impl Checks {
         if task.status.attempt != placement.key.attempt || task.claim.is_some() || !due {
             return Err(Rejected::TaskChanged);
         }
-        let requirements = self.requirements.entry(Arc::as_ptr(&task.spec));
-        let requirements =
-            Arc::clone(requirements.or_insert_with(|| Arc::new(draft.state().requirements_of(&task.spec))));
+        let requirements = self.requirements_of(draft.state(), &task.spec);
         let view = self.view(draft.state(), placement.node_id).as_mut().ok_or(Rejected::NodeGone)?;
-        place(task, &requirements, view)
+        let placed = place(task, &requirements, view)?;
+        let home = HomeNode { node_id: view.node_id, name: view.name.clone() };
+        for open in requirements.homes.iter().filter(|home| home.node.is_none()) {
+            self.homes.insert(open.keeper.clone(), home.clone());
+        }
+        Ok(placed)
+    }
+
+    /// Of a spec that something keeps on one node, with what was placed so far: of two schedulers one may not know of the other's.
+    fn requirements_of(&mut self, state: &ClusterState, spec: &Arc<TaskSpec>) -> Arc<Requirements> {
+        let known = self.requirements.entry(Arc::as_ptr(spec)).or_insert_with(|| {
+            let mut requirements = state.requirements_of(spec);
+            state.add_homes(&mut requirements, spec, None);
+            Arc::new(requirements)
+        });
+        if known.homes.iter().all(|home| home.node.is_some() || !self.homes.contains_key(&home.keeper)) {
+            return Arc::clone(known);
+        }
+        let mut requirements = Requirements::clone(known);
+        for home in requirements.homes.iter_mut().filter(|home| home.node.is_none()) {
+            home.node = self.homes.get(&home.keeper).cloned();
+        }
+        Arc::new(requirements)
     }
 
     /// All members of a gang as they are once they are placed, or why none is.
@@ -116,6 +138,7 @@ impl Checks {
         let node_ids: Vec<NodeId> = members.iter().map(|member| member.node_id).collect();
         let as_before: Vec<_> =
             node_ids.into_iter().map(|node_id| (node_id, self.view(draft.state(), node_id).clone())).collect();
+        let homes_before = self.homes.clone();
         let outcomes: Vec<_> = members.iter().map(|member| (*member, self.check(draft, *member))).collect();
         let is_due = |task: &&Arc<Task>| task.next_attempt_at.is_none_or(|at| at <= draft.now());
         let proposed: BTreeSet<AttemptKey> = members.iter().map(|member| member.key).collect();
@@ -127,6 +150,7 @@ impl Checks {
             return Ok(outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok()).collect());
         }
         self.views.extend(as_before);
+        self.homes = homes_before;
         let why = |outcome: Result<_, Rejected>| outcome.err().unwrap_or(Rejected::GangIncomplete);
         Err(outcomes.into_iter().map(|(member, outcome)| (member, why(outcome))).collect())
     }

@@ -86,7 +86,7 @@ fn check(state: &ClusterState, order: &PreemptionOrder) -> Result<Checked, &'sta
     // What is being stopped already ends too; claims on its room count.
     let ending: Vec<_> = state.ending_on(order.node_id).chain(&victims).cloned().collect();
     let view = state.node_view_without(node, None, LeftOut { claim_of: None, tasks: &ending });
-    if !misfits(&state.requirements_of(&task.spec), &view).is_empty() {
+    if !misfits(&state.placement_requirements_of(task), &view).is_empty() {
         return Err("it would not fit all the same");
     }
     Ok((Arc::clone(task), victims, node.description.name.clone()))

@@ -14,7 +14,9 @@ use davit_core::node::NodeDescription;
 use davit_core::placement::{PortRange, RuntimeKind};
 use davit_core::resources::{ResourceRequirements, Resources};
 use davit_core::restart::{RestartMode, RestartPolicy};
-use davit_core::spec::{ContainerSpec, PlacementPolicy, Port, PortProtocol, RuntimeSpec, TaskSpec};
+use davit_core::spec::{
+    Colocation, ContainerSpec, Mount, MountSource, PlacementPolicy, Port, PortProtocol, RuntimeSpec, TaskSpec,
+};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
 use jiff::Timestamp;
@@ -107,6 +109,30 @@ pub(crate) fn labelled(key: &str, value: &str) -> TaskSpec {
 /// [`spec`] with a placement policy.
 pub(crate) fn placed_by(placement: PlacementPolicy) -> TaskSpec {
     TaskSpec { placement, ..spec() }
+}
+
+/// [`spec`] that mounts these named volumes.
+pub(crate) fn mounting(volumes: &[&str]) -> TaskSpec {
+    let mut spec = spec();
+    if let RuntimeSpec::Container(container) = &mut spec.runtime {
+        let mount = |name: &&str| Mount {
+            source: MountSource::Volume((*name).to_owned()),
+            target: format!("/{name}"),
+            read_only: false,
+        };
+        container.mounts = volumes.iter().map(mount).collect();
+    }
+    spec
+}
+
+/// [`spec`] of a group that has these named volumes, and asks for so much cpu in all.
+pub(crate) fn grouped(group: &str, cpu_millis: u64, volumes: &[&str]) -> TaskSpec {
+    let colocation = Colocation {
+        group: group.to_owned(),
+        reservation: Resources { cpu_millis, ..Resources::ZERO },
+        volumes: volumes.iter().map(|&name| name.to_owned()).collect(),
+    };
+    placed_by(PlacementPolicy { colocation: Some(Box::new(colocation)), ..PlacementPolicy::default() })
 }
 
 /// [`spec`] with a priority; one above 0 may preempt.
@@ -210,6 +236,7 @@ impl Cluster {
             jobs: self.state.jobs().cloned().collect(),
             configs: self.state.configs().cloned().collect(),
             contents: self.state.contents().cloned().collect(),
+            volumes: self.state.volumes_after("").cloned().collect(),
             totals: self.state.totals(),
             ..Snapshot::default()
         };

@@ -66,7 +66,7 @@ fn placed_task(state: &ClusterState, task: &Task, default_algorithm: &str, now: 
     let algorithm = if policy.algorithm.is_empty() { default_algorithm } else { &policy.algorithm };
     PlacedTask {
         task_id: task.task_id,
-        requirements: state.requirements_of(&task.spec),
+        requirements: state.placement_requirements_of(task),
         priority: policy.priority,
         running_secs: running_secs(task, now),
         is_ending: false,

@@ -81,6 +81,10 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         commands::Error::DeploymentNotFound { deployment } => {
             api_error.with_resource("deployment", deployment.as_str())
         }
+        commands::Error::VolumeNotFound { volume } => api_error.with_resource("volume", volume.as_str()),
+        commands::Error::VolumeIsInUse { volume, .. } => {
+            api_error.with_precondition("VOLUME_STATE", format!("volume/{volume}"), message)
+        }
         commands::Error::AppNotFound { app } | commands::Error::PlanHasChanged { app } => {
             api_error.with_resource("app", app.as_str())
         }

@@ -34,6 +34,7 @@ mod task_logs;
 mod task_service;
 #[cfg(test)]
 mod tests;
+mod volume_service;
 mod worker_session_service;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,7 @@ use davit_proto::v1::event_service_server::EventServiceServer;
 use davit_proto::v1::job_service_server::JobServiceServer;
 use davit_proto::v1::node_service_server::NodeServiceServer;
 use davit_proto::v1::task_service_server::TaskServiceServer;
+use davit_proto::v1::volume_service_server::VolumeServiceServer;
 use davit_proto::v1::worker_session_service_server::WorkerSessionServiceServer;
 use davit_svc_kit::grpc::{ApiError, GrpcServer, MAX_REQUEST_BYTES};
 use davit_svc_kit::readiness::{Readiness, ReadyState};
@@ -71,6 +73,7 @@ pub use self::event_service::EventApi;
 pub use self::job_service::JobApi;
 pub use self::node_service::NodeApi;
 pub use self::task_service::TaskApi;
+pub use self::volume_service::VolumeApi;
 pub use self::worker_session_service::WorkerSessions;
 use crate::commands::Limits;
 use crate::contacts::Contacts;
@@ -186,5 +189,6 @@ pub(crate) fn server(api: &Api) -> GrpcServer {
         .service(EventServiceServer::new(EventApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(ClusterServiceServer::new(ClusterApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(ConfigServiceServer::new(ConfigApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .service(VolumeServiceServer::new(VolumeApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(sessions.max_decoding_message_size(MAX_WORKER_MESSAGE_BYTES))
 }

@@ -6,8 +6,8 @@ use davit_core::validate::Violations;
 
 const DEFAULT_SIZE: usize = 100;
 const MAX_SIZE: u32 = 1_000;
-/// A token holds a hash and at most a node's name; nothing longer was ever given out.
-const MAX_TOKEN_CHARS: usize = 512;
+/// A token holds a hash and at most a volume's name; nothing longer was ever given out.
+const MAX_TOKEN_CHARS: usize = 1024;
 
 /// How many items a list looks at before it lets others go on: a fraction of a millisecond.
 const SEEN_IN_A_TURN: usize = 2_000;

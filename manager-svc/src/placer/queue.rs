@@ -19,8 +19,8 @@ use crate::state::{ClusterState, Line, Turn, Waiting, cause_hash};
 pub(super) struct Queue {
     /// What was followed so far.
     seen: Option<Waiting>,
-    /// For which marks requests were made.
-    marks_epoch: u64,
+    /// For which marks and homes requests were made.
+    requests_epoch: u64,
     /// Lines that may have tasks to be asked for.
     open: Open,
     /// When the next task of a line will be due, of lines that have such.
@@ -71,7 +71,7 @@ impl Queue {
         for line in come.into_iter().chain(due) {
             self.look_at(line, state, now);
         }
-        if std::mem::replace(&mut self.marks_epoch, state.marks_epoch()) != state.marks_epoch() {
+        if std::mem::replace(&mut self.requests_epoch, state.requests_epoch()) != state.requests_epoch() {
             // What is asked for may not be what it was; what is the same is held again.
             self.reopen(state, now);
         }

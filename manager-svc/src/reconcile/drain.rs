@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use davit_core::drain::Drain;
+use davit_core::drain::{Drain, DrainSource};
 use davit_core::id::{Attempt, NodeId, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::placement::{Misfit, misfits};
@@ -40,6 +40,11 @@ pub enum DrainNext {
         candidates: Vec<Arc<Task>>,
         /// As many may begin to move now; at least one.
         at_most: usize,
+    },
+    /// These can run nowhere else, since their volumes are here: they are stopped, and wait until the node takes tasks again.
+    Stop {
+        /// Each with what keeps it.
+        tasks: Vec<(Arc<Task>, String)>,
     },
     /// The deadline has passed: all of these are stopped and wait for a place elsewhere.
     Force {
@@ -96,9 +101,23 @@ fn next(
     if drain.is_overdue(now) {
         return DrainNext::Force { tasks: candidates };
     }
-    let at_most = (drain.max_parallel as usize).saturating_sub(on_the_move);
     // A worker that is not in touch can't be told to stop anything. It may be back, or its tasks are lost by their rules.
-    if at_most == 0 || node.state != NodeState::Ready {
+    if node.state != NodeState::Ready {
+        return DrainNext::Wait;
+    }
+    // With a worker that shuts down they stay as they are.
+    if drain.source == DrainSource::User {
+        let kept = |task: &Arc<Task>| {
+            let volume = state.volume_that_keeps(task, node.node_id)?;
+            Some((Arc::clone(task), volume.to_owned()))
+        };
+        let tasks: Vec<_> = candidates.iter().filter_map(kept).collect();
+        if !tasks.is_empty() {
+            return DrainNext::Stop { tasks };
+        }
+    }
+    let at_most = (drain.max_parallel as usize).saturating_sub(on_the_move);
+    if at_most == 0 {
         return DrainNext::Wait;
     }
     candidates.sort_by_key(|task| (Reverse(task.spec.placement.priority), task.task_id));
@@ -130,7 +149,7 @@ fn is_settled(task: Option<&Arc<Task>>, attempt: Attempt) -> bool {
 /// Why a task that fits nowhere else does not, for people. `unplaced` is what the scheduler says.
 #[must_use]
 pub fn why_stuck(state: &ClusterState, task: &Task, node: &Node, unplaced: &str) -> String {
-    let requirements = state.requirements_of(&task.spec);
+    let requirements = state.placement_requirements_of(task);
     let is_bound = |misfit: &Misfit| {
         matches!(misfit, Misfit::Constraint { .. } | Misfit::Platform { .. } | Misfit::RuntimeMissing { .. })
     };

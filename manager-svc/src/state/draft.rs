@@ -9,9 +9,10 @@ use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
 use davit_core::job::{Job, JobSpec};
 use davit_core::node::Node;
 use davit_core::task::Task;
+use davit_core::volume::VolumeHome;
 use jiff::Timestamp;
 
-use super::{ClusterState, Event, EventType, KeyedSpec, Object, RequestRecord, Totals};
+use super::{ClusterState, Event, EventType, KeyedSpec, Object, RequestRecord, Totals, VolumeChange};
 
 /// An object before and after a change; `None` where it did not or does not exist.
 #[derive(Debug, Clone)]
@@ -77,13 +78,16 @@ pub struct Batch {
     pub compacted: Option<Revision>,
     /// What happened since the cluster began, up to these changes.
     pub totals: Totals,
+    /// Volumes whose home is another after these changes, in order.
+    pub volumes: Vec<VolumeChange>,
 }
 
 impl Batch {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.requests.is_empty() && self.dropped_requests == 0 && self.compacted.is_none()
+        let keeps_all = self.dropped_requests == 0 && self.compacted.is_none();
+        keeps_all && self.changes.is_empty() && self.requests.is_empty() && self.volumes.is_empty()
     }
 }
 
@@ -139,6 +143,32 @@ impl Draft {
     /// Replaces a task, whose spec stays; stamps its revision and time.
     pub fn put_task(&mut self, task: Task, event_type: EventType, message: impl Into<String>) -> Arc<Task> {
         self.put(task, event_type, message.into())
+    }
+
+    /// Replaces a task that has got a node: its volumes that were nowhere are there from now on. One that has its own node anyway decides
+    /// nothing for others.
+    pub fn put_placed(&mut self, task: Task, message: impl Into<String>) -> Arc<Task> {
+        let task = self.put(task, EventType::TaskStateChanged, message.into());
+        let Some(node_id) = task.status.node_id.filter(|_| task.pinned_to().is_none()) else { return task };
+        for name in task.spec.volumes() {
+            if self.state.volume(name).is_none() {
+                let (bound_at, revision) = (self.now, self.state.revision);
+                self.put_volume(name, Some(VolumeHome { name: name.to_owned(), node_id, bound_at, revision }));
+            }
+        }
+        task
+    }
+
+    /// Forgets where a volume is: the next task that mounts it decides that anew.
+    pub fn forget_volume(&mut self, name: &str) {
+        if self.state.volume(name).is_some() {
+            self.put_volume(name, None);
+        }
+    }
+
+    fn put_volume(&mut self, name: &str, home: Option<VolumeHome>) {
+        let change = self.state.put_volume(name, home.map(Arc::new));
+        self.batch.volumes.push(change);
     }
 
     /// Gives a task another spec, which changes nothing of what runs.
@@ -204,9 +234,13 @@ impl Draft {
         node
     }
 
-    /// Removes a node. Its tasks must have been lost before; claims on it end by themselves.
+    /// Removes a node. Its tasks must have been lost before; claims on it end by themselves. Volumes that were there are nowhere.
     pub fn remove_node(&mut self, node_id: NodeId, message: impl Into<String>) {
         let Some(before) = self.state.nodes.remove(&node_id) else { return };
+        let there = self.state.volumes_after("").filter(|home| home.node_id == node_id);
+        for name in there.map(|home| home.name.clone()).collect::<Vec<_>>() {
+            self.put_volume(&name, None);
+        }
         self.next_revision();
         self.forget_name(&before);
         self.state.reindex_node(Some(&before), None);

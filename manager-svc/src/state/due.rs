@@ -133,6 +133,7 @@ impl ClusterState {
     pub(super) fn reindex_node(&mut self, before: Option<&Node>, after: Option<&Node>) {
         self.fleet.reindex(before, after);
         self.note_node_change();
+        self.note_home_node(before, after);
         let Some(node_id) = after.or(before).map(|node| node.node_id) else { return };
         let is_down = |node: &&Node| node.state == NodeState::Down;
         let (down_before, down_after) = (before.filter(is_down), after.filter(is_down));

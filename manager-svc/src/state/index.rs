@@ -22,6 +22,10 @@ impl ClusterState {
 
     /// Brings every index from one version of a task to the next.
     pub(super) fn reindex(&mut self, before: Option<&Task>, after: Option<&Task>) {
+        self.following_group(before.or(after), |state| state.reindex_all(before, after));
+    }
+
+    fn reindex_all(&mut self, before: Option<&Task>, after: Option<&Task>) {
         self.reindex_waiting(before, after);
         let (ended_before, ended_after) = (before.and_then(finished_key), after.and_then(finished_key));
         if let Some(key) = ended_before {

@@ -11,6 +11,7 @@ mod due;
 mod event;
 mod files;
 mod fleet;
+mod homes;
 mod index;
 mod jobs;
 mod kept_events;
@@ -51,6 +52,8 @@ pub(crate) use self::due::{LossWait, loss_wait};
 pub use self::event::{Compacted, Event, EventLog, EventType, Object};
 use self::files::Files;
 use self::fleet::Fleet;
+use self::homes::Homes;
+pub use self::homes::VolumeChange;
 use self::jobs::Jobs;
 pub use self::kept_events::KeptEvents;
 use self::lines::Lines;
@@ -104,6 +107,8 @@ pub struct ClusterState {
     totals: Totals,
     deployments: Deployments,
     jobs: Jobs,
+    /// Where things are that keep tasks on one node.
+    homes: Homes,
     /// Specs of all tasks, deployments and jobs, and those that only events keep.
     specs: Specs,
     files: Files,
@@ -137,6 +142,7 @@ impl ClusterState {
             totals: Totals::default(),
             deployments: Deployments::default(),
             jobs: Jobs::default(),
+            homes: Homes::default(),
             specs: Specs::default(),
             files: Files::default(),
             events: EventLog::new(kept_events, Revision::default()),
@@ -155,6 +161,9 @@ impl ClusterState {
             state.node_names.insert(node.description.name.clone(), node.node_id);
             state.reindex_node(None, Some(&node));
             state.nodes.insert(node.node_id, node);
+        }
+        for home in snapshot.volumes {
+            state.put_volume(&home.name, Some(Arc::clone(&home)));
         }
         let known: HashMap<_, _> = snapshot.specs.into_iter().map(|known| (Arc::as_ptr(known.spec()), known)).collect();
         let keyed = |spec: &Arc<TaskSpec>| match known.get(&Arc::as_ptr(spec)) {

@@ -192,6 +192,7 @@ fn reloaded(state: &ClusterState, kept_events: KeptEvents) -> ClusterState {
         jobs: state.jobs().cloned().collect(),
         configs: state.configs().cloned().collect(),
         contents: state.contents().cloned().collect(),
+        volumes: state.volumes_after("").cloned().collect(),
         events: state.events.after(state.events.compacted()).unwrap().cloned().collect(),
         requests: Vec::new(),
         totals: state.totals(),

@@ -29,10 +29,10 @@ pub struct LeftOut<'a> {
 }
 
 impl ClusterState {
-    /// Changes when the marks that some task's placement refers to do, and so what is asked for tasks that carry these.
+    /// Changes when the marks that some task's placement refers to do, or where volumes and groups are, and so what is asked for tasks.
     #[must_use]
-    pub fn marks_epoch(&self) -> u64 {
-        self.mentions.epoch()
+    pub fn requests_epoch(&self) -> u64 {
+        self.mentions.epoch() + self.homes.epoch
     }
 
     /// What the node of a task of this spec must have. Of what the task carries, only what some task's placement refers to.
@@ -57,7 +57,7 @@ impl ClusterState {
     pub fn placement_request(&self, task: &Task, now: Timestamp) -> PlacementRequest {
         let policy = &task.spec.placement;
         PlacementRequest {
-            requirements: self.requirements_of(&task.spec),
+            requirements: self.placement_requirements_of(task),
             preferences: Preferences {
                 affinities: policy.affinities.clone(),
                 spread: policy.spread.clone(),

@@ -11,6 +11,7 @@ use super::records::{
     Malformed, SpecKey, SpecSource, config_from_record, config_to_record, deployment_from_record, deployment_to_record,
     event_from_record, event_to_record, job_from_record, job_to_record, node_from_record, node_to_record,
     request_from_record, request_to_record, spec_from_bytes, spec_to_bytes, task_from_record, task_to_record,
+    volume_from_record, volume_to_record,
 };
 use super::{backup, fjall};
 
@@ -38,7 +39,7 @@ pub fn record(bytes: &[u8]) {
 fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
     let process = ProcessSpec { command: vec!["true".to_owned()], env: [].into(), working_dir: String::new() };
     let specs = AnySpec(Arc::new(TaskSpec::new("web", RuntimeSpec::Process(process))));
-    match kind % 11 {
+    match kind % 12 {
         0 => {
             let (task, spec_key) = task_from_record(store_v1::TaskRecord::decode(bytes)?, &specs)?;
             let written = encoded_and_back(&task_to_record(&task, spec_key));
@@ -72,6 +73,10 @@ fn survives(kind: u8, bytes: &[u8]) -> Result<(), Malformed> {
             let (again, keys_again) = deployment_from_record(written.clone(), &specs)?;
             assert_eq!(deployment_to_record(&again, &keys_again), written);
         }
+        11 => {
+            let home = volume_from_record(store_v1::VolumeRecord::decode(bytes)?)?;
+            assert_eq!(volume_from_record(encoded_and_back(&volume_to_record(&home))), Ok(home));
+        }
         9 => {
             let (job, keys) = job_from_record(store_v1::JobRecord::decode(bytes)?, &specs)?;
             let written = encoded_and_back(&job_to_record(&job, &keys));
@@ -102,8 +107,8 @@ mod tests {
         for_each_mutation(&seeds, 400, record);
     }
 
-    const NAMES: [&str; 11] =
-        ["task", "node", "event", "request", "spec", "head", "mark", "backup", "deployment", "job", "config"];
+    const NAMES: [&str; 12] =
+        ["task", "node", "event", "request", "spec", "head", "mark", "backup", "deployment", "job", "config", "volume"];
 
     /// Of each kind the first ones of a cluster's history.
     #[test]
@@ -112,7 +117,7 @@ mod tests {
         let (cluster, batches) = some_history();
         let state = &cluster.state;
         let key = SpecKey::of(&[]);
-        let mut records: [Vec<Vec<u8>>; 11] = Default::default();
+        let mut records: [Vec<Vec<u8>>; 12] = Default::default();
         records[0].extend(state.tasks().map(|task| task_to_record(task, key).encode_to_vec()));
         records[1].extend(state.nodes().map(|node| node_to_record(node).encode_to_vec()));
         let events = batches.iter().flat_map(|batch| batch.changes.iter().map(|change| &change.event));
@@ -127,6 +132,13 @@ mod tests {
         records[8].extend(deployments.map(|record| record.encode_to_vec()));
         records[9].extend(state.jobs().map(|job| job_to_record(job, &[key, key]).encode_to_vec()));
         records[10].extend(state.configs().map(|config| config_to_record(config).encode_to_vec()));
+        let volume = store_v1::VolumeRecord {
+            name: "data".to_owned(),
+            node_id: vec![1; 16],
+            bind_time: Some(Default::default()),
+            revision: 3,
+        };
+        records[11].push(volume.encode_to_vec());
         for (kind, records) in (0u8..).zip(records) {
             // The least and the largest of those that differ.
             let mut records: Vec<_> = records;

@@ -10,6 +10,7 @@ use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
 use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::task::Task;
+use davit_core::volume::VolumeHome;
 use parking_lot::Mutex;
 
 use super::{Error, Snapshot, Store};
@@ -30,6 +31,7 @@ struct Stored {
     jobs: BTreeMap<JobId, Arc<Job>>,
     configs: BTreeMap<ConfigName, Arc<Config>>,
     contents: BTreeMap<FileDigest, FileContent>,
+    volumes: BTreeMap<String, Arc<VolumeHome>>,
     events: VecDeque<Arc<Event>>,
     requests: VecDeque<Arc<RequestRecord>>,
     totals: Totals,
@@ -47,6 +49,7 @@ impl Store for MemoryStore {
             jobs: stored.jobs.values().cloned().collect(),
             configs: stored.configs.values().cloned().collect(),
             contents: stored.contents.values().cloned().collect(),
+            volumes: stored.volumes.values().cloned().collect(),
             events: stored.events.iter().cloned().collect(),
             requests: stored.requests.iter().cloned().collect(),
             totals: stored.totals,
@@ -72,6 +75,13 @@ impl Store for MemoryStore {
                 Some(content) => stored.contents.insert(*digest, content.clone()),
                 None => stored.contents.remove(digest),
             };
+        }
+        for change in &batch.volumes {
+            match (&change.before, &change.after) {
+                (_, Some(home)) => drop(stored.volumes.insert(home.name.clone(), Arc::clone(home))),
+                (Some(home), None) => drop(stored.volumes.remove(&home.name)),
+                (None, None) => {}
+            }
         }
         let compacted = batch.compacted.unwrap_or_default();
         while stored.events.front().is_some_and(|event| event.revision <= compacted) {

@@ -22,6 +22,7 @@ use davit_core::id::{ClusterId, Revision};
 use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::task::Task;
+use davit_core::volume::VolumeHome;
 use davit_svc_kit::apart::give_way;
 
 pub use self::backup::{BackupError, BackupInfo, BackupWriter, REVISION_JUMP, check_backup};
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub configs: Vec<Arc<Config>>,
     /// What their versions hold, each content once, in any order.
     pub contents: Vec<FileContent>,
+    /// Where named volumes are, in any order.
+    pub volumes: Vec<Arc<VolumeHome>>,
     /// The last events, oldest first, without a gap up to `revision`.
     pub events: Vec<Arc<Event>>,
     /// The last creates that had a request id, oldest first.

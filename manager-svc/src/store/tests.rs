@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::{Error, Fault, FaultyStore, FjallStore, MemoryStore, Snapshot, Store};
 use crate::commands::test_support::random::ops;
 use crate::commands::test_support::{
-    Cluster, LEASE, config_name, job_spec, keyed, labelled, node_id, registration, spec, task_id, with_file,
+    Cluster, LEASE, config_name, job_spec, keyed, labelled, mounting, node_id, registration, spec, task_id, with_file,
 };
 use crate::commands::{
     Limits, NewConfig, NewTasks, create_tasks, delete_config, delete_task, let_go_of_versions, note_away, put_config,
@@ -26,7 +26,7 @@ use crate::commands::{
 use crate::state::{Batch, Change, ClusterState, Event, KeptEvents, Object, RequestRecord, Totals, Versions};
 
 /// What a store must answer, in an order that does not depend on it.
-pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 8]) {
+pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>; 9]) {
     fn told<T: Debug>(objects: &[T]) -> Vec<String> {
         objects.iter().map(|object| format!("{object:?}")).collect()
     }
@@ -36,11 +36,24 @@ pub(super) fn sorted(mut snapshot: Snapshot) -> (Revision, Totals, [Vec<String>;
     snapshot.jobs.sort_by_key(|job| job.job_id);
     snapshot.configs.sort_by(|one, other| one.name.cmp(&other.name));
     snapshot.contents.sort_by_key(FileContent::digest);
-    let Snapshot { revision, tasks, nodes, deployments, jobs, configs, contents, events, requests, totals, specs: _ } =
-        &snapshot;
-    let (jobs, configs, contents) = (told(jobs), told(configs), told(contents));
+    snapshot.volumes.sort_by(|one, other| one.name.cmp(&other.name));
+    let Snapshot {
+        revision,
+        tasks,
+        nodes,
+        deployments,
+        jobs,
+        configs,
+        contents,
+        volumes,
+        events,
+        requests,
+        totals,
+        ..
+    } = &snapshot;
+    let (jobs, configs, contents, volumes) = (told(jobs), told(configs), told(contents), told(volumes));
     let (events, requests) = (told(events), told(requests));
-    let objects = [told(tasks), told(nodes), told(deployments), jobs, configs, contents, events, requests];
+    let objects = [told(tasks), told(nodes), told(deployments), jobs, configs, contents, volumes, events, requests];
     (*revision, *totals, objects)
 }
 
@@ -83,6 +96,7 @@ pub(super) fn expected(state: &ClusterState, batches: &[Arc<Batch>]) -> Snapshot
         jobs: state.jobs().cloned().collect(),
         configs: state.configs().cloned().collect(),
         contents: state.contents().cloned().collect(),
+        volumes: state.volumes_after("").cloned().collect(),
         events: state.events().after(state.events().compacted()).unwrap().cloned().collect(),
         totals: state.totals(),
         requests: batches.iter().flat_map(|batch| batch.requests.iter().cloned()).collect(),
@@ -285,6 +299,34 @@ fn new_config(name: &str, content: &str) -> NewConfig {
     NewConfig { name: config_name(name), content, labels: [].into(), app: String::new() }
 }
 
+async fn where_volumes_are_is_kept_until_it_is_forgotten(store: &dyn Store) {
+    let mut cluster = Cluster::new(0);
+    let mut commits = Vec::new();
+    for number in [1, 2] {
+        cluster.run(|draft| register_node(draft, registration(number), LEASE)).unwrap();
+        commits.push(Arc::clone(&cluster.last_batch));
+    }
+    for (name, number) in [("data", 1), ("logs", 2)] {
+        let task_id = cluster.create(mounting(&[name]));
+        commits.push(Arc::clone(&cluster.last_batch));
+        cluster.place(task_id, number);
+        commits.push(Arc::clone(&cluster.last_batch));
+    }
+    for batch in &commits {
+        store.commit(Arc::clone(batch)).await.unwrap();
+    }
+    let state = ClusterState::from_snapshot(store.load().await.unwrap(), KeptEvents::up_to(100));
+    assert_eq!(state.volume("data").unwrap().node_id, node_id(1));
+    assert_eq!(state.volume("data"), cluster.state.volume("data"));
+    // Nothing else changes with it.
+    let before = cluster.state.revision();
+    cluster.run(|draft| draft.forget_volume("data"));
+    assert!(!cluster.last_batch.is_empty());
+    assert_eq!(store.commit(Arc::clone(&cluster.last_batch)).await, Ok(before));
+    let loaded = store.load().await.unwrap();
+    assert_eq!(loaded.volumes.iter().map(|home| home.name.as_str()).collect::<Vec<_>>(), ["logs"]);
+}
+
 async fn a_batch_of_requests_alone_keeps_the_revision(store: &dyn Store) {
     let (_, batches) = some_history();
     store.commit(Arc::clone(&batches[0])).await.unwrap();
@@ -330,6 +372,7 @@ macro_rules! store_contract {
                 totals_outlive_the_tasks_that_they_count,
                 until_when_a_node_is_away_and_a_task_is_leased_is_kept,
                 contents_are_kept_as_long_as_a_config_holds_them,
+                where_volumes_are_is_kept_until_it_is_forgotten,
                 a_batch_of_requests_alone_keeps_the_revision,
                 requests_that_are_dropped_are_gone_also_those_of_the_same_batch,
             );

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use davit_core::spec::{ContainerSpec, Mount, MountSource, Port, ProcessSpec, Tmpfs, Ulimit};
+use davit_core::spec::{
+    ContainerNetwork, ContainerSpec, Mount, MountSource, Port, ProcessSpec, Tmpfs, Ulimit, check_name,
+};
 use davit_core::validate::Violations;
 
 use super::enums::{port_protocol_to_proto, pull_policy_from_proto, pull_policy_to_proto};
@@ -15,6 +17,9 @@ use super::text::{
     check_absolute_path, check_arguments, check_command, check_env, check_user, check_volume_name, check_working_dir,
 };
 use crate::v1;
+
+/// How many names a container may have in its network.
+const MAX_ALIASES: usize = 32;
 
 /// Reads a container.
 pub(super) fn container_from_proto(
@@ -38,6 +43,7 @@ pub(super) fn container_from_proto(
     let ulimits = ulimits_from_proto(container.ulimits, &field(path, "ulimits"), violations);
     let files = files_from_proto(container.files, &field(path, "files"), &mut targets, violations);
     let pull_policy = pull_policy_from_proto(container.pull_policy, field(path, "pull_policy"), violations);
+    let network = container.network.map(|network| network_from_proto(network, &field(path, "network"), violations));
     let (image, pull_policy) = (image?, pull_policy?);
     (violations.0.len() == before).then_some(ContainerSpec {
         image,
@@ -55,7 +61,28 @@ pub(super) fn container_from_proto(
         ulimits,
         pull_policy,
         files,
+        network,
     })
+}
+
+/// Reads a network; what is wrong with it is a violation.
+fn network_from_proto(
+    network: v1::ContainerNetwork,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> ContainerNetwork {
+    violations.check(field(path, "name"), check_name(&network.name));
+    let aliases_path = field(path, "aliases");
+    for (index, alias) in network.aliases.iter().enumerate().take(MAX_ALIASES) {
+        violations.check(item(&aliases_path, index), check_name(alias));
+        if network.aliases[..index].contains(alias) {
+            violations.add(item(&aliases_path, index), format!("`{alias}` is there twice"));
+        }
+    }
+    if network.aliases.len() > MAX_ALIASES {
+        violations.add(aliases_path, format!("has at most {MAX_ALIASES} entries"));
+    }
+    ContainerNetwork { name: network.name, aliases: network.aliases }
 }
 
 /// Checks where something is mounted, and that nothing else is mounted there.
@@ -167,5 +194,9 @@ pub(super) fn container_to_proto(container: &ContainerSpec) -> v1::ContainerSpec
         ulimits: container.ulimits.iter().map(ulimit).collect(),
         pull_policy: pull_policy_to_proto(container.pull_policy).into(),
         files: container.files.iter().map(file_to_proto).collect(),
+        network: container
+            .network
+            .as_ref()
+            .map(|network| v1::ContainerNetwork { name: network.name.clone(), aliases: network.aliases.clone() }),
     }
 }

@@ -68,13 +68,19 @@ pub fn deployment_spec_from_proto<'a>(
         task.restart_policy.get_or_insert_with(always);
         task_spec_from_proto(task, task_path, violations)
     });
+    let is_global = matches!(spec.mode, Some(v1::deployment_spec::Mode::Global(_)));
+    let is_split = is_global && task.as_ref().is_some_and(|task: &TaskSpec| task.placement.colocation.is_some());
+    if is_split {
+        let what = "is not for a deployment with one task on each node";
+        violations.add(field(&field(&task_path, "placement"), "colocation"), what);
+    }
     let waits_for_itself = spec.start_after.iter().any(|dependency| dependency.deployment == name);
     if waits_for_itself {
         violations.add(field(path, "start_after"), "a deployment can't wait for itself");
     }
     let settings = deployment_settings_from_proto(spec, path, violations);
     name_read?;
-    if waits_for_itself {
+    if waits_for_itself || is_split {
         return None;
     }
     Some((name, settings?.with_task(Arc::new(task?))))

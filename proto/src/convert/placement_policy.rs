@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 
 use davit_core::placement::{Mark, Platform};
-use davit_core::spec::{PRIORITIES, PlacementPolicy};
+use davit_core::resources::Resources;
+use davit_core::spec::{Colocation, PRIORITIES, PlacementPolicy, check_name};
 use davit_core::validate::Violations;
 
 use super::path::{FieldPath, field, item};
 use super::requirements::{
     affinities_from_proto, affinities_to_proto, marks_from_proto, spread_from_proto, spread_to_proto,
 };
-use super::text::check_printable;
+use super::resources::{resources_to_proto, task_amounts_from_proto};
+use super::text::{check_printable, check_volume_name};
 use crate::v1;
 
 /// How many expressions on other tasks a task may have of each kind.
 const MAX_TASK_SELECTORS: usize = 8;
+/// How many named volumes a group may have.
+const MAX_GROUP_VOLUMES: usize = 256;
 /// The longest name of an algorithm. Which ones there are is for the scheduler to say.
 const MAX_ALGORITHM_BYTES: usize = 63;
 
@@ -67,6 +71,12 @@ pub(super) fn placement_policy_from_proto(
         let (least, most) = PRIORITIES.into_inner();
         violations.add(field(path, "priority"), format!("{} is not {least} to {most}", policy.priority));
     }
+    let colocation = match policy.colocation {
+        Some(colocation) => {
+            colocation_from_proto(colocation, &field(path, "colocation"), violations).map(|one| Some(Box::new(one)))
+        }
+        None => Some(None),
+    };
     let read = PlacementPolicy {
         algorithm: policy.algorithm,
         platform: platform?,
@@ -77,6 +87,7 @@ pub(super) fn placement_policy_from_proto(
         spread,
         priority: policy.priority,
         may_preempt: policy.may_preempt,
+        colocation: colocation?,
     };
     (violations.0.len() == before).then_some(read)
 }
@@ -94,5 +105,31 @@ pub(super) fn placement_policy_to_proto(policy: &PlacementPolicy) -> Option<v1::
         spread: spread_to_proto(&policy.spread),
         priority: policy.priority,
         may_preempt: policy.may_preempt,
+        colocation: policy.colocation.as_deref().map(|colocation| v1::Colocation {
+            group: colocation.group.clone(),
+            reservation: (colocation.reservation != Resources::ZERO)
+                .then(|| resources_to_proto(colocation.reservation)),
+            volume_names: colocation.volumes.clone(),
+        }),
     })
+}
+
+/// Reads which group a task belongs to.
+fn colocation_from_proto(
+    colocation: v1::Colocation,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> Option<Colocation> {
+    let before = violations.0.len();
+    violations.check(field(path, "group"), check_name(&colocation.group));
+    let reservation = task_amounts_from_proto(colocation.reservation, &field(path, "reservation"), violations);
+    let volumes_path = field(path, "volume_names");
+    for (index, name) in colocation.volume_names.iter().enumerate().take(MAX_GROUP_VOLUMES) {
+        check_volume_name(name, &item(&volumes_path, index), violations);
+    }
+    if colocation.volume_names.len() > MAX_GROUP_VOLUMES {
+        violations.add(volumes_path, format!("has at most {MAX_GROUP_VOLUMES} entries"));
+    }
+    let read = Colocation { group: colocation.group, reservation: reservation?, volumes: colocation.volume_names };
+    (violations.0.len() == before).then_some(read)
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::constraint::Attribute;
 use davit_core::placement::{
-    Affinity, HostPort, MAX_RECENT_FAILURES, MAX_WEIGHT, Mark, MaxPerNode, Preferences, RecentFailures, Requirements,
-    SpreadOver,
+    Affinity, Home, HomeNode, HostPort, Keeper, MAX_RECENT_FAILURES, MAX_WEIGHT, Mark, MaxPerNode, Preferences,
+    RecentFailures, Requirements, SpreadOver,
 };
+use davit_core::resources::Resources;
 use davit_core::validate::Violations;
 
 use super::common::parse_node_id;
@@ -19,6 +20,8 @@ use crate::v1;
 
 /// How many marks of one kind a task may have: its labels and its name.
 const MAX_MARKS: usize = super::common::MAX_LABELS + 1;
+/// How many things may keep a task on one node.
+const MAX_HOMES: usize = 4096;
 /// How many likes and dislikes of nodes a task may have.
 const MAX_AFFINITIES: usize = 16;
 /// Over how many attributes a task may be spread.
@@ -128,6 +131,9 @@ pub fn requirements_from_proto<'a>(
     let needs = marks_from_proto(&requirements.needed_marks, MAX_MARKS, &field(path, "needed_marks"), violations);
     let refuses = marks_from_proto(&requirements.refused_marks, MAX_MARKS, &field(path, "refused_marks"), violations);
     let marks = marks_from_proto(&requirements.marks, MAX_MARKS, &field(path, "marks"), violations);
+    let homes = homes_from_proto(&requirements.homes, &field(path, "homes"), violations);
+    let group_path = field(path, "group_reservation");
+    let group_reservation = task_amounts_from_proto(requirements.group_reservation, &group_path, violations);
     let mut constraints = constraints?;
     constraints.sort();
     constraints.dedup();
@@ -142,6 +148,8 @@ pub fn requirements_from_proto<'a>(
         needs,
         refuses,
         marks,
+        homes,
+        group_reservation: group_reservation?,
     };
     (violations.0.len() == before).then_some(requirements)
 }
@@ -162,6 +170,49 @@ pub fn requirements_to_proto(requirements: &Requirements) -> v1::PlacementRequir
         needed_marks: texts(&requirements.needs),
         refused_marks: texts(&requirements.refuses),
         marks: texts(&requirements.marks),
+        homes: requirements.homes.iter().map(home_to_proto).collect(),
+        group_reservation: (requirements.group_reservation != Resources::ZERO)
+            .then(|| resources_to_proto(requirements.group_reservation)),
+    }
+}
+
+/// Reads what keeps a task on one node; in order, each once.
+fn homes_from_proto(homes: &[v1::PlacementHome], path: &FieldPath<'_>, violations: &mut Violations) -> Vec<Home> {
+    if homes.len() > MAX_HOMES {
+        violations.add(path, format!("has at most {MAX_HOMES}, this has {}", homes.len()));
+        return Vec::new();
+    }
+    let mut read = Vec::with_capacity(homes.len());
+    for (index, home) in homes.iter().enumerate() {
+        let path = item(path, index);
+        let keeper = match &home.keeper {
+            Some(v1::placement_home::Keeper::VolumeName(name)) => Keeper::Volume(name.clone()),
+            Some(v1::placement_home::Keeper::Group(name)) => Keeper::Group(name.clone()),
+            None => {
+                violations.add(path, "needs volume_name or group");
+                continue;
+            }
+        };
+        let node_id = (!home.node_id.is_empty())
+            .then(|| parse_node_id(&home.node_id, field(&path, "node_id"), violations))
+            .flatten();
+        read.push(Home { keeper, node: node_id.map(|node_id| HomeNode { node_id, name: home.node_name.clone() }) });
+    }
+    read.sort_unstable();
+    read.dedup();
+    read
+}
+
+fn home_to_proto(home: &Home) -> v1::PlacementHome {
+    let keeper = match &home.keeper {
+        Keeper::Volume(name) => v1::placement_home::Keeper::VolumeName(name.clone()),
+        Keeper::Group(name) => v1::placement_home::Keeper::Group(name.clone()),
+    };
+    let node = home.node.as_ref();
+    v1::PlacementHome {
+        keeper: Some(keeper),
+        node_id: node.map(|node| node.node_id.to_string()).unwrap_or_default(),
+        node_name: node.map(|node| node.name.clone()).unwrap_or_default(),
     }
 }
 

@@ -7,16 +7,18 @@
 //!   alike, so that there is one heap for each value.
 //! - Nodes that take turns: a walk around.
 
+use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
 use davit_core::id::NodeId;
-use davit_core::placement::{Filter, NodeView, Requirements, Summary};
+use davit_core::placement::{Filter, NodeView, Requirements, Summary, fits};
 use davit_core::resources::Resources;
 
 use super::algorithms::round_robin::distance;
 use super::eligible::Mask;
+use super::homes::{self, Homes};
 use super::lanes::{amounts, bits, is_exact};
 use super::mirror::Mirror;
 use super::pipeline::Group;
@@ -45,6 +47,7 @@ pub(super) struct Placer<'m> {
     ties: Option<Ties>,
     factors: Vec<Option<Parts>>,
     bounds: Vec<Bound>,
+    homes: Homes,
 }
 
 impl<'m> Placer<'m> {
@@ -52,7 +55,7 @@ impl<'m> Placer<'m> {
     pub(super) fn new(mirror: &'m mut Mirror, facts: ClusterFacts, groups: &[Group], seed: u64) -> Self {
         let needed = groups.iter().map(|group| group.request.requirements.reservation);
         mirror.begin_batch(needed.reduce(Resources::min_of_each).unwrap_or_default());
-        Self { mirror, facts, seed, ties: None, factors: Vec::new(), bounds: Vec::new() }
+        Self { mirror, facts, seed, ties: None, factors: Vec::new(), bounds: Vec::new(), homes: Homes::default() }
     }
 
     pub(super) fn mirror(&self) -> &Mirror {
@@ -65,6 +68,46 @@ impl<'m> Placer<'m> {
 
     /// Places as many tasks of the group as there is room for; runs in the order of ids.
     pub(super) fn place(&mut self, group: &Group) -> Vec<Run> {
+        if group.request.requirements.homes.is_empty() { self.anywhere(group) } else { self.at_home(group) }
+    }
+
+    /// The group with the homes that those placed before it in this batch have given it.
+    pub(super) fn settled<'g>(&self, group: &'g Group) -> Cow<'g, Group> {
+        self.homes.of(group)
+    }
+
+    /// Where the batch has put what was nowhere.
+    pub(super) fn homes(&self) -> &Homes {
+        &self.homes
+    }
+
+    /// Of what keeps them on one node the first decides for all.
+    fn at_home(&mut self, group: &Group) -> Vec<Run> {
+        let mut group = self.homes.of(group).into_owned();
+        let mut run = Run { at: 0, count: 0 };
+        if homes::node_of(&group.request.requirements).is_none() {
+            let first = Group { count: 1, ..group.clone() };
+            let Some(placed) = self.anywhere(&first).pop() else { return Vec::new() };
+            self.homes.settle(&group.request.requirements, &self.mirror.nodes()[placed.at]);
+            group = self.homes.of(&group).into_owned();
+            run = placed;
+        }
+        let requirements = &group.request.requirements;
+        let node = homes::node_of(requirements).and_then(|node_id| self.mirror.at(node_id));
+        let Some(at) = node else { return Vec::new() };
+        run.at = at;
+        while run.count < group.count && fits(requirements, &self.mirror.nodes()[at]) {
+            self.mirror.reserve(at, requirements);
+            run.count += 1;
+        }
+        if run.count == 0 {
+            return Vec::new();
+        }
+        self.homes.settle(requirements, &self.mirror.nodes()[at]);
+        vec![run]
+    }
+
+    fn anywhere(&mut self, group: &Group) -> Vec<Run> {
         let mut runs = if group.algorithm.form() == Form::Turns && group.request.preferences.is_empty() {
             self.in_turns(group)
         } else if group.count <= MAX_SEARCHED && group.request.preferences.is_empty() {
@@ -86,13 +129,19 @@ impl<'m> Placer<'m> {
     }
 
     /// Gives back what was placed since the turn was after this node.
-    pub(super) fn undo(&mut self, requirements: &Requirements, runs: &[Run], last_placed: Option<NodeId>) {
+    pub(super) fn undo(
+        &mut self,
+        requirements: &Requirements,
+        runs: &[Run],
+        (last_placed, homes): (Option<NodeId>, Homes),
+    ) {
         for run in runs {
             for _ in 0..run.count {
                 self.mirror.release(run.at, requirements);
             }
         }
         self.mirror.set_last_placed(last_placed);
+        self.homes = homes;
     }
 
     /// The node at a place.
@@ -350,6 +399,7 @@ pub(super) fn needs_special_look(requirements: &Requirements, mirror: &Mirror) -
         || requirements.max_per_node.is_some()
         || !requirements.needs.is_empty()
         || !requirements.refuses.is_empty()
+        || !requirements.homes.is_empty()
         || (!requirements.marks.is_empty() && mirror.has_refusing_nodes())
 }
 
@@ -360,7 +410,14 @@ fn passes_now(requirements: &Requirements, special: bool, node: &NodeView) -> bo
 
 /// Those of them that the columns don't hold.
 fn passes_special(requirements: &Requirements, node: &NodeView) -> bool {
-    const SPECIAL: [Filter; 5] =
-        [Filter::HostPort, Filter::DynamicPort, Filter::MaxPerNode, Filter::TaskAffinity, Filter::TaskAntiAffinity];
+    const SPECIAL: [Filter; 7] = [
+        Filter::HostPort,
+        Filter::DynamicPort,
+        Filter::MaxPerNode,
+        Filter::TaskAffinity,
+        Filter::TaskAntiAffinity,
+        Filter::Colocation,
+        Filter::Volume,
+    ];
     SPECIAL.iter().all(|filter| filter.check(requirements, node))
 }

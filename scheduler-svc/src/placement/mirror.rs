@@ -101,6 +101,11 @@ impl Mirror {
         self.position(node_id).ok().and_then(|at| self.nodes.get(at))
     }
 
+    /// Where a node is in the order of ids.
+    pub(super) fn at(&self, node_id: NodeId) -> Option<usize> {
+        self.position(node_id).ok()
+    }
+
     /// Position of the node whose turn it is: the one after the last that was placed on; at first the seed decides.
     pub(super) fn turn(&self, seed: u64) -> usize {
         let count = self.nodes.len().max(1);

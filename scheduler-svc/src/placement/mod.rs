@@ -14,6 +14,7 @@ pub mod algorithms;
 mod eligible;
 mod explain;
 mod group;
+mod homes;
 mod lanes;
 mod layout;
 mod mirror;

@@ -110,15 +110,16 @@ fn order(groups: &[Group], facts: &ClusterFacts) -> Vec<usize> {
 
 /// Places one group; takes back a torn gang.
 fn place_group(placer: &mut Placer<'_>, group: &Group, seed: u64) -> GroupPlacement {
-    let last_placed = placer.mirror().last_placed();
+    let before = (placer.mirror().last_placed(), placer.homes().clone());
     let runs = placer.place(group);
     let placed: u32 = runs.iter().map(|run| run.count).sum();
     if placed == group.count || !group.all_or_nothing {
         return conclude(placer, group, runs, seed);
     }
-    let requirements = &group.request.requirements;
+    let settled = placer.settled(group);
+    let requirements = &settled.request.requirements;
     let summary = placer.summary(requirements);
-    placer.undo(requirements, &runs, last_placed);
+    placer.undo(requirements, &runs, before);
     let reason = format!("needs room for all {} at once, {placed} fit; after those, {summary}", group.count);
     GroupPlacement {
         group_id: group.group_id.clone(),
@@ -131,13 +132,14 @@ fn place_group(placer: &mut Placer<'_>, group: &Group, seed: u64) -> GroupPlacem
 
 /// Makes the answer of what was placed: says why the rest was not, and where room can be made for it.
 fn conclude(placer: &mut Placer<'_>, group: &Group, runs: Vec<Run>, seed: u64) -> GroupPlacement {
-    let requirements = &group.request.requirements;
+    let settled = placer.settled(group);
+    let requirements = &settled.request.requirements;
     let placed: u32 = runs.iter().map(|run| run.count).sum();
     let unplaced = group.count - placed.min(group.count);
     let reason = (unplaced > 0).then(|| placer.summary(requirements));
     let mut preemptions = Vec::new();
     if unplaced > 0 && group.request.may_preempt {
-        preemptions = preempt::plan(&group.request, unplaced, placer.mirror().nodes(), seed);
+        preemptions = preempt::plan(&settled.request, unplaced, placer.mirror().nodes(), seed);
         for Preemption { node_id, victims, .. } in &preemptions {
             placer.mirror_mut().claim(*node_id, requirements, victims);
         }

@@ -26,6 +26,8 @@ pub struct Model {
     pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
     /// Jobs that are there.
     pub jobs: BTreeMap<JobId, Arc<Job>>,
+    /// Where named volumes are.
+    pub volumes: BTreeMap<String, NodeId>,
 }
 
 impl Model {
@@ -42,6 +44,33 @@ impl Model {
     /// Takes in one batch.
     pub fn apply(&mut self, batch: &Batch) {
         batch.changes.iter().for_each(|change| self.apply_change(&change.versions));
+        self.apply_volumes(batch);
+    }
+
+    /// Takes in where a batch says that volumes are.
+    pub fn apply_volumes(&mut self, batch: &Batch) {
+        for change in &batch.volumes {
+            match (&change.before, &change.after) {
+                (_, Some(home)) => drop(self.volumes.insert(home.name.clone(), home.node_id)),
+                (Some(home), None) => drop(self.volumes.remove(&home.name)),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Whether something keeps a task on another node than this.
+    fn is_kept_from(&self, task: &Task, node_id: NodeId) -> bool {
+        if task.pinned_to().is_some() {
+            return false;
+        }
+        let mut homes = task.spec.volumes().filter_map(|name| self.volumes.get(name));
+        let group = task.spec.placement.colocation.as_ref().map(|one| &one.group);
+        let is_member = |other: &&Arc<Task>| {
+            let is_of_group = other.spec.placement.colocation.as_ref().map(|one| &one.group) == group;
+            group.is_some() && is_of_group && holds_room(other.status.state)
+        };
+        let mut others = self.tasks.values().filter(is_member).filter_map(|other| other.status.node_id);
+        homes.any(|home| *home != node_id) || others.any(|other| other != node_id)
     }
 
     /// Takes in one change.
@@ -129,6 +158,7 @@ impl Model {
                 && task.pinned_to().is_none_or(|node_id| node_id == node.node_id)
                 && is_allowed(&task.spec, node)
                 && !node.cordoned
+                && !self.is_kept_from(task, node.node_id)
                 && free.cpu_millis >= wanted.cpu_millis
                 && free.memory_bytes >= wanted.memory_bytes
                 && free.disk_bytes >= wanted.disk_bytes

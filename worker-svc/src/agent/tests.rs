@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use davit_core::id::{Revision, TaskId};
 use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
-use davit_core::task::Part;
 use uuid::Uuid;
 
 use super::survey::Due;
@@ -71,7 +70,7 @@ fn assignment(task: u32) -> Assignment {
         desired_state: DesiredState::Running,
         spec: TaskSpec::new("web", RuntimeSpec::Container(container)).into(),
         ports: [].into(),
-        part: Part::Alone,
+        part: davit_core::task::Part::Alone,
     }
 }
 

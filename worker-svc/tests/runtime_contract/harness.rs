@@ -96,6 +96,11 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// The runtime of the next worker of the node.
+    pub(crate) fn kind_runtime(&self) -> Arc<dyn Runtime> {
+        self.kind.runtime(self.owner.clone())
+    }
+
     /// Puts the spec in place and starts it.
     pub(crate) async fn start(&self, spec: TaskSpec) -> (AttemptKey, Started) {
         let attempt = self.create(spec).await;

@@ -16,6 +16,7 @@ mod fake;
 mod files;
 mod harness;
 mod image;
+mod networks;
 mod probes;
 mod process;
 mod pull;

@@ -46,6 +46,7 @@ fn a_task_is_described_with_its_placement() {
         ],
         priority: 10,
         may_preempt: true,
+        colocation: None,
     });
     insta::assert_snapshot!(task(&shown, &nodes, NOW, Palette::new(false)));
 }

@@ -16,14 +16,17 @@ pub(crate) const PROJECT: &Section = &Section {
         yes("secrets", "as `configs`, for what is not to be shown"),
         yes("services", "what is run"),
         differs("version", "obsolete: it is accepted and has no meaning"),
-        yes("volumes", "volumes by name; each node has its own, made when a task first needs it"),
+        yes("volumes", "volumes by name; each stays on the node on which the first task that mounts it was placed"),
         yes("x-davit", "what Compose has no words for"),
     ],
 };
 
 pub(crate) const PROJECT_DAVIT: &Section = &Section {
     path: "x-davit",
-    keys: &[yes("colocate", "a list of lists of services; the tasks of each list run on the same node")],
+    keys: &[yes(
+        "colocate",
+        "`true`: all tasks of the app run on one node; or a list of lists of services, each of which does",
+    )],
 };
 
 pub(crate) const NETWORK: &Section = &Section {

@@ -87,6 +87,7 @@ fn container_changes(before: &ContainerSpec, after: &ContainerSpec, changes: &mu
     }
     changes.named("files", without_digests(before) != without_digests(after));
     changes.named("mounts", before.mounts != after.mounts || before.tmpfs != after.tmpfs);
+    changes.named("network", before.network != after.network);
     let rest = |container: &ContainerSpec| {
         let ContainerSpec { working_dir, user, cap_add, cap_drop, read_only, ulimits, pull_policy, .. } =
             container.clone();

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Misfit, NodeView, Platform, Requirements};
+use super::{Home, Misfit, NodeView, Platform, Requirements};
 use crate::node::NodeState;
 use crate::resources::{HumanBytes, HumanCpus};
 
@@ -38,11 +38,15 @@ pub enum Filter {
     TaskAffinity,
     /// The node holds no task that this one refuses, and none that refuses this one.
     TaskAntiAffinity,
+    /// The node is the one on which the task's group is, or has room for all of that.
+    Colocation,
+    /// The node is the one that has the task's named volumes.
+    Volume,
 }
 
 impl Filter {
     /// Every filter, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Ready,
         Self::Cordoned,
         Self::Runtime,
@@ -56,10 +60,12 @@ impl Filter {
         Self::MaxPerNode,
         Self::TaskAffinity,
         Self::TaskAntiAffinity,
+        Self::Colocation,
+        Self::Volume,
     ];
 
     /// Those whose answer changes when tasks are placed on the node. The others need to be asked only once per group.
-    pub const DYNAMIC: [Self; 8] = [
+    pub const DYNAMIC: [Self; 10] = [
         Self::Cpu,
         Self::Memory,
         Self::Disk,
@@ -68,6 +74,8 @@ impl Filter {
         Self::MaxPerNode,
         Self::TaskAffinity,
         Self::TaskAntiAffinity,
+        Self::Colocation,
+        Self::Volume,
     ];
 
     /// Those whose answer only the node's own nature decides.
@@ -90,6 +98,8 @@ impl Filter {
             Self::MaxPerNode => "max_per_node",
             Self::TaskAffinity => "task_affinity",
             Self::TaskAntiAffinity => "task_anti_affinity",
+            Self::Colocation => "colocation",
+            Self::Volume => "volume",
         }
     }
 
@@ -121,6 +131,14 @@ impl Filter {
                 !requirements.refuses.iter().any(|mark| node.count_of(mark) > 0)
                     && !requirements.marks.iter().any(|mark| node.refused.contains_key(mark))
             }
+            Self::Colocation => {
+                let mut groups = requirements.homes.iter().filter(|home| !home.is_of_volume());
+                groups.all(|home| match home.node {
+                    Some(_) => home.allows(node.node_id),
+                    None => requirements.group_reservation.fits_in(node.free()),
+                })
+            }
+            Self::Volume => requirements.homes.iter().all(|home| !home.is_of_volume() || home.allows(node.node_id)),
         }
     }
 
@@ -172,6 +190,19 @@ impl Filter {
                 failed.extend(refused.cloned().map(Misfit::TaskRefused));
                 let refused_by = requirements.marks.iter().filter(|mark| node.refused.contains_key(mark));
                 failed.extend(refused_by.cloned().map(Misfit::RefusedByTask));
+            }
+            Self::Colocation | Self::Volume => {
+                let of_filter = |home: &&Home| home.is_of_volume() == (self == Self::Volume);
+                let others = requirements.homes.iter().filter(of_filter).filter(|home| !home.allows(node.node_id));
+                failed.extend(others.cloned().map(Misfit::KeptElsewhere));
+                if self == Self::Colocation && !requirements.group_reservation.fits_in(free) {
+                    let mut open = requirements.homes.iter().filter(|home| !home.is_of_volume() && home.node.is_none());
+                    failed.extend(open.next().map(|home| Misfit::GroupTooLarge {
+                        group: home.keeper.clone(),
+                        needed: requirements.group_reservation,
+                        free,
+                    }));
+                }
             }
             Self::HostPort => {
                 let taken = requirements.host_ports.iter().filter(|port| node.host_ports.contains(port));
@@ -256,6 +287,14 @@ fn pass_text(filter: Filter, requirements: &Requirements, node: &NodeView) -> Op
         Filter::TaskAffinity => list(requirements.needs.iter().map(|mark| format!("has a task with {mark}")).collect()),
         Filter::TaskAntiAffinity => {
             list(requirements.refuses.iter().map(|mark| format!("has no task with {mark}")).collect())
+        }
+        Filter::Colocation | Filter::Volume => {
+            let of_filter = |home: &&Home| home.is_of_volume() == (filter == Filter::Volume);
+            let told = |home: &Home| match &home.node {
+                Some(_) => format!("{} is here", home.keeper),
+                None => format!("{} is nowhere yet", home.keeper),
+            };
+            list(requirements.homes.iter().filter(of_filter).map(told).collect())
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::spec::{check_label_key, check_label_value};
 
 /// The key of the mark that every task carries for its name.
 const NAME_KEY: &str = "task.name";
+/// The key of the mark that every task of a group carries.
+const GROUP_KEY: &str = "task.group";
 
 /// One thing that can be said of a task: its name, or one of its labels with the value.
 ///
@@ -23,6 +25,18 @@ impl Mark {
     #[must_use]
     pub fn of_name(name: &str) -> Self {
         Self { key: NAME_KEY.to_owned(), value: name.to_owned() }
+    }
+
+    /// What every task of this group carries. Not for placements to refer to by an expression.
+    #[must_use]
+    pub fn of_group(group: &str) -> Self {
+        Self { key: GROUP_KEY.to_owned(), value: group.to_owned() }
+    }
+
+    /// Whether every task of this group carries it.
+    #[must_use]
+    pub fn is_of_group(&self, group: &str) -> bool {
+        self.key == GROUP_KEY && self.value == group
     }
 
     /// What every task with this label carries.

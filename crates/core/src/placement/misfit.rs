@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::{Filter, HostPort, Mark, Platform, RuntimeKind};
+use super::{Filter, Home, HostPort, Keeper, Mark, Platform, RuntimeKind};
 use crate::constraint::Constraint;
 use crate::node::NodeState;
-use crate::resources::{HumanBytes, HumanCpus};
+use crate::resources::{HumanBytes, HumanCpus, Resources};
 
 /// Why a node can't take a task, and by how much.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +81,17 @@ pub enum Misfit {
     TaskRefused(Mark),
     /// It holds a task that refuses tasks with this mark.
     RefusedByTask(Mark),
+    /// Something keeps the task on another node.
+    KeptElsewhere(Home),
+    /// The first of a group goes where all of it fits, and that is not here.
+    GroupTooLarge {
+        /// Which group.
+        group: Keeper,
+        /// What all of it need.
+        needed: Resources,
+        /// What is left of the node.
+        free: Resources,
+    },
 }
 
 impl Misfit {
@@ -101,6 +112,8 @@ impl Misfit {
             Self::TooManyOfAKind { .. } => Filter::MaxPerNode,
             Self::TaskMissing(_) => Filter::TaskAffinity,
             Self::TaskRefused(_) | Self::RefusedByTask(_) => Filter::TaskAntiAffinity,
+            Self::KeptElsewhere(home) if home.is_of_volume() => Filter::Volume,
+            Self::KeptElsewhere(_) | Self::GroupTooLarge { .. } => Filter::Colocation,
         }
     }
 }
@@ -128,6 +141,16 @@ impl fmt::Display for Misfit {
             Self::TaskMissing(mark) => write!(f, "task affinity: has no task with {mark}"),
             Self::TaskRefused(mark) => write!(f, "task anti-affinity: has a task with {mark}"),
             Self::RefusedByTask(mark) => write!(f, "task anti-affinity: has a task that refuses {mark}"),
+            Self::KeptElsewhere(Home { keeper, node: Some(node) }) => write!(f, "{keeper} is on {}", node.name),
+            Self::KeptElsewhere(Home { keeper, node: None }) => write!(f, "{keeper} is elsewhere"),
+            Self::GroupTooLarge { group, needed, free } => {
+                let amounts = |of: &Resources| {
+                    let (cpu, memory, disk) =
+                        (HumanCpus(of.cpu_millis), HumanBytes(of.memory_bytes), HumanBytes(of.disk_bytes));
+                    format!("{cpu} cpu, {memory} memory, {disk} disk")
+                };
+                write!(f, "all of {group} need {}, {} free", amounts(needed), amounts(free))
+            }
         }
     }
 }

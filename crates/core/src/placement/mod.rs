@@ -3,6 +3,7 @@
 
 mod cause;
 mod filter;
+mod home;
 mod mark;
 mod misfit;
 mod ports;
@@ -16,6 +17,7 @@ use std::fmt;
 
 pub use self::cause::cause_of;
 pub use self::filter::{Filter, FilterVerdict, fits, misfits, verdicts};
+pub use self::home::{Home, HomeNode, Keeper};
 pub use self::mark::{Mark, ParseMarkError};
 pub use self::misfit::Misfit;
 pub use self::ports::{PortRange, PortRangeError};
@@ -154,6 +156,10 @@ pub struct Requirements {
     pub refuses: Vec<Mark>,
     /// What the task carries itself, as far as any task's placement refers to it; sorted.
     pub marks: Vec<Mark>,
+    /// What keeps it on one node; sorted. Of a group that is nowhere yet only if nothing else decides.
+    pub homes: Vec<Home>,
+    /// What all of its group set aside: the first of them goes where that fits.
+    pub group_reservation: Resources,
 }
 
 impl Requirements {
@@ -171,6 +177,8 @@ impl Requirements {
             needs: Vec::new(),
             refuses: Vec::new(),
             marks: Vec::new(),
+            homes: Vec::new(),
+            group_reservation: Resources::ZERO,
         }
     }
 

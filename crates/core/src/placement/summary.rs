@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::home::why_not_at_home;
 use super::{Filter, NodeView, Requirements, fits};
 
 /// Counts why nodes don't fit. A node that fails several filters counts under each of them, so that whoever reads
@@ -19,12 +20,17 @@ pub struct Summary<'a> {
     constraints: Vec<usize>,
     /// By position in the requirements.
     host_ports: Vec<usize>,
+    /// Why it does not fit on the one node that keeps it: all that there is to say then.
+    at_home: Option<String>,
 }
 
 impl<'a> Summary<'a> {
     /// Looks at all given nodes.
     #[must_use]
-    pub fn of<'n>(requirements: &'a Requirements, nodes: impl IntoIterator<Item = &'n NodeView>) -> Self {
+    pub fn of<'n>(
+        requirements: &'a Requirements,
+        nodes: impl IntoIterator<Item = &'n NodeView, IntoIter: Clone>,
+    ) -> Self {
         let mut summary = Self {
             requirements: Cow::Borrowed(requirements),
             nodes: 0,
@@ -32,7 +38,12 @@ impl<'a> Summary<'a> {
             failed: [0; Filter::ALL.len()],
             constraints: vec![0; requirements.constraints.len()],
             host_ports: vec![0; requirements.host_ports.len()],
+            at_home: None,
         };
+        let nodes = nodes.into_iter();
+        if !requirements.homes.is_empty() {
+            summary.at_home = why_not_at_home(requirements, nodes.clone());
+        }
         for node in nodes {
             summary.add(node);
         }
@@ -62,6 +73,7 @@ impl<'a> Summary<'a> {
             failed,
             constraints: static_part.constraints.clone(),
             host_ports: Vec::new(),
+            at_home: None,
         }
     }
 
@@ -80,9 +92,9 @@ impl<'a> Summary<'a> {
     /// The same with requirements of its own.
     #[must_use]
     pub fn into_owned(self) -> Summary<'static> {
-        let Self { requirements, nodes, fitting, failed, constraints, host_ports } = self;
+        let Self { requirements, nodes, fitting, failed, constraints, host_ports, at_home } = self;
         let requirements = Cow::Owned(requirements.into_owned());
-        Summary { requirements, nodes, fitting, failed, constraints, host_ports }
+        Summary { requirements, nodes, fitting, failed, constraints, host_ports, at_home }
     }
 
     fn add(&mut self, node: &NodeView) {
@@ -149,6 +161,10 @@ impl<'a> Summary<'a> {
                 }
                 Filter::TaskAffinity => reasons.push((count, format!("{one} the tasks it needs beside it"))),
                 Filter::TaskAntiAffinity => reasons.push((count, format!("{verb} tasks it can't be beside"))),
+                Filter::Colocation if self.requirements.homes.iter().all(|home| home.node.is_none()) => {
+                    reasons.push((count, format!("{one} room for all of its group")));
+                }
+                Filter::Colocation | Filter::Volume => reasons.push((count, format!("{many} not where it is kept"))),
             }
         }
         reasons.retain(|(count, _)| *count > 0);
@@ -163,6 +179,9 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.nodes == 0 {
             return f.write_str("no node has joined the cluster");
+        }
+        if let Some(why) = &self.at_home {
+            return f.write_str(why);
         }
         let noun = if self.nodes == 1 { "node" } else { "nodes" };
         write!(f, "fits {} of {} {noun}", self.fitting, self.nodes)?;

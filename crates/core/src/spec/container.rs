@@ -39,6 +39,8 @@ pub struct ContainerSpec {
     pub pull_policy: PullPolicy,
     /// Configs and secrets, as files.
     pub files: Vec<FileGrant>,
+    /// The network that it shares with others on its node; `None` for the engine's default one.
+    pub network: Option<ContainerNetwork>,
 }
 
 impl ContainerSpec {
@@ -61,8 +63,18 @@ impl ContainerSpec {
             ulimits: Vec::new(),
             pull_policy: PullPolicy::default(),
             files: Vec::new(),
+            network: None,
         }
     }
+}
+
+/// A network on the node in which containers find each other by name. Each node has its own of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerNetwork {
+    /// Which one: of an app its name.
+    pub name: String,
+    /// By which names the others reach it.
+    pub aliases: Vec<String>,
 }
 
 /// A kernel capability's name without `CAP_`, such as `NET_ADMIN`, or `ALL`.

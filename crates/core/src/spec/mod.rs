@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::container::{
-    Capability, ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, Tmpfs, Ulimit,
+    Capability, ContainerNetwork, ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, Tmpfs, Ulimit,
 };
 pub use self::health::{HealthCheck, Probe};
 pub use self::image::{ImageReference, ParseImageError};
@@ -21,7 +21,7 @@ pub use self::name::{
     MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, ParseNameError, check_app_name, check_env_key, check_label_key,
     check_label_value, check_name,
 };
-pub use self::placement::{PRIORITIES, PlacementPolicy};
+pub use self::placement::{Colocation, PRIORITIES, PlacementPolicy};
 pub use self::process::ProcessSpec;
 use crate::constraint::Constraint;
 use crate::file::FileGrant;
@@ -130,13 +130,31 @@ impl TaskSpec {
     /// What can be said of tasks of this spec: their name and their labels.
     pub fn marks(&self) -> impl Iterator<Item = Mark> {
         let labels = self.labels.iter().map(|(key, value)| Mark::of_label(key, value));
-        std::iter::once(Mark::of_name(&self.name)).chain(labels)
+        let group = self.placement.colocation.as_ref().map(|one| Mark::of_group(&one.group));
+        std::iter::once(Mark::of_name(&self.name)).chain(labels).chain(group)
+    }
+
+    /// The named volumes that it mounts, and those of its group.
+    pub fn volumes(&self) -> impl Iterator<Item = &str> {
+        let mounts = match &self.runtime {
+            RuntimeSpec::Container(container) => container.mounts.as_slice(),
+            RuntimeSpec::Process(_) => &[],
+        };
+        let own = mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Volume(name) => Some(name.as_str()),
+            MountSource::Bind(_) => None,
+        });
+        let of_group = self.placement.colocation.iter().flat_map(|one| one.volumes.iter().map(String::as_str));
+        own.chain(of_group)
     }
 
     /// Whether a mark is one of [`Self::marks`]. Makes none of them.
     #[must_use]
     pub fn carries(&self, mark: &Mark) -> bool {
-        mark.is_of_name(&self.name) || self.labels.get(mark.key()).is_some_and(|value| value == mark.value())
+        let group = self.placement.colocation.as_ref();
+        mark.is_of_name(&self.name)
+            || group.is_some_and(|one| mark.is_of_group(&one.group))
+            || self.labels.get(mark.key()).is_some_and(|value| value == mark.value())
     }
 
     /// Marks that this spec's placement looks at on nodes.

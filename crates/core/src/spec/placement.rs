@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::placement::{Affinity, Mark, Platform, SpreadOver};
+use crate::resources::Resources;
 
 /// The priorities that a task may have.
 pub const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
@@ -28,4 +29,17 @@ pub struct PlacementPolicy {
     pub priority: i32,
     /// Whether tasks of lower priority may be stopped where nothing fits.
     pub may_preempt: bool,
+    /// The group whose tasks are all on one node. Boxed, as most tasks have none.
+    pub colocation: Option<Box<Colocation>>,
+}
+
+/// A group of tasks, of whatever specs, that are all on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Colocation {
+    /// The group's name.
+    pub group: String,
+    /// What all of its tasks together set aside: the first goes where that fits.
+    pub reservation: Resources,
+    /// Named volumes of the group: where these are is where all of it is.
+    pub volumes: Vec<String>,
 }

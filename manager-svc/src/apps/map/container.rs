@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use davit_compose::{FileGrant, Mount, MountSource, Project, Protocol, PullPolicy, Service, StoredFile};
 use davit_proto::v1;
 
+use super::deployment_name;
 use super::refused::{Refusals, key};
 
 /// What the kernel takes for no limit.
@@ -27,6 +28,7 @@ pub(super) fn container(project: &Project, service: &Service, refusals: &mut Ref
         ulimits: service.ulimits.iter().map(|(name, limit)| ulimit(name, *limit)).collect(),
         pull_policy: service.pull_policy.map_or(v1::PullPolicy::Unspecified, pull_policy).into(),
         files: files(project, service),
+        network: Some(network(project, service)),
     }
 }
 
@@ -43,6 +45,13 @@ fn files(project: &Project, service: &Service) -> Vec<v1::FileGrant> {
     };
     let configs = service.configs.iter().map(|grant| granted(&project.configs, grant, false));
     configs.chain(service.secrets.iter().map(|grant| granted(&project.secrets, grant, true))).collect()
+}
+
+/// The one of the app, in which the service has its name, that of its deployment, and all that it is called besides.
+fn network(project: &Project, service: &Service) -> v1::ContainerNetwork {
+    let own = [service.name.clone(), deployment_name(&project.name, &service.name)];
+    let further: Vec<_> = service.aliases.iter().filter(|alias| !own.contains(alias)).cloned().collect();
+    v1::ContainerNetwork { name: project.name.clone(), aliases: own.into_iter().chain(further).collect() }
 }
 
 /// What replaces that of the image.

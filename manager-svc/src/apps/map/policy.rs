@@ -109,6 +109,7 @@ pub(super) fn placement(app: &str, service: &Service) -> v1::PlacementPolicy {
         spread: wanted.spread.iter().map(spread).collect(),
         priority: davit.priority.unwrap_or(0),
         may_preempt: davit.may_preempt.unwrap_or(false),
+        colocation: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the cluster can't do yet.
 
-use davit_compose::{Mode, Position, Problem, ProblemKind, Project, Service, Severity};
+use davit_compose::{Mode, Position, Problem, ProblemKind, Service, Severity};
 
 /// Gathers what is wrong.
 #[derive(Debug)]
@@ -50,16 +50,6 @@ pub(super) fn key<'a>(service: &'a Service, key: &str) -> (&'a Position, String)
     (position, format!("services.{}.{key}", service.name))
 }
 
-/// Refuses what stands at the top of files.
-pub(super) fn in_project(project: &Project, refusals: &mut Refusals) {
-    let written = project.positions.0.get("x-davit.colocate").filter(|_| !project.colocate.is_empty());
-    if let Some(position) = written {
-        let message = "tasks of several services can't be kept on one node as a group yet; write `x-davit.colocate` in \
-                       the service that follows the other";
-        refusals.unsupported(position, "x-davit.colocate", message);
-    }
-}
-
 /// Refuses what a service that is a job asks for.
 pub(super) fn in_job(service: &Service, refusals: &mut Refusals) {
     if service.deploy.mode == Mode::GlobalJob {
@@ -70,15 +60,6 @@ pub(super) fn in_job(service: &Service, refusals: &mut Refusals) {
 
 /// Refuses what a service asks for.
 pub(super) fn in_service(service: &Service, refusals: &mut Refusals) {
-    let mut refuse = |asked: bool, written: &str, message: &str| {
-        if asked {
-            let (position, path) = key(service, written);
-            refusals.unsupported(position, &path, message);
-        }
-    };
-    let own_name = usize::from(service.positions.0.contains_key("container_name"));
-    let has_aliases = service.aliases.iter().filter(|alias| **alias != service.name).count() > own_name;
-    refuse(has_aliases, "networks", "further names of a service are not supported yet");
     for (name, dependency) in &service.depends_on {
         let message = "restarting a service after another was updated is not supported yet";
         let (position, _) = key(service, &format!("depends_on.{name}"));

@@ -5,7 +5,7 @@ use davit_compose::{Position, Service};
 use super::refused::key;
 
 /// Fields by the beginning of their path, the longer before the shorter, and the key that they come from.
-const SOURCES: [(&str, &str); 38] = [
+const SOURCES: [(&str, &str); 39] = [
     ("name", ""),
     ("labels", "deploy.labels"),
     ("completions", "x-davit.job"),
@@ -34,6 +34,7 @@ const SOURCES: [(&str, &str); 38] = [
     ("task.container.cap_add", "cap_add"),
     ("task.container.cap_drop", "cap_drop"),
     ("task.container.ulimits", "ulimits"),
+    ("task.container.network", "networks"),
     ("task.resources", "deploy.resources"),
     ("task.constraints", "deploy.placement"),
     ("task.restart_policy", "restart"),

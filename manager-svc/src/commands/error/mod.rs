@@ -13,6 +13,22 @@ pub use self::jobs::JobError;
 /// Why a command was refused. Nothing changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// Such a volume is nowhere.
+    #[error("no volume `{volume}` is known to be on any node")]
+    VolumeNotFound {
+        /// Its name.
+        volume: String,
+    },
+    /// Tasks on its node mount the volume.
+    #[error("volume `{volume}` is mounted by {tasks} of the tasks on node `{node}`; stop them first")]
+    VolumeIsInUse {
+        /// Its name.
+        volume: String,
+        /// The node's name.
+        node: String,
+        /// How many.
+        tasks: usize,
+    },
     /// No such task.
     #[error("there is no task {task_id}")]
     TaskNotFound {
@@ -398,6 +414,7 @@ impl Error {
             | Self::DeploymentNotFound { .. }
             | Self::VersionNotFound { .. }
             | Self::ConfigNotFound { .. }
+            | Self::VolumeNotFound { .. }
             | Self::AppNotFound { .. } => Kind::NotFound,
             Self::RequestIdReused { .. }
             | Self::NodeNameInUse { .. }
@@ -421,6 +438,7 @@ impl Error {
             | Self::TaskIsReplaced { .. }
             | Self::TaskIsPinned { .. }
             | Self::ConfigInUse { .. }
+            | Self::VolumeIsInUse { .. }
             | Self::NothingToPromote { .. }
             | Self::NothingToPause { .. }
             | Self::NothingToResume { .. } => Kind::FailedPrecondition,
@@ -485,6 +503,8 @@ impl Error {
             Self::ConfigOfAnotherApp { .. } => "CONFIG_OF_ANOTHER_APP",
             Self::TooManyConfigs { .. } => "TOO_MANY_CONFIGS",
             Self::TooManyConfigBytes { .. } => "TOO_MANY_CONFIG_BYTES",
+            Self::VolumeNotFound { .. } => "VOLUME_NOT_FOUND",
+            Self::VolumeIsInUse { .. } => "VOLUME_IS_IN_USE",
         }
     }
 }

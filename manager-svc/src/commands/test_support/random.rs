@@ -18,8 +18,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Cluster, LEASE, config_name, job_spec, keyed, labelled, named, named_job, node_id, of_priority, placed_by,
-    publishing, publishing_any, registration, restarting, spec, status, task_id, with_file,
+    Cluster, LEASE, config_name, grouped, job_spec, keyed, labelled, mounting, named, named_job, node_id, of_priority,
+    placed_by, publishing, publishing_any, registration, restarting, spec, status, task_id, with_file,
 };
 use crate::commands::{
     Limits, NewTasks, Placement, PreemptionOrder, advance_drains, apply_reports, commit_placements, commit_preemptions,
@@ -179,7 +179,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// How many shapes of tasks there are.
-const SHAPES: usize = 19;
+const SHAPES: usize = 22;
 
 fn shape(number: usize) -> TaskSpec {
     let db = Mark::of_label("app", "db");
@@ -202,6 +202,9 @@ fn shape(number: usize) -> TaskSpec {
         15 => TaskSpec { on_node_loss: OnNodeLoss::StopAndReplace, ..spec() },
         16 => with_file("config-0"),
         17 => with_file("config-1"),
+        18 => mounting(&["data"]),
+        19 => grouped("shop", 200, &["data"]),
+        20 => grouped("blog", 100, &[]),
         _ => TaskSpec {
             restart: RestartPolicy { mode: RestartMode::Always, max_attempts: 2, ..RestartPolicy::default() },
             ..spec()

@@ -4,6 +4,7 @@ mod claims;
 mod configs;
 mod deployments;
 mod drains;
+mod homes;
 mod housekeeping;
 mod nodes;
 mod placements;

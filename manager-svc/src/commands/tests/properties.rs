@@ -52,6 +52,34 @@ fn nobody_is_beside_whom_it_refuses(state: &ClusterState) -> Result<(), TestCase
     Ok(())
 }
 
+/// What mounts a volume is where that is, and what is placed of a group is placed where the rest of it stays.
+fn what_is_kept_on_a_node_is_there(batch: &Batch, state: &ClusterState) -> Result<(), TestCaseError> {
+    for home in state.volumes_after("") {
+        prop_assert!(state.node(home.node_id).is_some(), "volume {} is on a node that is gone", home.name);
+    }
+    for change in &batch.changes {
+        let Versions::Task { before: Some(before), after: Some(after) } = &change.versions else { continue };
+        let is_placed = before.status.state == TaskState::Pending && after.status.state == TaskState::Scheduled;
+        let Some(node_id) = after.status.node_id.filter(|_| is_placed && after.pinned_to().is_none()) else { continue };
+        for name in after.spec.volumes() {
+            prop_assert_eq!(state.volume(name).map(|home| home.node_id), Some(node_id), "volume {}", name);
+        }
+        let Some(group) = after.spec.placement.colocation.as_ref().map(|one| &one.group) else { continue };
+        if after.spec.volumes().next().is_some() {
+            continue;
+        }
+        for node in state.nodes().filter(|node| node.node_id != node_id && node.drain.is_none()) {
+            let is_member = |task: &&std::sync::Arc<Task>| {
+                let of_group = task.spec.placement.colocation.as_ref().is_some_and(|one| one.group == *group);
+                of_group && task.pinned_to().is_none()
+            };
+            let stays = node.state != davit_core::node::NodeState::Down;
+            prop_assert!(!stays || !state.tasks_on(node.node_id).any(|task| is_member(&task)), "{group} is split");
+        }
+    }
+    Ok(())
+}
+
 fn claims_are_of_tasks_that_are_to_run(state: &ClusterState) -> Result<(), TestCaseError> {
     for task in state.tasks().filter(|task| task.claim.is_some()) {
         let waits_or_is_stopped = task.status.state == TaskState::Pending || !task.wants_current_attempt();
@@ -199,6 +227,7 @@ proptest! {
             stale_reports_change_nothing(&ran, &batch)?;
             no_index_runs_again(&batch, &mut indexes)?;
             runs_are_as_their_tasks(&cluster.state)?;
+            what_is_kept_on_a_node_is_there(&batch, &cluster.state)?;
         }
         for _ in 0..3 {
             let_all_stop(&mut cluster);

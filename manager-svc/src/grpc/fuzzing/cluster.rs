@@ -15,6 +15,7 @@ use davit_core::resources::Resources;
 use davit_core::spec::{ProcessSpec, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::AttemptStatus;
+use davit_core::volume::VolumeHome;
 use davit_proto::convert::Registration;
 use davit_svc_kit::clock::ManualClock;
 use davit_svc_kit::fuzzing::{Answer, InProcess};
@@ -40,7 +41,7 @@ use crate::dispatch::{Outbox, Router};
 use crate::explainer::SchedulerClient;
 use crate::logs::LogRelay;
 use crate::placer::{Algorithms, SchedulerStatus};
-use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec};
+use crate::state::{Batch, ClusterState, Draft, KeptEvents, KeyedSpec, VolumeChange};
 use crate::store::{MemoryStore, Store as _};
 use crate::writer::Writer;
 
@@ -221,7 +222,11 @@ fn history() -> Batch {
         put_config(&mut draft, NewConfig { name, content, labels: BTreeMap::new(), app: String::new() })
             .expect("a config is created");
     }
-    draft.finish().1
+    let (state, mut batch) = draft.finish();
+    let (node_id, bound_at, revision) = (node_id(0), now(), state.revision());
+    let home = VolumeHome { name: "data".to_owned(), node_id, bound_at, revision };
+    batch.volumes.push(VolumeChange { before: None, after: Some(Arc::new(home)) });
+    batch
 }
 
 /// A job of which a run goes on.

@@ -16,7 +16,7 @@ use prost::bytes::Bytes;
 use self::cluster::Cluster;
 
 /// The calls that users make. An input's first byte says which: only ever append.
-const CALLS: [&str; 52] = [
+const CALLS: [&str; 54] = [
     "/davit.v1.TaskService/CreateTask",
     "/davit.v1.TaskService/BatchCreateTasks",
     "/davit.v1.TaskService/GetTask",
@@ -69,6 +69,8 @@ const CALLS: [&str; 52] = [
     "/davit.v1.ConfigService/GetConfig",
     "/davit.v1.ConfigService/ListConfigs",
     "/davit.v1.ConfigService/DeleteConfig",
+    "/davit.v1.VolumeService/ListVolumes",
+    "/davit.v1.VolumeService/DeleteVolume",
 ];
 /// The calls that workers make: likewise.
 const WORKER_CALLS: [&str; 3] = [

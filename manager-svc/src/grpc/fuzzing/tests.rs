@@ -176,6 +176,8 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
             .encode_to_vec(),
         v1::ListConfigsRequest { kind: 2, page_size: 1, ..Default::default() }.encode_to_vec(),
         v1::DeleteConfigRequest { name: "db".to_owned(), kind: 2 }.encode_to_vec(),
+        v1::ListVolumesRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
+        v1::DeleteVolumeRequest { volume: "data".to_owned() }.encode_to_vec(),
     ];
     CALLS.into_iter().zip(messages).collect()
 }

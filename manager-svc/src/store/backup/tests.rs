@@ -70,6 +70,7 @@ fn expected(state: &ClusterState) -> Snapshot {
         jobs: state.jobs().cloned().collect(),
         configs: state.configs().cloned().collect(),
         contents: state.contents().cloned().collect(),
+        volumes: state.volumes_after("").cloned().collect(),
         events: Vec::new(),
         requests: (0..).map_while(|index| state.requests().nth(index).cloned()).collect(),
         totals: state.totals(),

@@ -16,6 +16,7 @@ use super::super::SCHEMA;
 use super::super::records::{
     SpecKey, config_name_key, config_to_record, deployment_key, deployment_to_record, job_key, job_to_record, node_key,
     node_to_record, request_to_record, spec_to_bytes, task_key, task_to_record, time_to, totals_to_record,
+    volume_to_record,
 };
 use super::MAGIC;
 use crate::state::ClusterState;
@@ -46,6 +47,7 @@ enum Next {
     Configs(Option<ConfigName>),
     Contents(Option<FileDigest>),
     Tasks(Option<TaskId>),
+    Volumes(String),
     Requests(usize),
     Nothing,
 }
@@ -142,6 +144,15 @@ impl BackupWriter {
                     let record = task_to_record(task, spec_key);
                     self.entry(BackupTable::Tasks, &task_key(task.task_id), record.encode_to_vec());
                     Next::Tasks(Some(task.task_id))
+                }
+                None => Next::Volumes(String::new()),
+            },
+            Next::Volumes(last) => match state.volumes_after(&last).next() {
+                Some(home) => {
+                    self.head.volume_count += 1;
+                    let record = volume_to_record(home);
+                    self.entry(BackupTable::Volumes, home.name.as_bytes(), record.encode_to_vec());
+                    Next::Volumes(home.name.clone())
                 }
                 None => Next::Requests(0),
             },

@@ -56,6 +56,7 @@ pub(super) struct Head {
     pub(super) job_count: u64,
     pub(super) config_count: u64,
     pub(super) content_count: u64,
+    pub(super) volume_count: u64,
     pub(super) totals: Totals,
 }
 
@@ -112,6 +113,7 @@ impl Head {
             job_count,
             config_count,
             content_count,
+            volume_count,
             totals,
         } = self;
         store_v1::StoreHead {
@@ -126,6 +128,7 @@ impl Head {
             job_count,
             config_count,
             content_count,
+            volume_count,
             totals: Some(totals_to_record(totals)),
         }
     }

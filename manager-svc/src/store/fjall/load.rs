@@ -12,6 +12,7 @@ use davit_core::job::Job;
 use davit_core::node::Node;
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
+use davit_core::volume::VolumeHome;
 use davit_proto::store_v1;
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -20,11 +21,12 @@ use super::super::Snapshot;
 use super::super::records::{
     Malformed, SpecKey, SpecSource, config_from_record, config_name_key, deployment_from_record, deployment_key,
     event_from_record, job_from_record, job_key, node_from_record, node_key, request_from_record, spec_from_bytes,
-    task_from_record, task_key, totals_from_record,
+    task_from_record, task_key, totals_from_record, volume_from_record,
 };
 use super::engine::{Engine, Table};
 use super::ledger::{EventSpecs, Head, Ledger, References};
 use super::schema::{self, HEAD_KEY};
+use super::volumes;
 use crate::state::{Event, KeyedSpec, Object, RequestRecord};
 
 /// Records that a thread decodes in one go.
@@ -49,6 +51,7 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
     let jobs = load_jobs(engine, &head, &specs, &mut references)?;
     let configs = load_configs(engine, &head)?;
     let contents = load_contents(engine, &head, &configs)?;
+    let volumes = load_volumes(engine, &head)?;
     let LoadedEvents { events, specs: event_specs, blocks } = load_events(engine, &head, &specs, &mut references)?;
     let events = share_newest(events, &tasks, &deployments, &jobs, &configs)?;
     let requests = load_requests(engine, &head)?;
@@ -58,8 +61,20 @@ pub(super) fn load(engine: &Engine) -> Result<(Snapshot, Ledger), String> {
     let ledger = Ledger { head, references, event_specs: event_specs.into(), event_blocks: blocks.into() };
     let specs = specs.into_values().collect();
     let (revision, totals) = (head.revision, head.totals);
-    let snapshot =
-        Snapshot { revision, tasks, nodes, deployments, jobs, configs, contents, events, requests, totals, specs };
+    let snapshot = Snapshot {
+        revision,
+        tasks,
+        nodes,
+        deployments,
+        jobs,
+        configs,
+        contents,
+        volumes,
+        events,
+        requests,
+        totals,
+        specs,
+    };
     Ok((snapshot, ledger))
 }
 
@@ -88,6 +103,7 @@ pub(super) fn head_from_record(record: &store_v1::StoreHead) -> Result<Head, Str
         job_count: record.job_count,
         config_count: record.config_count,
         content_count: record.content_count,
+        volume_count: record.volume_count,
         totals: totals_from_record(record.totals.unwrap_or_default()),
     };
     if head.compacted > head.revision || head.first_request > head.next_request {
@@ -208,6 +224,17 @@ fn load_contents(engine: &Engine, head: &Head, configs: &[Arc<Config>]) -> Resul
         Some(digest) if stored.contains(digest) => Err(format!("no config or secret holds content {digest}")),
         Some(digest) => Err(format!("content {digest} is missing")),
     }
+}
+
+fn load_volumes(engine: &Engine, head: &Head) -> Result<Vec<Arc<VolumeHome>>, String> {
+    let records = engine.iter_prefix(Table::Meta, volumes::prefix());
+    let volumes = decode(records, Table::Meta, |key, value| {
+        let home = volume_from_record(store_v1::VolumeRecord::decode(value)?)?;
+        check_record(key == volumes::key(home.name.as_bytes()), home.revision, head)?;
+        Ok(Arc::new(home))
+    })?;
+    check_count("volumes", volumes.len(), head.volume_count)?;
+    Ok(volumes)
 }
 
 /// Events that are kept, with their specs, and the revisions of the blocks that hold them.

@@ -20,6 +20,7 @@ mod schema;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -13,11 +13,13 @@ use super::super::Error;
 use super::super::records::{
     SpecKey, config_name_key, config_to_record, deployment_key, deployment_to_record, event_to_record, job_key,
     job_to_record, node_key, node_to_record, request_to_record, spec_to_bytes, task_key, task_to_record,
+    volume_to_record,
 };
 use super::engine::{Table, Write};
 use super::ledger::{Delta, EventSpecs, Head, Ledger, References};
 use super::schema::{self, HEAD_KEY};
-use crate::state::{Batch, Change, Object, Versions};
+use super::volumes;
+use crate::state::{Batch, Change, Object, Versions, VolumeChange};
 
 /// Events that are stored as one record at most. One record each would cost the engine more than their tasks; and what is dropped
 /// of events, record by record, leaves at most so many that count no more.
@@ -55,6 +57,7 @@ pub(super) fn plan(ledger: &Ledger, batch: &Batch) -> Result<Plan, Error> {
     };
     planner.objects(&batch.changes);
     planner.contents(batch);
+    planner.volumes(&batch.volumes);
     planner.compact(batch.compacted.unwrap_or_default());
     planner.events(&batch.changes);
     planner.requests(batch);
@@ -160,6 +163,20 @@ impl Planner<'_> {
             let key = schema::content_key(digest.as_bytes());
             let value = content.as_ref().map(|content| content.reveal().to_vec());
             self.writes.push(Write { table: Table::Meta, key, value });
+        }
+    }
+
+    /// Writes where each volume is at last, however often the batch changes it.
+    fn volumes(&mut self, changes: &[VolumeChange]) {
+        let mut volumes = BTreeMap::new();
+        for change in changes {
+            let Some(home) = change.after.as_ref().or(change.before.as_ref()) else { continue };
+            volumes.entry(home.name.as_str()).or_insert((change.before.is_some(), None)).1 = change.after.as_ref();
+        }
+        for (name, (before, after)) in volumes {
+            self.head.volume_count = counted(self.head.volume_count, before, after.is_some());
+            let value = after.map(|home| volume_to_record(home).encode_to_vec());
+            self.writes.push(Write { table: Table::Meta, key: volumes::key(name.as_bytes()), value });
         }
     }
 

@@ -15,7 +15,7 @@ use super::super::backup::{BackupError, BackupInfo, BackupReader, REVISION_JUMP}
 use super::directory::{Directory, UNFINISHED};
 use super::engine::{Table, Write};
 use super::schema::{self, HEAD_KEY, SCHEMA};
-use super::{FjallStore, directory};
+use super::{FjallStore, directory, volumes};
 
 /// Records that are written at once.
 const BATCH: usize = 4096;
@@ -158,6 +158,7 @@ fn fill(
             BackupTable::Jobs => (Table::Meta, schema::job_key(&entry.key)),
             BackupTable::Configs => (Table::Meta, schema::config_key(&entry.key)),
             BackupTable::Contents => (Table::Meta, schema::content_key(&entry.key)),
+            BackupTable::Volumes => (Table::Meta, volumes::key(&entry.key)),
             BackupTable::Requests | BackupTable::Unspecified => (Table::Requests, entry.key),
         };
         writes.push(Write { table, key, value: Some(entry.value) });

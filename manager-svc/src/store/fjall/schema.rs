@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::Error;
 use super::engine::{Engine, Problem, Table, Write};
+use super::volumes;
 
 /// The key of the identity in the table of such things.
 pub(super) const IDENTITY_KEY: &[u8] = b"identity";
@@ -78,17 +79,12 @@ pub(super) struct Step {
 
 /// - 1: each event is a record of its own.
 /// - 2: knows no deployments.
-/// - 3: knows no jobs, and no configs and secrets.
+/// - 3: knows no jobs, no configs and secrets, and not where volumes are.
 const STEPS: &[Step] = &[
     Step { from: 1, migrate: events_into_blocks },
-    Step { from: 2, migrate: nothing },
-    Step { from: 3, migrate: nothing },
+    Step { from: 2, migrate: |_| Ok(Vec::new()) },
+    Step { from: 3, migrate: volumes::bind_those_of_tasks },
 ];
-
-/// What is new has no records yet.
-fn nothing(_: &Engine) -> Result<Vec<Write>, Problem> {
-    Ok(Vec::new())
-}
 
 /// Each old record becomes a block of one event.
 fn events_into_blocks(engine: &Engine) -> Result<Vec<Write>, Problem> {

@@ -11,6 +11,7 @@ mod job;
 mod node;
 mod spec;
 mod task;
+mod volume;
 
 use davit_core::id::{DeploymentId, JobId, NodeId, Revision, TaskId};
 use davit_core::validate::Violations;
@@ -28,6 +29,7 @@ pub(super) use self::node::{node_from_record, node_to_record};
 pub(crate) use self::spec::{SpecKey, spec_to_bytes};
 pub(super) use self::spec::{SpecSource, spec_from_bytes};
 pub(super) use self::task::{task_from_record, task_to_record};
+pub(super) use self::volume::{volume_from_record, volume_to_record};
 use crate::state::{RequestRecord, Totals};
 
 /// What is wrong in a record.

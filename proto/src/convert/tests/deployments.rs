@@ -108,3 +108,13 @@ fn everything_wrong_is_noted_with_its_path() {
     };
     assert_eq!(wrong(|spec| spec.rollback_policy = Some(short)), ["spec.rollback_policy.progress_deadline"]);
 }
+
+#[test]
+fn what_has_a_task_on_each_node_is_in_no_group() {
+    let fields = wrong(|spec| {
+        let colocation = Some(v1::Colocation { group: "shop".to_owned(), ..Default::default() });
+        spec.mode = Some(Mode::Global(v1::GlobalMode {}));
+        spec.task.as_mut().unwrap().placement = Some(v1::PlacementPolicy { colocation, ..Default::default() });
+    });
+    assert_eq!(fields, ["spec.task.placement.colocation"]);
+}

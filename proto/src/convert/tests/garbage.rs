@@ -116,9 +116,10 @@ fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
         vec(ulimit, 0..2),
         number(wild, vec![0, 1, 2, 3]),
         vec(file, 0..3),
+        option::of(network(wild)),
     );
     (first, second).prop_map(|((image, entrypoint, command, env, working_dir, user), second)| {
-        let (mounts, ports, tmpfs, cap_add, cap_drop, read_only, ulimits, pull_policy, files) = second;
+        let (mounts, ports, tmpfs, cap_add, cap_drop, read_only, ulimits, pull_policy, files, network) = second;
         v1::ContainerSpec {
             image,
             entrypoint,
@@ -135,8 +136,14 @@ fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
             ulimits,
             pull_policy,
             files,
+            network,
         }
     })
+}
+
+fn network(wild: Wildness) -> impl Strategy<Value = v1::ContainerNetwork> {
+    let aliases = vec(text(wild, &["web", "db"]), 0..if wild == 0 { 2 } else { 3 });
+    (text(wild, &["shop"]), aliases).prop_map(|(name, aliases)| v1::ContainerNetwork { name, aliases })
 }
 
 fn process(wild: Wildness) -> impl Strategy<Value = v1::ProcessSpec> {

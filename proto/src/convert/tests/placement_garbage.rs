@@ -36,9 +36,11 @@ pub(super) fn placement_policy(wild: Wildness) -> impl Strategy<Value = v1::Plac
     // Not of the spec's own name or labels: a task does not wait for itself.
     let others = || vec(text(wild, &["tier == back", "task.name==cache"]), 0..3);
     let priority = number(wild, vec![-1000, 0, 1000]);
-    (about, others(), others(), vec(affinity(wild), 0..3), vec(spread(wild), 0..2), priority, any::<bool>()).prop_map(
-        |(about, task_affinities, task_anti_affinities, affinities, spread, priority, may_preempt)| {
+    let rank = (priority, any::<bool>(), option::of(colocation(wild)));
+    (about, others(), others(), vec(affinity(wild), 0..3), vec(spread(wild), 0..2), rank).prop_map(
+        |(about, task_affinities, task_anti_affinities, affinities, spread, rank)| {
             let (algorithm, platform, max_per_node) = about;
+            let (priority, may_preempt, colocation) = rank;
             v1::PlacementPolicy {
                 algorithm,
                 platform,
@@ -49,9 +51,15 @@ pub(super) fn placement_policy(wild: Wildness) -> impl Strategy<Value = v1::Plac
                 spread,
                 priority,
                 may_preempt,
+                colocation,
             }
         },
     )
+}
+
+fn colocation(wild: Wildness) -> impl Strategy<Value = v1::Colocation> {
+    (text(wild, &["shop"]), resources(wild, &[100]), vec(text(wild, &["data"]), 0..2))
+        .prop_map(|(group, reservation, volume_names)| v1::Colocation { group, reservation, volume_names })
 }
 
 fn host_port(wild: Wildness) -> impl Strategy<Value = v1::HostPort> {
@@ -73,7 +81,9 @@ fn requirements(wild: Wildness) -> impl Strategy<Value = v1::PlacementRequiremen
         text(wild, &["", "linux", "linux/amd64"]),
         any::<u32>(),
     );
-    (about, max, marks(), marks(), marks()).prop_map(|(about, max, needed_marks, refused_marks, marks)| {
+    let kept = (vec(home(wild), 0..3), resources(wild, &[100]));
+    (about, max, marks(), marks(), marks(), kept).prop_map(|(about, max, needed_marks, refused_marks, marks, kept)| {
+        let (homes, group_reservation) = kept;
         let (runtime, reservation, constraints, host_ports, platform, dynamic_port_count) = about;
         let (max_per_node, max_per_node_mark) = max;
         v1::PlacementRequirements {
@@ -88,7 +98,21 @@ fn requirements(wild: Wildness) -> impl Strategy<Value = v1::PlacementRequiremen
             needed_marks,
             refused_marks,
             marks,
+            homes,
+            group_reservation,
         }
+    })
+}
+
+fn home(wild: Wildness) -> impl Strategy<Value = v1::PlacementHome> {
+    let keeper = prop_oneof![
+        text(wild, &["data"]).prop_map(v1::placement_home::Keeper::VolumeName),
+        text(wild, &["shop"]).prop_map(v1::placement_home::Keeper::Group),
+    ];
+    (option::of(keeper), text(wild, &["", ID]), any::<String>()).prop_map(move |(keeper, node_id, node_name)| {
+        let keeper = keeper.or_else(|| (wild == 0).then(|| v1::placement_home::Keeper::Group("shop".to_owned())));
+        let node_name = if node_id.is_empty() { String::new() } else { node_name };
+        v1::PlacementHome { keeper, node_id, node_name }
     })
 }
 

@@ -92,6 +92,10 @@ fn each_mistake_in_preferences_is_blamed_on_its_field() {
     assert_blamed(&valid, rows, |message, violations| preferences_from_proto(Some(&message), "p", violations));
 }
 
+fn colocation(spec: &mut v1::TaskSpec) -> &mut v1::Colocation {
+    some(&mut some(&mut spec.placement).colocation)
+}
+
 #[test]
 fn each_mistake_in_a_policy_is_blamed_on_its_field() {
     let policy = v1::PlacementPolicy {
@@ -105,6 +109,7 @@ fn each_mistake_in_a_policy_is_blamed_on_its_field() {
         spread: vec![over("zone", Some(100))],
         priority: 1000,
         may_preempt: true,
+        colocation: Some(v1::Colocation { group: "shop".to_owned(), ..Default::default() }),
     };
     let mut valid = v1::TaskSpec { placement: Some(policy), ..container_spec() };
     valid.labels.insert("app".to_owned(), "web".to_owned());
@@ -128,6 +133,12 @@ fn each_mistake_in_a_policy_is_blamed_on_its_field() {
         ("spec.placement.affinities[0].weight", |s| some(&mut s.placement).affinities[0].weight = 0),
         ("spec.placement.affinities[0].expression", |s| some(&mut s.placement).affinities[0].expression.clear()),
         ("spec.placement.spread[0].weight", |s| some(&mut s.placement).spread[0].weight = Some(0)),
+        ("spec.placement.colocation.group", |s| colocation(s).group.clear()),
+        ("spec.placement.colocation.volume_names[0]", |s| colocation(s).volume_names = texts(&["/data"])),
+        ("spec.placement.colocation.volume_names", |s| colocation(s).volume_names = texts(&["data"; 257])),
+        ("spec.placement.colocation.reservation.memory_bytes", |s| {
+            colocation(s).reservation = Some(v1::Resources { memory_bytes: u64::MAX, ..Default::default() });
+        }),
         ("spec.placement.priority", |s| some(&mut s.placement).priority = 1001),
         ("spec.placement.priority", |s| some(&mut s.placement).priority = i32::MIN),
     ];

@@ -7,11 +7,11 @@ use davit_core::constraint::{Attribute, Constraint};
 use davit_core::id::{Attempt, AttemptKey, ClusterId, NodeId, Revision, SessionId, TaskId};
 use davit_core::node::{NodeDescription, NodeState, NodeStats};
 use davit_core::placement::{
-    Affinity, HostPort, Mark, MaxPerNode, NodeView, PlacedTask, PlacementRequest, PortRange, Preferences,
-    RecentFailures, Requirements, RuntimeKind, SpreadOver,
+    Affinity, Home, HomeNode, HostPort, Keeper, Mark, MaxPerNode, NodeView, PlacedTask, PlacementRequest, PortRange,
+    Preferences, RecentFailures, Requirements, RuntimeKind, SpreadOver,
 };
 use davit_core::resources::Resources;
-use davit_core::spec::{PlacementPolicy, PortProtocol, TaskSpec};
+use davit_core::spec::{Colocation, PlacementPolicy, PortProtocol, TaskSpec};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, DesiredState, Part, PortBinding, PullProgress, RunIndex};
 use jiff::Timestamp;
@@ -79,8 +79,10 @@ fn requirements() -> impl Strategy<Value = Requirements> {
     let platform = select(vec!["", "linux", "linux/amd64", "/arm64"]);
     let marks = (marks(), marks(), marks(), option::of((mark(), 1..=u32::MAX)));
     let about = (runtime, resources(1_000_000), platform, any::<u32>());
-    (about, btree_set(constraint, 0..5), host_ports(), marks).prop_map(
-        |((runtime, reservation, platform, dynamic_ports), constraints, host_ports, (needs, refuses, marks, max))| {
+    let kept = (btree_set(home(), 0..3), resources(1_000_000));
+    (about, btree_set(constraint, 0..5), host_ports(), marks, kept).prop_map(
+        |(about, constraints, host_ports, (needs, refuses, marks, max), (homes, group_reservation))| {
+            let (runtime, reservation, platform, dynamic_ports) = about;
             Requirements {
                 runtime,
                 reservation,
@@ -92,9 +94,20 @@ fn requirements() -> impl Strategy<Value = Requirements> {
                 needs: needs.into_iter().collect(),
                 refuses: refuses.into_iter().collect(),
                 marks: marks.into_iter().collect(),
+                homes: homes.into_iter().collect(),
+                group_reservation,
             }
         },
     )
+}
+
+fn home() -> impl Strategy<Value = Home> {
+    let keeper = prop_oneof!["[a-z]{1,8}".prop_map(Keeper::Volume), "[a-z]{1,8}".prop_map(Keeper::Group)];
+    let node = option::of((id(), "[a-z]{0,8}"));
+    (keeper, node).prop_map(|(keeper, node)| Home {
+        keeper,
+        node: node.map(|(node_id, name)| HomeNode { node_id: NodeId(node_id), name }),
+    })
 }
 
 fn mark() -> impl Strategy<Value = Mark> {
@@ -192,8 +205,10 @@ fn placement_group() -> impl Strategy<Value = PlacementGroup> {
 fn placement_policy() -> impl Strategy<Value = PlacementPolicy> {
     let about = (select(vec!["", "binpack"]), select(vec!["", "linux", "/aarch64"]), option::of(1..=u32::MAX));
     // The builder's task is called `web` and has no labels, so that it carries none of these marks.
-    (about, marks(), marks(), preferences(), -1000..=1000, any::<bool>()).prop_map(
-        |(about, needed, refused, preferences, priority, may_preempt)| {
+    let colocation = ("[a-z]{1,8}", resources(1000), vec("[a-z]{2,8}", 0..3));
+    let rank = (-1000..=1000, any::<bool>(), option::of(colocation));
+    (about, marks(), marks(), preferences(), rank).prop_map(
+        |(about, needed, refused, preferences, (priority, may_preempt, colocation))| {
             let (algorithm, platform, max_per_node) = about;
             PlacementPolicy {
                 algorithm: algorithm.to_owned(),
@@ -205,6 +220,8 @@ fn placement_policy() -> impl Strategy<Value = PlacementPolicy> {
                 spread: preferences.spread,
                 priority,
                 may_preempt,
+                colocation: colocation
+                    .map(|(group, reservation, volumes)| Box::new(Colocation { group, reservation, volumes })),
             }
         },
     )

@@ -60,6 +60,16 @@ fn port(container_port: u32, protocol: i32, host_port: u32) -> v1::Port {
     v1::Port { container_port, protocol, host_port }
 }
 
+fn network(name: &str, aliases: &[&str]) -> v1::ContainerNetwork {
+    let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
+    v1::ContainerNetwork { name: name.to_owned(), aliases }
+}
+
+fn many_aliases() -> v1::ContainerNetwork {
+    let aliases = (0..33).map(|number| format!("a{number}")).collect();
+    v1::ContainerNetwork { name: "shop".to_owned(), aliases }
+}
+
 fn ulimit(name: &str, soft: u64, hard: u64) -> v1::Ulimit {
     v1::Ulimit { name: name.to_owned(), soft, hard }
 }
@@ -225,6 +235,11 @@ const CONTAINER: &[BendContainer] = &[
     ("ulimits[1].name", "twice", |c| c.ulimits = vec![ulimit("core", 1, 1), ulimit("core", 2, 2)]),
     ("ulimits[0].soft", "above the hard", |c| c.ulimits = vec![ulimit("nofile", 2, 1)]),
     ("ulimits[0].hard", "at most", |c| c.ulimits = vec![ulimit("nofile", 2, u64::MAX)]),
+    ("network.name", "must not be empty", |c| c.network = Some(network("", &[]))),
+    ("network.name", "letters", |c| c.network = Some(network("a b", &[]))),
+    ("network.aliases[1]", "twice", |c| c.network = Some(network("shop", &["web", "web"]))),
+    ("network.aliases[0]", "letters", |c| c.network = Some(network("shop", &["-"]))),
+    ("network.aliases", "at most 32", |c| c.network = Some(many_aliases())),
     ("pull_policy", "7 is not a PullPolicy; use one of PULL_POLICY_MISSING", |c| c.pull_policy = 7),
 ];
 

@@ -40,6 +40,10 @@ impl<'a> Case<'a> {
         if !Filter::STATIC.iter().all(|filter| filter.check(requirements, node)) {
             return None;
         }
+        // No end of a task brings this one here if something keeps it elsewhere.
+        if requirements.homes.iter().any(|home| home.node.as_ref().is_some_and(|at| at.node_id != node.node_id)) {
+            return None;
+        }
         let (ending, staying): (Vec<_>, Vec<_>) = node.tasks.iter().partition(|task| task.is_ending);
         let mut probe = probe(requirements, node);
         for task in ending {

@@ -78,7 +78,11 @@ pub(super) fn runs_go_forwards(journal: &[Arc<Batch>], violations: &mut Violatio
                     wrong.into_iter().for_each(|what| violations.add(3, format!("{what}, at revision {revision}")));
                 }
             }
-            Versions::Task { .. } | Versions::Node { .. } | Versions::Deployment { .. } | Versions::Job { .. } | Versions::Config { .. } => {}
+            Versions::Task { .. }
+            | Versions::Node { .. }
+            | Versions::Deployment { .. }
+            | Versions::Job { .. }
+            | Versions::Config { .. } => {}
         }
     }
 }

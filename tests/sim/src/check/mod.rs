@@ -6,6 +6,7 @@ mod attempts;
 mod clones;
 mod deployments;
 mod drains;
+mod homes;
 mod jobs;
 mod order;
 mod places;
@@ -65,6 +66,7 @@ pub fn all(cluster: &Cluster, violations: &mut Violations) {
     order::tasks_go_forwards(&journal, violations);
     room::nodes_are_not_over_committed(&journal, violations);
     room::engines_are_not_over_committed(&entries, &journal, violations);
+    homes::what_is_kept_is_placed_at_home(&journal, violations);
     drains::drains_keep_their_pace(&journal, violations);
     drains::drained_nodes_are_empty(cluster, &entries, &journal, violations);
     attempts::finished_stays_finished(&entries, &journal, violations);

@@ -30,7 +30,18 @@ impl Users {
         };
         let ports =
             if self.rng.percent(50) { vec![v1::Port { container_port: 80, ..Default::default() }] } else { Vec::new() };
-        let container = v1::ContainerSpec { image: "fake".to_owned(), ports, ..Default::default() };
+        // Few, so that several tasks have the same.
+        let may_be = kind != Kind::Scaled;
+        let (is_kept, is_grouped) = (may_be && self.rng.percent(15), may_be && self.rng.percent(10));
+        let mount = |number: u64| v1::Mount {
+            source: Some(v1::mount::Source::VolumeName(format!("volume-{number}"))),
+            target: "/data".to_owned(),
+            read_only: false,
+        };
+        let mounts = is_kept.then(|| mount(self.rng.between(1, 3))).into_iter().collect();
+        let container = v1::ContainerSpec { image: "fake".to_owned(), ports, mounts, ..Default::default() };
+        let colocation = is_grouped
+            .then(|| v1::Colocation { group: format!("group-{}", self.rng.between(1, 2)), ..Default::default() });
         let reservation =
             v1::Resources { cpu_millis: self.rng.between(2, 5) * 200, memory_bytes: 64 << 20, disk_bytes: 16 << 20 };
         v1::TaskSpec {
@@ -48,6 +59,8 @@ impl Users {
             on_node_loss: (kind == Kind::Lonely)
                 .then(|| v1::NodeLossPolicy { action: v1::NodeLossAction::StopAndReplace.into(), wait: None }),
             stop_policy: Some(v1::StopPolicy { grace: short(500), ..Default::default() }),
+            placement: colocation
+                .map(|one| v1::PlacementPolicy { colocation: Some(one), ..v1::PlacementPolicy::default() }),
             ..Default::default()
         }
     }

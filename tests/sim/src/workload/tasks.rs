@@ -46,6 +46,9 @@ impl Users {
         let name = self.next_name("near");
         let mut spec = self.spec(&name, Kind::Service);
         spec.resources = None;
+        if let Some(v1::task_spec::Runtime::Container(container)) = &mut spec.runtime {
+            container.mounts.clear();
+        }
         let near = v1::NodeAffinity { expression: format!("node.name == {host}"), weight: 100 };
         spec.placement = Some(v1::PlacementPolicy { affinities: vec![near], ..Default::default() });
         self.create_spec_until_answered(&name, &spec, Kind::Service, count).await
@@ -62,7 +65,7 @@ impl Users {
         let call = Call::Create { name: name.to_owned(), count, kind };
         let mut made = Vec::new();
         for _ in 0..TRIES {
-            let answer = self.ask_to_create(spec, &request_id, count).await;
+            let answer = Box::pin(self.ask_to_create(spec, &request_id, count)).await;
             let outcome = match answer {
                 Ok(task_ids) => {
                     self.known.lock().extend(task_ids.iter().map(|task_id| (*task_id, kind)));
@@ -104,7 +107,7 @@ impl Users {
         spec.constraints.push("disk ~~ ssd".to_owned());
         let request = v1::CreateTaskRequest { spec: Some(spec), ..Default::default() };
         let mut tasks = self.tasks.clone();
-        let outcome = match in_time(async move { tasks.create_task(request).await }).await {
+        let outcome = match Box::pin(in_time(async move { tasks.create_task(request).await })).await {
             Ok(_) => Outcome::Done,
             Err(status) => outcome_of(&status),
         };

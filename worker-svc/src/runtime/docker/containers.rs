@@ -14,7 +14,7 @@ use davit_core::task::Ports;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::error::{refused, status, unavailable};
+use super::error::{is_missing_network, refused, status, unavailable};
 use super::{DockerRuntime, Error, Exit, InstanceState, QUICK_TIME, Started, labels, observe};
 
 /// A container that is known to be the owner's.
@@ -165,7 +165,15 @@ impl DockerRuntime {
     pub(super) async fn start_container(&self, engine: &Docker, key: AttemptKey, id: &str) -> Result<Started, Error> {
         // First, so that whoever waits for its end need not look whether it came before.
         let end = self.events(engine).end_of(id);
-        match timed("start", engine.start_container(id, None::<StartContainerOptions>)).await {
+        let start = || timed("start", engine.start_container(id, None::<StartContainerOptions>));
+        let mut started = start().await;
+        if let Err(error) = &started
+            && is_missing_network(error)
+            && self.networks.rejoin(engine, &self.owner, key).await?
+        {
+            started = start().await;
+        }
+        match started {
             Ok(()) => {}
             Err(error) if status(&error) == Some(404) && self.inspect(engine, key, id).await?.is_none() => {
                 return Err(Error::NotFound { key });

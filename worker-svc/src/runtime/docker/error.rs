@@ -17,6 +17,12 @@ pub(super) fn is_missing_image(error: &Engine) -> bool {
     matches!(error, Engine::DockerResponseServerError { status_code: 404, message } if message.contains("No such image"))
 }
 
+/// Whether a container can't be started because its network is not there.
+pub(super) fn is_missing_network(error: &Engine) -> bool {
+    matches!(error, Engine::DockerResponseServerError { status_code: 404, message }
+        if message.contains("network") && message.contains("not found"))
+}
+
 /// An error of a step that depends on the spec: what the engine answers is about the spec, so it is permanent.
 pub(super) fn refused(action: &'static str, error: &Engine) -> Error {
     match error {

@@ -16,6 +16,15 @@ pub(super) const ATTEMPT: &str = "dev.davit.attempt";
 /// It must stop when the node's lease has ended; holds its stop grace in milliseconds.
 pub(super) const LEASED: &str = "dev.davit.leased";
 
+/// The network of the container, by its name at the engine.
+pub(super) const NETWORK: &str = "dev.davit.network";
+
+/// Of what is the owner's and belongs to no attempt.
+pub(super) fn of_owner(owner: &Owner) -> HashMap<String, String> {
+    let labels = [(CLUSTER, owner.cluster.clone()), (NODE, owner.node_id.to_string())];
+    labels.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
 /// The user's labels with ours over them: a user can't make a container pass for another's.
 pub(super) fn all(
     owner: &Owner,

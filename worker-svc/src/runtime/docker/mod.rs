@@ -17,6 +17,7 @@ mod images;
 mod labels;
 mod lately;
 mod logs;
+mod networks;
 mod observe;
 mod probe;
 mod pull;
@@ -48,6 +49,7 @@ use self::files::Files;
 use self::guard::Guard;
 pub use self::guard::GuardConfig;
 use self::lately::Lately;
+use self::networks::Networks;
 use self::pulls::Pulls;
 use super::{
     AttemptSpec, Error, ErrorKind, Exit, Images, Instance, InstanceState, LogOptions, LogStream, Owner, Probed,
@@ -115,6 +117,7 @@ pub struct DockerRuntime {
     execs: Mutex<HashMap<AttemptKey, String>>,
     lately: Lately,
     pulls: Pulls,
+    networks: Networks,
     /// The engine's version, and how often its stream of events had broken before it was asked.
     version: Mutex<Option<(u64, String)>>,
     guard: Option<Guard>,
@@ -145,6 +148,7 @@ impl DockerRuntime {
         let (fresh, ends, known, pulls) = (Mutex::default(), Mutex::default(), Mutex::default(), Pulls::default());
         let (execs, lately, version) = (Mutex::default(), Lately::default(), Mutex::default());
         let files = Files::new(owner.node_id, config.files_dir.clone());
+        let networks = Networks::default();
         Self {
             owner,
             config,
@@ -158,6 +162,7 @@ impl DockerRuntime {
             execs,
             lately,
             pulls,
+            networks,
             version,
             guard,
             files,
@@ -194,8 +199,12 @@ impl DockerRuntime {
     /// Creates a container with these mounted besides what its spec mounts.
     async fn create_container(&self, attempt: &AttemptSpec, files: Vec<Mount>) -> Result<(), Error> {
         let body = spec::create_body(&self.owner, *self.cluster_id.lock(), &self.config, attempt, files)?;
-        let image = spec::container(&attempt.spec)?.image.as_str();
+        let container = spec::container(&attempt.spec)?;
+        let image = container.image.as_str();
         let engine = self.engine().await?;
+        if let Some(network) = &container.network {
+            self.networks.join(engine, &self.owner, attempt.key, network).await?;
+        }
         let name = attempt.key.container_name();
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         match timed("create", engine.create_container(Some(options), body)).await {
@@ -242,6 +251,7 @@ impl Runtime for DockerRuntime {
         let engine = self.engine().await?;
         let version = in_time("check", QUICK_TIME, self.version(engine)).await?;
         self.lately.answered();
+        self.networks.sweep(engine).await;
         if let Some(guard) = &self.guard {
             guard.keep().await;
         }
@@ -262,6 +272,11 @@ impl Runtime for DockerRuntime {
             };
             guard.take_up(found.iter().filter_map(leased)).await;
         }
+        let in_networks = found.iter().filter_map(|summary| {
+            let labels = summary.labels.as_ref()?;
+            Some((labels::key(&self.owner, labels)?, labels.get(labels::NETWORK)?.clone()))
+        });
+        self.networks.find(engine, &self.owner, in_networks).await?;
         let keyed = found.into_iter().filter_map(|summary| {
             let key = labels::key(&self.owner, summary.labels.as_ref()?)?;
             // One that only bears the labels, a copy made by hand say, is no instance.
@@ -382,12 +397,16 @@ impl Runtime for DockerRuntime {
         if !is_removed {
             let own = match self.own(key).await {
                 Ok(own) => own,
-                Err(Error::NotFound { .. }) => return self.files.take_away(key).await,
+                Err(Error::NotFound { .. }) => {
+                    self.networks.leave(engine, key).await;
+                    return self.files.take_away(key).await;
+                }
                 Err(error) => return Err(error),
             };
             remove_own(engine, &own.id).await?;
             self.known.lock().remove(&key);
         }
+        self.networks.leave(engine, key).await;
         if let Some(guard) = &self.guard {
             guard.forget(key);
         }

@@ -12,7 +12,7 @@ use bollard::models::{
 use davit_core::id::ClusterId;
 use davit_core::spec::{ContainerSpec, MountSource, OnNodeLoss, RuntimeSpec, TaskSpec};
 
-use super::{DockerConfig, labels};
+use super::{DockerConfig, labels, networks};
 use crate::runtime::{AttemptSpec, Error, Owner};
 
 /// The container in a task's spec.
@@ -37,6 +37,12 @@ pub(super) fn create_body(
     let container = container(task)?;
     let exposed: Vec<_> =
         container.ports.iter().map(|port| format!("{}/{}", port.container_port, port.protocol)).collect();
+    let mut labels = labels::all(owner, cluster_id, attempt.key, leased(task), &task.labels);
+    labels.remove(labels::NETWORK);
+    let network = container.network.as_ref();
+    labels.extend(network.map(|one| (labels::NETWORK.to_owned(), networks::engine_name(owner, one))));
+    let mut host_config = host_config(config, attempt, container, files);
+    host_config.network_mode = network.map(|network| networks::engine_name(owner, network));
     Ok(ContainerCreateBody {
         image: Some(container.image.as_str().to_owned()),
         entrypoint: unless_empty(&container.entrypoint),
@@ -44,12 +50,13 @@ pub(super) fn create_body(
         env: Some(attempt.env_of(&container.env).map(|(name, value)| format!("{name}={value}")).collect()),
         working_dir: text_unless_empty(&container.working_dir),
         user: text_unless_empty(&container.user),
-        labels: Some(labels::all(owner, cluster_id, attempt.key, leased(task), &task.labels)),
+        labels: Some(labels),
         exposed_ports: unless_empty(&exposed),
         // Kept by the engine so that a `docker stop` by hand, and a stop of the engine, do the same as ours.
         stop_signal: text_unless_empty(&task.stop.signal),
         stop_timeout: Some(i64::try_from(task.stop.grace.as_secs()).unwrap_or(i64::MAX)),
-        host_config: Some(host_config(config, attempt, container, files)),
+        host_config: Some(host_config),
+        networking_config: network.map(|network| networks::networking(owner, network)),
         ..ContainerCreateBody::default()
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
 use davit_core::id::AttemptKey;
@@ -10,7 +11,7 @@ use davit_core::id::AttemptKey;
 use super::containers::ended;
 use super::error::{status, unavailable};
 use super::labels::Labels;
-use super::{DockerRuntime, QUICK_TIME, in_time, labels, remove, timed};
+use super::{DockerRuntime, QUICK_TIME, in_time, labels, networks, remove, timed};
 use crate::runtime::{Error, Sighting, Survey};
 
 impl DockerRuntime {
@@ -48,8 +49,9 @@ impl DockerRuntime {
         };
         let Some(inspected) = in_time("inspect", QUICK_TIME, inspecting).await? else { return Ok(false) };
         let config = inspected.config.unwrap_or_default();
+        let labels = config.labels.unwrap_or_default();
         // Ids are never used again and labels never change: this only guards against an engine of another kind.
-        if !says(&self.owner.cluster, &config.labels.unwrap_or_default(), sighting) {
+        if !says(&self.owner.cluster, &labels, sighting) {
             return Ok(false);
         }
         // Signals don't reach a paused one; its removal does.
@@ -66,6 +68,7 @@ impl DockerRuntime {
             Err(error) if matches!(status(&error), Some(404 | 409)) => false,
             Err(error) => return Err(unavailable("remove", &error)),
         };
+        self.leave_network_of(engine, sighting, &labels).await;
         // A copy made by hand bears the labels too, and its original stays under guard.
         let own = sighting.key.filter(|_| sighting.is_instance && sighting.node_id == Some(self.owner.node_id));
         if let Some((guard, key)) = self.guard.as_ref().zip(own) {
@@ -75,6 +78,24 @@ impl DockerRuntime {
             self.files.take_away_of(node_id, key).await?;
         }
         Ok(removed)
+    }
+
+    /// Of what is another node's only the last container's removal can tell that its network is of no use any more: the engine keeps it
+    /// while anything runs in it.
+    async fn leave_network_of(&self, engine: &Docker, sighting: &Sighting, labels: &HashMap<String, String>) {
+        match (sighting.key, labels.get(labels::NETWORK)) {
+            (Some(key), Some(_)) if sighting.node_id == Some(self.owner.node_id) => {
+                if sighting.is_instance {
+                    self.networks.leave(engine, key).await;
+                }
+            }
+            (_, Some(network)) if networks::is_of(sighting.node_id, network) => {
+                if let Err(error) = networks::remove(engine, network).await {
+                    tracing::debug!(network, %error, "the network of a container that nobody looked after stays");
+                }
+            }
+            (_, Some(_) | None) => {}
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::placement::test_support::{any_node, any_requirements, node, requirements};
-use crate::placement::{Mark, MaxPerNode, PortRange};
+use crate::placement::{Home, HomeNode, Keeper, Mark, MaxPerNode, PortRange};
 use crate::resources::Resources;
 use crate::spec::PortProtocol;
 
@@ -30,6 +30,12 @@ fn every_failed_filter_is_told_with_its_amounts() {
     demanding.needs = vec!["app == cache".parse().unwrap()];
     demanding.refuses = vec!["app == db".parse().unwrap()];
     demanding.marks = vec!["app == web".parse().unwrap()];
+    let at = HomeNode { node_id: node(2).node_id, name: node(2).name };
+    demanding.homes = vec![
+        Home { keeper: Keeper::Volume("data".to_owned()), node: Some(at) },
+        Home { keeper: Keeper::Group("shop".to_owned()), node: None },
+    ];
+    demanding.group_reservation = Resources { cpu_millis: 20_000, memory_bytes: 1 << 30, disk_bytes: 0 };
     let mut bad = node(1);
     bad.port_range = PortRange::new(20_000, 20_000).ok();
     bad.marks = BTreeMap::from([(Mark::of_name("web"), 1), ("app == db".parse().unwrap(), 2)]);
@@ -60,6 +66,8 @@ fn every_failed_filter_is_told_with_its_amounts() {
             "task affinity: has no task with app == cache",
             "task anti-affinity: has a task with app == db",
             "task anti-affinity: has a task that refuses app == web",
+            "all of group shop need 20 cpu, 1.0 GiB memory, 0 B disk, 7.5 cpu, 16.0 GiB memory, 100.0 GiB disk free",
+            "volume data is on node-2",
         ]
     );
     let filters: Vec<_> = misfits(&demanding, &bad).iter().map(Misfit::filter).collect();

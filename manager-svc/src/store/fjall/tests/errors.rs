@@ -11,6 +11,8 @@ use super::super::super::tests::some_history;
 use super::super::engine::{Engine, Table, Write};
 use super::super::schema::{self, SCHEMA, Step, check_with};
 use super::*;
+use crate::commands::register_node;
+use crate::commands::test_support::{LEASE, mounting, node_id, registration};
 
 fn opening(path: &Path) -> Error {
     FjallStore::open(path, CLUSTER).expect_err("it was opened")
@@ -188,4 +190,38 @@ fn a_store_without_its_mark_is_refused() {
     std::fs::remove_file(dir.path().join("mark")).unwrap();
     let told = opening(dir.path());
     assert!(matches!(told, Error::Corrupt { .. }) && told.to_string().contains("`mark`"), "{told}");
+}
+
+#[test]
+fn a_store_that_knew_of_no_volumes_learns_where_they_are_from_tasks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new(0);
+    let mut batches = Vec::new();
+    for number in [1, 2] {
+        cluster.run(|draft| register_node(draft, registration(number), LEASE)).unwrap();
+        batches.push(Arc::clone(&cluster.last_batch));
+    }
+    for (volume, number) in [("data", 2), ("logs", 1)] {
+        let task_id = cluster.create(mounting(&[volume]));
+        batches.push(Arc::clone(&cluster.last_batch));
+        cluster.place(task_id, number);
+        // As an earlier release stored it.
+        let mut batch = Batch::clone(&cluster.last_batch);
+        batch.volumes.clear();
+        batches.push(Arc::new(batch));
+    }
+    let store = open(dir.path());
+    for batch in batches {
+        commit(&store, &batch);
+    }
+    assert_eq!(load(&store).unwrap().volumes, []);
+    drop(store);
+    let engine = Engine::open(&dir.path().join("fjall")).unwrap();
+    let identity = engine.get(Table::Meta, schema::IDENTITY_KEY).unwrap().unwrap();
+    let identity = StoreIdentity { schema_version: 3, ..StoreIdentity::decode(identity.as_slice()).unwrap() };
+    engine.write(&[schema::identity_write(&identity)]).unwrap();
+    drop(engine);
+    let loaded = load(&open(dir.path())).unwrap();
+    let homes: Vec<_> = loaded.volumes.iter().map(|home| (home.name.as_str(), home.node_id)).collect();
+    assert_eq!(homes, [("data", node_id(2)), ("logs", node_id(1))]);
 }
