@@ -156,6 +156,9 @@ fn each_change_is_allowed(batch: &Batch, op: &Op) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// In so many looks jobs come to rest when nothing else happens.
+const ROUNDS: usize = 30;
+
 /// Indexes of jobs that ever had a task, and whether one completed.
 type Indexes = BTreeMap<(JobId, RunIndex), bool>;
 
@@ -234,6 +237,9 @@ proptest! {
             cluster.run(settle_claims);
             no_node_is_over_committed(&cluster.state)?;
         }
+        let rests = (0..ROUNDS).any(|_| !cluster.reconcile_jobs());
+        prop_assert!(rests, "jobs never come to rest: {:?}", cluster.last_batch);
+        runs_are_as_their_tasks(&cluster.state)?;
         let claimants = cluster.state.claimants().filter(|task| task.pinned_to().is_none());
         prop_assert_eq!(claimants.count(), 0, "a claim never ends");
         prop_assert!(!has_ripe_claim(&cluster.state, cluster.now));

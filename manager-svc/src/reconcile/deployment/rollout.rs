@@ -1,5 +1,8 @@
 //! How a rollout gets on: slots that are under way are watched, failures judged, others begun.
 
+mod finish;
+mod judge;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,48 +147,6 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Sees whether it has failed, and what follows.
-    pub(super) fn judge(&mut self) {
-        let waits = self.rollout.state == RolloutState::AwaitingPromotion;
-        if self.rollout.state != RolloutState::InProgress && !waits {
-            return;
-        }
-        let deadline = self.rollout.deadline(self.policy);
-        let total = self.places.wanted();
-        // A share such as 0.29 is not exactly that; 0.29 of 100 are 29 all the same.
-        let allowed = (self.policy.max_failure_ratio * f64::from(total) + 1e-6).floor();
-        let failed = self.rollout.failed;
-        let too_many = f64::from(failed) > allowed && self.policy.on_failure != OnRolloutFailure::Continue;
-        let state = if too_many { RolloutState::Paused } else { RolloutState::Failed };
-        let reason = if too_many {
-            let example = self.failed_task().map(|task| format!(": {}", why_failed(task))).unwrap_or_default();
-            format!("{failed} of {total} slots failed{example}")
-        } else if waits {
-            return;
-        } else if self.now >= deadline && !self.is_finished() {
-            let waited = self.policy.progress_deadline.as_secs_f64();
-            let example = self.unready_task().map(|task| format!(": {}", why_unready(task))).unwrap_or_default();
-            format!("no slot got done for {waited} s{example}")
-        } else {
-            // Beyond it all is as it is to be, and has only to stay so.
-            if deadline > self.now {
-                self.look_at(deadline);
-            }
-            return;
-        };
-        let rolls_back = self.policy.on_failure == OnRolloutFailure::Rollback && !self.rollout.is_rollback;
-        let back_to = self.deployment.last_proven().filter(|_| rolls_back && self.rollout.from_version.is_some());
-        self.roll_back_to = back_to.map(|version| version.number);
-        self.rollout.state = state;
-        self.rollout.finished_at = Some(self.now);
-        self.rollout.reason.clone_from(&reason);
-        self.message = match self.roll_back_to {
-            Some(number) => format!("the rollout failed, and goes back to version {number}: {reason}"),
-            None if too_many => format!("the rollout is paused: {reason}"),
-            None => format!("the rollout failed: {reason}"),
-        };
-    }
-
     /// Begins as many slots as may be under way.
     pub(super) fn begin(&mut self) {
         let late = self.rollout.state == RolloutState::Complete;
@@ -275,102 +236,6 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Sees whether it is complete, or waits for its promotion.
-    pub(super) fn finish(&mut self) {
-        if self.places.awaits_word() {
-            self.look_at(later(self.now, WORD_PERIOD));
-        }
-        if self.rollout.state == RolloutState::InProgress && !self.rollout.promoted {
-            self.finish_canaries();
-        }
-        let is_open = self.rollout.state != RolloutState::Complete && !self.waits_for_promotion();
-        if is_open && self.rollout.in_flight.is_empty() && self.has_served() {
-            let rollout = &mut self.rollout;
-            rollout.state = RolloutState::Complete;
-            rollout.reason = String::new();
-            (rollout.from_version, rollout.next_at, rollout.serving_since) = (None, None, None);
-            (rollout.finished_at, rollout.progress_at) = (Some(self.now), self.now);
-            self.roll_back_to = None;
-            self.next_look = None;
-            self.message = format!("version {} is complete", self.current.number);
-        }
-    }
-
-    /// Whether there is something that only follows the canaries, if only on a node that is away.
-    fn waits_for_promotion(&self) -> bool {
-        let follows = |place: &Place<'_>| place.wanted && place.stale.is_some();
-        !self.rollout.promoted && self.places.by_slot.values().any(follows)
-    }
-
-    /// Whether all places are as they are to be, and have been so for long enough. Of new tasks that take the place of others each
-    /// was watched by itself.
-    fn has_served(&mut self) -> bool {
-        if !self.is_finished() {
-            self.rollout.serving_since = None;
-            return false;
-        }
-        if self.rollout.from_version.is_some() {
-            return true;
-        }
-        let since = *self.rollout.serving_since.get_or_insert(self.now);
-        let served_at = later(since, self.policy.monitor);
-        if served_at > self.now {
-            self.look_at(served_at);
-        }
-        served_at <= self.now
-    }
-
-    fn finish_canaries(&mut self) {
-        let in_flight = &self.rollout.in_flight;
-        let waits = |(slot, place): (&Slot, &Place<'_>)| {
-            place.wanted && !place.is_out && place.stale.is_some() && !in_flight.contains_key(slot)
-        };
-        // There may be fewer slots to bring over than canaries are wanted.
-        let is_all = self.settled() == in_flight.len() && !self.places.by_slot.iter().any(waits);
-        let settled = u32::try_from(self.settled()).unwrap_or(u32::MAX).saturating_add(self.rollout.done);
-        if settled < self.policy.canaries && !is_all {
-            return;
-        }
-        if self.policy.auto_promote {
-            self.rollout.promoted = true;
-            self.rollout.progress_at = self.now;
-            self.message = format!("{settled} canaries are healthy; version {} is promoted", self.current.number);
-            // What follows is seen at the next look.
-            self.next_look = Some(self.now);
-        } else {
-            self.rollout.state = RolloutState::AwaitingPromotion;
-            self.rollout.reason = format!("{settled} canaries are healthy; it waits to be promoted");
-            self.message = self.rollout.reason.clone();
-        }
-    }
-
-    /// How many slots are under way only because it is not promoted.
-    fn settled(&self) -> usize {
-        let is_settled = |incoming: &&Incoming| {
-            incoming.ready_since.is_some_and(|since| later(since, self.policy.monitor) <= self.now)
-                || (incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue)
-        };
-        self.rollout.in_flight.values().filter(is_settled).count()
-    }
-
-    /// Whether every place has a task of the newest version that serves or has done its work.
-    fn is_finished(&self) -> bool {
-        self.places.by_slot.values().filter(|place| place.wanted && !place.is_out).all(|place| {
-            let is_fine = |task: &Arc<Task>| self.places.serves(task) || has_done_its_work(task);
-            place.stale.is_none() && place.fresh.is_some_and(is_fine)
-        })
-    }
-
-    fn failed_task(&self) -> Option<&Arc<Task>> {
-        let failed = self.rollout.in_flight.iter().find(|(_, incoming)| incoming.failed);
-        failed.and_then(|(slot, _)| self.places.by_slot.get(slot)?.fresh)
-    }
-
-    fn unready_task(&self) -> Option<&Arc<Task>> {
-        let fresh = self.places.by_slot.values().filter(|place| place.wanted).filter_map(|place| place.fresh);
-        fresh.into_iter().find(|task| !self.places.serves(task))
-    }
-
     fn stop(&mut self, task: &Task) {
         let why = format!("version {} of {} takes its place", self.current.number, self.deployment.name);
         self.steps.push(DeploymentStep::Stop { task_id: task.task_id, remove: false, why });
@@ -395,33 +260,6 @@ fn failed_since(task: &Task, from: Attempt) -> bool {
     let ended_by_itself = |state: TaskState| matches!(state, TaskState::Failed | TaskState::Completed);
     let attempts = task.past_attempts.iter().chain([&task.status]).filter(|status| status.attempt >= from);
     attempts.into_iter().any(|status| ended_by_itself(status.state) || status.local_restarts > 0)
-}
-
-/// Whether it ended well, and its restart policy leaves it at that.
-fn has_done_its_work(task: &Task) -> bool {
-    task.status.state == TaskState::Completed
-}
-
-/// How its last attempt that ended by itself did so, for people.
-fn why_failed(task: &Task) -> String {
-    let ended = |state: TaskState| matches!(state, TaskState::Failed | TaskState::Completed);
-    let last = task.past_attempts.iter().chain([&task.status]).rfind(|status| ended(status.state));
-    last.map_or_else(
-        || "a task failed".to_owned(),
-        |status| {
-            let what = if status.state == TaskState::Completed { "a task ended" } else { "a task failed" };
-            if status.reason.is_empty() { what.to_owned() } else { format!("{what}: {}", status.reason) }
-        },
-    )
-}
-
-fn why_unready(task: &Task) -> String {
-    let status = &task.status;
-    if status.reason.is_empty() {
-        format!("a task is {}", status.state)
-    } else {
-        format!("a task is {}: {}", status.state, status.reason)
-    }
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {

@@ -1,0 +1,188 @@
+//! An app of a Compose file from outside, as its user has it: the command line, and real containers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+use std::time::Duration;
+
+use davit_proto::v1;
+use davit_tests::binaries::{Service, path_of};
+use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image};
+use davit_tests::programs::Programs;
+use davit_tests::wait::eventually;
+use davit_tests::worker_dir::WorkerDir;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A database that counts its starts on its volume, a migration that asks it, and a web server that needs both.
+const APP: &str = r#"
+name: shop
+services:
+  db:
+    image: IMAGE
+    pull_policy: never
+    entrypoint: [/bin/busybox, sh, -c]
+    command: ["echo start >> /data/starts; exec /bin/busybox httpd -f -p 80 -h /data"]
+    environment: {TUNING: "1"}
+    volumes: ['data:/data']
+    secrets: [password]
+    stop_grace_period: 0s
+    healthcheck: {test: [CMD, /bin/busybox, wget, -q, -O, /dev/null, 'http://127.0.0.1/starts'], interval: 300ms, retries: 30}
+    deploy: {update_config: {monitor: 200ms}}
+  migrate:
+    image: IMAGE
+    pull_policy: never
+    entrypoint: [/bin/busybox, sh, -c]
+    command: ["exec /bin/busybox wget -q -O - http://db/starts"]
+    depends_on: {db: {condition: service_healthy}}
+    x-davit: {job: {retries: 1}}
+  web:
+    image: WEB
+    pull_policy: never
+    entrypoint: [/bin/busybox, sh, -c]
+    command: ["/bin/busybox mkdir -p /tmp/www; /bin/busybox cp /page /tmp/www/index.html; exec /bin/busybox httpd -f -p 80 -h /tmp/www"]
+    configs: [page]
+    stop_grace_period: 0s
+    depends_on:
+      db: {condition: service_healthy}
+      migrate: {condition: service_completed_successfully}
+    healthcheck: {test: [CMD, /bin/busybox, wget, -q, -O, /dev/null, 'http://127.0.0.1/'], interval: 300ms, retries: 30}
+    deploy:
+      update_config: {order: start-first, monitor: 200ms, failure_action: FAILURE}
+volumes: {data: {name: VOLUME}}
+configs: {page: {content: PAGE}}
+secrets: {password: {file: ./password}}
+"#;
+
+/// A directory with the app, and a cluster of one node.
+struct Site {
+    programs: Programs,
+    dir: TempDir,
+    cluster: String,
+    _worker: Service,
+    _worker_dir: WorkerDir,
+    _cleared: Cleared,
+}
+
+impl Site {
+    async fn new() -> Self {
+        import_image(&host_socket());
+        let cluster = format!("davit-apps-{}", std::process::id());
+        let cleared = Cleared { socket: host_socket(), label: format!("dev.davit.cluster={cluster}") };
+        let programs = Programs::start(&cluster, &[]).await;
+        let worker_dir = WorkerDir::new();
+        let worker = programs.worker("one", worker_dir.path(), &host_socket(), &[]);
+        worker.ready().await;
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("password"), "swordfish").unwrap();
+        Self { programs, dir, cluster, _worker: worker, _worker_dir: worker_dir, _cleared: cleared }
+    }
+
+    fn write(&self, change: impl Fn(String) -> String) {
+        let app = change(APP.to_owned());
+        let app = app.replace("FAILURE", "pause").replace("PAGE", "first").replace("WEB", IMAGE);
+        let app = app.replace("IMAGE", IMAGE).replace("VOLUME", &self.cluster);
+        std::fs::write(self.dir.path().join("compose.yaml"), app).unwrap();
+    }
+
+    /// Runs the command line; answers its exit code and all that it wrote.
+    async fn davit(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(path_of("davit"));
+        command.args(["--manager", &self.programs.manager().address.to_string()]).args(arguments);
+        let run = command.current_dir(self.dir.path()).kill_on_drop(true).output();
+        let output = tokio::time::timeout(LIMIT, run).await.expect("it ends").unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+    }
+
+    async fn done(&self, arguments: &[&str]) -> String {
+        let (code, text) = self.davit(arguments).await;
+        assert_eq!(code, 0, "davit {arguments:?}: {text}");
+        text
+    }
+
+    async fn tasks(&self) -> Vec<v1::Task> {
+        self.programs.tasks().list_tasks(v1::ListTasksRequest::default()).await.unwrap().into_inner().tasks
+    }
+
+    async fn task(&self, name: &str) -> v1::Task {
+        let is_it = |task: &v1::Task| {
+            task.spec.as_ref().unwrap().name == name && task.desired_state() == v1::DesiredState::Running
+        };
+        self.tasks().await.into_iter().find(is_it).unwrap()
+    }
+
+    /// What a container of a task of this name answers to a command.
+    async fn exec(&self, name: &str, command: &[&str]) -> String {
+        let task = self.task(name).await;
+        let container = format!("davit-{}-{}", task.task_id, task.attempt);
+        docker(&host_socket(), &[&["exec", &container, "/bin/busybox"][..], command].concat())
+    }
+}
+
+fn seconds(time: Option<prost_types::Timestamp>) -> f64 {
+    let time = time.unwrap();
+    time.seconds as f64 + f64::from(time.nanos) / 1e9
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_begins_in_order_is_updated_in_part_and_survives_a_bad_image() {
+    let site = Site::new().await;
+    site.write(|app| app);
+    assert_eq!(site.davit(&["plan"]).await.0, 2);
+    site.done(&["up"]).await;
+    assert_eq!(site.davit(&["plan"]).await.0, 0);
+    let apps = site.done(&["apps"]).await;
+    assert!(apps.contains("shop") && apps.contains("2/2") && apps.contains("COMPLETE"), "{apps}");
+    // Each began when what it waits for had come: the migration reached the database by its name.
+    let (db, migrate, web) =
+        (site.task("shop_db").await, site.task("shop_migrate").await, site.task("shop_web").await);
+    let ended = migrate.status.clone().unwrap();
+    assert_eq!((ended.state(), migrate.attempt), (v1::TaskState::Completed, 1));
+    let started = |task: &v1::Task| seconds(task.status.as_ref().unwrap().start_time);
+    assert!(started(&db) < seconds(migrate.create_time) && seconds(ended.finish_time) < seconds(web.create_time));
+    assert_eq!(site.done(&["job", "logs", "shop_migrate"]).await, "start\n");
+    assert_eq!(site.exec("shop_web", &["wget", "-q", "-O", "-", "http://db/starts"]).await, "start");
+    assert_eq!(site.exec("shop_web", &["cat", "/tmp/www/index.html"]).await, "first");
+    assert_eq!(site.exec("shop_db", &["cat", "/run/secrets/password"]).await, "swordfish");
+
+    // Another config: the web server is rolled, and nothing else.
+    site.write(|app| app.replace("PAGE", "second"));
+    site.done(&["up"]).await;
+    assert_eq!(site.exec("shop_web", &["cat", "/tmp/www/index.html"]).await, "second");
+    assert_eq!(site.task("shop_db").await.task_id, db.task_id);
+    // Another environment: the database is rolled, and has its data again.
+    let tuned = |app: String| app.replace("PAGE", "second").replace("TUNING: \"1\"", "TUNING: \"2\"");
+    site.write(tuned);
+    site.done(&["up"]).await;
+    assert_ne!(site.task("shop_db").await.task_id, db.task_id);
+    assert_eq!(site.exec("shop_db", &["cat", "/data/starts"]).await, "start\nstart");
+
+    // An image that is not there: what serves goes on, and it pauses, or goes back.
+    let web = site.task("shop_web").await.task_id;
+    site.write(|app| tuned(app).replace("WEB", "davit.invalid/none:1"));
+    let (code, told) = site.davit(&["up"]).await;
+    assert!(code == 1 && told.contains("PAUSED") && told.contains("davit.invalid/none:1"), "{code}: {told}");
+    let ready = |task: &v1::Task| task.status.as_ref().unwrap().ready;
+    let serving = site.tasks().await.into_iter().find(|task| task.task_id == web).unwrap();
+    assert!(ready(&serving) && serving.desired_state() == v1::DesiredState::Running);
+    site.write(|app| tuned(app).replace("WEB", "davit.invalid/none:2").replace("FAILURE", "rollback"));
+    let (code, told) = site.davit(&["up"]).await;
+    assert!(code == 1 && told.contains("COMPLETE (rollback)"), "{code}: {told}");
+    assert_eq!(site.exec("shop_web", &["cat", "/tmp/www/index.html"]).await, "second");
+
+    site.done(&["down"]).await;
+    let left = async || {
+        let filter = format!("label=dev.davit.cluster={}", site.cluster);
+        let containers = docker(&host_socket(), &["ps", "--all", "--quiet", "--filter", &filter]);
+        let networks = docker(&host_socket(), &["network", "ls", "--quiet", "--filter", &filter]);
+        [containers, networks].concat()
+    };
+    eventually("nothing is left at the engine", LIMIT, async || {
+        let left = left().await;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    docker(&host_socket(), &["volume", "rm", &site.cluster]);
+}
