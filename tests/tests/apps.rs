@@ -136,8 +136,7 @@ async fn an_app_begins_in_order_is_updated_in_part_and_survives_a_bad_image() {
     let apps = site.done(&["apps"]).await;
     assert!(apps.contains("shop") && apps.contains("2/2") && apps.contains("COMPLETE"), "{apps}");
     // Each began when what it waits for had come: the migration reached the database by its name.
-    let (db, migrate, web) =
-        (site.task("shop_db").await, site.task("shop_migrate").await, site.task("shop_web").await);
+    let (db, migrate, web) = (site.task("shop_db").await, site.task("shop_migrate").await, site.task("shop_web").await);
     let ended = migrate.status.clone().unwrap();
     assert_eq!((ended.state(), migrate.attempt), (v1::TaskState::Completed, 1));
     let started = |task: &v1::Task| seconds(task.status.as_ref().unwrap().start_time);

@@ -346,7 +346,8 @@ pub struct DeletedApp {
 pub fn delete_app(draft: &mut Draft, app: &str) -> Result<DeletedApp, Error> {
     let deployments: Vec<Arc<Deployment>> = draft.state().deployments_of_app(app).cloned().collect();
     let jobs: Vec<Arc<Job>> = draft.state().jobs_of_app(app).cloned().collect();
-    if deployments.is_empty() && jobs.is_empty() {
+    let has_configs = draft.state().configs().any(|config| config.app == app && !config.is_deleted);
+    if deployments.is_empty() && jobs.is_empty() && !has_configs {
         return Err(Error::AppNotFound { app: app.chars().take(64).collect() });
     }
     deployments.iter().for_each(|deployment| put_deleted(draft, deployment));

@@ -250,7 +250,15 @@ pub(super) fn check_job_limits<'a>(
         return Err(JobError::TooMany { max_jobs: MAX_JOBS }.into());
     }
     let specs = state.specs();
-    let (there, more) = (specs.bytes(), specs.bytes_of_new(wanted.into_iter().map(|wanted| &wanted.task)));
+    let wanted: Vec<&WantedJob> = wanted.into_iter().collect();
+    // Indexes with arguments of their own have specs of their own.
+    let own = |wanted: &&WantedJob| {
+        let arguments = wanted.spec.arguments.iter().filter(|arguments| !arguments.is_empty());
+        let bytes = |arguments: &Vec<String>| arguments.iter().map(|one| one.len() as u64).sum::<u64>();
+        arguments.map(|arguments| wanted.task.bytes().saturating_add(bytes(arguments))).sum::<u64>()
+    };
+    let new = specs.bytes_of_new(wanted.iter().map(|wanted| &wanted.task));
+    let (there, more) = (specs.bytes(), wanted.iter().map(own).fold(new, u64::saturating_add));
     if more > 0 && there.saturating_add(more) > limits.max_spec_bytes {
         return Err(Error::TooManySpecBytes { there, more, max_spec_bytes: limits.max_spec_bytes });
     }

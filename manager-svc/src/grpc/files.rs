@@ -26,7 +26,8 @@ pub(super) fn resolve_files(
             grant.digest.get_or_insert(*digest);
             continue;
         }
-        let known = state.config(&grant.config).filter(|known| !known.is_deleted);
+        // Whoever names a version of one that is being deleted may have it already, and keep it.
+        let known = state.config(&grant.config).filter(|known| !known.is_deleted || grant.digest.is_some());
         let Some(known) = known else {
             violations.add(at("name"), format!("there is no {}", grant.config));
             continue;

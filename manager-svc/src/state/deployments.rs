@@ -290,6 +290,11 @@ impl Deployments {
         }
     }
 
+    /// Whether some wait for a deployment or job.
+    pub(super) fn has_waiters(&self, name: &str) -> bool {
+        self.waiters.contains_key(name)
+    }
+
     /// Takes a deployment's app, and what it waits for, into account.
     fn enter(&mut self, deployment: &Deployment) {
         if let Some(app) = app_of(deployment) {

@@ -65,7 +65,11 @@ impl Files {
     pub(super) fn spec_is_used(&mut self, spec: &TaskSpec) {
         for grant in spec.files() {
             let Some(digest) = grant.digest else { continue };
-            *self.uses.entry((grant.config.clone(), digest)).or_default() += 1;
+            let uses = self.uses.entry((grant.config.clone(), digest)).or_default();
+            *uses += 1;
+            if *uses == 1 {
+                self.look_at(&grant.config);
+            }
         }
     }
 

@@ -61,6 +61,11 @@ impl ClusterState {
         self.jobs.note_waiters(name);
     }
 
+    /// Whether a deployment or job waits for the deployment or job of this name.
+    pub(crate) fn is_waited_for(&self, name: &str) -> bool {
+        self.deployments.has_waiters(name) || self.jobs.waiters.contains_key(name)
+    }
+
     /// One job.
     #[must_use]
     pub fn job(&self, job_id: JobId) -> Option<&Arc<Job>> {

@@ -38,6 +38,11 @@ impl KeyedSpec {
         &self.spec
     }
 
+    /// How many bytes it has, encoded.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// What tells it from specs of other content.
     pub(crate) fn key(&self) -> SpecKey {
         self.key

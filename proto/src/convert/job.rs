@@ -12,6 +12,7 @@ use davit_core::job::{
 use davit_core::spec::{TaskSpec, check_app_name, check_name};
 use davit_core::validate::Violations;
 use jiff::Timestamp;
+use prost::Message;
 
 use super::common::{
     MAX_LABELS, duration_to_proto, labels_from_proto, required, timestamp_from_proto, timestamp_to_proto,
@@ -20,11 +21,14 @@ use super::deployment::{dependencies_from_proto, dependency_to_proto};
 use super::enums::{missed_runs_from_proto, missed_runs_to_proto, overlap_from_proto, overlap_to_proto};
 use super::path::{FieldPath, field};
 use super::policy::bounded;
-use super::task_spec::{task_spec_from_proto, task_spec_to_proto};
+use super::task_spec::{MAX_SPEC_BYTES, task_spec_from_proto, task_spec_to_proto};
 use crate::v1;
 
 /// The longest time that a job may be told of, and its words.
 const YEAR: (Duration, &str) = (Duration::from_secs(365 * 24 * 3600), "365 days");
+
+/// By how much the lengths of a task's parts grow when arguments come to its command.
+const FRAMING_BYTES: usize = 64;
 
 /// The most that an index may be tried again.
 const MAX_RETRIES: u32 = 1_000_000;
@@ -47,9 +51,18 @@ pub fn job_spec_from_proto<'a>(
         retry_as_the_job_says(&mut task, attempts, &task_path, violations);
         task_spec_from_proto(task, task_path, violations)
     });
+    let longest = spec.arguments.iter().map(Message::encoded_len).max();
     let settings = job_settings_from_proto(spec, path, violations);
     name_read?;
-    Some((name, settings?.with_task(Arc::new(task?))))
+    let (settings, task) = (settings?, task?);
+    let bytes = task_spec_to_proto(&task).encoded_len().saturating_add(longest.unwrap_or(0));
+    if longest.is_some() && bytes > MAX_SPEC_BYTES - FRAMING_BYTES {
+        let most = MAX_SPEC_BYTES - FRAMING_BYTES;
+        let what = format!("with the task has at most {most} bytes encoded for each index, this has up to {bytes}");
+        violations.add(field(path, "arguments"), what);
+        return None;
+    }
+    Some((name, settings.with_task(Arc::new(task))))
 }
 
 /// Has the restart policy of a job's task be that of the job.
@@ -198,12 +211,12 @@ fn arguments_from_proto(
     path: &FieldPath<'_>,
     violations: &mut Violations,
 ) -> Arc<[Vec<String>]> {
-    let bytes: usize = arguments.iter().flat_map(|arguments| &arguments.values).map(String::len).sum();
+    let bytes: usize = arguments.iter().map(Message::encoded_len).sum();
     if arguments.len() > MAX_ARGUMENTS {
         violations.add(path, format!("has at most {MAX_ARGUMENTS} entries, this has {}", arguments.len()));
     }
     if bytes > MAX_ARGUMENT_BYTES {
-        violations.add(path, format!("has at most {MAX_ARGUMENT_BYTES} bytes in all, this has {bytes}"));
+        violations.add(path, format!("has at most {MAX_ARGUMENT_BYTES} bytes encoded in all, this has {bytes}"));
     }
     if arguments.iter().flat_map(|arguments| &arguments.values).any(|argument| argument.contains('\0')) {
         violations.add(path, "has no NUL characters");

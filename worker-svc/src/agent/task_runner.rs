@@ -144,6 +144,9 @@ impl Runner {
     }
 
     async fn run(&mut self) {
+        if self.phase == Phase::Ended {
+            self.take_back_files().await;
+        }
         loop {
             let wanted = self.orders.borrow_and_update().clone();
             self.ticks.borrow_and_update();
@@ -220,13 +223,18 @@ impl Runner {
             }
         };
         self.agent.observe_end(self.key, change).await;
+        self.take_back_files().await;
+        Phase::Ended
+    }
+
+    /// What has ended for good needs its configs and secrets no more.
+    async fn take_back_files(&self) {
         let has_files = self.orders.borrow().spec.as_ref().is_some_and(|spec| !spec.files().is_empty());
         if let Some(runtime) = self.agent.runtime(self.kind).filter(|_| has_files)
             && let Err(error) = runtime.take_back(self.key).await
         {
             tracing::warn!(key = %self.key, %error, "configs and secrets of an attempt that ended stay until it is removed");
         }
-        Phase::Ended
     }
 
     /// What to do about its end now, if it ended by itself.

@@ -41,7 +41,8 @@ pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> 
     tasks.sort_by_key(index);
     if tasks.is_empty() {
         let what = args.index.map(|index| format!("index {index} of ")).unwrap_or_default();
-        return Err(Error::failed(format!("{what}run {run} of job `{}` has no task", args.job)));
+        let why = "it has not begun, or ended longer ago than the manager keeps tasks that have ended";
+        return Err(Error::failed(format!("{what}run {run} of job `{}` has no task: {why}", args.job)));
     }
     let several = tasks.len() > 1 && output.format == Format::Table;
     for task in tasks {

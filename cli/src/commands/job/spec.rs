@@ -79,13 +79,16 @@ enum Missed {
 impl JobArgs {
     /// Sets what is given.
     pub(super) fn over(self, spec: &mut v1::JobSpec) {
+        let all_at_once = spec.parallelism == spec.completions;
         if !self.each.is_empty() {
             let words = |text: &String| text.split_whitespace().map(str::to_owned).collect();
             spec.arguments = self.each.iter().map(|text| v1::IndexArguments { values: words(text) }).collect();
-            (spec.completions, spec.parallelism) = (None, None);
+            spec.completions = None;
         }
         if self.completions.is_some() {
             (spec.completions, spec.arguments) = (self.completions, Vec::new());
+        }
+        if all_at_once && (!spec.arguments.is_empty() || self.completions.is_some()) {
             // As many as before would be a bound that nobody asked for.
             spec.parallelism = None;
         }
@@ -147,6 +150,10 @@ mod tests {
         let first = over(&["--completions", "4", "--parallelism", "2", "--cron", "@daily"], v1::JobSpec::default());
         assert_eq!((first.completions, first.parallelism), (Some(4), Some(2)));
         let second = over(&["--time-zone", "Europe/Berlin", "--overlap", "replace", "--retries", "0"], first);
+        let third = over(&["--completions", "9"], second.clone());
+        assert_eq!((third.completions, third.parallelism), (Some(9), Some(2)));
+        let all = v1::JobSpec { completions: Some(4), parallelism: Some(4), ..Default::default() };
+        assert_eq!(over(&["--completions", "9"], all).parallelism, None, "all at once, as before");
         let schedule = second.schedule.as_ref().unwrap();
         assert_eq!((schedule.cron.as_str(), schedule.time_zone.as_str()), ("@daily", "Europe/Berlin"));
         assert_eq!((schedule.overlap(), second.max_retries), (v1::JobOverlap::Replace, Some(0)));

@@ -21,7 +21,7 @@ use crate::spec::{RuntimeSpec, TaskSpec};
 pub const MAX_COMPLETIONS: u32 = 100_000;
 /// How many indexes may have arguments of their own.
 pub const MAX_ARGUMENTS: usize = 1_000;
-/// How many bytes those are in all at most.
+/// How many bytes those are in all at most, encoded.
 pub const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
 /// How often an index is tried again unless the job says otherwise.
 pub const DEFAULT_MAX_RETRIES: u32 = 3;

@@ -25,6 +25,12 @@ use crate::state::ClusterState;
 /// How many steps are taken at once, so that no change of the cluster holds up the others.
 const MAX_STEPS: usize = 2_000;
 
+/// A task with arguments of its own takes as long as so many others: it has a spec of its own.
+const OWN_SPEC_STEPS: usize = 20;
+
+/// What a run says that gets no more tasks.
+const NO_ROOM: &str = "waits for room: there are as many tasks as the manager's `max-tasks` allows";
+
 /// How often it is looked whether there may be more tasks again.
 const ROOM_PERIOD: Duration = Duration::from_secs(1);
 
@@ -89,6 +95,9 @@ pub fn plan_job(state: &ClusterState, job: &Job, room: u64, now: Timestamp) -> J
 pub fn with_end_noted(job: &Job, task: &Task) -> Option<Job> {
     let (_, RunIndex { run, index }) = task.run_index()?;
     let outcome = IndexOutcome::of(task)?;
+    if job.is_deleted || job.run(run)?.has_ended(index) {
+        return None;
+    }
     let mut next = job.clone();
     next.run_mut(run)?.note(index, outcome).then_some(next)
 }
@@ -99,6 +108,7 @@ pub fn trouble_of_job(job: &Job) -> String {
     let Some(run) = job.runs.last() else { return String::new() };
     match run.state {
         RunState::Failing | RunState::Failed => run.reason.clone(),
+        RunState::Running if run.reason == NO_ROOM => run.reason.clone(),
         RunState::Running if run.failed.count() > 0 => runs::failures(run),
         RunState::Running | RunState::Stopping | RunState::Completed | RunState::Stopped => String::new(),
     }
@@ -210,16 +220,24 @@ impl<'a> Planner<'a> {
         let (mut lacks_steps, mut lacks_room) = (false, false);
         for run in self.job.runs.iter_mut().filter(|run| run.state == RunState::Running) {
             let Some(spec) = run.spec.clone() else { continue };
+            let weight = if spec.arguments.is_empty() { 1 } else { OWN_SPEC_STEPS };
+            let mut waits = false;
             while run.next_index < run.completions && run.active() < spec.parallelism {
                 lacks_steps |= free == 0;
-                lacks_room |= room == 0;
+                waits = room == 0;
                 if free == 0 || room == 0 {
                     break;
                 }
-                (free, room) = (free - 1, room - 1);
+                (free, room) = (free.saturating_sub(weight), room - 1);
                 let run_index = RunIndex { run: run.number, index: run.next_index };
                 self.steps.push(JobStep::Create { run_index, spec: Arc::clone(&spec) });
                 run.next_index += 1;
+            }
+            lacks_room |= waits;
+            if waits && run.reason.is_empty() {
+                NO_ROOM.clone_into(&mut run.reason);
+            } else if !waits && run.reason == NO_ROOM {
+                run.reason.clear();
             }
         }
         if lacks_steps {

@@ -9,6 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::{JobStep, MAX_STEPS, Planner};
 use crate::state::ClusterState;
 
+/// How often it is looked whether somebody still waits for a job whose time is over.
+const WAITERS_PERIOD: Duration = Duration::from_secs(1);
+
 impl Planner<'_> {
     /// Sees which runs have come to an end, or are to.
     pub(super) fn judge_runs(&mut self) {
@@ -32,6 +35,8 @@ impl Planner<'_> {
         let Job { spec, runs, .. } = &self.job;
         let newest = runs.last().map(|run| run.number);
         let (mut succeeded, mut failed) = (spec.kept_succeeded, spec.kept_failed);
+        // Who waits for what it did is to see it.
+        let is_awaited = self.state.is_waited_for(&self.job.name);
         let mut going = Vec::new();
         let mut expiries = Vec::new();
         // The newest first: they are the ones to keep.
@@ -40,17 +45,19 @@ impl Planner<'_> {
             let too_many = *kept == 0 && Some(run.number) != newest;
             *kept = kept.saturating_sub(1);
             let expires = spec.time_to_live.zip(run.finished_at).map(|(ttl, at)| after(at, ttl));
-            if too_many || expires.is_some_and(|at| at <= self.now) {
-                going.push(run.number);
-            } else {
-                expiries.extend(expires);
+            let is_kept = is_awaited && Some(run.number) == newest;
+            match expires {
+                Some(at) if at <= self.now && is_kept => expiries.push(after(self.now, WAITERS_PERIOD)),
+                Some(at) if at <= self.now => going.push(run.number),
+                _ if too_many => going.push(run.number),
+                other => expiries.extend(other),
             }
         }
         expiries.into_iter().for_each(|at| self.look_at(at));
         for number in going.into_iter().rev() {
             self.let_run_go(number);
         }
-        let had_runs = self.job.last_run > 0 && self.job.runs.is_empty();
+        let had_runs = !self.before.runs.is_empty() && self.job.runs.is_empty();
         if had_runs && self.job.spec.schedule.is_none() && self.job.spec.time_to_live.is_some() {
             self.job.is_deleted = true;
             self.notes.push("it is deleted: its last run ended long enough ago".to_owned());

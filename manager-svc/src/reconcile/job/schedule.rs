@@ -27,7 +27,16 @@ impl Planner<'_> {
             self.job.awaited = None;
             return;
         };
+        let is_ahead = self.job.scheduled_through > self.now;
+        if is_ahead && schedule.times.after(self.now).is_some_and(|next| next < self.job.scheduled_through) {
+            // The clock was ahead, by more than one time of the schedule. It would run for none of those.
+            self.notes.push("the manager's clock was set back; its schedule begins anew".to_owned());
+            (self.job.scheduled_through, self.job.awaited) = (self.now, None);
+        }
         if let Some(due) = schedule.times.last_until(self.job.scheduled_through, self.now) {
+            if let Some(overtaken) = self.job.awaited.take_if(|awaited| *awaited != due) {
+                self.miss(overtaken, format!("the next time came, {due}"));
+            }
             match turn(&self.job, &schedule, due, self.now) {
                 Turn::Begin => {
                     let run = begin_run(&mut self.job, Some(due), String::new(), self.now);
@@ -47,15 +56,19 @@ impl Planner<'_> {
                     }
                 }
                 Turn::Miss(reason) => {
-                    self.notes.push(format!("the run for {due} is left out: {reason}"));
-                    let count = self.job.missed.as_ref().map_or(0, |missed| missed.count).saturating_add(1);
-                    self.job.missed = Some(Missed { scheduled_at: due, reason, count });
+                    self.miss(due, reason);
                     self.deal_with(due);
                 }
             }
         }
         let next = schedule.times.after(self.now.max(self.job.scheduled_through));
         next.into_iter().for_each(|at| self.look_at(at));
+    }
+
+    fn miss(&mut self, scheduled_at: Timestamp, reason: String) {
+        self.notes.push(format!("the run for {scheduled_at} is left out: {reason}"));
+        let count = self.job.missed.as_ref().map_or(0, |missed| missed.count).saturating_add(1);
+        self.job.missed = Some(Missed { scheduled_at, reason, count });
     }
 
     fn deal_with(&mut self, due: Timestamp) {

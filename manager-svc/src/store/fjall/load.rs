@@ -7,8 +7,8 @@ use std::sync::mpsc;
 
 use davit_core::deployment::{Deployment, Version};
 use davit_core::file::{Config, FileContent, FileDigest};
-use davit_core::id::{DeploymentId, Revision, TaskId};
-use davit_core::job::Job;
+use davit_core::id::{DeploymentId, JobId, Revision, TaskId};
+use davit_core::job::{Job, JobSpec};
 use davit_core::node::Node;
 use davit_core::spec::TaskSpec;
 use davit_core::task::Task;
@@ -305,6 +305,11 @@ fn share_newest(
         let of = deployment.versions.iter();
         versions.extend(of.map(|version| ((deployment.deployment_id, version.number), Arc::clone(version))));
     }
+    let mut job_specs = HashMap::new();
+    for job in jobs {
+        let of_runs = job.runs.iter().filter_map(|run| run.spec.as_ref());
+        job_specs.insert(job.job_id, [&job.spec].into_iter().chain(of_runs).cloned().collect());
+    }
     let mut shared = Vec::with_capacity(events.len());
     for mut event in events {
         if let Object::Task(task) = &mut event.object
@@ -329,13 +334,13 @@ fn share_newest(
                 return Err(format!("deployment {name} is not as the event of revision {revision} tells"));
             }
         }
+        if let Object::Job(job) = &mut event.object {
+            share_job_specs(Arc::make_mut(job), &mut job_specs);
+        }
         if let Object::Job(job) = &mut event.object
             && let Ok(at) = jobs.binary_search_by_key(&job.job_id, |stored| stored.job_id)
         {
             let stored = &jobs[at];
-            if job.spec == stored.spec {
-                Arc::make_mut(job).spec = Arc::clone(&stored.spec);
-            }
             if job.revision == stored.revision && job == stored {
                 *job = Arc::clone(stored);
             } else if job.revision >= stored.revision {
@@ -364,6 +369,17 @@ fn share_versions(deployment: &mut Deployment, known: &mut HashMap<(DeploymentId
         let same = known.entry((deployment.deployment_id, version.number)).or_insert_with(|| Arc::clone(version));
         if same == version {
             *version = Arc::clone(same);
+        }
+    }
+}
+
+/// The same for what jobs and their runs want: an event tells it of the job, and of each run that goes on.
+fn share_job_specs(job: &mut Job, known: &mut HashMap<JobId, Vec<Arc<JobSpec>>>) {
+    let known = known.entry(job.job_id).or_default();
+    for spec in [&mut job.spec].into_iter().chain(job.runs.iter_mut().filter_map(|run| run.spec.as_mut())) {
+        match known.iter().rev().find(|one| *one == spec) {
+            Some(same) => *spec = Arc::clone(same),
+            None => known.push(Arc::clone(spec)),
         }
     }
 }

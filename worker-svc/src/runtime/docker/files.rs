@@ -177,10 +177,11 @@ impl Inner {
                 Err(problem) if problem.kind() == io::ErrorKind::NotFound => continue,
                 read => read.map_err(failed)?,
             };
+            // Read before it is asked what is needed: what comes meanwhile is noted before its directory is made.
+            let entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(failed)?;
             let needed: BTreeSet<OsString> =
                 there.iter().chain(self.given.lock().iter()).map(|key| key.container_name().into()).collect();
             for entry in entries {
-                let entry = entry.map_err(failed)?;
                 if !needed.contains(&entry.file_name()) {
                     absent_is_fine(fs::remove_dir_all(entry.path())).map_err(failed)?;
                 }

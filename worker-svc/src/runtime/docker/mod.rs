@@ -251,10 +251,10 @@ impl Runtime for DockerRuntime {
         let engine = self.engine().await?;
         let version = in_time("check", QUICK_TIME, self.version(engine)).await?;
         self.lately.answered();
-        self.networks.sweep(engine).await;
         if let Some(guard) = &self.guard {
             guard.keep().await;
         }
+        self.networks.sweep(engine).await;
         Ok(RuntimeInfo { version: format!("Docker {version}") })
     }
 

@@ -7,6 +7,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{EndpointSettings, Network, NetworkCreateRequest, NetworkingConfig};
@@ -17,7 +18,10 @@ use tokio::sync::Mutex;
 
 use super::error::{refused, status, unavailable};
 use super::{QUICK_TIME, in_time, labels, timed};
-use crate::runtime::{Error, Owner};
+use crate::runtime::{Error, ErrorKind, Owner};
+
+/// How long networks that nobody uses may hold up a check of the engine. One whose removal was cut short is tried again.
+const SWEEP_TIME: Duration = Duration::from_secs(1);
 
 /// A network's name at the engine.
 pub(super) fn engine_name(owner: &Owner, network: &ContainerNetwork) -> String {
@@ -100,10 +104,12 @@ impl Networks {
         }
     }
 
-    /// Removes what could not be removed before. Costs nothing where nothing is left over.
+    /// Removes what could not be removed before, if that is quick and nobody is at it: who checks an engine is not to wait for a network.
+    /// Costs nothing where nothing is left over.
     pub(super) async fn sweep(&self, engine: &Docker) {
-        let mut known = self.known.lock().await;
-        remove_unused(engine, &mut known).await;
+        if let Ok(mut known) = self.known.try_lock() {
+            let _ = tokio::time::timeout(SWEEP_TIME, remove_unused(engine, &mut known)).await;
+        }
     }
 
     /// Learns once which networks there are, and which containers are in them: what a worker before this one has left behind goes.
@@ -136,7 +142,12 @@ async fn remove_unused(engine: &Docker, known: &mut Known) {
         match remove(engine, &id).await {
             Ok(()) => drop(known.there.remove(&name)),
             // Something of others is in it, or the engine does not answer now: it is tried again.
-            Err(error) => tracing::debug!(network = name, %error, "a network that no task uses stays for now"),
+            Err(error) => {
+                tracing::debug!(network = name, %error, "a network that no task uses stays for now");
+                if error.kind() == ErrorKind::Unavailable {
+                    return;
+                }
+            }
         }
     }
 }
