@@ -228,7 +228,7 @@ impl Runner {
     }
 
     /// What has ended for good needs its configs and secrets no more.
-    async fn take_back_files(&self) {
+    async fn take_back_files(&mut self) {
         let has_files = self.orders.borrow().spec.as_ref().is_some_and(|spec| !spec.files().is_empty());
         if let Some(runtime) = self.agent.runtime(self.kind).filter(|_| has_files)
             && let Err(error) = runtime.take_back(self.key).await
