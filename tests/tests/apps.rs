@@ -183,5 +183,5 @@ async fn an_app_begins_in_order_is_updated_in_part_and_survives_a_bad_image() {
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await;
-    docker(&host_socket(), &["volume", "rm", &site.cluster]);
+    let _ = docker(&host_socket(), &["volume", "rm", &site.cluster]);
 }

@@ -43,8 +43,11 @@ async fn a_command_in_a_container_has_what_the_container_has_and_its_output_is_t
         spec.env.insert("GREETING".to_owned(), "hello davit".to_owned());
         (spec.working_dir, spec.user) = ("/tmp".to_owned(), "1000".to_owned());
         let (key, _) = bench.start(container(spec)).await;
-        let told = exec(&["busybox", "sh", "-c", "echo $GREETING; pwd; busybox id -u >&2; exit 7"]);
+        let told = exec(&["busybox", "sh", "-c", "echo $GREETING; pwd; busybox id -u; exit 7"]);
         assert_eq!(bench.probe(key, &told).await, failing("returned 7: hello davit /tmp 1000"));
+        // Its errors are of another stream, and come in no certain order with its output.
+        let told = exec(&["busybox", "sh", "-c", "echo $GREETING >&2; exit 7"]);
+        assert_eq!(bench.probe(key, &told).await, failing("returned 7: hello davit"));
         let Probed::Failing(missing) = bench.probe(key, &exec(&["no-such-program"])).await else { panic!() };
         assert!(missing.contains("no-such-program"), "{missing}");
         let long = exec(&["busybox", "sh", "-c", "busybox seq 100000; exit 1"]);
