@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use davit_proto::v1;
 use davit_tests::binaries::{Service, path_of};
-use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image};
+use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image, try_docker};
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
 use davit_tests::worker_dir::WorkerDir;
@@ -63,6 +63,16 @@ struct Site {
     _worker: Service,
     _worker_dir: WorkerDir,
     _cleared: Cleared,
+    _volume: Volume,
+}
+
+/// Removed at last, when nothing mounts it any more.
+struct Volume(String);
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = try_docker(&host_socket(), &["volume", "rm", "--force", &self.0]);
+    }
 }
 
 impl Site {
@@ -70,13 +80,14 @@ impl Site {
         import_image(&host_socket());
         let cluster = format!("davit-apps-{}", std::process::id());
         let cleared = Cleared { socket: host_socket(), label: format!("dev.davit.cluster={cluster}") };
+        let volume = Volume(cluster.clone());
         let programs = Programs::start(&cluster, &[]).await;
         let worker_dir = WorkerDir::new();
         let worker = programs.worker("one", worker_dir.path(), &host_socket(), &[]);
         worker.ready().await;
         let dir = TempDir::new().unwrap();
         std::fs::write(dir.path().join("password"), "swordfish").unwrap();
-        Self { programs, dir, cluster, _worker: worker, _worker_dir: worker_dir, _cleared: cleared }
+        Self { programs, dir, cluster, _worker: worker, _worker_dir: worker_dir, _cleared: cleared, _volume: volume }
     }
 
     fn write(&self, change: impl Fn(String) -> String) {
@@ -172,16 +183,12 @@ async fn an_app_begins_in_order_is_updated_in_part_and_survives_a_bad_image() {
     assert_eq!(site.exec("shop_web", &["cat", "/tmp/www/index.html"]).await, "second");
 
     site.done(&["down"]).await;
-    let left = async || {
-        let filter = format!("label=dev.davit.cluster={}", site.cluster);
-        let containers = docker(&host_socket(), &["ps", "--all", "--quiet", "--filter", &filter]);
-        let networks = docker(&host_socket(), &["network", "ls", "--quiet", "--filter", &filter]);
-        [containers, networks].concat()
-    };
-    eventually("nothing is left at the engine", LIMIT, async || {
-        let left = left().await;
-        if left.is_empty() { Ok(()) } else { Err(left) }
+    let filter = format!("label=dev.davit.cluster={}", site.cluster);
+    eventually("no container of it runs", LIMIT, async || {
+        let running = docker(&host_socket(), &["ps", "--format", "{{.Names}}", "--filter", &filter]);
+        if running.is_empty() { Ok(()) } else { Err(running) }
     })
     .await;
-    let _ = docker(&host_socket(), &["volume", "rm", &site.cluster]);
+    assert!(!site.done(&["ps"]).await.contains("RUNNING"));
+    assert!(!site.done(&["apps"]).await.contains("shop"));
 }
