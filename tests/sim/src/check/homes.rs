@@ -42,19 +42,28 @@ pub(super) fn what_is_kept_is_placed_at_home(journal: &[Arc<Batch>], violations:
     }
 }
 
-/// Tasks of its group that stay on other nodes.
+/// Tasks of its group that stay on other nodes, while none is on its own: what a lost node had split may come back to either part.
+/// Where one of its volumes is goes before that: data does not move.
 fn split(model: &Model, task: &Task) -> Vec<String> {
     let Some(group) = task.spec.placement.colocation.as_ref().map(|one| &one.group) else { return Vec::new() };
+    if task.spec.volumes().any(|name| model.volumes.contains_key(name)) {
+        return Vec::new();
+    }
     let is_member = |other: &&Arc<Task>| {
         other.task_id != task.task_id
             && other.spec.placement.colocation.as_ref().is_some_and(|one| one.group == *group)
             && other.status.state.is_on_node()
-            && other.status.node_id != task.status.node_id
     };
     let stays = |other: &&Arc<Task>| {
         let node = other.status.node_id.and_then(|node_id| model.nodes.get(&node_id));
         node.is_some_and(|node| node.state != NodeState::Down && node.drain.is_none())
     };
-    let others = model.tasks.values().filter(is_member).filter(stays);
-    others.map(|other| format!("group {group} has {} on {:?}", other.key(), other.status.node_id)).collect()
+    let (here, elsewhere): (Vec<_>, Vec<_>) = model
+        .tasks
+        .values()
+        .filter(is_member)
+        .filter(stays)
+        .partition(|other| other.status.node_id == task.status.node_id);
+    let told = |other: &Arc<Task>| format!("group {group} has {} on {:?}", other.key(), other.status.node_id);
+    elsewhere.into_iter().filter(|_| here.is_empty()).map(told).collect()
 }
