@@ -133,13 +133,7 @@ pub(super) fn list_apps(api: &Api, request: &v1::ListAppsRequest) -> Result<v1::
     let mut violations = Violations::new();
     let hash = stable_hash("ListApps", &());
     let page = Page::from_proto(request.page_size, &request.page_token, hash, &mut violations);
-    let mut after = String::new();
-    if let Some(page) = &page {
-        match String::from_utf8(page.cursor.clone()) {
-            Ok(name) => after = name,
-            Err(_) => Page::bad_cursor(&mut violations),
-        }
-    }
+    let after = Page::after_name(page.as_ref(), &mut violations);
     let page = violations.finish(page)?;
     let state = api.writer.state();
     let (found, next_page_token) = page.take(state.apps_after(&after), |name| name.as_bytes().to_vec());

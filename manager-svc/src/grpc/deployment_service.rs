@@ -102,13 +102,7 @@ impl DeploymentApi {
         let filter = request.filter.unwrap_or_default();
         let hash = stable_hash("ListDeployments", &filter);
         let page = Page::from_proto(request.page_size, &request.page_token, hash, &mut violations);
-        let mut after = String::new();
-        if let Some(page) = &page {
-            match String::from_utf8(page.cursor.clone()) {
-                Ok(name) => after = name,
-                Err(_) => Page::bad_cursor(&mut violations),
-            }
-        }
+        let after = Page::after_name(page.as_ref(), &mut violations);
         let states = convert::rollout_states_from_proto(&filter.states, "filter.states", &mut violations);
         let labels = convert::labels_from_proto(filter.labels, convert::MAX_LABELS, "filter.labels", &mut violations);
         let (page, labels) = violations.finish(page.zip(labels))?;

@@ -42,6 +42,15 @@ impl Page {
         violations.is_empty().then_some(Self { size, filter_hash, cursor })
     }
 
+    /// The name after which the page begins; empty: at the first.
+    pub(super) fn after_name(page: Option<&Self>, violations: &mut Violations) -> String {
+        let cursor = page.map_or_else(Vec::new, |page| page.cursor.clone());
+        String::from_utf8(cursor).unwrap_or_else(|_| {
+            Self::bad_cursor(violations);
+            String::new()
+        })
+    }
+
     /// Notes that the cursor of the token can't be read.
     pub(super) fn bad_cursor(violations: &mut Violations) {
         violations.add("page_token", "is not a token that this manager gave out");

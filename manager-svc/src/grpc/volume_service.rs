@@ -32,11 +32,8 @@ impl VolumeApi {
         let filter = request.filter.unwrap_or_default();
         let hash = stable_hash("ListVolumes", &filter);
         let page = Page::from_proto(request.page_size, &request.page_token, hash, &mut violations);
-        let after = page.as_ref().map(|page| String::from_utf8(page.cursor.clone()));
-        if let Some(Err(_)) = after {
-            Page::bad_cursor(&mut violations);
-        }
-        let (page, after) = violations.finish(page.zip(after.and_then(Result::ok)))?;
+        let after = Page::after_name(page.as_ref(), &mut violations);
+        let page = violations.finish(page)?;
         let state = self.api.writer.state();
         let node_id = match filter.node.as_str() {
             "" => None,
