@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 /// Messages that carry what may be secret.
-const SECRET_MESSAGES: [&str; 4] = [
+const SECRET_MESSAGES: [&str; 5] = [
+    ".davit.v1.BackupClusterResponse",
     ".davit.v1.CreateConfigRequest",
     ".davit.v1.GetConfigResponse",
     ".davit.v1.FetchFileResponse",

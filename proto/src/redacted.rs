@@ -49,6 +49,13 @@ impl fmt::Debug for v1::AppSource {
     }
 }
 
+/// A backup has secrets, as the store has.
+impl fmt::Debug for v1::BackupClusterResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackupClusterResponse").field("chunk", &Hidden(self.chunk.len())).finish()
+    }
+}
+
 impl fmt::Debug for store_v1::BackupEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, key, value } = self;
@@ -76,6 +83,7 @@ mod tests {
             format!("{:?}", v1::GetConfigResponse { content: secret(), ..Default::default() }),
             format!("{:?}", v1::FetchFileResponse { content: secret() }),
             format!("{:?}", v1::ApplyAppRequest { source: Some(source), ..Default::default() }),
+            format!("{:?}", v1::BackupClusterResponse { chunk: secret() }),
             format!("{:?}", store_v1::BackupEntry { value: secret(), ..Default::default() }),
         ];
         for shown in shown {

@@ -1,9 +1,11 @@
 //! The services as programs: started as an operator starts them, stopped by signals.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -30,11 +32,21 @@ pub fn path_of(name: &str) -> PathBuf {
     path
 }
 
-/// An address that is free now.
+/// Ports for the programs of tests: below those that workers give to tasks, and that the kernel gives to connections.
+const PORTS: Range<u16> = 10_240..20_000;
+/// How many of them a process likely needs.
+const PORTS_OF_A_PROCESS: u32 = 16;
+
+/// An address that is free, and that no other program of this process gets.
 #[must_use]
 pub fn free_address() -> SocketAddr {
-    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    bound.expect("a free port")
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Each process begins elsewhere: a program takes its port only after a while, and until then nobody else may find it free.
+    let first = std::process::id().wrapping_mul(PORTS_OF_A_PROCESS);
+    let next = |_| first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) as usize % PORTS.len();
+    let address = |nth| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.clone().nth(nth)?)));
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+    PORTS.map(next).filter_map(address).find(is_free).expect("a free port")
 }
 
 /// A program that runs. Killed when dropped.

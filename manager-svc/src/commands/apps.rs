@@ -9,10 +9,11 @@ use davit_core::id::{DeploymentId, JobId, Revision};
 use davit_core::job::{Job, MAX_ACTIVE_RUNS};
 use uuid::Uuid;
 
-use super::configs::{abandon, check_configs, check_files, put};
+use super::configs::{abandon, check_configs, put};
 use super::deployments::{check_limits, check_mode, put_changed, put_deleted, put_new};
 use super::error::JobError;
 use super::jobs::{check_job_limits, put_changed_job, put_deleted_job, put_new_job, put_same_job};
+use super::needs::check_needs;
 use super::{Error, Limits, NewConfig, NewDeployment, NewJob, Wanted, WantedJob};
 use crate::apps::plan_token;
 use crate::reconcile::{TaskChanges, begin_run, task_changes};
@@ -144,7 +145,7 @@ pub fn plan_app(state: &ClusterState, wanted: WantedApp, limits: Limits) -> Resu
     check_configs(state, &configs.values().cloned().collect::<Vec<_>>())?;
     let of_deployments = deployments.values().map(|wanted| &wanted.spec.task);
     for spec in of_deployments.chain(jobs.values().map(|wanted| &wanted.spec.task)) {
-        check_files(state, spec, &configs)?;
+        check_needs(state, spec, &configs)?;
     }
     let stays = |name: &String| !prune || unselected.contains(name);
     let plan = AppPlan {

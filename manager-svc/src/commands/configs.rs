@@ -144,23 +144,3 @@ pub fn let_go_of_versions(draft: &mut Draft, limit: usize) {
         }
     }
 }
-
-/// Makes sure that there is all to which a spec refers, in the cluster or among what comes with it.
-///
-/// # Errors
-/// When something is not there, which may have gone since the caller looked.
-pub(super) fn check_files(
-    state: &ClusterState,
-    spec: &TaskSpec,
-    coming: &BTreeMap<ConfigName, NewConfig>,
-) -> Result<(), Error> {
-    for grant in spec.files() {
-        let Some(digest) = grant.digest else { return Err(Error::ConfigNotFound { config: grant.config.clone() }) };
-        let comes = coming.get(&grant.config).is_some_and(|new| new.content.digest() == digest);
-        let is_there = || state.config(&grant.config).is_some_and(|there| there.has(digest) && !there.is_deleted);
-        if !comes && !is_there() {
-            return Err(Error::ConfigVersionGone { config: grant.config.clone(), digest });
-        }
-    }
-    Ok(())
-}

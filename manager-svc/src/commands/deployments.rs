@@ -11,7 +11,7 @@ use davit_core::id::{DeploymentId, Revision};
 use davit_core::state::TaskState;
 use davit_proto::convert;
 
-use super::configs::check_files;
+use super::needs::check_needs;
 use super::{Error, Limits};
 use crate::state::{ClusterState, Draft, EventType, KeyedSpec};
 
@@ -66,7 +66,7 @@ pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) 
             _ => Err(Error::DeploymentExists { name: new.name }),
         };
     }
-    check_files(draft.state(), &new.wanted.spec.task, &BTreeMap::new())?;
+    check_needs(draft.state(), &new.wanted.spec.task, &BTreeMap::new())?;
     check_limits(draft.state(), &[(None, &new.wanted)], limits)?;
     Ok(put_new(draft, new))
 }
@@ -108,7 +108,7 @@ pub fn update_deployment(
     check_mode(&deployment, &current, &wanted)?;
     // What it has already it may keep, also when that is being deleted.
     if current.spec.task != wanted.spec.task {
-        check_files(draft.state(), &wanted.spec.task, &BTreeMap::new())?;
+        check_needs(draft.state(), &wanted.spec.task, &BTreeMap::new())?;
     }
     check_limits(draft.state(), &[(Some(&current), &wanted)], limits)?;
     Ok(put_changed(draft, &deployment, &current, wanted))

@@ -8,8 +8,8 @@ use davit_core::id::{JobId, Revision};
 use davit_core::job::{Job, JobSpec, MAX_ACTIVE_RUNS, RunState};
 use davit_proto::convert;
 
-use super::configs::check_files;
 use super::error::JobError;
+use super::needs::check_needs;
 use super::{Error, Limits};
 use crate::reconcile::begin_run;
 use crate::state::{ClusterState, Draft, EventType, KeyedSpec};
@@ -62,7 +62,7 @@ pub fn create_job(draft: &mut Draft, new: NewJob, limits: Limits) -> Result<Arc<
             _ => Err(JobError::Exists { name: new.name }.into()),
         };
     }
-    check_files(draft.state(), &new.wanted.spec.task, &BTreeMap::new())?;
+    check_needs(draft.state(), &new.wanted.spec.task, &BTreeMap::new())?;
     check_job_limits(draft.state(), 1, [&new.wanted], limits)?;
     Ok(put_new_job(draft, new))
 }
@@ -106,7 +106,7 @@ pub fn update_job(draft: &mut Draft, named: &NamedJob, wanted: WantedJob, limits
     let job = open_job(draft.state(), named)?;
     // What it has already it may keep, also when that is being deleted.
     if job.spec.task != wanted.spec.task {
-        check_files(draft.state(), &wanted.spec.task, &BTreeMap::new())?;
+        check_needs(draft.state(), &wanted.spec.task, &BTreeMap::new())?;
     }
     check_job_limits(draft.state(), 0, [&wanted], limits)?;
     Ok(put_changed_job(draft, &job, wanted))

@@ -13,6 +13,7 @@ mod housekeeping;
 mod job_runs;
 mod jobs;
 mod moves;
+mod needs;
 mod nodes;
 mod placements;
 mod preemptions;

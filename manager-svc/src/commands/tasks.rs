@@ -12,9 +12,9 @@ use super::Error;
 use super::attempts::{
     ASKED_TO_RESTART, begin_attempt, end_attempt, get_task, lease_end, replace_attempt, why_replaced,
 };
-use super::configs::check_files;
 use super::error::JobError;
 use super::job_runs::remove_task;
+use super::needs::check_needs;
 use crate::state::{Draft, EventType, KeyedSpec, RequestRecord};
 
 /// Why a task that was just created waits.
@@ -74,7 +74,7 @@ pub fn create_tasks(
     }
     check_limits(draft, groups, limits)?;
     for group in groups {
-        check_files(draft.state(), group.spec.spec(), &BTreeMap::new())?;
+        check_needs(draft.state(), group.spec.spec(), &BTreeMap::new())?;
     }
     for group in groups {
         for task_id in &group.task_ids {

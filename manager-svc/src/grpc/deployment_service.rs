@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::app_calls::{apply_app, delete_app, list_apps, plan_app};
 use super::deployment_view::show;
 use super::errors::{refusal, to_api_error};
+use super::fields::{check_author, check_request_id, keep_name};
 use super::paging::Page;
 use super::rollout_watch::RolloutWatch;
-use super::task_service::check_request_id;
 use super::{Api, Responses};
 use crate::commands::{self, Named, NewDeployment, Wanted};
 use crate::stable_hash::stable_hash;
@@ -46,7 +46,7 @@ impl DeploymentApi {
         let spec = convert::required(request.spec, "spec", &mut violations)
             .and_then(|spec| self.read_spec(spec, &mut violations));
         let (name, spec) = violations.finish(spec)?;
-        let request = Some(CreateRequest { request_id, fingerprint }).filter(|request| !request.request_id.is_empty());
+        let request = CreateRequest::given(request_id, fingerprint);
         let new = |deployment_id| NewDeployment { deployment_id, name, wanted: wanted(spec, author), request };
         let limits = self.api.cluster.limits;
         if validate_only {
@@ -70,11 +70,7 @@ impl DeploymentApi {
         }
         let name_now = name_now.unwrap_or_default();
         let spec = convert::required(spec, "spec", &mut violations).and_then(|mut spec| {
-            if spec.name.is_empty() {
-                spec.name.clone_from(&name_now);
-            } else if spec.name != name_now {
-                violations.add("spec.name", format!("never changes: it is `{name_now}`"));
-            }
+            keep_name(&mut spec.name, &name_now, &mut violations);
             self.read_spec(spec, &mut violations)
         });
         let (_, spec) = violations.finish(spec)?;
@@ -91,8 +87,7 @@ impl DeploymentApi {
     fn read_spec(&self, spec: v1::DeploymentSpec, violations: &mut Violations) -> Option<(String, DeploymentSpec)> {
         let mut read = convert::deployment_spec_from_proto(spec, "spec", violations);
         if let Some((_, spec)) = &mut read {
-            self.api.check_algorithm(&spec.task, "spec.task", violations);
-            self.api.resolve_files(Arc::make_mut(&mut spec.task), "spec.task", violations);
+            self.api.check_spec(Arc::make_mut(&mut spec.task), "spec.task", violations);
         }
         read
     }
@@ -153,15 +148,6 @@ fn read_named(deployment: String, etag: String, violations: &mut Violations) -> 
         violations.add("deployment", "is needed: an id or a name");
     }
     Named { deployment, etag }
-}
-
-pub(super) fn check_author(author: &str, violations: &mut Violations) {
-    if author.len() > convert::MAX_AUTHOR_BYTES {
-        let (most, bytes) = (convert::MAX_AUTHOR_BYTES, author.len());
-        violations.add("author", format!("has at most {most} bytes, this has {bytes}"));
-    } else if author.chars().any(char::is_control) {
-        violations.add("author", "has only characters that can be printed");
-    }
 }
 
 /// No such deployment.

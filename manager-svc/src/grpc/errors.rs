@@ -116,6 +116,9 @@ pub(super) fn refusal(error: &commands::Error) -> ApiError {
         commands::Error::TooManyConfigBytes { max_bytes, .. } => {
             api_error.with_resource("limit", "config-bytes").with_metadata("max_config_bytes", max_bytes.to_string())
         }
+        commands::Error::TooManyVolumes { max_volumes, .. } => {
+            api_error.with_resource("limit", "volumes").with_metadata("max_volumes", max_volumes.to_string())
+        }
         commands::Error::NodeHasChanged { node, actual, .. } => {
             api_error.with_resource("node", node.as_str()).with_metadata("etag", actual.as_str())
         }
@@ -222,6 +225,7 @@ mod tests {
             (Error::RequestIdReused { request_id: "a".to_owned() }, ErrorKind::AlreadyExists),
             (Error::TooManyTasks { there: 9, more: 2, max_tasks: 10 }, ErrorKind::ResourceExhausted),
             (Error::TooManySpecBytes { there: 9, more: 2, max_spec_bytes: 10 }, ErrorKind::ResourceExhausted),
+            (Error::TooManyVolumes { volume: "a".to_owned(), max_volumes: 1 }, ErrorKind::ResourceExhausted),
             (Error::NodeNotFound { node: node.clone() }, ErrorKind::NotFound),
             (Error::NotDrained { node: node.clone() }, ErrorKind::FailedPrecondition),
             (Error::NodeInUse { node: node.clone(), hindrances: vec![] }, ErrorKind::FailedPrecondition),

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::Api;
 use super::errors::{refusal, to_api_error};
+use super::fields::{check_request_id, keep_name};
 use super::paging::Page;
-use super::task_service::check_request_id;
 use crate::commands::{self, JobError, NamedJob, NewJob, WantedJob};
 use crate::reconcile::trouble_of_job;
 use crate::stable_hash::stable_hash;
@@ -43,7 +43,7 @@ impl JobApi {
         let spec = convert::required(request.spec, "spec", &mut violations)
             .and_then(|spec| self.read_spec(spec, &mut violations));
         let (name, spec) = violations.finish(spec)?;
-        let request = Some(CreateRequest { request_id, fingerprint }).filter(|request| !request.request_id.is_empty());
+        let request = CreateRequest::given(request_id, fingerprint);
         let new = |job_id| NewJob { job_id, name, wanted: wanted_job(spec), request };
         let limits = self.api.cluster.limits;
         if validate_only {
@@ -65,11 +65,7 @@ impl JobApi {
         }
         let name_now = name_now.unwrap_or_default();
         let spec = convert::required(spec, "spec", &mut violations).and_then(|mut spec| {
-            if spec.name.is_empty() {
-                spec.name.clone_from(&name_now);
-            } else if spec.name != name_now {
-                violations.add("spec.name", format!("never changes: it is `{name_now}`"));
-            }
+            keep_name(&mut spec.name, &name_now, &mut violations);
             self.read_spec(spec, &mut violations)
         });
         let (_, spec) = violations.finish(spec)?;
@@ -85,8 +81,7 @@ impl JobApi {
     fn read_spec(&self, spec: v1::JobSpec, violations: &mut Violations) -> Option<(String, JobSpec)> {
         let mut read = convert::job_spec_from_proto(spec, "spec", violations);
         if let Some((_, spec)) = &mut read {
-            self.api.check_algorithm(&spec.task, "spec.task", violations);
-            self.api.resolve_files(Arc::make_mut(&mut spec.task), "spec.task", violations);
+            self.api.check_spec(Arc::make_mut(&mut spec.task), "spec.task", violations);
         }
         read
     }

@@ -14,6 +14,7 @@ mod event_convert;
 mod event_service;
 mod event_watch;
 mod explain;
+mod fields;
 mod files;
 mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -89,6 +90,9 @@ const MAX_WORKER_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Sessions and outputs that workers bring at once; users' calls do not take away from it.
 const MAX_SESSION_CALLS: usize = 16_384;
 const SESSION_SERVICE: &str = <WorkerSessionServiceServer<WorkerSessions> as NamedService>::NAME;
+/// Contents of configs and secrets on their way to workers at once, each of 500 KiB at most. A worker that is refused asks again.
+const MAX_FILES_UNDER_WAY: usize = 256;
+const FETCH_FILE: &str = "davit.v1.WorkerSessionService/FetchFile";
 /// A stream of answers. It is pulled by its reader: one that does not read holds nothing but its place.
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -142,8 +146,10 @@ impl Api {
         }
     }
 
-    /// Has a spec name versions of its configs and secrets, and notes those that there are not.
-    fn resolve_files(&self, spec: &mut TaskSpec, path: &str, violations: &mut Violations) {
+    /// What the cluster has to say to a spec that is right by itself: whether there are its algorithm, configs and secrets. Where it names
+    /// no version of these, it gets the newest.
+    fn check_spec(&self, spec: &mut TaskSpec, path: &str, violations: &mut Violations) {
+        self.check_algorithm(spec, path, violations);
         if !spec.files().is_empty() {
             files::resolve_files(&self.writer.state(), &BTreeMap::new(), spec, &format!("{path}."), violations);
         }
@@ -182,6 +188,7 @@ pub(crate) fn server(api: &Api) -> GrpcServer {
         .descriptor_set(davit_proto::FILE_DESCRIPTOR_SET)
         .readiness(api.readiness.clone())
         .reserve(SESSION_SERVICE, MAX_SESSION_CALLS)
+        .reserve(FETCH_FILE, MAX_FILES_UNDER_WAY)
         .service(TaskServiceServer::new(TaskApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(JobServiceServer::new(JobApi::new(api.clone())).max_decoding_message_size(MAX_REQUEST_BYTES))
         .service(deployments.max_decoding_message_size(MAX_REQUEST_BYTES))

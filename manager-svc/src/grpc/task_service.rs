@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::errors::{no_task, refusal, to_api_error};
+use super::fields::check_request_id;
 use super::paging::Page;
 use super::task_filter::TaskFilter;
 use super::task_logs::TaskLogs;
@@ -21,8 +22,6 @@ use super::{Api, Responses, explain, rebalance};
 use crate::commands::{self, NewTasks};
 use crate::stable_hash::stable_hash;
 use crate::state::{Draft, KeyedSpec};
-
-const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Serves tasks.
 #[derive(Debug, Clone)]
@@ -46,8 +45,7 @@ impl TaskApi {
         let mut spec = convert::required(request.spec, "spec", &mut violations)
             .and_then(|spec| convert::task_spec_from_proto(spec, "spec", &mut violations));
         if let Some(spec) = &mut spec {
-            self.api.check_algorithm(spec, "spec", &mut violations);
-            self.api.resolve_files(spec, "spec", &mut violations);
+            self.api.check_spec(spec, "spec", &mut violations);
         }
         let spec = KeyedSpec::new(Arc::new(violations.finish(spec)?));
         if validate_only {
@@ -92,8 +90,7 @@ impl TaskApi {
         let mut groups = convert::task_groups_from_proto(request.groups, "groups", &mut violations);
         for (index, group) in groups.iter_mut().flatten().enumerate() {
             let path = format!("groups[{index}].spec");
-            self.api.check_algorithm(&group.spec, &path, &mut violations);
-            self.api.resolve_files(&mut group.spec, &path, &mut violations);
+            self.api.check_spec(&mut group.spec, &path, &mut violations);
         }
         let groups = violations.finish(groups)?;
         if validate_only {
@@ -164,15 +161,6 @@ fn read_task_id(text: &str) -> Result<TaskId, ApiError> {
     let mut violations = Violations::new();
     let task_id = convert::parse_task_id(text, "task_id", &mut violations);
     Ok(violations.finish(task_id)?)
-}
-
-pub(super) fn check_request_id(request_id: &str, violations: &mut Violations) {
-    if request_id.len() > MAX_REQUEST_ID_BYTES {
-        let bytes = request_id.len();
-        violations.add("request_id", format!("has at most {MAX_REQUEST_ID_BYTES} bytes, this has {bytes}"));
-    } else if request_id.chars().any(char::is_control) {
-        violations.add("request_id", "has only characters that can be printed");
-    }
 }
 
 fn shown(task: &Task) -> Option<v1::Task> {

@@ -33,11 +33,13 @@ pub(super) struct Deployments {
     agenda: Agenda<DeploymentId>,
 }
 
-/// The tasks of one deployment that fill a place of it, or have not ended.
+/// The tasks of one deployment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Replicas {
-    /// All of them.
+    /// Those that fill a place of it, or have not ended.
     tasks: OrdSet<(Slot, TaskId)>,
+    /// All others: they have ended and are kept to be looked at.
+    past: OrdSet<TaskId>,
     /// Those of them that fill a place and are not ready.
     unready: OrdSet<TaskId>,
     /// How many fill a place.
@@ -78,14 +80,19 @@ impl Replicas {
     }
 
     fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.tasks.is_empty() && self.past.is_empty()
     }
 
     fn add(&mut self, slot: Slot, task: &Task) {
-        self.tasks.insert((slot, task.task_id));
         if !task.holds_slot() {
+            if task.is_finished() {
+                self.past.insert(task.task_id);
+            } else {
+                self.tasks.insert((slot, task.task_id));
+            }
             return;
         }
+        self.tasks.insert((slot, task.task_id));
         self.holding += 1;
         *self.by_spec.entry(SpecAddress::of(&task.spec)).or_default() += 1;
         if !is_ready(task) {
@@ -94,6 +101,7 @@ impl Replicas {
     }
 
     fn remove(&mut self, slot: Slot, task: &Task) {
+        self.past.remove(&task.task_id);
         self.tasks.remove(&(slot, task.task_id));
         if !task.holds_slot() {
             return;
@@ -201,6 +209,12 @@ impl ClusterState {
         self.visits.of_tasks(unready.filter_map(|task_id| self.tasks.get(task_id)))
     }
 
+    /// The tasks of a deployment that have ended and fill no place of it any more, in the order of their ids.
+    pub(crate) fn past_tasks_of(&self, deployment_id: DeploymentId) -> impl Iterator<Item = &Arc<Task>> {
+        let past = self.deployments.replicas.get(&deployment_id).into_iter().flat_map(|replicas| &replicas.past);
+        self.visits.of_tasks(past.filter_map(|task_id| self.tasks.get(task_id)))
+    }
+
     /// Deployments that are to be looked at by now, in the order of their ids.
     pub(crate) fn deployments_to_look_at(&self, now: Timestamp) -> Vec<DeploymentId> {
         self.deployments.agenda.due(now)
@@ -263,12 +277,11 @@ impl ClusterState {
         {
             return;
         }
-        let is_present = |task: &&Task| task.holds_slot() || !task.is_finished();
         let replicas = self.deployments.replicas.entry(deployment_id).or_default();
-        if let Some(task) = before.filter(is_present) {
+        if let Some(task) = before {
             replicas.remove(slot, task);
         }
-        if let Some(task) = after.filter(is_present) {
+        if let Some(task) = after {
             replicas.add(slot, task);
         }
         if replicas.is_empty() {

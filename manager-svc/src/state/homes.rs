@@ -39,6 +39,12 @@ impl ClusterState {
         self.homes.volumes.get(name)
     }
 
+    /// How many volumes are somewhere.
+    #[must_use]
+    pub fn volume_count(&self) -> usize {
+        self.homes.volumes.len()
+    }
+
     /// All volumes that are somewhere, by name, after one.
     pub fn volumes_after(&self, last: &str) -> impl Iterator<Item = &Arc<VolumeHome>> {
         use std::ops::Bound::{Excluded, Unbounded};

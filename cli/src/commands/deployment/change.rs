@@ -6,11 +6,13 @@ use davit_proto::v1::deployment_spec::Mode;
 use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 
 use super::follow_unless;
-use super::policy::PolicyArgs;
+use super::policy::{PolicyArgs, RollbackPolicyArgs};
 use crate::args::key_value;
 use crate::client::{Manager, call};
 use crate::commands::author;
-use crate::commands::spec::{PlacementArgs, SpecArgs, task_with_its_own_restarts, with_options};
+use crate::commands::spec::{
+    ChangeArgs, PlacementArgs, SpecArgs, remove_keys, task_with_its_own_restarts, with_options,
+};
 use crate::error::Error;
 use crate::output::Output;
 
@@ -57,6 +59,8 @@ pub struct CreateArgs {
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
+    rollback: RollbackPolicyArgs,
+    #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
     placement: PlacementArgs,
@@ -68,16 +72,17 @@ pub struct UpdateArgs {
     /// The deployment, by name or id
     #[arg(value_name = "DEPLOYMENT")]
     deployment: String,
-    /// Run this image
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
-    /// Run this command, after `--`
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    /// Remove a label of the deployment itself. May be repeated
+    #[arg(long, value_name = "KEY")]
+    deployment_label_rm: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
     #[command(flatten)]
     mode: ModeArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    rollback: RollbackPolicyArgs,
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
@@ -90,6 +95,7 @@ pub(super) async fn create(manager: &Manager, args: CreateArgs, output: &Output)
     let detach = args.mode.detach;
     args.mode.set(&mut spec);
     spec.update_policy = args.policy.over(None);
+    spec.rollback_policy = args.rollback.over(None);
     let request_id = UuidV7Source.next_uuid().to_string();
     let request = v1::CreateDeploymentRequest { spec: Some(spec), request_id, validate_only: false, author: author() };
     let created = manager.repeat(async || manager.deployments().create_deployment(call(request.clone())).await).await?;
@@ -99,13 +105,13 @@ pub(super) async fn create(manager: &Manager, args: CreateArgs, output: &Output)
 pub(super) async fn update(manager: &Manager, args: UpdateArgs, output: &Output) -> Result<u8, Error> {
     let known = manager.get_deployment(&args.deployment).await?;
     let mut spec = known.spec.unwrap_or_default();
-    let mut task =
-        with_options(spec.task.unwrap_or_default(), args.spec, args.placement, |key| std::env::var(key).ok())?;
-    run_other(&mut task, args.image, args.command)?;
-    spec.task = Some(task);
+    remove_keys("--deployment-label-rm", &mut spec.labels, &args.deployment_label_rm)?;
+    let task = args.change.over(spec.task.unwrap_or_default())?;
+    spec.task = Some(with_options(task, args.spec, args.placement, |key| std::env::var(key).ok())?);
     let detach = args.mode.detach;
     args.mode.set(&mut spec);
     spec.update_policy = args.policy.over(spec.update_policy);
+    spec.rollback_policy = args.rollback.over(spec.rollback_policy);
     // What was read is what is changed, or nothing is.
     let request = v1::UpdateDeploymentRequest {
         deployment: known.deployment_id,
@@ -117,26 +123,4 @@ pub(super) async fn update(manager: &Manager, args: UpdateArgs, output: &Output)
     let answer = manager.deployments().update_deployment(call(request)).await;
     let updated = answer.map_err(|status| manager.error(status))?.into_inner().deployment;
     follow_unless(detach, manager, updated, output).await
-}
-
-/// Another image or command.
-fn run_other(task: &mut v1::TaskSpec, image: Option<String>, command: Vec<String>) -> Result<(), Error> {
-    match &mut task.runtime {
-        Some(v1::task_spec::Runtime::Container(container)) => {
-            container.image = image.unwrap_or_else(|| std::mem::take(&mut container.image));
-            if !command.is_empty() {
-                container.command = command;
-            }
-        }
-        Some(v1::task_spec::Runtime::Process(process)) => {
-            if image.is_some() {
-                return Err(Error::usage("--image is for containers, but this deployment runs plain processes"));
-            }
-            if !command.is_empty() {
-                process.command = command;
-            }
-        }
-        None => {}
-    }
-    Ok(())
 }

@@ -32,9 +32,35 @@ pub(super) struct PolicyArgs {
     /// How many slots get a new version first; the others follow when it is promoted
     #[arg(long, value_name = "N")]
     canaries: Option<u32>,
-    /// Promote it as soon as the canaries are healthy
-    #[arg(long)]
-    auto_promote: bool,
+    /// Promote it as soon as the canaries are healthy; --auto-promote=false: by hand
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    auto_promote: Option<bool>,
+}
+
+/// The same for a rollback. Without any of it that is as an update, but pauses when it fails.
+#[derive(Debug, Default, PartialEq, Args)]
+pub(super) struct RollbackPolicyArgs {
+    /// How many slots of a rollback are under way at one time, 0 for all; as in an update unless one of these is given
+    #[arg(long, value_name = "N")]
+    rollback_parallelism: Option<u32>,
+    /// Which task of a slot goes first in a rollback: stop-first, start-first
+    #[arg(long, value_enum, value_name = "ORDER")]
+    rollback_order: Option<Order>,
+    /// Wait so long between two slots of a rollback
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    rollback_delay: Option<prost_types::Duration>,
+    /// How long a task that a rollback brings has to stay healthy
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    rollback_monitor: Option<prost_types::Duration>,
+    /// Which share of the slots may fail in a rollback, 0 to 1
+    #[arg(long, value_name = "RATIO")]
+    rollback_max_failure_ratio: Option<f64>,
+    /// How long no slot of a rollback may get done
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    rollback_progress_deadline: Option<prost_types::Duration>,
+    /// What follows a failure in a rollback: pause, continue
+    #[arg(long, value_enum, value_name = "ACTION")]
+    rollback_failure_action: Option<OnFailure>,
 }
 
 /// Which task of a slot goes first.
@@ -64,21 +90,66 @@ impl PolicyArgs {
             return policy;
         }
         let mut policy = policy.unwrap_or_default();
-        policy.parallelism = self.update_parallelism.or(policy.parallelism);
-        policy.delay = self.update_delay.or(policy.delay);
-        policy.monitor = self.update_monitor.or(policy.monitor);
-        policy.progress_deadline = self.update_progress_deadline.or(policy.progress_deadline);
-        policy.max_failure_ratio = self.update_max_failure_ratio.unwrap_or(policy.max_failure_ratio);
         policy.canaries = self.canaries.unwrap_or(policy.canaries);
-        policy.auto_promote |= self.auto_promote;
-        if let Some(order) = self.update_order {
+        policy.auto_promote = self.auto_promote.unwrap_or(policy.auto_promote);
+        let pace = Pace {
+            parallelism: self.update_parallelism,
+            order: self.update_order,
+            delay: self.update_delay,
+            monitor: self.update_monitor,
+            max_failure_ratio: self.update_max_failure_ratio,
+            progress_deadline: self.update_progress_deadline,
+            on_failure: self.update_failure_action,
+        };
+        Some(pace.over(policy))
+    }
+}
+
+impl RollbackPolicyArgs {
+    /// A policy with what is given instead of what it has.
+    pub(super) fn over(self, policy: Option<v1::UpdatePolicy>) -> Option<v1::UpdatePolicy> {
+        if self == Self::default() {
+            return policy;
+        }
+        let pace = Pace {
+            parallelism: self.rollback_parallelism,
+            order: self.rollback_order,
+            delay: self.rollback_delay,
+            monitor: self.rollback_monitor,
+            max_failure_ratio: self.rollback_max_failure_ratio,
+            progress_deadline: self.rollback_progress_deadline,
+            on_failure: self.rollback_failure_action,
+        };
+        Some(pace.over(policy.unwrap_or_default()))
+    }
+}
+
+/// What is given of what both have.
+struct Pace {
+    parallelism: Option<u32>,
+    order: Option<Order>,
+    delay: Option<prost_types::Duration>,
+    monitor: Option<prost_types::Duration>,
+    max_failure_ratio: Option<f64>,
+    progress_deadline: Option<prost_types::Duration>,
+    on_failure: Option<OnFailure>,
+}
+
+impl Pace {
+    fn over(self, mut policy: v1::UpdatePolicy) -> v1::UpdatePolicy {
+        policy.parallelism = self.parallelism.or(policy.parallelism);
+        policy.delay = self.delay.or(policy.delay);
+        policy.monitor = self.monitor.or(policy.monitor);
+        policy.progress_deadline = self.progress_deadline.or(policy.progress_deadline);
+        policy.max_failure_ratio = self.max_failure_ratio.unwrap_or(policy.max_failure_ratio);
+        if let Some(order) = self.order {
             policy.order = match order {
                 Order::StopFirst => v1::UpdateOrder::StopFirst,
                 Order::StartFirst => v1::UpdateOrder::StartFirst,
             }
             .into();
         }
-        if let Some(action) = self.update_failure_action {
+        if let Some(action) = self.on_failure {
             policy.on_failure = match action {
                 OnFailure::Pause => v1::RolloutFailureAction::Pause,
                 OnFailure::Rollback => v1::RolloutFailureAction::Rollback,
@@ -86,6 +157,43 @@ impl PolicyArgs {
             }
             .into();
         }
-        Some(policy)
+        policy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        update: PolicyArgs,
+        #[command(flatten)]
+        rollback: RollbackPolicyArgs,
+    }
+
+    fn line(words: &[&str]) -> Line {
+        Line::try_parse_from([&["davit"][..], words].concat()).unwrap()
+    }
+
+    #[test]
+    fn promotion_by_itself_is_turned_on_and_off_again() {
+        let promotes = |words: &[&str], before: bool| {
+            let before = v1::UpdatePolicy { auto_promote: before, ..Default::default() };
+            line(words).update.over(Some(before)).unwrap().auto_promote
+        };
+        assert!(promotes(&["--auto-promote"], false) && promotes(&["--canaries", "1"], true));
+        assert!(!promotes(&["--auto-promote=false"], true) && !promotes(&["--canaries", "1"], false));
+    }
+
+    #[test]
+    fn a_rollback_has_a_policy_of_its_own_only_when_something_of_it_is_given() {
+        assert_eq!(line(&["--update-parallelism", "3"]).rollback.over(None), None);
+        let rollback = line(&["--rollback-parallelism", "0", "--rollback-order", "start-first"]).rollback;
+        let policy = rollback.over(None).unwrap();
+        assert_eq!((policy.parallelism, policy.order()), (Some(0), v1::UpdateOrder::StartFirst));
     }
 }

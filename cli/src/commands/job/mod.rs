@@ -11,7 +11,7 @@ use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 use self::logs::LogsArgs;
 use self::spec::JobArgs;
 use super::now;
-use super::spec::{PlacementArgs, SpecArgs, task_with_its_own_restarts, with_options};
+use super::spec::{ChangeArgs, PlacementArgs, SpecArgs, remove_keys, task_with_its_own_restarts, with_options};
 use crate::args::Format;
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
@@ -65,6 +65,20 @@ pub struct UpdateArgs {
     /// The job, by name or id
     #[arg(value_name = "JOB")]
     job: String,
+    #[command(flatten)]
+    change: ChangeArgs,
+    /// Remove a label of the job itself. May be repeated
+    #[arg(long, value_name = "KEY")]
+    job_label_rm: Vec<String>,
+    /// Remove its schedule: it runs no more by itself
+    #[arg(long, conflicts_with_all = ["cron", "time_zone", "overlap", "start_deadline", "missed"])]
+    no_cron: bool,
+    /// Remove the deadline of its runs
+    #[arg(long, conflicts_with = "deadline")]
+    no_deadline: bool,
+    /// Keep what has ended whatever its age
+    #[arg(long, conflicts_with = "ttl")]
+    no_ttl: bool,
     #[command(flatten)]
     options: JobArgs,
     #[command(flatten)]
@@ -186,7 +200,12 @@ async fn update(manager: &Manager, args: UpdateArgs, output: &Output) -> Result<
     let known = manager.get_job(&args.job).await?;
     let mut spec = known.spec.unwrap_or_default();
     let here = |key: &str| std::env::var(key).ok();
-    spec.task = Some(with_options(spec.task.unwrap_or_default(), args.spec, args.placement, here)?);
+    remove_keys("--job-label-rm", &mut spec.labels, &args.job_label_rm)?;
+    spec.schedule = spec.schedule.filter(|_| !args.no_cron);
+    spec.deadline = spec.deadline.filter(|_| !args.no_deadline);
+    spec.time_to_live = spec.time_to_live.filter(|_| !args.no_ttl);
+    let task = args.change.over(spec.task.unwrap_or_default())?;
+    spec.task = Some(with_options(task, args.spec, args.placement, here)?);
     args.options.over(&mut spec);
     // What was read is what is changed, or nothing is.
     let request = v1::UpdateJobRequest { job: known.job_id, spec: Some(spec), etag: known.etag, ..Default::default() };

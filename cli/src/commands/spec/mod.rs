@@ -1,6 +1,7 @@
 //! From the command line to a task's spec. What the manager checks is not checked here a second time.
 
 mod args;
+mod change;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod health;
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 use davit_proto::v1;
 
 pub use self::args::{Pull, SpecArgs};
+pub use self::change::ChangeArgs;
+pub(super) use self::change::remove_keys;
 pub use self::health::HealthArgs;
 pub use self::placement::PlacementArgs;
 use crate::error::Error;

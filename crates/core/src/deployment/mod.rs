@@ -99,6 +99,14 @@ pub struct CreateRequest {
     pub fingerprint: u64,
 }
 
+impl CreateRequest {
+    /// The one of this id; none without an id.
+    #[must_use]
+    pub fn given(request_id: String, fingerprint: u64) -> Option<Self> {
+        (!request_id.is_empty()).then_some(Self { request_id, fingerprint })
+    }
+}
+
 /// Tasks of one shape that are kept running.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deployment {

@@ -60,14 +60,14 @@ struct Shared {
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     bytes: Arc<Room>,
-    /// Services with a number of calls of their own.
+    /// Services, and methods as `service/Method`, with a number of calls of their own.
     reserved: HashMap<&'static str, Arc<Semaphore>>,
     /// Paths of methods with a stream in either direction.
     streaming: HashSet<String>,
 }
 
 impl AdmissionLayer {
-    /// With the descriptors of all that is served, and services that have a number of calls to themselves.
+    /// With the descriptors of all that is served, and services and methods that have a number of calls to themselves.
     pub(super) fn new<'a>(
         limits: Limits,
         reserved: &[(&'static str, usize)],
@@ -104,9 +104,10 @@ fn streaming_methods<'a>(descriptor_sets: impl IntoIterator<Item = &'a [u8]>) ->
 impl Shared {
     /// A place for a call of this path. `Err`: there is none.
     fn admit(&self, path: &str) -> Result<OwnedSemaphorePermit, ApiError> {
-        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let method = path.trim_start_matches('/');
+        let service = method.split('/').next().unwrap_or_default();
         let is_stream = self.streaming.contains(path);
-        let pool = match self.reserved.get(service) {
+        let pool = match self.reserved.get(method).or_else(|| self.reserved.get(service)) {
             Some(own) => own,
             None if is_stream => &self.streams,
             None => &self.calls,
@@ -248,7 +249,7 @@ mod tests {
 
     fn layer(limits: Limits) -> AdmissionLayer {
         let sets = [tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET];
-        AdmissionLayer::new(limits, &[("own.Service", 1)], sets)
+        AdmissionLayer::new(limits, &[("own.Service", 1), ("some.Service/Large", 1)], sets)
     }
 
     fn reason(refused: Result<OwnedSemaphorePermit, ApiError>) -> &'static str {
@@ -274,6 +275,14 @@ mod tests {
         assert!(shared.admit("/grpc.health.v1.Health/Check").is_ok());
         let _only = shared.admit("/own.Service/Session").unwrap();
         assert!(shared.admit("/own.Service/Session").is_err());
+    }
+
+    #[test]
+    fn a_method_with_places_of_its_own_gets_no_more_of_its_services() {
+        let shared = layer(Limits { calls: 1, ..Limits::default() }).limits;
+        let _large = shared.admit("/some.Service/Large").unwrap();
+        assert_eq!(reason(shared.admit("/some.Service/Large")), "TOO_MANY_CALLS");
+        assert!(shared.admit("/some.Service/Small").is_ok());
     }
 
     #[test]

@@ -139,10 +139,11 @@ impl GrpcServer {
         self
     }
 
-    /// Gives a service a number of calls of its own, which no other call takes away from it; streams count.
+    /// Gives a service, or one method of it (`service/Method`), a number of calls of its own: no other call takes away from it, and it
+    /// gets no more. Streams count.
     #[must_use]
-    pub fn reserve(mut self, service: &'static str, calls: usize) -> Self {
-        self.reserved.push((service, calls));
+    pub fn reserve(mut self, service_or_method: &'static str, calls: usize) -> Self {
+        self.reserved.push((service_or_method, calls));
         self
     }
 

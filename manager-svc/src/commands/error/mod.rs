@@ -311,6 +311,14 @@ pub enum Error {
         /// How many there may be.
         max_bytes: u64,
     },
+    /// There would be more named volumes than there may be.
+    #[error("volume `{volume}` would be new, and there are {max_volumes} named volumes at most: have some forgotten")]
+    TooManyVolumes {
+        /// The one that would be new.
+        volume: String,
+        /// How many there may be.
+        max_volumes: usize,
+    },
     /// No such node.
     #[error("there is no node `{node}`")]
     NodeNotFound {
@@ -452,6 +460,7 @@ impl Error {
             | Self::TooManySpecBytes { .. }
             | Self::TooManyConfigs { .. }
             | Self::TooManyConfigBytes { .. }
+            | Self::TooManyVolumes { .. }
             | Self::TooManyDeployments { .. } => Kind::ResourceExhausted,
         }
     }
@@ -503,6 +512,7 @@ impl Error {
             Self::ConfigOfAnotherApp { .. } => "CONFIG_OF_ANOTHER_APP",
             Self::TooManyConfigs { .. } => "TOO_MANY_CONFIGS",
             Self::TooManyConfigBytes { .. } => "TOO_MANY_CONFIG_BYTES",
+            Self::TooManyVolumes { .. } => "TOO_MANY_VOLUMES",
             Self::VolumeNotFound { .. } => "VOLUME_NOT_FOUND",
             Self::VolumeIsInUse { .. } => "VOLUME_IS_IN_USE",
         }

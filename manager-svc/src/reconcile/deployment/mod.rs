@@ -21,7 +21,7 @@ use std::sync::Arc;
 use davit_core::deployment::{Deployment, DeploymentMode, Rollout, RolloutState, Version};
 use davit_core::id::{NodeId, TaskId};
 use davit_core::spec::TaskSpec;
-use davit_core::task::{DesiredState, Slot};
+use davit_core::task::{DesiredState, Slot, Task};
 use jiff::Timestamp;
 
 use self::places::Places;
@@ -164,16 +164,18 @@ fn is_at_rest(state: &ClusterState, deployment: &Deployment, current: &Version) 
 }
 
 fn plan_end(state: &ClusterState, deployment: &Deployment) -> DeploymentPlan {
-    let tasks = || state.tasks_of(deployment.deployment_id);
-    let stop = |(_, task): (Slot, &Arc<davit_core::task::Task>)| {
+    let present = state.tasks_of(deployment.deployment_id).map(|(_, task)| task);
+    // What ended before goes as well: it would keep its containers, and with them the network of its app.
+    let mut tasks = present.chain(state.past_tasks_of(deployment.deployment_id)).peekable();
+    let is_gone = tasks.peek().is_none();
+    let stop = |task: &Arc<Task>| {
         (task.desired_state != DesiredState::Removed).then(|| DeploymentStep::Stop {
             task_id: task.task_id,
             remove: true,
             why: format!("deployment {} is deleted", deployment.name),
         })
     };
-    let steps = tasks().filter_map(stop).collect();
-    DeploymentPlan { steps, is_gone: tasks().next().is_none(), ..DeploymentPlan::default() }
+    DeploymentPlan { steps: tasks.filter_map(stop).collect(), is_gone, ..DeploymentPlan::default() }
 }
 
 fn plan_tasks(state: &ClusterState, deployment: &Deployment, current: &Version, now: Timestamp) -> DeploymentPlan {

@@ -63,9 +63,7 @@ pub(in crate::store) fn deployment_from_record(
         name: record.name,
         versions,
         rollout: rollout_from_record(rollout)?,
-        created_by: Some(record.request_id)
-            .filter(|request_id| !request_id.is_empty())
-            .map(|request_id| CreateRequest { request_id, fingerprint: record.request_fingerprint }),
+        created_by: CreateRequest::given(record.request_id, record.request_fingerprint),
         waits: record.waits,
         is_deleted: record.is_deleted,
         created_at: time_from(record.create_time, "create_time")?,

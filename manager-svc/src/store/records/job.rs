@@ -88,9 +88,7 @@ pub(in crate::store) fn job_from_record(
         scheduled_through: time_from(record.scheduled_through_time, "scheduled_through_time")?,
         awaited: optional_time_from(record.awaited_time, "awaited_time")?,
         missed,
-        created_by: Some(record.request_id)
-            .filter(|request_id| !request_id.is_empty())
-            .map(|request_id| CreateRequest { request_id, fingerprint: record.request_fingerprint }),
+        created_by: CreateRequest::given(record.request_id, record.request_fingerprint),
         waits: record.waits,
         is_deleted: record.is_deleted,
         created_at: time_from(record.create_time, "create_time")?,

@@ -1,11 +1,11 @@
 //! What users want of deployments: tasks that run on, get healthy late or never, fail or end, and ways to replace them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use davit_proto::v1;
 
 use super::Users;
+use super::specs::{hasty, short};
 
 /// What the tasks of a version do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,24 +138,13 @@ impl Users {
         let reservation =
             v1::Resources { cpu_millis: self.rng.between(1, 2) * 100, memory_bytes: 32 << 20, disk_bytes: 16 << 20 };
         v1::TaskSpec {
-            name: name.to_owned(),
             labels,
-            runtime: Some(v1::task_spec::Runtime::Container(container)),
-            resources: Some(v1::ResourceRequirements { reservation: Some(reservation), ..Default::default() }),
-            restart_policy: Some(v1::RestartPolicy {
-                mode: mode.into(),
-                max_attempts,
-                initial_delay: short(100),
-                max_delay: short(900),
-                ..Default::default()
-            }),
             health_check: is_checked.then(|| Box::new(health_check())),
             on_node_loss: self
                 .rng
                 .percent(15)
                 .then(|| v1::NodeLossPolicy { action: v1::NodeLossAction::StopAndReplace.into(), wait: None }),
-            stop_policy: Some(v1::StopPolicy { grace: short(500), ..Default::default() }),
-            ..Default::default()
+            ..hasty(name, container, reservation, (mode, max_attempts))
         }
     }
 }
@@ -170,8 +159,4 @@ fn health_check() -> v1::HealthCheck {
         start_period: short(3000),
         start_interval: short(300),
     }
-}
-
-fn short(millis: u64) -> Option<prost_types::Duration> {
-    Duration::from_millis(millis).try_into().ok()
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use davit_core::id::TaskId;
 use davit_proto::v1;
 use davit_proto::v1::deployment_spec::Mode;
 use tonic::Status;
@@ -149,15 +148,7 @@ impl Users {
         let model = self.cluster.disk.model();
         let is_of = |id| model.deployments.get(&id).is_some_and(|deployment| deployment.name == name);
         let tasks = model.tasks.values().filter(|task| task.slot().is_some_and(|(of, _)| is_of(of)));
-        let task_ids: Vec<TaskId> = tasks.map(|task| task.task_id).collect();
-        let Some(task_id) = self.rng.pick(&task_ids).copied() else { return };
-        match self.rng.below(3) {
-            0 => {
-                self.stop(task_id).await;
-            }
-            1 => self.restart(task_id).await,
-            _ => self.delete(task_id).await,
-        }
+        self.meddle_with_one_of(&tasks.map(|task| task.task_id).collect::<Vec<_>>()).await;
     }
 
     fn told_of(&self, name: &str, change: Change, answer: Result<Option<v1::Deployment>, Status>) {

@@ -1,6 +1,7 @@
 //! What users ask to be run.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use davit_proto::v1;
 
@@ -24,10 +25,6 @@ impl Users {
             Kind::Job => (v1::RestartMode::OnFailure, 0),
             Kind::FailingJob => (v1::RestartMode::OnFailure, 3),
         };
-        let short = |millis: u64| {
-            let nanos = i32::try_from(millis * 1_000_000).unwrap_or(0);
-            Some(prost_types::Duration { seconds: 0, nanos })
-        };
         let ports =
             if self.rng.percent(50) { vec![v1::Port { container_port: 80, ..Default::default() }] } else { Vec::new() };
         // Few, so that several tasks have the same.
@@ -45,23 +42,40 @@ impl Users {
         let reservation =
             v1::Resources { cpu_millis: self.rng.between(2, 5) * 200, memory_bytes: 64 << 20, disk_bytes: 16 << 20 };
         v1::TaskSpec {
-            name: name.to_owned(),
             labels,
-            runtime: Some(v1::task_spec::Runtime::Container(container)),
-            resources: Some(v1::ResourceRequirements { reservation: Some(reservation), ..Default::default() }),
-            restart_policy: Some(v1::RestartPolicy {
-                mode: mode.into(),
-                max_attempts,
-                initial_delay: short(100),
-                max_delay: short(900),
-                ..Default::default()
-            }),
             on_node_loss: (kind == Kind::Lonely)
                 .then(|| v1::NodeLossPolicy { action: v1::NodeLossAction::StopAndReplace.into(), wait: None }),
-            stop_policy: Some(v1::StopPolicy { grace: short(500), ..Default::default() }),
             placement: colocation
                 .map(|one| v1::PlacementPolicy { colocation: Some(one), ..v1::PlacementPolicy::default() }),
-            ..Default::default()
+            ..hasty(name, container, reservation, (mode, max_attempts))
         }
     }
+}
+
+/// A task of which all happens soon: its restarts, up to so many attempts, and its end.
+pub(super) fn hasty(
+    name: &str,
+    container: v1::ContainerSpec,
+    reservation: v1::Resources,
+    (mode, max_attempts): (v1::RestartMode, u32),
+) -> v1::TaskSpec {
+    v1::TaskSpec {
+        name: name.to_owned(),
+        runtime: Some(v1::task_spec::Runtime::Container(container)),
+        resources: Some(v1::ResourceRequirements { reservation: Some(reservation), ..Default::default() }),
+        restart_policy: Some(v1::RestartPolicy {
+            mode: mode.into(),
+            max_attempts,
+            initial_delay: short(100),
+            max_delay: short(900),
+            ..Default::default()
+        }),
+        stop_policy: Some(v1::StopPolicy { grace: short(500), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// Less than a few seconds.
+pub(super) fn short(millis: u64) -> Option<prost_types::Duration> {
+    Duration::from_millis(millis).try_into().ok()
 }

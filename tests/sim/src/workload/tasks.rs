@@ -132,6 +132,18 @@ impl Users {
         }
     }
 
+    /// Stops, restarts or deletes one of these.
+    pub(super) async fn meddle_with_one_of(&self, task_ids: &[TaskId]) {
+        let Some(task_id) = self.rng.pick(task_ids).copied() else { return };
+        match self.rng.below(3) {
+            0 => {
+                self.stop(task_id).await;
+            }
+            1 => self.restart(task_id).await,
+            _ => self.delete(task_id).await,
+        }
+    }
+
     pub(super) async fn restart(&self, task_id: TaskId) {
         let (mut tasks, request) = (self.tasks.clone(), v1::RestartTaskRequest { task_id: task_id.to_string() });
         let outcome = done(in_time(async move { tasks.restart_task(request).await }).await);

@@ -109,6 +109,22 @@ fn a_task_that_has_done_its_work_keeps_its_place_and_is_never_swept_away() {
 }
 
 #[test]
+fn a_deleted_deployment_takes_along_what_ended_before() {
+    let mut rig = Rig::running(2, simple(3));
+    rig.update(spec(3, image(2), policy(UpdateOrder::StopFirst, 1)));
+    rig.settle();
+    assert_eq!((rig.holding(), rig.cluster.state.tasks().count()), (vec![(2, true); 3], 6));
+    rig.cluster.run(|draft| delete_deployment(draft, &named())).unwrap();
+    rig.look();
+    // Those that ended go at once.
+    assert_eq!((rig.cluster.state.tasks().count(), rig.tasks().len()), (3, 3));
+    rig.work(|_| true);
+    rig.look();
+    assert!(rig.cluster.state.deployment(ID).is_none());
+    assert_eq!(rig.cluster.state.tasks().count(), 0);
+}
+
+#[test]
 fn a_deleted_deployment_goes_with_its_last_task() {
     let mut rig = Rig::running(2, simple(3));
     rig.cluster.run(|draft| delete_deployment(draft, &named())).unwrap();
