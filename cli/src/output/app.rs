@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 use davit_proto::v1;
 
+use super::deployment::ready_of;
 use super::style::{Palette, Tone};
 use super::table::{DETAIL_CHARS, cut, render, toned};
 
@@ -142,13 +143,14 @@ fn counted(count: usize, what: &str) -> String {
 #[must_use]
 pub fn apps_table(apps: &[v1::App], palette: Palette) -> String {
     let rows = apps.iter().map(|app| {
-        let ready_tone = if app.ready_tasks >= app.desired_tasks { Tone::Good } else { Tone::Waiting };
+        let is_fine = app.ready_tasks + app.completed_tasks >= app.desired_tasks;
+        let ready_tone = if is_fine { Tone::Good } else { Tone::Waiting };
         let (state, tone) = state(app);
         vec![
             Cell::new(&app.name),
             Cell::new(app.deployments.len()),
             Cell::new(app.jobs.len()),
-            toned(&format!("{}/{}", app.ready_tasks, app.desired_tasks), ready_tone),
+            toned(&ready_of(app.ready_tasks, app.desired_tasks, app.completed_tasks), ready_tone),
             toned(&state, tone),
             Cell::new(cut(app.trouble.clone(), DETAIL_CHARS)),
         ]
@@ -234,6 +236,7 @@ mod tests {
             jobs: vec!["shop_migrate".to_owned()],
             desired_tasks: 4,
             ready_tasks: 3,
+            completed_tasks: 0,
             state: v1::RolloutState::InProgress.into(),
             deleting: false,
             trouble: "shop_web: waits for shop_db to be healthy".to_owned(),

@@ -18,7 +18,7 @@ pub fn deployments_table(deployments: &[v1::Deployment], now: Timestamp, palette
         vec![
             Cell::new(&spec.name),
             Cell::new(mode(&spec)),
-            toned(&format!("{}/{}", counts.ready, counts.desired), ready_tone(&counts)),
+            toned(&ready_of(counts.ready, counts.desired, counts.completed), ready_tone(&counts)),
             Cell::new(deployment.version),
             toned(&state_text(deployment), state_tone(deployment)),
             Cell::new(what(&spec)),
@@ -38,7 +38,8 @@ pub fn deployment(deployment: &v1::Deployment, now: Timestamp, palette: Palette)
     lines.add("Deployment", &deployment.deployment_id);
     lines.add("Name", &spec.name);
     lines.add("Mode", mode(&spec));
-    lines.add("Ready", palette.paint(ready_tone(&counts), &format!("{} of {}", counts.ready, counts.desired)));
+    let ready = ready_of(counts.ready, counts.desired, counts.completed);
+    lines.add("Ready", palette.paint(ready_tone(&counts), &ready));
     lines.add("Trouble", palette.paint(Tone::Bad, &deployment.trouble));
     lines.add("Rollout", palette.paint(state_tone(deployment), &state_text(deployment)));
     lines.add("Reason", deployment.rollout.as_ref().map(|rollout| rollout.reason.as_str()).unwrap_or_default());
@@ -73,6 +74,9 @@ pub fn rollout_line(message: &v1::WatchRolloutResponse, now: Timestamp, palette:
     }
     let (counts, rollout) = (deployment.counts.unwrap_or_default(), deployment.rollout.clone().unwrap_or_default());
     let mut parts = vec![format!("{} of {} ready", counts.ready, counts.desired)];
+    if counts.completed > 0 {
+        parts.push(format!("{} done", counts.completed));
+    }
     if counts.outdated > 0 || rollout.from_version > 0 {
         parts.push(format!("{} new, {} old", counts.updated, counts.outdated));
     }
@@ -134,7 +138,13 @@ fn what(spec: &v1::DeploymentSpec) -> String {
 }
 
 fn ready_tone(counts: &v1::DeploymentCounts) -> Tone {
-    if counts.ready >= counts.desired { Tone::Good } else { Tone::Waiting }
+    if counts.ready + counts.completed >= counts.desired { Tone::Good } else { Tone::Waiting }
+}
+
+/// `2/3`, and how many of the others have done their work.
+pub(super) fn ready_of(ready: u32, desired: u32, completed: u32) -> String {
+    let done = if completed > 0 { format!(", {completed} done") } else { String::new() };
+    format!("{ready}/{desired}{done}")
 }
 
 /// What is wrong, else why its rollout is where it is.

@@ -133,7 +133,7 @@ pub(super) fn put_changed(
         return Arc::clone(deployment);
     }
     let change = change_between(&current.spec, &wanted.spec);
-    put_version(draft, deployment, wanted, change, false)
+    put_version(draft, deployment, wanted, change, None)
 }
 
 /// Changes how many replicas there are.
@@ -176,23 +176,31 @@ pub fn roll_back_deployment(
     if earlier.number == current.number {
         return Ok(deployment);
     }
-    Ok(return_to(draft, &deployment, &earlier, author))
+    Ok(return_to(draft, &deployment, &earlier, author, ""))
 }
 
-/// Makes an earlier version the newest again, all of it but the number of replicas.
+/// Makes an earlier version the newest again, all of it but the number of replicas. `why`: what a rollout failed from that goes back by
+/// itself.
 pub(super) fn return_to(
     draft: &mut Draft,
     deployment: &Arc<Deployment>,
     earlier: &Version,
     author: String,
+    why: &str,
 ) -> Arc<Deployment> {
     let mode = deployment.current().map_or(earlier.spec.mode, |current| current.spec.mode);
     // To which app it belongs is no matter of its versions.
     let app = deployment.current().map_or_else(String::new, |current| current.spec.app.clone());
     let spec = DeploymentSpec { mode, app, ..earlier.spec.clone() };
     let task = draft.state().specs().keyed(&earlier.spec.task);
-    let change = format!("rollback to version {}", earlier.number);
-    put_version(draft, deployment, Wanted { spec, task, author }, change, true)
+    let mut change = format!("rollback to version {}", earlier.number);
+    let mut reason = String::new();
+    if !why.is_empty() {
+        change.push_str(&format!(": {why}"));
+        let failed = deployment.current().map_or(0, |current| current.number);
+        reason = format!("version {failed} failed: {why}");
+    }
+    put_version(draft, deployment, Wanted { spec, task, author }, change, Some(reason))
 }
 
 /// Lets what waits behind the canaries follow.
@@ -294,13 +302,14 @@ fn open_deployment(state: &ClusterState, named: &Named) -> Result<(Arc<Deploymen
     }
 }
 
-/// Puts a new version. Slots that run what it wants are left alone, and those that don't go straight to it.
+/// Puts a new version. Slots that run what it wants are left alone, and those that don't go straight to it. `rollback`: it is one, for
+/// this reason if it goes back by itself.
 fn put_version(
     draft: &mut Draft,
     deployment: &Deployment,
     wanted: Wanted,
     change: String,
-    is_rollback: bool,
+    rollback: Option<String>,
 ) -> Arc<Deployment> {
     let now = draft.now();
     let Wanted { spec, task, author } = wanted;
@@ -310,7 +319,11 @@ fn put_version(
     let proven = newest.is_some_and(|version| version.proven) && !replaces;
     let mut next = deployment.clone();
     next.waits &= !spec.start_after.is_empty();
+    let is_rollback = rollback.is_some();
     next.rollout = next_rollout(deployment, spec.policy(is_rollback), replaces, is_rollback, now);
+    if let Some(reason) = rollback.filter(|reason| !reason.is_empty()) {
+        next.rollout.reason = reason;
+    }
     let kept = spec.kept_versions as usize;
     let message = format!("version {number}: {change}");
     next.versions.push(Arc::new(Version { number, spec, created_at: now, author, change, proven }));

@@ -68,7 +68,8 @@ pub fn reconcile_deployment(
         deployment = put_same(draft, next, EventType::DeploymentRolloutChanged, message);
     }
     if let Some(earlier) = roll_back_to.and_then(|number| deployment.version(number).cloned()) {
-        return_to(draft, &deployment, &earlier, BY_ITSELF.to_owned());
+        let why = deployment.rollout.reason.clone();
+        return_to(draft, &deployment, &earlier, BY_ITSELF.to_owned(), &why);
         next_look = Some(now);
     }
     draft.note_looked_at(deployment_id, next_look);

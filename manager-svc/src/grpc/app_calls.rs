@@ -151,6 +151,7 @@ fn app_to_proto(state: &ClusterState, name: &str) -> v1::App {
         let counts = shown.counts.unwrap_or_default();
         app.desired_tasks = app.desired_tasks.saturating_add(counts.desired);
         app.ready_tasks = app.ready_tasks.saturating_add(counts.ready);
+        app.completed_tasks = app.completed_tasks.saturating_add(counts.completed);
         app.deleting |= deployment.is_deleted;
         worst = std::cmp::max_by_key(worst, deployment.rollout.state, |state| need(*state));
         if !shown.trouble.is_empty() {

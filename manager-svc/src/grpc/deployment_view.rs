@@ -23,6 +23,7 @@ pub(super) fn show(state: &ClusterState, deployment: &Deployment, newest_only: b
         outdated: replicas.holding().saturating_sub(updated),
         ready: replicas.ready(),
         stopping: replicas.stopping(),
+        completed: replicas.completed(),
     };
     let trouble = trouble_of(state, deployment, desired);
     convert::deployment_to_proto(deployment, convert::DeploymentView { counts: Some(counts), trouble, newest_only })

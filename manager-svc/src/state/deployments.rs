@@ -6,6 +6,7 @@ use std::sync::Arc;
 use davit_core::deployment::{Deployment, DeploymentMode};
 use davit_core::id::{DeploymentId, TaskId};
 use davit_core::spec::TaskSpec;
+use davit_core::state::TaskState;
 use davit_core::task::{Slot, Task};
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
@@ -44,6 +45,8 @@ pub(crate) struct Replicas {
     unready: OrdSet<TaskId>,
     /// How many fill a place.
     holding: u32,
+    /// How many of those have done their work.
+    completed: u32,
     /// How many of those have each spec.
     by_spec: OrdMap<SpecAddress, u32>,
 }
@@ -57,6 +60,11 @@ impl Replicas {
     /// How many of those are ready.
     pub(crate) fn ready(&self) -> u32 {
         self.holding.saturating_sub(u32::try_from(self.unready.len()).unwrap_or(u32::MAX))
+    }
+
+    /// How many of those have done their work: they ended well, and their restart policy leaves it at that.
+    pub(crate) fn completed(&self) -> u32 {
+        self.completed
     }
 
     /// How many of those have this very spec.
@@ -94,6 +102,7 @@ impl Replicas {
         }
         self.tasks.insert((slot, task.task_id));
         self.holding += 1;
+        self.completed += u32::from(task.status.state == TaskState::Completed);
         *self.by_spec.entry(SpecAddress::of(&task.spec)).or_default() += 1;
         if !is_ready(task) {
             self.unready.insert(task.task_id);
@@ -107,6 +116,7 @@ impl Replicas {
             return;
         }
         self.holding = self.holding.saturating_sub(1);
+        self.completed = self.completed.saturating_sub(u32::from(task.status.state == TaskState::Completed));
         let address = SpecAddress::of(&task.spec);
         if let Some(count) = self.by_spec.get_mut(&address) {
             *count = count.saturating_sub(1);
@@ -120,7 +130,7 @@ impl Replicas {
 
 /// Whether a task serves.
 pub(crate) fn is_ready(task: &Task) -> bool {
-    task.status.ready && task.status.state == davit_core::state::TaskState::Running
+    task.status.ready && task.status.state == TaskState::Running
 }
 
 impl ClusterState {

@@ -37,6 +37,8 @@ pub struct DeploymentCounts {
     pub ready: u32,
     /// How many are being stopped.
     pub stopping: u32,
+    /// How many of those that are to run have done their work.
+    pub completed: u32,
 }
 
 /// What is told of a deployment beside itself.
@@ -74,16 +76,44 @@ pub fn deployment_spec_from_proto<'a>(
         let what = "is not for a deployment with one task on each node";
         violations.add(field(&field(&task_path, "placement"), "colocation"), what);
     }
+    let may_come = task.as_ref().is_none_or(|task| check_orders(&spec, task, is_global, path, violations));
     let waits_for_itself = spec.start_after.iter().any(|dependency| dependency.deployment == name);
     if waits_for_itself {
         violations.add(field(path, "start_after"), "a deployment can't wait for itself");
     }
     let settings = deployment_settings_from_proto(spec, path, violations);
     name_read?;
-    if waits_for_itself || is_split {
+    if waits_for_itself || is_split || !may_come {
         return None;
     }
     Some((name, settings?.with_task(Arc::new(task?))))
+}
+
+/// Whether the new task of a slot can come as the policies have it: not before the old one goes, where it has to come to the same node
+/// and needs the same port of it.
+fn check_orders(
+    spec: &v1::DeploymentSpec,
+    task: &TaskSpec,
+    is_global: bool,
+    path: &FieldPath<'_>,
+    violations: &mut Violations,
+) -> bool {
+    let Some((_, port)) = task.fixed_host_ports().next() else { return true };
+    let why = match (task.volumes().next(), &task.placement.colocation) {
+        _ if is_global => "each node has a task of its own".to_owned(),
+        (Some(volume), _) => format!("volume {volume} keeps both on one node"),
+        (None, Some(colocation)) => format!("group {} keeps both on one node", colocation.group),
+        (None, None) => return true,
+    };
+    let mut may_come = true;
+    for (name, policy) in [("update_policy", &spec.update_policy), ("rollback_policy", &spec.rollback_policy)] {
+        if policy.as_ref().is_some_and(|policy| policy.order() == v1::UpdateOrder::StartFirst) {
+            let what = format!("can't be start_first: {why}, and the old task has host port {port}; use stop_first");
+            violations.add(field(&field(path, name), "order"), what);
+            may_come = false;
+        }
+    }
+    may_come
 }
 
 /// What a deployment wants, but for its task.
@@ -304,8 +334,8 @@ pub fn deployment_to_proto(deployment: &Deployment, view: DeploymentView) -> v1:
         versions: versions.map(|version| version_to_proto(&deployment.name, version)).collect(),
         rollout: Some(rollout_to_proto(deployment)),
         counts: view.counts.map(|counts| {
-            let DeploymentCounts { desired, updated, outdated, ready, stopping } = counts;
-            v1::DeploymentCounts { desired, updated, outdated, ready, stopping }
+            let DeploymentCounts { desired, updated, outdated, ready, stopping, completed } = counts;
+            v1::DeploymentCounts { desired, updated, outdated, ready, stopping, completed }
         }),
         trouble: view.trouble,
         deleting: deployment.is_deleted,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use davit_core::deployment::Dependency;
 use davit_core::job::{
-    DEFAULT_KEPT_RUNS, DEFAULT_MAX_RETRIES, Indexes, Job, JobSpec, MAX_ARGUMENT_BYTES, MAX_ARGUMENTS, MAX_COMPLETIONS,
-    MAX_KEPT_RUNS, Missed, Run, RunState, Schedule, Times,
+    DEFAULT_KEPT_RUNS, DEFAULT_MAX_RETRIES, DEFAULT_ON_NODE_LOSS, Indexes, Job, JobSpec, MAX_ARGUMENT_BYTES,
+    MAX_ARGUMENTS, MAX_COMPLETIONS, MAX_KEPT_RUNS, Missed, Run, RunState, Schedule, Times,
 };
 use davit_core::spec::{TaskSpec, check_app_name, check_name};
 use davit_core::validate::Violations;
@@ -20,7 +20,7 @@ use super::common::{
 use super::deployment::{dependencies_from_proto, dependency_to_proto};
 use super::enums::{missed_runs_from_proto, missed_runs_to_proto, overlap_from_proto, overlap_to_proto};
 use super::path::{FieldPath, field};
-use super::policy::bounded;
+use super::policy::{bounded, on_node_loss_to_proto};
 use super::task_spec::{MAX_SPEC_BYTES, task_spec_from_proto, task_spec_to_proto};
 use crate::v1;
 
@@ -49,6 +49,7 @@ pub fn job_spec_from_proto<'a>(
             task.name.clone_from(&name);
         }
         retry_as_the_job_says(&mut task, attempts, &task_path, violations);
+        task.on_node_loss.get_or_insert_with(|| on_node_loss_to_proto(DEFAULT_ON_NODE_LOSS));
         task_spec_from_proto(task, task_path, violations)
     });
     let longest = spec.arguments.iter().map(Message::encoded_len).max();

@@ -1,14 +1,17 @@
 //! Networks in which containers of a node find each other by name.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bollard::models::Network;
 use bollard::query_parameters::ListNetworksOptionsBuilder;
-use davit_core::spec::{ContainerNetwork, ContainerSpec, Port, PortProtocol, Probe, StopPolicy, TaskSpec};
-use worker_svc::runtime::Owner;
+use davit_core::spec::{
+    ContainerNetwork, ContainerSpec, Mount, MountSource, Port, PortProtocol, Probe, StopPolicy, TaskSpec,
+};
+use worker_svc::runtime::{AttemptSpec, ErrorKind, Owner};
 
 use crate::docker::{Docker, container, engine, program};
-use crate::harness::{Bench, check};
+use crate::harness::{Bench, check, new_key};
 
 /// Serves its own words over HTTP until it is stopped.
 const SERVER: &str =
@@ -62,7 +65,7 @@ async fn containers_find_each_other_by_name_in_their_network_and_nowhere_else() 
 async fn a_name_that_several_have_resolves_to_all_of_them_while_one_is_replaced() {
     check(Docker::new().await, |bench| async move {
         let addresses = |count| {
-            let bench = std::sync::Arc::clone(&bench);
+            let bench = Arc::clone(&bench);
             async move {
                 let script = "busybox nslookup web 127.0.0.11";
                 let spec = in_network("shop", &[], program(&["busybox", "sh", "-c", script]));
@@ -100,6 +103,27 @@ async fn one_network_is_made_however_many_come_at_once_and_it_goes_with_the_last
         assert_eq!(networks_of(&bench.owner).await.len(), 1, "one is still to be started in it");
         bench.runtime.start(created[0].key).await.unwrap();
         bench.runtime.remove(created[0].key).await.unwrap();
+        assert_eq!(networks_of(&bench.owner).await.len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_container_that_the_engine_refuses_to_create_no_network_is_left() {
+    check(Docker::new().await, |bench| async move {
+        bench.runtime.list().await.unwrap();
+        let mut spec = in_network("shop", &["web"], program(&["busybox", "sleep", "600"]));
+        let source = MountSource::Bind("/nowhere/to/be/found".to_owned());
+        spec.mounts.push(Mount { source, target: "/data".to_owned(), read_only: false });
+        let attempt = AttemptSpec {
+            key: new_key(),
+            spec: Arc::new(container(spec)),
+            ports: [].into(),
+            env: Vec::new(),
+            files: Vec::new(),
+        };
+        let refused = bench.runtime.create(&attempt).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Permanent);
         assert_eq!(networks_of(&bench.owner).await.len(), 0);
     })
     .await;

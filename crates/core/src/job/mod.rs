@@ -15,7 +15,7 @@ pub use self::run::{IndexOutcome, Run, RunState};
 pub use self::schedule::{MissedRuns, ON_TIME, Overlap, Schedule, ScheduleError, Times};
 use crate::deployment::{CreateRequest, Dependency};
 use crate::id::{JobId, Revision};
-use crate::spec::{RuntimeSpec, TaskSpec};
+use crate::spec::{OnNodeLoss, RuntimeSpec, TaskSpec};
 
 /// How many indexes a run may have.
 pub const MAX_COMPLETIONS: u32 = 100_000;
@@ -25,6 +25,9 @@ pub const MAX_ARGUMENTS: usize = 1_000;
 pub const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
 /// How often an index is tried again unless the job says otherwise.
 pub const DEFAULT_MAX_RETRIES: u32 = 3;
+/// What is done with its tasks on a node that went down, unless the job says otherwise. What they completed may only be known there: a
+/// worker that is started again in time tells, and no index runs twice.
+pub const DEFAULT_ON_NODE_LOSS: OnNodeLoss = OnNodeLoss::Wait(Duration::from_secs(30));
 /// How many ended runs of each kind are kept unless the job says otherwise.
 pub const DEFAULT_KEPT_RUNS: u32 = 3;
 /// How many may be.

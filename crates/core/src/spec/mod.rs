@@ -112,8 +112,7 @@ impl TaskSpec {
     pub fn requirements_without_marks(&self) -> Requirements {
         let mut requirements = Requirements::of_runtime(self.runtime.kind());
         if let RuntimeSpec::Container(container) = &self.runtime {
-            let fixed = container.ports.iter().filter_map(|port| Some((port.protocol, port.host_port?)));
-            requirements.host_ports = sorted(fixed);
+            requirements.host_ports = sorted(self.fixed_host_ports());
             let dynamic = container.ports.iter().filter(|port| port.host_port.is_none()).count();
             requirements.dynamic_ports = u32::try_from(dynamic).unwrap_or(u32::MAX);
         }
@@ -146,6 +145,15 @@ impl TaskSpec {
         });
         let of_group = self.placement.colocation.iter().flat_map(|one| one.volumes.iter().map(String::as_str));
         own.chain(of_group)
+    }
+
+    /// The ports of the node that it has to have.
+    pub fn fixed_host_ports(&self) -> impl Iterator<Item = (PortProtocol, u16)> {
+        let ports = match &self.runtime {
+            RuntimeSpec::Container(container) => container.ports.as_slice(),
+            RuntimeSpec::Process(_) => &[],
+        };
+        ports.iter().filter_map(|port| Some((port.protocol, port.host_port?)))
     }
 
     /// Whether a mark is one of [`Self::marks`]. Makes none of them.

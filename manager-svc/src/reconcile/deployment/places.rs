@@ -8,7 +8,7 @@ use davit_core::id::{NodeId, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::placement::Filter;
 use davit_core::spec::TaskSpec;
-use davit_core::task::{Slot, Task};
+use davit_core::task::{AttemptStatus, Slot, Task};
 
 use super::{DeploymentStep, TaskChanges};
 use crate::state::{ClusterState, is_ready};
@@ -75,6 +75,12 @@ impl<'a> Places<'a> {
     /// Whether a task serves, as far as its node is in touch to tell.
     pub(super) fn serves(&self, task: &Task) -> bool {
         is_ready(task) && !self.is_silent(task)
+    }
+
+    /// What the node of an attempt is called, if it has one.
+    pub(super) fn node_name(&self, status: &AttemptStatus) -> Option<&'a str> {
+        let node = self.state.node(status.node_id?)?;
+        Some(node.description.name.as_str())
     }
 
     /// Whether the node of a task is out of touch: it may have ended, or may serve on.

@@ -13,85 +13,134 @@ use crate::state::ClusterState;
 
 /// How many of those that it waits for are named.
 const MAX_NAMED: usize = 3;
+/// How much another one's reason may be to be told as part of one's own.
+const MAX_TOLD_BYTES: usize = 256;
 /// How many deployments are looked at in search of a circle.
 const MAX_FOLLOWED: usize = 1_000;
 
-/// Sees whether the wait is over, and says what for it is if not. Its time does not run meanwhile.
+/// What something waits for before its first tasks are created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// For people.
+    pub(crate) reason: String,
+    /// Whether some of it can't come any more unless somebody does something about it.
+    pub(crate) is_vain: bool,
+}
+
+/// Sees whether the wait is over, and says what for it is if not. Its time does not run meanwhile; what can't come has it fail, until it
+/// can come again.
 pub(super) fn plan_wait(
     state: &ClusterState,
     deployment: &Deployment,
     current: &Version,
     now: Timestamp,
 ) -> DeploymentPlan {
-    let why = why_waiting(state, &deployment.name, &current.spec.start_after);
+    let wait = why_waiting(state, &deployment.name, &current.spec.start_after);
     let mut rollout = deployment.rollout.clone();
-    let is_told = rollout.state == RolloutState::InProgress;
-    let Some(reason) = why else {
+    let is_told = matches!(rollout.state, RolloutState::InProgress | RolloutState::Failed);
+    let Some(wait) = wait else {
         rollout.progress_at = now;
         if is_told {
+            (rollout.state, rollout.finished_at) = (RolloutState::InProgress, None);
             rollout.reason = String::new();
         }
         let rollout = Some((rollout, "what it waited for has come: it begins".to_owned()));
         return DeploymentPlan { rollout, begins: true, ..DeploymentPlan::default() };
     };
-    if !is_told || rollout.reason == reason {
+    let fails = rollout.state == RolloutState::Failed;
+    if !is_told || (rollout.reason == wait.reason && fails == wait.is_vain) {
         return DeploymentPlan::default();
     }
-    rollout.reason.clone_from(&reason);
-    DeploymentPlan { rollout: Some((rollout, reason)), ..DeploymentPlan::default() }
+    if fails != wait.is_vain {
+        let (next, finished_at) =
+            if wait.is_vain { (RolloutState::Failed, Some(now)) } else { (RolloutState::InProgress, None) };
+        (rollout.state, rollout.finished_at, rollout.progress_at) = (next, finished_at, now);
+    }
+    rollout.reason.clone_from(&wait.reason);
+    DeploymentPlan { rollout: Some((rollout, wait.reason)), ..DeploymentPlan::default() }
 }
 
-/// For what the deployment or job of this name waits, in words; `None` if all of it has come.
-pub(crate) fn why_waiting(state: &ClusterState, name: &str, start_after: &[Dependency]) -> Option<String> {
+/// For what the deployment or job of this name waits; `None` if all of it has come.
+pub(crate) fn why_waiting(state: &ClusterState, name: &str, start_after: &[Dependency]) -> Option<Wait> {
     let open = |dependency: &Dependency| why_not_yet(state, name, dependency);
-    let open: Vec<String> = start_after.iter().filter_map(open).collect();
+    let mut open: Vec<Wait> = start_after.iter().filter_map(open).collect();
     if open.is_empty() {
         return None;
     }
-    let more = open.len().saturating_sub(MAX_NAMED);
-    let mut reason = format!("waits for {}", open[..open.len() - more].join(", and for "));
+    let is_vain = open.iter().any(|wait| wait.is_vain);
+    // What is in vain is what there is to know.
+    open.sort_by_key(|wait| !wait.is_vain);
+    let named: Vec<&str> = open.iter().map(|wait| wait.reason.as_str()).take(MAX_NAMED).collect();
+    let mut reason = format!("waits for {}", named.join(", and for "));
+    let more = open.len() - named.len();
     if more > 0 {
         reason.push_str(&format!(", and for {more} more"));
     }
-    Some(reason)
+    Some(Wait { reason, is_vain })
 }
 
 /// `db to be healthy`; `None` if it has come so far.
-fn why_not_yet(state: &ClusterState, waiting: &str, dependency: &Dependency) -> Option<String> {
+fn why_not_yet(state: &ClusterState, waiting: &str, dependency: &Dependency) -> Option<Wait> {
     let Dependency { deployment: name, condition, required } = dependency;
+    let may_come = |reason: String| Wait { reason, is_vain: false };
     let Some(other) = state.deployment_by_name(name) else {
         return match state.job_by_name(name) {
             Some(job) => why_not_yet_of_job(job, *condition, *required),
-            None => required.then(|| format!("{name}, which is not there")),
+            None => required.then(|| may_come(format!("{name}, which is not there"))),
         };
     };
     if other.is_deleted {
-        return required.then(|| format!("{name}, which is being deleted"));
+        return required.then(|| may_come(format!("{name}, which is being deleted")));
     }
     if has_come(state, other, *condition) {
         return None;
     }
-    let circle = if waits_for(state, other, waiting) {
-        format!(", which waits for {waiting} itself: in this circle nothing begins")
+    let obstacle = if waits_for(state, other, waiting) {
+        Some(format!(", which waits for {waiting} itself: in this circle nothing begins"))
+    } else if other.waits {
+        (other.rollout.state == RolloutState::Failed).then(|| match other.rollout.reason.as_str() {
+            // A long chain of those that wait for each other is not told whole at each of its links.
+            reason if reason.len() > MAX_TOLD_BYTES => ", which waits in vain itself".to_owned(),
+            reason => format!(", which {reason}"),
+        })
     } else {
-        String::new()
+        let for_good = state.unready_of(other.deployment_id).find(|task| ended_in_vain(task, *condition));
+        for_good.map(|task| format!(", of which a task has ended for good: {}", how_it_ended(task)))
     };
-    Some(format!("{name} {condition}{circle}"))
+    let is_vain = obstacle.is_some();
+    Some(Wait { reason: format!("{name} {condition}{}", obstacle.unwrap_or_default()), is_vain })
 }
 
-fn why_not_yet_of_job(job: &Job, condition: DependencyCondition, required: bool) -> Option<String> {
+/// Whether a task has come to its end and so will never be what is waited for.
+fn ended_in_vain(task: &Task, condition: DependencyCondition) -> bool {
+    task.is_finished()
+        && match condition {
+            DependencyCondition::Healthy => true,
+            DependencyCondition::Started => !was_started(task),
+            DependencyCondition::Completed => task.status.state != TaskState::Completed,
+        }
+}
+
+fn how_it_ended(task: &Task) -> String {
+    let status = &task.status;
+    if status.reason.is_empty() { format!("it is {}", status.state) } else { status.reason.clone() }
+}
+
+fn why_not_yet_of_job(job: &Job, condition: DependencyCondition, required: bool) -> Option<Wait> {
     let name = &job.name;
     if job.is_deleted {
-        return required.then(|| format!("{name}, which is being deleted"));
+        return required.then(|| Wait { reason: format!("{name}, which is being deleted"), is_vain: false });
     }
     let newest = job.runs.last();
     let has_come = newest.is_some_and(|run| match condition {
         DependencyCondition::Started | DependencyCondition::Healthy => run.next_index > 0,
         DependencyCondition::Completed => run.state == RunState::Completed,
     });
-    let ended = newest.filter(|run| run.state.has_ended() && condition == DependencyCondition::Completed);
+    let ended = newest.filter(|run| run.state.has_ended());
     let how = ended.map(|run| format!(", whose run {} is {}", run.number, run.state)).unwrap_or_default();
-    (!has_come).then(|| format!("job {name} {condition}{how}"))
+    // The next time of a schedule brings another run.
+    let is_vain = ended.is_some() && job.spec.schedule.is_none();
+    (!has_come).then(|| Wait { reason: format!("job {name} {condition}{how}"), is_vain })
 }
 
 fn has_come(state: &ClusterState, other: &Deployment, condition: DependencyCondition) -> bool {
@@ -118,7 +167,7 @@ fn has_come(state: &ClusterState, other: &Deployment, condition: DependencyCondi
 }
 
 fn was_started(task: &Task) -> bool {
-    task.status.state == TaskState::Running
+    matches!(task.status.state, TaskState::Running | TaskState::Completed)
         || task.past_attempts.iter().chain([&task.status]).any(|status| status.started_at.is_some())
 }
 

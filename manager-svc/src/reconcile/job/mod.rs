@@ -187,7 +187,7 @@ impl<'a> Planner<'a> {
         }
         let why = why_waiting(self.state, &self.job.name, &self.job.spec.start_after);
         self.job.waits = why.is_some();
-        let why = why.unwrap_or_default();
+        let why = why.map(|wait| wait.reason).unwrap_or_default();
         for run in self.job.runs.iter_mut().filter(|run| run.state == RunState::Running && run.reason != why) {
             run.reason.clone_from(&why);
             let told = if why.is_empty() { "what it waited for has come" } else { &why };

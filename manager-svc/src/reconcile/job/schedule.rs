@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use super::Planner;
 use super::runs::after;
 
+/// So many times that passed unseen are counted; of more nobody needs to know how many there were.
+const MAX_COUNTED: usize = 1_000;
+
 /// What becomes of a time that has come.
 enum Turn {
     /// Its run begins.
@@ -34,8 +37,9 @@ impl Planner<'_> {
             (self.job.scheduled_through, self.job.awaited) = (self.now, None);
         }
         if let Some(due) = schedule.times.last_until(self.job.scheduled_through, self.now) {
+            self.skip_before(due, &schedule);
             if let Some(overtaken) = self.job.awaited.take_if(|awaited| *awaited != due) {
-                self.miss(overtaken, format!("the next time came, {due}"));
+                self.miss(overtaken, 1, format!("the next time came, {due}"));
             }
             match turn(&self.job, &schedule, due, self.now) {
                 Turn::Begin => {
@@ -56,7 +60,7 @@ impl Planner<'_> {
                     }
                 }
                 Turn::Miss(reason) => {
-                    self.miss(due, reason);
+                    self.miss(due, 1, reason);
                     self.deal_with(due);
                 }
             }
@@ -65,9 +69,27 @@ impl Planner<'_> {
         next.into_iter().for_each(|at| self.look_at(at));
     }
 
-    fn miss(&mut self, scheduled_at: Timestamp, reason: String) {
-        self.notes.push(format!("the run for {scheduled_at} is left out: {reason}"));
-        let count = self.job.missed.as_ref().map_or(0, |missed| missed.count).saturating_add(1);
+    /// Tells of the times before the one that is due of which nobody has heard, where there is to be no run for all of them.
+    fn skip_before(&mut self, due: Timestamp, schedule: &Schedule) {
+        let known = self.job.scheduled_through.max(self.job.awaited.unwrap_or(Timestamp::MIN));
+        if schedule.missed_runs != MissedRuns::Skip || known >= due {
+            return;
+        }
+        let times = std::iter::successors(schedule.times.after(known), |time| schedule.times.after(*time));
+        let (mut count, mut last) = (0, None);
+        for time in times.take_while(|time| *time < due).take(MAX_COUNTED) {
+            (count, last) = (count + 1, Some(time));
+        }
+        if let Some(last) = last {
+            self.miss(last, count, "the manager was away, or too busy".to_owned());
+        }
+    }
+
+    /// Tells that so many times were left out, of which this is the last.
+    fn miss(&mut self, scheduled_at: Timestamp, times: u64, reason: String) {
+        let others = if times > 1 { format!(", and of {} before it,", times - 1) } else { String::new() };
+        self.notes.push(format!("the run for {scheduled_at}{others} is left out: {reason}"));
+        let count = self.job.missed.as_ref().map_or(0, |missed| missed.count).saturating_add(times);
         self.job.missed = Some(Missed { scheduled_at, reason, count });
     }
 

@@ -110,6 +110,32 @@ fn everything_wrong_is_noted_with_its_path() {
 }
 
 #[test]
+fn the_new_task_does_not_come_first_to_a_node_where_the_old_one_has_its_port() {
+    let start_first = v1::UpdatePolicy { order: v1::UpdateOrder::StartFirst.into(), ..Default::default() };
+    let publish = |spec: &mut v1::DeploymentSpec, host_port| {
+        spec.update_policy = Some(start_first);
+        let Some(v1::task_spec::Runtime::Container(container)) = &mut spec.task.as_mut().unwrap().runtime else {
+            panic!("it runs a container")
+        };
+        container.ports.push(v1::Port { container_port: 80, host_port, ..Default::default() });
+    };
+    let global = |spec: &mut v1::DeploymentSpec| spec.mode = Some(Mode::Global(v1::GlobalMode {}));
+    let fields = wrong(|spec| {
+        publish(spec, 8080);
+        global(spec);
+    });
+    assert_eq!(fields, ["spec.update_policy.order"]);
+    let mut dynamic = spec();
+    publish(&mut dynamic, 0);
+    global(&mut dynamic);
+    let mut elsewhere = spec();
+    publish(&mut elsewhere, 8080);
+    for right in [dynamic, elsewhere] {
+        assert!(deployment_spec_from_proto(right, "spec", &mut Violations::new()).is_some());
+    }
+}
+
+#[test]
 fn what_has_a_task_on_each_node_is_in_no_group() {
     let fields = wrong(|spec| {
         let colocation = Some(v1::Colocation { group: "shop".to_owned(), ..Default::default() });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use davit_proto::v1;
 
+use super::specs::hasty;
 use super::{Call, JobCall, Outcome, TRIES, Users, done, in_time, outcome_of};
 
 /// In how many runs of a hundred there are jobs.
@@ -76,19 +77,15 @@ impl Users {
         }
         let container = v1::ContainerSpec { image: "fake:1".to_owned(), ..Default::default() };
         let reservation = v1::Resources { cpu_millis: 100, memory_bytes: 32 << 20, disk_bytes: 16 << 20 };
-        let short = |millis| Duration::from_millis(millis).try_into().ok();
+        let (action, wait) = match self.rng.percent(60) {
+            true => (v1::NodeLossAction::Replace, None),
+            false => (v1::NodeLossAction::Wait, self.rng.millis(500, 4000).try_into().ok()),
+        };
         let task = v1::TaskSpec {
-            name: name.to_owned(),
             labels: labels.into_iter().collect(),
-            runtime: Some(v1::task_spec::Runtime::Container(container)),
-            resources: Some(v1::ResourceRequirements { reservation: Some(reservation), ..Default::default() }),
-            restart_policy: Some(v1::RestartPolicy {
-                initial_delay: short(100),
-                max_delay: short(900),
-                ..Default::default()
-            }),
-            stop_policy: Some(v1::StopPolicy { grace: short(500), ..Default::default() }),
-            ..Default::default()
+            // Shorter than what a job gets unless it says so.
+            on_node_loss: Some(v1::NodeLossPolicy { action: action.into(), wait }),
+            ..hasty(name, container, reservation, (v1::RestartMode::Unspecified, 0))
         };
         let overlap = match self.rng.below(3) {
             0 => v1::JobOverlap::Allow,

@@ -317,6 +317,10 @@ impl Runtime for DockerRuntime {
         let created = self.create_container(attempt, files).await;
         // One that was not answered may be there.
         if created.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unavailable) {
+            // What there is no container of is never removed.
+            if let Ok(engine) = self.engine().await {
+                self.networks.leave(engine, attempt.key).await;
+            }
             self.files.take_away(attempt.key).await?;
         }
         created

@@ -22,7 +22,10 @@ impl Progress<'_> {
         if is_open && self.rollout.in_flight.is_empty() && self.has_served() {
             let rollout = &mut self.rollout;
             rollout.state = RolloutState::Complete;
-            rollout.reason = String::new();
+            // Why it went back is still news then.
+            if !rollout.is_rollback {
+                rollout.reason = String::new();
+            }
             (rollout.from_version, rollout.next_at, rollout.serving_since) = (None, None, None);
             (rollout.finished_at, rollout.progress_at) = (Some(self.now), self.now);
             self.roll_back_to = None;
@@ -80,12 +83,14 @@ impl Progress<'_> {
     }
 
     /// How many slots are under way only because it is not promoted.
-    pub(super) fn settled(&self) -> usize {
-        let is_settled = |incoming: &&Incoming| {
-            incoming.ready_since.is_some_and(|since| later(since, self.policy.monitor) <= self.now)
-                || (incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue)
-        };
-        self.rollout.in_flight.values().filter(is_settled).count()
+    fn settled(&self) -> usize {
+        self.rollout.in_flight.values().filter(|incoming| self.is_settled(incoming)).count()
+    }
+
+    /// Whether a slot is under way only because it is not promoted.
+    pub(super) fn is_settled(&self, incoming: &Incoming) -> bool {
+        incoming.ready_since.is_some_and(|since| later(since, self.policy.monitor) <= self.now)
+            || (incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue)
     }
 
     /// Whether every place has a task of the newest version that serves or has done its work.
@@ -98,6 +103,6 @@ impl Progress<'_> {
 }
 
 /// Whether it ended well, and its restart policy leaves it at that.
-fn has_done_its_work(task: &Task) -> bool {
+pub(super) fn has_done_its_work(task: &Task) -> bool {
     task.status.state == TaskState::Completed
 }

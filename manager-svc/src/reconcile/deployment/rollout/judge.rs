@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use davit_core::deployment::{OnRolloutFailure, RolloutState};
 use davit_core::state::TaskState;
-use davit_core::task::Task;
+use davit_core::task::{AttemptStatus, Slot, Task};
 
 use super::Progress;
+use super::finish::has_done_its_work;
 
 impl Progress<'_> {
     /// Sees whether it has failed, and what follows.
@@ -23,13 +24,17 @@ impl Progress<'_> {
         let too_many = f64::from(failed) > allowed && self.policy.on_failure != OnRolloutFailure::Continue;
         let state = if too_many { RolloutState::Paused } else { RolloutState::Failed };
         let reason = if too_many {
-            let example = self.failed_task().map(|task| format!(": {}", why_failed(task))).unwrap_or_default();
+            let example = self.failed_task().map(|failed| format!(": {}", self.told(failed, last_end, why_ended)));
+            let example = example.unwrap_or_default();
             format!("{failed} of {total} slots failed{example}")
         } else if waits {
             return;
+        } else if let Some(hopeless) = self.hopeless_task() {
+            format!("ended for good: {}", self.told(hopeless, last_end, why_ended))
         } else if self.now >= deadline && !self.is_finished() {
             let waited = self.policy.progress_deadline.as_secs_f64();
-            let example = self.unready_task().map(|task| format!(": {}", why_unready(task))).unwrap_or_default();
+            let example = self.unready_task().map(|unready| format!(": {}", self.told(unready, now, why_unready)));
+            let example = example.unwrap_or_default();
             format!("no slot got done for {waited} s{example}")
         } else {
             // Beyond it all is as it is to be, and has only to stay so.
@@ -51,35 +56,64 @@ impl Progress<'_> {
         };
     }
 
-    fn failed_task(&self) -> Option<&Arc<Task>> {
-        let failed = self.rollout.in_flight.iter().find(|(_, incoming)| incoming.failed);
-        failed.and_then(|(slot, _)| self.places.by_slot.get(slot)?.fresh)
+    fn failed_task(&self) -> Option<(Slot, &Arc<Task>)> {
+        let mut failed = self.rollout.in_flight.iter().filter(|(_, incoming)| incoming.failed);
+        failed.find_map(|(slot, _)| Some((*slot, self.places.by_slot.get(slot)?.fresh?)))
     }
 
-    fn unready_task(&self) -> Option<&Arc<Task>> {
-        let fresh = self.places.by_slot.values().filter(|place| place.wanted).filter_map(|place| place.fresh);
-        fresh.into_iter().find(|task| !self.places.serves(task))
+    /// A task that will never serve unless somebody does something about it. Of new tasks that take the place of others it is the slots
+    /// that failed which are judged.
+    fn hopeless_task(&self) -> Option<(Slot, &Arc<Task>)> {
+        let is_first = self.rollout.from_version.is_none();
+        self.fresh_tasks().find(|(_, task)| is_first && task.is_finished() && !has_done_its_work(task))
+    }
+
+    fn unready_task(&self) -> Option<(Slot, &Arc<Task>)> {
+        self.fresh_tasks().find(|(_, task)| !self.places.serves(task))
+    }
+
+    fn fresh_tasks(&self) -> impl Iterator<Item = (Slot, &Arc<Task>)> {
+        let wanted = self.places.by_slot.iter().filter(|(_, place)| place.wanted);
+        wanted.filter_map(|(slot, place)| Some((*slot, place.fresh?)))
+    }
+
+    /// `slot 2 on node-1: exited with code 7`.
+    fn told(
+        &self,
+        (slot, task): (Slot, &Arc<Task>),
+        attempt: impl Fn(&Task) -> &AttemptStatus,
+        what: impl Fn(&AttemptStatus) -> String,
+    ) -> String {
+        let status = attempt(task);
+        let place = match (slot, self.places.node_name(status)) {
+            (Slot::Replica(number), Some(node)) => format!("slot {number} on {node}"),
+            (Slot::Replica(number), None) => format!("slot {number}"),
+            (Slot::Node(_), Some(node)) => format!("the task on {node}"),
+            (Slot::Node(_), None) => "a task".to_owned(),
+        };
+        format!("{place}: {}", what(status))
     }
 }
 
-/// How its last attempt that ended by itself did so, for people.
-fn why_failed(task: &Task) -> String {
-    let ended = |state: TaskState| matches!(state, TaskState::Failed | TaskState::Completed);
-    let last = task.past_attempts.iter().chain([&task.status]).rfind(|status| ended(status.state));
-    last.map_or_else(
-        || "a task failed".to_owned(),
-        |status| {
-            let what = if status.state == TaskState::Completed { "a task ended" } else { "a task failed" };
-            if status.reason.is_empty() { what.to_owned() } else { format!("{what}: {}", status.reason) }
-        },
-    )
+/// The last attempt that ended by itself.
+fn last_end(task: &Task) -> &AttemptStatus {
+    let ended = |status: &&AttemptStatus| matches!(status.state, TaskState::Failed | TaskState::Completed);
+    task.past_attempts.iter().chain([&task.status]).rfind(ended).unwrap_or(&task.status)
 }
 
-fn why_unready(task: &Task) -> String {
-    let status = &task.status;
-    if status.reason.is_empty() {
-        format!("a task is {}", status.state)
-    } else {
-        format!("a task is {}: {}", status.state, status.reason)
+fn now(task: &Task) -> &AttemptStatus {
+    &task.status
+}
+
+fn why_ended(status: &AttemptStatus) -> String {
+    match (status.reason.as_str(), status.state) {
+        ("", TaskState::Completed) => "it ended".to_owned(),
+        ("", _) => "it failed".to_owned(),
+        (reason, _) => reason.to_owned(),
     }
+}
+
+fn why_unready(status: &AttemptStatus) -> String {
+    let gap = if status.reason.is_empty() { "" } else { ", " };
+    format!("{}{gap}{}", status.state, status.reason)
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::plan_deployment;
 use super::*;
-use crate::commands::{delete_deployment, stop_task};
+use crate::commands::{delete_deployment, restart_task, stop_task};
 
 fn after(deployment: &str, condition: DependencyCondition) -> Dependency {
     Dependency { deployment: deployment.to_owned(), condition, required: true }
@@ -107,6 +107,49 @@ fn what_is_to_complete_is_waited_for_until_all_of_it_has() {
 }
 
 #[test]
+fn what_has_ended_for_good_is_waited_for_in_vain_until_somebody_does_something() {
+    let mut rig = Rig::new(2, waits_for(vec![after("db", DependencyCondition::Completed)]));
+    let never = RestartPolicy { mode: RestartMode::Never, ..RestartPolicy::default() };
+    assert!(rig.cluster.deploy("db", TaskSpec { restart: never, ..db(0) }, replicas(1)));
+    rig.look();
+    rig.bring("db", TaskState::Running, true);
+    assert_eq!((rig.state(), rig.reason()), (RolloutState::InProgress, "waits for db to complete"));
+    rig.bring("db", TaskState::Failed, false);
+    let (state, reason) = (rig.state(), rig.reason().to_owned());
+    assert!(state == RolloutState::Failed && reason.contains("has ended for good"), "{state} {reason}");
+    assert_eq!(rig.tasks().len(), 0);
+    // So has the one that is waited for.
+    let other = rig.cluster.state.deployment_by_name("db").unwrap().rollout.clone();
+    assert!(other.state == RolloutState::Failed && other.reason.starts_with("ended for good: slot 1 on "), "{other:?}");
+    // Who waits for one that waits in vain does so too.
+    let last = DeploymentSpec {
+        start_after: vec![after("web", DependencyCondition::Started)],
+        ..spec(1, image(1), policy(UpdateOrder::StopFirst, 1))
+    };
+    let new = NewDeployment {
+        deployment_id: DeploymentId(Uuid::from_u128(0xE)),
+        name: "last".to_owned(),
+        wanted: wanted(last),
+        request: None,
+    };
+    rig.cluster.run(|draft| create_deployment(draft, new, Limits::NONE)).unwrap();
+    rig.look();
+    let last = rig.cluster.state.deployment_by_name("last").unwrap().rollout.clone();
+    assert!(
+        last.state == RolloutState::Failed && last.reason.contains("web to be started, which waits for db"),
+        "{last:?}"
+    );
+    // A task that is started again may do it.
+    let task = rig.tasks_of("db")[0].task_id;
+    rig.cluster.run(|draft| restart_task(draft, task)).unwrap();
+    rig.look();
+    assert_eq!((rig.state(), rig.reason()), (RolloutState::InProgress, "waits for db to complete"));
+    rig.bring("db", TaskState::Completed, false);
+    rig.settle();
+    assert_eq!((rig.state(), rig.holding().len(), rig.reason()), (RolloutState::Complete, 2, ""));
+}
+
+#[test]
 fn what_need_not_be_there_is_waited_for_while_it_is() {
     let optional = Dependency { required: false, ..after("db", DependencyCondition::Healthy) };
     let mut rig = Rig::new(2, waits_for(vec![optional.clone()]));
@@ -195,7 +238,10 @@ proptest! {
             prop_assert!(!(has_begun && deployment.waits));
             has_begun |= !deployment.waits;
             if deployment.waits {
-                prop_assert_eq!(rig.state(), RolloutState::InProgress);
+                // It has failed just as long as what it waits for can't come.
+                let is_vain = rig.reason().contains("has ended for good");
+                let expected = if is_vain { RolloutState::Failed } else { RolloutState::InProgress };
+                prop_assert_eq!(rig.state(), expected);
                 prop_assert!(rig.reason().starts_with("waits for db"), "{}", rig.reason());
                 let again = plan_deployment(&rig.cluster.state, deployment, rig.cluster.now);
                 prop_assert_eq!(again, Default::default());
