@@ -54,7 +54,7 @@ pub struct Named {
 /// Creates a deployment.
 ///
 /// # Errors
-/// When there is one of this name that another request created, or its tasks or spec are beyond the limits.
+/// When there is one of this name that another request created, also one that is being deleted, or its tasks or spec are beyond the limits.
 pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) -> Result<Arc<Deployment>, Error> {
     if let Some(there) = draft.state().deployment_by_name(&new.name) {
         let same = |(asked, created): (&CreateRequest, &CreateRequest)| asked == created;
@@ -63,6 +63,7 @@ pub fn create_deployment(draft: &mut Draft, new: NewDeployment, limits: Limits) 
             (Some(asked), Some(created)) if asked.request_id == created.request_id => {
                 Err(Error::RequestIdReused { request_id: asked.request_id.clone() })
             }
+            _ if there.is_deleted => Err(Error::DeploymentIsBeingDeleted { name: new.name }),
             _ => Err(Error::DeploymentExists { name: new.name }),
         };
     }

@@ -59,6 +59,7 @@ pub fn create_job(draft: &mut Draft, new: NewJob, limits: Limits) -> Result<Arc<
             (Some(asked), Some(created)) if asked.request_id == created.request_id => {
                 Err(Error::RequestIdReused { request_id: asked.request_id.clone() })
             }
+            _ if there.is_deleted => Err(JobError::IsBeingDeleted { name: new.name }.into()),
             _ => Err(JobError::Exists { name: new.name }.into()),
         };
     }
