@@ -2,11 +2,13 @@
 
 mod change;
 mod policy;
+mod scale;
 
 use clap::{Args, Subcommand};
 use davit_proto::v1;
 
 use self::change::{CreateArgs, UpdateArgs};
+use self::scale::ScaleArgs;
 use super::gone::{Going, is_gone, until_each_is_gone};
 use super::{author, now, rollout};
 use crate::args::Format;
@@ -23,9 +25,9 @@ pub enum DeploymentCommand {
     Ls(LsArgs),
     /// Show all that is known of deployments
     Inspect(NamesArgs),
-    /// Change what a deployment runs, and follow how that is rolled out
+    /// Change what a deployment runs, and follow how that is rolled out. What is not given stays as it is
     Update(Box<UpdateArgs>),
-    /// Change how many replicas there are
+    /// Change how many replicas there are, and follow it
     Scale(ScaleArgs),
     /// Make an earlier version the newest again
     Rollback(RollbackArgs),
@@ -69,17 +71,6 @@ pub struct RmArgs {
     deployments: Vec<String>,
 }
 
-/// Arguments of `davit deployment scale`.
-#[derive(Debug, Args)]
-pub struct ScaleArgs {
-    /// Do not follow it
-    #[arg(short, long)]
-    detach: bool,
-    /// The deployment, and how many replicas it is to have
-    #[arg(value_name = "DEPLOYMENT=N", value_parser = replicas)]
-    target: (String, u32),
-}
-
 /// Arguments of `davit deployment rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
@@ -94,14 +85,6 @@ pub struct RollbackArgs {
     deployment: String,
 }
 
-fn replicas(text: &str) -> Result<(String, u32), String> {
-    let (name, count) = crate::args::key_value(text).map_err(|_| "write it as DEPLOYMENT=N".to_owned())?;
-    match count.parse() {
-        Ok(count) => Ok((name, count)),
-        Err(_) => Err(format!("`{count}` is not a number of replicas")),
-    }
-}
-
 pub(super) async fn run(manager: &Manager, command: DeploymentCommand, output: &Output) -> Result<u8, Error> {
     match command {
         DeploymentCommand::Create(args) => change::create(manager, *args, output).await,
@@ -112,13 +95,7 @@ pub(super) async fn run(manager: &Manager, command: DeploymentCommand, output: &
             let text = |palette| found.iter().map(|one| deployment(one, now(), palette)).collect::<Vec<_>>().join("\n");
             output.list(&found, text).map(|()| 0)
         }
-        DeploymentCommand::Scale(args) => {
-            let (deployment, replicas) = args.target;
-            let request = v1::ScaleDeploymentRequest { deployment, replicas, author: author(), ..Default::default() };
-            let answer = manager.deployments().scale_deployment(call(request)).await;
-            let scaled = answer.map_err(|status| manager.error(status))?.into_inner().deployment;
-            follow_unless(args.detach, manager, scaled, output).await
-        }
+        DeploymentCommand::Scale(args) => scale::run(manager, &args, output).await,
         DeploymentCommand::Rollback(args) => {
             let version = args.to.unwrap_or(0);
             let request = v1::RollbackDeploymentRequest {
@@ -165,9 +142,11 @@ async fn remove(manager: &Manager, args: &RmArgs, output: &Output) -> Result<u8,
     // Before anything is deleted.
     let found = all(manager, &args.deployments).await?;
     for deployment in &found {
-        let request = v1::DeleteDeploymentRequest { deployment: deployment.deployment_id.clone(), ..Default::default() };
+        let request =
+            v1::DeleteDeploymentRequest { deployment: deployment.deployment_id.clone(), ..Default::default() };
         // Safe to repeat.
-        let deleted = manager.repeat(async || manager.deployments().delete_deployment(call(request.clone())).await).await;
+        let deleted =
+            manager.repeat(async || manager.deployments().delete_deployment(call(request.clone())).await).await;
         match deleted {
             Err(error) if !is_gone(&error) => return Err(error),
             Ok(_) | Err(_) => {}

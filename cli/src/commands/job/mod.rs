@@ -1,6 +1,7 @@
 //! `davit job`: has tasks finish, once or on a schedule.
 
 mod follow;
+mod follow_logs;
 mod logs;
 mod spec;
 
@@ -29,9 +30,9 @@ pub enum JobCommand {
     Ls(LsArgs),
     /// Show all that is known of jobs
     Inspect(NamesArgs),
-    /// Show what the tasks of a job's run wrote
+    /// Show what the tasks of a job's run wrote; with --follow, what they write until it has ended
     Logs(LogsArgs),
-    /// Change what a job runs, and when; runs that have begun go on as they began
+    /// Change what a job runs, and when; runs that have begun go on as they began. What is not given stays as it is
     Update(Box<UpdateArgs>),
     /// Begin no more runs, and no more tasks of those that go on
     Pause(NamesArgs),
@@ -43,8 +44,14 @@ pub enum JobCommand {
     Rm(RmArgs),
 }
 
+const RESTART: &str = "Whether an index whose task failed is tried again, as often as --retries says: never, on-failure; unless \
+                       set on-failure";
+const NAME: &str = "Name of the job and of its tasks; made from the image or program unless set";
+const NEW_NAME: &str = "Rename the tasks of runs that come; the job keeps its name";
+
 /// Arguments of `davit job run`.
 #[derive(Debug, Args)]
+#[command(mut_arg("restart", |arg| arg.help(RESTART)), mut_arg("name", |arg| arg.help(NAME)))]
 pub struct RunArgs {
     /// The image and the command's words; with --process only the command's
     #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
@@ -62,12 +69,11 @@ pub struct RunArgs {
 
 /// Arguments of `davit job update`.
 #[derive(Debug, Args)]
+#[command(mut_arg("restart", |arg| arg.help(RESTART)), mut_arg("name", |arg| arg.help(NEW_NAME)))]
 pub struct UpdateArgs {
     /// The job, by name or id
     #[arg(value_name = "JOB")]
     job: String,
-    #[command(flatten)]
-    change: ChangeArgs,
     /// Remove a label of the job itself. May be repeated
     #[arg(long, value_name = "KEY")]
     job_label_rm: Vec<String>,
@@ -82,6 +88,8 @@ pub struct UpdateArgs {
     no_ttl: bool,
     #[command(flatten)]
     options: JobArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
@@ -224,7 +232,7 @@ async fn create(manager: &Manager, args: RunArgs, output: &Output) -> Result<u8,
     let here = |key: &str| std::env::var(key).ok();
     let task = task_with_its_own_restarts(args.spec, args.placement, args.words, here)?;
     let mut spec = v1::JobSpec { name: task.name.clone(), task: Some(task), ..Default::default() };
-    args.options.over(&mut spec);
+    args.options.over(&mut spec)?;
     let request_id = UuidV7Source.next_uuid().to_string();
     let request = v1::CreateJobRequest { spec: Some(spec), request_id, validate_only: false };
     let created = manager.repeat(async || manager.jobs().create_job(call(request.clone())).await).await?;
@@ -254,7 +262,7 @@ async fn update(manager: &Manager, args: UpdateArgs, output: &Output) -> Result<
     spec.time_to_live = spec.time_to_live.filter(|_| !args.no_ttl);
     let task = args.change.over(spec.task.unwrap_or_default())?;
     spec.task = Some(with_options(task, args.spec, args.placement, here)?);
-    args.options.over(&mut spec);
+    args.options.over(&mut spec)?;
     // What was read is what is changed, or nothing is.
     let request = v1::UpdateJobRequest { job: known.job_id, spec: Some(spec), etag: known.etag, ..Default::default() };
     let answer = manager.jobs().update_job(call(request)).await;
