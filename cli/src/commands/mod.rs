@@ -9,6 +9,7 @@ pub mod deployment;
 pub mod dev;
 pub mod events;
 pub mod explain;
+mod gone;
 pub mod inspect;
 pub mod job;
 pub mod logs;

@@ -46,7 +46,8 @@ pub(super) async fn stay(
         ended = followed => ended,
         _ = tokio::signal::ctrl_c() => {
             shown.clear();
-            output.note(&format!("The rollout goes on; `davit rollout {deployment}` shows it again."));
+            let name = shown.name.as_deref().unwrap_or(deployment);
+            output.note(&format!("The rollout goes on; `davit rollout {name}` shows it again."));
             return Ok(INTERRUPTED);
         }
     };
@@ -66,6 +67,8 @@ pub(super) async fn stay(
 struct Shown<'a> {
     output: &'a Output,
     bar: Option<ProgressBar>,
+    /// Of the deployment, as far as it was told: people know no ids.
+    name: Option<String>,
     last_line: String,
     /// Whether what was shown last stays where it is.
     is_told: bool,
@@ -80,11 +83,13 @@ impl<'a> Shown<'a> {
             bar
         });
         let is_told = bar.is_none();
-        Self { output, bar, last_line: String::new(), is_told }
+        Self { output, bar, name: None, last_line: String::new(), is_told }
     }
 
     fn show(&mut self, message: &v1::WatchRolloutResponse) {
         let palette = self.output.message_palette;
+        let spec = message.deployment.as_ref().and_then(|deployment| deployment.spec.as_ref());
+        self.name = spec.map(|spec| spec.name.clone()).or(self.name.take());
         if self.output.format != Format::Table {
             // Nobody who reads it any more is told at the end.
             let _ = self.output.item(message, |_| String::new());

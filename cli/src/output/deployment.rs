@@ -117,6 +117,11 @@ pub fn rollout_view(message: &v1::WatchRolloutResponse, now: Timestamp, palette:
 
 fn time_left(rollout: &v1::Rollout, now: Timestamp) -> Option<String> {
     let deadline = from_proto_time(rollout.deadline.as_ref())?;
+    let seconds = deadline.duration_since(now).as_secs();
+    // Of few minutes the seconds too: they show that it goes on.
+    if (60..600).contains(&seconds) {
+        return Some(format!("{}m {}s", seconds / 60, seconds % 60));
+    }
     // The other way round: so long ago from the deadline.
     Some(age(now, deadline))
 }
@@ -203,4 +208,20 @@ fn policy_text(policy: &v1::UpdatePolicy) -> String {
         canaries => format!(", {canaries} canaries{}", if policy.auto_promote { ", promoted by itself" } else { "" }),
     };
     format!("{order}, {at_once}{canaries}, {after} on failure")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::test_support::NOW;
+
+    #[test]
+    fn of_few_minutes_the_seconds_are_told() {
+        for (seconds, expected) in [(-3, "0s"), (59, "59s"), (60, "1m 0s"), (580, "9m 40s"), (600, "10m"), (7200, "2h")]
+        {
+            let deadline = Some(prost_types::Timestamp { seconds: NOW.as_second() + seconds, nanos: 0 });
+            let left = time_left(&v1::Rollout { deadline, ..Default::default() }, NOW);
+            assert_eq!(left.as_deref(), Some(expected));
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub fn jobs_table(jobs: &[v1::Job], now: Timestamp, palette: Palette) -> String 
         let newest = job.runs.last();
         let (state, tone) = newest.map_or(("-", Tone::Plain), |run| (state(run), tone(run)));
         let next = from_proto_time(job.next_run_time.as_ref()).map(|at| format!("in {}", age(now, at)));
-        let schedule = spec.schedule.as_ref().map_or("once", |schedule| schedule.cron.as_str());
+        let schedule = spec.schedule.as_ref().map_or_else(|| "once".to_owned(), times);
         vec![
             Cell::new(&spec.name),
             Cell::new(schedule),
@@ -134,14 +134,18 @@ fn tone(run: &v1::JobRun) -> Tone {
     }
 }
 
-fn schedule_text(schedule: &v1::JobSchedule) -> String {
+fn times(schedule: &v1::JobSchedule) -> String {
     let zone = if schedule.time_zone.is_empty() { "UTC" } else { &schedule.time_zone };
+    format!("{} ({zone})", schedule.cron)
+}
+
+fn schedule_text(schedule: &v1::JobSchedule) -> String {
     let overlap = match schedule.overlap() {
         v1::JobOverlap::Allow => "runs may overlap",
         v1::JobOverlap::Replace => "a new run replaces the one before",
         v1::JobOverlap::Forbid | v1::JobOverlap::Unspecified => "left out while a run goes on",
     };
-    format!("{} ({zone}), {overlap}", schedule.cron)
+    format!("{}, {overlap}", times(schedule))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod apps;
+mod deployments;
 mod explain;
+mod jobs;
 mod moves;
 mod nodes;
 mod tasks;

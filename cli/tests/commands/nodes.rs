@@ -38,13 +38,13 @@ async fn nodes_are_labelled_and_cordoned() {
 }
 
 /// `davit` as it runs, with what it says until now.
-struct Running {
+pub(super) struct Running {
     child: tokio::process::Child,
     said: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
 }
 
 impl Running {
-    fn start(manager: &str, line: &[&str]) -> Self {
+    pub(super) fn start(manager: &str, line: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
         command.args(line).env("DAVIT_MANAGER", manager).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -53,7 +53,7 @@ impl Running {
     }
 
     /// Reads what it says until there is a line with this text.
-    async fn until(&mut self, text: &str) -> String {
+    pub(super) async fn until(&mut self, text: &str) -> String {
         let reads = async {
             let mut all = Vec::new();
             while let Some(line) = self.said.next_line().await.unwrap() {
@@ -68,12 +68,12 @@ impl Running {
     }
 
     /// As Ctrl-C does.
-    async fn interrupt(&mut self) {
+    pub(super) async fn interrupt(&mut self) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
     }
 
-    async fn code(mut self) -> Option<i32> {
+    pub(super) async fn code(mut self) -> Option<i32> {
         tokio::time::timeout(LONGEST, self.child.wait()).await.unwrap().unwrap().code()
     }
 }

@@ -156,7 +156,8 @@ pub fn job_settings_from_proto<'a>(
         }
     };
     within("completions", completions, 1..=MAX_COMPLETIONS);
-    let parallelism = spec.parallelism.unwrap_or(completions);
+    // What is not given is not wrong.
+    let parallelism = spec.parallelism.unwrap_or(completions.max(1));
     within("parallelism", parallelism, 1..=u32::MAX);
     let max_retries = spec.max_retries.unwrap_or(DEFAULT_MAX_RETRIES);
     within("max_retries", max_retries, 0..=MAX_RETRIES);

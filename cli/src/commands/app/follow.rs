@@ -11,9 +11,9 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use indicatif::{MultiProgress, ProgressBar};
 
-use super::is_gone;
 use crate::args::Format;
 use crate::client::Manager;
+use crate::commands::gone::is_gone;
 use crate::commands::now;
 use crate::error::Error;
 use crate::output::{KnownNodes, Output, live_tasks, rollout_line};

@@ -3,16 +3,14 @@
 mod follow;
 mod source;
 
-use std::time::Duration;
-
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use davit_proto::v1;
-use tonic::Code;
 
 use self::follow::follow_all;
 use self::source::{ReadSource, read_source};
 use super::INTERRUPTED;
+use super::gone::until_nothing_is_left;
 use crate::args::Format;
 use crate::client::{Manager, call};
 use crate::error::Error;
@@ -22,8 +20,6 @@ use crate::output::{Output, Tone, app_plan, apps_table};
 const CHANGES: u8 = 2;
 /// The exit code of a plan that can't be made.
 pub const NO_PLAN: u8 = 1;
-/// Between two looks at what is left of an app.
-const LOOK_PERIOD: Duration = Duration::from_millis(200);
 
 /// Which files, and how they are read.
 #[derive(Debug, Args)]
@@ -172,26 +168,22 @@ pub(super) async fn list(manager: &Manager, output: &Output) -> Result<(), Error
 
 async fn until_gone(manager: &Manager, app: &str, output: &Output) -> Result<(), Error> {
     let filter = v1::DeploymentFilter { app: app.to_owned(), ..Default::default() };
-    let mut told = String::new();
-    loop {
+    until_nothing_is_left(output, async || {
         let left = manager.list_deployments(filter.clone()).await?;
         let left: Vec<_> = left.iter().filter(|deployment| deployment.deleting).collect();
         let jobs = manager.list_jobs(v1::JobFilter { app: app.to_owned(), ..Default::default() }).await?;
         let jobs = jobs.iter().filter(|job| job.deleting).count();
         if left.is_empty() && jobs == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let tasks: u32 = left.iter().filter_map(|deployment| deployment.counts).map(|counts| counts.stopping).sum();
         let mut line = format!("{app}: {} deployments are left, {tasks} tasks are stopping", left.len());
         if jobs > 0 {
             line.push_str(&format!("; {jobs} jobs are left"));
         }
-        if line != told {
-            output.note(&line);
-            told = line;
-        }
-        tokio::time::sleep(LOOK_PERIOD).await;
-    }
+        Ok(Some(line))
+    })
+    .await
 }
 
 async fn read(args: SourceArgs, output: &Output) -> Result<ReadSource, Error> {
@@ -212,9 +204,4 @@ fn warn(warnings: &[String], output: &Output) {
 fn names(applied: &v1::ApplyAppResponse) -> String {
     let of_deployments = applied.deployments.iter().map(|planned| &planned.deployment);
     of_deployments.chain(applied.jobs.iter().map(|planned| &planned.job)).map(|name| format!("{name}\n")).collect()
-}
-
-/// Whether something that was to be followed is gone already.
-fn is_gone(error: &Error) -> bool {
-    error.code() == Some(Code::NotFound)
 }

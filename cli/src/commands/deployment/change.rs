@@ -16,19 +16,21 @@ use crate::commands::spec::{
 use crate::error::Error;
 use crate::output::Output;
 
+const RESTART: &str = "When a task runs again after it ended: never, on-failure, on-failure:MAX (at most MAX attempts in all), \
+                       always; unless set always";
+const NAME: &str = "Name of the deployment and of its tasks; made from the image or program unless set";
+const NEW_NAME: &str = "Rename the tasks, which replaces them; the deployment keeps its name";
+
 /// How many tasks.
 #[derive(Debug, Args)]
 struct ModeArgs {
     /// How many tasks
-    #[arg(long, value_name = "N", conflicts_with = "global")]
+    #[arg(long, value_name = "N")]
     replicas: Option<u32>,
-    /// One task on every node that fits, instead of a number of them
-    #[arg(long)]
-    global: bool,
     /// Set a label of the deployment itself. May be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     deployment_label: Vec<(String, String)>,
-    /// How many versions are kept; 10 unless given
+    /// How many versions are kept; 10 unless set
     #[arg(long, value_name = "N")]
     kept_versions: Option<u32>,
     /// Do not follow the rollout
@@ -38,9 +40,7 @@ struct ModeArgs {
 
 impl ModeArgs {
     fn set(self, spec: &mut v1::DeploymentSpec) {
-        if self.global {
-            spec.mode = Some(Mode::Global(v1::GlobalMode {}));
-        } else if let Some(replicas) = self.replicas {
+        if let Some(replicas) = self.replicas {
             spec.mode = Some(Mode::Replicated(v1::ReplicatedMode { replicas: Some(replicas) }));
         }
         spec.labels.extend(self.deployment_label);
@@ -50,10 +50,14 @@ impl ModeArgs {
 
 /// Arguments of `davit deployment create`.
 #[derive(Debug, Args)]
+#[command(mut_arg("restart", |arg| arg.help(RESTART)), mut_arg("name", |arg| arg.help(NAME)))]
 pub struct CreateArgs {
     /// The image and the command's words; with --process only the command's
     #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND]")]
     words: Vec<String>,
+    /// One task on every node that fits, instead of a number of them
+    #[arg(long, conflicts_with = "replicas")]
+    global: bool,
     #[command(flatten)]
     mode: ModeArgs,
     #[command(flatten)]
@@ -68,6 +72,7 @@ pub struct CreateArgs {
 
 /// Arguments of `davit deployment update`.
 #[derive(Debug, Args)]
+#[command(mut_arg("restart", |arg| arg.help(RESTART)), mut_arg("name", |arg| arg.help(NEW_NAME)))]
 pub struct UpdateArgs {
     /// The deployment, by name or id
     #[arg(value_name = "DEPLOYMENT")]
@@ -76,13 +81,13 @@ pub struct UpdateArgs {
     #[arg(long, value_name = "KEY")]
     deployment_label_rm: Vec<String>,
     #[command(flatten)]
-    change: ChangeArgs,
-    #[command(flatten)]
     mode: ModeArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
     rollback: RollbackPolicyArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
     #[command(flatten)]
     spec: SpecArgs,
     #[command(flatten)]
@@ -92,6 +97,9 @@ pub struct UpdateArgs {
 pub(super) async fn create(manager: &Manager, args: CreateArgs, output: &Output) -> Result<u8, Error> {
     let task = task_with_its_own_restarts(args.spec, args.placement, args.words, |key| std::env::var(key).ok())?;
     let mut spec = v1::DeploymentSpec { name: task.name.clone(), task: Some(task), ..Default::default() };
+    if args.global {
+        spec.mode = Some(Mode::Global(v1::GlobalMode {}));
+    }
     let detach = args.mode.detach;
     args.mode.set(&mut spec);
     spec.update_policy = args.policy.over(None);

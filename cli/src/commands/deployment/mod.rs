@@ -2,11 +2,14 @@
 
 mod change;
 mod policy;
+mod scale;
 
 use clap::{Args, Subcommand};
 use davit_proto::v1;
 
 use self::change::{CreateArgs, UpdateArgs};
+use self::scale::ScaleArgs;
+use super::gone::{Going, is_gone, until_each_is_gone};
 use super::{author, now, rollout};
 use crate::args::Format;
 use crate::client::{Manager, call, no_content};
@@ -22,9 +25,9 @@ pub enum DeploymentCommand {
     Ls(LsArgs),
     /// Show all that is known of deployments
     Inspect(NamesArgs),
-    /// Change what a deployment runs, and follow how that is rolled out
+    /// Change what a deployment runs, and follow how that is rolled out. What is not given stays as it is
     Update(Box<UpdateArgs>),
-    /// Change how many replicas there are
+    /// Change how many replicas there are, and follow it
     Scale(ScaleArgs),
     /// Make an earlier version the newest again
     Rollback(RollbackArgs),
@@ -34,8 +37,8 @@ pub enum DeploymentCommand {
     Pause(NamesArgs),
     /// Go on with a rollout that is paused or has failed
     Resume(NamesArgs),
-    /// Stop all tasks of deployments and delete them
-    Rm(NamesArgs),
+    /// Stop all tasks of deployments and delete them, and wait until they are gone
+    Rm(RmArgs),
 }
 
 /// Arguments of `davit deployment ls`.
@@ -57,15 +60,15 @@ pub struct NamesArgs {
     deployments: Vec<String>,
 }
 
-/// Arguments of `davit deployment scale`.
+/// Arguments of `davit deployment rm`.
 #[derive(Debug, Args)]
-pub struct ScaleArgs {
-    /// Do not follow it
+pub struct RmArgs {
+    /// Do not wait until they are gone
     #[arg(short, long)]
     detach: bool,
-    /// The deployment, and how many replicas it is to have
-    #[arg(value_name = "DEPLOYMENT=N", value_parser = replicas)]
-    target: (String, u32),
+    /// The deployments, by name or id
+    #[arg(required = true, value_name = "DEPLOYMENT")]
+    deployments: Vec<String>,
 }
 
 /// Arguments of `davit deployment rollback`.
@@ -82,34 +85,17 @@ pub struct RollbackArgs {
     deployment: String,
 }
 
-fn replicas(text: &str) -> Result<(String, u32), String> {
-    let (name, count) = crate::args::key_value(text).map_err(|_| "write it as DEPLOYMENT=N".to_owned())?;
-    match count.parse() {
-        Ok(count) => Ok((name, count)),
-        Err(_) => Err(format!("`{count}` is not a number of replicas")),
-    }
-}
-
 pub(super) async fn run(manager: &Manager, command: DeploymentCommand, output: &Output) -> Result<u8, Error> {
     match command {
         DeploymentCommand::Create(args) => change::create(manager, *args, output).await,
         DeploymentCommand::Update(args) => change::update(manager, *args, output).await,
         DeploymentCommand::Ls(args) => list(manager, &args, output).await.map(|()| 0),
         DeploymentCommand::Inspect(args) => {
-            let mut found = Vec::new();
-            for name in &args.deployments {
-                found.push(manager.get_deployment(name).await?);
-            }
+            let found = all(manager, &args.deployments).await?;
             let text = |palette| found.iter().map(|one| deployment(one, now(), palette)).collect::<Vec<_>>().join("\n");
             output.list(&found, text).map(|()| 0)
         }
-        DeploymentCommand::Scale(args) => {
-            let (deployment, replicas) = args.target;
-            let request = v1::ScaleDeploymentRequest { deployment, replicas, author: author(), ..Default::default() };
-            let answer = manager.deployments().scale_deployment(call(request)).await;
-            let scaled = answer.map_err(|status| manager.error(status))?.into_inner().deployment;
-            follow_unless(args.detach, manager, scaled, output).await
-        }
+        DeploymentCommand::Scale(args) => scale::run(manager, &args, output).await,
         DeploymentCommand::Rollback(args) => {
             let version = args.to.unwrap_or(0);
             let request = v1::RollbackDeploymentRequest {
@@ -123,45 +109,89 @@ pub(super) async fn run(manager: &Manager, command: DeploymentCommand, output: &
             follow_unless(args.detach, manager, back, output).await
         }
         DeploymentCommand::Promote(args) => {
+            let mut promoted = Vec::new();
             for deployment in args.deployments {
                 let request = v1::PromoteRolloutRequest { deployment, ..Default::default() };
                 let answer = manager.deployments().promote_rollout(call(request)).await;
-                answer.map_err(|status| manager.error(status))?;
+                promoted.extend(answer.map_err(|status| manager.error(status))?.into_inner().deployment);
             }
-            Ok(0)
+            tell_all(&promoted, output)
         }
         DeploymentCommand::Pause(args) => {
+            let mut paused = Vec::new();
             for deployment in args.deployments {
                 let answer = manager.deployments().pause_rollout(call(v1::PauseRolloutRequest { deployment })).await;
-                answer.map_err(|status| manager.error(status))?;
+                paused.extend(answer.map_err(|status| manager.error(status))?.into_inner().deployment);
             }
-            Ok(0)
+            tell_all(&paused, output)
         }
         DeploymentCommand::Resume(args) => {
+            let mut resumed = Vec::new();
             for deployment in args.deployments {
                 let request = v1::ResumeRolloutRequest { deployment, ..Default::default() };
                 let answer = manager.deployments().resume_rollout(call(request)).await;
-                answer.map_err(|status| manager.error(status))?;
+                resumed.extend(answer.map_err(|status| manager.error(status))?.into_inner().deployment);
             }
-            Ok(0)
+            tell_all(&resumed, output)
         }
-        DeploymentCommand::Rm(args) => {
-            for deployment in args.deployments {
-                let request = v1::DeleteDeploymentRequest { deployment, ..Default::default() };
-                // Safe to repeat.
-                manager.repeat(async || manager.deployments().delete_deployment(call(request.clone())).await).await?;
-            }
-            Ok(0)
+        DeploymentCommand::Rm(args) => remove(manager, &args, output).await,
+    }
+}
+
+async fn remove(manager: &Manager, args: &RmArgs, output: &Output) -> Result<u8, Error> {
+    // Before anything is deleted.
+    let found = all(manager, &args.deployments).await?;
+    for deployment in &found {
+        let request =
+            v1::DeleteDeploymentRequest { deployment: deployment.deployment_id.clone(), ..Default::default() };
+        // Safe to repeat.
+        let deleted =
+            manager.repeat(async || manager.deployments().delete_deployment(call(request.clone())).await).await;
+        match deleted {
+            Err(error) if !is_gone(&error) => return Err(error),
+            Ok(_) | Err(_) => {}
         }
     }
+    if args.detach {
+        return tell_all(&found, output);
+    }
+    let going = found.iter().map(|one| Going { id: one.deployment_id.clone(), name: name(one).to_owned() }).collect();
+    let left = async |id: &str| {
+        let counts = manager.get_deployment(id).await?.counts.unwrap_or_default();
+        Ok(format!("{} stopping", counts.stopping))
+    };
+    let code = until_each_is_gone(going, left, "davit deployment ls", output).await?;
+    if code == 0 && output.format != Format::Table {
+        // As they were: there is nothing left to ask for.
+        output.list(&found, |_| String::new())?;
+    }
+    Ok(code)
+}
+
+/// All of these, in their order, or an error.
+async fn all(manager: &Manager, names: &[String]) -> Result<Vec<v1::Deployment>, Error> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        found.push(manager.get_deployment(name).await?);
+    }
+    Ok(found)
+}
+
+fn name(deployment: &v1::Deployment) -> &str {
+    deployment.spec.as_ref().map(|spec| spec.name.as_str()).unwrap_or_default()
+}
+
+/// The names of deployments for people, a line each; the deployments for programs.
+fn tell_all(deployments: &[v1::Deployment], output: &Output) -> Result<u8, Error> {
+    let names = || deployments.iter().map(|one| format!("{}\n", name(one))).collect();
+    output.list(deployments, |_| names()).map(|()| 0)
 }
 
 async fn list(manager: &Manager, args: &LsArgs, output: &Output) -> Result<(), Error> {
     let labels = args.label.iter().cloned().collect();
     let deployments = manager.list_deployments(v1::DeploymentFilter { labels, ..Default::default() }).await?;
     if args.quiet {
-        let name = |one: &v1::Deployment| one.spec.as_ref().map(|spec| format!("{}\n", spec.name)).unwrap_or_default();
-        return output.print(&deployments.iter().map(name).collect::<String>());
+        return output.print(&deployments.iter().map(|one| format!("{}\n", name(one))).collect::<String>());
     }
     output.list(&deployments, |palette| deployments_table(&deployments, now(), palette))
 }
@@ -174,12 +204,8 @@ async fn follow_unless(
     output: &Output,
 ) -> Result<u8, Error> {
     let changed = changed.ok_or_else(|| no_content("deployment"))?;
-    let name = changed.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default();
     if !detach {
         return rollout::stay(manager, &changed.deployment_id, Some(changed.version), false, output).await;
     }
-    match output.format {
-        Format::Table => output.print(&format!("{name}\n")).map(|()| 0),
-        Format::Json | Format::Yaml => output.object(&changed, |_| String::new()).map(|()| 0),
-    }
+    output.object(&changed, |_| name(&changed).to_owned()).map(|()| 0)
 }

@@ -7,26 +7,27 @@ use crate::args::duration;
 
 /// How tasks of a later version take the place of this one's.
 #[derive(Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "How updates are rolled out")]
 pub(super) struct PolicyArgs {
-    /// How many slots are under way at one time, 0 for all; 1 unless given
+    /// How many slots are under way at one time, 0 for all; 1 unless set
     #[arg(long, value_name = "N")]
     update_parallelism: Option<u32>,
-    /// Which task of a slot goes first: stop-first (the old one), start-first (the new one); stop-first unless given
+    /// Which task of a slot goes first: stop-first (the old one), start-first (the new one); stop-first unless set
     #[arg(long, value_enum, value_name = "ORDER")]
     update_order: Option<Order>,
     /// Wait so long between two slots, such as 10s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     update_delay: Option<prost_types::Duration>,
-    /// How long a new task has to stay healthy; 5s unless given
+    /// How long a new task has to stay healthy; 5s unless set
     #[arg(long, value_name = "TIME", value_parser = duration)]
     update_monitor: Option<prost_types::Duration>,
-    /// Which share of the slots may fail, 0 to 1; 0 unless given
+    /// Which share of the slots may fail, 0 to 1; 0 unless set
     #[arg(long, value_name = "RATIO")]
     update_max_failure_ratio: Option<f64>,
-    /// How long no slot may get done; 10m unless given
+    /// How long no slot may get done; 10m unless set
     #[arg(long, value_name = "TIME", value_parser = duration)]
     update_progress_deadline: Option<prost_types::Duration>,
-    /// What follows a failure: pause, rollback, continue; pause unless given
+    /// What follows a failure: pause, rollback, continue; pause unless set
     #[arg(long, value_enum, value_name = "ACTION")]
     update_failure_action: Option<OnFailure>,
     /// How many slots get a new version first; the others follow when it is promoted
@@ -39,8 +40,9 @@ pub(super) struct PolicyArgs {
 
 /// The same for a rollback. Without any of it that is as an update, but pauses when it fails.
 #[derive(Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "How rollbacks are rolled out")]
 pub(super) struct RollbackPolicyArgs {
-    /// How many slots of a rollback are under way at one time, 0 for all; as in an update unless one of these is given
+    /// How many slots of a rollback are under way at one time, 0 for all; as in an update unless one of these is set
     #[arg(long, value_name = "N")]
     rollback_parallelism: Option<u32>,
     /// Which task of a slot goes first in a rollback: stop-first, start-first

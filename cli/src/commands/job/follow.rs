@@ -5,6 +5,7 @@ use std::time::Duration;
 use davit_proto::v1;
 
 use super::super::INTERRUPTED;
+use super::super::gone::is_gone;
 use crate::client::Manager;
 use crate::error::Error;
 use crate::output::{Output, run_line};
@@ -47,7 +48,7 @@ async fn follow(
     loop {
         let job = match manager.get_job(job_id).await {
             Ok(job) => job,
-            Err(error) if error.status().is_some_and(|status| status.code() == tonic::Code::NotFound) => {
+            Err(error) if is_gone(&error) => {
                 return Ok(last.filter(|run| run.finish_time.is_some()));
             }
             Err(error) => return Err(error),

@@ -1,5 +1,6 @@
 //! `davit logs`: what a task wrote.
 
+mod labelled;
 mod place;
 
 use std::time::Duration;
@@ -12,12 +13,13 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 
+use self::labelled::Labelled;
 use self::place::Place;
 use super::now;
 use crate::args::{self, Format, Since};
 use crate::client::{Manager, backoff};
 use crate::error::Error;
-use crate::output::{Output, Tone, from_proto_time};
+use crate::output::{Output, Palette, Tone, from_proto_time};
 use crate::resolve;
 use crate::retry::{Tries, may_pass};
 
@@ -30,7 +32,7 @@ pub struct LogOptions {
     /// Go on with what is written from now on, until the attempt ends. A connection that breaks is made anew, and the output goes
     /// on where it was
     #[arg(short, long)]
-    follow: bool,
+    pub(super) follow: bool,
     /// Only that many last lines
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<u32>,
@@ -57,26 +59,51 @@ pub struct LogsArgs {
 
 pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> Result<(), Error> {
     let task = resolve::task(manager, &args.task).await?;
-    of_task(manager, &task, args.attempt, &args.options, output).await
+    // By its number: what goes on after a break is the same attempt, also if it is no longer the current one.
+    let attempt = args.attempt.unwrap_or(task.attempt);
+    of_attempt(manager, &Written { task_id: task.task_id, attempt, label: None }, &args.options, output).await
 }
 
-/// Shows what an attempt of a task wrote; the current one, unless another is named.
-pub(super) async fn of_task(
+/// What an attempt wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Written {
+    pub(super) task_id: String,
+    pub(super) attempt: u32,
+    /// What tells people whose it is, where others are shown meanwhile. Only whole lines are shown then.
+    pub(super) label: Option<String>,
+}
+
+/// Shows what an attempt wrote.
+pub(super) async fn of_attempt(
     manager: &Manager,
-    task: &v1::Task,
-    attempt: Option<u32>,
+    written: &Written,
     args: &LogOptions,
     output: &Output,
 ) -> Result<(), Error> {
+    let labelled = written.label.as_deref().filter(|_| output.format == Format::Table).map(|label| {
+        let painted = |palette: Palette| palette.paint(Tone::Faint, &format!("{label} | "));
+        Labelled::new(painted(output.palette), painted(output.message_palette))
+    });
+    let place = Place::new(args.tail.is_some());
+    let mut reader = Reader { place, timestamps: args.timestamps, labelled, output };
+    let shown = read(manager, written, args, &mut reader).await;
+    reader.end()?;
+    shown
+}
+
+async fn read(manager: &Manager, written: &Written, args: &LogOptions, reader: &mut Reader<'_>) -> Result<(), Error> {
+    let output = reader.output;
+    let note = |text: &str| match &written.label {
+        Some(label) => output.note(&format!("{label}: {text}")),
+        None => output.note(text),
+    };
     let mut request = v1::StreamTaskLogsRequest {
-        task_id: task.task_id.clone(),
-        // By its number: what goes on after a break is the same attempt, also if it is no longer the current one.
-        attempt: attempt.unwrap_or(task.attempt),
+        task_id: written.task_id.clone(),
+        attempt: written.attempt,
         tail_lines: args.tail,
         follow: args.follow,
         since: args.since.map(|since| timestamp_to_proto(since.as_of(now()))),
     };
-    let mut reader = Reader { place: Place::new(args.tail.is_some()), timestamps: args.timestamps, output };
     let mut tries = Tries::new(backoff());
     let mut answer = open(manager, &request).await;
     let (mut is_told, mut looks) = (false, backoff());
@@ -85,7 +112,7 @@ pub(super) async fn of_task(
         && waits_for_a_node(status)
     {
         if !std::mem::replace(&mut is_told, true) {
-            output.note("waiting until it is on a node");
+            note("waiting until it is on a node");
         }
         tokio::time::sleep(looks.next_delay()).await;
         answer = open(manager, &request).await;
@@ -109,7 +136,7 @@ pub(super) async fn of_task(
         let wait = if goes_on { tries.next_wait(Some(&broken), Instant::now()) } else { None };
         let Some(wait) = wait else { return Err(manager.error(broken)) };
         if is_first {
-            output.note(&format!("waiting to go on with the output: {}", manager.error(broken).without_advice()));
+            note(&format!("waiting to go on with the output: {}", manager.error(broken).without_advice()));
         }
         tokio::time::sleep(wait).await;
         if !reader.place.is_begin() {
@@ -136,6 +163,7 @@ fn waits_for_a_node(status: &Status) -> bool {
 struct Reader<'a> {
     place: Place,
     timestamps: bool,
+    labelled: Option<Labelled>,
     output: &'a Output,
 }
 
@@ -162,19 +190,29 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    /// Output goes to output and errors to errors, byte for byte, as if the task ran here.
-    fn write(&self, piece: &v1::StreamTaskLogsResponse) -> Result<(), Error> {
+    /// Output goes to output and errors to errors, byte for byte, as if the task ran here; with labels line by line.
+    fn write(&mut self, piece: &v1::StreamTaskLogsResponse) -> Result<(), Error> {
         let output = self.output;
         let is_error = piece.stream() == v1::LogStream::Stderr;
-        let mut bytes = Vec::new();
+        let mut stamp = Vec::new();
         if self.timestamps
             && let Some(time) = from_proto_time(piece.time.as_ref())
         {
             let palette = if is_error { output.message_palette } else { output.palette };
-            bytes.extend_from_slice(palette.paint(Tone::Faint, &format!("{time:.3}")).as_bytes());
-            bytes.push(b' ');
+            stamp.extend_from_slice(palette.paint(Tone::Faint, &format!("{time:.3}")).as_bytes());
+            stamp.push(b' ');
         }
-        bytes.extend_from_slice(&piece.data);
+        let bytes = match &mut self.labelled {
+            Some(labelled) => labelled.whole_lines(is_error, &stamp, &piece.data),
+            None => [stamp.as_slice(), &piece.data].concat(),
+        };
         if is_error { output.print_error_bytes(&bytes) } else { output.print_bytes(&bytes) }
+    }
+
+    /// Shows lines that never got their end.
+    fn end(&mut self) -> Result<(), Error> {
+        let Some(labelled) = &mut self.labelled else { return Ok(()) };
+        self.output.print_bytes(&labelled.rest(false))?;
+        self.output.print_error_bytes(&labelled.rest(true))
     }
 }

@@ -6,10 +6,14 @@ use davit_proto::v1;
 use super::health::HealthArgs;
 use crate::args::{bytes, cpus, duration, key_value};
 
+/// Also of what changes it.
+pub(super) const HEADING: &str = "What it runs";
+
 /// What is to be run, without its image or command.
 #[derive(Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = HEADING)]
 pub struct SpecArgs {
-    /// Name of the tasks; made from the image or program unless given
+    /// Name of the tasks; made from the image or program unless set
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
     /// Set an environment variable; KEY alone takes the value it has here. May be repeated
@@ -25,12 +29,12 @@ pub struct SpecArgs {
     /// Memory, such as 512m: set aside on the node, and the limit at which it is killed
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(super) memory: Option<u64>,
-    /// When it runs again after it ended: never, on-failure, on-failure:MAX (at most MAX attempts in all), always;
-    /// never unless given
+    /// When it runs again after it ended: never, on-failure, on-failure:MAX (at most MAX attempts in all), always; unless set
+    /// never
     #[arg(long, value_name = "POLICY", value_parser = super::restart)]
     pub(super) restart: Option<v1::RestartPolicy>,
     /// What happens when its node goes down: replace (at once), wait:TIME (after that time), stop-and-replace (never two at
-    /// once: the node stops it by itself first); replace unless given
+    /// once: the node stops it by itself first); replace unless set
     #[arg(long, value_name = "POLICY", value_parser = super::on_node_loss)]
     pub(super) on_node_loss: Option<v1::NodeLossPolicy>,
     /// Set a label. May be repeated
@@ -39,10 +43,10 @@ pub struct SpecArgs {
     /// Mount an absolute path of the node, or a named volume. May be repeated
     #[arg(short = 'v', long, value_name = "SRC:DST[:ro]", value_parser = super::mount, conflicts_with = "process")]
     pub(super) mount: Vec<v1::Mount>,
-    /// Give it a config as a file, in its newest version; at /NAME unless given. May be repeated
+    /// Give it a config as a file, in its newest version; at /NAME unless set. May be repeated
     #[arg(long, value_name = "NAME[:PATH]", value_parser = super::config, conflicts_with = "process")]
     pub(super) config: Vec<v1::FileGrant>,
-    /// Give it a secret as a file, in its newest version; at /run/secrets/NAME unless given. May be repeated
+    /// Give it a secret as a file, in its newest version; at /run/secrets/NAME unless set. May be repeated
     #[arg(long, value_name = "NAME[:PATH]", value_parser = super::secret, conflicts_with = "process")]
     pub(super) secret: Vec<v1::FileGrant>,
     /// User, and optionally group, that runs it
@@ -54,13 +58,13 @@ pub struct SpecArgs {
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM", conflicts_with = "process")]
     pub(super) entrypoint: Option<String>,
-    /// When the image is pulled; missing unless given
+    /// When the image is pulled; missing unless set
     #[arg(long, value_enum, value_name = "WHEN", conflicts_with = "process")]
     pub(super) pull: Option<Pull>,
-    /// Signal that stops it; what the image says, else SIGTERM, unless given
+    /// Signal that stops it; what the image says, else SIGTERM, unless set
     #[arg(long, value_name = "SIGNAL")]
     pub(super) stop_signal: Option<String>,
-    /// Time between that signal and the kill, such as 30s; 10s unless given
+    /// Time between that signal and the kill, such as 30s; 10s unless set
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) stop_grace: Option<prost_types::Duration>,
     /// A plain process instead of a container

@@ -10,6 +10,7 @@ use crate::error::Error;
 
 /// What else tasks are to run, and what they are not to have any more.
 #[derive(Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = super::args::HEADING)]
 pub struct ChangeArgs {
     /// Run this image
     #[arg(long, value_name = "IMAGE")]

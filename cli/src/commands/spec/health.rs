@@ -10,6 +10,7 @@ use crate::error::Error;
 /// How its node finds out whether it serves.
 #[derive(Debug, Default, PartialEq, Args)]
 #[group(skip)]
+#[command(next_help_heading = "How it is known to be healthy")]
 pub struct HealthArgs {
     /// Healthy if this command, run by /bin/sh inside the container, returns 0
     #[arg(long, value_name = "COMMAND", value_parser = command, group = "health")]
@@ -23,19 +24,19 @@ pub struct HealthArgs {
     /// Healthy if grpc.health.v1 at this port of the container answers SERVING, for this service if one is given
     #[arg(long, value_name = "PORT[/SERVICE]", value_parser = grpc, group = "health")]
     health_grpc: Option<Probe>,
-    /// Time between two probes; 10s unless given
+    /// Time between two probes; 10s unless set
     #[arg(long, value_name = "TIME", value_parser = duration)]
     health_interval: Option<prost_types::Duration>,
-    /// A probe that takes longer has failed; 5s unless given
+    /// A probe that takes longer has failed; 5s unless set
     #[arg(long, value_name = "TIME", value_parser = duration)]
     health_timeout: Option<prost_types::Duration>,
-    /// So many failures in a row make it unhealthy: it is stopped and has failed; 3 unless given
+    /// So many failures in a row make it unhealthy: it is stopped and has failed; 3 unless set
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     health_retries: Option<u32>,
-    /// So long after its start failures do not count until the first success; 0s unless given
+    /// So long after its start failures do not count until the first success; 0s unless set
     #[arg(long, value_name = "TIME", value_parser = duration)]
     health_start_period: Option<prost_types::Duration>,
-    /// Time between two probes in the start period; as --health-interval unless given
+    /// Time between two probes in the start period; as --health-interval unless set
     #[arg(long, value_name = "TIME", value_parser = duration)]
     health_start_interval: Option<prost_types::Duration>,
 }

@@ -48,10 +48,10 @@ pub struct PlacementArgs {
     /// weight of 1 to 100 instead of 50. May be repeated
     #[arg(long, value_name = "ATTRIBUTE[=WEIGHT]", value_parser = spread_over)]
     spread_over: Vec<v1::SpreadPreference>,
-    /// How nodes are scored, such as spread, binpack or epvm; the cluster's default unless given
+    /// How nodes are scored, such as spread, binpack or epvm; the cluster's default unless set
     #[arg(long, value_name = "NAME")]
     algorithm: Option<String>,
-    /// Higher is placed first, from -1000 to 1000; 0 unless given
+    /// Higher is placed first, from -1000 to 1000; 0 unless set
     #[arg(long, value_name = "N", value_parser = priority, allow_negative_numbers = true)]
     priority: Option<i32>,
     /// Where nothing fits, stop tasks of lower priority for it, gracefully; they run again when there is room

@@ -15,6 +15,16 @@ use jiff::{SignedDuration, Timestamp};
 /// The longest fields, in bytes.
 const MAX_CRON_BYTES: usize = 256;
 
+/// The fields as people know them, and what each may be. The first one need not be there.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "0 to 59"),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12, or JAN to DEC"),
+    ("day of the week", "0 to 7, or SUN to SAT"),
+];
+
 /// A time that is seen no later than this was not missed.
 pub const ON_TIME: SignedDuration = SignedDuration::from_secs(10);
 
@@ -66,6 +76,9 @@ pub struct Times {
 /// Why there are no such times.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
+    /// There are no fields.
+    #[error("a cron expression is needed: five fields, such as `30 3 * * *`, or `@daily`")]
+    Missing,
     /// The fields can't be read.
     #[error(
         "`{text}` is not a schedule: {problem}; write five fields as cron has them, such as `30 3 * * 1-5`, or `@daily`"
@@ -96,13 +109,16 @@ impl Times {
     /// # Errors
     /// When they can't be read, or no time is one of them.
     pub fn new(cron: &str, zone_name: &str) -> Result<Self, ScheduleError> {
+        if cron.trim().is_empty() {
+            return Err(ScheduleError::Missing);
+        }
         let text: String = cron.chars().take(MAX_CRON_BYTES).collect();
         let wrong = |problem: String| ScheduleError::Cron { text: text.clone(), problem };
         if cron.len() > MAX_CRON_BYTES {
             return Err(wrong(format!("it is longer than {MAX_CRON_BYTES} bytes")));
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let read = parser.parse(cron).map_err(|problem| wrong(problem.to_string().trim_end_matches('.').to_owned()))?;
+        let read = parser.parse(cron).map_err(|error| wrong(problem(cron, &parser, &error)))?;
         let zone = match zone_name {
             "" => TimeZone::UTC,
             // The bundled database alone is asked: the same schedule has the same times on each machine.
@@ -143,6 +159,28 @@ impl Times {
     pub fn zone(&self) -> &str {
         &self.zone_name
     }
+}
+
+/// What is wrong with what the parser refused. It tells no field, so each is tried alone.
+fn problem(cron: &str, parser: &CronParser, error: &CronError) -> String {
+    if cron.contains('@') {
+        return "such names are @hourly, @daily, @weekly, @monthly and @yearly".to_owned();
+    }
+    let fields: Vec<&str> = cron.split_whitespace().collect();
+    let known = match fields.len() {
+        5 => &FIELDS[1..],
+        6 => &FIELDS[..],
+        1 => return "it has one field".to_owned(),
+        count => return format!("it has {count} fields"),
+    };
+    for (place, (field, (name, range))) in fields.iter().zip(known).enumerate() {
+        let mut alone = vec!["*"; fields.len()];
+        alone[place] = field;
+        if parser.parse(&alone.join(" ")).is_err() {
+            return format!("the {name} can't be `{field}`, it is {range}");
+        }
+    }
+    error.to_string().trim_end_matches('.').to_owned()
 }
 
 impl PartialEq for Times {
@@ -276,11 +314,18 @@ mod tests {
     #[test]
     fn what_is_no_schedule_is_refused() {
         for (cron, zone, expected) in [
-            ("", "", "is not a schedule"),
-            ("* * *", "", "is not a schedule"),
-            ("61 * * * *", "", "is not a schedule"),
-            ("* * * * * * 2030", "", "is not a schedule"),
-            ("every day", "", "is not a schedule"),
+            (" ", "", "a cron expression is needed: five fields, such as `30 3 * * *`"),
+            ("* * *", "", "`* * *` is not a schedule: it has 3 fields; write five"),
+            ("61 * * * *", "", "is not a schedule: the minute can't be `61`, it is 0 to 59; write five"),
+            ("0 61 * * * *", "", "the minute can't be `61`"),
+            ("0 0 0 * *", "", "the day of the month can't be `0`, it is 1 to 31"),
+            ("0 0 * 13 *", "", "the month can't be `13`, it is 1 to 12, or JAN to DEC"),
+            ("0 0 * * 1-9", "", "the day of the week can't be `1-9`, it is 0 to 7, or SUN to SAT"),
+            ("0 0-x * * *", "", "the hour can't be `0-x`, it is 0 to 23"),
+            ("*/0 * * * *", "", "the minute can't be `*/0`"),
+            ("* * * * * * 2030", "", "it has 7 fields"),
+            ("every day", "", "it has 2 fields"),
+            ("@nightly", "", "such names are @hourly, @daily"),
             ("0 0 31 2 *", "", "never comes"),
             ("0 0 * * *", "Mars/Olympus", "`Mars/Olympus` is not a time zone"),
         ] {
