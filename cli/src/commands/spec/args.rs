@@ -34,7 +34,7 @@ pub struct SpecArgs {
     #[arg(long, value_name = "POLICY", value_parser = super::restart)]
     pub(super) restart: Option<v1::RestartPolicy>,
     /// What happens when its node goes down: replace (at once), wait:TIME (after that time), stop-and-replace (never two at
-    /// once: the node stops it by itself first); replace unless set
+    /// once: the node stops it by itself first); replace unless set, and for jobs wait:30s
     #[arg(long, value_name = "POLICY", value_parser = super::on_node_loss)]
     pub(super) on_node_loss: Option<v1::NodeLossPolicy>,
     /// Set a label. May be repeated
