@@ -86,6 +86,11 @@ impl EnvFile {
     pub(crate) fn position(&self) -> &Position {
         self.item.at()
     }
+
+    /// The key path of where its path is written.
+    pub(crate) fn key_path(&self) -> &str {
+        &self.item.path
+    }
 }
 
 fn read_file(env_file: &EnvFile, own: &Variables, into: &mut Variables, cx: &mut Context<'_>) {
