@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use davit_compose::{Bytes, Examined, Input, MAX_FILES, Problem, Severity, SourceFile, examine};
+use davit_compose::{
+    Bytes, Examined, Input, MAX_FILES, MountSource, Problem, ProblemKind, Project, Severity, SourceFile, Volume,
+    examine,
+};
 use std::sync::Arc;
 
 use davit_core::file::{ConfigName, FileContent};
@@ -27,9 +30,10 @@ pub(super) struct ReadApp {
     pub(super) warnings: Vec<String>,
 }
 
-/// Reads an app. `check` is as for [`map_project`].
+/// Reads an app. `has_home` says of a volume whether it is known where it is; `check` is as for [`map_project`].
 pub(super) fn read_app(
     source: Option<v1::AppSource>,
+    has_home: impl Fn(&str) -> bool,
     check: impl FnMut(&BTreeMap<ConfigName, FileContent>, &mut Arc<TaskSpec>, &mut Violations),
     violations: &mut Violations,
 ) -> Option<ReadApp> {
@@ -45,6 +49,7 @@ pub(super) fn read_app(
         let mut refusals = Refusals::new(input.lenient);
         let mapped = map_project(&project, &mut refusals, check);
         add_news(&mut problems, refusals.finish().0);
+        problems.extend(homeless(&project, has_home));
         mapped
     });
     let is_error = problems.iter().any(|problem| problem.severity == Severity::Error);
@@ -57,6 +62,29 @@ pub(super) fn read_app(
             None
         }
     }
+}
+
+/// Warns of external volumes that are mounted, and may be nowhere.
+fn homeless(project: &Project, has_home: impl Fn(&str) -> bool) -> Vec<Problem> {
+    let mounts = project.services.values().flat_map(|service| &service.mounts);
+    let mounted: BTreeSet<&str> = mounts
+        .filter_map(|mount| match &mount.source {
+            MountSource::Volume(key) => Some(key.as_str()),
+            MountSource::Bind(_) => None,
+        })
+        .collect();
+    let external = project.volumes.iter().filter(|(key, volume)| volume.external && mounted.contains(key.as_str()));
+    let warning = |(key, volume): (&String, &Volume)| Problem {
+        severity: Severity::Warning,
+        kind: ProblemKind::Differs,
+        position: Some(volume.position.clone()),
+        path: format!("volumes.{key}"),
+        message: format!(
+            "the cluster does not know where `{}` is: a node that lacks it makes it, empty; let a constraint say where it is",
+            volume.name
+        ),
+    };
+    external.filter(|(_, volume)| !has_home(&volume.name)).map(warning).collect()
 }
 
 /// Adds problems, but for those of keys of which an error is told already: what follows from it is none of its own.
@@ -143,7 +171,7 @@ mod tests {
 
     fn read(source: v1::AppSource) -> Result<ReadApp, Vec<String>> {
         let mut violations = Violations::new();
-        let read = read_app(Some(source), |_, _, _| {}, &mut violations);
+        let read = read_app(Some(source), |volume| volume == "known", |_, _, _| {}, &mut violations);
         let told = |violation: davit_core::validate::FieldViolation| violation.description;
         violations.finish(read).map_err(|violations| violations.0.into_iter().map(told).collect())
     }
@@ -167,6 +195,17 @@ volumes: {v: {driver: nfs}}
     #[test]
     fn refused_keys_and_values_that_are_wrong_are_told_at_once() {
         insta::assert_snapshot!("wrong", read(source(WRONG)).unwrap_err().join("\n"));
+    }
+
+    #[test]
+    fn an_external_volume_that_is_nowhere_is_told() {
+        let text = "services: {a: {image: x:1, volumes: ['va:/v', 'vb:/w', 'vc:/x']}}\n\
+                    volumes:\n  va: {external: true}\n  vb: {external: true, name: known}\n  vc:\n  vd: {external: true}\n";
+        let warnings = read(source(text)).unwrap().warnings;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("compose.yaml:3:3: warning: volumes.va: the cluster does not know where `va` is")
+        );
     }
 
     #[test]
