@@ -101,10 +101,13 @@ pub(super) async fn plan(manager: &Manager, args: PlanArgs, output: &Output) -> 
     warn(&plan.warnings, output);
     let output = if args.json { Output { format: Format::Json, ..*output } } else { *output };
     output.object(&plan, |palette| app_plan(&plan, palette))?;
-    let is_change = |action| action != v1::PlannedAction::Unchanged;
-    let of_jobs = plan.jobs.iter().any(|planned| is_change(planned.action()));
-    let of_deployments = plan.deployments.iter().any(|planned| is_change(planned.action()));
-    Ok(if of_jobs || of_deployments { CHANGES } else { 0 })
+    Ok(if has_changes(&plan.deployments, &plan.jobs) { CHANGES } else { 0 })
+}
+
+/// Whether anything would change, or has changed.
+fn has_changes(deployments: &[v1::PlannedDeployment], jobs: &[v1::PlannedJob]) -> bool {
+    let of_deployments = deployments.iter().map(v1::PlannedDeployment::action);
+    of_deployments.chain(jobs.iter().map(v1::PlannedJob::action)).any(|action| action != v1::PlannedAction::Unchanged)
 }
 
 /// Makes it so, and follows the rollouts.
@@ -121,6 +124,9 @@ pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Resu
     warn(&applied.warnings, output);
     if args.detach {
         return output.object(&applied, |_| names(&applied)).map(|()| 0);
+    }
+    if !has_changes(&applied.deployments, &applied.jobs) {
+        output.note(&format!("{}: nothing to change", applied.app));
     }
     for planned in applied.jobs.iter().filter(|planned| planned.begins_run) {
         output.note(&format!("{} runs; `davit job inspect {}` tells how far it is", planned.job, planned.job));
