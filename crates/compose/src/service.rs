@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::spec::{ImageReference, STOP_SIGNALS, check_name};
 
-pub(crate) use self::depends_on::depends_on;
+pub(crate) use self::depends_on::{WrittenDependency, depends_on};
 pub(crate) use self::environment::env_files;
 use crate::error::{Position, ProblemKind};
 use crate::keys;

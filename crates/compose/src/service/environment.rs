@@ -108,7 +108,7 @@ fn read_file(env_file: &EnvFile, own: &Variables, into: &mut Variables, cx: &mut
     };
     // Many services may name one large file.
     if cx.has_room_for(0, text.len(), item) {
-        cx.read_env_file(file, text, *format, own, into);
+        cx.read_env_file(item, (file, text), *format, own, into);
     }
 }
 

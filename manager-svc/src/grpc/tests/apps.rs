@@ -19,6 +19,7 @@ services:
     deploy: {replicas: 2}
   db:
     image: db:1
+    healthcheck: {test: [CMD, ready]}
 ";
 
 fn source(content: &str) -> v1::AppSource {
