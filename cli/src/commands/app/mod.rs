@@ -122,11 +122,11 @@ pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Resu
     let applied = manager.repeat(async || manager.deployments().apply_app(call(request.clone())).await).await;
     let applied = applied.map_err(|error| told_whole(error, &input))?;
     warn(&applied.warnings, output);
-    if args.detach {
-        return output.object(&applied, |_| names(&applied)).map(|()| 0);
-    }
     if !has_changes(&applied.deployments, &applied.jobs) {
         output.note(&format!("{}: nothing to change", applied.app));
+    }
+    if args.detach {
+        return output.object(&applied, |_| names(&applied)).map(|()| 0);
     }
     for planned in applied.jobs.iter().filter(|planned| planned.begins_run) {
         output.note(&format!("{} runs; `davit job inspect {}` tells how far it is", planned.job, planned.job));
