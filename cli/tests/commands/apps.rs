@@ -36,6 +36,9 @@ async fn an_app_is_planned_brought_up_listed_and_taken_down() {
 
     let up = davit(&manager, &["up", "-d", "-f", file, "-p", "shop"]).await;
     assert_eq!((code(&up), stdout(&up).as_str()), (Some(0), "shop_db\nshop_web\n"), "{}", stderr(&up));
+    assert!(!stderr(&up).contains("nothing to change"), "{}", stderr(&up));
+    let again = davit(&manager, &["up", "-d", "-f", file, "-p", "shop"]).await;
+    assert!(stderr(&again).contains("shop: nothing to change\n"), "{}", stderr(&again));
     let planned = davit(&manager, &plan).await;
     let told = "shop: nothing to change; 2 deployments unchanged\n";
     assert_eq!((code(&planned), stdout(&planned).as_str()), (Some(0), told), "{}", stderr(&planned));

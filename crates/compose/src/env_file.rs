@@ -13,7 +13,7 @@ use std::sync::Arc;
 use davit_core::spec::check_env_key;
 
 use crate::error::{Invalid, Position, Problem, ProblemKind, Problems, quoted};
-use crate::interpolate::{Template, Variables, expanded};
+use crate::interpolate::{Template, Variables, expanded, join};
 use crate::tree::{Budget, MAX_FILE_BYTES};
 
 /// How values are written.
@@ -36,7 +36,8 @@ pub fn parse_env_file(name: &str, text: &str, variables: &Variables) -> Result<(
     let mut problems = Problems::new(false);
     let mut values = Variables::new();
     let outside = Outside { variables, environment: &Variables::new() };
-    read(&name, text, Format::Compose, outside, &mut values, &mut Budget::default(), &mut problems);
+    let file = EnvText { name: &name, path: "", text, format: Format::Compose };
+    read(&file, outside, &mut values, &mut Budget::default(), &mut problems);
     Ok((values, problems.finish(&[name])?))
 }
 
@@ -45,7 +46,8 @@ pub fn parse_env_file(name: &str, text: &str, variables: &Variables) -> Result<(
 pub fn env_file_variables(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut problems = Problems::new(false);
-    for entry in entries(&"".into(), text, Format::Compose, &mut problems) {
+    let file = EnvText { name: &"".into(), path: "", text, format: Format::Compose };
+    for entry in entries(&file, &mut problems) {
         match entry.value {
             Written::Inherited => {
                 names.insert(entry.key);
@@ -63,6 +65,17 @@ pub fn env_file_variables(text: &str) -> BTreeSet<String> {
     names
 }
 
+/// A file as it is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EnvText<'a> {
+    /// What it is called in messages.
+    pub(crate) name: &'a Arc<str>,
+    /// The key path that names it; empty if none does.
+    pub(crate) path: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) format: Format,
+}
+
 /// Where the values of an environment file find what they refer to: the first that has it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outside<'a> {
@@ -74,30 +87,29 @@ pub(crate) struct Outside<'a> {
 
 /// Reads one file over what files before it have, and its values may refer to. What is wrong is told in `problems`.
 pub(crate) fn read(
-    name: &Arc<str>,
-    text: &str,
-    format: Format,
+    file: &EnvText<'_>,
     outside: Outside<'_>,
     values: &mut Variables,
     budget: &mut Budget,
     problems: &mut Problems,
 ) {
     let Outside { variables, environment } = outside;
-    for Entry { key, value, at } in entries(name, text, format, problems) {
+    for Entry { key, value, at } in entries(file, problems) {
+        let path = join(file.path, &key);
         let known = |name: &str| variables.get(name).or_else(|| environment.get(name));
         let (value, paid_bytes) = match value {
             Written::Inherited => (known(&key).cloned(), 0),
             Written::Literal(text) => (Some(text), 0),
             Written::Template(text) => {
                 let lookup = |name: &str| known(name).or_else(|| values.get(name)).map(String::as_str);
-                let value = expanded(&text, &at, &key, &lookup, budget, problems);
+                let value = expanded(&text, &at, &path, &lookup, budget, problems);
                 let paid_bytes = value.as_ref().map_or(0, String::len);
                 (value, paid_bytes)
             }
         };
         let Some(value) = value else { continue };
         if budget.spend(1, key.len() + value.len() - paid_bytes).is_none() {
-            problems.error(ProblemKind::TooLarge, &at, &key, "too large: no room is left for this file's values");
+            problems.error(ProblemKind::TooLarge, &at, &path, "too large: no room is left for this file's values");
             break;
         }
         values.insert(key, value);
@@ -118,12 +130,13 @@ struct Entry {
     at: Position,
 }
 
-fn entries(name: &Arc<str>, text: &str, format: Format, problems: &mut Problems) -> Vec<Entry> {
+fn entries(file: &EnvText<'_>, problems: &mut Problems) -> Vec<Entry> {
+    let EnvText { name, path, text, format } = *file;
     let mut entries = Vec::new();
     let position = |line: u32| Position { file: Arc::clone(name), line, column: 1 };
     if text.len() > MAX_FILE_BYTES {
         let message = format!("a file has at most {MAX_FILE_BYTES} bytes, this one has {}", text.len());
-        problems.error(ProblemKind::TooLarge, &position(1), "", message);
+        problems.error(ProblemKind::TooLarge, &position(1), path, message);
         return entries;
     }
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -133,7 +146,7 @@ fn entries(name: &Arc<str>, text: &str, format: Format, problems: &mut Problems)
         let (taken, entry) = match one_entry(rest, format) {
             Ok(taken) => taken,
             Err(message) => {
-                problems.error(ProblemKind::Syntax, &at, "", message);
+                problems.error(ProblemKind::Syntax, &at, path, message);
                 (first_line(rest).len() + 1, None)
             }
         };

@@ -150,8 +150,10 @@ impl Problems {
     fn push(&mut self, severity: Severity, kind: ProblemKind, at: Option<&Position>, path: &str, message: String) {
         self.has_error |= severity == Severity::Error;
         // A value that aliases repeat is wrong once.
-        let known = |known: &Problem| known.position.as_ref() == at && at.is_some() && known.message == message;
-        if self.list.iter().any(known) {
+        let is_known = |known: &Problem| known.position.as_ref() == at && at.is_some() && known.message == message;
+        if self.list.iter().any(is_known)
+            || (kind != ProblemKind::Variable && at.is_some_and(|at| self.is_unknown_at(at)))
+        {
             return;
         }
         if self.is_full() {
@@ -159,6 +161,14 @@ impl Problems {
             return;
         }
         self.list.push(Problem { severity, kind, position: at.cloned(), path: path.to_owned(), message });
+    }
+
+    /// Whether it is not known what stands at a place, since something is wrong with the variables there: what else is said of the
+    /// value would mislead.
+    pub(crate) fn is_unknown_at(&self, at: &Position) -> bool {
+        let is_there = |known: &&Problem| known.position.as_ref() == Some(at);
+        let mut there = self.list.iter().filter(is_there);
+        there.any(|known| known.kind == ProblemKind::Variable && known.severity == Severity::Error)
     }
 
     /// Whether what is added now is counted and not told, so that nobody need think of good words for it.

@@ -40,8 +40,8 @@ pub use self::error::{Invalid, MAX_PROBLEMS, Position, Problem, ProblemKind, Sev
 pub use self::interpolate::Variables;
 pub use self::keys::{Key, SECTIONS, Section, Support};
 pub use self::load::{
-    FileKind, FileReference, Input, Loaded, MAX_FILES, PROFILES_VARIABLE, PROJECT_NAME_VARIABLE, SourceFile,
-    VariableUse, load, referenced_files, referenced_variables,
+    Examined, FileKind, FileReference, Input, Loaded, MAX_FILES, PROFILES_VARIABLE, PROJECT_NAME_VARIABLE, SourceFile,
+    VariableUse, examine, load, referenced_files, referenced_variables,
 };
 pub use self::model::*;
 pub use self::project::MAX_SERVICES;

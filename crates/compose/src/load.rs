@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use self::prepare::Prepared;
 pub use self::references::{FileKind, FileReference, VariableUse, referenced_files, referenced_variables};
-use crate::error::{Invalid, Problem};
+use crate::error::{Invalid, Problem, Severity};
 use crate::interpolate::Variables;
 use crate::model::{Bytes, Project};
 use crate::project;
@@ -59,11 +59,19 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads a project.
-///
-/// # Errors
-/// All that is wrong with it, at once.
-pub fn load(input: &Input) -> Result<Loaded, Invalid> {
+/// What can be read of a project, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Examined {
+    /// All of the project if nothing is wrong. Else what of it can be read, to find what else is wrong with it: services without an
+    /// image are left out, and values that can't be read have stand-ins. `None` if a file is no Compose file at all.
+    pub project: Option<Project>,
+    /// All that is wrong, and what may not be as it was meant, in the order of files and lines.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads as much of a project as can be read, for who has more to say of it than that it can be read.
+#[must_use]
+pub fn examine(input: &Input) -> Examined {
     let Prepared { root, names, variables, mut problems, budget, project_name, profiles } = prepare::prepare(input);
     let mut project = None;
     if let Some(root) = root {
@@ -71,8 +79,19 @@ pub fn load(input: &Input) -> Result<Loaded, Invalid> {
         project = project::read(root, &profiles, &mut cx);
         problems = cx.problems;
     }
-    let warnings = problems.finish(&names)?;
-    // Without an error there is a project.
-    let project = project.ok_or_else(|| Invalid { problems: warnings.clone() })?;
-    Ok(Loaded { project, warnings })
+    Examined { project, problems: problems.finish(&names).unwrap_or_else(|invalid| invalid.problems) }
+}
+
+/// Reads a project.
+///
+/// # Errors
+/// All that is wrong with it, at once.
+pub fn load(input: &Input) -> Result<Loaded, Invalid> {
+    let Examined { project, problems } = examine(input);
+    let is_error = problems.iter().any(|problem| problem.severity == Severity::Error);
+    match project {
+        Some(project) if !is_error => Ok(Loaded { project, warnings: problems }),
+        // Without an error there is a project.
+        _ => Err(Invalid { problems }),
+    }
 }

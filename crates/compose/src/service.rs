@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::spec::{ImageReference, STOP_SIGNALS, check_name};
 
-pub(crate) use self::depends_on::depends_on;
+pub(crate) use self::depends_on::{WrittenDependency, depends_on};
 pub(crate) use self::environment::env_files;
 use crate::error::{Position, ProblemKind};
 use crate::keys;
@@ -45,7 +45,8 @@ pub(crate) fn read(
     declared: &Declared,
     cx: &mut Context<'_>,
 ) -> Option<Service> {
-    if let Err(error) = check_name(&name) {
+    let checked_name = check_name(&name);
+    if let Err(error) = &checked_name {
         cx.problems.error(ProblemKind::BadValue, &position, &item.path, format!("a service's name {error}"));
     }
     let mut fields = item.fields(keys::SERVICE, cx)?;
@@ -82,6 +83,7 @@ pub(crate) fn read(
     deploy.mode = job::mode(written.mode, davit.job.as_ref(), cx);
     fields.finish(cx);
     let depends_on = BTreeMap::new();
+    checked_name.ok()?;
     Some(Service {
         name,
         position,

@@ -1,6 +1,6 @@
 //! What is wrong is told, all of it, where it is, and with what to do.
 
-use davit_compose::{Bytes, Input, SourceFile, load};
+use davit_compose::{Bytes, Condition, Input, Loaded, SourceFile, load};
 
 /// What is told of files, which are parted by lines `=== NAME`.
 fn told(text: &str) -> String {
@@ -84,6 +84,9 @@ mistakes! {
     dependencies: told(
         "services:\n  a: {image: x, depends_on: [b, nobody]}\n  b: {image: x, depends_on: [c]}\n  c: {image: x, depends_on: {a: {condition: service_ready}, d: {condition: service_started}}}\n  d: {image: x, profiles: [extra]}\n  e: {image: x, depends_on: {a: }}\n"
     );
+    nothing_to_be_healthy_by: told(
+        "services:\n  a:\n    image: x\n    depends_on:\n      b: {condition: service_healthy, restart: true}\n      c: {condition: service_healthy}\n      d: {condition: service_healthy, restart: false}\n  b: {image: x}\n  c: {image: x, healthcheck: {disable: true}}\n  d: {image: x, healthcheck: {test: [CMD, x]}}\n"
+    );
     grants: told(
         "services:\n  a:\n    image: x\n    secrets: [nothing, {source: s, mode: 440}, {source: s, target: ../x}, {target: y}]\n    configs: [c, {source: c, target: /c}]\nsecrets:\n  s: {file: ./s}\n  t: {environment: T}\n  u: {}\n  v: {external: true, file: x}\nconfigs:\n  c: {content: a, file: b}\n  d: {external: {name: x}}\n"
     );
@@ -95,11 +98,36 @@ mistakes! {
     no_service: told("services: {}\n");
     no_selected_service: told("services: {a: {image: x, profiles: [p]}}\n");
     extensions_in_places_of_names: told("services: {x-ray: {image: x}, a: {image: '', x-thing: 1}}\n");
+    forms_of_many: of_service(
+        "ports: ['80:80:80:80', 90:90/TCP, {target: 91, protocol: UDP}, 'localhost:80:80']\nvolumes: [{type: volume, target: /x}, {type: volume, source: '', target: /y}]\ntmpfs: [/a:size=1m,mode=1777]"
+    );
     ulimits: of_service("ulimits: {nofile: {soft: 10, hard: 5}, NPROC: 1, nproc: -2, core: {soft: 1}}\ncap_add: [NET-ADMIN]\nplatform: linux/\npull_policy: build\nexpose: ['80:80']");
     several_files: told("services:\n  web: {image: a, port: 1}\n=== prod.yaml\nservices:\n  web: {ports: ['x']}\n  db: {imag: b}\n");
     one_file_broken: told("services:\n  web: {image: a, port: 1}\n=== prod.yaml\nservices: [\n");
     aliases: told("a: &a [*a]\n");
     bombs: told("a: &a [x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: &f [*e, *e, *e, *e, *e, *e, *e, *e]\n");
+}
+
+#[test]
+fn what_is_wrong_with_a_file_of_variables_is_told_with_the_key_that_names_it() {
+    let text = "services: {web: {image: x, env_file: [none.env]}}".to_owned();
+    let files = vec![SourceFile { name: "compose.yaml".to_owned(), text }];
+    let referenced = [("none.env".to_owned(), Bytes(b"two words\nA=${\n".to_vec()))].into();
+    let input = Input { files, referenced, project_name: Some("p".to_owned()), ..Input::default() };
+    let told = load(&input).unwrap_err().to_string();
+    let lines: Vec<_> = told.lines().collect();
+    assert!(lines[0].starts_with("none.env:1:1: services.web.env_file[0]: is no line like `KEY=VALUE`"), "{told}");
+    assert!(lines[1].starts_with("none.env:2:1: services.web.env_file[0].A: `${` is no variable"), "{told}");
+}
+
+#[test]
+fn a_lenient_reader_waits_only_for_the_start_of_what_can_not_be_healthy() {
+    let text = "services:\n  a: {image: x, depends_on: {b: {condition: service_healthy}}}\n  b: {image: x}\n";
+    let files = vec![SourceFile { name: "compose.yaml".to_owned(), text: text.to_owned() }];
+    let input = Input { files, project_name: Some("p".to_owned()), lenient: true, ..Input::default() };
+    let Loaded { project, warnings } = load(&input).unwrap();
+    assert_eq!(project.services["a"].depends_on["b"].condition, Condition::Started);
+    assert!(warnings[0].to_string().contains("warning: services.a.depends_on.b.condition: `b` has no health check"));
 }
 
 #[test]

@@ -108,6 +108,12 @@ fn canonical() {
     check("canonical", &with_files(sample(&["canonical.yaml"]), &[("/home/me/shop/token.txt", "hidden")]));
 }
 
+/// The same of a web site and its database.
+#[test]
+fn canonical_wordpress() {
+    check("canonical_wordpress", &sample(&["canonical-wordpress.yaml"]));
+}
+
 #[test]
 fn voting_stack() {
     check("voting_stack", &sample(&["voting-stack.yaml"]));

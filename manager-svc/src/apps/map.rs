@@ -61,7 +61,6 @@ pub(crate) fn map_project(
     let groups = groups::of_services(project, refusals);
     let (mut deployments, mut jobs) = (BTreeMap::new(), BTreeMap::new());
     for service in project.services.values() {
-        refused::in_service(service, refusals);
         let mut violations = Violations::new();
         if is_job(service) {
             refused::in_job(service, refusals);

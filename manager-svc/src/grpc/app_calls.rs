@@ -110,7 +110,7 @@ fn read(
             resolve_files(&state, &coming, Arc::make_mut(spec), "task.", violations);
         }
     };
-    let read = read_app(source, check, &mut violations);
+    let read = read_app(source, |volume| state.volume(volume).is_some(), check, &mut violations);
     let ReadApp { mapped, warnings } = violations.finish(read)?;
     let deployments = mapped.deployments.into_iter();
     let config = |(name, content): (ConfigName, FileContent)| {

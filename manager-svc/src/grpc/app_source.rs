@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use davit_compose::{Bytes, Input, MAX_FILES, Problem, SourceFile, load};
+use davit_compose::{
+    Bytes, Examined, Input, MAX_FILES, MountSource, Problem, ProblemKind, Project, Severity, SourceFile, Volume,
+    examine,
+};
 use std::sync::Arc;
 
 use davit_core::file::{ConfigName, FileContent};
@@ -27,9 +30,10 @@ pub(super) struct ReadApp {
     pub(super) warnings: Vec<String>,
 }
 
-/// Reads an app. `check` is as for [`map_project`].
+/// Reads an app. `has_home` says of a volume whether it is known where it is; `check` is as for [`map_project`].
 pub(super) fn read_app(
     source: Option<v1::AppSource>,
+    has_home: impl Fn(&str) -> bool,
     check: impl FnMut(&BTreeMap<ConfigName, FileContent>, &mut Arc<TaskSpec>, &mut Violations),
     violations: &mut Violations,
 ) -> Option<ReadApp> {
@@ -39,29 +43,70 @@ pub(super) fn read_app(
     };
     let input = read_input(source, violations)?;
     let names: Vec<String> = input.files.iter().map(|file| file.name.clone()).collect();
-    let loaded = match load(&input) {
-        Ok(loaded) => loaded,
-        Err(invalid) => {
-            note(&invalid.problems, &names, violations);
-            return None;
+    let Examined { project, mut problems } = examine(&input);
+    // Also of what is wrong already, so that all is told that can be.
+    let mapped = project.map(|project| {
+        let mut refusals = Refusals::new(input.lenient);
+        let mapped = map_project(&project, &mut refusals, check);
+        add_news(&mut problems, refusals.finish().0);
+        problems.extend(homeless(&project, has_home));
+        mapped
+    });
+    let is_error = problems.iter().any(|problem| problem.severity == Severity::Error);
+    match mapped {
+        Some(mapped) if !is_error => {
+            Some(ReadApp { mapped, warnings: problems.iter().map(ToString::to_string).collect() })
         }
-    };
-    let mut refusals = Refusals::new(input.lenient);
-    let mapped = map_project(&loaded.project, &mut refusals, check);
-    let (mut problems, is_error) = refusals.finish();
-    problems.splice(0..0, loaded.warnings);
-    if is_error {
-        note(&problems, &names, violations);
-        return None;
+        _ => {
+            note(&mut problems, &names, violations);
+            None
+        }
     }
-    Some(ReadApp { mapped, warnings: problems.iter().map(ToString::to_string).collect() })
 }
 
-/// Tells each problem as a violation of the file that it is in.
-fn note(problems: &[Problem], names: &[String], violations: &mut Violations) {
+/// Warns of external volumes that are mounted, and may be nowhere.
+fn homeless(project: &Project, has_home: impl Fn(&str) -> bool) -> Vec<Problem> {
+    let mounts = project.services.values().flat_map(|service| &service.mounts);
+    let mounted: BTreeSet<&str> = mounts
+        .filter_map(|mount| match &mount.source {
+            MountSource::Volume(key) => Some(key.as_str()),
+            MountSource::Bind(_) => None,
+        })
+        .collect();
+    let external = project.volumes.iter().filter(|(key, volume)| volume.external && mounted.contains(key.as_str()));
+    let warning = |(key, volume): (&String, &Volume)| Problem {
+        severity: Severity::Warning,
+        kind: ProblemKind::Differs,
+        position: Some(volume.position.clone()),
+        path: format!("volumes.{key}"),
+        message: format!(
+            "the cluster does not know where `{}` is: a node that lacks it makes it, empty; let a constraint say where it is",
+            volume.name
+        ),
+    };
+    external.filter(|(_, volume)| !has_home(&volume.name)).map(warning).collect()
+}
+
+/// Adds problems, but for those of keys of which an error is told already: what follows from it is none of its own.
+fn add_news(problems: &mut Vec<Problem>, news: Vec<Problem>) {
+    let is_error = |known: &&Problem| known.severity == Severity::Error;
+    let told: BTreeSet<String> = problems.iter().filter(is_error).map(|known| known.path.clone()).collect();
+    problems.extend(news.into_iter().filter(|problem| !told.contains(&problem.path)));
+}
+
+/// Tells each problem as a violation of the file that it is in: errors first, since an answer holds only so many, and each in the
+/// order of files and lines.
+fn note(problems: &mut [Problem], names: &[String], violations: &mut Violations) {
+    let file_of = |problem: &Problem| {
+        let at = problem.position.as_ref()?;
+        names.iter().position(|name| **name == *at.file)
+    };
+    problems.sort_by_key(|problem| {
+        let place = problem.position.as_ref().map(|at| (at.line, at.column));
+        (problem.severity, place.is_none(), file_of(problem).unwrap_or(names.len()), place)
+    });
     for problem in problems {
-        let file = problem.position.as_ref().and_then(|at| names.iter().position(|name| **name == *at.file));
-        let field = file.map_or_else(|| FILES.to_owned(), |index| format!("{FILES}[{index}]"));
+        let field = file_of(problem).map_or_else(|| FILES.to_owned(), |index| format!("{FILES}[{index}]"));
         violations.add(field, problem.to_string());
     }
 }
@@ -112,5 +157,61 @@ fn read_input(source: v1::AppSource, violations: &mut Violations) -> Option<Inpu
 fn at_most(count: usize, most: usize, path: &str, violations: &mut Violations) {
     if count > most {
         violations.add(path, format!("has at most {most} entries, this has {count}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> v1::AppSource {
+        let files = vec![v1::ComposeFile { name: "compose.yaml".to_owned(), content: text.to_owned() }];
+        v1::AppSource { files, default_name: "shop".to_owned(), ..Default::default() }
+    }
+
+    fn read(source: v1::AppSource) -> Result<ReadApp, Vec<String>> {
+        let mut violations = Violations::new();
+        let read = read_app(Some(source), |volume| volume == "known", |_, _, _| {}, &mut violations);
+        let told = |violation: davit_core::validate::FieldViolation| violation.description;
+        violations.finish(read).map_err(|violations| violations.0.into_iter().map(told).collect())
+    }
+
+    const WRONG: &str = "\
+services:
+  web:
+    image: x:1
+    privileged: true
+    entrypoint: []
+    working_dir: relative
+    healthcheck: {interval: 5s}
+    environment: [A=1, A=2, 'B=${']
+  'a b':
+    image: x:1
+    stop_grace_period: 3h
+    stop_signal: NONSENSE
+volumes: {v: {driver: nfs}}
+";
+
+    #[test]
+    fn refused_keys_and_values_that_are_wrong_are_told_at_once() {
+        insta::assert_snapshot!("wrong", read(source(WRONG)).unwrap_err().join("\n"));
+    }
+
+    #[test]
+    fn an_external_volume_that_is_nowhere_is_told() {
+        let text = "services: {a: {image: x:1, volumes: ['va:/v', 'vb:/w', 'vc:/x']}}\n\
+                    volumes:\n  va: {external: true}\n  vb: {external: true, name: known}\n  vc:\n  vd: {external: true}\n";
+        let warnings = read(source(text)).unwrap().warnings;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("compose.yaml:3:3: warning: volumes.va: the cluster does not know where `va` is")
+        );
+    }
+
+    #[test]
+    fn errors_are_told_before_warnings() {
+        let text = "version: '3'\nservices: {a: {image: x:1, labels: {k: $A}}, b: {image: x:1, tty: true}}\n";
+        let told = read(source(text)).unwrap_err();
+        assert!(told[0].contains("services.b.tty: refused") && told.len() == 3, "{told:?}");
     }
 }

@@ -105,7 +105,10 @@ pub(super) fn ulimits_from_proto(
     let mut read = |(index, ulimit): (usize, v1::Ulimit)| {
         let path = item(path, index);
         if !ULIMITS.contains(&ulimit.name.as_str()) {
-            violations.add(field(&path, "name"), format!("is not a ulimit; use one of {}", ULIMITS.join(", ")));
+            violations.add(
+                field(&path, "name"),
+                format!("`{}` is not a ulimit; use one of {}", ulimit.name, ULIMITS.join(", ")),
+            );
         } else if !names.insert(ulimit.name.clone()) {
             violations.add(field(&path, "name"), format!("{} is limited twice", ulimit.name));
         }

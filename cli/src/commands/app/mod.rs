@@ -1,6 +1,8 @@
 //! `davit plan`, `up`, `down` and `apps`: apps as Docker Compose files describe them.
 
+mod files;
 mod follow;
+mod refused;
 mod source;
 
 use clap::Args;
@@ -8,6 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use davit_proto::v1;
 
 use self::follow::follow_all;
+use self::refused::told_whole;
 use self::source::{ReadSource, read_source};
 use super::INTERRUPTED;
 use super::gone::until_nothing_is_left;
@@ -24,8 +27,9 @@ pub const NO_PLAN: u8 = 1;
 /// Which files, and how they are read.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// A Compose file, `-` for standard input; may be repeated, later ones win. Without it compose.yaml, compose.yml,
-    /// docker-compose.yml or docker-compose.yaml, with the file of overrides beside it
+    /// A Compose file, `-` for standard input; may be repeated, later ones win. Without it what COMPOSE_FILE names, else
+    /// compose.yaml, compose.yml, docker-compose.yml or docker-compose.yaml here or in a directory above, with the file of
+    /// overrides beside it
     #[arg(short, long, value_name = "FILE")]
     file: Vec<String>,
     /// Select a profile, `*` for all; may be repeated
@@ -86,29 +90,37 @@ pub struct DownArgs {
 
 /// Tells what `up` would do. The exit code says whether there is anything.
 pub(super) async fn plan(manager: &Manager, args: PlanArgs, output: &Output) -> Result<u8, Error> {
-    let source = Some(read(args.source, output).await?.source);
-    let request = v1::PlanAppRequest { source, prune: Some(!args.no_prune) };
-    let plan = manager.repeat(async || manager.deployments().plan_app(call(request.clone())).await).await?;
+    let ReadSource { source, input, .. } = read(args.source, output).await?;
+    let request = v1::PlanAppRequest { source: Some(source), prune: Some(!args.no_prune) };
+    let plan = manager.repeat(async || manager.deployments().plan_app(call(request.clone())).await).await;
+    let plan = plan.map_err(|error| told_whole(error, &input))?;
     warn(&plan.warnings, output);
     let output = if args.json { Output { format: Format::Json, ..*output } } else { *output };
     output.object(&plan, |palette| app_plan(&plan, palette))?;
-    let is_change = |action| action != v1::PlannedAction::Unchanged;
-    let of_jobs = plan.jobs.iter().any(|planned| is_change(planned.action()));
-    let of_deployments = plan.deployments.iter().any(|planned| is_change(planned.action()));
-    Ok(if of_jobs || of_deployments { CHANGES } else { 0 })
+    Ok(if has_changes(&plan.deployments, &plan.jobs) { CHANGES } else { 0 })
+}
+
+/// Whether anything would change, or has changed.
+fn has_changes(deployments: &[v1::PlannedDeployment], jobs: &[v1::PlannedJob]) -> bool {
+    let of_deployments = deployments.iter().map(v1::PlannedDeployment::action);
+    of_deployments.chain(jobs.iter().map(v1::PlannedJob::action)).any(|action| action != v1::PlannedAction::Unchanged)
 }
 
 /// Makes it so, and follows the rollouts.
 pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Result<u8, Error> {
-    let source = Some(read(args.source, output).await?.source);
+    let ReadSource { source, input, .. } = read(args.source, output).await?;
     let request = v1::ApplyAppRequest {
-        source,
+        source: Some(source),
         prune: Some(!args.no_prune),
         plan_token: args.plan.unwrap_or_default(),
         author: super::author(),
     };
-    let applied = manager.repeat(async || manager.deployments().apply_app(call(request.clone())).await).await?;
+    let applied = manager.repeat(async || manager.deployments().apply_app(call(request.clone())).await).await;
+    let applied = applied.map_err(|error| told_whole(error, &input))?;
     warn(&applied.warnings, output);
+    if !has_changes(&applied.deployments, &applied.jobs) {
+        output.note(&format!("{}: nothing to change", applied.app));
+    }
     if args.detach {
         return output.object(&applied, |_| names(&applied)).map(|()| 0);
     }

@@ -1,35 +1,26 @@
 //! What is sent of an app: its Compose files, the files that they refer to, and of the environment only what they name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use davit_compose::{
-    Bytes, FileKind, Input, Invalid, MAX_FILE_BYTES, SourceFile, Variables, env_file_variables, load, parse_env_file,
-    referenced_files, referenced_variables,
+    Bytes, FileKind, FileReference, Input, Problem, ProblemKind, Severity, SourceFile, Variables, env_file_variables,
+    examine, load, referenced_files, referenced_variables,
 };
 use davit_proto::v1;
 
 use super::SourceArgs;
+use super::files::{Found, contents, find};
 use crate::error::Error;
-
-/// As Docker Compose looks for them, the first that is there.
-const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-/// What is merged over the one that was found.
-const OVERRIDES: [&str; 4] =
-    ["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
-/// The file of variables beside the first Compose file.
-const ENV_FILE: &str = ".env";
-/// What stands for standard input.
-const STDIN: &str = "-";
 
 /// An app as it is sent.
 #[derive(Debug)]
 pub(super) struct ReadSource {
     pub(super) source: v1::AppSource,
     pub(super) warnings: Vec<String>,
-    input: Input,
+    /// The same, to be read here.
+    pub(super) input: Input,
 }
 
 impl ReadSource {
@@ -38,7 +29,7 @@ impl ReadSource {
     /// # Errors
     /// When the files can't be read as a project.
     pub(super) fn app_name(&self) -> Result<String, Error> {
-        load(&self.input).map(|loaded| loaded.project.name).map_err(|problems| invalid(&problems))
+        load(&self.input).map(|loaded| loaded.project.name).map_err(|invalid| wrong(&invalid.problems))
     }
 }
 
@@ -52,28 +43,12 @@ pub(super) fn read_source(
 }
 
 fn read_in(here: &Path, args: &SourceArgs, environment: impl Fn(&str) -> Option<String>) -> Result<ReadSource, Error> {
-    let names = if args.file.is_empty() { found(here)? } else { args.file.clone() };
-    let files: Vec<SourceFile> = names.iter().map(|name| source_file(here, name)).collect::<Result<_, _>>()?;
-    let first = names.first().filter(|name| *name != STDIN).map(|name| here.join(name));
-    let directory = first.as_deref().and_then(Path::parent).unwrap_or(here).to_path_buf();
-
-    let env_texts = env_texts(here, &directory, &args.env_file)?;
+    let Found { files, directory, variables: from_files, warnings } = find(here, args, &environment)?;
     let mut wanted: BTreeSet<String> =
-        referenced_variables(&files).map_err(|problems| invalid(&problems))?.into_keys().collect();
-    let mut asked = wanted.clone();
-    asked.extend(env_texts.iter().flat_map(|(_, text)| env_file_variables(text)));
+        referenced_variables(&files).map_err(|invalid| wrong(&invalid.problems))?.into_keys().collect();
     let given = |names: &BTreeSet<String>| -> Variables {
         names.iter().filter_map(|name| Some((name.clone(), environment(name)?))).collect()
     };
-    let own = given(&asked);
-    let (mut from_files, mut warnings) = (Variables::new(), Vec::new());
-    for (name, text) in &env_texts {
-        // What earlier files say, later ones may refer to.
-        let known = from_files.clone().into_iter().chain(own.clone()).collect();
-        let (values, problems) = parse_env_file(name, text, &known).map_err(|problems| invalid(&problems))?;
-        warnings.extend(problems.iter().map(ToString::to_string));
-        from_files.extend(values);
-    }
     // The environment wins over files of variables.
     let variables_of = |wanted: &BTreeSet<String>| -> Variables {
         let from_files = from_files.iter().filter(|(name, _)| wanted.contains(*name));
@@ -88,13 +63,14 @@ fn read_in(here: &Path, args: &SourceArgs, environment: impl Fn(&str) -> Option<
         profiles: args.profile.clone(),
         lenient: args.lenient,
     };
-    for file in referenced_files(&input).map_err(|problems| invalid(&problems))? {
+    let mut unreadable = Vec::new();
+    for file in referenced_files(&input).map_err(|invalid| wrong(&invalid.problems))? {
         let content = match contents(&directory.join(&file.path)) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !file.required => continue,
             Err(error) => {
-                let (path, position) = (&file.path, &file.position);
-                return Err(Error::failed(format!("{position}: `{path}` can't be read: {error}")));
+                unreadable.push(unreadable_file(&file, &error));
+                Vec::new()
             }
         };
         if file.kind == FileKind::Environment {
@@ -103,7 +79,22 @@ fn read_in(here: &Path, args: &SourceArgs, environment: impl Fn(&str) -> Option<
         input.referenced.insert(file.path, Bytes(content));
     }
     input.variables = variables_of(&wanted);
+    if !unreadable.is_empty() {
+        // What else is wrong is told along with it.
+        unreadable.extend(examine(&input).problems);
+        return Err(wrong(&unreadable));
+    }
     Ok(ReadSource { source: to_proto(&input), warnings, input })
+}
+
+fn unreadable_file(file: &FileReference, error: &io::Error) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        kind: ProblemKind::Missing,
+        position: Some(file.position.clone()),
+        path: file.key_path.clone(),
+        message: format!("`{}` can't be read: {error}", file.path),
+    }
 }
 
 fn to_proto(input: &Input) -> v1::AppSource {
@@ -120,75 +111,23 @@ fn to_proto(input: &Input) -> v1::AppSource {
     }
 }
 
-/// The Compose file of a directory, and that of overrides.
-fn found(here: &Path) -> Result<Vec<String>, Error> {
-    let is_there = |name: &&&str| here.join(name).is_file();
-    let first = NAMES.iter().find(is_there).ok_or_else(|| {
-        Error::usage(format!("there is none of {} in this directory; name a file with -f", NAMES.join(", ")))
-    })?;
-    let overrides = OVERRIDES.iter().find(is_there);
-    Ok([first].into_iter().chain(overrides).map(|name| (*name).to_owned()).collect())
-}
-
-/// Files of variables with their names: those that were asked for, or the one that is there by default.
-fn env_texts(here: &Path, directory: &Path, asked: &[String]) -> Result<Vec<(String, String)>, Error> {
-    if asked.is_empty() {
-        return match contents(&directory.join(ENV_FILE)) {
-            Ok(content) => Ok(vec![(ENV_FILE.to_owned(), text(ENV_FILE, content)?)]),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(unreadable(ENV_FILE, &error)),
-        };
-    }
-    let read = |name: &String| {
-        let content = contents(&here.join(name)).map_err(|error| unreadable(name, &error))?;
-        Ok((name.clone(), text(name, content)?))
-    };
-    asked.iter().map(read).collect()
-}
-
-fn source_file(here: &Path, name: &str) -> Result<SourceFile, Error> {
-    let (shown, content) =
-        if name == STDIN { ("stdin", bounded(io::stdin().lock())) } else { (name, contents(&here.join(name))) };
-    let content = content.map_err(|error| unreadable(shown, &error))?;
-    Ok(SourceFile { name: shown.to_owned(), text: text(shown, content)? })
-}
-
-fn contents(path: &Path) -> io::Result<Vec<u8>> {
-    bounded(File::open(path)?)
-}
-
-/// A file that is longer than any that is taken is read no further.
-fn bounded(from: impl io::Read) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    from.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut content)?;
-    if content.len() > MAX_FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(content)
-}
-
-fn text(name: &str, content: Vec<u8>) -> Result<String, Error> {
-    String::from_utf8(content).map_err(|_| Error::failed(format!("{name} is not UTF-8")))
-}
-
-fn unreadable(name: &str, error: &io::Error) -> Error {
-    Error::failed(format!("{name} can't be read: {error}"))
-}
-
 fn directory_name(directory: &Path) -> Option<String> {
     let whole: PathBuf = directory.canonicalize().ok()?;
     whole.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
-fn invalid(invalid: &Invalid) -> Error {
-    Error::failed(format!("the Compose files are wrong:\n  {}", invalid.to_string().replace('\n', "\n  ")))
+/// What is wrong with files.
+pub(super) fn wrong(problems: &[Problem]) -> Error {
+    let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    Error::failed(format!("the Compose files are wrong:{lines}"))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+    /// A directory with files.
+    pub(in super::super) fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         for (name, content) in files {
             let path = directory.path().join(name);
@@ -198,7 +137,8 @@ mod tests {
         directory
     }
 
-    fn args(files: &[&str]) -> SourceArgs {
+    /// Arguments with nothing but files.
+    pub(in super::super) fn args(files: &[&str]) -> SourceArgs {
         SourceArgs {
             file: files.iter().map(|name| (*name).to_owned()).collect(),
             profile: Vec::new(),
@@ -248,7 +188,19 @@ mod tests {
         let error = |files: &[&str]| read_in(there.path(), &args(files), environment).unwrap_err().to_string();
         assert!(error(&[]).contains("name a file with -f"), "{}", error(&[]));
         assert!(error(&["c.yaml"]).starts_with("c.yaml can't be read: "), "{}", error(&["c.yaml"]));
-        assert!(error(&["a.yaml"]).contains("`conf/web.env` can't be read: "), "{}", error(&["a.yaml"]));
+        let file = "a.yaml:1:52: services.web.env_file[0]: `conf/web.env` can't be read: ";
+        assert!(error(&["a.yaml"]).contains(file), "{}", error(&["a.yaml"]));
         assert!(error(&["b.yaml"]).starts_with("the Compose files are wrong:\n  b.yaml:1:"), "{}", error(&["b.yaml"]));
+    }
+
+    #[test]
+    fn files_that_can_not_be_read_hide_nothing_else() {
+        let text = "services: {web: {image: X, env_file: none.env, tty: true, environment: [A=1, A=2, 'B=${']}}";
+        let there = directory(&[("a.yaml", text)]);
+        let error = read_in(there.path(), &args(&["a.yaml"]), environment).unwrap_err().to_string();
+        for told in ["`none.env` can't be read", "an image", "tty: refused", "`A` is there twice", "environment[2]: "] {
+            assert!(error.contains(told), "{told}: {error}");
+        }
+        assert_eq!(error.lines().count(), 6, "{error}");
     }
 }

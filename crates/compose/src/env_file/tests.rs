@@ -58,7 +58,8 @@ fn raw_files_are_taken_as_they_stand() {
     let text = "A='x' # $y\nB=a:b\n";
     let mut values = Variables::new();
     let outside = Outside { variables: &Variables::new(), environment: &Variables::new() };
-    read(&"f".into(), text, Format::Raw, outside, &mut values, &mut Budget::default(), &mut problems);
+    let file = EnvText { name: &"f".into(), path: "", text, format: Format::Raw };
+    read(&file, outside, &mut values, &mut Budget::default(), &mut problems);
     assert_eq!(values["A"], "'x' # $y");
     assert_eq!(values["B"], "a:b");
 }

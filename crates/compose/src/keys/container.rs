@@ -5,9 +5,12 @@ use super::{Section, differs, no, yes};
 pub(crate) const DEPENDENCY: &Section = &Section {
     path: "services.*.depends_on.*",
     keys: &[
-        yes("condition", "`service_started`, `service_healthy` or `service_completed_successfully`"),
+        yes(
+            "condition",
+            "`service_started`, `service_healthy` (of a service with a `healthcheck`) or `service_completed_successfully`",
+        ),
         yes("required", "whether the other service must be there; `true` without it"),
-        yes("restart", "whether it restarts after the other is updated"),
+        no("restart", "a task is not restarted when the other service is updated; have it reconnect"),
     ],
 };
 
@@ -23,12 +26,15 @@ pub(crate) const ENV_FILE: &Section = &Section {
 pub(crate) const HEALTH_CHECK: &Section = &Section {
     path: "services.*.healthcheck",
     keys: &[
-        yes("disable", "switches the image's check off, as `test: [NONE]`"),
+        yes("disable", "no check, as `test: [NONE]`"),
         yes("interval", "the time between two checks"),
         yes("retries", "so many failures in a row mean ill"),
         yes("start_interval", "the time between two checks during `start_period`"),
         yes("start_period", "failures in this time don't count"),
-        yes("test", "`[CMD, …]`, `[CMD-SHELL, …]`, `[NONE]`, or a string for a shell; without it the image's"),
+        differs(
+            "test",
+            "`[CMD, …]`, `[CMD-SHELL, …]`, `[NONE]`, or a string for a shell; needed, the image's is not known",
+        ),
         yes("timeout", "a check that takes longer has failed"),
     ],
 };
@@ -53,7 +59,7 @@ pub(crate) const SERVICE_VOLUME: &Section = &Section {
         differs("consistency", "accepted; it has no meaning on Linux"),
         no("image", "mounts of images are not made"),
         yes("read_only", "whether writing is refused"),
-        yes("source", "the path on the node, or the volume's name"),
+        yes("source", "the path on the node, which must be there, or the volume's name"),
         yes("target", "where it is in the container"),
         yes("tmpfs", "options of a tmpfs"),
         differs("type", "`volume`, `bind` or `tmpfs`"),
@@ -64,7 +70,7 @@ pub(crate) const SERVICE_VOLUME: &Section = &Section {
 pub(crate) const BIND_OPTIONS: &Section = &Section {
     path: "services.*.volumes.[].bind",
     keys: &[
-        differs("create_host_path", "only `true`: the node's engine makes the directory if it is not there"),
+        differs("create_host_path", "accepted, and nothing is made: the path must be on the node"),
         no("propagation", "mounts below a bind are not passed on"),
         no("recursive", "mounts below a bind come along as the engine has it"),
         no("selinux", "labels of files on nodes are not changed"),

@@ -7,10 +7,10 @@ pub(crate) const DEPLOY: &Section = &Section {
     keys: &[
         no(
             "endpoint_mode",
-            "a service's name stands for the addresses of its ready tasks; there is no virtual address",
+            "a service's name stands for the addresses of its running tasks, ready or not; there is no virtual one",
         ),
         yes("labels", "labels of the deployment, not of its tasks"),
-        yes("mode", "`replicated`, `global`, `replicated-job` or `global-job`"),
+        differs("mode", "`replicated`, `global` or `replicated-job`; `global-job` is refused"),
         yes("placement", "which nodes"),
         yes("replicas", "how many tasks"),
         yes("resources", "what is set aside and what is enforced"),

@@ -7,7 +7,7 @@ const NODE_WIDE: &str = "it opens the node to the container; nodes are shared";
 const WINDOWS: &str = "Davit runs Linux containers";
 const CPU_TIME: &str = "write `cpus`";
 const SWAP: &str = "memory is limited by `mem_limit` alone, and swap is the node's own affair";
-const NO_TERMINAL: &str = "a task has no terminal and no one who types; see `davit exec`";
+const NO_TERMINAL: &str = "a task has no terminal and no one who types; run `docker exec` on its node";
 const DNS: &str = "names are resolved as the app's network and the node do";
 const HOOKS: &str = "a task is one container and what its image runs; put it into the image's entrypoint";
 
@@ -31,7 +31,10 @@ pub(crate) const SERVICE: &Section = &Section {
         no("cpu_quota", CPU_TIME),
         no("cpu_rt_period", CPU_TIME),
         no("cpu_rt_runtime", CPU_TIME),
-        no("cpu_shares", "shares follow from `deploy.resources.reservations.cpus`"),
+        no(
+            "cpu_shares",
+            "Davit sets no shares; `deploy.resources.reservations.cpus` keeps room free, and `cpus` is the most",
+        ),
         yes("cpus", "the same as `deploy.resources.limits.cpus`"),
         no("cpuset", "which cpus a task runs on is left to the node; write `cpus`"),
         no("credential_spec", WINDOWS),
@@ -104,7 +107,10 @@ pub(crate) const SERVICE: &Section = &Section {
         no("runtime", "containers run with the engine's default runtime"),
         yes("scale", "the same as `deploy.replicas`"),
         yes("secrets", "secrets of the project, as files in the container"),
-        no("security_opt", NODE_WIDE),
+        no(
+            "security_opt",
+            "how the engine confines containers is the node's own affair; see `cap_drop` and `read_only`",
+        ),
         no("shm_size", "mount a `tmpfs` with a size at `/dev/shm`"),
         no("stdin_open", NO_TERMINAL),
         yes("stop_grace_period", "the time between the stop signal and the kill; 10 s without it"),
@@ -120,7 +126,7 @@ pub(crate) const SERVICE: &Section = &Section {
         no("uts", NODE_WIDE),
         differs(
             "volumes",
-            "named volumes, tmpfs, and absolute paths of the node; a volume stays on the node where it was made",
+            "named volumes, tmpfs, and absolute paths that nodes have; a volume stays on the node where it was made",
         ),
         no("volumes_from", "write the volumes of both services"),
         yes("working_dir", "where the container's command starts"),

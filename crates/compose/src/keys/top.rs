@@ -53,7 +53,10 @@ pub(crate) const VOLUME: &Section = &Section {
     keys: &[
         differs("driver", "only `local`"),
         no("driver_opts", "volumes are made without options; mount what has options on the nodes, and bind its path"),
-        yes("external", "the volume must be there on the node; it is known by its own name"),
+        differs(
+            "external",
+            "taken by its own name; made, empty, on a node that lacks it: a constraint says where it is",
+        ),
         no("labels", "volumes bear the labels of the cluster alone"),
         yes("name", "the name on the node's engine; PROJECT_KEY without it"),
     ],

@@ -10,6 +10,9 @@ use crate::merge::merge;
 use crate::normalize::normalize;
 use crate::tree::{self, Budget, Node, Value};
 
+/// Names a project whose name can't be read, so that what else is wrong can be told.
+const STAND_IN_NAME: &str = "app";
+
 /// The longest name of a project, in bytes.
 const MAX_NAME_BYTES: usize = 63;
 
@@ -77,6 +80,7 @@ fn project_name(input: &Input, roots: &[Node], problems: &mut Problems) -> Strin
     if let Some(name) = input.project_name.as_ref().or(variable) {
         if let Err(message) = check(name) {
             problems.error_of_all(ProblemKind::BadValue, "name", message);
+            return STAND_IN_NAME.to_owned();
         }
         return name.clone();
     }
@@ -92,12 +96,14 @@ fn project_name(input: &Input, roots: &[Node], problems: &mut Problems) -> Strin
         let name = expanded.unwrap_or_else(|| text.clone());
         if let Err(message) = check(&name) {
             problems.error(ProblemKind::BadValue, at, "name", message);
+            return STAND_IN_NAME.to_owned();
         }
         return name;
     }
     let default = input.default_name.as_deref().map(cleaned).unwrap_or_default();
     if default.is_empty() {
         problems.error_of_all(ProblemKind::Missing, "name", "the project needs a name: write `name`, or give one");
+        return STAND_IN_NAME.to_owned();
     }
     default
 }

@@ -27,10 +27,14 @@ pub struct VariableUse {
 /// environment files come on top: [`crate::env_file_variables`].
 ///
 /// # Errors
-/// What makes a file unreadable.
+/// What makes a file unreadable. What is wrong with its values is told when the project is read.
 pub fn referenced_variables(files: &[SourceFile]) -> Result<BTreeMap<String, VariableUse>, Invalid> {
     let mut problems = Problems::new(false);
     let (names, mut roots) = parse_all(files, &mut Budget::default(), &mut problems);
+    if roots.len() < files.len() || roots.is_empty() {
+        problems.finish(&names)?;
+        return Ok(BTreeMap::new());
+    }
     let mut uses = BTreeMap::new();
     for name in [PROFILES_VARIABLE, PROJECT_NAME_VARIABLE] {
         uses.insert(name.to_owned(), VariableUse { required: false, position: None });
@@ -40,7 +44,6 @@ pub fn referenced_variables(files: &[SourceFile]) -> Result<BTreeMap<String, Var
         normalize(root, &mut problems);
         by_name(root, &mut uses);
     }
-    problems.finish(&names)?;
     Ok(uses)
 }
 
@@ -88,8 +91,12 @@ fn by_name(root: &Node, uses: &mut BTreeMap<String, VariableUse>) {
 }
 
 fn values_of<'a>(root: &'a Node, key: &str) -> Vec<&'a Node> {
+    named_values_of(root, key).into_iter().map(|(_, node)| node).collect()
+}
+
+fn named_values_of<'a>(root: &'a Node, key: &str) -> Vec<(&'a str, &'a Node)> {
     match root.get(key).map(|node| &node.value) {
-        Some(Value::Map(map)) => map.values().map(|entry| &entry.node).collect(),
+        Some(Value::Map(map)) => map.iter().map(|(name, entry)| (name.as_str(), &entry.node)).collect(),
         _ => Vec::new(),
     }
 }
@@ -116,23 +123,25 @@ pub struct FileReference {
     pub required: bool,
     /// Where it is written.
     pub position: Position,
+    /// The key path of where it is written, such as `services.web.env_file[0]`.
+    pub key_path: String,
 }
 
 /// All files that the project refers to, but for those of services that no selected profile has. `input.referenced` is not looked
-/// at.
+/// at. Those whose paths can't be read are left out.
 ///
 /// # Errors
-/// What makes files unreadable, and variables that must be set and are not.
+/// What makes a file unreadable. What is wrong with its values is told when the project is read.
 pub fn referenced_files(input: &Input) -> Result<Vec<FileReference>, Invalid> {
     let Prepared { root, names, variables, problems, budget, project_name, profiles } = prepare(input);
-    if problems.has_error() {
+    let Some(root) = root else {
         problems.finish(&names)?;
         return Ok(Vec::new());
-    }
+    };
     let nothing = BTreeMap::new();
     let mut cx = Context::new(problems, &variables, &nothing, project_name, budget);
-    let references = root.map(|root| in_project(&root, &profiles, &mut cx)).unwrap_or_default();
-    cx.problems.finish(&names)?;
+    let mut references = in_project(&root, &profiles, &mut cx);
+    references.retain(|reference| !cx.problems.is_unknown_at(&reference.position));
     Ok(references)
 }
 
@@ -142,14 +151,16 @@ fn in_project(root: &Node, profiles: &BTreeSet<String>, cx: &mut Context<'_>) ->
         let Some(node) = service.get("env_file").filter(|node| node.value != Value::Null) else { continue };
         let item = Item { node: node.clone(), path: format!("services.{name}.env_file") };
         for file in env_files(item, cx) {
-            let (kind, position) = (FileKind::Environment, file.position().clone());
-            references.push(FileReference { path: file.file, kind, required: file.required, position });
+            let (kind, required) = (FileKind::Environment, file.required);
+            let (position, key_path) = (file.position().clone(), file.key_path().to_owned());
+            references.push(FileReference { path: file.file, kind, required, position, key_path });
         }
     }
     for (key, kind) in [("configs", FileKind::Config), ("secrets", FileKind::Secret)] {
-        for stored in values_of(root, key) {
+        for (name, stored) in named_values_of(root, key) {
             if let Some(Node { value: Value::Text(path), at, .. }) = stored.get("file") {
-                references.push(FileReference { path: path.clone(), kind, required: true, position: at.clone() });
+                let (path, position, key_path) = (path.clone(), at.clone(), format!("{key}.{name}.file"));
+                references.push(FileReference { path, kind, required: true, position, key_path });
             }
         }
     }

@@ -91,8 +91,6 @@ impl fmt::Debug for KeyPositions {
 pub struct Dependency {
     /// How far the other must have come.
     pub condition: Condition,
-    /// Whether it restarts after the other is updated.
-    pub restart: bool,
     /// Whether the other must be there.
     pub required: bool,
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{ProblemKind, quoted};
-use crate::model::{Dependency, Service};
-use crate::read::{Context, Item};
+use crate::model::{Condition, HealthCheck, Service};
+use crate::read::Context;
+use crate::service::WrittenDependency;
 
 /// Of a circle so many services are told.
 const MAX_SHOWN: usize = 20;
 
-type Written = BTreeMap<String, BTreeMap<String, (Dependency, Item)>>;
+type Written = BTreeMap<String, BTreeMap<String, WrittenDependency>>;
 
 /// Gives services what they depend on. What is not there is an error, unless it need not be.
 pub(super) fn resolve(
@@ -22,7 +23,16 @@ pub(super) fn resolve(
     let mut waits: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut places = BTreeMap::new();
     for (name, dependencies) in written {
-        for (other, (dependency, item)) in dependencies {
+        for (other, WrittenDependency { mut dependency, item, condition }) in dependencies {
+            if dependency.condition == Condition::Healthy && services.get(&other).is_some_and(has_no_check) {
+                let message = format!(
+                    "{} has no health check, so that nothing says when it is healthy: write its `healthcheck` with a `test` (what its \
+                     image says of its health is not looked at), or `service_started` here",
+                    quoted(&other)
+                );
+                cx.problems.key(ProblemKind::BadValue, condition.at(), &condition.path, message);
+                dependency.condition = Condition::Started;
+            }
             if enabled.contains(&other) {
                 waits.entry(name.clone()).or_default().insert(other.clone());
                 places.entry(name.clone()).or_insert(item);
@@ -48,6 +58,11 @@ pub(super) fn resolve(
         let message = format!("services that wait for each other never start: {shown}{rest}");
         cx.problems.error(ProblemKind::Reference, item.at(), &item.path, message);
     }
+}
+
+/// Whether nobody can say that a service's tasks are healthy.
+fn has_no_check(service: &Service) -> bool {
+    matches!(service.health_check, None | Some(HealthCheck::Disabled | HealthCheck::Enabled { test: None, .. }))
 }
 
 /// Some circle of services that wait for each other: from one back to it.

@@ -35,7 +35,7 @@ fn stored(
         let contents = if external { Some(Contents::External) } else { given(&mut fields, sources, &position, cx) };
         fields.finish(cx);
         // Services may refer to it also if its contents are wrong, which has been told.
-        let contents = contents.unwrap_or(Contents::External);
+        let contents = contents.unwrap_or_else(|| Contents::Given(Bytes(Vec::new())));
         stored.insert(key, StoredFile { name, contents, position });
     }
     stored

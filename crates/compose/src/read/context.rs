@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Item;
-use crate::env_file::{self, Format, Outside};
+use crate::env_file::{self, EnvText, Format, Outside};
 use crate::error::{ProblemKind, Problems};
 use crate::interpolate::Variables;
 use crate::model::Bytes;
@@ -44,16 +44,17 @@ impl<'a> Context<'a> {
         room
     }
 
-    /// Reads an environment file over what others before it have.
+    /// Reads an environment file over what others before it have. `item` names it.
     pub(crate) fn read_env_file(
         &mut self,
-        path: &str,
-        text: &str,
+        item: &Item,
+        (name, text): (&str, &str),
         format: Format,
         own: &Variables,
         into: &mut Variables,
     ) {
         let outside = Outside { variables: self.variables, environment: own };
-        env_file::read(&path.into(), text, format, outside, into, &mut self.budget, &mut self.problems);
+        let file = EnvText { name: &name.into(), path: &item.path, text, format };
+        env_file::read(&file, outside, into, &mut self.budget, &mut self.problems);
     }
 }

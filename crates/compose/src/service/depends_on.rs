@@ -13,8 +13,18 @@ const CONDITIONS: [(&str, Condition); 3] = [
     ("service_completed_successfully", Condition::CompletedSuccessfully),
 ];
 
-/// Reads `depends_on`, with the place of each; lists became mappings when files were merged.
-pub(crate) fn depends_on(item: Item, cx: &mut Context<'_>) -> BTreeMap<String, (Dependency, Item)> {
+/// A dependency as it is written.
+#[derive(Debug)]
+pub(crate) struct WrittenDependency {
+    pub(crate) dependency: Dependency,
+    /// Where it is.
+    pub(crate) item: Item,
+    /// Where its condition is.
+    pub(crate) condition: Item,
+}
+
+/// Reads `depends_on`; lists became mappings when files were merged.
+pub(crate) fn depends_on(item: Item, cx: &mut Context<'_>) -> BTreeMap<String, WrittenDependency> {
     let mut dependencies = BTreeMap::new();
     for (name, _, item) in item.entries(true, cx) {
         let here = item.place();
@@ -23,12 +33,13 @@ pub(crate) fn depends_on(item: Item, cx: &mut Context<'_>) -> BTreeMap<String, (
             continue;
         }
         let Some(mut fields) = item.fields(keys::DEPENDENCY, cx) else { continue };
-        let condition = fields.needed("condition", cx).and_then(|item| item.one_of(&CONDITIONS, cx));
-        let restart = fields.take("restart").and_then(|item| item.boolean(cx)).unwrap_or_default();
+        let written = fields.needed("condition", cx);
+        let condition = written.as_ref().and_then(|item| item.one_of(&CONDITIONS, cx)).unwrap_or_default();
         let required = fields.take("required").and_then(|item| item.boolean(cx)).unwrap_or(true);
         fields.finish(cx);
-        let condition = condition.unwrap_or_default();
-        dependencies.insert(name, (Dependency { condition, restart, required }, here));
+        let written = written.map_or_else(|| here.clone(), |item| item.place());
+        let dependency = Dependency { condition, required };
+        dependencies.insert(name, WrittenDependency { dependency, item: here, condition: written });
     }
     dependencies
 }

@@ -86,6 +86,11 @@ impl EnvFile {
     pub(crate) fn position(&self) -> &Position {
         self.item.at()
     }
+
+    /// The key path of where its path is written.
+    pub(crate) fn key_path(&self) -> &str {
+        &self.item.path
+    }
 }
 
 fn read_file(env_file: &EnvFile, own: &Variables, into: &mut Variables, cx: &mut Context<'_>) {
@@ -103,7 +108,7 @@ fn read_file(env_file: &EnvFile, own: &Variables, into: &mut Variables, cx: &mut
     };
     // Many services may name one large file.
     if cx.has_room_for(0, text.len(), item) {
-        cx.read_env_file(file, text, *format, own, into);
+        cx.read_env_file(item, (file, text), *format, own, into);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `ports` and `expose`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::keys;
@@ -75,7 +76,9 @@ fn long(mut fields: Fields, cx: &mut Context<'_>) -> Option<Written> {
         published.filter(|item| !matches!(&item.node.value, Value::Text(text) if text.is_empty() || text == "0"));
     let wanted = published.is_some();
     let published = published.and_then(|item| item.parsed(range, cx));
-    let protocol = fields.take("protocol").map(|item| item.one_of(&PROTOCOLS, cx));
+    let protocol = fields
+        .take("protocol")
+        .map(|item| item.parsed(|text| known_protocol(text).ok_or("is not known; write `tcp` or `udp`"), cx));
     if let Some(mode) = fields.take("mode") {
         mode.one_of(&[("host", ()), ("ingress", ())], cx);
     }
@@ -110,10 +113,8 @@ fn host_ip_is_any(ip: Option<&str>, item: &Item, cx: &mut Context<'_>) -> bool {
 /// Reads `[[ip:][published]:]target[/protocol]`.
 fn short(text: &str) -> Result<Written, String> {
     let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
-    let protocol = match PROTOCOLS.iter().find(|(name, _)| *name == protocol) {
-        Some((_, protocol)) => *protocol,
-        None => return Err(format!("has the protocol `{protocol}`; write `tcp` or `udp`")),
-    };
+    let protocol =
+        known_protocol(protocol).ok_or_else(|| format!("has the protocol `{protocol}`; write `tcp` or `udp`"))?;
     let (rest, target) = match ports.rsplit_once(':') {
         Some((rest, target)) => (Some(rest), target),
         None => (None, ports),
@@ -127,9 +128,23 @@ fn short(text: &str) -> Result<Written, String> {
             None => (None, Some(rest)),
         },
     };
+    if let Some(ip) = host_ip.as_deref().filter(|ip| !is_address(ip)) {
+        return Err(format!("can't be read: `{ip}` is no address; write `[[ADDRESS:]NODE_PORT:]PORT[/PROTOCOL]`"));
+    }
     let part = |part: &str| range(part).map_err(|error| format!("can't be read: `{part}` {error}"));
     let published = published.filter(|published| !published.is_empty()).map(part).transpose()?;
     Ok(Written { host_ip, published, target: part(target)?, protocol })
+}
+
+/// In whatever case, as Docker takes it.
+fn known_protocol(text: &str) -> Option<Protocol> {
+    PROTOCOLS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, protocol)| *protocol)
+}
+
+/// Whether it is an IP address, in brackets or not, or none at all.
+fn is_address(ip: &str) -> bool {
+    let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+    ip.is_empty() || bare.parse::<IpAddr>().is_ok()
 }
 
 /// Reads `80` or `8000-8010`.
@@ -204,6 +219,7 @@ mod tests {
             ("8080:80", vec![(Some(8080), 80, Tcp)]),
             ("8080:80/tcp", vec![(Some(8080), 80, Tcp)]),
             ("53:53/udp", vec![(Some(53), 53, Udp)]),
+            ("53:53/UDP", vec![(Some(53), 53, Udp)]),
             ("3000-3001", vec![(None, 3000, Tcp), (None, 3001, Tcp)]),
             ("9090-9091:8080-8081", vec![(Some(9090), 8080, Tcp), (Some(9091), 8081, Tcp)]),
             ("0.0.0.0:80:8080", vec![(Some(80), 8080, Tcp)]),
@@ -218,6 +234,13 @@ mod tests {
         assert_eq!(short("127.0.0.1:80:80").ok().and_then(|written| written.host_ip).as_deref(), Some("127.0.0.1"));
         assert_eq!(short("[::1]:80:80").ok().and_then(|written| written.host_ip).as_deref(), Some("[::1]"));
         assert_eq!(short("127.0.0.1:80").ok().and_then(|written| written.host_ip).as_deref(), Some("127.0.0.1"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_not_called_one() {
+        for text in ["80:80:80:80", "localhost:80:80", "1.2:80"] {
+            assert!(read(text).is_err_and(|error| error.contains("is no address")), "{text}");
+        }
     }
 
     #[test]

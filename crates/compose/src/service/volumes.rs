@@ -158,8 +158,13 @@ fn long(mut fields: Fields, declared: &Declared, cx: &mut Context<'_>) -> Option
 }
 
 fn named_volume(fields: &mut Fields, declared: &Declared, cx: &mut Context<'_>) -> Option<MountSource> {
-    let item = fields.needed("source", cx)?;
-    let name = item.nonempty(cx)?.to_owned();
+    let written =
+        fields.take("source").filter(|item| !matches!(&item.node.value, Value::Text(text) if text.is_empty()));
+    let Some(item) = written else {
+        fields.bad(&format!("a `source` is needed: {ANONYMOUS}"), cx);
+        return None;
+    };
+    let name = item.text(cx)?.to_owned();
     if !declared.volumes.contains(&name) {
         item.unknown("volume", &name, cx);
         return None;
@@ -176,10 +181,8 @@ fn options(fields: &mut Fields, kind: &str, cx: &mut Context<'_>) -> Option<u64>
     };
     let mut options = fields.take(kind)?.fields(section, cx)?;
     let size = options.take("size").and_then(|item| item.bytes(cx)).filter(|&size| size > 0);
-    if let Some(item) = options.take("create_host_path")
-        && item.boolean(cx) == Some(false)
-    {
-        item.bad("refused: the node's engine makes the directory if it is not there", cx);
+    if let Some(item) = options.take("create_host_path") {
+        item.boolean(cx);
     }
     options.finish(cx);
     size
@@ -188,6 +191,10 @@ fn options(fields: &mut Fields, kind: &str, cx: &mut Context<'_>) -> Option<u64>
 /// Reads `/run:size=64m`.
 fn tmpfs_entry(text: &str) -> Result<Tmpfs, String> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    if !target.starts_with('/') && target.contains('=') {
+        return Err("is no path: within `[` and `]` a comma ends an item; put quotes around one with several options"
+            .to_owned());
+    }
     let target = checked_target(target)?;
     let mut size_bytes = None;
     for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -241,5 +248,6 @@ mod tests {
         assert_eq!(size("/run:size=64m"), Ok(Some(64 << 20)));
         assert!(size("/run:mode=755").is_err());
         assert!(size("run").is_err());
+        assert!(size("mode=1777").is_err_and(|error| error.contains("quotes")));
     }
 }

@@ -15,4 +15,4 @@ pub use admission::Limits;
 pub use deadline::Deadline;
 pub use error_layer::{ErrorInfoLayer, ErrorInfoService};
 pub use server::{GrpcServer, MAX_REQUEST_BYTES};
-pub use status::{ApiError, ErrorKind};
+pub use status::{ApiError, ErrorKind, VIOLATIONS_LEFT_OUT};

@@ -10,6 +10,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// The `domain` of every `ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "davit.dev";
 
+/// The entry of an `ErrorInfo`'s metadata that says how many violations are left out of the details.
+pub const VIOLATIONS_LEFT_OUT: &str = "violations_left_out";
+
 /// Details travel in a header, and common clients refuse more than 8 KiB of headers. What goes beyond is cut, and said.
 const MAX_MESSAGE_BYTES: usize = 1024;
 const MAX_VIOLATIONS_BYTES: usize = 3072;
@@ -221,12 +224,13 @@ impl From<Violations> for ApiError {
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let mut details = ErrorDetails::new();
-        let metadata: HashMap<_, _> =
+        let mut metadata: HashMap<_, _> =
             error.metadata.into_iter().map(|(key, value)| (key, cut(value, MAX_DESCRIPTION_BYTES))).collect();
-        details.set_error_info(error.reason, ERROR_DOMAIN, metadata);
-        if let Some(violations) = error.violations {
-            add_violations(&mut details, violations);
+        let left_out = error.violations.map_or(0, |violations| add_violations(&mut details, violations));
+        if left_out > 0 {
+            metadata.insert(VIOLATIONS_LEFT_OUT.to_owned(), left_out.to_string());
         }
+        details.set_error_info(error.reason, ERROR_DOMAIN, metadata);
         if let Some(resource) = error.resource {
             let name = cut(resource.name, MAX_DESCRIPTION_BYTES);
             details.set_resource_info(resource.resource_type, name, "", "");
@@ -246,7 +250,7 @@ impl From<ApiError> for Status {
 }
 
 /// Adds as many violations as the header bears, and says how many are left out.
-fn add_violations(details: &mut ErrorDetails, violations: Violations) {
+fn add_violations(details: &mut ErrorDetails, violations: Violations) -> usize {
     let total = violations.0.len();
     let mut used = 0;
     for (index, violation) in violations.0.into_iter().enumerate() {
@@ -254,12 +258,14 @@ fn add_violations(details: &mut ErrorDetails, violations: Violations) {
         let description = cut(violation.description, MAX_DESCRIPTION_BYTES);
         used += field.len() + description.len() + 8;
         if used > MAX_VIOLATIONS_BYTES && index > 0 {
-            let left = total - index;
-            details.add_bad_request_violation("", format!("and {left} more violations that are not listed"));
-            return;
+            let left_out = total - index;
+            let text = if left_out == 1 { "violation that is not listed" } else { "violations that are not listed" };
+            details.add_bad_request_violation("", format!("and {left_out} more {text}"));
+            return left_out;
         }
         details.add_bad_request_violation(field, description);
     }
+    0
 }
 
 /// Cuts a text to at most `max` bytes, between characters, and marks the cut.
@@ -321,6 +327,21 @@ mod tests {
         let details = status.get_error_details();
         let listed = &details.bad_request().unwrap().field_violations;
         let last = &listed[listed.len() - 1].description;
-        assert!(last.contains("more violations"), "{last}");
+        let left_out = 10_000 - (listed.len() - 1);
+        assert_eq!(*last, format!("and {left_out} more violations that are not listed"));
+        assert_eq!(details.error_info().unwrap().metadata[VIOLATIONS_LEFT_OUT], left_out.to_string());
+    }
+
+    #[test]
+    fn one_violation_that_is_left_out_is_one() {
+        let mut violations = Violations::new();
+        for index in 0..6 {
+            violations.add(format!("specs[{index}].name"), "x".repeat(500));
+        }
+        let status = Status::from(ApiError::invalid(violations));
+        let details = status.get_error_details();
+        let listed = &details.bad_request().unwrap().field_violations;
+        assert_eq!(listed.len(), 6, "{listed:?}");
+        assert_eq!(listed[5].description, "and 1 more violation that is not listed");
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn container(project: &Project, service: &Service, refusals: &mut Ref
         env: service.environment.clone(),
         working_dir: service.working_dir.clone().unwrap_or_default(),
         user: service.user.clone().unwrap_or_default(),
-        mounts: service.mounts.iter().map(|each| mount(project, service, each, refusals)).collect(),
+        mounts: service.mounts.iter().map(|each| mount(project, each)).collect(),
         ports: service.ports.iter().map(port).collect(),
         tmpfs: service.tmpfs.iter().map(tmpfs).collect(),
         cap_add: service.cap_add.iter().cloned().collect(),
@@ -63,16 +63,11 @@ fn words(service: &Service, words: Option<&Vec<String>>, written: &str, refusals
     words.cloned().unwrap_or_default()
 }
 
-fn mount(project: &Project, service: &Service, mount: &Mount, refusals: &mut Refusals) -> v1::Mount {
+fn mount(project: &Project, mount: &Mount) -> v1::Mount {
     let source = match &mount.source {
         MountSource::Bind(path) => v1::mount::Source::BindPath(path.clone()),
         MountSource::Volume(volume) => {
             let declared = project.volumes.get(volume);
-            if declared.is_some_and(|declared| declared.external) {
-                let (position, path) = key(service, "volumes");
-                let message = format!("a node that lacks the external volume `{volume}` makes it, empty");
-                refusals.differs(position, &path, &message);
-            }
             let name = declared.map_or(volume, |declared| &declared.name);
             v1::mount::Source::VolumeName(name.clone())
         }

@@ -57,15 +57,3 @@ pub(super) fn in_job(service: &Service, refusals: &mut Refusals) {
         refusals.unsupported(position, &path, "a job with a task on each node is not supported yet; it gets one task");
     }
 }
-
-/// Refuses what a service asks for.
-pub(super) fn in_service(service: &Service, refusals: &mut Refusals) {
-    for (name, dependency) in &service.depends_on {
-        let message = "restarting a service after another was updated is not supported yet";
-        let (position, _) = key(service, &format!("depends_on.{name}"));
-        if dependency.restart {
-            let path = format!("services.{}.depends_on.{name}.restart", service.name);
-            refusals.unsupported(position, &path, message);
-        }
-    }
-}
