@@ -1,6 +1,7 @@
 //! Deployments and their rollouts for people.
 
 use comfy_table::Cell;
+use davit_core::words::counted;
 use davit_proto::v1;
 use jiff::Timestamp;
 
@@ -72,6 +73,10 @@ pub fn rollout_line(message: &v1::WatchRolloutResponse, now: Timestamp, palette:
         return format!("{name}  {}", palette.paint(Tone::Bad, "DELETED"));
     }
     let (counts, rollout) = (deployment.counts.unwrap_or_default(), deployment.rollout.clone().unwrap_or_default());
+    if deployment.deleting {
+        let stopping = counted(counts.stopping.into(), "task", "tasks");
+        return format!("{name}  {}  {stopping} stopping", palette.paint(state_tone(deployment), "DELETING"));
+    }
     let mut parts = vec![format!("{} of {} ready", counts.ready, counts.desired)];
     if counts.outdated > 0 || rollout.from_version > 0 {
         parts.push(format!("{} new, {} old", counts.updated, counts.outdated));
@@ -190,7 +195,10 @@ fn policy_text(policy: &v1::UpdatePolicy) -> String {
     };
     let canaries = match policy.canaries {
         0 => String::new(),
-        canaries => format!(", {canaries} canaries{}", if policy.auto_promote { ", promoted by itself" } else { "" }),
+        canaries => {
+            let promoted = if policy.auto_promote { ", promoted by itself" } else { "" };
+            format!(", {}{promoted}", counted(canaries.into(), "canary", "canaries"))
+        }
     };
     format!("{order}, {at_once}{canaries}, {after} on failure")
 }

@@ -6,6 +6,7 @@ use davit_core::deployment::Deployment;
 use davit_core::id::NodeId;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
+use davit_core::words::counted;
 
 use crate::commands::WAITING_FOR_SCHEDULER;
 use crate::state::ClusterState;
@@ -60,7 +61,7 @@ impl Causes {
         let most = self.by_cause.iter().max_by_key(|(_, (count, _))| *count);
         let Some((cause, (_, nodes))) = most else { return String::new() };
         let (count, verb) = (self.count, if self.count == 1 { one } else { several });
-        let mut told = format!("{count} of {desired} slots {verb}");
+        let mut told = format!("{count} of {} {verb}", counted(desired.into(), "slot", "slots"));
         if !cause.is_empty() {
             told.push_str(": ");
             told.push_str(cause);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use davit_core::deployment::{OnRolloutFailure, RolloutState};
 use davit_core::state::TaskState;
 use davit_core::task::Task;
+use davit_core::words::counted;
 
 use super::Progress;
 
@@ -24,7 +25,7 @@ impl Progress<'_> {
         let state = if too_many { RolloutState::Paused } else { RolloutState::Failed };
         let reason = if too_many {
             let example = self.failed_task().map(|task| format!(": {}", why_failed(task))).unwrap_or_default();
-            format!("{failed} of {total} slots failed{example}")
+            format!("{failed} of {} failed{example}", counted(total.into(), "slot", "slots"))
         } else if waits {
             return;
         } else if self.now >= deadline && !self.is_finished() {
