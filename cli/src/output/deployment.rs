@@ -202,3 +202,26 @@ fn policy_text(policy: &v1::UpdatePolicy) -> String {
     };
     format!("{order}, {at_once}{canaries}, {after} on failure")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::test_support::NOW;
+
+    fn deployment(deleting: bool, counts: v1::DeploymentCounts) -> v1::WatchRolloutResponse {
+        let spec = Some(v1::DeploymentSpec { name: "shop_web".to_owned(), ..Default::default() });
+        let rollout = Some(v1::Rollout { state: v1::RolloutState::InProgress.into(), ..Default::default() });
+        let deployment =
+            v1::Deployment { spec, rollout, version: 1, deleting, counts: Some(counts), ..Default::default() };
+        v1::WatchRolloutResponse { deployment: Some(deployment), ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_being_deleted_tells_what_still_stops_and_not_that_none_of_no_tasks_is_ready() {
+        let line = |message: &v1::WatchRolloutResponse| rollout_line(message, NOW, Palette::new(false));
+        let counts = v1::DeploymentCounts { stopping: 1, ..Default::default() };
+        assert_eq!(line(&deployment(true, counts)), "shop_web  DELETING  1 task stopping");
+        let counts = v1::DeploymentCounts { ready: 1, desired: 3, ..Default::default() };
+        assert_eq!(line(&deployment(false, counts)), "shop_web  version 1  IN_PROGRESS  1 of 3 ready");
+    }
+}

@@ -8,10 +8,8 @@ const SPINNER_COLUMNS: usize = 2;
 /// Each line cut at the edge of the terminal on standard error, with room for a spinner before it.
 pub(super) fn cut_at_edge(text: &str) -> String {
     // It is asked each time: people change it.
-    match Term::stderr().size_checked() {
-        Some((_, columns)) => cut_lines(text, usize::from(columns).saturating_sub(SPINNER_COLUMNS)),
-        None => text.to_owned(),
-    }
+    let (_, columns) = Term::stderr().size();
+    cut_lines(text, usize::from(columns).saturating_sub(SPINNER_COLUMNS))
 }
 
 fn cut_lines(text: &str, columns: usize) -> String {

@@ -69,7 +69,7 @@ impl Spec for JobSpec {
             labels: BTreeMap::new(),
             task: plainest_task(&self.task, RestartMode::OnFailure),
             completions: 1,
-            parallelism: 1,
+            parallelism: self.completions,
             arguments: [].into(),
             max_retries: DEFAULT_MAX_RETRIES,
             max_failed_indexes: 0,
