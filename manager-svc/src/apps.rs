@@ -2,6 +2,7 @@
 
 mod diff;
 mod map;
+mod plainest;
 mod plan;
 #[cfg(test)]
 mod tests;

@@ -73,7 +73,7 @@ async fn indexes_are_tried_again_and_no_more_of_them_run_at_once_than_asked_for(
     create(channel.clone(), v1::JobSpec { max_retries: Some(2), ..spec("bad", task) }).await;
     let run = ended(&channel, "bad", 1).await;
     assert_eq!((run.state(), run.failed_count), (v1::JobRunState::Failed, 1));
-    assert!(run.reason.starts_with("1 of 1 indexes failed; index 0 on worker-"), "{}", run.reason);
+    assert!(run.reason.starts_with("1 of 1 index failed; index 0 on worker-"), "{}", run.reason);
     let of_job = |task: &v1::Task| task.spec.as_ref().is_some_and(|spec| spec.name == "bad");
     let task = cluster.list_tasks().await.into_iter().find(of_job).unwrap();
     assert_eq!((task.attempt, task.job.unwrap().index), (3, 0));

@@ -98,7 +98,7 @@ impl<'a> Shown<'a> {
         match &self.bar {
             Some(bar) => {
                 let view = rollout_view(message, now(), palette);
-                bar.set_message(self.output.message(&view).into_owned());
+                bar.set_message(self.output.live_message(&view));
             }
             None => {
                 let line = rollout_line(message, now(), palette);

@@ -1,16 +1,17 @@
 //! Apps, and what would become of them, for people.
 
+mod field;
+
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
+use davit_core::words::counted;
 use davit_proto::v1;
 
+use self::field::field_lines;
 use super::deployment::ready_of;
 use super::style::{Palette, Tone};
 use super::table::{DETAIL_CHARS, cut, render, toned};
-
-/// Longer values are cut.
-const VALUE_CHARS: usize = 200;
 
 /// What would become of an app, field by field.
 #[must_use]
@@ -26,9 +27,9 @@ pub fn app_plan(plan: &v1::PlanAppResponse, palette: Palette) -> String {
         text.push('\n');
     }
     if text.is_empty() {
-        let mut there = counted(plan.deployments.len(), "deployment");
+        let mut there = counted(plan.deployments.len() as u64, "deployment", "deployments");
         if !plan.jobs.is_empty() {
-            there = format!("{there} and {}", counted(plan.jobs.len(), "job"));
+            there = format!("{there} and {}", counted(plan.jobs.len() as u64, "job", "jobs"));
         }
         return format!("{}: nothing to change; {there} unchanged\n", plan.app);
     }
@@ -53,10 +54,14 @@ fn in_words(action: v1::PlannedAction) -> (&'static str, Tone, &'static str) {
 
 fn add_job(text: &mut String, planned: &v1::PlannedJob, palette: Palette) {
     let (sign, tone, what) = in_words(planned.action());
-    let runs = if planned.begins_run { ", and runs" } else { "" };
+    let runs = match planned.begins_run {
+        true => format!(", and runs: {} created", counted(planned.started_tasks.into(), "task", "tasks")),
+        false => String::new(),
+    };
     let _ = writeln!(text, "{}", palette.paint(tone, &format!("{sign} job {} {what}{runs}", planned.job)));
-    for change in &planned.changes {
-        let _ = writeln!(text, "    {}", field(change, palette));
+    add_fields(text, "JobSpec", &planned.changes, palette);
+    if let Some(placement) = &planned.placement {
+        add_placement(text, placement, palette);
     }
 }
 
@@ -66,40 +71,19 @@ fn add_deployment(text: &mut String, planned: &v1::PlannedDeployment, palette: P
         [(planned.created_tasks, "created"), (planned.replaced_tasks, "replaced"), (planned.stopped_tasks, "stopped")];
     let tasks = tasks.iter().filter(|(count, _)| *count > 0);
     let tasks: Vec<String> =
-        tasks.map(|(count, what)| format!("{} {what}", counted(*count as usize, "task"))).collect();
+        tasks.map(|(count, what)| format!("{} {what}", counted((*count).into(), "task", "tasks"))).collect();
     let tasks = if tasks.is_empty() { String::new() } else { format!(": {}", tasks.join(", ")) };
     let _ = writeln!(text, "{}", palette.paint(tone, &format!("{sign} {} {what}{tasks}", planned.deployment)));
-    for change in &planned.changes {
-        let _ = writeln!(text, "    {}", field(change, palette));
-    }
+    add_fields(text, "DeploymentSpec", &planned.changes, palette);
     if let Some(placement) = &planned.placement {
         add_placement(text, placement, palette);
     }
 }
 
-fn field(change: &v1::FieldChange, palette: Palette) -> String {
-    let path = &change.path;
-    let (before, after) = (change.before.as_deref().map(shown), change.after.as_deref().map(shown));
-    match (before, after) {
-        (None, Some(after)) => palette.paint(Tone::Good, &format!("+ {path}: {after}")),
-        (Some(before), None) => palette.paint(Tone::Bad, &format!("- {path}: {before}")),
-        (Some(before), Some(after)) => {
-            let (before, after) = (palette.paint(Tone::Bad, &before), palette.paint(Tone::Good, &after));
-            format!("~ {path}: {before} -> {after}")
-        }
-        (None, None) => path.clone(),
+fn add_fields(text: &mut String, message: &str, changes: &[v1::FieldChange], palette: Palette) {
+    for line in field_lines(message, changes, palette) {
+        let _ = writeln!(text, "    {line}");
     }
-}
-
-/// On one line, and not too long.
-fn shown(value: &str) -> String {
-    let mut shown: String = value.chars().take(VALUE_CHARS).collect::<String>().escape_debug().to_string();
-    // Quotes stay as they are: a value is no literal.
-    shown = shown.replace("\\\"", "\"").replace("\\'", "'");
-    if value.chars().nth(VALUE_CHARS).is_some() {
-        shown.push('…');
-    }
-    if shown.is_empty() { "(empty)".to_owned() } else { shown }
 }
 
 fn add_placement(text: &mut String, placement: &v1::PlannedPlacement, palette: Palette) {
@@ -133,10 +117,6 @@ fn summary(plan: &v1::PlanAppResponse) -> String {
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     parts.collect::<Vec<_>>().join(", ")
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Apps, one a line.
@@ -189,7 +169,7 @@ mod tests {
         let placement = v1::PlannedPlacement {
             nodes: vec![v1::PlannedNode { node: "one".to_owned(), count: 2 }],
             unplaced_count: 1,
-            unplaced_reason: "fits 0 of 1 nodes: 1 lacks memory".to_owned(),
+            unplaced_reason: "fits 0 of 1 node: 1 lacks memory".to_owned(),
             preemptions: Vec::new(),
         };
         let created = v1::PlannedDeployment {
@@ -208,9 +188,20 @@ mod tests {
         };
         let removed = v1::PlannedDeployment { stopped_tasks: 2, ..planned("shop_old", v1::PlannedAction::Remove) };
         let unchanged = planned("shop_cache", v1::PlannedAction::Unchanged);
+        let nodes = vec![v1::PlannedNode { node: "two".to_owned(), count: 4 }];
+        let job = v1::PlannedJob {
+            job: "shop_migrate".to_owned(),
+            action: v1::PlannedAction::Create.into(),
+            changes: vec![change("time_to_live", None, Some("604800s"))],
+            begins_run: true,
+            started_tasks: 4,
+            placement: Some(v1::PlannedPlacement { nodes, ..Default::default() }),
+            ..Default::default()
+        };
         v1::PlanAppResponse {
             app: "shop".to_owned(),
             deployments: vec![unchanged, rolled, removed, created],
+            jobs: vec![job],
             placement_problem: "no scheduler was reached".to_owned(),
             ..Default::default()
         }
@@ -225,6 +216,7 @@ mod tests {
     fn a_plan_that_changes_nothing_says_so() {
         let mut plan = plan();
         plan.deployments.truncate(1);
+        plan.jobs.clear();
         assert_eq!(app_plan(&plan, Palette::new(false)), "shop: nothing to change; 1 deployment unchanged\n");
     }
 

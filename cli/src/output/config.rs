@@ -7,10 +7,7 @@ use jiff::Timestamp;
 use super::describe::Lines;
 use super::style::Palette;
 use super::table::{render, since};
-use super::text::human_bytes;
-
-/// Enough of a digest to tell versions apart: `sha256:` and 12 digits.
-const DIGEST_CHARS: usize = 19;
+use super::text::{human_bytes, short_digest};
 
 /// Configs or secrets, one a line.
 #[must_use]
@@ -20,7 +17,7 @@ pub fn configs_table(configs: &[v1::Config], now: Timestamp, palette: Palette) -
         let state = if config.deleting { "being deleted" } else { "" };
         vec![
             Cell::new(&config.name),
-            Cell::new(newest.digest.chars().take(DIGEST_CHARS).collect::<String>()),
+            Cell::new(short_digest(&newest.digest)),
             Cell::new(human_bytes(newest.size_bytes)),
             Cell::new(config.versions.len()),
             Cell::new(&config.app),

@@ -1,6 +1,7 @@
 //! Deployments and their rollouts for people.
 
 use comfy_table::Cell;
+use davit_core::words::counted;
 use davit_proto::v1;
 use jiff::Timestamp;
 
@@ -73,6 +74,10 @@ pub fn rollout_line(message: &v1::WatchRolloutResponse, now: Timestamp, palette:
         return format!("{name}  {}", palette.paint(Tone::Bad, "DELETED"));
     }
     let (counts, rollout) = (deployment.counts.unwrap_or_default(), deployment.rollout.clone().unwrap_or_default());
+    if deployment.deleting {
+        let stopping = counted(counts.stopping.into(), "task", "tasks");
+        return format!("{name}  {}  {stopping} stopping", palette.paint(state_tone(deployment), "DELETING"));
+    }
     let mut parts = vec![format!("{} of {} ready", counts.ready, counts.desired)];
     if counts.completed > 0 {
         parts.push(format!("{} done", counts.completed));
@@ -205,7 +210,10 @@ fn policy_text(policy: &v1::UpdatePolicy) -> String {
     };
     let canaries = match policy.canaries {
         0 => String::new(),
-        canaries => format!(", {canaries} canaries{}", if policy.auto_promote { ", promoted by itself" } else { "" }),
+        canaries => {
+            let promoted = if policy.auto_promote { ", promoted by itself" } else { "" };
+            format!(", {}{promoted}", counted(canaries.into(), "canary", "canaries"))
+        }
     };
     format!("{order}, {at_once}{canaries}, {after} on failure")
 }
@@ -223,5 +231,22 @@ mod tests {
             let left = time_left(&v1::Rollout { deadline, ..Default::default() }, NOW);
             assert_eq!(left.as_deref(), Some(expected));
         }
+    }
+
+    fn deployment(deleting: bool, counts: v1::DeploymentCounts) -> v1::WatchRolloutResponse {
+        let spec = Some(v1::DeploymentSpec { name: "shop_web".to_owned(), ..Default::default() });
+        let rollout = Some(v1::Rollout { state: v1::RolloutState::InProgress.into(), ..Default::default() });
+        let deployment =
+            v1::Deployment { spec, rollout, version: 1, deleting, counts: Some(counts), ..Default::default() };
+        v1::WatchRolloutResponse { deployment: Some(deployment), ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_being_deleted_tells_what_still_stops_and_not_that_none_of_no_tasks_is_ready() {
+        let line = |message: &v1::WatchRolloutResponse| rollout_line(message, NOW, Palette::new(false));
+        let counts = v1::DeploymentCounts { stopping: 1, ..Default::default() };
+        assert_eq!(line(&deployment(true, counts)), "shop_web  DELETING  1 task stopping");
+        let counts = v1::DeploymentCounts { ready: 1, desired: 3, ..Default::default() };
+        assert_eq!(line(&deployment(false, counts)), "shop_web  version 1  IN_PROGRESS  1 of 3 ready");
     }
 }

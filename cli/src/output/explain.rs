@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use comfy_table::{Cell, CellAlignment};
+use davit_core::words::counted;
 use davit_proto::v1;
 use jiff::Timestamp;
 
@@ -326,7 +327,8 @@ fn runs(
         text.push('\n');
         let rest: u32 = runs.iter().skip(shown).map(|run| run.count).sum();
         if rest > 0 {
-            let more = format!("{rest} more on {} other nodes; --all shows them.", answer.runs.len() - shown);
+            let others = counted((answer.runs.len() - shown) as u64, "other node", "other nodes");
+            let more = format!("{rest} more on {others}; --all shows them.");
             text.push_str(&palette.paint(Tone::Faint, &more));
             text.push('\n');
         }

@@ -1,6 +1,7 @@
 //! Jobs and their runs for people.
 
 use comfy_table::Cell;
+use davit_core::words::counted;
 use davit_proto::v1;
 use jiff::Timestamp;
 
@@ -56,7 +57,8 @@ pub fn job(job: &v1::Job, now: Timestamp, palette: Palette) -> String {
     lines.add_pairs("Labels", &spec.labels);
     let completions = spec.completions.unwrap_or(1);
     let (parallelism, retries) = (spec.parallelism.unwrap_or(completions), spec.max_retries.unwrap_or_default());
-    lines.add("Indexes", format!("{completions}, {parallelism} at a time, each tried again {retries} times"));
+    let retries = counted(retries.into(), "time", "times");
+    lines.add("Indexes", format!("{completions}, {parallelism} at a time, each tried again {retries}"));
     if let Some(task) = &spec.task {
         add_spec(&mut lines, task);
     }

@@ -9,6 +9,7 @@ mod explain;
 pub(crate) mod fuzzing;
 mod job;
 mod known_nodes;
+mod live;
 mod live_tasks;
 mod moves;
 mod ordered;
@@ -107,6 +108,12 @@ impl Output {
     #[must_use]
     pub fn message<'a>(&self, text: &'a str) -> Cow<'a, str> {
         visible(text, self.message_palette.is_colored())
+    }
+
+    /// The same of lines that are drawn again and again: each ends at the edge of the terminal.
+    #[must_use]
+    pub fn live_message(&self, text: &str) -> String {
+        live::cut_at_edge(&self.message(text))
     }
 
     /// Tells a person something that is no result.

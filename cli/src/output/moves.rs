@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use davit_core::words::counted;
 use davit_proto::v1;
 use serde::Serialize;
 
@@ -101,7 +102,7 @@ impl AppliedPlan {
 }
 
 fn moves(count: usize) -> String {
-    if count == 1 { "1 move".to_owned() } else { format!("{count} moves") }
+    counted(count as u64, "move", "moves")
 }
 
 /// For programs: the plan, and every move with what became of it.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use davit_proto::{FILE_DESCRIPTOR_SET, v1};
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde::Serialize;
 
 use super::ordered::Ordered;
@@ -58,12 +58,19 @@ static POOL: LazyLock<Result<DescriptorPool, String>> =
 fn with_descriptor(name: &str, message: &impl prost::Message) -> Result<DynamicMessage, Error> {
     let unreadable = |problem: String| Error::failed(format!("can't write a {name} as text: {problem}"));
     let pool = POOL.as_ref().map_err(|problem| unreadable(problem.clone()))?;
-    let full_name = format!("{}.{name}", davit_proto::PACKAGE);
-    let descriptor =
-        pool.get_message_by_name(&full_name).ok_or_else(|| unreadable("it is not described".to_owned()))?;
+    let descriptor = described(pool, name).ok_or_else(|| unreadable("it is not described".to_owned()))?;
     let mut dynamic = DynamicMessage::new(descriptor);
     dynamic.transcode_from(message).map_err(|error| unreadable(error.to_string()))?;
     Ok(dynamic)
+}
+
+fn described(pool: &DescriptorPool, name: &str) -> Option<MessageDescriptor> {
+    pool.get_message_by_name(&format!("{}.{name}", davit_proto::PACKAGE))
+}
+
+/// What a message of this name has for fields, if there is one.
+pub(super) fn descriptor(name: &str) -> Option<MessageDescriptor> {
+    described(POOL.as_ref().ok()?, name)
 }
 
 pub(super) fn one<M: Described>(message: &M) -> Result<Ordered, Error> {

@@ -1,5 +1,6 @@
 //! Parts of messages as short texts for people.
 
+use davit_core::words::counted;
 use davit_proto::v1;
 use jiff::Timestamp;
 
@@ -7,11 +8,19 @@ use super::style::{Palette, Tone, task_tone};
 
 /// Ids of tasks created together start alike; their last digits are random.
 const SHORT_ID_CHARS: usize = 12;
+/// `sha256:` and 12 digits.
+const SHORT_DIGEST_CHARS: usize = 19;
 
 /// The part of an id that people see and type.
 #[must_use]
 pub fn short_id(id: &str) -> &str {
     id.char_indices().rev().nth(SHORT_ID_CHARS - 1).map_or(id, |(start, _)| &id[start..])
+}
+
+/// The part of a digest that tells versions apart.
+#[must_use]
+pub(super) fn short_digest(digest: &str) -> String {
+    digest.chars().take(SHORT_DIGEST_CHARS).collect()
 }
 
 /// A time of a message; `None` when it is unset or no time.
@@ -120,10 +129,11 @@ pub fn node_state(node: &v1::Node) -> String {
 #[must_use]
 pub fn drain_line(drain: &v1::NodeDrain) -> String {
     let mut parts = vec![format!("{} moved", drain.moved_count)];
+    let stuck = if drain.stuck_count == 1 { "of them fits nowhere else now" } else { "of them fit nowhere else now" };
     let counts = [
         (u64::from(drain.moving_count), "moving"),
         (u64::from(drain.waiting_count), "to move"),
-        (drain.stuck_count, "of them fit nowhere else now"),
+        (drain.stuck_count, stuck),
         (drain.forced_count, "stopped at the deadline"),
         (drain.lost_count, "LOST with it"),
     ];
@@ -201,7 +211,8 @@ fn pull_progress(pull: &v1::PullProgress) -> String {
         0 => human_bytes(pull.downloaded_bytes),
         total => format!("{} of {}", human_bytes(pull.downloaded_bytes), human_bytes(total)),
     };
-    format!("pulls its image: {bytes}, {} of {} layers", pull.layers_done, pull.layers_total)
+    let layers = counted(pull.layers_total.into(), "layer", "layers");
+    format!("pulls its image: {bytes}, {} of {layers}", pull.layers_done)
 }
 
 /// An event as one line.
@@ -315,7 +326,7 @@ mod tests {
         };
         assert_eq!(
             drain_line(&drain),
-            "DRAINING: 3 moved, 2 moving, 4 to move, 1 of them fit nowhere else now; 000000000001: all is full"
+            "DRAINING: 3 moved, 2 moving, 4 to move, 1 of them fits nowhere else now; 000000000001: all is full"
         );
         node.drain = Some(drain.clone());
         assert_eq!(node_state(&node), "READY, DRAINING");

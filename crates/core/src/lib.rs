@@ -21,3 +21,4 @@ pub mod state;
 pub mod task;
 pub mod validate;
 pub mod volume;
+pub mod words;

@@ -98,7 +98,11 @@ pub fn decide(policy: &RestartPolicy, ended: &Ended, jitter: f64, now: Timestamp
         return Decision::Stay { why: "its restart policy asks for no further attempt".to_owned() };
     }
     if policy.max_attempts > 0 && ended.attempt.0.saturating_add(ended.local_restarts) >= policy.max_attempts {
-        return Decision::Stay { why: format!("all {} attempts of its restart policy are used", policy.max_attempts) };
+        let why = match policy.max_attempts {
+            1 => "the one attempt of its restart policy is used".to_owned(),
+            all => format!("all {all} attempts of its restart policy are used"),
+        };
+        return Decision::Stay { why };
     }
     if ended.state == TaskState::Lost {
         let why = "its node went down".to_owned();

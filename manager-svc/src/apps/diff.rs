@@ -1,24 +1,25 @@
 //! What differs between two specs of a deployment or of a job, field by field, whatever fields there are.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use davit_core::deployment::{DEFAULT_KEPT_VERSIONS, DeploymentMode, DeploymentSpec, UpdatePolicy};
+use davit_core::deployment::{
+    DEFAULT_KEPT_VERSIONS, Dependency, DependencyCondition, DeploymentMode, DeploymentSpec, UpdatePolicy,
+};
 use davit_core::job::{DEFAULT_KEPT_RUNS, DEFAULT_MAX_RETRIES, JobSpec};
-use davit_core::restart::{RestartMode, RestartPolicy};
-use davit_core::spec::{ContainerNetwork, ContainerSpec, RuntimeSpec, TaskSpec};
+use davit_core::restart::RestartMode;
 use davit_proto::{FILE_DESCRIPTOR_SET, convert, v1};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
-use super::map::{APP_LABEL, SERVICE_LABEL};
+use super::plainest::{plainest_schedule, plainest_task};
 
 /// What tells the entries of a list apart, so that one that is added changes no other.
 const IDENTITIES: [&str; 6] = ["target", "container_port", "name", "expression", "attribute", "deployment"];
 
-/// What is told of everything that is created, whatever it is.
-const ALWAYS_TOLD: &str = "task.container.image";
+/// What is told of whatever has it, as it says that it is there.
+const ALWAYS_TOLD: [&str; 4] = ["task.container.image", "schedule.cron", "schedule.time_zone", "rollback_policy.order"];
 
 static DESCRIPTORS: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok());
@@ -31,7 +32,7 @@ pub(crate) trait Spec: PartialEq {
     /// As a message, with all defaults filled in.
     fn message(&self, name: &str) -> Vec<u8>;
 
-    /// One of the same image in which nothing else was asked for.
+    /// One of the same image in which nothing else was asked for: what it has of ports, files and the like is at its default.
     fn plainest(&self) -> Self;
 }
 
@@ -48,10 +49,10 @@ impl Spec for DeploymentSpec {
             mode: DeploymentMode::Replicated { replicas: 1 },
             task: plainest_task(&self.task, RestartMode::Always),
             update: UpdatePolicy::default(),
-            rollback: None,
+            rollback: self.rollback.as_ref().map(|_| UpdatePolicy::default()),
             kept_versions: DEFAULT_KEPT_VERSIONS,
             app: self.app.clone(),
-            start_after: Vec::new(),
+            start_after: plainest_dependencies(&self.start_after),
         }
     }
 }
@@ -68,61 +69,56 @@ impl Spec for JobSpec {
             labels: BTreeMap::new(),
             task: plainest_task(&self.task, RestartMode::OnFailure),
             completions: 1,
-            parallelism: 1,
+            parallelism: self.completions,
             arguments: [].into(),
             max_retries: DEFAULT_MAX_RETRIES,
             max_failed_indexes: 0,
             deadline: None,
             time_to_live: None,
-            schedule: None,
+            schedule: self.schedule.as_ref().map(plainest_schedule),
             kept_succeeded: DEFAULT_KEPT_RUNS,
             kept_failed: DEFAULT_KEPT_RUNS,
             app: self.app.clone(),
-            start_after: Vec::new(),
+            start_after: plainest_dependencies(&self.start_after),
         }
     }
 }
 
-/// What differs, by path. Without a spec before: what is set and is not the default.
+/// What differs, by path; of what comes or goes only what is not at its default. Without a spec before, all of it comes.
 pub(crate) fn spec_changes<S: Spec>(name: &str, before: Option<&S>, after: &S) -> Vec<v1::FieldChange> {
-    let after_fields = fields(name, after);
-    let Some(before) = before else {
-        let default = fields(name, &after.plainest());
-        let told =
-            |path: &str, value: &str| path == ALWAYS_TOLD || default.get(path).is_none_or(|usual| usual != value);
-        let set = after_fields.into_iter().filter(|(path, value)| told(path, value));
-        return set.map(|(path, value)| v1::FieldChange { path, before: None, after: Some(value) }).collect();
-    };
-    let mut before_fields = fields(name, before);
+    let mut before_fields = before.map(|before| fields(name, before)).unwrap_or_default();
+    let usual = fields(name, &after.plainest());
     let mut changes: BTreeMap<String, v1::FieldChange> = BTreeMap::new();
-    for (path, value) in after_fields {
+    for (path, value) in fields(name, after) {
         let before = before_fields.remove(&path);
-        if before.as_ref() != Some(&value) {
+        let is_told = match &before {
+            Some(before) => *before != value,
+            None => is_told(&usual, &path, &value),
+        };
+        if is_told {
             changes.insert(path.clone(), v1::FieldChange { path, before, after: Some(value) });
         }
     }
-    for (path, value) in before_fields {
+    let usual = before.map(|before| fields(name, &before.plainest())).unwrap_or_default();
+    for (path, value) in before_fields.into_iter().filter(|(path, value)| is_told(&usual, path, value)) {
         changes.insert(path.clone(), v1::FieldChange { path, before: Some(value), after: None });
     }
     changes.into_values().collect()
 }
 
-/// A task of the same image in which nothing else was asked for.
-fn plainest_task(spec: &Arc<TaskSpec>, mode: RestartMode) -> Arc<TaskSpec> {
-    let RuntimeSpec::Container(container) = &spec.runtime else { return Arc::clone(spec) };
-    let own_labels = spec.labels.iter().filter(|(key, _)| key.starts_with("davit."));
-    let network = container.network.as_ref().map(|_| plainest_network(spec));
-    let runtime = RuntimeSpec::Container(ContainerSpec { network, ..ContainerSpec::new(container.image.clone()) });
-    let labels = own_labels.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let restart = RestartPolicy { mode, ..RestartPolicy::default() };
-    Arc::new(TaskSpec { labels, restart, ..TaskSpec::new(spec.name.clone(), runtime) })
+/// Whether it is told that a field is there with this value.
+fn is_told(usual: &BTreeMap<String, String>, path: &str, value: &str) -> bool {
+    let is_condition = path.starts_with("start_after[") && path.ends_with("].condition");
+    is_condition || ALWAYS_TOLD.contains(&path) || usual.get(path).is_none_or(|usual| usual != value)
 }
 
-/// That of a service that has no further names.
-fn plainest_network(spec: &TaskSpec) -> ContainerNetwork {
-    let label = |key| spec.labels.get(key).cloned();
-    let aliases = label(SERVICE_LABEL).into_iter().chain([spec.name.clone()]).collect();
-    ContainerNetwork { name: label(APP_LABEL).unwrap_or_default(), aliases }
+fn plainest_dependencies(dependencies: &[Dependency]) -> Vec<Dependency> {
+    let plain = |dependency: &Dependency| Dependency {
+        deployment: dependency.deployment.clone(),
+        condition: DependencyCondition::Started,
+        required: true,
+    };
+    dependencies.iter().map(plain).collect()
 }
 
 /// All fields that are set, by path.
@@ -230,7 +226,21 @@ mod tests {
                 "task.container.command: [\"serve\"] => [\"serve\",\"--quietly\"]",
                 "task.container.env.B: 2 => 3",
                 "task.container.ports[80].host_port: - => 8080",
-                "task.container.ports[80].protocol: - => PORT_PROTOCOL_TCP",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_goes_is_told_without_what_was_at_its_default() {
+        let before = spec(|spec, container| {
+            container.ports = vec![v1::Port { container_port: 80, host_port: 8080, ..Default::default() }];
+            spec.start_after = vec![v1::Dependency { deployment: "db".to_owned(), ..Default::default() }];
+        });
+        assert_eq!(
+            told(&spec_changes("web", Some(&before), &spec(|_, _| ()))),
+            [
+                "start_after[db].condition: DEPENDENCY_CONDITION_STARTED => -",
+                "task.container.ports[80].host_port: 8080 => -",
             ]
         );
     }
@@ -244,5 +254,37 @@ mod tests {
             told(&spec_changes("web", nothing, &global)),
             ["global: - => set", "task.container.image: - => web:1"]
         );
+    }
+
+    #[test]
+    fn what_is_at_its_default_is_not_told_of_a_new_one_but_that_it_is_there() {
+        let nothing: Option<&DeploymentSpec> = None;
+        let dependency = |name: &str, condition: v1::DependencyCondition| v1::Dependency {
+            deployment: name.to_owned(),
+            condition: condition.into(),
+            required: Some(name != "cache"),
+        };
+        let port = |container_port, host_port, protocol: v1::PortProtocol| v1::Port {
+            container_port,
+            host_port,
+            protocol: protocol.into(),
+        };
+        let full = spec(|spec, container| {
+            container.ports = vec![
+                port(80, 8080, v1::PortProtocol::Tcp),
+                port(53, 53, v1::PortProtocol::Udp),
+                port(90, 0, v1::PortProtocol::Tcp),
+            ];
+            container.files = vec![
+                v1::FileGrant { name: "conf".to_owned(), ..Default::default() },
+                v1::FileGrant { name: "key".to_owned(), secret: true, mode: Some(0o400), uid: 7, ..Default::default() },
+            ];
+            spec.start_after = vec![
+                dependency("db", v1::DependencyCondition::Started),
+                dependency("cache", v1::DependencyCondition::Healthy),
+            ];
+            spec.rollback_policy = Some(v1::UpdatePolicy { parallelism: Some(3), ..Default::default() });
+        });
+        insta::assert_snapshot!(told(&spec_changes("web", nothing, &full)).join("\n"));
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use davit_compose::{Condition, Contents, Project, Service};
 use davit_proto::{convert, v1};
 
+pub(super) use self::health::usual_check;
 pub(crate) use self::refused::Refusals;
 use self::violations::told_at;
 use davit_core::deployment::DeploymentSpec;

@@ -8,7 +8,7 @@ use super::spec_changes;
 use crate::commands::{AppChange, AppChanges, AppJobChange, AppJobStep, AppPlan, AppStep};
 use crate::stable_hash::stable_hash;
 
-/// What becomes of each deployment, with its tasks counted, without placements; and of each job.
+/// What becomes of each deployment, and of each job, with tasks counted, without placements.
 pub(crate) fn planned(app: &str, changes: &AppChanges) -> (Vec<v1::PlannedDeployment>, Vec<v1::PlannedJob>) {
     let deployments = changes.deployments.iter().map(|change| planned_deployment(app, change));
     let jobs = changes.jobs.iter().map(|change| planned_job(app, change));
@@ -35,7 +35,9 @@ fn planned_job(app: &str, change: &AppJobChange) -> v1::PlannedJob {
     let AppJobChange { before, after } = change;
     let planned = told_job(app, &after.name, before.as_deref(), Some(&*after.spec).filter(|_| !after.is_deleted));
     let last_run = before.as_ref().map_or(0, |before| before.last_run);
-    v1::PlannedJob { begins_run: after.last_run > last_run, ..planned }
+    let begins_run = after.last_run > last_run;
+    let started_tasks = if begins_run { after.spec.parallelism.min(after.spec.completions) } else { 0 };
+    v1::PlannedJob { begins_run, started_tasks, ..planned }
 }
 
 /// Stands for all that these steps do.
@@ -93,7 +95,7 @@ fn told_job(app: &str, name: &str, before: Option<&Job>, after: Option<&JobSpec>
         service: service_of(app, name),
         action: action.into(),
         changes,
-        begins_run: false,
+        ..Default::default()
     }
 }
 

@@ -8,6 +8,7 @@ use davit_core::drain::{Drain, DrainSource, KEPT_STUCK_TASKS};
 use davit_core::id::{AttemptKey, NodeId, TaskId};
 use davit_core::node::Node;
 use davit_core::task::{DesiredState, Task};
+use davit_core::words::counted;
 use jiff::Timestamp;
 
 use super::Error;
@@ -115,14 +116,17 @@ pub fn advance_drains(draft: &mut Draft, running: &Running) {
         match step.next {
             DrainNext::Stop { tasks } => {
                 stop_kept(draft, name, &tasks);
-                let count = count(tasks.len());
+                let count = counted(tasks.len() as u64, "task", "tasks");
                 message = format!("drain of node {name}: {count} stopped, to wait for it: their volumes stay there");
             }
             DrainNext::Force { tasks } => {
                 force(draft, name, &tasks);
                 next.forced_count += tasks.len() as u64;
                 (next.stuck, next.stuck_count) = (BTreeMap::new(), 0);
-                message = format!("drain of node {name}: its deadline has passed, {} stopped", count(tasks.len()));
+                message = format!(
+                    "drain of node {name}: its deadline has passed, {} stopped",
+                    counted(tasks.len() as u64, "task", "tasks")
+                );
             }
             DrainNext::Finish => {
                 next.drained_at = Some(draft.now());
@@ -200,7 +204,10 @@ pub fn note_stuck(draft: &mut Draft, node_id: NodeId, stuck: &BTreeMap<TaskId, S
     let message = match next.stuck.first_key_value() {
         None => format!("drain of node {name}: every task fits elsewhere or is on the move"),
         Some((task_id, why)) => {
-            format!("drain of node {name}: {} fit nowhere else; {task_id}: {why}", count(stuck.len()))
+            format!(
+                "drain of node {name}: {} nowhere else; {task_id}: {why}",
+                counted(stuck.len() as u64, "task fits", "tasks fit")
+            )
         }
     };
     draft.put_node(Node { drain: Some(next), ..Node::clone(&known) }, EventType::NodeUpdated, message);
@@ -231,9 +238,5 @@ pub(super) fn note_lost(draft: &mut Draft, node_id: NodeId, lost: &[Arc<Task>]) 
 }
 
 fn were(tasks: u64) -> String {
-    if tasks == 1 { "1 task was".to_owned() } else { format!("{tasks} tasks were") }
-}
-
-fn count(tasks: usize) -> String {
-    if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") }
+    counted(tasks, "task was", "tasks were")
 }

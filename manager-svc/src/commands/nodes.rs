@@ -10,6 +10,7 @@ use davit_core::node::{Node, NodeState, RuntimeProblem};
 use davit_core::placement::RuntimeKind;
 use davit_core::spec::OnNodeLoss;
 use davit_core::task::Task;
+use davit_core::words::counted;
 use davit_proto::convert::{LONGEST_AWAY, RuntimeHealth};
 use jiff::Timestamp;
 
@@ -134,11 +135,7 @@ pub fn remove_node(draft: &mut Draft, id_or_name: &str, force: bool) -> Result<(
         hindrances.push(format!("its worker may be in touch, it is {}", known.state));
     }
     if !tasks.is_empty() {
-        hindrances.push(if tasks.len() == 1 {
-            "it has 1 task".to_owned()
-        } else {
-            format!("it has {} tasks", tasks.len())
-        });
+        hindrances.push(format!("it has {}", counted(tasks.len() as u64, "task", "tasks")));
     }
     if !hindrances.is_empty() && !force {
         return Err(Error::NodeInUse { node: name, hindrances });

@@ -7,6 +7,7 @@ use davit_core::node::NodeState;
 use davit_core::placement::misfits;
 use davit_core::state::TaskState;
 use davit_core::task::{Claim, DesiredState, Task};
+use davit_core::words::counted;
 
 use super::attempts::replace_attempt;
 use crate::state::{ClusterState, Draft, EventType, LeftOut};
@@ -96,8 +97,7 @@ fn carry_out(draft: &mut Draft, order: &PreemptionOrder, task: &Arc<Task>, victi
     let count = victims.len();
     let what = match count {
         0 => format!("room that becomes free on {node_name} is kept for it"),
-        1 => format!("1 task is stopped for it on {node_name}"),
-        _ => format!("{count} tasks are stopped for it on {node_name}"),
+        _ => format!("{} stopped for it on {node_name}", counted(count as u64, "task is", "tasks are")),
     };
     let mut next = Task::clone(task);
     next.claim = Some(Box::new(Claim { node_id: order.node_id, reason: what.clone() }));

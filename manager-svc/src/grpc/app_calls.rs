@@ -64,7 +64,7 @@ pub(super) async fn plan_app(
         Ok::<_, ApiError>((response, trial, changes))
     };
     let (mut response, trial, changes) = apart(plan).await??;
-    response.placement_problem = place(api, trial, &changes.deployments, &mut response.deployments, deadline).await;
+    response.placement_problem = place(api, trial, &changes, &mut response, deadline).await;
     Ok(response)
 }
 

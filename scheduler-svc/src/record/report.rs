@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use davit_core::words::counted;
+
 use super::format::Flaw;
 
 /// Differences that are told; the others are counted.
@@ -97,8 +99,4 @@ impl fmt::Display for ReplayReport {
         }
         Ok(())
     }
-}
-
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -105,7 +105,7 @@ struct Line {
 impl Line {
     fn draw(&self, output: &Output) {
         let gap = if self.tasks.is_empty() { "" } else { "\n" };
-        self.bar.set_message(output.message(&format!("{}{gap}{}", self.rollout, self.tasks)).into_owned());
+        self.bar.set_message(output.live_message(&format!("{}{gap}{}", self.rollout, self.tasks)));
     }
 }
 

@@ -7,6 +7,7 @@ mod source;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use davit_core::words::counted;
 use davit_proto::v1;
 
 use self::follow::follow_all;
@@ -189,13 +190,22 @@ async fn until_gone(manager: &Manager, app: &str, output: &Output) -> Result<(),
             return Ok(None);
         }
         let tasks: u32 = left.iter().filter_map(|deployment| deployment.counts).map(|counts| counts.stopping).sum();
-        let mut line = format!("{app}: {} deployments are left, {tasks} tasks are stopping", left.len());
-        if jobs > 0 {
-            line.push_str(&format!("; {jobs} jobs are left"));
-        }
-        Ok(Some(line))
+        Ok(Some(left_line(app, left.len(), jobs, tasks)))
     })
     .await
+}
+
+/// What is left of an app that is being deleted.
+fn left_line(app: &str, deployments: usize, jobs: usize, tasks: u32) -> String {
+    let mut left = Vec::new();
+    if deployments > 0 {
+        left.push(counted(deployments as u64, "deployment", "deployments"));
+    }
+    if jobs > 0 {
+        left.push(counted(jobs as u64, "job", "jobs"));
+    }
+    let stopping = counted(tasks.into(), "task is", "tasks are");
+    format!("{app}: {} left, {stopping} stopping", left.join(" and "))
 }
 
 async fn read(args: SourceArgs, output: &Output) -> Result<ReadSource, Error> {
@@ -216,4 +226,16 @@ fn warn(warnings: &[String], output: &Output) {
 fn names(applied: &v1::ApplyAppResponse) -> String {
     let of_deployments = applied.deployments.iter().map(|planned| &planned.deployment);
     of_deployments.chain(applied.jobs.iter().map(|planned| &planned.job)).map(|name| format!("{name}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_an_app_is_counted() {
+        assert_eq!(left_line("shop", 1, 0, 0), "shop: 1 deployment left, 0 tasks are stopping");
+        assert_eq!(left_line("shop", 2, 1, 1), "shop: 2 deployments and 1 job left, 1 task is stopping");
+        assert_eq!(left_line("shop", 0, 2, 3), "shop: 2 jobs left, 3 tasks are stopping");
+    }
 }

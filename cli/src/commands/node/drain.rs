@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use clap::Args;
+use davit_core::words::counted;
 use davit_proto::v1;
 use indicatif::ProgressBar;
 
@@ -80,7 +81,7 @@ pub(super) async fn run(manager: &Manager, args: &DrainArgs, output: &Output) ->
 /// What a person has to know of a drain that did not move every task.
 fn remarks(node: &v1::Node) -> Vec<String> {
     let Some(drain) = &node.drain else { return Vec::new() };
-    let were = |count: u64| if count == 1 { "1 task was".to_owned() } else { format!("{count} tasks were") };
+    let were = |count: u64| counted(count, "task was", "tasks were");
     let mut remarks = Vec::new();
     if drain.forced_count > 0 {
         remarks.push(format!(
@@ -160,7 +161,7 @@ impl View {
             return;
         }
         match &self.bar {
-            Some(bar) => bar.set_message(self.output.message(&text).into_owned()),
+            Some(bar) => bar.set_message(self.output.live_message(&text)),
             None => self.output.note(&text),
         }
         self.said = text;

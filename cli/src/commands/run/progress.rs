@@ -97,7 +97,7 @@ impl Progress {
                 bar.enable_steady_tick(TICK);
                 bar
             });
-            bar.set_message(self.output.message(&text).into_owned());
+            bar.set_message(self.output.live_message(&text));
             // The states of a single task stay on the screen, above the one it is in.
             let past = self.said.get(&line).filter(|_| worth_a_line && self.total == 1);
             if let Some(past) = past {

@@ -1,6 +1,7 @@
 //! What a task is to be, line by line.
 
 use davit_core::file::FileGrant;
+use davit_core::words::counted;
 use davit_proto::v1;
 
 use super::{Lines, amounts};
@@ -38,7 +39,7 @@ pub(in crate::output) fn add_spec(lines: &mut Lines, spec: &v1::TaskSpec) {
         let mode = mode.strip_prefix("RESTART_MODE_").unwrap_or(mode);
         let limit = match policy.max_attempts {
             0 => String::new(),
-            most => format!(", at most {most} attempts"),
+            most => format!(", at most {}", counted(most.into(), "attempt", "attempts")),
         };
         lines.add("Restart", format!("{mode}{limit}"));
     }
@@ -72,7 +73,8 @@ fn health_check(check: &v1::HealthCheck) -> String {
         }
     }
     if check.retries > 0 {
-        text.push_str(&format!(", unhealthy after {} failures in a row", check.retries));
+        let failures = counted(check.retries.into(), "failure", "failures in a row");
+        text.push_str(&format!(", unhealthy after {failures}"));
     }
     text
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use super::{Home, Misfit, NodeView, Platform, Requirements};
 use crate::node::NodeState;
 use crate::resources::{HumanBytes, HumanCpus};
+use crate::words::counted;
 
 /// One thing that is looked at on a node. The order is the order in which they are checked and told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -282,7 +283,8 @@ fn pass_text(filter: Filter, requirements: &Requirements, node: &NodeView) -> Op
             format!("dynamic ports: needs {}, {} free", requirements.dynamic_ports, node.free_dynamic_ports())
         }),
         Filter::MaxPerNode => requirements.max_per_node.as_ref().map(|one| {
-            format!("max per node: has {} tasks with {}, at most {}", node.count_of(&one.mark), one.mark, one.max)
+            let held = counted(node.count_of(&one.mark).into(), "task", "tasks");
+            format!("max per node: has {held} with {}, at most {}", one.mark, one.max)
         }),
         Filter::TaskAffinity => list(requirements.needs.iter().map(|mark| format!("has a task with {mark}")).collect()),
         Filter::TaskAntiAffinity => {

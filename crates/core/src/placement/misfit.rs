@@ -6,6 +6,7 @@ use super::{Filter, Home, HostPort, Keeper, Mark, Platform, RuntimeKind};
 use crate::constraint::Constraint;
 use crate::node::NodeState;
 use crate::resources::{HumanBytes, HumanCpus, Resources};
+use crate::words::counted;
 
 /// Why a node can't take a task, and by how much.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,7 +137,8 @@ impl fmt::Display for Misfit {
             Self::DynamicPorts { needed, free } => write!(f, "dynamic ports: needs {needed}, {free} free"),
             Self::TooManyOfAKind { mark, max: 1, .. } => write!(f, "distinct hosts: has a task with {mark} already"),
             Self::TooManyOfAKind { mark, max, held } => {
-                write!(f, "max per node: has {held} tasks with {mark}, at most {max}")
+                let held = counted((*held).into(), "task", "tasks");
+                write!(f, "max per node: has {held} with {mark}, at most {max}")
             }
             Self::TaskMissing(mark) => write!(f, "task affinity: has no task with {mark}"),
             Self::TaskRefused(mark) => write!(f, "task anti-affinity: has a task with {mark}"),

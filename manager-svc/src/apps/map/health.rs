@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use davit_compose::{HealthCheck, HealthTest, Service};
+use davit_compose::{HealthCheck as Written, HealthTest, Service};
+use davit_core::spec::{HealthCheck, Probe};
 use davit_proto::{convert, v1};
 
 use super::refused::{Refusals, key};
@@ -13,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const START_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) fn check(service: &Service, refusals: &mut Refusals) -> Option<v1::HealthCheck> {
-    let Some(HealthCheck::Enabled { test, interval, timeout, retries, start_period, start_interval }) =
+    let Some(Written::Enabled { test, interval, timeout, retries, start_period, start_interval }) =
         &service.health_check
     else {
         return None;
@@ -34,6 +35,20 @@ pub(super) fn check(service: &Service, refusals: &mut Refusals) -> Option<v1::He
         timeout: Some(convert::duration_to_proto(timeout.unwrap_or(TIMEOUT))),
         retries: retries.unwrap_or(0),
         start_period: start_period.map(convert::duration_to_proto),
-        start_interval: Some(convert::duration_to_proto(start_interval.unwrap_or(START_INTERVAL.min(interval)))),
+        start_interval: Some(convert::duration_to_proto(start_interval.unwrap_or(usual_start_interval(interval)))),
     })
+}
+
+/// A check of which nothing else was written than this interval, on which one of its defaults depends.
+pub(in crate::apps) fn usual_check(interval: Duration) -> HealthCheck {
+    HealthCheck {
+        interval: INTERVAL,
+        timeout: TIMEOUT,
+        start_interval: usual_start_interval(interval),
+        ..HealthCheck::new(Probe::Exec { command: Vec::new() })
+    }
+}
+
+fn usual_start_interval(interval: Duration) -> Duration {
+    START_INTERVAL.min(interval)
 }

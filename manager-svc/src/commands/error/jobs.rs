@@ -20,7 +20,9 @@ pub enum JobError {
         name: String,
     },
     /// The job is being deleted.
-    #[error("job `{name}` is being deleted; it can be changed no more, and its name is free when its last task has ended")]
+    #[error(
+        "job `{name}` is being deleted; it can be changed no more, and its name is free when its last task has ended"
+    )]
     IsBeingDeleted {
         /// Its name.
         name: String,

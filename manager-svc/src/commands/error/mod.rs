@@ -149,7 +149,9 @@ pub enum Error {
         name: String,
     },
     /// The deployment is being deleted.
-    #[error("deployment `{name}` is being deleted; it can be changed no more, and its name is free when its last task has ended")]
+    #[error(
+        "deployment `{name}` is being deleted; it can be changed no more, and its name is free when its last task has ended"
+    )]
     DeploymentIsBeingDeleted {
         /// Its name.
         name: String,

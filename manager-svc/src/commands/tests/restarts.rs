@@ -183,8 +183,8 @@ fn any_restart_by_a_user_starts_the_row_of_failures_anew() {
 fn the_user_reads_that_the_attempts_are_used_up() {
     let policy = RestartPolicy { mode: RestartMode::OnFailure, max_attempts: 1, ..RestartPolicy::default() };
     for (state, reason, expected) in [
-        (Failed, "exited with code 3", "exited with code 3; all 1 attempts of its restart policy are used"),
-        (Failed, "", "all 1 attempts of its restart policy are used"),
+        (Failed, "exited with code 3", "exited with code 3; the one attempt of its restart policy is used"),
+        (Failed, "", "the one attempt of its restart policy is used"),
         (Completed, "", ""),
     ] {
         let mut cluster = Cluster::new(1);

@@ -1,5 +1,6 @@
 //! Calls of the users' services, without a network: a writer on a store in memory, and the services' own methods.
 
+mod app_placement;
 mod apps;
 mod configs;
 mod deployments;

@@ -6,6 +6,7 @@ use davit_core::deployment::Deployment;
 use davit_core::id::NodeId;
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Task};
+use davit_core::words::counted;
 
 use crate::commands::WAITING_FOR_SCHEDULER;
 use crate::state::ClusterState;
@@ -60,7 +61,7 @@ impl Causes {
         let most = self.by_cause.iter().max_by_key(|(_, (count, _))| *count);
         let Some((cause, (_, nodes))) = most else { return String::new() };
         let (count, verb) = (self.count, if self.count == 1 { one } else { several });
-        let mut told = format!("{count} of {desired} slots {verb}");
+        let mut told = format!("{count} of {} {verb}", counted(desired.into(), "slot", "slots"));
         if !cause.is_empty() {
             told.push_str(": ");
             told.push_str(cause);
@@ -68,7 +69,8 @@ impl Causes {
         let name = |node_id: &NodeId| state.node(*node_id).map(|node| node.description.name.clone());
         let names: Vec<String> = nodes.keys().filter_map(name).take(3).collect();
         if !names.is_empty() {
-            told.push_str(" on ");
+            // After words of others it has to be seen where these end.
+            told.push_str(if cause.starts_with("exit ") || cause.is_empty() { " on " } else { ", on " });
             told.push_str(&names.join(", "));
         }
         if nodes.len() > names.len() {

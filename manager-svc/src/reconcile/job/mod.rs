@@ -17,6 +17,7 @@ pub(crate) use self::schedule::begin_run;
 use davit_core::id::TaskId;
 use davit_core::job::{IndexOutcome, Job, JobSpec, Run, RunState};
 use davit_core::task::{DesiredState, RunIndex, Task};
+use davit_core::words::counted;
 use jiff::Timestamp;
 
 use super::deployment::why_waiting;
@@ -159,7 +160,7 @@ impl<'a> Planner<'a> {
 
     /// Notes what became of the tasks that ended.
     fn note_ends(&mut self) {
-        let mut ended = 0_u32;
+        let mut ended = 0;
         for task in self.state.ended_of_job(self.before.job_id) {
             let (Some((_, RunIndex { run, index })), Some(outcome)) = (task.run_index(), IndexOutcome::of(task)) else {
                 continue;
@@ -173,10 +174,7 @@ impl<'a> Planner<'a> {
             }
         }
         if ended > 0 {
-            self.notes.push(match ended {
-                1 => "1 index ended".to_owned(),
-                ended => format!("{ended} indexes ended"),
-            });
+            self.notes.push(format!("{} ended", counted(ended, "index", "indexes")));
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use davit_core::job::{Job, Run, RunState};
 use davit_core::task::Task;
+use davit_core::words::counted;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{JobStep, MAX_STEPS, Planner};
@@ -93,8 +94,8 @@ fn judge(run: &mut Run, now: Timestamp) {
         } else if run.deadline.is_some_and(|deadline| deadline <= now) {
             let seconds = run.deadline.map_or(0.0, |deadline| deadline.duration_since(run.started_at).as_secs_f64());
             let left = run.completions.saturating_sub(run.completed.count());
-            run.reason =
-                format!("{left} of {} indexes did not complete within its deadline of {seconds} s", run.completions);
+            let all = counted(run.completions.into(), "index", "indexes");
+            run.reason = format!("{left} of {all} did not complete within its deadline of {seconds} s");
             run.state = RunState::Failing;
         }
     }
@@ -129,7 +130,7 @@ pub(super) fn failures(run: &Run) -> String {
     let mut parts = Vec::new();
     let (failed, stopped) = (run.failed.count(), run.stopped.count());
     if failed > 0 {
-        parts.push(format!("{failed} of {} indexes failed", run.completions));
+        parts.push(format!("{failed} of {} failed", counted(run.completions.into(), "index", "indexes")));
     }
     if stopped > 0 {
         parts.push(format!("{stopped} of {} were stopped", run.completions));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use davit_core::deployment::{Incoming, OnRolloutFailure, RolloutState};
 use davit_core::state::TaskState;
 use davit_core::task::{Slot, Task};
+use davit_core::words::counted;
 
 use super::{Progress, WORD_PERIOD, later};
 use crate::reconcile::deployment::places::Place;
@@ -69,15 +70,16 @@ impl Progress<'_> {
         if settled < self.policy.canaries && !is_all {
             return;
         }
+        let canaries = counted(settled.into(), "canary is", "canaries are");
         if self.policy.auto_promote {
             self.rollout.promoted = true;
             self.rollout.progress_at = self.now;
-            self.message = format!("{settled} canaries are healthy; version {} is promoted", self.current.number);
+            self.message = format!("{canaries} healthy; version {} is promoted", self.current.number);
             // What follows is seen at the next look.
             self.next_look = Some(self.now);
         } else {
             self.rollout.state = RolloutState::AwaitingPromotion;
-            self.rollout.reason = format!("{settled} canaries are healthy; it waits to be promoted");
+            self.rollout.reason = format!("{canaries} healthy; it waits to be promoted");
             self.message = self.rollout.reason.clone();
         }
     }

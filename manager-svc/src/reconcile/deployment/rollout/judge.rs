@@ -5,6 +5,7 @@ use std::sync::Arc;
 use davit_core::deployment::{OnRolloutFailure, RolloutState};
 use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Slot, Task};
+use davit_core::words::counted;
 
 use super::Progress;
 use super::finish::has_done_its_work;
@@ -26,7 +27,7 @@ impl Progress<'_> {
         let reason = if too_many {
             let example = self.failed_task().map(|failed| format!(": {}", self.told(failed, last_end, why_ended)));
             let example = example.unwrap_or_default();
-            format!("{failed} of {total} slots failed{example}")
+            format!("{failed} of {} failed{example}", counted(total.into(), "slot", "slots"))
         } else if waits {
             return;
         } else if let Some(hopeless) = self.hopeless_task() {
