@@ -174,7 +174,7 @@ pub fn roll_back_deployment(
     };
     let missing = || Error::VersionNotFound { name: deployment.name.clone(), version: number };
     let earlier = Arc::clone(earlier.ok_or_else(missing)?);
-    if earlier.number == current.number {
+    if as_before(&deployment, &earlier) == current.spec {
         return Ok(deployment);
     }
     Ok(return_to(draft, &deployment, &earlier, author, ""))
@@ -189,10 +189,7 @@ pub(super) fn return_to(
     author: String,
     why: &str,
 ) -> Arc<Deployment> {
-    let mode = deployment.current().map_or(earlier.spec.mode, |current| current.spec.mode);
-    // To which app it belongs is no matter of its versions.
-    let app = deployment.current().map_or_else(String::new, |current| current.spec.app.clone());
-    let spec = DeploymentSpec { mode, app, ..earlier.spec.clone() };
+    let spec = as_before(deployment, earlier);
     let task = draft.state().specs().keyed(&earlier.spec.task);
     let mut change = format!("rollback to version {}", earlier.number);
     let mut reason = String::new();
@@ -202,6 +199,13 @@ pub(super) fn return_to(
         reason = format!("version {failed} failed: {why}");
     }
     put_version(draft, deployment, Wanted { spec, task, author }, change, Some(reason))
+}
+
+/// What an earlier version wants, but for the number of replicas, and the app: to which one it belongs is no matter of its versions.
+fn as_before(deployment: &Deployment, earlier: &Version) -> DeploymentSpec {
+    let mode = deployment.current().map_or(earlier.spec.mode, |current| current.spec.mode);
+    let app = deployment.current().map_or_else(String::new, |current| current.spec.app.clone());
+    DeploymentSpec { mode, app, ..earlier.spec.clone() }
 }
 
 /// Lets what waits behind the canaries follow.

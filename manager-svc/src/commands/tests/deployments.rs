@@ -159,6 +159,8 @@ fn there_is_nothing_to_go_back_to_but_versions_that_are_kept() {
     assert_eq!((current.number, current.change.as_str()), (4, "rollback to version 1"));
     assert_eq!(*current.spec.task, spec());
     assert_eq!(current.spec.mode, DeploymentMode::Replicated { replicas: 5 }, "the number is no matter of a rollback");
+    let again = cluster.run(|draft| roll_back_deployment(draft, &named("web"), Some(1), String::new())).unwrap();
+    assert!(again.current().unwrap().number == 4 && cluster.last_batch.is_empty(), "it is as version 1 was");
 }
 
 #[test]
