@@ -41,10 +41,12 @@ pub fn reconcile_deployment(
     // What follows from it is seen at once.
     let is_at_rest = steps.is_empty() && rollout.is_none();
     let mut next_look = if is_at_rest { next_look } else { Some(now) };
+    let mut lacks_room = false;
     for step in steps {
         match step {
             DeploymentStep::Create { slot, spec, why } => {
                 if !has_room(draft, limits) {
+                    lacks_room = true;
                     next_look = Some(now.checked_add(ROOM_PERIOD).unwrap_or(Timestamp::MAX));
                     continue;
                 }
@@ -55,6 +57,7 @@ pub fn reconcile_deployment(
             DeploymentStep::TakeOver { task_id, spec } => take_over(draft, task_id, &spec),
         }
     }
+    draft.note_room(deployment_id, lacks_room);
     let mut deployment = deployment;
     if let Some((rollout, message)) = rollout {
         let proves =

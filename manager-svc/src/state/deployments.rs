@@ -31,6 +31,8 @@ pub(super) struct Deployments {
     /// Those that have a task on each node.
     global: OrdSet<DeploymentId>,
     replicas: OrdMap<DeploymentId, Replicas>,
+    /// Those that lacked tasks when they were looked at, because there were as many as there may be.
+    without_room: OrdSet<DeploymentId>,
     agenda: Agenda<DeploymentId>,
 }
 
@@ -240,6 +242,19 @@ impl ClusterState {
         self.deployments.agenda.note_looked_at(deployment_id, next_look);
     }
 
+    /// Whether a deployment lacks tasks because there are as many as there may be.
+    pub(crate) fn lacks_room(&self, deployment_id: DeploymentId) -> bool {
+        self.deployments.without_room.contains(&deployment_id)
+    }
+
+    pub(super) fn note_room(&mut self, deployment_id: DeploymentId, lacks_room: bool) {
+        if lacks_room {
+            self.deployments.without_room.insert(deployment_id);
+        } else {
+            self.deployments.without_room.remove(&deployment_id);
+        }
+    }
+
     /// Brings what follows from a deployment from one version of it to the next.
     pub(super) fn reindex_deployment(&mut self, before: Option<&Arc<Deployment>>, after: Option<&Arc<Deployment>>) {
         let Some(deployment_id) = after.or(before).map(|deployment| deployment.deployment_id) else { return };
@@ -258,6 +273,7 @@ impl ClusterState {
         let Some(after) = after else {
             deployments.by_id.remove(&deployment_id);
             deployments.global.remove(&deployment_id);
+            deployments.without_room.remove(&deployment_id);
             deployments.agenda.note_looked_at(deployment_id, None);
             return;
         };

@@ -343,6 +343,11 @@ impl Draft {
         self.state.note_looked_at(deployment_id, next_look);
     }
 
+    /// Whether a deployment lacks tasks because there are as many as there may be. Forgotten when the manager ends, and seen again.
+    pub fn note_room(&mut self, deployment_id: DeploymentId, lacks_room: bool) {
+        self.state.note_room(deployment_id, lacks_room);
+    }
+
     /// Creates or replaces a job; stamps its revision and time. `spec`: that of the task that it wants.
     pub fn put_job(
         &mut self,

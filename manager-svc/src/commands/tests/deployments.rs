@@ -57,7 +57,7 @@ fn a_name_is_taken_until_its_deployment_is_gone() {
     assert_eq!(refused(&cluster, again), Error::DeploymentExists { name: "web".to_owned() });
     cluster.run(|draft| delete_deployment(draft, &named("web"))).unwrap();
     let again = cluster.run(|draft| create_deployment(draft, new(2, "web", None), Limits::NONE));
-    assert_eq!(refused(&cluster, again), Error::DeploymentExists { name: "web".to_owned() });
+    assert_eq!(refused(&cluster, again), Error::DeploymentIsBeingDeleted { name: "web".to_owned() });
     cluster.reconcile_deployments();
     cluster.run(|draft| create_deployment(draft, new(2, "web", None), Limits::NONE)).unwrap();
 }
@@ -159,8 +159,17 @@ fn there_is_nothing_to_go_back_to_but_versions_that_are_kept() {
     assert_eq!((current.number, current.change.as_str()), (4, "rollback to version 1"));
     assert_eq!(*current.spec.task, spec());
     assert_eq!(current.spec.mode, DeploymentMode::Replicated { replicas: 5 }, "the number is no matter of a rollback");
-    let again = cluster.run(|draft| roll_back_deployment(draft, &named("web"), Some(1), String::new())).unwrap();
-    assert!(again.current().unwrap().number == 4 && cluster.last_batch.is_empty(), "it is as version 1 was");
+}
+
+#[test]
+fn a_rollback_to_what_there_is_already_changes_nothing() {
+    let mut cluster = web();
+    let other = wanted(labelled("a", "b"), TWO);
+    cluster.run(|draft| update_deployment(draft, &named("web"), other, Limits::NONE)).unwrap();
+    for changed in [true, false] {
+        let back = cluster.run(|draft| roll_back_deployment(draft, &named("web"), Some(1), String::new())).unwrap();
+        assert_eq!((back.current().unwrap().number, cluster.last_batch.is_empty()), (3, !changed));
+    }
 }
 
 #[test]

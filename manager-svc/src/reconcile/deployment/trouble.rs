@@ -13,6 +13,7 @@ use crate::state::ClusterState;
 
 /// How many tasks are looked at: what is wrong with more of them is mostly the same.
 const MAX_LOOKED_AT: usize = 1_000;
+const NO_ROOM: &str = "there are as many tasks as the manager's `max-tasks` allows";
 /// After so many restarts in a row a task counts as crashing.
 const CRASHES: u32 = 2;
 
@@ -35,7 +36,14 @@ pub fn trouble_of(state: &ClusterState, deployment: &Deployment, desired: u32) -
             }
         }
     }
-    let told = [crashing.told(state, ["crashes", "crash"], desired), waiting.told(state, ["waits", "wait"], desired)];
+    let missing = desired.saturating_sub(state.replicas(deployment.deployment_id).holding());
+    let lacking = if state.lacks_room(deployment.deployment_id) && missing > 0 {
+        format!("{missing} of {} without a task: {NO_ROOM}", counted(desired.into(), "slot", "slots"))
+    } else {
+        String::new()
+    };
+    let told =
+        [crashing.told(state, ["crashes", "crash"], desired), waiting.told(state, ["waits", "wait"], desired), lacking];
     told.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
 }
 

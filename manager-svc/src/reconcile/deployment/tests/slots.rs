@@ -5,6 +5,7 @@ use davit_core::node::NodeState;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Slot};
 
+use super::super::trouble_of;
 use super::*;
 use crate::commands::test_support::{LEASE, registration};
 use crate::commands::{
@@ -66,6 +67,20 @@ fn a_large_one_is_made_in_several_commands() {
     }
     assert_eq!(sizes, [2_000, 2_000, 1_000, 0]);
     assert_eq!(rig.tasks().len(), 5_000);
+}
+
+#[test]
+fn one_that_gets_no_more_tasks_because_there_are_too_many_says_so() {
+    let mut rig = Rig::new(1, simple(4));
+    let three = Limits { max_tasks: 3, ..Limits::NONE };
+    rig.cluster.run(|draft| reconcile_deployment(draft, ID, &mut (1..).map(task_id), three));
+    let trouble = |rig: &Rig| trouble_of(&rig.cluster.state, rig.deployment(), 4);
+    assert_eq!(rig.tasks().len(), 3);
+    let told = trouble(&rig);
+    assert!(told.contains("1 of 4 slots without a task: there are as many tasks as"), "{told}");
+    rig.pass(2);
+    rig.look();
+    assert_eq!((rig.tasks().len(), trouble(&rig).contains("without a task")), (4, false));
 }
 
 #[test]
