@@ -1,23 +1,21 @@
-//! The cluster's state as a file. One version is kept until all of it is sent; pieces are made when they are asked for.
+//! The cluster's state as a file. One version is kept until all of it is sent, or its reader takes no more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_proto::v1;
 use davit_svc_kit::grpc::{ApiError, ErrorKind};
 use davit_svc_kit::shutdown::Shutdown;
 use futures::{Stream, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
 
 use super::Api;
 use super::errors::{RETRY_AFTER, stopping};
 use crate::store::BackupWriter;
 
-struct Sending {
-    writer: BackupWriter,
-    shutdown: Shutdown,
-    _permit: OwnedSemaphorePermit,
-}
+/// How long a reader may take for one piece. The version of the cluster that is being sent stays in memory meanwhile.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Begins a backup of the cluster as it is now.
 ///
@@ -34,15 +32,39 @@ pub(super) fn begin(
     };
     let writer =
         BackupWriter::new(api.writer.state(), &api.cluster.name, api.cluster.cluster_id, api.world.clock.now());
-    let sending = Sending { writer, shutdown: api.shutdown.clone(), _permit: permit };
-    Ok(stream::unfold(Some(sending), async |sending| {
-        let mut sending = sending?;
-        if sending.shutdown.is_triggered() {
-            return Some((Err(stopping().into()), None));
+    let (pieces, taken) = mpsc::channel(1);
+    // Apart from the stream, which nobody asks for anything while its reader takes nothing.
+    let sending = tokio::spawn(send(writer, pieces, api.shutdown.clone(), permit));
+    Ok(stream::unfold(Some((taken, sending)), async |open| {
+        let (mut taken, sending) = open?;
+        if let Some(chunk) = taken.recv().await {
+            return Some((Ok(v1::BackupClusterResponse { chunk }), Some((taken, sending))));
         }
-        // Others get their turn between pieces.
-        tokio::task::yield_now().await;
-        let chunk = sending.writer.next()?;
-        Some((Ok(v1::BackupClusterResponse { chunk }), Some(sending)))
+        let ended = sending.await.unwrap_or_else(|problem| Err(ApiError::internal(format!("it broke off: {problem}"))));
+        ended.err().map(|error| (Err(error.into()), None))
     }))
+}
+
+async fn send(
+    mut writer: BackupWriter,
+    pieces: mpsc::Sender<Vec<u8>>,
+    shutdown: Shutdown,
+    _permit: OwnedSemaphorePermit,
+) -> Result<(), ApiError> {
+    while let Some(piece) = writer.next() {
+        let sent = tokio::select! {
+            sent = tokio::time::timeout(PIECE_TIMEOUT, pieces.send(piece)) => sent,
+            () = shutdown.triggered() => return Err(stopping()),
+        };
+        match sent {
+            Ok(Ok(())) => {}
+            // The reader is gone.
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => {
+                let message = format!("nothing of the backup was read for {} s", PIECE_TIMEOUT.as_secs());
+                return Err(ApiError::new(ErrorKind::DeadlineExceeded, "BACKUP_TOO_SLOW", message));
+            }
+        }
+    }
+    Ok(())
 }

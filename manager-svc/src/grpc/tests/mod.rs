@@ -2,6 +2,7 @@
 
 mod app_placement;
 mod apps;
+mod backups;
 mod configs;
 mod deployments;
 mod events;
