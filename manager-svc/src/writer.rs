@@ -127,7 +127,7 @@ impl Writer {
     /// Runs until shutdown; commands that wait then are answered [`WriteError::Stopping`]. A store that hangs does not hold up the
     /// end: how its last write went is seen when it is loaded again.
     pub async fn run(self, shutdown: Shutdown) {
-        if shutdown.drain(LAST_BATCH_TIME, self.run_batches(&shutdown)).await.is_err() {
+        if shutdown.drain(LAST_BATCH_TIME, Box::pin(self.run_batches(&shutdown))).await.is_err() {
             tracing::error!(
                 "the store did not end its last write in time; whether it is durable is seen at the next start"
             );

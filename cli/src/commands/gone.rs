@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use davit_core::words::counted;
 use tonic::Code;
 
 use super::INTERRUPTED;
@@ -64,6 +65,11 @@ pub(super) async fn until_nothing_is_left(
         tokio::time::sleep(LOOK_PERIOD).await;
     }
     Ok(())
+}
+
+/// How many tasks of something that is being deleted are still there.
+pub(super) fn stopping(tasks: u32) -> String {
+    if tasks == 0 { "being deleted".to_owned() } else { format!("{} stopping", counted(tasks.into(), "task", "tasks")) }
 }
 
 /// Tells people a name; programs get the whole of it.

@@ -159,6 +159,10 @@ pub(super) fn ready_of(ready: u32, desired: u32, completed: u32) -> String {
 
 /// What is wrong, else why its rollout is where it is.
 fn detail(deployment: &v1::Deployment) -> String {
+    let stopping = deployment.counts.map_or(0, |counts| counts.stopping);
+    if deployment.deleting && stopping > 0 {
+        return format!("{} stopping", counted(stopping.into(), "task", "tasks"));
+    }
     let reason = deployment.rollout.as_ref().map(|rollout| rollout.reason.clone()).unwrap_or_default();
     if deployment.trouble.is_empty() { reason } else { deployment.trouble.clone() }
 }

@@ -63,18 +63,30 @@ fn orders_of(before: Option<&Task>, after: Option<&Task>) -> Vec<(NodeId, Order)
             let told = before.and_then(assigned);
             let wanted = assigned(after);
             let same_spec = before.is_none_or(|before| Arc::ptr_eq(&before.spec, &after.spec));
+            let mut orders = forgotten(before, after);
             if told == wanted && same_spec {
-                return Vec::new();
+                return orders;
             }
             match (wanted, told) {
-                (Some((node_id, ..)), _) => vec![(node_id, order_for(after))],
+                (Some((node_id, ..)), _) => orders.push((node_id, order_for(after))),
                 // Ended. Its worker said so, unless it was lost: then the node must not keep it should it come back.
-                (None, Some((node_id, key, _))) if was_lost(after, key) => vec![(node_id, Order::Remove(key))],
-                (None, _) => Vec::new(),
+                (None, Some((node_id, key, _))) if was_lost(after, key) => orders.push((node_id, Order::Remove(key))),
+                (None, _) => {}
             }
+            orders
         }
         (None, None) => Vec::new(),
     }
+}
+
+/// Attempts of which nothing is known any more: nobody can ask for their output, and nothing else would ever take them away, as long as
+/// the node keeps what has ended.
+fn forgotten(before: Option<&Task>, after: &Task) -> Vec<(NodeId, Order)> {
+    let is_known = |key: &AttemptKey| {
+        after.past_attempts.iter().chain([&after.status]).any(|status| status.attempt == key.attempt)
+    };
+    let known_before = before.into_iter().flat_map(attempts_on_nodes);
+    known_before.filter(|(_, key)| !is_known(key)).map(|(node_id, key)| (node_id, Order::Remove(key))).collect()
 }
 
 /// Which node has a task's current attempt, and whether it is to run there.

@@ -85,6 +85,21 @@ fn a_lost_attempt_is_removed_at_its_node() {
 }
 
 #[test]
+fn an_attempt_that_is_remembered_no_more_is_removed_at_its_node() {
+    let mut cluster = Cluster::new(1);
+    let task_id = cluster.create(restarting(RestartMode::Always));
+    let mut removed = Vec::new();
+    for _ in 0..8 {
+        cluster.advance(Duration::from_secs(3_600));
+        cluster.place(task_id, 1);
+        cluster.report(1, task_id, Running);
+        cluster.report(1, task_id, Failed);
+        removed.extend(orders(&cluster).into_iter().filter(|(_, order)| matches!(order, Order::Remove(_))));
+    }
+    assert_eq!(removed, [1, 2, 3].map(|attempt| (node_id(1), Order::Remove(key(task_id, attempt)))));
+}
+
+#[test]
 fn a_deletion_removes_on_all_nodes_of_past_attempts() {
     let mut cluster = Cluster::new(3);
     let task_id = cluster.running(restarting(RestartMode::OnFailure), 1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use davit_core::deployment::RolloutState;
 use davit_core::file::{ConfigName, FileContent};
+use davit_core::job::RunState;
 use davit_core::spec::TaskSpec;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
@@ -164,6 +165,9 @@ fn app_to_proto(state: &ClusterState, name: &str) -> v1::App {
         let trouble = trouble_of_job(job);
         if !trouble.is_empty() {
             troubles.push(format!("{}: {trouble}", job.name));
+        }
+        if job.runs.last().is_some_and(|run| matches!(run.state, RunState::Failing | RunState::Failed)) {
+            worst = std::cmp::max_by_key(worst, RolloutState::Failed, |state| need(*state));
         }
         app.jobs.push(job.name.clone());
     }

@@ -46,12 +46,12 @@ pub(super) fn begin(
 }
 
 async fn send(
-    mut writer: BackupWriter,
+    writer: BackupWriter,
     pieces: mpsc::Sender<Vec<u8>>,
     shutdown: Shutdown,
     _permit: OwnedSemaphorePermit,
 ) -> Result<(), ApiError> {
-    while let Some(piece) = writer.next() {
+    for piece in writer {
         let sent = tokio::select! {
             sent = tokio::time::timeout(PIECE_TIMEOUT, pieces.send(piece)) => sent,
             () = shutdown.triggered() => return Err(stopping()),

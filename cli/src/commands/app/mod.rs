@@ -204,8 +204,11 @@ fn left_line(app: &str, deployments: usize, jobs: usize, tasks: u32) -> String {
     if jobs > 0 {
         left.push(counted(jobs as u64, "job", "jobs"));
     }
-    let stopping = counted(tasks.into(), "task is", "tasks are");
-    format!("{app}: {} left, {stopping} stopping", left.join(" and "))
+    let stopping = match tasks {
+        0 => String::new(),
+        tasks => format!(", {} stopping", counted(tasks.into(), "task is", "tasks are")),
+    };
+    format!("{app}: {} left{stopping}", left.join(" and "))
 }
 
 async fn read(args: SourceArgs, output: &Output) -> Result<ReadSource, Error> {
@@ -234,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_is_left_of_an_app_is_counted() {
-        assert_eq!(left_line("shop", 1, 0, 0), "shop: 1 deployment left, 0 tasks are stopping");
+        assert_eq!(left_line("shop", 1, 0, 0), "shop: 1 deployment left");
         assert_eq!(left_line("shop", 2, 1, 1), "shop: 2 deployments and 1 job left, 1 task is stopping");
         assert_eq!(left_line("shop", 0, 2, 3), "shop: 2 jobs left, 3 tasks are stopping");
     }

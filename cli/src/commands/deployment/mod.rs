@@ -9,7 +9,7 @@ use davit_proto::v1;
 
 use self::change::{CreateArgs, UpdateArgs};
 use self::scale::ScaleArgs;
-use super::gone::{Going, is_gone, until_each_is_gone};
+use super::gone::{Going, is_gone, stopping, until_each_is_gone};
 use super::{author, now, rollout};
 use crate::args::Format;
 use crate::client::{Manager, call, no_content};
@@ -158,7 +158,7 @@ async fn remove(manager: &Manager, args: &RmArgs, output: &Output) -> Result<u8,
     let going = found.iter().map(|one| Going { id: one.deployment_id.clone(), name: name(one).to_owned() }).collect();
     let left = async |id: &str| {
         let counts = manager.get_deployment(id).await?.counts.unwrap_or_default();
-        Ok(format!("{} stopping", counts.stopping))
+        Ok(stopping(counts.stopping))
     };
     let code = until_each_is_gone(going, left, "davit deployment ls", output).await?;
     if code == 0 && output.format != Format::Table {

@@ -11,7 +11,7 @@ use davit_svc_kit::ids::{IdSource as _, UuidV7Source};
 
 use self::logs::LogsArgs;
 use self::spec::JobArgs;
-use super::gone::{Going, is_gone, until_each_is_gone};
+use super::gone::{Going, is_gone, stopping, until_each_is_gone};
 use super::now;
 use super::spec::{ChangeArgs, PlacementArgs, SpecArgs, remove_keys, task_with_its_own_restarts, with_options};
 use crate::args::Format;
@@ -205,7 +205,7 @@ async fn remove(manager: &Manager, args: &RmArgs, output: &Output) -> Result<u8,
     let going = found.iter().map(|job| Going { id: job.job_id.clone(), name: name(job).to_owned() }).collect();
     let left = async |id: &str| {
         let active: u32 = manager.get_job(id).await?.runs.iter().map(|run| run.active_count).sum();
-        Ok(format!("{active} stopping"))
+        Ok(stopping(active))
     };
     let code = until_each_is_gone(going, left, "davit job ls", output).await?;
     if code == 0 && output.format != Format::Table {

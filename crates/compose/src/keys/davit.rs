@@ -7,7 +7,7 @@ pub(crate) const SERVICE_DAVIT: &Section = &Section {
     keys: &[
         yes("algorithm", "which algorithm scores nodes; without it the cluster's"),
         yes("auto_promote", "whether canaries that are healthy are followed by the rest on their own"),
-        yes("canaries", "so many tasks of a new version run beside the old ones first"),
+        yes("canaries", "so many tasks of a new version go first, with `order: start-first` beside the old ones"),
         yes("colocate", "services whose tasks must be on the node already"),
         yes("job", "makes the service a job"),
         yes("kept_versions", "so many old versions are kept to go back to"),

@@ -14,7 +14,7 @@ pub struct DavitOptions {
     pub priority: Option<i32>,
     /// Whether tasks of lower priority may be stopped where nothing fits.
     pub may_preempt: Option<bool>,
-    /// So many tasks of a new version run beside the old ones first.
+    /// So many tasks of a new version go first, and the others when it is promoted.
     pub canaries: Option<u32>,
     /// Whether canaries that are healthy are followed by the rest on their own.
     pub auto_promote: Option<bool>,

@@ -17,6 +17,7 @@ use davit_core::task::{Slot, Task};
 use davit_svc_kit::bugs::{self, Bug};
 use jiff::Timestamp;
 
+use self::finish::has_done_its_work;
 use super::DeploymentStep;
 use super::places::{Place, Places};
 
@@ -104,7 +105,7 @@ impl<'a> Progress<'a> {
         if incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue {
             return self.rollout.promoted;
         }
-        if bugs::is(Bug::NewTaskNotAwaited) {
+        if bugs::is(Bug::NewTaskNotAwaited) || has_done_its_work(task) {
             return self.rollout.promoted;
         }
         if !self.places.serves(task) {
@@ -256,8 +257,12 @@ fn incoming_from(task: &Task, counted_from: Attempt) -> Incoming {
     Incoming { task_id, attempt, counted_from, ready_since: None, failed: false }
 }
 
-/// Whether an attempt of the task, this one or a later, ended by itself. The loss of a node is not its fault.
+/// Whether an attempt of the task, this one or a later, ended by itself, but for one that has done its work. The loss of a node is not
+/// its fault.
 fn failed_since(task: &Task, from: Attempt) -> bool {
+    if has_done_its_work(task) {
+        return false;
+    }
     let ended_by_itself = |state: TaskState| matches!(state, TaskState::Failed | TaskState::Completed);
     let attempts = task.past_attempts.iter().chain([&task.status]).filter(|status| status.attempt >= from);
     attempts.into_iter().any(|status| ended_by_itself(status.state) || status.local_restarts > 0)

@@ -6,8 +6,8 @@ use davit_core::state::TaskState;
 
 use super::*;
 use crate::commands::{
-    pause_rollout, promote_rollout, remove_finished, resume_rollout, roll_back_deployment, set_node_state,
-    shift_rollouts,
+    pause_rollout, promote_rollout, remove_finished, restart_task, resume_rollout, roll_back_deployment,
+    set_node_state, shift_rollouts,
 };
 
 fn start_first(replicas: u32, task: TaskSpec) -> DeploymentSpec {
@@ -160,6 +160,34 @@ fn a_failure_that_is_allowed_holds_up_nobody_else() {
     assert_eq!((new, rig.state()), (2, RolloutState::InProgress), "{:?}", rig.deployment().rollout);
     rig.settle();
     assert_eq!((rig.holding(), rig.state()), (vec![(2, true); 3], RolloutState::Complete));
+}
+
+#[test]
+fn tasks_that_end_well_are_replaced_by_others_that_do() {
+    let restart = RestartPolicy { mode: RestartMode::OnFailure, max_attempts: 1, ..RestartPolicy::default() };
+    let once = |version| spec(1, TaskSpec { restart, ..image(version) }, policy(UpdateOrder::StopFirst, 1));
+    let mut rig = Rig::running(1, once(1));
+    let end = |rig: &mut Rig, version: u32, state| {
+        rig.place();
+        let task = rig.tasks().into_iter().find(|task| version_of(task) == version && !task.is_finished()).unwrap();
+        rig.report(task.task_id, TaskState::Running, true);
+        rig.report(task.task_id, state, false);
+        rig.look();
+        task.task_id
+    };
+    end(&mut rig, 1, TaskState::Completed);
+    rig.update(once(2));
+    rig.look();
+    end(&mut rig, 2, TaskState::Completed);
+    assert_eq!((rig.state(), rig.deployment().rollout.failed), (RolloutState::Complete, 0));
+    // One that failed holds it up until it is started again, and ends well.
+    rig.update(once(3));
+    rig.look();
+    let task = end(&mut rig, 3, TaskState::Failed);
+    assert_eq!(rig.state(), RolloutState::Paused);
+    rig.cluster.run(|draft| restart_task(draft, task)).unwrap();
+    end(&mut rig, 3, TaskState::Completed);
+    assert_eq!(rig.state(), RolloutState::Complete);
 }
 
 #[test]
