@@ -86,7 +86,7 @@ async fn show_tasks(manager: &Manager, shown: &RefCell<Shown<'_>>) {
 }
 
 /// A failure outweighs a wait for a promotion.
-fn worst_of(one: u8, other: u8) -> u8 {
+pub(super) fn worst_of(one: u8, other: u8) -> u8 {
     let weight = |code: u8| match code {
         0 => 0,
         1 => u8::MAX,

@@ -10,15 +10,15 @@ use clap::builder::NonEmptyStringValueParser;
 use davit_core::words::counted;
 use davit_proto::v1;
 
-use self::follow::follow_all;
+use self::follow::{follow_all, worst_of};
 use self::refused::told_whole;
 use self::source::{ReadSource, read_source};
 use super::INTERRUPTED;
-use super::gone::until_nothing_is_left;
+use super::gone::{is_gone, until_nothing_is_left};
 use crate::args::Format;
 use crate::client::{Manager, call};
 use crate::error::Error;
-use crate::output::{Output, Tone, app_plan, apps_table};
+use crate::output::{Output, Tone, app_plan, apps_table, run_line};
 
 /// The exit code of a plan that would change something.
 const CHANGES: u8 = 2;
@@ -135,10 +135,27 @@ pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Resu
             return Ok(INTERRUPTED);
         }
     };
+    let code = worst_of(followed?, look_at_runs(manager, &applied.jobs, output).await?);
     if output.format != Format::Table {
         output.object(&applied, |_| String::new())?;
     }
-    followed
+    Ok(code)
+}
+
+/// Tells how far the runs are that were begun: they may take hours, and are not waited for. The exit code: 1 if one has failed by now.
+async fn look_at_runs(manager: &Manager, jobs: &[v1::PlannedJob], output: &Output) -> Result<u8, Error> {
+    let mut code = 0;
+    for planned in jobs.iter().filter(|planned| planned.begins_run) {
+        let job = match manager.get_job(&planned.job).await {
+            // It had no time to live.
+            Err(error) if is_gone(&error) => continue,
+            job => job?,
+        };
+        let Some(run) = job.runs.last() else { continue };
+        output.note(&run_line(&planned.job, run, output.message_palette));
+        code = code.max(u8::from(run.state() == v1::JobRunState::Failed));
+    }
+    Ok(code)
 }
 
 /// Deletes an app, and waits until it is gone.
