@@ -214,8 +214,9 @@ impl Writer {
         self.store_health.note(committed.clone().map(drop));
         committed?;
         self.state = state.clone();
-        self.router.route(&batch.changes);
+        // Before workers are told: one that asks for what its new attempt needs at once has to be known to have it.
         self.published.send_replace(Arc::new(state.clone()));
+        self.router.route(&batch.changes);
         Ok(())
     }
 }
