@@ -98,7 +98,7 @@ pub(super) fn no_place_has_three(entries: &[Entry], journal: &[Arc<Batch>], viol
 }
 
 /// 5: with start-first, unless it is to go on after failures, the task that serves in a place is not stopped for another one before
-/// that has served for the monitor time. Nor is, with whatever order, one of several in a place stopped that alone serves there.
+/// that has served for the monitor time or has done its work. Nor is, with whatever order, one of several in a place stopped that alone serves there.
 pub(super) fn what_serves_is_replaced_by_what_serves(journal: &[Arc<Batch>], violations: &mut Violations) {
     let (mut model, mut served) = (Model::default(), Served::default());
     for change in journal.iter().flat_map(|batch| &batch.changes) {
@@ -118,7 +118,12 @@ pub(super) fn what_serves_is_replaced_by_what_serves(journal: &[Arc<Batch>], vio
             _ => continue,
         };
         let mut others = in_place(&model, of, slot).filter(|task| task.task_id != before.task_id);
-        if !others.any(|task| is_ready(task) && served.for_so_long(task.task_id, now, monitor)) {
+        // One that has done its work serves no longer, and is what was wanted of it.
+        let suffices = |task: &Arc<Task>| {
+            task.status.state == TaskState::Completed
+                || (is_ready(task) && served.for_so_long(task.task_id, now, monitor))
+        };
+        if !others.any(suffices) {
             let (revision, name, key) = (change.event.revision.0, &deployment.name, before.key());
             let what = format!("{key} serves in {slot:?} of {name}, goes at revision {revision}");
             violations.add(5, format!("{what}, and no other has served there for {monitor:?}: {message}"));
