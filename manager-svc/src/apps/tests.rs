@@ -383,3 +383,11 @@ fn values_that_no_task_may_have_are_told_at_their_keys() {
     let sample = "services:\n  a:\n    image: 'x:1'\n    working_dir: relative\n    stop_grace_period: 3h\n";
     insta::assert_snapshot!("bad_values", Sample::text(sample).refused());
 }
+
+#[test]
+fn each_of_several_wrong_values_is_told_once_at_its_own_key() {
+    let sample = "services:\n  a:\n    image: 'x:1'\n    healthcheck: {test: 'true', interval: 10ms, retries: 100000}\n    \
+                  deploy:\n      update_config:\n        monitor: 48h\n    x-davit:\n      canaries: 10000000\n  b:\n    image: 'x:1'\n    \
+                  x-davit:\n      job:\n        schedule: '0 0 30 2 *'\n        time_zone: Nowhere\n";
+    insta::assert_snapshot!("several_bad_values", Sample::text(sample).refused());
+}

@@ -77,6 +77,7 @@ pub(super) fn put_new_job(draft: &mut Draft, new: NewJob) -> Arc<Job> {
         job_id,
         name,
         waits,
+        waits_in_vain: false,
         spec: Arc::new(spec),
         generation: 1,
         is_paused: false,
@@ -125,7 +126,6 @@ pub(super) fn put_changed_job(draft: &mut Draft, job: &Arc<Job>, wanted: WantedJ
         // Times of a new schedule that have passed were never to be.
         (next.scheduled_through, next.awaited) = (draft.now(), None);
     }
-    next.waits &= !spec.start_after.is_empty();
     next.spec = Arc::new(spec);
     next.generation = next.generation.saturating_add(1);
     draft.put_job(next, &task, EventType::JobUpdated, "changed by a user")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use davit_core::deployment::RolloutState;
 use davit_core::file::{ConfigName, FileContent};
-use davit_core::job::RunState;
+use davit_core::job::{Run, RunState};
 use davit_core::spec::TaskSpec;
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
@@ -166,7 +166,8 @@ fn app_to_proto(state: &ClusterState, name: &str) -> v1::App {
         if !trouble.is_empty() {
             troubles.push(format!("{}: {trouble}", job.name));
         }
-        if job.runs.last().is_some_and(|run| matches!(run.state, RunState::Failing | RunState::Failed)) {
+        let has_failed = |run: &Run| matches!(run.state, RunState::Failing | RunState::Failed);
+        if job.waits_in_vain || job.runs.last().is_some_and(has_failed) {
             worst = std::cmp::max_by_key(worst, RolloutState::Failed, |state| need(*state));
         }
         app.jobs.push(job.name.clone());

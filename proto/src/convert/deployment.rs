@@ -64,7 +64,8 @@ pub fn deployment_spec_from_proto<'a>(
     let task_path = field(path, "task");
     let task = required(spec.task.take(), task_path, violations).and_then(|mut task| {
         if task.name.is_empty() {
-            task.name.clone_from(&name);
+            // A name that is wrong is told once.
+            task.name = name_read.map_or("unnamed", |()| name.as_str()).to_owned();
         }
         let always = || v1::RestartPolicy { mode: v1::RestartMode::Always.into(), ..v1::RestartPolicy::default() };
         task.restart_policy.get_or_insert_with(always);

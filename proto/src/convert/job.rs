@@ -40,13 +40,15 @@ pub fn job_spec_from_proto<'a>(
     violations: &mut Violations,
 ) -> Option<(String, JobSpec)> {
     let path = &path.into();
+    let before = violations.0.len();
     let name = std::mem::take(&mut spec.name);
     let name_read = violations.check(field(path, "name"), check_name(&name));
     let task_path = field(path, "task");
     let attempts = spec.max_retries.unwrap_or(DEFAULT_MAX_RETRIES).saturating_add(1);
     let task = required(spec.task.take(), task_path, violations).and_then(|mut task| {
         if task.name.is_empty() {
-            task.name.clone_from(&name);
+            // A name that is wrong is told once.
+            task.name = name_read.map_or("unnamed", |()| name.as_str()).to_owned();
         }
         retry_as_the_job_says(&mut task, attempts, &task_path, violations);
         task.on_node_loss.get_or_insert_with(|| on_node_loss_to_proto(DEFAULT_ON_NODE_LOSS));
@@ -54,8 +56,7 @@ pub fn job_spec_from_proto<'a>(
     });
     let longest = spec.arguments.iter().map(Message::encoded_len).max();
     let settings = job_settings_from_proto(spec, path, violations);
-    name_read?;
-    let (settings, task) = (settings?, task?);
+    let (settings, task) = (settings?, task.filter(|_| violations.0.len() == before)?);
     let bytes = task_spec_to_proto(&task).encoded_len().saturating_add(longest.unwrap_or(0));
     if longest.is_some() && bytes > MAX_SPEC_BYTES - FRAMING_BYTES {
         let most = MAX_SPEC_BYTES - FRAMING_BYTES;
@@ -232,17 +233,16 @@ fn schedule_from_proto(
     violations: &mut Violations,
 ) -> Option<Schedule> {
     let v1::JobSchedule { cron, time_zone, overlap, start_deadline, missed_runs } = schedule;
-    let wrong = match Times::new("@daily", &time_zone) {
-        Ok(_) => field(path, "cron"),
-        Err(_) => field(path, "time_zone"),
-    };
-    let times = violations.check(wrong, Times::new(&cron, &time_zone));
+    // Each is looked at without the other, so that both are told.
+    let zone = violations.check(field(path, "time_zone"), Times::new("@daily", &time_zone));
+    let times = violations.check(field(path, "cron"), Times::new(&cron, if zone.is_some() { &time_zone } else { "" }));
     let overlap = overlap_from_proto(overlap, &field(path, "overlap"), violations);
     let start_deadline = span(start_deadline, &field(path, "start_deadline"), violations);
     if start_deadline == Some(Duration::ZERO) {
         violations.add(field(path, "start_deadline"), "must be above zero");
     }
     let missed_runs = missed_runs_from_proto(missed_runs, &field(path, "missed_runs"), violations);
+    zone?;
     Some(Schedule { times: times?, overlap: overlap?, start_deadline, missed_runs: missed_runs? })
 }
 
@@ -307,6 +307,8 @@ pub fn job_to_proto<'a>(job: &Job, runs: impl IntoIterator<Item = &'a Run>, trou
         revision: job.revision.0,
         etag: job_etag(job),
         trouble,
+        waiting: job.waits,
+        waiting_in_vain: job.waits_in_vain,
     }
 }
 

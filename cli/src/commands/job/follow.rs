@@ -27,9 +27,16 @@ pub(super) async fn stay(manager: &Manager, job: &v1::Job, run: u32, output: &Ou
             return Ok(INTERRUPTED);
         }
     };
-    let Some(ended) = ended else {
-        output.note(&format!("{name}: run {run} is kept no more; how it ended is not known"));
-        return Ok(FAILED);
+    let ended = match ended {
+        Followed::Ended(ended) => ended,
+        Followed::WaitsInVain => {
+            output.note(&format!("{name}: run {run} begins if that comes all the same"));
+            return Ok(FAILED);
+        }
+        Followed::Gone => {
+            output.note(&format!("{name}: run {run} is kept no more; how it ended is not known"));
+            return Ok(FAILED);
+        }
     };
     if output.format != crate::args::Format::Table {
         output.object(&ended, |_| String::new())?;
@@ -37,30 +44,37 @@ pub(super) async fn stay(manager: &Manager, job: &v1::Job, run: u32, output: &Ou
     Ok(if ended.state() == v1::JobRunState::Completed { 0 } else { FAILED })
 }
 
-/// The run as it ended; `None` if it is gone.
+/// Why a run is followed no more.
+enum Followed {
+    Ended(v1::JobRun),
+    /// It was told for what.
+    WaitsInVain,
+    /// It is not kept any more.
+    Gone,
+}
+
 async fn follow(
     manager: &Manager,
     job_id: &str,
     number: u32,
     mut told: impl FnMut(&v1::JobRun),
-) -> Result<Option<v1::JobRun>, Error> {
+) -> Result<Followed, Error> {
     let mut last: Option<v1::JobRun> = None;
     loop {
         let job = match manager.get_job(job_id).await {
             Ok(job) => job,
-            Err(error) if is_gone(&error) => {
-                return Ok(last.filter(|run| run.finish_time.is_some()));
-            }
+            Err(error) if is_gone(&error) => return Ok(Followed::Gone),
             Err(error) => return Err(error),
         };
-        let Some(run) = job.runs.into_iter().find(|run| run.run == number) else {
-            return Ok(last.filter(|run| run.finish_time.is_some()));
-        };
+        let Some(run) = job.runs.into_iter().find(|run| run.run == number) else { return Ok(Followed::Gone) };
         if last.as_ref() != Some(&run) {
             told(&run);
         }
         if run.finish_time.is_some() {
-            return Ok(Some(run));
+            return Ok(Followed::Ended(run));
+        }
+        if job.waiting_in_vain {
+            return Ok(Followed::WaitsInVain);
         }
         last = Some(run);
         tokio::time::sleep(LOOK).await;

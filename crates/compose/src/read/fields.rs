@@ -8,6 +8,9 @@ use crate::interpolate::join;
 use crate::keys::{Section, Support};
 use crate::tree::{Map, Value};
 
+/// So deep are mappings whose keys are told each with its place: `x-davit.job.history.failed` is the deepest that has one.
+const MAX_DEPTH: usize = 3;
+
 /// A mapping whose keys are those of a section. Each is taken out; what is left at the end is told.
 #[derive(Debug)]
 #[must_use = "what is left in it must be told: call `finish`"]
@@ -32,16 +35,10 @@ impl Fields {
         cx.problems.error(ProblemKind::BadValue, &self.at, &self.path, message);
     }
 
-    /// Where its keys are written, and those of mappings in it.
+    /// Where its keys are written, and those of mappings in it, and in these.
     pub(crate) fn positions(&self) -> BTreeMap<String, Position> {
         let mut positions = BTreeMap::new();
-        for (key, entry) in &self.map {
-            positions.insert(key.clone(), entry.key_at.clone());
-            if let Value::Map(inner) = &entry.node.value {
-                let inner = inner.iter().map(|(inner, entry)| (join(key, inner), entry.key_at.clone()));
-                positions.extend(inner);
-            }
-        }
+        add_positions(&self.map, "", 0, &mut positions);
         positions
     }
 
@@ -104,5 +101,17 @@ fn asks_for_nothing(name: &str, value: &Value) -> bool {
         Value::Text(text) => text == "false" && name != "enable_ipv4",
         Value::List(nodes) => nodes.is_empty(),
         Value::Map(map) => map.is_empty(),
+    }
+}
+
+fn add_positions(map: &Map, path: &str, depth: usize, positions: &mut BTreeMap<String, Position>) {
+    for (key, entry) in map {
+        let path = join(path, key);
+        if let Value::Map(inner) = &entry.node.value
+            && depth < MAX_DEPTH
+        {
+            add_positions(inner, &path, depth + 1, positions);
+        }
+        positions.insert(path, entry.key_at.clone());
     }
 }

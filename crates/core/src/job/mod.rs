@@ -123,6 +123,8 @@ pub struct Job {
     pub created_by: Option<CreateRequest>,
     /// Whether it waits for those of [`JobSpec::start_after`]: until its first tasks are created, and never again.
     pub waits: bool,
+    /// Whether some of that can't come any more unless somebody does something about it.
+    pub waits_in_vain: bool,
     /// Whether it is being deleted: its tasks are stopped, and it goes with the last of them.
     pub is_deleted: bool,
     /// When it was created.

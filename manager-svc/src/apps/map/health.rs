@@ -12,6 +12,8 @@ use super::refused::{Refusals, key};
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const START_INTERVAL: Duration = Duration::from_secs(5);
+/// One that is shorter than may be is told once, as what it was written for.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn check(service: &Service, refusals: &mut Refusals) -> Option<v1::HealthCheck> {
     let Some(Written::Enabled { test, interval, timeout, retries, start_period, start_interval }) =
@@ -50,5 +52,5 @@ pub(in crate::apps) fn usual_check(interval: Duration) -> HealthCheck {
 }
 
 fn usual_start_interval(interval: Duration) -> Duration {
-    START_INTERVAL.min(interval)
+    START_INTERVAL.min(interval.max(LEAST_INTERVAL))
 }

@@ -1,59 +1,76 @@
-//! Where in a Compose file a field of a deployment's spec comes from.
+//! Where in a Compose file a field of a deployment's or job's spec comes from.
 
 use davit_compose::{Position, Service};
 
 use super::refused::key;
 
-/// Fields by the beginning of their path, the longer before the shorter, and the key that they come from.
-const SOURCES: [(&str, &str); 39] = [
-    ("name", ""),
-    ("labels", "deploy.labels"),
-    ("completions", "x-davit.job"),
-    ("parallelism", "x-davit.job"),
-    ("schedule", "x-davit.job"),
-    ("max_retries", "x-davit.job"),
-    ("deadline", "x-davit.job"),
-    ("time_to_live", "x-davit.job"),
-    ("replicated", "deploy.replicas"),
-    ("update_policy", "deploy.update_config"),
-    ("rollback_policy", "deploy.rollback_config"),
-    ("kept_versions", "x-davit.kept_versions"),
-    ("start_after", "depends_on"),
-    ("task.labels", "labels"),
-    ("task.container.image", "image"),
-    ("task.container.entrypoint", "entrypoint"),
-    ("task.container.command", "command"),
-    ("task.container.env", "environment"),
-    ("task.container.working_dir", "working_dir"),
-    ("task.container.user", "user"),
-    ("task.container.mounts", "volumes"),
-    ("task.container.files", "configs"),
-    ("task.container.files", "secrets"),
-    ("task.container.ports", "ports"),
-    ("task.container.tmpfs", "tmpfs"),
-    ("task.container.cap_add", "cap_add"),
-    ("task.container.cap_drop", "cap_drop"),
-    ("task.container.ulimits", "ulimits"),
-    ("task.container.network", "networks"),
-    ("task.resources", "deploy.resources"),
-    ("task.constraints", "deploy.placement"),
-    ("task.restart_policy", "restart"),
-    ("task.stop_policy.grace", "stop_grace_period"),
-    ("task.on_node_loss", "x-davit.on_node_loss"),
-    ("task.placement.algorithm", "x-davit.algorithm"),
-    ("task.placement.platform", "platform"),
-    ("task.placement.task_affinities", "x-davit.colocate"),
-    ("task.placement", "deploy.placement"),
-    ("task.health_check", "healthcheck"),
+/// Fields by the beginning of their path, the longer before the shorter, and the keys that they may come from, the likeliest first.
+const SOURCES: [(&str, &[&str]); 57] = [
+    ("name", &[]),
+    ("labels", &["deploy.labels"]),
+    ("completions", &["x-davit.job.completions", "deploy.replicas", "x-davit.job"]),
+    ("parallelism", &["x-davit.job.parallelism", "x-davit.job"]),
+    ("schedule.cron", &["x-davit.job.schedule"]),
+    ("schedule.time_zone", &["x-davit.job.time_zone"]),
+    ("schedule.start_deadline", &["x-davit.job.start_deadline"]),
+    ("max_retries", &["x-davit.job.retries", "deploy.restart_policy.max_attempts", "x-davit.job"]),
+    ("deadline", &["x-davit.job.deadline"]),
+    ("time_to_live", &["x-davit.job.ttl"]),
+    ("history", &["x-davit.job.history"]),
+    ("replicated", &["deploy.replicas"]),
+    ("update_policy.canaries", &["x-davit.canaries"]),
+    ("update_policy.auto_promote", &["x-davit.auto_promote"]),
+    ("update_policy.progress_deadline", &["x-davit.progress_deadline", "deploy.update_config"]),
+    ("update_policy.parallelism", &["deploy.update_config.parallelism"]),
+    ("update_policy.order", &["deploy.update_config.order"]),
+    ("update_policy.delay", &["deploy.update_config.delay"]),
+    ("update_policy.monitor", &["deploy.update_config.monitor"]),
+    ("update_policy.max_failure_ratio", &["deploy.update_config.max_failure_ratio"]),
+    ("update_policy", &["deploy.update_config"]),
+    ("rollback_policy.parallelism", &["deploy.rollback_config.parallelism"]),
+    ("rollback_policy.order", &["deploy.rollback_config.order"]),
+    ("rollback_policy.delay", &["deploy.rollback_config.delay"]),
+    ("rollback_policy.monitor", &["deploy.rollback_config.monitor"]),
+    ("rollback_policy.max_failure_ratio", &["deploy.rollback_config.max_failure_ratio"]),
+    ("rollback_policy", &["deploy.rollback_config"]),
+    ("kept_versions", &["x-davit.kept_versions"]),
+    ("start_after", &["depends_on"]),
+    ("task.labels", &["labels"]),
+    ("task.container.image", &["image"]),
+    ("task.container.entrypoint", &["entrypoint"]),
+    ("task.container.command", &["command"]),
+    ("task.container.env", &["environment"]),
+    ("task.container.working_dir", &["working_dir"]),
+    ("task.container.user", &["user"]),
+    ("task.container.mounts", &["volumes"]),
+    ("task.container.files", &["configs", "secrets"]),
+    ("task.container.ports", &["ports"]),
+    ("task.container.tmpfs", &["tmpfs"]),
+    ("task.container.cap_add", &["cap_add"]),
+    ("task.container.cap_drop", &["cap_drop"]),
+    ("task.container.ulimits", &["ulimits"]),
+    ("task.container.network", &["networks"]),
+    ("task.resources", &["deploy.resources"]),
+    ("task.constraints", &["deploy.placement"]),
+    ("task.restart_policy", &["deploy.restart_policy", "restart"]),
+    ("task.stop_policy.grace", &["stop_grace_period"]),
+    ("task.on_node_loss", &["x-davit.on_node_loss"]),
+    ("task.placement.algorithm", &["x-davit.algorithm"]),
+    ("task.placement.platform", &["platform"]),
+    ("task.placement.task_affinities", &["x-davit.colocate"]),
+    ("task.placement", &["deploy.placement"]),
+    ("task.health_check.interval", &["healthcheck.interval", "healthcheck"]),
+    ("task.health_check.timeout", &["healthcheck.timeout", "healthcheck"]),
+    ("task.health_check.retries", &["healthcheck.retries", "healthcheck"]),
+    ("task.health_check", &["healthcheck"]),
 ];
 
 /// Where the field at a path comes from, and the path of that key.
 pub(super) fn told_at<'a>(service: &'a Service, field: &str) -> (&'a Position, String) {
     let field = field.trim_start_matches('.');
-    let first = SOURCES.iter().find(|(start, _)| field.starts_with(start)).map(|(start, _)| *start);
-    let mut sources = SOURCES.iter().filter(|(start, _)| Some(*start) == first).map(|(_, source)| *source);
+    let sources = SOURCES.iter().find(|(start, _)| field.starts_with(start)).map_or(&[][..], |(_, sources)| sources);
     // What is written elsewhere, or in no place of its own, is told at the service.
-    match sources.find(|source| service.positions.0.contains_key(*source)) {
+    match sources.iter().find(|source| service.positions.0.contains_key(**source)) {
         Some(source) => key(service, source),
         None => (&service.position, format!("services.{}", service.name)),
     }

@@ -2,6 +2,7 @@ use davit_proto::fuzzing::corpus::{for_each_mutation, seeds, write_seed};
 use davit_svc_kit::fuzzing::frame;
 use prost_types::FileDescriptorSet;
 
+use super::super::FETCH_FILE;
 use super::cluster::{LOG_ID, NODES, TASKS};
 use super::*;
 
@@ -256,6 +257,8 @@ fn every_method_is_among_the_calls() {
     methods.sort();
     known.sort();
     assert_eq!(methods, known);
+    // Room is set apart for it by its name.
+    assert!(methods.contains(&format!("/{FETCH_FILE}")));
 }
 
 #[test]

@@ -183,8 +183,9 @@ impl<'a> Progress<'a> {
         // What serves nobody goes first.
         waiting.sort_unstable();
         // A canary that is healthy waits for nothing but its promotion, and a failure that is allowed holds up nobody else.
-        let is_under_way = |incoming: &&Incoming| !self.is_settled(incoming) && !incoming.failed;
-        let under_way = self.rollout.in_flight.values().filter(is_under_way).count();
+        let is_under_way =
+            |(slot, incoming): &(&Slot, &Incoming)| !self.is_settled(**slot, incoming) && !incoming.failed;
+        let under_way = self.rollout.in_flight.iter().filter(is_under_way).count();
         let free = self.policy.max_in_flight().saturating_sub(under_way);
         let begun = self.rollout.in_flight.len() + self.rollout.done as usize;
         let canaries = self.policy.canaries as usize;

@@ -15,7 +15,7 @@ use crate::state::ClusterState;
 const MAX_NAMED: usize = 3;
 /// How much another one's reason may be to be told as part of one's own.
 const MAX_TOLD_BYTES: usize = 256;
-/// How many deployments are looked at in search of a circle.
+/// How many of them are looked at in search of a circle.
 const MAX_FOLLOWED: usize = 1_000;
 
 /// What something waits for before its first tasks are created.
@@ -85,7 +85,7 @@ fn why_not_yet(state: &ClusterState, waiting: &str, dependency: &Dependency) -> 
     let may_come = |reason: String| Wait { reason, is_vain: false };
     let Some(other) = state.deployment_by_name(name) else {
         return match state.job_by_name(name) {
-            Some(job) => why_not_yet_of_job(job, *condition, *required),
+            Some(job) => why_not_yet_of_job(state, waiting, job, *condition, *required),
             None => required.then(|| may_come(format!("{name}, which is not there"))),
         };
     };
@@ -95,20 +95,28 @@ fn why_not_yet(state: &ClusterState, waiting: &str, dependency: &Dependency) -> 
     if has_come(state, other, *condition) {
         return None;
     }
-    let obstacle = if waits_for(state, other, waiting) {
-        Some(format!(", which waits for {waiting} itself: in this circle nothing begins"))
-    } else if other.waits {
-        (other.rollout.state == RolloutState::Failed).then(|| match other.rollout.reason.as_str() {
-            // A long chain of those that wait for each other is not told whole at each of its links.
-            reason if reason.len() > MAX_TOLD_BYTES => ", which waits in vain itself".to_owned(),
-            reason => format!(", which {reason}"),
-        })
+    let obstacle = if other.waits {
+        let vain = (other.rollout.state == RolloutState::Failed).then_some(other.rollout.reason.as_str());
+        why_it_waits_on(state, name, waiting, vain)
     } else {
         let for_good = state.unready_of(other.deployment_id).find(|task| ended_in_vain(task, *condition));
         for_good.map(|task| format!(", of which a task has ended for good: {}", how_it_ended(task)))
     };
     let is_vain = obstacle.is_some();
     Some(Wait { reason: format!("{name} {condition}{}", obstacle.unwrap_or_default()), is_vain })
+}
+
+/// Why one that waits itself never begins, if so. `vain`: what that in vain is for.
+fn why_it_waits_on(state: &ClusterState, name: &str, waiting: &str, vain: Option<&str>) -> Option<String> {
+    if waits_for(state, name, waiting) {
+        return Some(format!(", which waits for {waiting} itself: in this circle nothing begins"));
+    }
+    vain.map(|reason| match reason {
+        // A long chain of those that wait for each other is not told whole at each of its links.
+        "" => ", which waits in vain itself".to_owned(),
+        reason if reason.len() > MAX_TOLD_BYTES => ", which waits in vain itself".to_owned(),
+        reason => format!(", which {reason}"),
+    })
 }
 
 /// Whether a task has come to its end and so will never be what is waited for.
@@ -126,7 +134,13 @@ fn how_it_ended(task: &Task) -> String {
     if status.reason.is_empty() { format!("it is {}", status.state) } else { status.reason.clone() }
 }
 
-fn why_not_yet_of_job(job: &Job, condition: DependencyCondition, required: bool) -> Option<Wait> {
+fn why_not_yet_of_job(
+    state: &ClusterState,
+    waiting: &str,
+    job: &Job,
+    condition: DependencyCondition,
+    required: bool,
+) -> Option<Wait> {
     let name = &job.name;
     if job.is_deleted {
         return required.then(|| Wait { reason: format!("{name}, which is being deleted"), is_vain: false });
@@ -136,11 +150,22 @@ fn why_not_yet_of_job(job: &Job, condition: DependencyCondition, required: bool)
         DependencyCondition::Started | DependencyCondition::Healthy => run.next_index > 0,
         DependencyCondition::Completed => run.state == RunState::Completed,
     });
+    if has_come {
+        return None;
+    }
     let ended = newest.filter(|run| run.state.has_ended());
-    let how = ended.map(|run| format!(", whose run {} is {}", run.number, run.state)).unwrap_or_default();
-    // The next time of a schedule brings another run.
-    let is_vain = ended.is_some() && job.spec.schedule.is_none();
-    (!has_come).then(|| Wait { reason: format!("job {name} {condition}{how}"), is_vain })
+    let obstacle = if let Some(run) = ended {
+        // The next time of a schedule brings another run.
+        let is_vain = job.spec.schedule.is_none();
+        Some((format!(", whose run {} is {}", run.number, run.state), is_vain))
+    } else if job.waits {
+        let reason = newest.map(|run| run.reason.as_str()).unwrap_or_default();
+        why_it_waits_on(state, name, waiting, job.waits_in_vain.then_some(reason)).map(|told| (told, true))
+    } else {
+        None
+    };
+    let (told, is_vain) = obstacle.unwrap_or_default();
+    Some(Wait { reason: format!("job {name} {condition}{told}"), is_vain })
 }
 
 fn has_come(state: &ClusterState, other: &Deployment, condition: DependencyCondition) -> bool {
@@ -171,23 +196,29 @@ fn was_started(task: &Task) -> bool {
         || task.past_attempts.iter().chain([&task.status]).any(|status| status.started_at.is_some())
 }
 
-/// Whether a deployment that waits does so, over however many others, for one of this name.
-fn waits_for(state: &ClusterState, from: &Deployment, name: &str) -> bool {
-    let mut seen = BTreeSet::from([from.name.clone()]);
-    let mut next = vec![from.clone()];
-    while let Some(deployment) = next.pop() {
-        let current = deployment.current().filter(|_| deployment.waits);
-        for dependency in current.into_iter().flat_map(|version| &version.spec.start_after) {
+/// Whether one that waits does so, over however many others, for one of this name.
+fn waits_for(state: &ClusterState, from: &str, name: &str) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut next = vec![from];
+    while let Some(waiting) = next.pop() {
+        for dependency in awaited_by(state, waiting) {
             if dependency.deployment == name {
                 return true;
             }
-            if seen.len() < MAX_FOLLOWED
-                && seen.insert(dependency.deployment.clone())
-                && let Some(other) = state.deployment_by_name(&dependency.deployment)
-            {
-                next.push(Deployment::clone(other));
+            if seen.len() < MAX_FOLLOWED && seen.insert(&dependency.deployment) {
+                next.push(&dependency.deployment);
             }
         }
     }
     false
+}
+
+/// What a deployment or job waits for; nothing, if it waits no more.
+fn awaited_by<'a>(state: &'a ClusterState, name: &str) -> &'a [Dependency] {
+    if let Some(deployment) = state.deployment_by_name(name) {
+        let current = deployment.current().filter(|_| deployment.waits);
+        return current.map_or(&[], |version| &version.spec.start_after);
+    }
+    let job = state.job_by_name(name).filter(|job| job.waits);
+    job.map_or(&[], |job| &job.spec.start_after)
 }

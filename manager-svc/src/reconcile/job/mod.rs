@@ -109,6 +109,7 @@ pub fn trouble_of_job(job: &Job) -> String {
     let Some(run) = job.runs.last() else { return String::new() };
     match run.state {
         RunState::Failing | RunState::Failed => run.reason.clone(),
+        RunState::Running if job.waits_in_vain => run.reason.clone(),
         RunState::Running if run.reason == NO_ROOM => run.reason.clone(),
         RunState::Running if run.failed.count() > 0 => runs::failures(run),
         RunState::Running | RunState::Stopping | RunState::Completed | RunState::Stopped => String::new(),
@@ -185,6 +186,7 @@ impl<'a> Planner<'a> {
         }
         let why = why_waiting(self.state, &self.job.name, &self.job.spec.start_after);
         self.job.waits = why.is_some();
+        self.job.waits_in_vain = why.as_ref().is_some_and(|wait| wait.is_vain);
         let why = why.map(|wait| wait.reason).unwrap_or_default();
         for run in self.job.runs.iter_mut().filter(|run| run.state == RunState::Running && run.reason != why) {
             run.reason.clone_from(&why);

@@ -26,6 +26,7 @@ pub(in crate::store) fn job_to_record(job: &Job, spec_keys: &[SpecKey]) -> store
         missed,
         created_by,
         waits,
+        waits_in_vain,
         is_deleted,
         created_at,
         updated_at,
@@ -57,6 +58,7 @@ pub(in crate::store) fn job_to_record(job: &Job, spec_keys: &[SpecKey]) -> store
         revision: revision.0,
         awaited_time: awaited.map(time_to),
         waits: *waits,
+        waits_in_vain: *waits_in_vain,
     }
 }
 
@@ -90,6 +92,7 @@ pub(in crate::store) fn job_from_record(
         missed,
         created_by: CreateRequest::given(record.request_id, record.request_fingerprint),
         waits: record.waits,
+        waits_in_vain: record.waits_in_vain,
         is_deleted: record.is_deleted,
         created_at: time_from(record.create_time, "create_time")?,
         updated_at: time_from(record.update_time, "update_time")?,

@@ -4,6 +4,7 @@ mod dependencies;
 mod deployments;
 mod fuzz_corpus;
 mod garbage;
+mod jobs;
 mod node_paths;
 mod placement_garbage;
 mod placement_paths;

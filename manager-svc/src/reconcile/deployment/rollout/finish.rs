@@ -86,12 +86,14 @@ impl Progress<'_> {
 
     /// How many slots are under way only because it is not promoted.
     fn settled(&self) -> usize {
-        self.rollout.in_flight.values().filter(|incoming| self.is_settled(incoming)).count()
+        self.rollout.in_flight.iter().filter(|(slot, incoming)| self.is_settled(**slot, incoming)).count()
     }
 
     /// Whether a slot is under way only because it is not promoted.
-    pub(super) fn is_settled(&self, incoming: &Incoming) -> bool {
-        incoming.ready_since.is_some_and(|since| later(since, self.policy.monitor) <= self.now)
+    pub(super) fn is_settled(&self, slot: Slot, incoming: &Incoming) -> bool {
+        let task = self.places.by_slot.get(&slot).and_then(|place| place.fresh);
+        task.is_some_and(|task| has_done_its_work(task))
+            || incoming.ready_since.is_some_and(|since| later(since, self.policy.monitor) <= self.now)
             || (incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue)
     }
 

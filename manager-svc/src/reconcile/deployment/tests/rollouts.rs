@@ -191,6 +191,26 @@ fn tasks_that_end_well_are_replaced_by_others_that_do() {
 }
 
 #[test]
+fn a_canary_that_has_done_its_work_waits_for_its_promotion_too() {
+    let restart = RestartPolicy { mode: RestartMode::OnFailure, ..RestartPolicy::default() };
+    let update = UpdatePolicy { canaries: 1, ..policy(UpdateOrder::StopFirst, 1) };
+    let once = |version| spec(2, TaskSpec { restart, ..image(version) }, update);
+    let mut rig = Rig::running(2, once(1));
+    rig.update(once(2));
+    for _ in 0..3 {
+        rig.look();
+        rig.work(|_| true);
+    }
+    let canary = rig.tasks().into_iter().find(|task| version_of(task) == 2 && !task.is_finished()).unwrap();
+    rig.report(canary.task_id, TaskState::Completed, false);
+    rig.look();
+    assert_eq!(rig.state(), RolloutState::AwaitingPromotion, "{:?}", rig.deployment().rollout);
+    rig.cluster.run(|draft| promote_rollout(draft, &named())).unwrap();
+    rig.settle();
+    assert_eq!((rig.holding(), rig.state()), (vec![(2, false), (2, true)], RolloutState::Complete));
+}
+
+#[test]
 fn a_failure_rolls_back_to_the_last_version_that_was_proven_and_no_further() {
     let update = UpdatePolicy { on_failure: OnRolloutFailure::Rollback, ..policy(UpdateOrder::StopFirst, 1) };
     let mut rig = updating(update);

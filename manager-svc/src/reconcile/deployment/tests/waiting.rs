@@ -1,12 +1,15 @@
 //! What a deployment waits for.
 
 use davit_core::deployment::{Dependency, DependencyCondition};
+use davit_core::job::{Job, JobSpec, RunState};
 use davit_core::task::DesiredState;
 use proptest::prelude::*;
 
 use super::super::plan_deployment;
 use super::*;
+use crate::commands::test_support::job_spec;
 use crate::commands::{delete_deployment, restart_task, stop_task};
+use crate::reconcile::job::trouble_of_job;
 
 fn after(deployment: &str, condition: DependencyCondition) -> Dependency {
     Dependency { deployment: deployment.to_owned(), condition, required: true }
@@ -147,6 +150,62 @@ fn what_has_ended_for_good_is_waited_for_in_vain_until_somebody_does_something()
     rig.bring("db", TaskState::Completed, false);
     rig.settle();
     assert_eq!((rig.state(), rig.holding().len(), rig.reason()), (RolloutState::Complete, 2, ""));
+}
+
+fn job_after(deployment: &str, condition: DependencyCondition) -> JobSpec {
+    JobSpec { start_after: vec![after(deployment, condition)], ..job_spec(db(0), 1) }
+}
+
+#[test]
+fn who_waits_for_a_job_that_waits_in_vain_does_so_too() {
+    let mut rig = Rig::new(2, waits_for(vec![after("migrate", DependencyCondition::Completed)]));
+    let never = RestartPolicy { mode: RestartMode::Never, ..RestartPolicy::default() };
+    assert!(rig.cluster.deploy("db", TaskSpec { restart: never, ..db(0) }, replicas(1)));
+    assert!(rig.cluster.make_job("migrate", job_after("db", DependencyCondition::Healthy)));
+    let look = |rig: &mut Rig| {
+        rig.look();
+        while rig.cluster.reconcile_jobs() {
+            rig.look();
+        }
+    };
+    look(&mut rig);
+    assert_eq!((rig.state(), rig.reason()), (RolloutState::InProgress, "waits for job migrate to complete"));
+    rig.bring("db", TaskState::Failed, false);
+    look(&mut rig);
+    let job = |rig: &Rig| Job::clone(rig.cluster.state.job_by_name("migrate").unwrap());
+    let waiting = job(&rig);
+    assert!(waiting.waits && waiting.waits_in_vain && waiting.runs[0].state == RunState::Running, "{waiting:?}");
+    let trouble = trouble_of_job(&waiting);
+    assert!(trouble.starts_with("waits for db to be healthy, of which a task has ended for good"), "{trouble}");
+    let reason = rig.reason();
+    assert!(reason.starts_with("waits for job migrate to complete, which waits for db to be healthy, of"), "{reason}");
+    assert_eq!(rig.state(), RolloutState::Failed);
+    // Once it has come all the same everything begins.
+    let task = rig.tasks_of("db")[0].task_id;
+    rig.cluster.run(|draft| restart_task(draft, task)).unwrap();
+    look(&mut rig);
+    assert_eq!((rig.state(), rig.reason()), (RolloutState::InProgress, "waits for job migrate to complete"));
+    assert!(job(&rig).waits && !job(&rig).waits_in_vain);
+    rig.bring("db", TaskState::Running, true);
+    look(&mut rig);
+    let begun = job(&rig);
+    assert!(!begun.waits && begun.runs[0].next_index == 1 && begun.runs[0].reason.is_empty(), "{begun:?}");
+}
+
+#[test]
+fn a_circle_of_jobs_is_told() {
+    let mut rig = Rig::new(2, waits_for(vec![after("one", DependencyCondition::Completed)]));
+    assert!(rig.cluster.make_job("one", job_after("two", DependencyCondition::Completed)));
+    assert!(rig.cluster.make_job("two", job_after("one", DependencyCondition::Completed)));
+    while rig.cluster.reconcile_jobs() {}
+    rig.look();
+    let job = rig.cluster.state.job_by_name("one").unwrap();
+    let circle = "waits for job two to complete, which waits for one itself: in this circle nothing begins";
+    assert!(job.waits_in_vain && job.runs[0].reason == circle, "{job:?}");
+    assert_eq!(
+        (rig.state(), rig.reason()),
+        (RolloutState::Failed, format!("waits for job one to complete, which {circle}").as_str())
+    );
 }
 
 #[test]
