@@ -1,11 +1,13 @@
 //! The writer on a store that works, fails, hangs and recovers.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::Future as _;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use async_trait::async_trait;
 use davit_core::deployment::{DeploymentMode, DeploymentSpec, UpdatePolicy};
-use davit_core::id::{DeploymentId, Revision, TaskId};
+use davit_core::id::{DeploymentId, Revision, SessionId, TaskId};
 use davit_core::spec::{OnNodeLoss, ProcessSpec, RuntimeSpec, TaskSpec};
 use davit_svc_kit::clock::ManualClock;
 use davit_svc_kit::readiness::ReadyState;
@@ -20,6 +22,7 @@ use crate::commands::{
     self, Creation, Limits, NewDeployment, NewTasks, Placement, Registration, Wanted, commit_placements,
     create_deployment, create_tasks, delete_task, register_node, stop_task,
 };
+use crate::dispatch::{Delivery, Outbox};
 use crate::state::KeyedSpec;
 use crate::store::{Error, Fault, FaultyStore, MemoryStore, Snapshot};
 
@@ -246,6 +249,43 @@ async fn effects_happen_after_the_commit_and_only_if_it_worked() {
     fault.set("the disk is full");
     join(2).await.unwrap_err();
     assert_eq!(seen.load(Ordering::SeqCst), 1);
+}
+
+/// A session that looks at what the cluster publishes in the very moment in which it is told of something.
+struct Hasty {
+    handle: Handle,
+    seen: AtomicU64,
+}
+
+impl Wake for Hasty {
+    fn wake(self: Arc<Self>) {
+        self.seen.store(self.handle.state().revision().0, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn what_a_worker_is_told_of_is_published_by_then() {
+    let running = start(Arc::new(MemoryStore::default())).await;
+    let outbox = Arc::new(Outbox::new(SessionId(Uuid::from_u128(1))));
+    let of_session = Arc::clone(&outbox);
+    let registered = running.handle.write_with_effects(move |draft, effects| {
+        effects.push(Box::new(move |router, state| router.attach(node_id(1), of_session, state)));
+        register_node(draft, registration(1), LEASE)
+    });
+    registered.await.unwrap();
+    assert!(matches!(outbox.next().await, Delivery::FullSet(..)));
+    create(running.handle.clone(), 1).await.unwrap();
+    let hasty = Arc::new(Hasty { handle: running.handle.clone(), seen: AtomicU64::new(0) });
+    let waker = Waker::from(Arc::clone(&hasty));
+    let mut next = Box::pin(outbox.next());
+    assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let key = running.handle.state().task(task_id(1)).unwrap().key();
+    let place = move |draft: &mut Draft| {
+        Ok::<_, Infallible>(commit_placements(draft, &[Placement { key, node_id: node_id(1) }]).committed)
+    };
+    assert_eq!(running.handle.write(place).await.unwrap(), 1);
+    assert_eq!(hasty.seen.load(Ordering::SeqCst), running.handle.state().revision().0);
+    assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
 }
 
 #[tokio::test]
