@@ -17,8 +17,9 @@ pub const DEFAULT_MANAGER: &str = "127.0.0.1:7400";
 const GLOBAL: &str = "Options of every command";
 
 const AFTER_HELP: &str = "\
-Tasks are named by id, by the beginning or the end of an id, or by name; nodes by name or id. For explain, move and stop a
-name is first that of a task which has not ended.
+Tasks are named by id, by the beginning or the end of an id, or by name, those of a deployment also with their slot: web.2;
+nodes by name or id. Of tasks with one name the one that runs is meant, and one that has ended only where none is left: for
+logs, inspect, explain and events the newest of these.
 
 Exit codes:
   0    done
@@ -81,7 +82,7 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// List tasks
     Ps(PsArgs),
-    /// Show what a task wrote
+    /// Show what a task wrote, or all tasks of a deployment or an app
     Logs(LogsArgs),
     /// Show all that is known of tasks or nodes
     Inspect(InspectArgs),
@@ -112,7 +113,11 @@ pub enum Command {
     /// Delete an app, and wait until it is gone
     Down(DownArgs),
     /// List apps
-    Apps,
+    Apps {
+        /// Show whole details
+        #[arg(long)]
+        no_trunc: bool,
+    },
     /// Keep configs: files that containers are given
     #[command(subcommand)]
     Config(ConfigCommand),

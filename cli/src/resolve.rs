@@ -6,64 +6,108 @@ use tonic::Code;
 
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
-use crate::output::{Described, has_ended, short_id, state_of, task_state};
+use crate::output::{Described, KnownNodes, has_ended, short_id, state_of, task_state};
 
 const ID_CHARS: usize = 36;
 const MAX_NAME_CHARS: usize = 63;
 const LISTED_MATCHES: usize = 10;
 
-/// The task with this id, name, or beginning or end of an id.
-///
-/// # Errors
-/// When there is none, or more than one, or a call fails.
-pub async fn task(manager: &Manager, reference: &str) -> Result<v1::Task, Error> {
-    find_task(manager, reference, Named::Any).await?.ok_or_else(|| no_task(reference))
-}
-
-/// The same, for what is done with tasks that have not ended: of those with a name, one that has ended is meant only where
-/// none is left.
-///
-/// # Errors
-/// When there is none, or more than one, or a call fails.
-pub async fn live_task(manager: &Manager, reference: &str) -> Result<v1::Task, Error> {
-    find_task(manager, reference, Named::Live).await?.ok_or_else(|| no_task(reference))
-}
-
-/// Which of the tasks with a name are meant.
+/// What is to be done with a task that is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Named {
-    Any,
-    /// Those that have not ended, if there are some.
-    Live,
+pub enum Purpose {
+    /// It is looked at: where all that have a name have ended, the newest is meant.
+    Read,
+    /// It is changed: what could be several is none.
+    Change,
 }
 
-impl Named {
-    fn meant(self, mut tasks: Vec<v1::Task>) -> Vec<v1::Task> {
-        let is_live = |task: &v1::Task| !has_ended(state_of(task));
-        if self == Self::Live && tasks.iter().any(is_live) {
-            tasks.retain(is_live);
+/// The tasks that a reference may stand for.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// Oldest first; none that has ended beside one that has not.
+    pub tasks: Vec<v1::Task>,
+    /// Whether it is their name, rather than a part of their ids.
+    by_name: bool,
+}
+
+impl Matches {
+    fn named(tasks: Vec<v1::Task>) -> Self {
+        Self { tasks: meant(tasks), by_name: true }
+    }
+
+    /// The one that is meant, if there is any.
+    ///
+    /// # Errors
+    /// When there are several.
+    pub fn one(mut self, reference: &str, purpose: Purpose) -> Result<Option<v1::Task>, Error> {
+        if self.by_name && purpose == Purpose::Read && self.tasks.iter().all(|task| has_ended(state_of(task))) {
+            return Ok(self.tasks.pop());
         }
-        tasks
+        only_task(reference, self.tasks)
     }
 }
 
-async fn find_task(manager: &Manager, reference: &str, which: Named) -> Result<Option<v1::Task>, Error> {
+/// Of tasks with one name those that are meant: the ones that are to run, else those that are being stopped, such as for another
+/// one in their place, else those that have ended.
+fn meant(mut tasks: Vec<v1::Task>) -> Vec<v1::Task> {
+    let rank = |task: &v1::Task| match task.desired_state() {
+        _ if has_ended(state_of(task)) => 2,
+        v1::DesiredState::Running => 0,
+        v1::DesiredState::Stopped | v1::DesiredState::Removed | v1::DesiredState::Unspecified => 1,
+    };
+    let first = tasks.iter().map(rank).min();
+    tasks.retain(|task| Some(rank(task)) == first);
+    tasks
+}
+
+/// The tasks that a reference may stand for: an id, a name, a name with a slot of a deployment, the beginning or end of an id.
+///
+/// # Errors
+/// When a call fails.
+pub async fn matches(manager: &Manager, reference: &str) -> Result<Matches, Error> {
     if may_be_id_part(reference) && reference.len() == ID_CHARS {
         return match manager.get_task(reference).await {
-            Err(error) if error.code() == Some(Code::NotFound) => Ok(None),
-            answer => answer.map(Some),
+            Err(error) if error.code() == Some(Code::NotFound) => Ok(Matches::default()),
+            answer => answer.map(|task| Matches { tasks: vec![task], by_name: false }),
         };
     }
     let mut named = Vec::new();
     if may_be_name(reference) {
-        let filter = v1::TaskFilter { name: reference.to_owned(), ..Default::default() };
-        named = which.meant(manager.list_tasks(filter).await?.0);
+        named = with_name(manager, reference).await?;
+    }
+    if let Some((name, slot)) = name_and_slot(reference).filter(|_| named.is_empty()) {
+        named = with_name(manager, name).await?;
+        named.retain(|task| task.deployment.as_ref().is_some_and(|place| place.slot == slot));
     }
     if named.is_empty() && may_be_id_part(reference) {
         let filter = v1::TaskFilter { id_part: reference.to_ascii_lowercase(), ..Default::default() };
-        named = manager.list_tasks(filter).await?.0;
+        return Ok(Matches { tasks: manager.list_tasks(filter).await?.0, by_name: false });
     }
-    only_task(reference, named)
+    Ok(Matches::named(named))
+}
+
+async fn with_name(manager: &Manager, name: &str) -> Result<Vec<v1::Task>, Error> {
+    let filter = v1::TaskFilter { name: name.to_owned(), ..Default::default() };
+    Ok(manager.list_tasks(filter).await?.0)
+}
+
+/// A name and a slot, `web.2`: tasks of a deployment have one name.
+fn name_and_slot(reference: &str) -> Option<(&str, u32)> {
+    let (name, slot) = reference.rsplit_once('.')?;
+    let slot = slot.parse().ok().filter(|slot| *slot > 0)?;
+    may_be_name(name).then_some((name, slot))
+}
+
+/// The task that is meant.
+///
+/// # Errors
+/// When there is none, or more than one, or a call fails.
+pub async fn task(manager: &Manager, reference: &str, purpose: Purpose) -> Result<v1::Task, Error> {
+    find_task(manager, reference, purpose).await?.ok_or_else(|| no_task(reference))
+}
+
+async fn find_task(manager: &Manager, reference: &str, purpose: Purpose) -> Result<Option<v1::Task>, Error> {
+    matches(manager, reference).await?.one(reference, purpose)
 }
 
 /// What a name stands for.
@@ -89,7 +133,7 @@ impl Described for Found {
 /// # Errors
 /// When there is neither, or more than one task or node, or a call fails.
 pub async fn task_or_node(manager: &Manager, reference: &str) -> Result<Found, Error> {
-    if let Some(task) = find_task(manager, reference, Named::Any).await? {
+    if let Some(task) = find_task(manager, reference, Purpose::Read).await? {
         return Ok(Found::Task(Box::new(task)));
     }
     if let Some(node) = find_node(manager, reference).await? {
@@ -100,26 +144,14 @@ pub async fn task_or_node(manager: &Manager, reference: &str) -> Result<Found, E
     )))
 }
 
-/// All tasks that are meant, in the order given.
+/// All tasks that are meant, to be changed, in the order given.
 ///
 /// # Errors
 /// When any of them can't be told.
-pub async fn tasks(manager: &Manager, references: &[String]) -> Result<Vec<v1::Task>, Error> {
-    each_task(manager, references, Named::Any).await
-}
-
-/// The same, as [`live_task`].
-///
-/// # Errors
-/// When any of them can't be told.
-pub async fn live_tasks(manager: &Manager, references: &[String]) -> Result<Vec<v1::Task>, Error> {
-    each_task(manager, references, Named::Live).await
-}
-
-async fn each_task(manager: &Manager, references: &[String], which: Named) -> Result<Vec<v1::Task>, Error> {
+pub async fn tasks_to_change(manager: &Manager, references: &[String]) -> Result<Vec<v1::Task>, Error> {
     let mut found: Vec<v1::Task> = Vec::new();
     for reference in references {
-        let task = find_task(manager, reference, which).await?.ok_or_else(|| no_task(reference))?;
+        let task = task(manager, reference, Purpose::Change).await?;
         if found.iter().all(|other| other.task_id != task.task_id) {
             found.push(task);
         }
@@ -154,10 +186,11 @@ async fn find_node(manager: &Manager, reference: &str) -> Result<Option<v1::Node
 fn only_task(reference: &str, mut tasks: Vec<v1::Task>) -> Result<Option<v1::Task>, Error> {
     if tasks.len() > 1 {
         let line = |task: &v1::Task| {
-            let name = task.spec.as_ref().map_or("", |spec| &spec.name);
-            format!("{}  {name}  {}", short_id(&task.task_id), task_state(task))
+            format!("{}  {}  {}", short_id(&task.task_id), KnownNodes::default().place_of(task), task_state(task))
         };
-        return Err(ambiguous("tasks", reference, &tasks, line));
+        let has_slot = |task: &v1::Task| task.deployment.as_ref().is_some_and(|place| place.slot > 0);
+        let how = if tasks.iter().any(has_slot) { "by its slot or more of its id" } else { "by more of its id" };
+        return Err(ambiguous("tasks", how, reference, &tasks, line));
     }
     Ok(tasks.pop())
 }
@@ -165,13 +198,13 @@ fn only_task(reference: &str, mut tasks: Vec<v1::Task>) -> Result<Option<v1::Tas
 fn only_node(reference: &str, mut nodes: Vec<v1::Node>) -> Result<Option<v1::Node>, Error> {
     if nodes.len() > 1 {
         let line = |node: &v1::Node| format!("{}  {}", short_id(&node.node_id), node.name);
-        return Err(ambiguous("nodes", reference, &nodes, line));
+        return Err(ambiguous("nodes", "by more of its id", reference, &nodes, line));
     }
     Ok(nodes.pop())
 }
 
-fn ambiguous<T>(what: &str, reference: &str, matches: &[T], line: impl Fn(&T) -> String) -> Error {
-    let mut text = format!("`{reference}` may be {} {what}; name one by more of its id:", matches.len());
+fn ambiguous<T>(what: &str, how: &str, reference: &str, matches: &[T], line: impl Fn(&T) -> String) -> Error {
+    let mut text = format!("`{reference}` may be {} {what}; name one {how}:", matches.len());
     for each in matches.iter().take(LISTED_MATCHES) {
         text.push_str("\n  ");
         text.push_str(&line(each));
@@ -209,7 +242,8 @@ mod tests {
         let spec = v1::TaskSpec { name: name.to_owned(), ..Default::default() };
         let status = v1::TaskStatus { state: v1::TaskState::Running.into(), ..Default::default() };
         let task_id = format!("0193a5c0-1c1e-7d3a-9a53-{id_end:012x}");
-        v1::Task { task_id, spec: Some(spec), status: Some(status), ..Default::default() }
+        let desired_state = v1::DesiredState::Running.into();
+        v1::Task { task_id, spec: Some(spec), status: Some(status), desired_state, ..Default::default() }
     }
 
     #[test]
@@ -231,16 +265,47 @@ mod tests {
         assert!(only_task("web", many).unwrap_err().to_string().ends_with("\n  and 3 more"));
     }
 
+    fn with(state: v1::TaskState, desired: v1::DesiredState, number: u32) -> v1::Task {
+        let status = v1::TaskStatus { state: state.into(), ..Default::default() };
+        v1::Task { status: Some(status), desired_state: desired.into(), ..a_task(number, "web") }
+    }
+
     #[test]
-    fn of_tasks_with_a_name_those_that_live_are_meant() {
-        let ended = |number| {
-            let status = v1::TaskStatus { state: v1::TaskState::Stopped.into(), ..Default::default() };
-            v1::Task { status: Some(status), ..a_task(number, "web") }
-        };
-        let mixed = || vec![ended(1), a_task(2, "web"), ended(3)];
-        assert_eq!(Named::Live.meant(mixed()), [a_task(2, "web")]);
-        assert_eq!(Named::Any.meant(mixed()), mixed());
-        assert_eq!(Named::Live.meant(vec![ended(1), ended(3)]), [ended(1), ended(3)]);
+    fn of_tasks_with_a_name_the_one_that_is_to_run_is_meant() {
+        use v1::DesiredState::{Running, Stopped};
+        let runs = with(v1::TaskState::Running, Running, 4);
+        // A rolling update: the old one still serves while it is being stopped, an older one has ended.
+        let stopping = with(v1::TaskState::Running, Stopped, 2);
+        let (older, old) = (with(v1::TaskState::Stopped, Stopped, 1), with(v1::TaskState::Failed, Running, 3));
+        let of = |tasks: &[&v1::Task]| Matches::named(tasks.iter().map(|task| (*task).clone()).collect());
+        for purpose in [Purpose::Read, Purpose::Change] {
+            let one = |tasks: &[&v1::Task]| of(tasks).one("web", purpose);
+            assert_eq!(one(&[&older, &stopping, &old, &runs]).unwrap(), Some(runs.clone()));
+            assert_eq!(one(&[&older, &stopping, &old]).unwrap(), Some(stopping.clone()));
+            assert_eq!(one(&[]).unwrap(), None);
+            assert!(one(&[&runs, &runs]).is_err(), "two replicas");
+        }
+        assert_eq!(of(&[&older, &old]).one("web", Purpose::Read).unwrap(), Some(old.clone()), "the newest");
+        assert!(of(&[&older, &old]).one("web", Purpose::Change).is_err());
+        let by_id = Matches { tasks: vec![older, old], by_name: false };
+        assert!(by_id.one("0193", Purpose::Read).is_err(), "they have no more in common than a part of their ids");
+    }
+
+    #[test]
+    fn a_slot_of_a_deployment_can_be_named() {
+        assert_eq!(name_and_slot("web.12"), Some(("web", 12)));
+        assert_eq!(name_and_slot("a.b.1"), Some(("a.b", 1)));
+        for none in ["web", "web.", "web.0", "web.x", ".1", "we b.1"] {
+            assert_eq!(name_and_slot(none), None, "{none}");
+        }
+        let place = v1::DeploymentSlot { slot: 2, ..Default::default() };
+        let replica = |number| v1::Task { deployment: Some(place.clone()), ..a_task(number, "web") };
+        let error = only_task("web", vec![replica(1), a_task(2, "web")]).unwrap_err();
+        insta::assert_snapshot!(error, @"
+        `web` may be 2 tasks; name one by its slot or more of its id:
+          000000000001  web.2  RUNNING
+          000000000002  web  RUNNING
+        ");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod binaries;
 pub mod cluster;
+pub mod command_line;
 pub mod engine;
 pub mod grpcurl;
 pub mod programs;

@@ -5,13 +5,12 @@
 use std::time::Duration;
 
 use davit_proto::v1;
-use davit_tests::binaries::{Service, path_of};
+use davit_tests::binaries::Service;
+use davit_tests::command_line::CommandLine;
 use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image, try_docker};
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
 use davit_tests::worker_dir::WorkerDir;
-use tempfile::TempDir;
-use tokio::process::Command;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -58,7 +57,7 @@ secrets: {password: {file: ./password}}
 /// A directory with the app, and a cluster of one node.
 struct Site {
     programs: Programs,
-    dir: TempDir,
+    davit: CommandLine,
     cluster: String,
     _worker: Service,
     _worker_dir: WorkerDir,
@@ -85,32 +84,16 @@ impl Site {
         let worker_dir = WorkerDir::new();
         let worker = programs.worker("one", worker_dir.path(), &host_socket(), &[]);
         worker.ready().await;
-        let dir = TempDir::new().unwrap();
-        std::fs::write(dir.path().join("password"), "swordfish").unwrap();
-        Self { programs, dir, cluster, _worker: worker, _worker_dir: worker_dir, _cleared: cleared, _volume: volume }
+        let davit = CommandLine::new(programs.manager().address);
+        davit.write("password", "swordfish");
+        Self { programs, davit, cluster, _worker: worker, _worker_dir: worker_dir, _cleared: cleared, _volume: volume }
     }
 
     fn write(&self, change: impl Fn(String) -> String) {
         let app = change(APP.to_owned());
         let app = app.replace("FAILURE", "pause").replace("PAGE", "first").replace("WEB", IMAGE);
         let app = app.replace("IMAGE", IMAGE).replace("VOLUME", &self.cluster);
-        std::fs::write(self.dir.path().join("compose.yaml"), app).unwrap();
-    }
-
-    /// Runs the command line; answers its exit code and all that it wrote.
-    async fn davit(&self, arguments: &[&str]) -> (i32, String) {
-        let mut command = Command::new(path_of("davit"));
-        command.args(["--manager", &self.programs.manager().address.to_string()]).args(arguments);
-        let run = command.current_dir(self.dir.path()).kill_on_drop(true).output();
-        let output = tokio::time::timeout(LIMIT, run).await.expect("it ends").unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap(), String::from_utf8(text).unwrap())
-    }
-
-    async fn done(&self, arguments: &[&str]) -> String {
-        let (code, text) = self.davit(arguments).await;
-        assert_eq!(code, 0, "davit {arguments:?}: {text}");
-        text
+        self.davit.write("compose.yaml", &app);
     }
 
     async fn tasks(&self) -> Vec<v1::Task> {
@@ -141,10 +124,10 @@ fn seconds(time: Option<prost_types::Timestamp>) -> f64 {
 async fn an_app_begins_in_order_is_updated_in_part_and_survives_a_bad_image() {
     let site = Site::new().await;
     site.write(|app| app);
-    assert_eq!(site.davit(&["plan"]).await.0, 2);
-    site.done(&["up"]).await;
-    assert_eq!(site.davit(&["plan"]).await.0, 0);
-    let apps = site.done(&["apps"]).await;
+    assert_eq!(site.davit.run(&["plan"]).await.0, 2);
+    site.davit.done(&["up"]).await;
+    assert_eq!(site.davit.run(&["plan"]).await.0, 0);
+    let apps = site.davit.done(&["apps"]).await;
     assert!(apps.contains("shop") && apps.contains("2/2") && apps.contains("COMPLETE"), "{apps}");
     // Each began when what it waits for had come: the migration reached the database by its name.
     let (db, migrate, web) = (site.task("shop_db").await, site.task("shop_migrate").await, site.task("shop_web").await);
@@ -152,38 +135,39 @@ async fn an_app_begins_in_order_is_updated_in_part_and_survives_a_bad_image() {
     assert_eq!((ended.state(), migrate.attempt), (v1::TaskState::Completed, 1));
     let started = |task: &v1::Task| seconds(task.status.as_ref().unwrap().start_time);
     assert!(started(&db) < seconds(migrate.create_time) && seconds(ended.finish_time) < seconds(web.create_time));
-    assert_eq!(site.done(&["job", "logs", "shop_migrate"]).await, "start\n");
+    assert_eq!(site.davit.done(&["job", "logs", "shop_migrate"]).await, "start\n");
+    assert!(site.davit.done(&["logs", "--app", "shop"]).await.contains("shop_migrate | start\n"));
     assert_eq!(site.exec("shop_web", &["wget", "-q", "-O", "-", "http://db/starts"]).await, "start");
     assert_eq!(site.exec("shop_web", &["cat", "/tmp/www/index.html"]).await, "first");
     assert_eq!(site.exec("shop_db", &["cat", "/run/secrets/password"]).await, "swordfish");
 
     // Another config: the web server is rolled, and nothing else.
     site.write(|app| app.replace("PAGE", "second"));
-    site.done(&["up"]).await;
+    site.davit.done(&["up"]).await;
     assert_eq!(site.exec("shop_web", &["cat", "/tmp/www/index.html"]).await, "second");
     assert_eq!(site.task("shop_db").await.task_id, db.task_id);
     // Another environment: the database is rolled, and has its data again.
     let tuned = |app: String| app.replace("PAGE", "second").replace("TUNING: \"1\"", "TUNING: \"2\"");
     site.write(tuned);
-    site.done(&["up"]).await;
+    site.davit.done(&["up"]).await;
     assert_ne!(site.task("shop_db").await.task_id, db.task_id);
     assert_eq!(site.exec("shop_db", &["cat", "/data/starts"]).await, "start\nstart");
 
     // An image that is not there: what serves goes on, and it pauses, or goes back.
     let web = site.task("shop_web").await.task_id;
     site.write(|app| tuned(app).replace("WEB", "davit.invalid/none:1"));
-    let (code, told) = site.davit(&["up"]).await;
+    let (code, told) = site.davit.run(&["up"]).await;
     assert!(code == 1 && told.contains("PAUSED") && told.contains("davit.invalid/none:1"), "{code}: {told}");
     let ready = |task: &v1::Task| task.status.as_ref().unwrap().ready;
     let serving = site.tasks().await.into_iter().find(|task| task.task_id == web).unwrap();
     assert!(ready(&serving) && serving.desired_state() == v1::DesiredState::Running);
     site.write(|app| tuned(app).replace("WEB", "davit.invalid/none:2").replace("FAILURE", "rollback"));
-    let (code, told) = site.davit(&["up"]).await;
+    let (code, told) = site.davit.run(&["up"]).await;
     assert!(code == 1 && told.contains("COMPLETE (rollback)"), "{code}: {told}");
     assert_eq!(site.exec("shop_web", &["cat", "/tmp/www/index.html"]).await, "second");
 
     // All goes, what ended before as well: replaced tasks, ones whose image is not there, the migration, and the network.
-    site.done(&["down"]).await;
+    site.davit.done(&["down"]).await;
     let filter = format!("label=dev.davit.cluster={}", site.cluster);
     eventually("nothing of it is left at the engine", LIMIT, async || {
         let containers = docker(&host_socket(), &["ps", "--all", "--format", "{{.Names}}", "--filter", &filter]);
@@ -192,5 +176,5 @@ async fn an_app_begins_in_order_is_updated_in_part_and_survives_a_bad_image() {
     })
     .await;
     assert_eq!(site.tasks().await, []);
-    assert!(!site.done(&["apps"]).await.contains("shop"));
+    assert!(!site.davit.done(&["apps"]).await.contains("shop"));
 }

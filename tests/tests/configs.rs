@@ -5,12 +5,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use davit_tests::binaries::path_of;
+use davit_tests::command_line::CommandLine;
 use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image};
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
 use tempfile::TempDir;
-use tokio::process::Command;
 
 const LIMIT: Duration = Duration::from_secs(40);
 const FIRST: &str = "swordfish-of-the-black-box";
@@ -35,7 +34,8 @@ configs: {web.conf: {content: 'listen 80'}}
 /// A directory with an app, and a cluster that has it.
 struct Site {
     programs: Programs,
-    dir: TempDir,
+    davit: CommandLine,
+    logs: TempDir,
     cluster: String,
     _cleared: Cleared,
 }
@@ -43,33 +43,19 @@ struct Site {
 impl Site {
     async fn new() -> Self {
         import_image(&host_socket());
-        let dir = TempDir::new().unwrap();
+        let logs = TempDir::new().unwrap();
         let cluster = format!("test-configs-{}", std::process::id());
         let label = format!("dev.davit.cluster={cluster}");
         let cleared = Cleared { socket: host_socket(), label };
-        std::fs::write(dir.path().join("compose.yaml"), APP.replace("IMAGE", IMAGE)).unwrap();
-        let log = dir.path().join("log");
+        let log = logs.path().join("log");
         let programs = Programs::start_logging(&cluster, &["--log", "trace"], Some(&log)).await;
-        Self { programs, dir, cluster, _cleared: cleared }
+        let davit = CommandLine::new(programs.manager().address);
+        davit.write("compose.yaml", &APP.replace("IMAGE", IMAGE));
+        Self { programs, davit, logs, cluster, _cleared: cleared }
     }
 
     fn set_secret(&self, text: &str) {
-        std::fs::write(self.dir.path().join("db.secret"), text).unwrap();
-    }
-
-    /// Runs the command line; answers its exit code and all that it wrote.
-    async fn davit(&self, arguments: &[&str]) -> (i32, String) {
-        let mut command = Command::new(path_of("davit"));
-        command.args(["--manager", &self.programs.manager().address.to_string()]).args(arguments);
-        let output = command.current_dir(self.dir.path()).kill_on_drop(true).output().await.unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap(), String::from_utf8(text).unwrap())
-    }
-
-    async fn done(&self, arguments: &[&str]) -> String {
-        let (code, text) = self.davit(arguments).await;
-        assert_eq!(code, 0, "davit {arguments:?}: {text}");
-        text
+        self.davit.write("db.secret", text);
     }
 
     fn containers(&self) -> Vec<String> {
@@ -103,7 +89,7 @@ impl Site {
             &["events", "--since", "0", "-o", "json"],
             &["plan", "-o", "json"],
         ] {
-            let (_, text) = self.davit(arguments).await;
+            let (_, text) = self.davit.run(arguments).await;
             assert!(!text.contains("error:"), "davit {arguments:?}: {text}");
             shown.push_str(&text);
         }
@@ -111,7 +97,7 @@ impl Site {
             shown.push_str(&docker(&host_socket(), &["inspect", &container]));
         }
         shown.push_str(&format!("{:?}", self.programs.events().await));
-        shown.push_str(&std::fs::read_to_string(self.dir.path().join("log")).unwrap());
+        shown.push_str(&std::fs::read_to_string(self.logs.path().join("log")).unwrap());
         shown
     }
 }
@@ -133,19 +119,19 @@ async fn a_container_reads_its_secret_rolls_with_it_and_nobody_else_sees_it() {
     worker.ready().await;
 
     site.set_secret(FIRST);
-    site.done(&["up"]).await;
+    site.davit.done(&["up"]).await;
     let (first, text) = site.files_of_one("").await;
     assert_eq!(text, format!("1000:0 400\n0:0 444\n{FIRST}listen 80"));
-    assert_eq!(site.davit(&["plan"]).await.0, 0, "nothing has changed");
+    assert_eq!(site.davit.run(&["plan"]).await.0, 0, "nothing has changed");
 
     site.set_secret(SECOND);
-    let (code, plan) = site.davit(&["plan"]).await;
+    let (code, plan) = site.davit.run(&["plan"]).await;
     assert_eq!(code, 2, "{plan}");
     assert!(plan.contains("~ task.container.files[/run/secrets/db].digest: sha256:"), "{plan}");
-    site.done(&["up"]).await;
+    site.davit.done(&["up"]).await;
     let (second, text) = site.files_of_one(&first).await;
     assert_eq!(text, format!("1000:0 400\n0:0 444\n{SECOND}listen 80"));
-    let versions = site.done(&["deployment", "inspect", "shop_web"]).await;
+    let versions = site.davit.done(&["deployment", "inspect", "shop_web"]).await;
     assert!(versions.contains("secret `shop_db` sha256:"), "{versions}");
 
     // Neither a manager nor a worker that is started anew disturbs what runs.
@@ -162,13 +148,13 @@ async fn a_container_reads_its_secret_rolls_with_it_and_nobody_else_sees_it() {
     assert!(holds(files.path(), SECOND) && !holds(files.path(), FIRST), "what ended has nothing any more");
 
     // It comes from the manager again for another attempt, on the same node.
-    let (code, refused) = site.davit(&["secret", "rm", "shop_db"]).await;
+    let (code, refused) = site.davit.run(&["secret", "rm", "shop_db"]).await;
     assert!(code == 1 && refused.contains("in use: by deployment `shop_web`"), "{refused}");
     let label = "{{index .Config.Labels \"dev.davit.task\"}}";
     let task_id = docker(&host_socket(), &["inspect", "--format", label, &second]);
-    site.done(&["restart", &task_id]).await;
+    site.davit.done(&["restart", &task_id]).await;
     assert!(site.files_of_one(&second).await.1.contains(SECOND));
-    site.done(&["down"]).await;
+    site.davit.done(&["down"]).await;
     eventually("nothing is left", LIMIT, async || match (site.containers().len(), holds(files.path(), SECOND)) {
         (0, false) => Ok(()),
         left => Err(left),
@@ -180,18 +166,19 @@ async fn a_container_reads_its_secret_rolls_with_it_and_nobody_else_sees_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn configs_and_secrets_are_kept_from_the_command_line() {
     let site = Site::new().await;
-    std::fs::write(site.dir.path().join("web.conf"), "listen 80").unwrap();
-    let first = site.done(&["config", "create", "web.conf", "web.conf", "--label", "a=b"]).await;
+    site.davit.write("web.conf", "listen 80");
+    let first = site.davit.done(&["config", "create", "web.conf", "web.conf", "--label", "a=b"]).await;
     assert!(first.starts_with("sha256:"), "{first}");
     site.set_secret(FIRST);
-    site.done(&["secret", "create", "db", "db.secret"]).await;
-    assert_eq!(site.done(&["config", "inspect", "web.conf", "--content"]).await, "listen 80");
-    assert!(site.done(&["config", "ls"]).await.contains("web.conf"));
-    assert!(site.done(&["secret", "inspect", "db", "-o", "yaml"]).await.contains("sizeBytes"));
-    let shown = [site.done(&["secret", "ls"]).await, site.done(&["secret", "inspect", "db"]).await].concat();
+    site.davit.done(&["secret", "create", "db", "db.secret"]).await;
+    assert_eq!(site.davit.done(&["config", "inspect", "web.conf", "--content"]).await, "listen 80");
+    assert!(site.davit.done(&["config", "ls"]).await.contains("web.conf"));
+    assert!(site.davit.done(&["secret", "inspect", "db", "-o", "yaml"]).await.contains("sizeBytes"));
+    let shown =
+        [site.davit.done(&["secret", "ls"]).await, site.davit.done(&["secret", "inspect", "db"]).await].concat();
     assert!(!shown.contains(FIRST) && shown.contains("db"), "{shown}");
-    let (code, refused) = site.davit(&["run", "--detach", "--secret", "other", IMAGE]).await;
+    let (code, refused) = site.davit.run(&["run", "--detach", "--secret", "other", IMAGE]).await;
     assert!(code == 1 && refused.contains("there is no secret `other`"), "{refused}");
-    assert_eq!(site.done(&["secret", "rm", "db"]).await, "db\n");
-    assert_eq!(site.davit(&["secret", "inspect", "db"]).await.0, 1);
+    assert_eq!(site.davit.done(&["secret", "rm", "db"]).await, "db\n");
+    assert_eq!(site.davit.run(&["secret", "inspect", "db"]).await.0, 1);
 }

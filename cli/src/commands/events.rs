@@ -10,7 +10,7 @@ use tonic::{Request, Status};
 use crate::client::{Manager, backoff, call};
 use crate::error::Error;
 use crate::output::{Output, event_line};
-use crate::resolve;
+use crate::resolve::{self, Purpose};
 use crate::retry::{Tries, may_pass};
 
 const PAGE_SIZE: u32 = 1000;
@@ -35,7 +35,7 @@ pub struct EventsArgs {
 pub(super) async fn run(manager: &Manager, args: EventsArgs, output: &Output) -> Result<(), Error> {
     let mut filter = v1::EventFilter::default();
     if let Some(reference) = &args.task {
-        filter.task_id = resolve::task(manager, reference).await?.task_id;
+        filter.task_id = resolve::task(manager, reference, Purpose::Read).await?.task_id;
     }
     if let Some(reference) = &args.node {
         filter.node_id = resolve::node(manager, reference).await?.node_id;

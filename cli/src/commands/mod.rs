@@ -66,7 +66,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Plan(args) => app::plan(&connect().await?, args, output).await,
         Command::Up(args) => app::up(&connect().await?, args, output).await,
         Command::Down(args) => app::down(&connect().await?, args, output).await,
-        Command::Apps => app::list(&connect().await?, output).await.map(done),
+        Command::Apps { no_trunc } => app::list(&connect().await?, no_trunc, output).await.map(done),
         Command::Events(args) => events::run(&connect().await?, args, output).await.map(done),
         Command::Volume(command) => volume::run(&connect().await?, command, output).await.map(done),
         Command::Node(command) => node::run(&connect().await?, command, output).await,

@@ -9,7 +9,8 @@ use super::{INTERRUPTED, now};
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
 use crate::output::{KnownNodes, Output, detail, short_id, state_of, task_name, task_state};
-use crate::{resolve, watch};
+use crate::resolve::{self, Purpose};
+use crate::watch;
 
 /// Arguments of `davit move`.
 #[derive(Debug, Args)]
@@ -26,7 +27,7 @@ pub struct MoveArgs {
 }
 
 pub(super) async fn run(manager: &Manager, args: &MoveArgs, output: &Output) -> Result<u8, Error> {
-    let task = resolve::live_task(manager, &args.task).await?;
+    let task = resolve::task(manager, &args.task, Purpose::Change).await?;
     let node = resolve::node(manager, &args.node).await?;
     let request =
         v1::MoveTaskRequest { task_id: task.task_id, node: node.node_id.clone(), attempt: 0, reason: String::new() };

@@ -7,7 +7,7 @@ use super::{id_lines, now};
 use crate::args::{Format, key_value};
 use crate::client::Manager;
 use crate::error::Error;
-use crate::output::{KnownNodes, Output, has_ended, state_short_name, tasks_table};
+use crate::output::{KnownNodes, Output, TasksView, has_ended, state_short_name, tasks_table};
 use crate::resolve;
 
 /// Arguments of `davit ps`.
@@ -28,7 +28,7 @@ pub struct PsArgs {
     /// Only tasks with exactly this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Only tasks of this deployment, by name or id
+    /// Only tasks of this deployment, by name or id, with their slots and versions
     #[arg(long, value_name = "DEPLOYMENT")]
     deployment: Option<String>,
     /// Only tasks of this job, by name or id
@@ -70,10 +70,15 @@ pub(super) async fn run(manager: &Manager, args: &PsArgs, output: &Output) -> Re
         return output.print(&id_lines(&tasks));
     }
     let mut nodes = KnownNodes::default();
+    let mut deployment = None;
     if output.format == Format::Table && !tasks.is_empty() {
         nodes = manager.list_nodes().await?.iter().collect();
+        if let Some(name) = &args.deployment {
+            deployment = Some(manager.get_deployment(name).await?);
+        }
     }
-    output.list(&tasks, |palette| tasks_table(&tasks, &nodes, now(), args.no_trunc, palette))
+    let view = TasksView { whole_details: args.no_trunc, deployment: deployment.as_ref() };
+    output.list(&tasks, |palette| tasks_table(&tasks, &nodes, now(), view, palette))
 }
 
 fn all_states() -> impl Iterator<Item = v1::TaskState> {

@@ -24,7 +24,7 @@ pub struct RestartArgs {
 }
 
 pub(super) async fn run(manager: &Manager, args: &RestartArgs, output: &Output) -> Result<u8, Error> {
-    let tasks = resolve::tasks(manager, &args.tasks).await?;
+    let tasks = resolve::tasks_to_change(manager, &args.tasks).await?;
     let mut awaited: BTreeMap<String, u32> = BTreeMap::new();
     for task in &tasks {
         let request = v1::RestartTaskRequest { task_id: task.task_id.clone() };

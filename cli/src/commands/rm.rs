@@ -21,7 +21,7 @@ pub struct RmArgs {
 }
 
 pub(super) async fn run(manager: &Manager, args: &RmArgs, output: &Output) -> Result<(), Error> {
-    let tasks = resolve::tasks(manager, &args.tasks).await?;
+    let tasks = resolve::tasks_to_change(manager, &args.tasks).await?;
     if let Some(task) = tasks.iter().find(|task| !args.force && !has_ended(state_of(task))) {
         // Before anything is deleted, and with the way out.
         let (name, state) = (task_name(task), task_state(task));

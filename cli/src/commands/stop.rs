@@ -23,7 +23,7 @@ pub struct StopArgs {
 }
 
 pub(super) async fn run(manager: &Manager, args: &StopArgs, output: &Output) -> Result<u8, Error> {
-    let tasks = resolve::live_tasks(manager, &args.tasks).await?;
+    let tasks = resolve::tasks_to_change(manager, &args.tasks).await?;
     if let Some(task) = tasks.iter().find(|task| has_ended(state_of(task))) {
         // Before anything is stopped: all or none.
         let (name, state) = (task_name(task), task_state(task));

@@ -119,20 +119,21 @@ fn summary(plan: &v1::PlanAppResponse) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Apps, one a line.
+/// Apps, one a line. `whole_details`: they are not cut.
 #[must_use]
-pub fn apps_table(apps: &[v1::App], palette: Palette) -> String {
+pub fn apps_table(apps: &[v1::App], whole_details: bool, palette: Palette) -> String {
     let rows = apps.iter().map(|app| {
         let is_fine = app.ready_tasks + app.completed_tasks >= app.desired_tasks;
         let ready_tone = if is_fine { Tone::Good } else { Tone::Waiting };
         let (state, tone) = state(app);
+        let detail = app.trouble.clone();
         vec![
             Cell::new(&app.name),
             Cell::new(app.deployments.len()),
             Cell::new(app.jobs.len()),
             toned(&ready_of(app.ready_tasks, app.desired_tasks, app.completed_tasks), ready_tone),
             toned(&state, tone),
-            Cell::new(cut(app.trouble.clone(), DETAIL_CHARS)),
+            Cell::new(if whole_details { detail } else { cut(detail, DETAIL_CHARS) }),
         ]
     });
     render(&["NAME", "DEPLOYMENTS", "JOBS", "READY", "STATE", "DETAIL"], rows, palette)
@@ -234,6 +235,14 @@ mod tests {
             trouble: "shop_web: waits for shop_db to be healthy".to_owned(),
         };
         let gone = v1::App { name: "old".to_owned(), deleting: true, ..Default::default() };
-        insta::assert_snapshot!(apps_table(&[app, gone], Palette::new(false)));
+        insta::assert_snapshot!(apps_table(&[app, gone], false, Palette::new(false)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_app_is_told_whole_when_asked_for() {
+        let trouble = format!("shop_web: {}the end", "4 of 4 slots crash; ".repeat(10));
+        let app = v1::App { name: "shop".to_owned(), trouble, ..Default::default() };
+        let told = |whole| apps_table(std::slice::from_ref(&app), whole, Palette::new(false));
+        assert!(told(true).contains(&app.trouble) && !told(false).contains("the end"), "{}", told(true));
     }
 }

@@ -8,7 +8,7 @@ use prost::Message;
 use serde_json::Value;
 
 use super::visible::visible;
-use super::{Asked, Described, ExplainView, KnownNodes, Palette, PlanView};
+use super::{Asked, Described, ExplainView, KnownNodes, Palette, PlanView, TasksView};
 
 /// 2026-11-25T12:00:00Z.
 const NOW: Timestamp = Timestamp::constant(1_795_608_000, 0);
@@ -20,12 +20,14 @@ const NOW: Timestamp = Timestamp::constant(1_795_608_000, 0);
 pub(crate) fn answer(bytes: &[u8]) -> bool {
     let Some((kind, bytes)) = bytes.split_first() else { return false };
     let view = ExplainView { all: kind & 0x80 != 0, wide: kind & 0x40 != 0 };
+    let deployment = v1::Deployment::default();
+    let tasks_view = TasksView { whole_details: view.all, deployment: view.wide.then_some(&deployment) };
     let (nodes, victims) = (KnownNodes::default(), BTreeMap::new());
     // An input's first byte says which: only ever append.
     match kind & 0x3f {
         0 => shown(bytes, |task, palette| {
             super::task(task, &nodes, NOW, palette)
-                + &super::tasks_table(std::slice::from_ref(task), &nodes, NOW, view.all, palette)
+                + &super::tasks_table(std::slice::from_ref(task), &nodes, NOW, tasks_view, palette)
         }),
         1 => shown(bytes, |node, palette| {
             super::node(node, NOW, palette) + &super::nodes_table(std::slice::from_ref(node), NOW, palette)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use davit_proto::v1;
 use jiff::{SignedDuration, Timestamp};
 
-use super::text::{age, detail, from_proto_time, has_ended, short_id, state_of};
+use super::text::{age, detail, from_proto_time, has_ended, short_id, state_of, task_name};
 
 /// Nodes by id.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,17 @@ impl KnownNodes {
     #[must_use]
     pub fn of<'a>(&'a self, node_id: &'a str) -> &'a str {
         self.0.get(node_id).map_or_else(|| short_id(node_id), |known| known.name.as_str())
+    }
+
+    /// A task's name with its place in its deployment: `web.2`, or `web.node-1` where each node has one.
+    #[must_use]
+    pub fn place_of(&self, task: &v1::Task) -> String {
+        let name = task_name(task);
+        match &task.deployment {
+            Some(place) if place.node_id.is_empty() => format!("{name}.{}", place.slot),
+            Some(place) => format!("{name}.{}", self.of(&place.node_id)),
+            None => name.to_owned(),
+        }
     }
 
     /// What a person wants to know of a task's current attempt besides its state.
@@ -79,7 +90,7 @@ impl<'a> FromIterator<&'a v1::Node> for KnownNodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::test_support::{NOW, failed_task, node, running_task, seconds_before};
+    use crate::output::test_support::{NOW, failed_task, node, node_id, running_task, seconds_before};
 
     fn told(action: v1::NodeLossAction, wait_seconds: Option<i64>, desired: v1::DesiredState) -> String {
         let mut down = node(1, "one");
@@ -109,6 +120,16 @@ mod tests {
             "its node is DOWN for 20s: LOST when its lease, and the time to stop it, have passed"
         );
         assert_eq!(told(NodeLossAction::Replace, None, DesiredState::Running), "its node is DOWN for 20s");
+    }
+
+    #[test]
+    fn a_place_is_that_of_a_replica_or_of_a_node() {
+        let nodes: KnownNodes = [node(1, "one")].iter().collect();
+        let at = |slot, node_id: String| v1::DeploymentSlot { deployment_id: String::new(), slot, node_id };
+        let place = |deployment| nodes.place_of(&v1::Task { deployment, ..running_task() });
+        assert_eq!(place(Some(at(2, String::new()))), "web.2");
+        assert_eq!(place(Some(at(0, node_id(1)))), "web.one");
+        assert_eq!(place(None), "web");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use self::moves::{AppliedPlan, MoveOutcome};
 pub use self::plan::{PlanView, percent, plan};
 pub use self::proto_json::{Described, json_line, json_list, json_object, yaml_document, yaml_list};
 pub use self::style::{Palette, Tone, task_tone};
-pub use self::table::{nodes_table, tasks_table, volumes_table};
+pub use self::table::{TasksView, nodes_table, tasks_table, volumes_table};
 pub use self::text::{
     age, detail, drain_line, event_line, from_proto_time, has_ended, human_bytes, node_state, ports, short_id,
     state_of, state_short_name, task_name, task_state,

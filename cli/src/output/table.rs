@@ -13,33 +13,67 @@ const COLUMN_GAP: u16 = 3;
 /// What goes beyond is cut unless asked for.
 pub(super) const DETAIL_CHARS: usize = 80;
 
+/// How much of tasks is shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TasksView<'a> {
+    /// Details are not cut.
+    pub whole_details: bool,
+    /// All tasks are of this deployment: their slots and versions are shown too.
+    pub deployment: Option<&'a v1::Deployment>,
+}
+
 /// Tasks, one a line.
 #[must_use]
 pub fn tasks_table(
     tasks: &[v1::Task],
     nodes: &KnownNodes,
     now: Timestamp,
-    whole_details: bool,
+    view: TasksView<'_>,
     palette: Palette,
 ) -> String {
     let rows = tasks.iter().map(|task| {
         let status = task.status.clone().unwrap_or_default();
         let mut detail = nodes.detail_of(task, now).replace(['\n', '\r', '\t'], " ");
-        if !whole_details {
+        if !view.whole_details {
             detail = cut(detail, DETAIL_CHARS);
         }
-        vec![
-            Cell::new(short_id(&task.task_id)),
-            Cell::new(task_name(task)),
+        let mut row = vec![Cell::new(short_id(&task.task_id)), Cell::new(task_name(task))];
+        if let Some(deployment) = view.deployment {
+            row.extend([slot(task), version(task, deployment)].map(Cell::new));
+        }
+        row.extend([
             toned(task_state_and_health(task), tone_of(task)),
             Cell::new(task.attempt),
             Cell::new(nodes.of(&status.node_id)),
             Cell::new(ports(&status)),
             Cell::new(since(task.create_time.as_ref(), now)),
             Cell::new(detail),
-        ]
+        ]);
+        row
     });
-    render(&["TASK ID", "NAME", "STATE", "ATTEMPT", "NODE", "PORTS", "AGE", "DETAIL"], rows, palette)
+    let mut header = vec!["TASK ID", "NAME"];
+    if view.deployment.is_some() {
+        header.extend(["SLOT", "VERSION"]);
+    }
+    header.extend(["STATE", "ATTEMPT", "NODE", "PORTS", "AGE", "DETAIL"]);
+    render(&header, rows, palette)
+}
+
+/// The number of a replica; of a global deployment each node is a slot.
+fn slot(task: &v1::Task) -> String {
+    match &task.deployment {
+        Some(place) if place.node_id.is_empty() => place.slot.to_string(),
+        Some(_) => "node".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+/// The newest version that wants the task as it is. Unknown of a task whose version is kept no more.
+fn version(task: &v1::Task, deployment: &v1::Deployment) -> String {
+    let wants = |version: &&v1::DeploymentVersion| {
+        version.spec.as_ref().and_then(|spec| spec.task.as_ref()) == task.spec.as_ref()
+    };
+    deployment.versions.iter().rev().find(wants).map_or_else(|| "-".to_owned(), |version| version.version.to_string())
 }
 
 /// Volumes, one a line.
@@ -178,7 +212,25 @@ mod tests {
 
     #[test]
     fn tasks_are_listed_one_a_line() {
-        insta::assert_snapshot!(tasks_table(&some_tasks(), &names(), NOW, false, plain()));
+        insta::assert_snapshot!(tasks_table(&some_tasks(), &names(), NOW, TasksView::default(), plain()));
+    }
+
+    #[test]
+    fn tasks_of_a_deployment_are_listed_with_slot_and_version() {
+        let version = |version, task: &v1::Task| {
+            let spec = v1::DeploymentSpec { task: task.spec.clone(), ..Default::default() };
+            v1::DeploymentVersion { version, spec: Some(spec), ..Default::default() }
+        };
+        let place = |slot, node: &str| {
+            Some(v1::DeploymentSlot { deployment_id: String::new(), slot, node_id: node.to_owned() })
+        };
+        let (mut first, mut other, mut old) = (running_task(), failed_task(), task(3, "old", v1::TaskState::Stopped));
+        (first.deployment, other.deployment, old.deployment) = (place(1, ""), place(12, ""), place(0, "n"));
+        // The third only changed the number of replicas.
+        let versions = vec![version(2, &other), version(3, &first), version(4, &first)];
+        let deployment = v1::Deployment { versions, ..Default::default() };
+        let view = TasksView { deployment: Some(&deployment), ..Default::default() };
+        insta::assert_snapshot!(tasks_table(&[first, other, old], &names(), NOW, view, plain()));
     }
 
     #[test]
@@ -188,18 +240,19 @@ mod tests {
 
     #[test]
     fn details_are_whole_when_asked_for() {
-        let text = tasks_table(&some_tasks(), &names(), NOW, true, plain());
+        let text =
+            tasks_table(&some_tasks(), &names(), NOW, TasksView { whole_details: true, ..Default::default() }, plain());
         assert!(text.contains("on the best), 1 does not satisfy `disk == ssd`"), "{text}");
     }
 
     #[test]
     fn an_empty_list_has_its_header() {
-        assert!(tasks_table(&[], &names(), NOW, false, plain()).starts_with("TASK ID   NAME"));
+        assert!(tasks_table(&[], &names(), NOW, TasksView::default(), plain()).starts_with("TASK ID   NAME"));
     }
 
     #[test]
     fn states_have_colors_that_do_not_move_the_columns() {
-        let colored = tasks_table(&some_tasks(), &names(), NOW, false, Palette::new(true));
+        let colored = tasks_table(&some_tasks(), &names(), NOW, TasksView::default(), Palette::new(true));
         assert!(colored.contains("\u{1b}["), "{colored}");
         let parts = colored.split('\u{1b}');
         let bare: String = parts
@@ -207,7 +260,7 @@ mod tests {
             .map(|(index, part)| if index == 0 { part } else { part.split_once('m').map_or("", |(_, rest)| rest) })
             .collect();
         let trimmed: Vec<_> = bare.lines().map(str::trim_end).collect();
-        assert_eq!(trimmed.join("\n"), tasks_table(&some_tasks(), &names(), NOW, false, plain()));
+        assert_eq!(trimmed.join("\n"), tasks_table(&some_tasks(), &names(), NOW, TasksView::default(), plain()));
     }
 
     #[test]

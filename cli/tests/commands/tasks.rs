@@ -25,7 +25,12 @@ async fn run_ends_as_its_task_does() {
     let states: Vec<_> = tasks.as_array().unwrap().iter().map(|task| &task["status"]["state"]).collect();
     assert_eq!(states, ["TASK_STATE_COMPLETED"; 3]);
 
-    let output = davit(&manager, &["inspect", "batch"]).await;
+    // Of tasks that have ended the newest is looked at, and none is changed.
+    let newest = tasks.as_array().unwrap().iter().filter_map(|task| task["taskId"].as_str()).max();
+    let shown: Value =
+        serde_json::from_str(&stdout(&davit(&manager, &["inspect", "-o", "json", "batch"]).await)).unwrap();
+    assert_eq!(shown[0]["taskId"].as_str(), newest);
+    let output = davit(&manager, &["rm", "batch"]).await;
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains("`batch` may be 3 tasks"), "{}", stderr(&output));
     cluster.stop().await.unwrap();

@@ -181,7 +181,7 @@ pub(super) async fn down(manager: &Manager, args: DownArgs, output: &Output) -> 
 }
 
 /// Lists apps.
-pub(super) async fn list(manager: &Manager, output: &Output) -> Result<(), Error> {
+pub(super) async fn list(manager: &Manager, no_trunc: bool, output: &Output) -> Result<(), Error> {
     let mut apps = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -193,7 +193,7 @@ pub(super) async fn list(manager: &Manager, output: &Output) -> Result<(), Error
             break;
         }
     }
-    output.list(&apps, |palette| apps_table(&apps, palette))
+    output.list(&apps, |palette| apps_table(&apps, no_trunc, palette))
 }
 
 async fn until_gone(manager: &Manager, app: &str, output: &Output) -> Result<(), Error> {

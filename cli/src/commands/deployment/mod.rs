@@ -10,7 +10,7 @@ use davit_proto::v1;
 use self::change::{CreateArgs, UpdateArgs};
 use self::scale::ScaleArgs;
 use super::gone::{Going, is_gone, stopping, until_each_is_gone};
-use super::{author, now, rollout};
+use super::{INTERRUPTED, author, now, rollout};
 use crate::args::Format;
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
@@ -31,8 +31,8 @@ pub enum DeploymentCommand {
     Scale(ScaleArgs),
     /// Make an earlier version the newest again
     Rollback(RollbackArgs),
-    /// Let the slots behind the canaries follow
-    Promote(NamesArgs),
+    /// Let the slots behind the canaries follow, and follow that
+    Promote(PromoteArgs),
     /// Replace nothing more for now
     Pause(NamesArgs),
     /// Go on with a rollout that is paused or has failed
@@ -55,6 +55,17 @@ pub struct LsArgs {
 /// Names deployments.
 #[derive(Debug, Args)]
 pub struct NamesArgs {
+    /// The deployments, by name or id
+    #[arg(required = true, value_name = "DEPLOYMENT")]
+    deployments: Vec<String>,
+}
+
+/// Arguments of `davit deployment promote`.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// Do not follow it
+    #[arg(short, long)]
+    detach: bool,
     /// The deployments, by name or id
     #[arg(required = true, value_name = "DEPLOYMENT")]
     deployments: Vec<String>,
@@ -115,7 +126,7 @@ pub(super) async fn run(manager: &Manager, command: DeploymentCommand, output: &
                 let answer = manager.deployments().promote_rollout(call(request)).await;
                 promoted.extend(answer.map_err(|status| manager.error(status))?.into_inner().deployment);
             }
-            tell_all(&promoted, output)
+            follow_each_unless(args.detach, manager, &promoted, output).await
         }
         DeploymentCommand::Pause(args) => {
             let mut paused = Vec::new();
@@ -194,6 +205,28 @@ async fn list(manager: &Manager, args: &LsArgs, output: &Output) -> Result<(), E
         return output.print(&deployments.iter().map(|one| format!("{}\n", name(one))).collect::<String>());
     }
     output.list(&deployments, |palette| deployments_table(&deployments, now(), palette))
+}
+
+/// Follows the rollouts of deployments that were changed, one after the other, or only says which ones they are. All of them go on
+/// meanwhile: each takes as long as it would alone. The exit code is that of the worst.
+async fn follow_each_unless(
+    detach: bool,
+    manager: &Manager,
+    changed: &[v1::Deployment],
+    output: &Output,
+) -> Result<u8, Error> {
+    if detach {
+        return tell_all(changed, output);
+    }
+    let mut worst = 0;
+    for deployment in changed {
+        let code = rollout::stay(manager, &deployment.deployment_id, Some(deployment.version), false, output).await?;
+        if code == INTERRUPTED {
+            return Ok(code);
+        }
+        worst = worst.max(code);
+    }
+    Ok(worst)
 }
 
 /// Follows the rollout of a deployment that was changed, or only says which one it is.

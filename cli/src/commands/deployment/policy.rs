@@ -62,7 +62,7 @@ pub(super) struct RollbackPolicyArgs {
     rollback_progress_deadline: Option<prost_types::Duration>,
     /// What follows a failure in a rollback: pause, continue
     #[arg(long, value_enum, value_name = "ACTION")]
-    rollback_failure_action: Option<OnFailure>,
+    rollback_failure_action: Option<OnFailedRollback>,
 }
 
 /// Which task of a slot goes first.
@@ -85,6 +85,34 @@ pub(super) enum OnFailure {
     Continue,
 }
 
+/// What follows the failure of a rollback, which is not rolled back itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnFailedRollback {
+    /// Nothing more is replaced
+    Pause,
+    /// It goes on
+    Continue,
+}
+
+impl From<OnFailure> for v1::RolloutFailureAction {
+    fn from(action: OnFailure) -> Self {
+        match action {
+            OnFailure::Pause => Self::Pause,
+            OnFailure::Rollback => Self::Rollback,
+            OnFailure::Continue => Self::Continue,
+        }
+    }
+}
+
+impl From<OnFailedRollback> for v1::RolloutFailureAction {
+    fn from(action: OnFailedRollback) -> Self {
+        match action {
+            OnFailedRollback::Pause => Self::Pause,
+            OnFailedRollback::Continue => Self::Continue,
+        }
+    }
+}
+
 impl PolicyArgs {
     /// A policy with what is given instead of what it has.
     pub(super) fn over(self, policy: Option<v1::UpdatePolicy>) -> Option<v1::UpdatePolicy> {
@@ -101,7 +129,7 @@ impl PolicyArgs {
             monitor: self.update_monitor,
             max_failure_ratio: self.update_max_failure_ratio,
             progress_deadline: self.update_progress_deadline,
-            on_failure: self.update_failure_action,
+            on_failure: self.update_failure_action.map(Into::into),
         };
         Some(pace.over(policy))
     }
@@ -120,7 +148,7 @@ impl RollbackPolicyArgs {
             monitor: self.rollback_monitor,
             max_failure_ratio: self.rollback_max_failure_ratio,
             progress_deadline: self.rollback_progress_deadline,
-            on_failure: self.rollback_failure_action,
+            on_failure: self.rollback_failure_action.map(Into::into),
         };
         Some(pace.over(policy.unwrap_or_default()))
     }
@@ -134,7 +162,7 @@ struct Pace {
     monitor: Option<prost_types::Duration>,
     max_failure_ratio: Option<f64>,
     progress_deadline: Option<prost_types::Duration>,
-    on_failure: Option<OnFailure>,
+    on_failure: Option<v1::RolloutFailureAction>,
 }
 
 impl Pace {
@@ -152,12 +180,7 @@ impl Pace {
             .into();
         }
         if let Some(action) = self.on_failure {
-            policy.on_failure = match action {
-                OnFailure::Pause => v1::RolloutFailureAction::Pause,
-                OnFailure::Rollback => v1::RolloutFailureAction::Rollback,
-                OnFailure::Continue => v1::RolloutFailureAction::Continue,
-            }
-            .into();
+            policy.on_failure = action.into();
         }
         policy
     }
@@ -189,6 +212,16 @@ mod tests {
         };
         assert!(promotes(&["--auto-promote"], false) && promotes(&["--canaries", "1"], true));
         assert!(!promotes(&["--auto-promote=false"], true) && !promotes(&["--canaries", "1"], false));
+    }
+
+    #[test]
+    fn an_update_that_fails_can_be_rolled_back_and_a_rollback_can_not() {
+        let update = line(&["--update-failure-action", "rollback"]).update.over(None).unwrap();
+        assert_eq!(update.on_failure(), v1::RolloutFailureAction::Rollback);
+        let rollback = line(&["--rollback-failure-action", "continue"]).rollback.over(None).unwrap();
+        assert_eq!(rollback.on_failure(), v1::RolloutFailureAction::Continue);
+        let refused = Line::try_parse_from(["davit", "--rollback-failure-action", "rollback"]).unwrap_err();
+        assert!(refused.to_string().contains("[possible values: pause, continue]"), "{refused}");
     }
 
     #[test]

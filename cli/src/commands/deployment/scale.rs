@@ -3,8 +3,8 @@
 use clap::Args;
 use davit_proto::v1;
 
-use super::super::{INTERRUPTED, author, rollout};
-use super::{all, tell_all};
+use super::super::author;
+use super::{all, follow_each_unless};
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
 use crate::output::Output;
@@ -32,19 +32,7 @@ pub(super) async fn run(manager: &Manager, args: &ScaleArgs, output: &Output) ->
         let answer = answer.map_err(|status| manager.error(status))?.into_inner();
         scaled.push(answer.deployment.ok_or_else(|| no_content("deployment"))?);
     }
-    if args.detach {
-        return tell_all(&scaled, output);
-    }
-    let mut worst = 0;
-    // All of them go on meanwhile: each takes as long as it would alone.
-    for deployment in &scaled {
-        let code = rollout::stay(manager, &deployment.deployment_id, Some(deployment.version), false, output).await?;
-        if code == INTERRUPTED {
-            return Ok(code);
-        }
-        worst = worst.max(code);
-    }
-    Ok(worst)
+    follow_each_unless(args.detach, manager, &scaled, output).await
 }
 
 /// Reads `DEPLOYMENT=N…`, as Docker has it, or `DEPLOYMENT N`.

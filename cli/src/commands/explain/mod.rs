@@ -15,7 +15,7 @@ use crate::args::Format;
 use crate::client::{Manager, call, no_content};
 use crate::error::Error;
 use crate::output::{self, Asked, ExplainView, KnownNodes, Output, task_name};
-use crate::resolve;
+use crate::resolve::{self, Purpose};
 
 /// What `davit explain` ends with when it has no answer. 1 is an answer: there is no place.
 pub const NO_ANSWER: u8 = 2;
@@ -91,7 +91,7 @@ pub(super) async fn run(manager: &Manager, args: ExplainArgs, output: &Output) -
     let Some(reference) = &args.task else {
         return what_if(manager, args, None, output).await;
     };
-    let task = resolve::live_task(manager, reference).await?;
+    let task = resolve::task(manager, reference, Purpose::Read).await?;
     if args.asks_what_if() {
         return what_if(manager, args, Some(task), output).await;
     }

@@ -1,11 +1,10 @@
-//! `davit job logs`: what the tasks of a run wrote.
+//! `davit job logs`: what the tasks of a run wrote, or with `--follow` write until it has ended.
 
 use clap::Args;
 use davit_proto::v1;
 
-use super::super::logs::{LogOptions, Written, of_attempt};
-use super::follow_logs::follow;
-use crate::args::Format;
+use super::super::gone::is_gone;
+use super::super::logs::{Found, LogOptions, Written, follow, one_after_the_other};
 use crate::client::Manager;
 use crate::error::Error;
 use crate::output::Output;
@@ -18,9 +17,9 @@ pub struct LogsArgs {
     run: Option<u32>,
     /// Only this index; all that have a task unless given
     #[arg(long, value_name = "INDEX")]
-    pub(super) index: Option<u32>,
+    index: Option<u32>,
     #[command(flatten)]
-    pub(super) options: LogOptions,
+    options: LogOptions,
     /// The job, by name or id
     #[arg(value_name = "JOB")]
     job: String,
@@ -33,9 +32,13 @@ pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> 
         return Err(Error::failed(format!("job `{}` has not run yet", args.job)));
     };
     let found = if args.options.follow {
-        follow(manager, &job.job_id, run, args, output).await?
+        let look = async || look(manager, &job.job_id, run, args.index).await;
+        follow(manager, look, &args.options, output).await?
     } else {
-        one_after_the_other(manager, &job.job_id, run, args, output).await?
+        let outputs = outputs_of(&tasks_of(manager, &job.job_id, run, args.index).await?);
+        // One after the other, and nothing but what was written: whose it is stands before each.
+        let found = Found { outputs, several: false, has_ended: true };
+        one_after_the_other(manager, found, &args.options, output).await?
     };
     if found {
         return Ok(());
@@ -45,40 +48,43 @@ pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> 
     Err(Error::failed(format!("{what}run {run} of job `{}` has no task: {why}", args.job)))
 }
 
-/// Shows what is there, index by index, each attempt. Whether there is any task.
-async fn one_after_the_other(
-    manager: &Manager,
-    job_id: &str,
-    run: u32,
-    args: &LogsArgs,
-    output: &Output,
-) -> Result<bool, Error> {
-    let tasks = tasks_of(manager, job_id, run, args.index).await?;
-    let outputs: Vec<(u32, Written)> = tasks
-        .iter()
-        .flat_map(|(index, task)| {
-            let past = past_attempts(task).into_iter();
-            let written = |attempt| (*index, Written { task_id: task.task_id.clone(), attempt, label: None });
-            past.chain([task.attempt]).map(written)
-        })
-        .collect();
-    let several = outputs.len() > 1 && output.format == Format::Table;
-    for (index, written) in &outputs {
-        if several {
-            output.note(&format!("{}:", label(*index, written.attempt)));
-        }
-        match of_attempt(manager, written, &args.options, output).await {
-            Err(Error::OutputClosed) => return Err(Error::OutputClosed),
-            // What waits for a node has written nothing, and what is kept no more is lost; the others are there.
-            Err(error) if several => output.note(&format!("  {error}")),
-            shown => shown?,
-        }
+/// Looks at the run first: when it had ended before, its tasks were all there were.
+async fn look(manager: &Manager, job_id: &str, run: u32, index: Option<u32>) -> Result<Found, Error> {
+    let runs = match manager.get_job(job_id).await {
+        Ok(job) => job.runs,
+        Err(error) if is_gone(&error) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let tasks = match tasks_of(manager, job_id, run, index).await {
+        Err(error) if is_gone(&error) => Vec::new(),
+        tasks => tasks?,
+    };
+    Ok(found(runs.iter().find(|known| known.run == run), index, &tasks))
+}
+
+/// What there is of a run as it was, and its tasks as they were after that. A run that is gone has ended.
+fn found(run: Option<&v1::JobRun>, index: Option<u32>, tasks: &[(u32, v1::Task)]) -> Found {
+    let has_ended = |run: &v1::JobRun| run.finish_time.is_some() || index.is_some_and(|index| is_over(run, index));
+    Found {
+        outputs: outputs_of(tasks),
+        several: index.is_none() && run.is_none_or(|run| run.completions > 1),
+        has_ended: run.is_none_or(has_ended),
     }
-    Ok(!outputs.is_empty())
+}
+
+/// Whether an index of a run runs no more.
+fn is_over(run: &v1::JobRun, index: u32) -> bool {
+    let ranges = [&run.completed, &run.failed, &run.stopped];
+    ranges.into_iter().flatten().any(|range| (range.first..=range.last).contains(&index))
+}
+
+/// Index by index, each attempt.
+fn outputs_of(tasks: &[(u32, v1::Task)]) -> Vec<Written> {
+    tasks.iter().flat_map(|(index, task)| Written::of_task(task, &format!("index {index}"))).collect()
 }
 
 /// The tasks of a run, or of one of its indexes, with their indexes, in that order.
-pub(super) async fn tasks_of(
+async fn tasks_of(
     manager: &Manager,
     job_id: &str,
     run: u32,
@@ -95,13 +101,35 @@ pub(super) async fn tasks_of(
     Ok(tasks)
 }
 
-/// The attempts before the current one that may have written something, oldest first: those that the manager still knows of.
-pub(super) fn past_attempts(task: &v1::Task) -> Vec<u32> {
-    let on_a_node = |past: &&v1::TaskAttempt| past.status.as_ref().is_some_and(|status| !status.node_id.is_empty());
-    task.past_attempts.iter().filter(on_a_node).map(|past| past.attempt).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::test_support::{failed_task, running_task};
 
-/// Whose output it is. Most indexes have one attempt.
-pub(super) fn label(index: u32, attempt: u32) -> String {
-    if attempt > 1 { format!("index {index}, attempt {attempt}") } else { format!("index {index}") }
+    fn run(completed: &[(u32, u32)]) -> v1::JobRun {
+        let range = |(first, last): &(u32, u32)| v1::IndexRange { first: *first, last: *last };
+        v1::JobRun { completions: 3, completed: completed.iter().map(range).collect(), ..Default::default() }
+    }
+
+    #[test]
+    fn outputs_are_told_index_by_index_until_the_run_has_ended() {
+        let tasks = [(0, running_task()), (1, failed_task())];
+        let goes_on = found(Some(&run(&[])), None, &tasks);
+        let labels: Vec<_> = goes_on.outputs.iter().map(Written::label).collect();
+        assert_eq!(labels, ["index 0", "index 1", "index 1, attempt 2"]);
+        assert!(goes_on.several && !goes_on.has_ended);
+        let ended = v1::JobRun { finish_time: Some(prost_types::Timestamp::default()), ..run(&[(0, 2)]) };
+        assert!(found(Some(&ended), None, &tasks).has_ended);
+        assert!(found(None, None, &[]).has_ended, "a run that is gone");
+    }
+
+    #[test]
+    fn one_index_needs_no_labels_and_is_followed_until_it_is_over() {
+        let of_index = |run: Option<&v1::JobRun>| found(run, Some(2), &[]);
+        let goes_on = of_index(Some(&run(&[(0, 1)])));
+        assert!(!goes_on.several && !goes_on.has_ended);
+        assert!(of_index(Some(&run(&[(0, 2)]))).has_ended && of_index(None).has_ended);
+        let single = v1::JobRun { completions: 1, ..run(&[]) };
+        assert!(!found(Some(&single), None, &[]).several, "a run of one index");
+    }
 }

@@ -1,7 +1,6 @@
 //! `davit job`: has tasks finish, once or on a schedule.
 
 mod follow;
-mod follow_logs;
 mod logs;
 mod spec;
 

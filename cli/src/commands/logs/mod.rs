@@ -1,39 +1,32 @@
-//! `davit logs`: what a task wrote.
+//! `davit logs`: what tasks wrote: one task, or all of a deployment or an app.
 
+mod attempt;
+mod followed;
 mod labelled;
 mod place;
+mod several;
+mod whose;
+mod written;
 
-use std::time::Duration;
+use clap::{ArgGroup, Args};
 
-use clap::Args;
-use davit_proto::convert::timestamp_to_proto;
-use davit_proto::v1;
-use futures::StreamExt as _;
-use tokio::time::Instant;
-use tonic::{Request, Response, Status, Streaming};
-use tonic_types::StatusExt as _;
-
-use self::labelled::Labelled;
-use self::place::Place;
-use super::now;
-use crate::args::{self, Format, Since};
-use crate::client::{Manager, backoff};
+use self::attempt::of_attempt;
+pub(super) use self::several::{follow, one_after_the_other};
+use self::whose::{Whole, Whose};
+pub(super) use self::written::{Found, Written};
+use crate::args::{self, Since};
+use crate::client::Manager;
 use crate::error::Error;
-use crate::output::{Output, Palette, Tone, from_proto_time};
-use crate::resolve;
-use crate::retry::{Tries, may_pass};
-
-/// A reading that broke after so long had worked, though its task wrote nothing: a worker that does not begin is given up sooner.
-const WORKED: Duration = Duration::from_secs(15);
+use crate::output::Output;
 
 /// What is shown of an output.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub struct LogOptions {
     /// Go on with what is written from now on, until the attempt ends. A connection that breaks is made anew, and the output goes
     /// on where it was
     #[arg(short, long)]
     pub(super) follow: bool,
-    /// Only that many last lines
+    /// Only that many last lines; of several outputs so many of each
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<u32>,
     /// Only what was written after this time, such as 2026-01-02T03:04:05Z, or in a span until now, such as 10m
@@ -44,175 +37,85 @@ pub struct LogOptions {
     timestamps: bool,
 }
 
+const FOLLOW: &str = "Go on with what is written from now on: of a task until its attempt ends; of a deployment or an app until that \
+                      is gone, with tasks that are created meanwhile. A connection that breaks is made anew, and the output goes on \
+                      where it was";
+
 /// Arguments of `davit logs`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("whose").required(true).args(["task", "deployment", "app"])))]
+#[command(mut_arg("follow", |arg| arg.help(FOLLOW)))]
 pub struct LogsArgs {
     #[command(flatten)]
     options: LogOptions,
     /// Which attempt, from 1; the current one unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(conflicts_with_all = ["deployment", "app"])]
     attempt: Option<u32>,
-    /// The task
-    #[arg(value_name = "TASK")]
-    task: String,
+    /// All tasks of this deployment, by name or id, each line after its task: `web.1 | `. Those that have ended too, oldest first,
+    /// as far as their output is kept
+    #[arg(long, value_name = "DEPLOYMENT")]
+    deployment: Option<String>,
+    /// The same of all deployments of this app, and of the current runs of its jobs
+    #[arg(long, value_name = "APP")]
+    app: Option<String>,
+    /// A task; or a deployment, unless just one of its tasks runs: then that is shown
+    #[arg(value_name = "TASK|DEPLOYMENT")]
+    task: Option<String>,
 }
 
 pub(super) async fn run(manager: &Manager, args: &LogsArgs, output: &Output) -> Result<(), Error> {
-    let task = resolve::task(manager, &args.task).await?;
-    // By its number: what goes on after a break is the same attempt, also if it is no longer the current one.
-    let attempt = args.attempt.unwrap_or(task.attempt);
-    of_attempt(manager, &Written { task_id: task.task_id, attempt, label: None }, &args.options, output).await
-}
-
-/// What an attempt wrote.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Written {
-    pub(super) task_id: String,
-    pub(super) attempt: u32,
-    /// What tells people whose it is, where others are shown meanwhile. Only whole lines are shown then.
-    pub(super) label: Option<String>,
-}
-
-/// Shows what an attempt wrote.
-pub(super) async fn of_attempt(
-    manager: &Manager,
-    written: &Written,
-    args: &LogOptions,
-    output: &Output,
-) -> Result<(), Error> {
-    let labelled = written.label.as_deref().filter(|_| output.format == Format::Table).map(|label| {
-        let painted = |palette: Palette| palette.paint(Tone::Faint, &format!("{label} | "));
-        Labelled::new(painted(output.palette), painted(output.message_palette))
-    });
-    let place = Place::new(args.tail.is_some());
-    let mut reader = Reader { place, timestamps: args.timestamps, labelled, output };
-    let shown = read(manager, written, args, &mut reader).await;
-    reader.end()?;
-    shown
-}
-
-async fn read(manager: &Manager, written: &Written, args: &LogOptions, reader: &mut Reader<'_>) -> Result<(), Error> {
-    let output = reader.output;
-    let note = |text: &str| match &written.label {
-        Some(label) => output.note(&format!("{label}: {text}")),
-        None => output.note(text),
-    };
-    let mut request = v1::StreamTaskLogsRequest {
-        task_id: written.task_id.clone(),
-        attempt: written.attempt,
-        tail_lines: args.tail,
-        follow: args.follow,
-        since: args.since.map(|since| timestamp_to_proto(since.as_of(now()))),
-    };
-    let mut tries = Tries::new(backoff());
-    let mut answer = open(manager, &request).await;
-    let (mut is_told, mut looks) = (false, backoff());
-    while let Err(status) = &answer
-        && args.follow
-        && waits_for_a_node(status)
-    {
-        if !std::mem::replace(&mut is_told, true) {
-            note("waiting until it is on a node");
+    match whose::find(manager, args).await? {
+        // By its number: what goes on after a break is the same attempt, also if it is no longer the current one.
+        Whose::Task(task) => {
+            let attempt = args.attempt.unwrap_or(task.attempt);
+            of_attempt(manager, (&task.task_id, attempt), None, &args.options, output).await
         }
-        tokio::time::sleep(looks.next_delay()).await;
-        answer = open(manager, &request).await;
+        Whose::Whole(whole) if args.attempt.is_some() => {
+            Err(Error::usage(format!("{} may have several tasks: --attempt is of a single one", whole.in_words())))
+        }
+        Whose::Whole(whole) => of_whole(manager, &whole, &args.options, output).await,
     }
-    // What is refused at once has not broken.
-    let mut goes_on = args.follow && answer.is_ok();
-    loop {
-        let (place, began) = (reader.place, Instant::now());
-        let broken = match answer {
-            Ok(pieces) => match reader.read(pieces).await? {
-                Some(status) => status,
-                None => return Ok(()),
-            },
-            Err(status) => status,
+}
+
+async fn of_whole(manager: &Manager, whole: &Whole, options: &LogOptions, output: &Output) -> Result<(), Error> {
+    if options.follow {
+        follow(manager, async || whole.look(manager).await, options, output).await?;
+        output.note(&format!("{} is gone", whole.in_words()));
+        return Ok(());
+    }
+    if one_after_the_other(manager, whole.look(manager).await?, options, output).await? {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{} has no task, and none that has ended is kept", whole.in_words())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn one_thing_is_asked_for_and_attempts_are_of_a_single_task() {
+        let parse = |line: &[&str]| {
+            let cli = Cli::try_parse_from(["davit", "logs"].iter().chain(line)).map_err(|error| error.to_string())?;
+            let Command::Logs(args) = cli.command else { return Err("not logs".to_owned()) };
+            Ok(args)
         };
-        if reader.place != place || began.elapsed() >= WORKED {
-            tries.reset();
-        }
-        goes_on &= may_pass(&broken);
-        let is_first = tries.is_first();
-        let wait = if goes_on { tries.next_wait(Some(&broken), Instant::now()) } else { None };
-        let Some(wait) = wait else { return Err(manager.error(broken)) };
-        if is_first {
-            note(&format!("waiting to go on with the output: {}", manager.error(broken).without_advice()));
-        }
-        tokio::time::sleep(wait).await;
-        if !reader.place.is_begin() {
-            request.tail_lines = None;
-        }
-        request.since = reader.place.since().map(timestamp_to_proto).or(request.since);
-        answer = open(manager, &request).await;
-    }
-}
-
-async fn open(
-    manager: &Manager,
-    request: &v1::StreamTaskLogsRequest,
-) -> Result<Streaming<v1::StreamTaskLogsResponse>, Status> {
-    manager.tasks().stream_task_logs(Request::new(request.clone())).await.map(Response::into_inner)
-}
-
-/// Whether the attempt has no output yet, since it is not on a node.
-fn waits_for_a_node(status: &Status) -> bool {
-    status.get_details_error_info().is_some_and(|info| info.reason == "ATTEMPT_NOT_ON_NODE_YET")
-}
-
-/// Who the output is shown to.
-struct Reader<'a> {
-    place: Place,
-    timestamps: bool,
-    labelled: Option<Labelled>,
-    output: &'a Output,
-}
-
-impl Reader<'_> {
-    /// Shows what comes and was not shown yet. Tells why it ended before the output did.
-    async fn read(&mut self, mut pieces: Streaming<v1::StreamTaskLogsResponse>) -> Result<Option<Status>, Error> {
-        let mut seen = self.place.seen();
-        while let Some(piece) = pieces.next().await {
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(status) => return Ok(Some(status)),
-            };
-            let time = from_proto_time(piece.time.as_ref());
-            if seen.has(time) {
-                continue;
-            }
-            if self.output.format == Format::Table {
-                self.write(&piece)?;
-            } else {
-                self.output.item(&piece, |_| String::new())?;
-            }
-            self.place.shown(time);
-        }
-        Ok(None)
-    }
-
-    /// Output goes to output and errors to errors, byte for byte, as if the task ran here; with labels line by line.
-    fn write(&mut self, piece: &v1::StreamTaskLogsResponse) -> Result<(), Error> {
-        let output = self.output;
-        let is_error = piece.stream() == v1::LogStream::Stderr;
-        let mut stamp = Vec::new();
-        if self.timestamps
-            && let Some(time) = from_proto_time(piece.time.as_ref())
+        for line in
+            [&["web"][..], &["--deployment", "web", "-f"], &["--app", "shop", "-n", "5"], &["web", "--attempt", "2"]]
         {
-            let palette = if is_error { output.message_palette } else { output.palette };
-            stamp.extend_from_slice(palette.paint(Tone::Faint, &format!("{time:.3}")).as_bytes());
-            stamp.push(b' ');
+            assert!(parse(line).is_ok(), "{line:?}");
         }
-        let bytes = match &mut self.labelled {
-            Some(labelled) => labelled.whole_lines(is_error, &stamp, &piece.data),
-            None => [stamp.as_slice(), &piece.data].concat(),
-        };
-        if is_error { output.print_error_bytes(&bytes) } else { output.print_bytes(&bytes) }
-    }
-
-    /// Shows lines that never got their end.
-    fn end(&mut self) -> Result<(), Error> {
-        let Some(labelled) = &mut self.labelled else { return Ok(()) };
-        self.output.print_bytes(&labelled.rest(false))?;
-        self.output.print_error_bytes(&labelled.rest(true))
+        for line in [
+            &[][..],
+            &["web", "--deployment", "web"],
+            &["--app", "shop", "--deployment", "web"],
+            &["--deployment", "web", "--attempt", "2"],
+            &["--app", "shop", "--attempt", "1"],
+        ] {
+            assert!(parse(line).is_err(), "{line:?}");
+        }
     }
 }

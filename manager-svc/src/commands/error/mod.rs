@@ -228,7 +228,7 @@ pub enum Error {
     /// The deployment keeps no such version.
     #[error("deployment `{name}` {}", match version {
         Some(version) => format!("keeps no version {version}"),
-        None => "keeps no earlier version that was proven and runs something else".to_owned(),
+        None => "keeps no earlier version that runs something else and has once been complete, with all its tasks healthy".to_owned(),
     })]
     VersionNotFound {
         /// Its name.
