@@ -56,7 +56,7 @@ pub(super) async fn stay(
     match output.format {
         // A line that was the last one anyway is not said twice.
         Format::Table if shown.is_told => {}
-        Format::Table => output.note(&rollout_line(&ended.last, now(), output.message_palette)),
+        Format::Table => output.note(&output.last_word(&rollout_line(&ended.last, now(), output.message_palette))),
         // Each message was told.
         Format::Json | Format::Yaml => {}
     }
@@ -98,10 +98,10 @@ impl<'a> Shown<'a> {
         match &self.bar {
             Some(bar) => {
                 let view = rollout_view(message, now(), palette);
-                bar.set_message(self.output.live_message(&view));
+                bar.set_message(self.output.live_lines(&view));
             }
             None => {
-                let line = rollout_line(message, now(), palette);
+                let line = rollout_line(message, now(), palette).whole();
                 // The time that is left is no news.
                 let news = line.split(", ").filter(|part| !part.ends_with(" left")).collect::<Vec<_>>().join(", ");
                 if news != self.last_line {
