@@ -11,7 +11,7 @@ use super::text::{age, from_proto_time, human_bytes, node_state, ports, short_id
 
 const COLUMN_GAP: u16 = 3;
 /// What goes beyond is cut unless asked for.
-const DETAIL_CHARS: usize = 80;
+pub(super) const DETAIL_CHARS: usize = 80;
 
 /// Tasks, one a line.
 #[must_use]
@@ -130,7 +130,7 @@ pub(super) fn toned(text: &str, tone: Tone) -> Cell {
     }
 }
 
-fn cut(text: String, max_chars: usize) -> String {
+pub(super) fn cut(text: String, max_chars: usize) -> String {
     match text.char_indices().nth(max_chars) {
         None => text,
         Some(_) => text.chars().take(max_chars - 1).chain(['…']).collect(),
