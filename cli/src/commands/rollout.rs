@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use davit_proto::v1;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use super::{INTERRUPTED, now};
 use crate::args::Format;
@@ -45,7 +45,7 @@ pub(super) async fn stay(
     let ended = tokio::select! {
         ended = followed => ended,
         _ = tokio::signal::ctrl_c() => {
-            shown.clear();
+            shown.freeze();
             let name = shown.name.as_deref().unwrap_or(deployment);
             output.note(&format!("The rollout goes on; `davit rollout {name}` shows it again."));
             return Ok(INTERRUPTED);
@@ -109,6 +109,14 @@ impl<'a> Shown<'a> {
                     self.last_line = news;
                 }
             }
+        }
+    }
+
+    /// Leaves it as it was drawn last: the terminal has shown the key that interrupted below it.
+    fn freeze(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+            self.output.note("");
         }
     }
 

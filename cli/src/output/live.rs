@@ -113,7 +113,15 @@ fn shortened(text: &str, columns: usize, most_lines: usize) -> Vec<String> {
     if lines.len() <= most_lines {
         return lines;
     }
-    lines.truncate(most_lines.saturating_sub(1));
+    let cut_off = lines.split_off(most_lines.saturating_sub(1)).into_iter().next();
+    if let (Some(line), Some(word)) = (lines.last_mut(), cut_off) {
+        // What is long, such as the name of an image, tells something without its end too.
+        let left = columns.saturating_sub(measure_text_width(line) + 1);
+        if left > 0 {
+            line.push(' ');
+            line.push_str(&word[..fitting_bytes(word.chars(), left)]);
+        }
+    }
     let room = columns.saturating_sub("… ".chars().count());
     let end = &text[text.len() - fitting_bytes(text.chars().rev(), room)..];
     // From a word on, if there is one.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::known_nodes::KnownNodes;
 use super::live::LiveLine;
 use super::style::{Palette, task_tone};
-use super::text::{has_ended, is_not_ready, state_of, task_state_and_health};
+use super::text::{detail, has_ended, is_not_ready, state_of, task_state_and_health};
 
 /// So many tasks of one are shown at most; more would push others off the screen.
 const MAX_TASKS: usize = 8;
@@ -68,7 +68,21 @@ fn line(task: &v1::Task, nodes: &KnownNodes, now: Timestamp, palette: Palette) -
     let node = task.status.as_ref().map(|status| nodes.of(&status.node_id)).unwrap_or_default();
     let on = if node.is_empty() { String::new() } else { format!(" on {node}") };
     let state = palette.paint(task_tone(state_of(task)), task_state_and_health(task));
-    LiveLine { text: format!("  {}  {state}{on}", place_name(task)), cause: nodes.detail_of(task, now) }
+    LiveLine { text: format!("  {}  {state}{on}", place_name(task)), cause: cause(task, nodes, now) }
+}
+
+/// Of a task that is tried again also why the attempt before failed: what is told of it now is only when the next one comes.
+fn cause(task: &v1::Task, nodes: &KnownNodes, now: Timestamp) -> String {
+    let told = nodes.detail_of(task, now);
+    let before = task.past_attempts.last().filter(|_| has_failed(task) && !has_ended(state_of(task)));
+    let Some(before) = before else { return told };
+    let why = before.status.as_ref().map(|status| detail(status, now)).unwrap_or_default();
+    let parts = match (state_of(task), why.as_str()) {
+        (_, "") => vec![told],
+        (v1::TaskState::Pending, _) => vec![why, told],
+        _ => vec![told, format!("attempt {}: {why}", before.attempt)],
+    };
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -129,10 +143,20 @@ mod tests {
             task.status.get_or_insert_default().reason = reason.into();
             task
         };
+        let tried_again = |mut task: v1::Task| {
+            let status = v1::TaskStatus {
+                state: v1::TaskState::Failed.into(),
+                reason: "exited with code 3".into(),
+                ..Default::default()
+            };
+            task.past_attempts = vec![v1::TaskAttempt { attempt: 1, status: Some(status) }];
+            task
+        };
         let tasks = [
             of_index(0, v1::TaskState::Running, 1, ""),
             of_index(1, v1::TaskState::Preparing, 1, ""),
-            of_index(2, v1::TaskState::Pending, 2, "exited with code 3 on node-1"),
+            tried_again(of_index(2, v1::TaskState::Pending, 2, "attempt 1 failed; attempt 2 in 0.7 s")),
+            tried_again(of_index(4, v1::TaskState::Preparing, 2, "")),
             of_index(3, v1::TaskState::Failed, 4, "exited with code 3"),
         ];
         insta::assert_snapshot!(told(&tasks, 0, &nodes));

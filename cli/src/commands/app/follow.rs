@@ -15,7 +15,7 @@ use super::screen::{Followed, Screen};
 use crate::args::Format;
 use crate::client::Manager;
 use crate::commands::gone::is_gone;
-use crate::commands::now;
+use crate::commands::{INTERRUPTED, now};
 use crate::error::Error;
 use crate::output::{KnownNodes, LiveLine, Output, rollout_line, run_line};
 use crate::rollout::follow;
@@ -43,17 +43,27 @@ pub(super) async fn follow_all(
     let screen = RefCell::new(Screen::new(output));
     let runs = runs_of(manager, &applied.jobs).await?;
     let mut looks = Looks { manager, output, screen: &screen, runs };
-    let worst = tokio::select! {
-        worst = follow_rollouts(manager, &applied.deployments, &screen, output) => worst?,
-        never = looks.go_on() => match never {},
+    let followed = async {
+        let worst = tokio::select! {
+            worst = follow_rollouts(manager, &applied.deployments, &screen, output) => worst?,
+            never = looks.go_on() => match never {},
+        };
+        if worst == 0 {
+            looks.until_begun().await?;
+        } else {
+            looks.look_at_runs().await?;
+        }
+        looks.leave();
+        Ok(worst_of(worst, if looks.runs.have_failed() { FAILED } else { 0 }))
     };
-    if worst == 0 {
-        looks.until_begun().await?;
-    } else {
-        looks.look_at_runs().await?;
+    tokio::select! {
+        code = followed => code,
+        _ = tokio::signal::ctrl_c() => {
+            screen.borrow_mut().freeze();
+            output.note(&format!("What was begun of {} goes on; `davit up` shows it again.", applied.app));
+            Ok(INTERRUPTED)
+        }
     }
-    looks.leave();
-    Ok(worst_of(worst, if looks.runs.have_failed() { FAILED } else { 0 }))
 }
 
 async fn follow_rollouts(

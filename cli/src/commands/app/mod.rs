@@ -117,14 +117,8 @@ pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Resu
     if args.detach {
         return output.object(&applied, |_| names(&applied)).map(|()| 0);
     }
-    let code = tokio::select! {
-        followed = follow_all(manager, &applied, output) => followed?,
-        _ = tokio::signal::ctrl_c() => {
-            output.note(&format!("What was begun of {} goes on; `davit up` shows it again.", applied.app));
-            return Ok(INTERRUPTED);
-        }
-    };
-    if output.format != Format::Table {
+    let code = follow_all(manager, &applied, output).await?;
+    if output.format != Format::Table && code != INTERRUPTED {
         output.object(&applied, |_| String::new())?;
     }
     Ok(code)

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use davit_proto::v1;
-use indicatif::{MultiProgress, ProgressBar};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use crate::args::Format;
 use crate::commands::now;
@@ -103,6 +103,17 @@ impl<'a> Screen<'a> {
             (None, Format::Table) => self.tell(of, last),
             (None, Format::Json | Format::Yaml) if went_wrong => self.output.note(&last.whole()),
             (None, Format::Json | Format::Yaml) => {}
+        }
+    }
+
+    /// Leaves all as it was drawn last. Who is interrupted finds it changed: the terminal has shown the key below it, so that nothing
+    /// can be cleared or drawn anew in its place.
+    pub(super) fn freeze(&mut self) {
+        if let Some(bars) = &self.bars {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+            if !self.lines.is_empty() {
+                self.output.note("");
+            }
         }
     }
 
