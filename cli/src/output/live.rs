@@ -83,7 +83,7 @@ fn wrapped(text: &str, first_columns: usize, columns: usize) -> Vec<String> {
     let mut line = String::new();
     for (index, word) in text.split(' ').enumerate() {
         let room = if lines.is_empty() { first_columns } else { columns };
-        let gap = usize::from(index > 0 && !(line.is_empty() && !lines.is_empty()));
+        let gap = usize::from(index > 0 && (lines.is_empty() || !line.is_empty()));
         if measure_text_width(&line) + gap + measure_text_width(word) <= room {
             line.push_str(&" ".repeat(gap));
             line.push_str(word);

@@ -1,5 +1,6 @@
 //! `davit down`: deletes an app, and waits until it is gone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use davit_core::words::counted;
@@ -16,7 +17,7 @@ use crate::output::{Output, held_up_line, may_hold_up};
 /// The label of an app's tasks.
 const APP_LABEL: &str = "davit.app";
 /// How often it is looked which nodes hold it up.
-const NODES_PERIOD: Duration = Duration::from_secs(1);
+const NODES_PERIOD: Duration = Duration::from_millis(500);
 /// So many tasks that are held up are named, and of so many nodes.
 const NAMED: usize = 8;
 
@@ -55,7 +56,9 @@ pub(in crate::commands) async fn down(manager: &Manager, args: DownArgs, output:
 
 async fn until_gone(manager: &Manager, app: &str, output: &Output) -> Result<(), Error> {
     let filter = v1::DeploymentFilter { app: app.to_owned(), ..Default::default() };
-    let (mut held_up, mut looked_at) = (Vec::new(), None::<Instant>);
+    // What goes at once is not to be told of.
+    let mut looked_at = Instant::now();
+    let mut told = BTreeSet::new();
     until_nothing_is_left(output, async || {
         let left = manager.list_deployments(filter.clone()).await?;
         let left: Vec<_> = left.iter().filter(|deployment| deployment.deleting).collect();
@@ -64,16 +67,29 @@ async fn until_gone(manager: &Manager, app: &str, output: &Output) -> Result<(),
         if left.is_empty() && jobs.is_empty() {
             return Ok(None);
         }
-        if looked_at.is_none_or(|at| at.elapsed() >= NODES_PERIOD) {
-            held_up = what_is_held_up(manager, app).await?;
-            looked_at = Some(Instant::now());
+        if looked_at.elapsed() >= NODES_PERIOD {
+            let held_up = what_is_held_up(manager, app).await?;
+            news_of(&held_up, &mut told).iter().for_each(|line| output.note(line));
+            looked_at = Instant::now();
         }
         let of_deployments = left.iter().filter_map(|deployment| deployment.counts).map(|counts| counts.stopping);
         let of_jobs = jobs.iter().flat_map(|job| &job.runs).map(|run| run.active_count);
         let tasks = of_deployments.chain(of_jobs).sum();
-        Ok(Some(left_text(app, left.len(), jobs.len(), tasks, &held_up)))
+        Ok(Some(left_line(app, left.len(), jobs.len(), tasks)))
     })
     .await
+}
+
+/// What of that was not told yet, of many only some.
+fn news_of(held_up: &[String], told: &mut BTreeSet<String>) -> Vec<String> {
+    let new: Vec<&String> = held_up.iter().filter(|line| !told.contains(*line)).collect();
+    let mut lines: Vec<String> = new.iter().take(NAMED).map(|line| format!("  {line}")).collect();
+    let more = new.len().saturating_sub(NAMED);
+    if more > 0 {
+        lines.push(format!("  … and {more} more"));
+    }
+    told.extend(new.into_iter().cloned());
+    lines
 }
 
 /// A line for each task that can't be stopped now, because its node is not in touch or its runtime does not answer.
@@ -89,8 +105,8 @@ async fn what_is_held_up(manager: &Manager, app: &str) -> Result<Vec<String>, Er
     Ok(lines)
 }
 
-/// What is left of an app that is being deleted, and what of it takes its time.
-fn left_text(app: &str, deployments: usize, jobs: usize, tasks: u32, held_up: &[String]) -> String {
+/// What is left of an app that is being deleted.
+fn left_line(app: &str, deployments: usize, jobs: usize, tasks: u32) -> String {
     let mut left = Vec::new();
     if deployments > 0 {
         left.push(counted(deployments as u64, "deployment", "deployments"));
@@ -102,13 +118,7 @@ fn left_text(app: &str, deployments: usize, jobs: usize, tasks: u32, held_up: &[
         0 => String::new(),
         tasks => format!(", {} stopping", counted(tasks.into(), "task is", "tasks are")),
     };
-    let mut text = format!("{app}: {} left{stopping}", left.join(" and "));
-    held_up.iter().take(NAMED).for_each(|line| text.push_str(&format!("\n  {line}")));
-    let more = held_up.len().saturating_sub(NAMED);
-    if more > 0 {
-        text.push_str(&format!("\n  … and {more} more"));
-    }
-    text
+    format!("{app}: {} left{stopping}", left.join(" and "))
 }
 
 #[cfg(test)]
@@ -116,13 +126,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_of_an_app_is_counted_and_what_is_held_up_is_named() {
-        assert_eq!(left_text("shop", 1, 0, 0, &[]), "shop: 1 deployment left");
-        assert_eq!(left_text("shop", 2, 1, 1, &[]), "shop: 2 deployments and 1 job left, 1 task is stopping");
-        assert_eq!(left_text("shop", 0, 2, 3, &[]), "shop: 2 jobs left, 3 tasks are stopping");
-        let held_up: Vec<String> = (0..10).map(|index| format!("shop_web on node-{index}")).collect();
-        let text = left_text("shop", 1, 0, 10, &held_up);
-        assert!(text.starts_with("shop: 1 deployment left, 10 tasks are stopping\n  shop_web on node-0\n"), "{text}");
-        assert!(text.ends_with("\n  shop_web on node-7\n  … and 2 more"), "{text}");
+    fn what_is_left_of_an_app_is_counted() {
+        assert_eq!(left_line("shop", 1, 0, 0), "shop: 1 deployment left");
+        assert_eq!(left_line("shop", 2, 1, 1), "shop: 2 deployments and 1 job left, 1 task is stopping");
+        assert_eq!(left_line("shop", 0, 2, 3), "shop: 2 jobs left, 3 tasks are stopping");
+    }
+
+    #[test]
+    fn what_is_held_up_is_told_once_and_of_many_some() {
+        let held_up: Vec<String> = (0..10).map(|index| format!("shop_web slot {index} on node-2")).collect();
+        let mut told = BTreeSet::new();
+        assert_eq!(news_of(&held_up[..1], &mut told), ["  shop_web slot 0 on node-2"]);
+        let more = news_of(&held_up, &mut told);
+        assert_eq!((more.len(), more.first().map(String::as_str)), (NAMED + 1, Some("  shop_web slot 1 on node-2")));
+        assert_eq!(more.last().map(String::as_str), Some("  … and 1 more"));
+        assert!(news_of(&held_up, &mut told).is_empty());
     }
 }
