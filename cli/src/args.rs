@@ -32,7 +32,7 @@ Exit codes:
   and 4 when it waits to be promoted.
   `davit job run` and `davit job start`, unless detached, end with 0 when the run completed, and 1 when it did not.
   `davit plan` ends with 0 when nothing would change, 2 when something would, 1 after an error of any kind; `davit up` as
-  `davit rollout`, with that of the worst.
+  `davit rollout`, with that of the worst, and with 1 if a run of a job has failed by then.
   `davit explain` ends as grep does: 0 there is a place, 1 there is none, 2 an error of any kind.";
 
 /// Runs containers on a cluster of machines.
@@ -108,7 +108,7 @@ pub enum Command {
     Rollout(RolloutArgs),
     /// Show what `davit up` would do with Compose files: 0 nothing, 2 changes, 1 an error of any kind
     Plan(PlanArgs),
-    /// Make an app what Compose files say, and follow its rollouts
+    /// Make an app what Compose files say, and follow its rollouts and runs
     Up(UpArgs),
     /// Delete an app, and wait until it is gone
     Down(DownArgs),

@@ -192,6 +192,16 @@ impl Manager {
         }
     }
 
+    /// So many tasks that pass a filter, at most 1,000, oldest first.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn first_tasks(&self, filter: v1::TaskFilter, count: u32) -> Result<Vec<v1::Task>, Error> {
+        let request = v1::ListTasksRequest { filter: Some(filter), page_size: count, page_token: String::new() };
+        let page = self.repeat(async || self.tasks().list_tasks(call(request.clone())).await).await?;
+        Ok(page.tasks)
+    }
+
     /// One deployment by its id or name.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use davit_proto::v1;
@@ -11,6 +12,8 @@ use davit_tests::engine::{Cleared, IMAGE, docker, host_socket, import_image, try
 use davit_tests::programs::Programs;
 use davit_tests::wait::eventually;
 use davit_tests::worker_dir::WorkerDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::ChildStderr;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -52,6 +55,30 @@ services:
 volumes: {data: {name: VOLUME}}
 configs: {page: {content: PAGE}}
 secrets: {password: {file: ./password}}
+"#;
+
+/// A job whose indexes complete when the test lets them, and a server that waits for it.
+const GATED: &str = r#"
+name: shop
+services:
+  migrate:
+    image: IMAGE
+    pull_policy: never
+    entrypoint: [/bin/busybox, sh, -c]
+    command: ["until [ -e /gate/$$DAVIT_INDEX ]; do /bin/busybox sleep 0.1; done"]
+    volumes: ['GATE:/gate']
+    stop_grace_period: 0s
+    deploy: {mode: replicated-job, replicas: 2}
+"#;
+const AFTER_IT: &str = r#"
+  web:
+    image: IMAGE
+    pull_policy: never
+    entrypoint: [/bin/busybox, sh, -c]
+    command: ["exec /bin/busybox httpd -f -p 80"]
+    stop_grace_period: 0s
+    depends_on: {migrate: {condition: service_completed_successfully}}
+    deploy: {update_config: {monitor: 200ms}}
 "#;
 
 /// A directory with the app, and a cluster of one node.
@@ -113,6 +140,18 @@ impl Site {
         let container = format!("davit-{}-{}", task.task_id, task.attempt);
         docker(&host_socket(), &[&["exec", &container, "/bin/busybox"][..], command].concat())
     }
+}
+
+/// Reads lines up to one that has this in it, and answers them all.
+async fn told_until(lines: &mut Lines<BufReader<ChildStderr>>, part: &str) -> String {
+    let mut told = String::new();
+    while !told.contains(part) {
+        let line = tokio::time::timeout(LIMIT, lines.next_line()).await.unwrap_or_else(|_| panic!("{part}: {told}"));
+        let line = line.unwrap().unwrap_or_else(|| panic!("it ends without {part}: {told}"));
+        told.push_str(&line);
+        told.push('\n');
+    }
+    told
 }
 
 fn seconds(time: Option<prost_types::Timestamp>) -> f64 {
@@ -177,4 +216,35 @@ async fn an_app_begins_in_order_is_updated_in_part_and_survives_a_bad_image() {
     .await;
     assert_eq!(site.tasks().await, []);
     assert!(!site.davit.done(&["apps"]).await.contains("shop"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_tells_how_far_the_job_is_that_a_service_waits_for() {
+    let site = Site::new().await;
+    let gate = site.davit.dir().join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    let open = |index: u32| std::fs::write(gate.join(index.to_string()), "").unwrap();
+    site.write(|_| GATED.replace("GATE", gate.to_str().unwrap()));
+    // A job alone is followed until it has begun: it may take hours.
+    let told = site.davit.done(&["up"]).await;
+    assert!(told.contains("shop_migrate  run 1  RUNNING  0 of 2 completed, 2 active\n"), "{told}");
+    assert!(told.contains("shop_migrate goes on; `davit job logs -f shop_migrate` shows what it writes.\n"), "{told}");
+
+    // With a service that waits for it, until that serves; also the run that an earlier time has begun.
+    site.write(|_| format!("{GATED}{AFTER_IT}").replace("GATE", gate.to_str().unwrap()));
+    let mut up = site.davit.command(&["up"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(up.stderr.take().unwrap()).lines();
+    told_until(&mut lines, "shop_migrate  run 1  RUNNING  0 of 2 completed, 2 active").await;
+    open(1);
+    told_until(&mut lines, "shop_migrate  run 1  RUNNING  1 of 2 completed, 1 active").await;
+    open(0);
+    let mut told = String::new();
+    while let Some(line) = tokio::time::timeout(LIMIT, lines.next_line()).await.expect("it ends").unwrap() {
+        told.push_str(&format!("{line}\n"));
+    }
+    assert!(told.contains("shop_migrate  run 1  COMPLETED  2 of 2 completed\n"), "{told}");
+    assert!(told.contains("shop_web  version 1  COMPLETE  1 of 1 ready\n"), "{told}");
+    assert!(!told.contains("goes on;"), "{told}");
+    assert!(up.wait().await.unwrap().success());
+    site.davit.done(&["down"]).await;
 }

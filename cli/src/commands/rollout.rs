@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use davit_proto::v1;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use super::{INTERRUPTED, now};
 use crate::args::Format;
@@ -45,7 +45,7 @@ pub(super) async fn stay(
     let ended = tokio::select! {
         ended = followed => ended,
         _ = tokio::signal::ctrl_c() => {
-            shown.clear();
+            shown.freeze();
             let name = shown.name.as_deref().unwrap_or(deployment);
             output.note(&format!("The rollout goes on; `davit rollout {name}` shows it again."));
             return Ok(INTERRUPTED);
@@ -56,7 +56,7 @@ pub(super) async fn stay(
     match output.format {
         // A line that was the last one anyway is not said twice.
         Format::Table if shown.is_told => {}
-        Format::Table => output.note(&rollout_line(&ended.last, now(), output.message_palette)),
+        Format::Table => output.note(&output.last_word(&rollout_line(&ended.last, now(), output.message_palette))),
         // Each message was told.
         Format::Json | Format::Yaml => {}
     }
@@ -98,10 +98,10 @@ impl<'a> Shown<'a> {
         match &self.bar {
             Some(bar) => {
                 let view = rollout_view(message, now(), palette);
-                bar.set_message(self.output.live_message(&view));
+                bar.set_message(self.output.live_lines(&view));
             }
             None => {
-                let line = rollout_line(message, now(), palette);
+                let line = rollout_line(message, now(), palette).whole();
                 // The time that is left is no news.
                 let news = line.split(", ").filter(|part| !part.ends_with(" left")).collect::<Vec<_>>().join(", ");
                 if news != self.last_line {
@@ -109,6 +109,14 @@ impl<'a> Shown<'a> {
                     self.last_line = news;
                 }
             }
+        }
+    }
+
+    /// Leaves it as it was drawn last: the terminal has shown the key that interrupted below it.
+    fn freeze(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+            self.output.note("");
         }
     }
 

@@ -6,6 +6,7 @@ use davit_proto::v1;
 use jiff::Timestamp;
 
 use super::describe::{Lines, add_spec};
+use super::live::LiveLine;
 use super::style::{Palette, Tone};
 use super::table::{render, since, toned};
 use super::text::{age, from_proto_time};
@@ -65,18 +66,19 @@ pub fn deployment(deployment: &v1::Deployment, now: Timestamp, palette: Palette)
     lines.finish()
 }
 
-/// How far a rollout is, in one line.
+/// How far a rollout is, and why it gets no further.
 #[must_use]
-pub fn rollout_line(message: &v1::WatchRolloutResponse, now: Timestamp, palette: Palette) -> String {
-    let Some(deployment) = &message.deployment else { return String::new() };
+pub fn rollout_line(message: &v1::WatchRolloutResponse, now: Timestamp, palette: Palette) -> LiveLine {
+    let Some(deployment) = &message.deployment else { return LiveLine::default() };
     let name = deployment.spec.as_ref().map(|spec| spec.name.as_str()).unwrap_or_default();
     if message.deleted {
-        return format!("{name}  {}", palette.paint(Tone::Bad, "DELETED"));
+        return LiveLine::plain(format!("{name}  {}", palette.paint(Tone::Bad, "DELETED")));
     }
     let (counts, rollout) = (deployment.counts.unwrap_or_default(), deployment.rollout.clone().unwrap_or_default());
     if deployment.deleting {
         let stopping = counted(counts.stopping.into(), "task", "tasks");
-        return format!("{name}  {}  {stopping} stopping", palette.paint(state_tone(deployment), "DELETING"));
+        let state = palette.paint(state_tone(deployment), "DELETING");
+        return LiveLine::plain(format!("{name}  {state}  {stopping} stopping"));
     }
     let mut parts = vec![format!("{} of {} ready", counts.ready, counts.desired)];
     if counts.completed > 0 {
@@ -97,27 +99,19 @@ pub fn rollout_line(message: &v1::WatchRolloutResponse, now: Timestamp, palette:
         from => format!(" from {from}"),
     };
     let state = palette.paint(state_tone(deployment), &state_text(deployment));
-    let mut line = format!("{name}  version {}{from}  {state}  {}", deployment.version, parts.join(", "));
-    let why = detail(deployment);
-    if !why.is_empty() {
-        line.push_str(": ");
-        line.push_str(&why);
-    }
-    line
+    let text = format!("{name}  version {}{from}  {state}  {}", deployment.version, parts.join(", "));
+    LiveLine { text, cause: detail(deployment) }
 }
 
 /// The same, with a line for each node.
 #[must_use]
-pub fn rollout_view(message: &v1::WatchRolloutResponse, now: Timestamp, palette: Palette) -> String {
-    let mut view = rollout_line(message, now, palette);
-    for node in &message.nodes {
+pub fn rollout_view(message: &v1::WatchRolloutResponse, now: Timestamp, palette: Palette) -> Vec<LiveLine> {
+    let of_nodes = message.nodes.iter().map(|node| {
         let name = if node.node.is_empty() { "(no node yet)" } else { &node.node };
-        view.push_str(&format!("\n  {name}  {} new ({} ready)", node.updated, node.updated_ready));
-        if node.outdated > 0 {
-            view.push_str(&format!(", {} old", node.outdated));
-        }
-    }
-    view
+        let old = if node.outdated > 0 { format!(", {} old", node.outdated) } else { String::new() };
+        LiveLine::plain(format!("  {name}  {} new ({} ready){old}", node.updated, node.updated_ready))
+    });
+    std::iter::once(rollout_line(message, now, palette)).chain(of_nodes).collect()
 }
 
 fn time_left(rollout: &v1::Rollout, now: Timestamp) -> Option<String> {
@@ -247,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_is_being_deleted_tells_what_still_stops_and_not_that_none_of_no_tasks_is_ready() {
-        let line = |message: &v1::WatchRolloutResponse| rollout_line(message, NOW, Palette::new(false));
+        let line = |message: &v1::WatchRolloutResponse| rollout_line(message, NOW, Palette::new(false)).whole();
         let counts = v1::DeploymentCounts { stopping: 1, ..Default::default() };
         assert_eq!(line(&deployment(true, counts)), "shop_web  DELETING  1 task stopping");
         let counts = v1::DeploymentCounts { ready: 1, desired: 3, ..Default::default() };

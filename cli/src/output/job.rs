@@ -6,6 +6,7 @@ use davit_proto::v1;
 use jiff::Timestamp;
 
 use super::describe::{Lines, add_spec};
+use super::live::LiveLine;
 use super::style::{Palette, Tone};
 use super::table::{render, since, toned};
 use super::text::{age, from_proto_time};
@@ -69,16 +70,11 @@ pub fn job(job: &v1::Job, now: Timestamp, palette: Palette) -> String {
     lines.finish()
 }
 
-/// How far a run is, in one line.
+/// How far a run is, and why.
 #[must_use]
-pub fn run_line(name: &str, run: &v1::JobRun, palette: Palette) -> String {
+pub fn run_line(name: &str, run: &v1::JobRun, palette: Palette) -> LiveLine {
     let state = palette.paint(tone(run), state(run));
-    let mut line = format!("{name}  run {}  {state}  {}", run.run, counts(run));
-    if !run.reason.is_empty() {
-        line.push_str(": ");
-        line.push_str(&run.reason);
-    }
-    line
+    LiveLine { text: format!("{name}  run {}  {state}  {}", run.run, counts(run)), cause: run.reason.clone() }
 }
 
 fn run_text(run: &v1::JobRun, now: Timestamp, palette: Palette) -> String {
@@ -212,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_line_tells_how_far_a_run_is() {
-        let line = run_line("report", &nightly().runs[1], Palette::new(false));
+        let line = run_line("report", &nightly().runs[1], Palette::new(false)).whole();
         insta::assert_snapshot!(line);
     }
 }

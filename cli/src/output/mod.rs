@@ -7,6 +7,7 @@ mod describe;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod held_up;
 mod job;
 mod known_nodes;
 mod live;
@@ -31,8 +32,10 @@ pub use self::config::{config, configs_table};
 pub use self::deployment::{deployment, deployments_table, rollout_line, rollout_view};
 pub use self::describe::{cluster, node, task};
 pub use self::explain::{Asked, ExplainView, explained_placement, explained_task};
+pub use self::held_up::{held_up_line, may_hold_up};
 pub use self::job::{job, jobs_table, run_line};
 pub use self::known_nodes::KnownNodes;
+pub use self::live::LiveLine;
 pub use self::live_tasks::live_tasks;
 pub use self::moves::{AppliedPlan, MoveOutcome};
 pub use self::plan::{PlanView, percent, plan};
@@ -113,7 +116,24 @@ impl Output {
     /// The same of lines that are drawn again and again: each ends at the edge of the terminal.
     #[must_use]
     pub fn live_message(&self, text: &str) -> String {
-        live::cut_at_edge(&self.message(text))
+        live::cut_lines(&self.message(text), live::columns())
+    }
+
+    /// The same where it is told why a line is as it is: what does not fit into one line goes on below it.
+    #[must_use]
+    pub fn live_lines(&self, lines: &[LiveLine]) -> String {
+        let lines: Vec<LiveLine> = lines.iter().map(|line| self.visible_line(line)).collect();
+        live::laid_out(&lines, live::columns())
+    }
+
+    /// A last word that stays on a terminal, above what is drawn again and again.
+    #[must_use]
+    pub fn last_word(&self, line: &LiveLine) -> String {
+        live::laid_out_whole(&self.visible_line(line), live::columns())
+    }
+
+    fn visible_line(&self, line: &LiveLine) -> LiveLine {
+        LiveLine { text: self.message(&line.text).into_owned(), cause: self.message(&line.cause).into_owned() }
     }
 
     /// Tells a person something that is no result.

@@ -1,24 +1,27 @@
 //! `davit plan`, `up`, `down` and `apps`: apps as Docker Compose files describe them.
 
+mod down;
 mod files;
 mod follow;
 mod refused;
+mod runs;
+mod screen;
 mod source;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use davit_core::words::counted;
 use davit_proto::v1;
 
-use self::follow::{follow_all, worst_of};
+pub use self::down::DownArgs;
+pub(super) use self::down::down;
+use self::follow::follow_all;
 use self::refused::told_whole;
 use self::source::{ReadSource, read_source};
 use super::INTERRUPTED;
-use super::gone::{is_gone, until_nothing_is_left};
 use crate::args::Format;
 use crate::client::{Manager, call};
 use crate::error::Error;
-use crate::output::{Output, Tone, app_plan, apps_table, run_line};
+use crate::output::{Output, Tone, app_plan, apps_table};
 
 /// The exit code of a plan that would change something.
 const CHANGES: u8 = 2;
@@ -73,18 +76,7 @@ pub struct UpArgs {
     /// Only if it does what was planned: the `planToken` of davit plan --json
     #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     plan: Option<String>,
-    /// Do not follow the rollouts
-    #[arg(short, long)]
-    detach: bool,
-}
-
-/// Arguments of `davit down`.
-#[derive(Debug, Args)]
-pub struct DownArgs {
-    /// Which files.
-    #[command(flatten)]
-    source: SourceArgs,
-    /// Do not wait until it is gone
+    /// Do not follow the rollouts and runs
     #[arg(short, long)]
     detach: bool,
 }
@@ -107,7 +99,7 @@ fn has_changes(deployments: &[v1::PlannedDeployment], jobs: &[v1::PlannedJob]) -
     of_deployments.chain(jobs.iter().map(v1::PlannedJob::action)).any(|action| action != v1::PlannedAction::Unchanged)
 }
 
-/// Makes it so, and follows the rollouts.
+/// Makes it so, and follows the rollouts and runs.
 pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Result<u8, Error> {
     let ReadSource { source, input, .. } = read(args.source, output).await?;
     let request = v1::ApplyAppRequest {
@@ -125,59 +117,11 @@ pub(super) async fn up(manager: &Manager, args: UpArgs, output: &Output) -> Resu
     if args.detach {
         return output.object(&applied, |_| names(&applied)).map(|()| 0);
     }
-    for planned in applied.jobs.iter().filter(|planned| planned.begins_run) {
-        output.note(&format!("{} runs; `davit job inspect {}` tells how far it is", planned.job, planned.job));
-    }
-    let followed = tokio::select! {
-        followed = follow_all(manager, &applied.deployments, output) => followed,
-        _ = tokio::signal::ctrl_c() => {
-            output.note(&format!("The rollouts of {} go on; `davit up` shows them again.", applied.app));
-            return Ok(INTERRUPTED);
-        }
-    };
-    let code = worst_of(followed?, look_at_runs(manager, &applied.jobs, output).await?);
-    if output.format != Format::Table {
+    let code = follow_all(manager, &applied, output).await?;
+    if output.format != Format::Table && code != INTERRUPTED {
         output.object(&applied, |_| String::new())?;
     }
     Ok(code)
-}
-
-/// Tells how far the runs are that were begun: they may take hours, and are not waited for. The exit code: 1 if one has failed by now.
-async fn look_at_runs(manager: &Manager, jobs: &[v1::PlannedJob], output: &Output) -> Result<u8, Error> {
-    let mut code = 0;
-    for planned in jobs.iter().filter(|planned| planned.begins_run) {
-        let job = match manager.get_job(&planned.job).await {
-            // It had no time to live.
-            Err(error) if is_gone(&error) => continue,
-            job => job?,
-        };
-        let Some(run) = job.runs.last() else { continue };
-        output.note(&run_line(&planned.job, run, output.message_palette));
-        code = code.max(u8::from(run.state() == v1::JobRunState::Failed));
-    }
-    Ok(code)
-}
-
-/// Deletes an app, and waits until it is gone.
-pub(super) async fn down(manager: &Manager, args: DownArgs, output: &Output) -> Result<u8, Error> {
-    let app = match args.source.project_name.clone().filter(|_| args.source.file.is_empty()) {
-        Some(name) => name,
-        None => read(args.source, output).await?.app_name()?,
-    };
-    let request = v1::DeleteAppRequest { app: app.clone() };
-    let deleted = manager.repeat(async || manager.deployments().delete_app(call(request.clone())).await).await?;
-    if !args.detach {
-        tokio::select! {
-            gone = until_gone(manager, &app, output) => gone?,
-            _ = tokio::signal::ctrl_c() => {
-                output.note(&format!("{app} goes on stopping; `davit apps` shows when it is gone."));
-                return Ok(INTERRUPTED);
-            }
-        }
-    }
-    let names = || deleted.deployments.iter().chain(&deleted.jobs).map(|name| format!("{name}\n")).collect();
-    output.object(&deleted, |_| names())?;
-    Ok(0)
 }
 
 /// Lists apps.
@@ -194,38 +138,6 @@ pub(super) async fn list(manager: &Manager, no_trunc: bool, output: &Output) -> 
         }
     }
     output.list(&apps, |palette| apps_table(&apps, no_trunc, palette))
-}
-
-async fn until_gone(manager: &Manager, app: &str, output: &Output) -> Result<(), Error> {
-    let filter = v1::DeploymentFilter { app: app.to_owned(), ..Default::default() };
-    until_nothing_is_left(output, async || {
-        let left = manager.list_deployments(filter.clone()).await?;
-        let left: Vec<_> = left.iter().filter(|deployment| deployment.deleting).collect();
-        let jobs = manager.list_jobs(v1::JobFilter { app: app.to_owned(), ..Default::default() }).await?;
-        let jobs = jobs.iter().filter(|job| job.deleting).count();
-        if left.is_empty() && jobs == 0 {
-            return Ok(None);
-        }
-        let tasks: u32 = left.iter().filter_map(|deployment| deployment.counts).map(|counts| counts.stopping).sum();
-        Ok(Some(left_line(app, left.len(), jobs, tasks)))
-    })
-    .await
-}
-
-/// What is left of an app that is being deleted.
-fn left_line(app: &str, deployments: usize, jobs: usize, tasks: u32) -> String {
-    let mut left = Vec::new();
-    if deployments > 0 {
-        left.push(counted(deployments as u64, "deployment", "deployments"));
-    }
-    if jobs > 0 {
-        left.push(counted(jobs as u64, "job", "jobs"));
-    }
-    let stopping = match tasks {
-        0 => String::new(),
-        tasks => format!(", {} stopping", counted(tasks.into(), "task is", "tasks are")),
-    };
-    format!("{app}: {} left{stopping}", left.join(" and "))
 }
 
 async fn read(args: SourceArgs, output: &Output) -> Result<ReadSource, Error> {
@@ -246,16 +158,4 @@ fn warn(warnings: &[String], output: &Output) {
 fn names(applied: &v1::ApplyAppResponse) -> String {
     let of_deployments = applied.deployments.iter().map(|planned| &planned.deployment);
     of_deployments.chain(applied.jobs.iter().map(|planned| &planned.job)).map(|name| format!("{name}\n")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_of_an_app_is_counted() {
-        assert_eq!(left_line("shop", 1, 0, 0), "shop: 1 deployment left");
-        assert_eq!(left_line("shop", 2, 1, 1), "shop: 2 deployments and 1 job left, 1 task is stopping");
-        assert_eq!(left_line("shop", 0, 2, 3), "shop: 2 jobs left, 3 tasks are stopping");
-    }
 }

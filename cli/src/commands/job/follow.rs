@@ -19,7 +19,8 @@ const FAILED: u8 = 1;
 /// Stays with a run and tells each change. The exit code tells how it went.
 pub(super) async fn stay(manager: &Manager, job: &v1::Job, run: u32, output: &Output) -> Result<u8, Error> {
     let name = job.spec.as_ref().map(|spec| spec.name.as_str()).unwrap_or_default();
-    let followed = follow(manager, &job.job_id, run, |run| output.note(&run_line(name, run, output.message_palette)));
+    let tell = |run: &v1::JobRun| output.note(&run_line(name, run, output.message_palette).whole());
+    let followed = follow(manager, &job.job_id, run, tell);
     let ended = tokio::select! {
         ended = followed => ended?,
         _ = tokio::signal::ctrl_c() => {
