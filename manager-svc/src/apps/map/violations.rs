@@ -5,7 +5,7 @@ use davit_compose::{Position, Service};
 use super::refused::key;
 
 /// Fields by the beginning of their path, the longer before the shorter, and the key that they come from.
-const SOURCES: [(&str, &str); 39] = [
+const SOURCES: [(&str, &str); 46] = [
     ("name", ""),
     ("labels", "deploy.labels"),
     ("completions", "x-davit.job"),
@@ -35,6 +35,13 @@ const SOURCES: [(&str, &str); 39] = [
     ("task.container.cap_drop", "cap_drop"),
     ("task.container.ulimits", "ulimits"),
     ("task.container.network", "networks"),
+    ("task.container.hostname", "hostname"),
+    ("task.container.extra_hosts", "extra_hosts"),
+    ("task.container.shm_size_bytes", "shm_size"),
+    ("task.container.pids_limit", "pids_limit"),
+    ("task.container.pids_limit", "deploy.resources"),
+    ("task.container.group_add", "group_add"),
+    ("task.container.log_bounds", "logging"),
     ("task.resources", "deploy.resources"),
     ("task.constraints", "deploy.placement"),
     ("task.restart_policy", "restart"),
