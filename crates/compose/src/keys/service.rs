@@ -56,7 +56,7 @@ pub(crate) const SERVICE: &Section = &Section {
         no("gpus", "devices of nodes are not handed out"),
         yes("group_add", "groups that the container's user is in besides, by name or number"),
         yes("healthcheck", "when a task is ready, and when it is ill"),
-        yes("hostname", "what the container calls itself"),
+        yes("hostname", "what the container calls itself, and one more name of it in the app's network"),
         yes("image", "what is run; needed"),
         yes("init", "the engine's own small init as the first process, which passes signals on"),
         no("ipc", NODE_WIDE),
