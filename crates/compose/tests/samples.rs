@@ -137,7 +137,10 @@ fn canonical_monitoring() {
 /// What `docker-compose config` of the time before it writes.
 #[test]
 fn classic_monitoring() {
-    check("classic_monitoring", &with_files(sample(&["classic-monitoring.yaml"]), &[("/srv/monitoring/given", "hidden")]));
+    check(
+        "classic_monitoring",
+        &with_files(sample(&["classic-monitoring.yaml"]), &[("/srv/monitoring/given", "hidden")]),
+    );
 }
 
 #[test]
