@@ -58,7 +58,7 @@ pub async fn run(cli: Cli, output: &Output) -> Result<u8, Error> {
         Command::Restart(args) => restart::run(&connect().await?, &args, output).await,
         Command::Rm(args) => rm::run(&connect().await?, &args, output).await.map(done),
         Command::Move(args) => r#move::run(&connect().await?, &args, output).await,
-        Command::Explain(args) => explain::run(&connect().await?, *args, output).await,
+        Command::Explain(args) => explain::run(&connect().await?, args, output).await,
         Command::Rebalance(args) => rebalance::run(&connect().await?, &args, output).await,
         Command::Deployment(command) => deployment::run(&connect().await?, command, output).await,
         Command::Job(command) => job::run(&connect().await?, command, output).await,

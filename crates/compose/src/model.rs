@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub use self::container::{
-    FileGrant, HealthCheck, HealthTest, Mount, MountSource, Port, Protocol, PullPolicy, Tmpfs, Ulimit,
+    FileGrant, HealthCheck, HealthTest, Logging, Mount, MountSource, Port, Protocol, PullPolicy, Tmpfs, Ulimit,
 };
 pub use self::davit::{DavitOptions, History, Job, MissedRuns, OnNodeLoss, Overlap};
 pub use self::deploy::{

@@ -2,7 +2,7 @@
 
 use crate::error::{ProblemKind, Problems, quoted};
 use crate::interpolate::join;
-use crate::tree::{Entry, Map, Node, Value};
+use crate::tree::{Entry, Map, MergeTag, Node, Value};
 
 /// Puts a file's tree into long forms.
 pub(crate) fn normalize(root: &mut Node, problems: &mut Problems) {
@@ -18,6 +18,7 @@ pub(crate) fn normalize(root: &mut Node, problems: &mut Problems) {
         });
         with(service, "depends_on", &path, |node, path| names(node, path, Some("service_started"), problems));
         with(service, "networks", &path, |node, path| names(node, path, None, problems));
+        with(service, "extra_hosts", &path, |node, _| list_of_pairs(node));
         for key in ["env_file", "tmpfs"] {
             with(service, key, &path, |node, _| list_of_one(node));
         }
@@ -81,6 +82,23 @@ fn names(node: &mut Node, path: &str, condition: Option<&str>, problems: &mut Pr
         });
         (text.to_owned(), value)
     });
+}
+
+/// `{a: x, b: [y, z]}` becomes `[a=x, b=y, b=z]`; what has other values is told when it is read.
+fn list_of_pairs(node: &mut Node) {
+    let Value::Map(map) = &node.value else { return };
+    let mut pairs = Vec::new();
+    for (key, entry) in map.iter().filter(|(_, entry)| entry.node.tag != Some(MergeTag::Reset)) {
+        let values = match &entry.node.value {
+            Value::List(values) => values.as_slice(),
+            _ => std::slice::from_ref(&entry.node),
+        };
+        for value in values {
+            let Value::Text(text) = &value.value else { return };
+            pairs.push(Node::new(Value::Text(format!("{key}={text}")), value.at.clone()));
+        }
+    }
+    node.value = Value::List(pairs);
 }
 
 fn list_of_one(node: &mut Node) {

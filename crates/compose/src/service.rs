@@ -7,17 +7,20 @@ mod deploy;
 mod environment;
 mod grants;
 mod health;
+mod hosts;
 mod job;
 mod limits;
+mod logging;
 mod networks;
 mod placement;
 mod ports;
 mod restart;
+mod rights;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use davit_core::spec::{ImageReference, STOP_SIGNALS, check_name};
+use davit_core::spec::{ImageReference, STOP_SIGNALS, check_hostname, check_name};
 
 pub(crate) use self::depends_on::{WrittenDependency, depends_on};
 pub(crate) use self::environment::env_files;
@@ -66,6 +69,16 @@ pub(crate) fn read(
     let cap_add = limits::capabilities(fields.take("cap_add"), cx);
     let cap_drop = limits::capabilities(fields.take("cap_drop"), cx);
     let ulimits = limits::ulimits(fields.take("ulimits"), cx);
+    let group_add = rights::groups(fields.take("group_add"), cx);
+    let no_new_privileges = rights::no_new_privileges(fields.take("security_opt"), cx);
+    let [init, tty, stdin_open] =
+        ["init", "tty", "stdin_open"].map(|key| fields.take(key).and_then(|item| item.boolean(cx)).unwrap_or_default());
+    let checked_hostname = |text: &str| check_hostname(text).map(|()| text.to_owned());
+    let hostname = fields.take("hostname").and_then(|item| item.checked(checked_hostname, cx));
+    let extra_hosts = hosts::extra_hosts(fields.take("extra_hosts"), cx);
+    // As with the engine, 0 is its default.
+    let shm_size_bytes = fields.take("shm_size").and_then(|item| item.bytes(cx)).filter(|&bytes| bytes > 0);
+    let logging = fields.take("logging").map(|item| logging::bounds(item, cx)).unwrap_or_default();
     let ports = ports::ports(fields.take("ports"), cx);
     let expose = ports::expose(fields.take("expose"), cx);
     let mut aliases = networks::aliases(&mut fields, declared, cx);
@@ -100,6 +113,15 @@ pub(crate) fn read(
         cap_add,
         cap_drop,
         ulimits,
+        group_add,
+        no_new_privileges,
+        init,
+        tty,
+        stdin_open,
+        hostname,
+        extra_hosts,
+        shm_size_bytes,
+        logging,
         ports,
         expose,
         aliases,

@@ -101,6 +101,17 @@ mistakes! {
     forms_of_many: of_service(
         "ports: ['80:80:80:80', 90:90/TCP, {target: 91, protocol: UDP}, 'localhost:80:80']\nvolumes: [{type: volume, target: /x}, {type: volume, source: '', target: /y}]\ntmpfs: [/a:size=1m,mode=1777]"
     );
+    hosts: of_service(
+        "hostname: a b\nextra_hosts: [db, 'db:nowhere', '-x=10.0.0.1', {a: b}, 'db=::1']\ninit: 1\ntty: yes please\nstdin_open: []"
+    );
+    hosts_without_addresses: of_service("extra_hosts: {a: , b: {c: d}}\nhostname: ''");
+    rights: of_service(
+        "security_opt: ['no-new-privileges:maybe', 'seccomp:unconfined', label=disable, no-new-privileges]\ngroup_add: ['', [a]]\npids_limit: -2\nshm_size: lots\ndeploy: {resources: {limits: {pids: 10}}}"
+    );
+    limits_of_processes: of_service("pids_limit: 5\ndeploy: {resources: {limits: {pids: 10}, reservations: {pids: 1}}}");
+    log_drivers: told(
+        "services:\n  a: {image: x, logging: {driver: syslog, options: {syslog-address: 'udp://x'}}}\n  b: {image: x, logging: {driver: none}}\n  c: {image: x, logging: {driver: local, options: {max-size: -1, max-file: 0, compress: 'true', colour: red}, level: 1}}\n  d: {image: x, logging: {options: {max-size: 10 elephants}}}\n  e: {image: x, logging: json-file}\n"
+    );
     ulimits: of_service("ulimits: {nofile: {soft: 10, hard: 5}, NPROC: 1, nproc: -2, core: {soft: 1}}\ncap_add: [NET-ADMIN]\nplatform: linux/\npull_policy: build\nexpose: ['80:80']");
     several_files: told("services:\n  web: {image: a, port: 1}\n=== prod.yaml\nservices:\n  web: {ports: ['x']}\n  db: {imag: b}\n");
     one_file_broken: told("services:\n  web: {image: a, port: 1}\n=== prod.yaml\nservices: [\n");

@@ -114,6 +114,53 @@ fn canonical_wordpress() {
     check("canonical_wordpress", &sample(&["canonical-wordpress.yaml"]));
 }
 
+/// The same of a web site with a database and a cache, with what many add to each service.
+#[test]
+fn canonical_stack() {
+    check("canonical_stack", &sample(&["canonical-stack.yaml"]));
+}
+
+/// The same of a broker with its tools, of which one is for debugging.
+#[test]
+fn canonical_kafka() {
+    let input = Input { profiles: vec!["debug".to_owned()], ..sample(&["canonical-kafka.yaml"]) };
+    check("canonical_kafka", &input);
+}
+
+/// The same with configs, secrets and several networks.
+#[test]
+fn canonical_monitoring() {
+    let input = with_variables(sample(&["canonical-monitoring.yaml"]), &[("GRAFANA_ADMIN_PASSWORD", "hidden")]);
+    check("canonical_monitoring", &input);
+}
+
+/// What `docker-compose config` of the time before it writes.
+#[test]
+fn classic_monitoring() {
+    check(
+        "classic_monitoring",
+        &with_files(sample(&["classic-monitoring.yaml"]), &[("/srv/monitoring/given", "hidden")]),
+    );
+}
+
+#[test]
+fn hosts_merge_across_forms() {
+    let merged = |first: &str, second: &str| {
+        let file = |keys: &str| SourceFile {
+            name: "compose.yaml".to_owned(),
+            text: format!("services: {{a: {{image: x, extra_hosts: {keys}}}}}"),
+        };
+        let files = vec![file(first), file(second)];
+        let project = load(&Input { files, project_name: Some("p".to_owned()), ..Input::default() }).unwrap().project;
+        let hosts = project.services["a"].extra_hosts.iter();
+        hosts.map(|host| format!("{}={}", host.name, host.address)).collect::<Vec<_>>()
+    };
+    let expected = ["a=10.0.0.1", "a=::1", "b=10.0.0.2"];
+    assert_eq!(merged("[a=10.0.0.1, 'b:10.0.0.2']", "{a: '::1'}"), expected);
+    assert_eq!(merged("{a: [10.0.0.1, '[::1]']}", "{b: 10.0.0.2, a: 10.0.0.1}"), expected);
+    assert_eq!(merged("{a: 10.0.0.9}", "!override {a: [10.0.0.1, '::1'], b: 10.0.0.2, c: !reset }"), expected);
+}
+
 #[test]
 fn voting_stack() {
     check("voting_stack", &sample(&["voting-stack.yaml"]));

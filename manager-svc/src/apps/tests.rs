@@ -191,6 +191,8 @@ fn first_plans_of_samples() {
     insta::assert_snapshot!("shop_for_production", first_plan(&Sample::of(&["shop.yaml", "shop.prod.yaml"])));
     insta::assert_snapshot!("log_agents", first_plan(&Sample::of(&["log-agents.yaml"])));
     insta::assert_snapshot!("wordpress", first_plan(&Sample::of(&["wordpress.yaml"])));
+    insta::assert_snapshot!("canonical_stack", first_plan(&Sample::of(&["canonical-stack.yaml"])));
+    insta::assert_snapshot!("canonical_kafka", first_plan(&Sample::of(&["canonical-kafka.yaml"])));
     insta::assert_snapshot!("workers_broker", first_plan(&Sample::of(&["workers-broker.yaml"])));
 }
 

@@ -209,9 +209,26 @@ volumes: {v: {driver: nfs}}
     }
 
     #[test]
-    fn errors_are_told_before_warnings() {
-        let text = "version: '3'\nservices: {a: {image: x:1, labels: {k: $A}}, b: {image: x:1, tty: true}}\n";
+    fn settings_that_the_cluster_does_not_take_are_told_at_their_keys() {
+        let text = "services:\n  a:\n    image: x:1\n    shm_size: 1000p\n    group_add: ['a b']\n    pids_limit: 5000000\n    \
+                    logging:\n      options: {max-size: 2g, max-file: 200}\n";
         let told = read(source(text)).unwrap_err();
-        assert!(told[0].contains("services.b.tty: refused") && told.len() == 3, "{told:?}");
+        let places = ["4:5: services.a.shm_size: is at most 1 PiB", "6:5: services.a.pids_limit: is at most 4194304"];
+        let more =
+            ["5:5: services.a.group_add: `a b` is not a group", "7:5: services.a.logging: is from 1 KiB to 1 GiB"];
+        for place in places.into_iter().chain(more).chain(["7:5: services.a.logging: is at most 100"]) {
+            assert!(told.iter().any(|line| line.starts_with(&format!("compose.yaml:{place}"))), "{place}: {told:?}");
+        }
+        let deploy =
+            "services:\n  a:\n    image: x:1\n    deploy:\n      resources:\n        limits: {pids: 5000000}\n";
+        let told = read(source(deploy)).unwrap_err();
+        assert!(told[0].starts_with("compose.yaml:5:7: services.a.deploy.resources: is at most 4194304"), "{told:?}");
+    }
+
+    #[test]
+    fn errors_are_told_before_warnings() {
+        let text = "version: '3'\nservices: {a: {image: x:1, labels: {k: $A}}, b: {image: x:1, privileged: true}}\n";
+        let told = read(source(text)).unwrap_err();
+        assert!(told[0].contains("services.b.privileged: refused") && told.len() == 3, "{told:?}");
     }
 }

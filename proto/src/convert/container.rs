@@ -13,6 +13,10 @@ use super::kernel::{capabilities_from_proto, ulimits_from_proto};
 use super::path::{FieldPath, field, item};
 use super::port::ports_from_proto;
 use super::resources::MAX_BYTES;
+use super::settings::{
+    check_groups, check_own_hostname, check_pids_limit, extra_hosts_from_proto, extra_hosts_to_proto,
+    log_bounds_from_proto, log_bounds_to_proto,
+};
 use super::text::{
     check_absolute_path, check_arguments, check_command, check_env, check_user, check_volume_name, check_working_dir,
 };
@@ -44,6 +48,14 @@ pub(super) fn container_from_proto(
     let files = files_from_proto(container.files, &field(path, "files"), &mut targets, violations);
     let pull_policy = pull_policy_from_proto(container.pull_policy, field(path, "pull_policy"), violations);
     let network = container.network.map(|network| network_from_proto(network, &field(path, "network"), violations));
+    check_own_hostname(&container.hostname, &field(path, "hostname"), violations);
+    let extra_hosts = extra_hosts_from_proto(container.extra_hosts, &field(path, "extra_hosts"), violations);
+    if container.shm_size_bytes > MAX_BYTES {
+        violations.add(field(path, "shm_size_bytes"), "is at most 1 PiB");
+    }
+    check_pids_limit(container.pids_limit, &field(path, "pids_limit"), violations);
+    check_groups(&container.group_add, &field(path, "group_add"), violations);
+    let log_bounds = log_bounds_from_proto(container.log_bounds, &field(path, "log_bounds"), violations);
     let (image, pull_policy) = (image?, pull_policy?);
     (violations.0.len() == before).then_some(ContainerSpec {
         image,
@@ -62,6 +74,16 @@ pub(super) fn container_from_proto(
         pull_policy,
         files,
         network,
+        init: container.init,
+        tty: container.tty,
+        stdin_open: container.stdin_open,
+        hostname: container.hostname,
+        extra_hosts,
+        shm_size_bytes: container.shm_size_bytes,
+        pids_limit: container.pids_limit,
+        group_add: container.group_add,
+        no_new_privileges: container.no_new_privileges,
+        log_bounds,
     })
 }
 
@@ -198,5 +220,15 @@ pub(super) fn container_to_proto(container: &ContainerSpec) -> v1::ContainerSpec
             .network
             .as_ref()
             .map(|network| v1::ContainerNetwork { name: network.name.clone(), aliases: network.aliases.clone() }),
+        init: container.init,
+        tty: container.tty,
+        stdin_open: container.stdin_open,
+        hostname: container.hostname.clone(),
+        extra_hosts: extra_hosts_to_proto(&container.extra_hosts),
+        shm_size_bytes: container.shm_size_bytes,
+        pids_limit: container.pids_limit,
+        group_add: container.group_add.clone(),
+        no_new_privileges: container.no_new_privileges,
+        log_bounds: log_bounds_to_proto(container.log_bounds),
     }
 }

@@ -25,6 +25,7 @@ mod requirements;
 mod resources;
 mod runtime_health;
 mod session;
+mod settings;
 mod spec_numbers;
 mod task;
 mod task_spec;

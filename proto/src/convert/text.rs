@@ -90,7 +90,8 @@ pub(super) fn check_user(text: &str, path: &FieldPath<'_>, violations: &mut Viol
     }
 }
 
-fn is_user(text: &str) -> bool {
+/// Whether it is the name or the number of a user or group.
+pub(super) fn is_user(text: &str) -> bool {
     if text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(|c| c.is_ascii_digit()) {
         return text.parse::<u32>().is_ok_and(|number| number <= MAX_USER_NUMBER);
     }

@@ -9,9 +9,11 @@ use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{InspectContainerOptions, RemoveImageOptions, TagImageOptionsBuilder};
 use davit_core::id::AttemptKey;
 use davit_core::spec::{
-    ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy, TaskSpec, Tmpfs, Ulimit,
+    ContainerSpec, ExtraHost, LogBounds, Mount, MountSource, Port, PortProtocol, PullPolicy, RuntimeSpec, StopPolicy,
+    TaskSpec, Tmpfs, Ulimit,
 };
 use davit_core::task::PortBinding;
+use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use worker_svc::engine_turns::{EngineTurns, StopTurns};
 use worker_svc::runtime::{
@@ -19,7 +21,7 @@ use worker_svc::runtime::{
     ProgressSender, Runtime,
 };
 
-use crate::harness::{Kind, Script, check, clock, new_key, task};
+use crate::harness::{Kind, Script, check, clock, exec, new_key, task};
 use crate::image;
 use crate::suite::runtime_contract;
 
@@ -225,6 +227,100 @@ async fn capabilities_and_ulimits_are_as_given() {
         let output = bench.output(key).await;
         // CHOWN is capability 0.
         assert_eq!(output, "CapEff:\t0000000000000001\n99\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_container_is_set_up_with_is_in_effect() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = shell(
+            "busybox hostname; busybox cat /proc/1/comm; busybox id -G; busybox grep NoNewPrivs /proc/self/status; \
+             busybox grep -E 'db|node' /etc/hosts; busybox df -k /dev/shm | busybox awk 'NR == 2 { print $2 }'; \
+             busybox cat; echo its input has ended",
+        );
+        let host = |name: &str, address: &str| ExtraHost { name: name.to_owned(), address: address.parse().unwrap() };
+        spec.init = true;
+        spec.stdin_open = true;
+        spec.hostname = "front.example".to_owned();
+        spec.extra_hosts = vec![host("db", "10.1.2.3"), host("db", "fd00::7"), host("node", "host-gateway")];
+        spec.shm_size_bytes = 8 << 20;
+        spec.pids_limit = 17;
+        spec.group_add = vec!["2000".to_owned(), "2001".to_owned()];
+        spec.no_new_privileges = true;
+        spec.log_bounds = LogBounds { max_file_bytes: 5000, max_files: 2 };
+        let (key, _) = bench.start(container(spec)).await;
+        bench.until_printed(key, "8192").await;
+        let output = bench.output(key).await;
+        let lines: Vec<_> = output.lines().collect();
+        assert_eq!(lines[..4], ["front.example", "docker-init", "0 2000 2001", "NoNewPrivs:\t1"], "{output}");
+        assert!(lines.contains(&"10.1.2.3\tdb") && lines.contains(&"fd00::7\tdb"), "{output}");
+        let gateway = lines.iter().find_map(|line| line.strip_suffix("\tnode"));
+        assert!(gateway.is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok()), "{output}");
+        // Its input is open: `cat` waits for more.
+        assert!(matches!(bench.state(key).await, Some(InstanceState::Running(_))));
+
+        let inspected = inspect(key).await;
+        let (host, config) = (inspected.host_config.unwrap(), inspected.config.unwrap());
+        assert_eq!((host.init, host.shm_size, host.pids_limit), (Some(true), Some(8 << 20), Some(17)));
+        assert_eq!(host.security_opt.unwrap(), ["no-new-privileges:true"]);
+        assert_eq!(host.group_add.unwrap(), ["2000", "2001"]);
+        assert_eq!(host.extra_hosts.unwrap(), ["db:10.1.2.3", "db:fd00::7", "node:host-gateway"]);
+        let log = host.log_config.unwrap();
+        let bounds = log.config.unwrap();
+        assert_eq!(log.typ.as_deref(), Some("json-file"));
+        assert_eq!((bounds["max-size"].as_str(), bounds["max-file"].as_str()), ("5000", "2"));
+        assert_eq!((config.open_stdin, config.tty), (Some(true), Some(false)));
+        assert_eq!(config.hostname.as_deref(), Some("front.example"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_more_output_is_kept_than_the_spec_says() {
+    check(Docker::new().await, |bench| async move {
+        let mut spec = shell("i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i + 1)); done");
+        spec.log_bounds = LogBounds { max_file_bytes: 4096, max_files: 2 };
+        let (key, _) = bench.run(container(spec)).await;
+        let output = bench.output(key).await;
+        let kept = output.lines().count();
+        assert!(output.ends_with("line 999\n") && kept < 200, "{kept} lines are kept");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn output_of_a_terminal_is_read_line_by_line() {
+    check(Docker::new().await, |bench| async move {
+        let script = "busybox tty -s && echo a terminal; echo to stderr >&2; \
+                      busybox head -c 40000 /dev/zero | busybox tr '\\0' x; echo; printf unfinished; \
+                      while ! busybox test -e /go; do busybox sleep 0.05; done; echo ' and finished'";
+        let (key, _) = bench.start(container(ContainerSpec { tty: true, ..shell(script) })).await;
+        let inspected = inspect(key).await.config.unwrap();
+        assert_eq!((inspected.tty, inspected.open_stdin), (Some(true), Some(false)));
+
+        // What is there can be followed while it runs, in parts that are bounded.
+        let follow = LogOptions { follow: true, ..LogOptions::default() };
+        let mut lines = bench.runtime.logs(key, follow).await.unwrap();
+        let mut text = String::new();
+        while !text.contains("x\r\n") {
+            let line = lines.next().await.unwrap().unwrap();
+            assert!(line.timestamp.is_some() && line.bytes.len() <= 16 << 10 && line.source == LogSource::Stdout);
+            text.push_str(&String::from_utf8(line.bytes).unwrap());
+        }
+        let wide = "x".repeat(40_000);
+        assert_eq!(text, format!("a terminal\r\nto stderr\r\n{wide}\r\n"));
+        bench.probe(key, &exec(&["busybox", "touch", "/go"])).await;
+        let rest: Vec<_> = lines.map(|line| String::from_utf8(line.unwrap().bytes).unwrap()).collect().await;
+        assert_eq!(rest.concat(), "unfinished and finished\r\n", "it ends with the container");
+
+        // The same once it has ended, and the last of it.
+        bench.runtime.wait(key).await.unwrap();
+        assert_eq!(bench.output(key).await, format!("{text}unfinished and finished\r\n"));
+        let last = bench.lines(key, LogOptions { tail: Some(1), ..LogOptions::default() }).await;
+        assert_eq!(last.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>(), [b"unfinished and finished\r\n"]);
+        let since = LogOptions { since: last[0].timestamp, ..LogOptions::default() };
+        assert_eq!(bench.lines(key, since).await, []);
     })
     .await;
 }

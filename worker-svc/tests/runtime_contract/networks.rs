@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bollard::models::Network;
 use bollard::query_parameters::ListNetworksOptionsBuilder;
 use davit_core::spec::{
-    ContainerNetwork, ContainerSpec, Mount, MountSource, Port, PortProtocol, Probe, StopPolicy, TaskSpec,
+    ContainerNetwork, ContainerSpec, Mount, MountSource, Port, PortProtocol, Probe, RuntimeSpec, StopPolicy, TaskSpec,
 };
 use worker_svc::runtime::{AttemptSpec, ErrorKind, Owner};
 
@@ -50,8 +50,13 @@ async fn networks_of(owner: &Owner) -> Vec<Network> {
 async fn containers_find_each_other_by_name_in_their_network_and_nowhere_else() {
     check(Docker::new().await, |bench| async move {
         bench.runtime.list().await.unwrap();
-        let (web, _) = bench.start(server(&["web", "shop_web"], "hello")).await;
+        let mut spec = server(&["web", "shop_web"], "hello");
+        if let RuntimeSpec::Container(container) = &mut spec.runtime {
+            container.hostname = "front".to_owned();
+        }
+        let (web, _) = bench.start(spec).await;
         bench.until_printed(web, "ready").await;
+        assert_eq!(fetched(&bench, "shop", "front").await, "hello", "it is known as it calls itself");
         assert_eq!(fetched(&bench, "shop", "web").await, "hello");
         assert_eq!(fetched(&bench, "shop", "shop_web").await, "hello");
         assert_eq!(fetched(&bench, "other", "web").await, "", "another app's network is another network");
@@ -170,7 +175,7 @@ async fn what_a_worker_left_behind_is_swept_by_the_next_and_what_is_in_use_stays
 async fn ports_are_published_and_probes_reach_a_container_in_a_network() {
     check(Docker::new().await, |bench| async move {
         let mut spec = server(&["web"], "hello");
-        if let davit_core::spec::RuntimeSpec::Container(container) = &mut spec.runtime {
+        if let RuntimeSpec::Container(container) = &mut spec.runtime {
             container.ports = vec![Port { container_port: 80, protocol: PortProtocol::Tcp, host_port: None }];
         }
         let (key, started) = bench.start(spec).await;

@@ -195,10 +195,12 @@ pub(super) mod tests {
 
     #[test]
     fn files_that_can_not_be_read_hide_nothing_else() {
-        let text = "services: {web: {image: X, env_file: none.env, tty: true, environment: [A=1, A=2, 'B=${']}}";
+        let text = "services: {web: {image: X, env_file: none.env, privileged: true, environment: [A=1, A=2, 'B=${']}}";
         let there = directory(&[("a.yaml", text)]);
         let error = read_in(there.path(), &args(&["a.yaml"]), environment).unwrap_err().to_string();
-        for told in ["`none.env` can't be read", "an image", "tty: refused", "`A` is there twice", "environment[2]: "] {
+        for told in
+            ["`none.env` can't be read", "an image", "privileged: refused", "`A` is there twice", "environment[2]: "]
+        {
             assert!(error.contains(told), "{told}: {error}");
         }
         assert_eq!(error.lines().count(), 6, "{error}");

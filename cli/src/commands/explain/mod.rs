@@ -87,7 +87,7 @@ impl ExplainArgs {
     }
 }
 
-pub(super) async fn run(manager: &Manager, args: ExplainArgs, output: &Output) -> Result<u8, Error> {
+pub(super) async fn run(manager: &Manager, args: Box<ExplainArgs>, output: &Output) -> Result<u8, Error> {
     let Some(reference) = &args.task else {
         return what_if(manager, args, None, output).await;
     };
@@ -109,7 +109,12 @@ pub(super) async fn run(manager: &Manager, args: ExplainArgs, output: &Output) -
 }
 
 /// Of a spec that is not created, or nodes that are otherwise.
-async fn what_if(manager: &Manager, args: ExplainArgs, like: Option<v1::Task>, output: &Output) -> Result<u8, Error> {
+async fn what_if(
+    manager: &Manager,
+    args: Box<ExplainArgs>,
+    like: Option<v1::Task>,
+    output: &Output,
+) -> Result<u8, Error> {
     let view = ExplainView { all: args.all, wide: args.wide };
     let are_needed = like.is_some() || !args.node.is_empty() || !args.without.is_empty();
     let nodes = if are_needed { manager.list_nodes().await? } else { Vec::new() };

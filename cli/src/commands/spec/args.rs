@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use davit_proto::v1;
 
 use super::health::HealthArgs;
+use super::settings::SettingsArgs;
 use crate::args::{bytes, cpus, duration, key_value};
 
 /// Also of what changes it.
@@ -71,6 +72,8 @@ pub struct SpecArgs {
     #[arg(long)]
     pub(super) process: bool,
     #[command(flatten)]
+    pub(super) settings: Box<SettingsArgs>,
+    #[command(flatten)]
     pub(super) health: Box<HealthArgs>,
 }
 
@@ -96,7 +99,8 @@ impl SpecArgs {
             (self.entrypoint.is_some(), "--entrypoint"),
             (self.pull.is_some(), "--pull"),
         ];
-        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
+        let given = given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option);
+        given.or_else(|| self.settings.given())
     }
 }
 

@@ -36,6 +36,12 @@ pub struct ChangeArgs {
     /// Remove a secret. May be repeated
     #[arg(long, value_name = "NAME")]
     secret_rm: Vec<String>,
+    /// Remove a name that was given addresses, with all of them. May be repeated
+    #[arg(long, value_name = "NAME")]
+    host_rm: Vec<String>,
+    /// Remove a further group of the user. May be repeated
+    #[arg(long, value_name = "GROUP")]
+    group_rm: Vec<String>,
     /// Remove a constraint, written as it is there. May be repeated
     #[arg(long, value_name = "EXPRESSION")]
     constraint_rm: Vec<String>,
@@ -83,6 +89,9 @@ impl ChangeArgs {
             let is_it = |there: &v1::FileGrant, name: &String| there.secret == secret && there.name == *name;
             remove(option, &mut container.files, &names, String::clone, is_it)?;
         }
+        let is_host = |there: &v1::ExtraHost, name: &String| there.name == *name;
+        remove("--host-rm", &mut container.extra_hosts, &self.host_rm, String::clone, is_host)?;
+        remove("--group-rm", &mut container.group_add, &self.group_rm, String::clone, String::eq)?;
         Ok(())
     }
 
@@ -94,6 +103,8 @@ impl ChangeArgs {
             (!self.mount_rm.is_empty(), "--mount-rm"),
             (!self.config_rm.is_empty(), "--config-rm"),
             (!self.secret_rm.is_empty(), "--secret-rm"),
+            (!self.host_rm.is_empty(), "--host-rm"),
+            (!self.group_rm.is_empty(), "--group-rm"),
         ];
         given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
     }
@@ -145,6 +156,7 @@ fn shown(port: &v1::Port) -> String {
 mod tests {
     use clap::Parser;
 
+    use super::super::settings::extra_host;
     use super::*;
 
     #[derive(Debug, Parser)]
@@ -169,6 +181,8 @@ mod tests {
             mounts: vec![super::super::mount("data:/data").unwrap(), super::super::mount("/x:/y").unwrap()],
             ports: vec![super::super::port("80").unwrap(), super::super::port("80/udp").unwrap()],
             files: vec![grant(false), grant(true)],
+            extra_hosts: ["db:10.0.0.1", "gw:host-gateway", "db:::1"].map(|host| extra_host(host).unwrap()).to_vec(),
+            group_add: vec!["audio".to_owned(), "2000".to_owned()],
             ..Default::default()
         };
         v1::TaskSpec {
@@ -184,8 +198,8 @@ mod tests {
     #[test]
     fn what_is_named_goes_and_nothing_else() {
         let words = ["--env-rm=A", "--label-rm=team", "--publish-rm=80/udp", "--mount-rm=/data", "--secret-rm=key"];
-        let spec =
-            changed(web(), &[&words[..], &["--constraint-rm", "disk == ssd", "--no-healthcheck"]].concat()).unwrap();
+        let more = ["--constraint-rm", "disk == ssd", "--no-healthcheck", "--host-rm=db", "--group-rm=2000"];
+        let spec = changed(web(), &[&words[..], &more].concat()).unwrap();
         let mut expected = web();
         expected.labels = pairs(&["tier"]);
         expected.constraints.clear();
@@ -195,12 +209,14 @@ mod tests {
         container.mounts.remove(0);
         container.ports.remove(1);
         container.files.remove(1);
+        container.extra_hosts = vec![extra_host("gw:host-gateway").unwrap()];
+        container.group_add.truncate(1);
         assert_eq!(spec, expected);
     }
 
     #[test]
     fn what_is_not_there_is_an_error() {
-        let words = ["--env-rm=C", "--label-rm=C", "--publish-rm=81", "--mount-rm=/z", "--config-rm=no"];
+        let words = ["--env-rm=C", "--label-rm=C", "--publish-rm=81", "--mount-rm=/z", "--config-rm=no", "--host-rm=x"];
         for word in words {
             let error = changed(web(), &[word]).unwrap_err().to_string();
             assert!(error.contains(&word.replace('=', " ")), "{error}");

@@ -3,7 +3,7 @@
 use davit_core::validate::Violations;
 use davit_proto::{convert, v1};
 
-use super::{health, mount, on_node_loss, placement, port, restart};
+use super::{health, mount, on_node_loss, placement, port, restart, settings};
 
 /// A value, as that of every option. Gives for how many it is one.
 ///
@@ -25,7 +25,8 @@ pub(crate) fn option_value(text: &str) -> usize {
         ..container(Default::default())
     };
     let tcp = health::tcp(text).map(checked);
-    // Paths and services are the manager's to check.
+    // Paths, services, names and addresses are the manager's to check.
+    read += usize::from(settings::extra_host(text).is_ok());
     read += usize::from(health::http(text).is_ok()) + usize::from(health::grpc(text).is_ok());
     let specs =
         [(port, "spec.container.ports"), (restart, "spec.restart_policy"), (loss, ""), (tcp, "spec.health_check")];

@@ -6,6 +6,7 @@ mod change;
 pub(crate) mod fuzzing;
 mod health;
 mod placement;
+mod settings;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ pub use self::change::ChangeArgs;
 pub(super) use self::change::remove_keys;
 pub use self::health::HealthArgs;
 pub use self::placement::PlacementArgs;
+pub use self::settings::SettingsArgs;
 use crate::error::Error;
 
 const FALLBACK_NAME: &str = "task";
@@ -82,6 +84,7 @@ pub(super) fn with_options(
             replace_all(&mut container.ports, args.publish);
             replace_files(&mut container.files, args.config, false);
             replace_files(&mut container.files, args.secret, true);
+            args.settings.over(container);
         }
         Some(v1::task_spec::Runtime::Process(process)) => {
             process.env.extend(env);

@@ -74,6 +74,57 @@ fn every_health_option_arrives_in_the_spec() {
 }
 
 #[test]
+fn every_setting_arrives_in_the_spec() {
+    let line = "--init --tty --interactive --hostname front --add-host db:10.0.0.7 --add-host gw=host-gateway --add-host \
+                six=[fd00::7] --shm-size 256m --pids-limit 100 --group-add audio --group-add 2000 --security-opt \
+                no-new-privileges:true --log-opt max-size=20m --log-opt max-file=5 nginx";
+    let spec = parse(line).unwrap();
+    let container = |spec: v1::TaskSpec| match spec.runtime {
+        Some(v1::task_spec::Runtime::Container(container)) => container,
+        _ => panic!("no container"),
+    };
+    let host = |name: &str, address: &str| v1::ExtraHost { name: name.to_owned(), address: address.to_owned() };
+    let expected = v1::ContainerSpec {
+        init: true,
+        tty: true,
+        stdin_open: true,
+        hostname: "front".to_owned(),
+        extra_hosts: vec![host("db", "10.0.0.7"), host("gw", "host-gateway"), host("six", "fd00::7")],
+        shm_size_bytes: 256 << 20,
+        pids_limit: 100,
+        group_add: vec!["audio".to_owned(), "2000".to_owned()],
+        no_new_privileges: true,
+        log_bounds: Some(v1::LogBounds { max_file_bytes: 20 << 20, max_files: 5 }),
+        ..container(parse("nginx").unwrap())
+    };
+    assert_eq!(container(spec.clone()), expected);
+    let line = ["--init=false", "--security-opt", "no-new-privileges=false", "--log-opt", "max-file=2"];
+    let changed = container(over(spec, &line).unwrap());
+    let log_bounds = Some(v1::LogBounds { max_file_bytes: 20 << 20, max_files: 2 });
+    assert_eq!(changed, v1::ContainerSpec { init: false, no_new_privileges: false, log_bounds, ..expected });
+}
+
+#[test]
+fn settings_that_are_none_are_told() {
+    for (line, says) in [
+        ("--add-host db", "NAME:ADDRESS"),
+        ("--add-host =10.0.0.7", "NAME:ADDRESS"),
+        ("--security-opt apparmor=unconfined", "only no-new-privileges"),
+        ("--log-opt max-size=much", "amount of bytes"),
+        ("--log-opt max-file=0", "files from 1"),
+        ("--log-opt tag=x", "max-size=BYTES"),
+        ("--init=maybe", "--init"),
+        ("--process --tty", "--process"),
+    ] {
+        let told = parse(&format!("{line} nginx")).unwrap_err();
+        assert!(told.contains(says), "{line}: {told}");
+    }
+    let process = parse("--process sleep 5").unwrap();
+    let told = over(process, &["--hostname", "x"]).unwrap_err().to_string();
+    assert!(told.contains("--hostname is for containers"), "{told}");
+}
+
+#[test]
 fn every_placement_option_arrives_in_the_spec() {
     let words = [
         "davit",

@@ -94,6 +94,36 @@ pub(crate) const TMPFS_OPTIONS: &Section = &Section {
     ],
 };
 
+const NOT_KEPT: &str = "the output is kept as it is written, and `davit logs` tells whose it is";
+const AS_KEPT: &str = "how the output is kept is the node's own affair; `max-size` and `max-file` bound it";
+
+pub(crate) const LOGGING: &Section = &Section {
+    path: "services.*.logging",
+    keys: &[
+        differs(
+            "driver",
+            "`json-file` and `local` are accepted and mean the same; `davit logs` can't read what others take away",
+        ),
+        yes("options", "the bounds; without them those of the node's worker, by default 3 files of 10 MiB"),
+    ],
+};
+
+pub(crate) const LOG_OPTIONS: &Section = &Section {
+    path: "services.*.logging.options",
+    keys: &[
+        no("compress", AS_KEPT),
+        no("env", NOT_KEPT),
+        no("env-regex", NOT_KEPT),
+        no("labels", NOT_KEPT),
+        no("labels-regex", NOT_KEPT),
+        no("max-buffer-size", AS_KEPT),
+        yes("max-file", "so many files are kept, up to 100"),
+        yes("max-size", "a new file is begun at this size, 1 KiB to 1 GiB"),
+        no("mode", AS_KEPT),
+        no("tag", NOT_KEPT),
+    ],
+};
+
 const ADDRESSES: &str = "Davit chooses addresses itself";
 const NO_OPTIONS: &str = "Davit makes the app's network itself, without options";
 

@@ -30,7 +30,7 @@ pub(crate) const LIMITS: &Section = &Section {
     keys: &[
         yes("cpus", "cpu, such as `0.5`"),
         yes("memory", "memory, such as `512m`"),
-        no("pids", "Davit limits cpu and memory; for one user's processes write `ulimits.nproc`"),
+        yes("pids", "how many processes and threads; -1 is no limit"),
     ],
 };
 

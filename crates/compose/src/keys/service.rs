@@ -7,7 +7,6 @@ const NODE_WIDE: &str = "it opens the node to the container; nodes are shared";
 const WINDOWS: &str = "Davit runs Linux containers";
 const CPU_TIME: &str = "write `cpus`";
 const SWAP: &str = "memory is limited by `mem_limit` alone, and swap is the node's own affair";
-const NO_TERMINAL: &str = "a task has no terminal and no one who types; run `docker exec` on its node";
 const DNS: &str = "names are resolved as the app's network and the node do";
 const HOOKS: &str = "a task is one container and what its image runs; put it into the image's entrypoint";
 
@@ -53,19 +52,19 @@ pub(crate) const SERVICE: &Section = &Section {
         differs("expose", "checked and kept as a remark: in the app's network all ports are open"),
         no("extends", "use a YAML anchor with `<<`, or several files that are merged"),
         no("external_links", ONE_NETWORK),
-        no("extra_hosts", DNS),
+        yes("extra_hosts", "names with addresses of their own; `host-gateway` is the node that runs the task"),
         no("gpus", "devices of nodes are not handed out"),
-        no("group_add", "a container runs with the groups of its `user`"),
+        yes("group_add", "groups that the container's user is in besides, by name or number"),
         yes("healthcheck", "when a task is ready, and when it is ill"),
-        no("hostname", "a container is called as Davit names it; others reach it by its service's name, or an alias"),
+        yes("hostname", "what the container calls itself, and one more name of it in the app's network"),
         yes("image", "what is run; needed"),
-        no("init", "the container runs what the image says; use an image that brings its own init"),
+        yes("init", "the engine's own small init as the first process, which passes signals on"),
         no("ipc", NODE_WIDE),
         no("isolation", WINDOWS),
         no("label_file", "write `labels`"),
         yes("labels", "labels of the tasks"),
         no("links", "services reach each other by name; write `networks` with `aliases` for other names"),
-        no("logging", "Davit keeps the output of tasks itself, within bounds; see `davit logs`"),
+        yes("logging", "how much of the output its node keeps for `davit logs`"),
         no("mac_address", "Davit chooses addresses itself"),
         yes("mem_limit", "the same as `deploy.resources.limits.memory`"),
         yes("mem_reservation", "the same as `deploy.resources.reservations.memory`"),
@@ -83,7 +82,7 @@ pub(crate) const SERVICE: &Section = &Section {
         no("oom_kill_disable", "a container beyond its memory limit would hang its node"),
         no("oom_score_adj", "it would set the node's own processes behind the container"),
         no("pid", NODE_WIDE),
-        no("pids_limit", "Davit limits cpu and memory; for one user's processes write `ulimits.nproc`"),
+        yes("pids_limit", "the same as `deploy.resources.limits.pids`"),
         yes("platform", "the node must be of it, such as `linux/arm64`"),
         differs(
             "ports",
@@ -107,18 +106,18 @@ pub(crate) const SERVICE: &Section = &Section {
         no("runtime", "containers run with the engine's default runtime"),
         yes("scale", "the same as `deploy.replicas`"),
         yes("secrets", "secrets of the project, as files in the container"),
-        no(
+        differs(
             "security_opt",
-            "how the engine confines containers is the node's own affair; see `cap_drop` and `read_only`",
+            "only `no-new-privileges`; how else the engine confines containers is the node's own affair",
         ),
-        no("shm_size", "mount a `tmpfs` with a size at `/dev/shm`"),
-        no("stdin_open", NO_TERMINAL),
+        yes("shm_size", "the size of `/dev/shm`"),
+        yes("stdin_open", "standard input stays open, for programs that end with it; nobody writes to it"),
         yes("stop_grace_period", "the time between the stop signal and the kill; 10 s without it"),
         yes("stop_signal", "the signal that ends a task in good order"),
         no("storage_opt", "how large a container's own file system may grow is the engine's affair"),
         no("sysctls", "kernel parameters are the node's own"),
         differs("tmpfs", "memory file systems, with `size` as the only option"),
-        no("tty", NO_TERMINAL),
+        yes("tty", "a terminal, for programs that write only to one; nobody types"),
         yes("ulimits", "the kernel's limits; -1 is no limit"),
         no("use_api_socket", NODE_WIDE),
         yes("user", "whom the container runs as"),

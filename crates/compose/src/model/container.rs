@@ -72,6 +72,15 @@ pub struct Ulimit {
     pub hard: Option<u64>,
 }
 
+/// How much of a container's output its node keeps. `None` is as the node has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Logging {
+    /// A new file is begun at this size.
+    pub max_file_bytes: Option<u64>,
+    /// So many files are kept.
+    pub max_files: Option<u32>,
+}
+
 /// A config or a secret as a file in the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileGrant {

@@ -16,6 +16,8 @@ pub struct Deploy {
     pub labels: BTreeMap<String, String>,
     /// What the engine enforces.
     pub limits: Amounts,
+    /// How many processes and threads a task has at most.
+    pub pids_limit: Option<u32>,
     /// What the scheduler sets aside.
     pub reservations: Amounts,
     /// Which nodes.

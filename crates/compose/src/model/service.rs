@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use davit_core::spec::ImageReference;
+use davit_core::spec::{ExtraHost, ImageReference};
 
-use super::{DavitOptions, Deploy, FileGrant, HealthCheck, Mount, Port, PullPolicy, RestartPolicy, Tmpfs, Ulimit};
+use super::{
+    DavitOptions, Deploy, FileGrant, HealthCheck, Logging, Mount, Port, PullPolicy, RestartPolicy, Tmpfs, Ulimit,
+};
 use crate::error::Position;
 
 /// One service of a project.
@@ -42,6 +44,24 @@ pub struct Service {
     pub cap_drop: BTreeSet<String>,
     /// The kernel's limits, by name.
     pub ulimits: BTreeMap<String, Ulimit>,
+    /// Groups that the user is in besides, by name or number.
+    pub group_add: BTreeSet<String>,
+    /// Whether its processes gain no privileges.
+    pub no_new_privileges: bool,
+    /// Whether the engine's own init is the first process.
+    pub init: bool,
+    /// Whether there is a terminal.
+    pub tty: bool,
+    /// Whether standard input stays open.
+    pub stdin_open: bool,
+    /// What the container calls itself.
+    pub hostname: Option<String>,
+    /// Names with addresses of their own.
+    pub extra_hosts: BTreeSet<ExtraHost>,
+    /// The size of `/dev/shm`; the engine's default without it.
+    pub shm_size_bytes: Option<u64>,
+    /// How much of the output is kept.
+    pub logging: Logging,
     /// What is published.
     pub ports: Vec<Port>,
     /// Ports that are a remark: all are open in the app's network. As written, such as `3000` or `8000-8010/udp`.

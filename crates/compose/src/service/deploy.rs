@@ -1,6 +1,7 @@
-//! `deploy`, and what stands for parts of it outside: `scale`, `cpus`, `mem_limit`, `mem_reservation`.
+//! `deploy`, and what stands for parts of it outside: `scale`, `cpus`, `mem_limit`, `mem_reservation`,
+//! `pids_limit`.
 
-use super::{environment, placement, restart};
+use super::{environment, limits, placement, restart};
 use crate::keys::{self, Section};
 use crate::model::{Amounts, Deploy, FailureAction, Mode, RestartPolicy, UpdateConfig, UpdateOrder};
 use crate::read::{Context, Fields, Item};
@@ -29,8 +30,13 @@ pub(super) fn deploy(service: &mut Fields, cx: &mut Context<'_>) -> (Deploy, Wri
         replicas = fields.take("replicas");
         deploy.labels = environment::labels(fields.take("labels"), cx);
         if let Some(mut fields) = fields.take("resources").and_then(|item| item.fields(keys::RESOURCES, cx)) {
-            deploy.limits = amounts(fields.take("limits"), keys::LIMITS, cx);
-            deploy.reservations = amounts(fields.take("reservations"), keys::RESERVATIONS, cx);
+            if let Some(mut fields) = fields.take("limits").and_then(|item| item.fields(keys::LIMITS, cx)) {
+                deploy.pids_limit = fields.take("pids").and_then(|item| limits::pids(&item, cx));
+                deploy.limits = amounts(fields, cx);
+            }
+            if let Some(fields) = fields.take("reservations").and_then(|item| item.fields(keys::RESERVATIONS, cx)) {
+                deploy.reservations = amounts(fields, cx);
+            }
             fields.finish(cx);
         }
         deploy.placement = fields.take("placement").map(|item| placement::placement(item, cx)).unwrap_or_default();
@@ -52,6 +58,8 @@ pub(super) fn deploy(service: &mut Fields, cx: &mut Context<'_>) -> (Deploy, Wri
     let Amounts { cpu_millis, memory_bytes } = &mut deploy.limits;
     *cpu_millis = cpu_millis.filter(|&amount| amount > 0);
     *memory_bytes = memory_bytes.filter(|&amount| amount > 0);
+    let item = service.take("pids_limit");
+    deploy.pids_limit = same(deploy.pids_limit, item, limits::pids, "deploy.resources.limits.pids", cx);
     let item = service.take("mem_reservation");
     let path = "deploy.resources.reservations.memory";
     deploy.reservations.memory_bytes = same(deploy.reservations.memory_bytes, item, Item::bytes, path, cx);
@@ -88,8 +96,7 @@ fn above_limits(deploy: &Deploy, service: &Fields, cx: &mut Context<'_>) {
     }
 }
 
-fn amounts(item: Option<Item>, section: &'static Section, cx: &mut Context<'_>) -> Amounts {
-    let Some(mut fields) = item.and_then(|item| item.fields(section, cx)) else { return Amounts::default() };
+fn amounts(mut fields: Fields, cx: &mut Context<'_>) -> Amounts {
     let cpu_millis = fields.take("cpus").and_then(|item| item.cpu_millis(cx));
     let memory_bytes = fields.take("memory").and_then(|item| item.bytes(cx));
     fields.finish(cx);

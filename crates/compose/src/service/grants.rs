@@ -79,17 +79,25 @@ fn grant(item: Item, kind: &Kind<'_>, cx: &mut Context<'_>) -> Option<FileGrant>
     Some(FileGrant { source, target, uid, gid, mode })
 }
 
-/// Reads `0440`. A number without a zero before it is decimal for one reader of YAML and octal for the next.
+/// Reads `0440`. A number without a zero before it is decimal to YAML, as in `288`, which tools write; but many who write `440` mean
+/// it as octal. So it is taken only where nobody means that.
 fn mode(text: &str) -> Result<u32, &'static str> {
     const WRONG: &str = "is not a mode; write it in octal with a zero before it, as in `0440`";
-    let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0')).ok_or(WRONG)?;
-    if digits.is_empty() && text == "0" {
-        return Ok(0);
-    }
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if text.is_empty() || !text.strip_prefix("0o").unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(WRONG);
     }
-    u32::from_str_radix(digits, 8).ok().filter(|&mode| mode <= 0o7777).ok_or(WRONG)
+    let mode = match text.strip_prefix("0o").or_else(|| text.strip_prefix('0')) {
+        Some("") if text == "0" => Ok(0),
+        Some(digits) => u32::from_str_radix(digits, 8),
+        None if is_octal_for_people(text) => return Err(WRONG),
+        None => text.parse(),
+    };
+    mode.ok().filter(|&mode| mode <= 0o7777).ok_or(WRONG)
+}
+
+/// Whether digits would be permissions that somebody gives: whoever may do anything with a file may read it.
+fn is_octal_for_people(digits: &str) -> bool {
+    digits.bytes().all(|digit| matches!(digit, b'0' | b'4'..=b'7'))
 }
 
 #[cfg(test)]
@@ -101,8 +109,15 @@ mod tests {
         assert_eq!(mode("0440"), Ok(0o440));
         assert_eq!(mode("0o400"), Ok(0o400));
         assert_eq!(mode("0"), Ok(0));
-        for text in ["440", "288", "0x1", "0999", "", "01234567", "-0440", "0+440"] {
+        for text in ["440", "644", "0x1", "0999", "", "0o", "01234567", "-0440", "0+440", "+288", "99999", "4096"] {
             assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn modes_that_tools_write_in_decimal_are_taken_as_such() {
+        for usual in [0o400, 0o440, 0o444, 0o500, 0o550, 0o555, 0o600, 0o640, 0o644, 0o700, 0o750, 0o755, 0o777_u32] {
+            assert_eq!(mode(&usual.to_string()), Ok(usual), "{usual}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Capabilities and the kernel's limits.
+//! Capabilities, the kernel's limits, and how many processes there may be.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,6 +51,12 @@ fn ulimit(item: Item, cx: &mut Context<'_>) -> Option<Ulimit> {
         return None;
     }
     Some(Ulimit { soft, hard })
+}
+
+/// Reads how many processes and threads there may be; as with the engine, 0 is no limit, and so is -1.
+pub(super) fn pids(item: &Item, cx: &mut Context<'_>) -> Option<u32> {
+    let limit = item.parsed(|text| if text == "-1" { Ok(0) } else { whole_number(text, u32::MAX) }, cx)?;
+    (limit > 0).then_some(limit)
 }
 
 /// A number; -1 is no limit.

@@ -88,12 +88,15 @@ fn container_changes(before: &ContainerSpec, after: &ContainerSpec, changes: &mu
     changes.named("files", without_digests(before) != without_digests(after));
     changes.named("mounts", before.mounts != after.mounts || before.tmpfs != after.tmpfs);
     changes.named("network", before.network != after.network);
-    let rest = |container: &ContainerSpec| {
-        let ContainerSpec { working_dir, user, cap_add, cap_drop, read_only, ulimits, pull_policy, .. } =
-            container.clone();
-        (working_dir, user, cap_add, cap_drop, read_only, ulimits, pull_policy)
-    };
-    changes.named("container settings", rest(before) != rest(after));
+    changes.named("container settings", settings_differ(before, after));
+}
+
+/// Whether anything differs but what is named by itself.
+fn settings_differ(before: &ContainerSpec, after: &ContainerSpec) -> bool {
+    let ContainerSpec { image, entrypoint, command, env, mounts, ports, tmpfs, files, network, .. } = before.clone();
+    let settings_of_after =
+        ContainerSpec { image, entrypoint, command, env, mounts, ports, tmpfs, files, network, ..after.clone() };
+    settings_of_after != *before
 }
 
 /// The files that a container is given, whatever they hold.
@@ -126,6 +129,25 @@ mod tests {
             app: String::new(),
             start_after: Vec::new(),
         }
+    }
+
+    #[test]
+    fn settings_are_named_together() {
+        let with = |change: fn(&mut ContainerSpec)| {
+            let mut container = ContainerSpec::new("web:1".parse().unwrap());
+            change(&mut container);
+            DeploymentSpec { task: Arc::new(TaskSpec::new("web", RuntimeSpec::Container(container))), ..spec("web:1") }
+        };
+        for change in [
+            |container: &mut ContainerSpec| container.user = "app".to_owned(),
+            |container: &mut ContainerSpec| container.init = true,
+            |container: &mut ContainerSpec| container.hostname = "web".to_owned(),
+            |container: &mut ContainerSpec| container.log_bounds.max_files = 1,
+        ] {
+            assert_eq!(change_between(&spec("web:1"), &with(change)), "container settings");
+        }
+        let both = with(|container| (container.tty, container.env) = (true, [("A".to_owned(), String::new())].into()));
+        assert_eq!(change_between(&spec("web:1"), &both), "env, container settings");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::ImageReference;
+use super::{ExtraHost, ImageReference};
 use crate::file::FileGrant;
 
 /// A Docker container.
@@ -41,6 +41,26 @@ pub struct ContainerSpec {
     pub files: Vec<FileGrant>,
     /// The network that it shares with others on its node; `None` for the engine's default one.
     pub network: Option<ContainerNetwork>,
+    /// Whether the engine's own small init is its first process.
+    pub init: bool,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// Whether its standard input stays open.
+    pub stdin_open: bool,
+    /// What it calls itself; the engine makes a name if it is empty.
+    pub hostname: String,
+    /// Names that it has addresses for without asking anyone.
+    pub extra_hosts: Vec<ExtraHost>,
+    /// The size of its `/dev/shm` in bytes; 0 is the engine's default.
+    pub shm_size_bytes: u64,
+    /// How many processes and threads it has at most; 0 is no limit of its own.
+    pub pids_limit: u32,
+    /// Groups that its user is in besides, by name or number.
+    pub group_add: Vec<String>,
+    /// Whether its processes gain no privileges that they don't have from the start.
+    pub no_new_privileges: bool,
+    /// How much of its output its node keeps.
+    pub log_bounds: LogBounds,
 }
 
 impl ContainerSpec {
@@ -64,6 +84,16 @@ impl ContainerSpec {
             pull_policy: PullPolicy::default(),
             files: Vec::new(),
             network: None,
+            init: false,
+            tty: false,
+            stdin_open: false,
+            hostname: String::new(),
+            extra_hosts: Vec::new(),
+            shm_size_bytes: 0,
+            pids_limit: 0,
+            group_add: Vec::new(),
+            no_new_privileges: false,
+            log_bounds: LogBounds::default(),
         }
     }
 }
@@ -148,6 +178,15 @@ pub struct Ulimit {
     pub soft: u64,
     /// How far the process may raise it.
     pub hard: u64,
+}
+
+/// How much of a container's output its node keeps. What is 0 is as its worker has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogBounds {
+    /// A new file is begun at this size in bytes.
+    pub max_file_bytes: u64,
+    /// So many files are kept, the one that is written included.
+    pub max_files: u32,
 }
 
 /// When the image is pulled.

@@ -2,6 +2,7 @@
 
 mod container;
 mod health;
+mod host;
 mod image;
 mod name;
 mod placement;
@@ -13,9 +14,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::container::{
-    Capability, ContainerNetwork, ContainerSpec, Mount, MountSource, Port, PortProtocol, PullPolicy, Tmpfs, Ulimit,
+    Capability, ContainerNetwork, ContainerSpec, LogBounds, Mount, MountSource, Port, PortProtocol, PullPolicy, Tmpfs,
+    Ulimit,
 };
 pub use self::health::{HealthCheck, Probe};
+pub use self::host::{ExtraHost, HostAddress, MAX_HOSTNAME_BYTES, ParseHostError, check_host_name, check_hostname};
 pub use self::image::{ImageReference, ParseImageError};
 pub use self::name::{
     MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, ParseNameError, check_app_name, check_env_key, check_label_key,

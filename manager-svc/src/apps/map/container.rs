@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use davit_compose::{FileGrant, Mount, MountSource, Project, Protocol, PullPolicy, Service, StoredFile};
+use davit_compose::{FileGrant, Logging, Mount, MountSource, Project, Protocol, PullPolicy, Service, StoredFile};
+use davit_core::spec::ExtraHost;
 use davit_proto::v1;
 
 use super::deployment_name;
@@ -29,6 +30,16 @@ pub(super) fn container(project: &Project, service: &Service, refusals: &mut Ref
         pull_policy: service.pull_policy.map_or(v1::PullPolicy::Unspecified, pull_policy).into(),
         files: files(project, service),
         network: Some(network(project, service)),
+        init: service.init,
+        tty: service.tty,
+        stdin_open: service.stdin_open,
+        hostname: service.hostname.clone().unwrap_or_default(),
+        extra_hosts: service.extra_hosts.iter().map(extra_host).collect(),
+        shm_size_bytes: service.shm_size_bytes.unwrap_or_default(),
+        pids_limit: service.deploy.pids_limit.unwrap_or_default(),
+        group_add: service.group_add.iter().cloned().collect(),
+        no_new_privileges: service.no_new_privileges,
+        log_bounds: log_bounds(service.logging),
     }
 }
 
@@ -94,6 +105,17 @@ fn tmpfs(tmpfs: &davit_compose::Tmpfs) -> v1::Tmpfs {
 fn ulimit(name: &str, limit: davit_compose::Ulimit) -> v1::Ulimit {
     let amount = |amount: Option<u64>| amount.unwrap_or(UNLIMITED);
     v1::Ulimit { name: name.to_owned(), soft: amount(limit.soft), hard: amount(limit.hard) }
+}
+
+fn extra_host(host: &ExtraHost) -> v1::ExtraHost {
+    v1::ExtraHost { name: host.name.clone(), address: host.address.to_string() }
+}
+
+fn log_bounds(logging: Logging) -> Option<v1::LogBounds> {
+    let Logging { max_file_bytes, max_files } = logging;
+    let bounds =
+        v1::LogBounds { max_file_bytes: max_file_bytes.unwrap_or_default(), max_files: max_files.unwrap_or_default() };
+    (logging != Logging::default()).then_some(bounds)
 }
 
 fn pull_policy(policy: PullPolicy) -> v1::PullPolicy {

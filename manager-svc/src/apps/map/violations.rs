@@ -5,7 +5,7 @@ use davit_compose::{Position, Service};
 use super::refused::key;
 
 /// Fields by the beginning of their path, the longer before the shorter, and the keys that they may come from, the likeliest first.
-const SOURCES: [(&str, &[&str]); 57] = [
+const SOURCES: [(&str, &[&str]); 65] = [
     ("name", &[]),
     ("labels", &["deploy.labels"]),
     ("completions", &["x-davit.job.completions", "deploy.replicas", "x-davit.job"]),
@@ -50,6 +50,14 @@ const SOURCES: [(&str, &[&str]); 57] = [
     ("task.container.cap_drop", &["cap_drop"]),
     ("task.container.ulimits", &["ulimits"]),
     ("task.container.network", &["networks"]),
+    ("task.container.hostname", &["hostname"]),
+    ("task.container.extra_hosts", &["extra_hosts"]),
+    ("task.container.shm_size_bytes", &["shm_size"]),
+    ("task.container.pids_limit", &["pids_limit", "deploy.resources.limits.pids", "deploy.resources"]),
+    ("task.container.group_add", &["group_add"]),
+    ("task.container.log_bounds.max_file_bytes", &["logging.options.max-size", "logging"]),
+    ("task.container.log_bounds.max_files", &["logging.options.max-file", "logging"]),
+    ("task.container.log_bounds", &["logging"]),
     ("task.resources", &["deploy.resources"]),
     ("task.constraints", &["deploy.placement"]),
     ("task.restart_policy", &["deploy.restart_policy", "restart"]),

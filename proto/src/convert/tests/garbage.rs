@@ -118,27 +118,65 @@ fn container(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
         vec(file, 0..3),
         option::of(network(wild)),
     );
-    (first, second).prop_map(|((image, entrypoint, command, env, working_dir, user), second)| {
-        let (mounts, ports, tmpfs, cap_add, cap_drop, read_only, ulimits, pull_policy, files, network) = second;
-        v1::ContainerSpec {
-            image,
-            entrypoint,
-            command,
-            env,
-            working_dir,
-            user,
-            mounts,
-            ports,
-            tmpfs,
-            cap_add,
-            cap_drop,
-            read_only,
-            ulimits,
-            pull_policy,
-            files,
-            network,
-        }
-    })
+    (first, second, settings(wild)).prop_map(
+        |((image, entrypoint, command, env, working_dir, user), second, settings)| {
+            let (mounts, ports, tmpfs, cap_add, cap_drop, read_only, ulimits, pull_policy, files, network) = second;
+            v1::ContainerSpec {
+                image,
+                entrypoint,
+                command,
+                env,
+                working_dir,
+                user,
+                mounts,
+                ports,
+                tmpfs,
+                cap_add,
+                cap_drop,
+                read_only,
+                ulimits,
+                pull_policy,
+                files,
+                network,
+                ..settings
+            }
+        },
+    )
+}
+
+/// What is beside what it runs and what is mounted.
+fn settings(wild: Wildness) -> impl Strategy<Value = v1::ContainerSpec> {
+    let host = (text(wild, &["db", "a.b", "c_d"]), text(wild, &["10.0.0.1", "::1", "host-gateway"]))
+        .prop_map(|(name, address)| v1::ExtraHost { name, address });
+    let log_bounds = (mixed(wild, vec![0, 1 << 10, 1 << 30], any::<u64>()), mixed(wild, vec![0, 1, 100], any::<u32>()))
+        .prop_map(|(max_file_bytes, max_files)| v1::LogBounds { max_file_bytes, max_files });
+    // Of lists in which nothing may be there twice there is one entry, if all is to be good.
+    let most = if wild == 0 { 2 } else { 3 };
+    (
+        (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        text(wild, &["", "web", "web.example"]),
+        vec(host, 0..most),
+        mixed(wild, vec![0, 1 << 26], any::<u64>()),
+        mixed(wild, vec![0, 1, 4_194_304], any::<u32>()),
+        vec(text(wild, &["audio", "0", "2000"]), 0..most),
+        option::of(log_bounds),
+    )
+        .prop_map(|(flags, hostname, extra_hosts, shm_size_bytes, pids_limit, group_add, log_bounds)| {
+            let (init, tty, stdin_open, no_new_privileges) = flags;
+            v1::ContainerSpec {
+                init,
+                tty,
+                stdin_open,
+                no_new_privileges,
+                hostname,
+                extra_hosts,
+                shm_size_bytes,
+                pids_limit,
+                group_add,
+                log_bounds,
+                ..Default::default()
+            }
+        })
 }
 
 fn network(wild: Wildness) -> impl Strategy<Value = v1::ContainerNetwork> {

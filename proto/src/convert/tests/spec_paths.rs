@@ -70,6 +70,14 @@ fn many_aliases() -> v1::ContainerNetwork {
     v1::ContainerNetwork { name: "shop".to_owned(), aliases }
 }
 
+fn host(name: &str, address: &str) -> v1::ExtraHost {
+    v1::ExtraHost { name: name.to_owned(), address: address.to_owned() }
+}
+
+fn log_bounds(max_file_bytes: u64, max_files: u32) -> v1::LogBounds {
+    v1::LogBounds { max_file_bytes, max_files }
+}
+
 fn ulimit(name: &str, soft: u64, hard: u64) -> v1::Ulimit {
     v1::Ulimit { name: name.to_owned(), soft, hard }
 }
@@ -240,6 +248,22 @@ const CONTAINER: &[BendContainer] = &[
     ("network.aliases[1]", "twice", |c| c.network = Some(network("shop", &["web", "web"]))),
     ("network.aliases[0]", "letters", |c| c.network = Some(network("shop", &["-"]))),
     ("network.aliases", "at most 32", |c| c.network = Some(many_aliases())),
+    ("hostname", "is not a host's name", |c| c.hostname = "a b".to_owned()),
+    ("hostname", "at most 64 bytes", |c| c.hostname = ["a"; 33].join(".")),
+    ("extra_hosts[1].name", "must not be empty", |c| c.extra_hosts = vec![host("a", "::1"), host("", "::1")]),
+    ("extra_hosts[0].name", "is not a host's name", |c| c.extra_hosts = vec![host("-a", "::1")]),
+    ("extra_hosts[0].address", "host-gateway", |c| c.extra_hosts = vec![host("a", "b")]),
+    ("extra_hosts[0].address", "must not be empty", |c| c.extra_hosts = vec![host("a", "")]),
+    ("extra_hosts[1]", "twice", |c| c.extra_hosts = vec![host("a", "::1"), host("a", "0::1")]),
+    ("extra_hosts", "at most 64", |c| c.extra_hosts = (0..65).map(|at| host(&format!("a{at}"), "::1")).collect()),
+    ("shm_size_bytes", "1 PiB", |c| c.shm_size_bytes = u64::MAX),
+    ("pids_limit", "at most 4194304", |c| c.pids_limit = 4_194_305),
+    ("group_add[0]", "is not a group", |c| c.group_add = vec!["a b".to_owned()]),
+    ("group_add[1]", "twice", |c| c.group_add = vec!["audio".to_owned(); 2]),
+    ("group_add", "at most 64", |c| c.group_add = (0..65).map(|at| at.to_string()).collect()),
+    ("log_bounds.max_file_bytes", "from 1 KiB to 1 GiB", |c| c.log_bounds = Some(log_bounds(1023, 0))),
+    ("log_bounds.max_file_bytes", "from 1 KiB to 1 GiB", |c| c.log_bounds = Some(log_bounds((1 << 30) + 1, 1))),
+    ("log_bounds.max_files", "at most 100", |c| c.log_bounds = Some(log_bounds(0, 101))),
     ("pull_policy", "7 is not a PullPolicy; use one of PULL_POLICY_MISSING", |c| c.pull_policy = 7),
 ];
 

@@ -19,7 +19,7 @@ use super::{container_spec, read};
 use crate::convert::enums::Choices;
 use crate::convert::{
     NodeUsage, assignment_to_proto, duration_from_proto, duration_to_proto, etag, node_stats_to_proto, node_to_proto,
-    task_spec_from_proto, task_to_proto, timestamp_from_proto, timestamp_to_proto,
+    task_spec_from_proto, task_spec_to_proto, task_to_proto, timestamp_from_proto, timestamp_to_proto,
 };
 use crate::v1;
 
@@ -49,6 +49,24 @@ fn capabilities_are_kept_without_their_prefix() {
         panic!("it was a container")
     };
     assert_eq!(container.cap_add, ["NET_ADMIN", "SYS_TIME", "ALL"]);
+}
+
+#[test]
+fn bounds_that_say_nothing_are_none_and_addresses_are_written_in_one_way() {
+    let hosts = [("db", "FE80:0:0::1"), ("db", "10.0.0.1"), ("host.docker.internal", "host-gateway")];
+    let host = |(name, address): (&str, &str)| v1::ExtraHost { name: name.to_owned(), address: address.to_owned() };
+    let container = v1::ContainerSpec {
+        image: "busybox".to_owned(),
+        log_bounds: Some(v1::LogBounds::default()),
+        extra_hosts: hosts.map(host).to_vec(),
+        ..Default::default()
+    };
+    let spec = v1::TaskSpec { runtime: Some(v1::task_spec::Runtime::Container(container)), ..container_spec() };
+    let written = task_spec_to_proto(&accepted(spec));
+    let Some(v1::task_spec::Runtime::Container(container)) = written.runtime else { panic!("it was a container") };
+    assert_eq!(container.log_bounds, None);
+    let addresses: Vec<_> = container.extra_hosts.iter().map(|host| host.address.as_str()).collect();
+    assert_eq!(addresses, ["fe80::1", "10.0.0.1", "host-gateway"]);
 }
 
 #[test]

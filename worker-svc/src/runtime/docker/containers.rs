@@ -56,6 +56,10 @@ impl Own {
         Known { id: self.id.clone(), run }
     }
 
+    pub(super) fn has_terminal(&self) -> bool {
+        self.inspected.config.as_ref().and_then(|config| config.tty).unwrap_or_default()
+    }
+
     pub(super) fn is_leased(&self) -> bool {
         let labels = self.inspected.config.as_ref().and_then(|config| config.labels.as_ref());
         labels.and_then(labels::leased).is_some()

@@ -25,6 +25,7 @@ mod pulls;
 mod spec;
 mod stop;
 mod survey;
+mod terminal;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -423,6 +424,13 @@ impl Runtime for DockerRuntime {
         let tail = options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
         // The engine knows only whole seconds: the rest is done here.
         let since = options.since.and_then(|since| i32::try_from(since.as_second()).ok()).unwrap_or(0).max(0);
+        if own.has_terminal() {
+            let follow = options.follow;
+            let query = format!("stdout=1&stderr=1&timestamps=1&follow={follow}&tail={tail}&since={since}");
+            let version = engine.client_version();
+            let lines = terminal::lines(&self.config.socket, &version, &own.id, &query);
+            return Ok(options.passed_over(in_time("logs", QUICK_TIME, lines).await?));
+        }
         let query = LogsOptionsBuilder::new()
             .stdout(true)
             .stderr(true)

@@ -10,7 +10,7 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding, ResourcesUlimits,
 };
 use davit_core::id::ClusterId;
-use davit_core::spec::{ContainerSpec, MountSource, OnNodeLoss, RuntimeSpec, TaskSpec};
+use davit_core::spec::{ContainerSpec, LogBounds, MountSource, OnNodeLoss, RuntimeSpec, TaskSpec};
 
 use super::{DockerConfig, labels, networks};
 use crate::runtime::{AttemptSpec, Error, Owner};
@@ -50,6 +50,9 @@ pub(super) fn create_body(
         env: Some(attempt.env_of(&container.env).map(|(name, value)| format!("{name}={value}")).collect()),
         working_dir: text_unless_empty(&container.working_dir),
         user: text_unless_empty(&container.user),
+        hostname: text_unless_empty(&container.hostname),
+        tty: Some(container.tty),
+        open_stdin: Some(container.stdin_open),
         labels: Some(labels),
         exposed_ports: unless_empty(&exposed),
         // Kept by the engine so that a `docker stop` by hand, and a stop of the engine, do the same as ours.
@@ -96,14 +99,26 @@ fn host_config(
                 })
                 .collect(),
         ),
-        log_config: Some(HostConfigLogConfig {
-            typ: Some("json-file".to_owned()),
-            config: Some(HashMap::from([
-                ("max-size".to_owned(), config.log_max_bytes.max(1).to_string()),
-                ("max-file".to_owned(), config.log_max_files.max(1).to_string()),
-            ])),
-        }),
+        init: container.init.then_some(true),
+        extra_hosts: Some(container.extra_hosts.iter().map(|host| format!("{}:{}", host.name, host.address)).collect()),
+        shm_size: (container.shm_size_bytes > 0).then(|| signed(container.shm_size_bytes)),
+        pids_limit: (container.pids_limit > 0).then(|| container.pids_limit.into()),
+        group_add: Some(container.group_add.clone()),
+        security_opt: container.no_new_privileges.then(|| vec!["no-new-privileges:true".to_owned()]),
+        log_config: Some(log_config(config, container)),
         ..HostConfig::default()
+    }
+}
+
+/// What the spec says goes before what the worker has, and one of them always bounds what is kept.
+fn log_config(config: &DockerConfig, container: &ContainerSpec) -> HostConfigLogConfig {
+    let LogBounds { max_file_bytes, max_files } = container.log_bounds;
+    let max_file_bytes = if max_file_bytes > 0 { max_file_bytes } else { config.log_max_bytes.max(1) };
+    let max_files = if max_files > 0 { max_files } else { config.log_max_files.max(1) };
+    let bounds = [("max-size", max_file_bytes.to_string()), ("max-file", max_files.to_string())];
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(bounds.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
     }
 }
 
@@ -186,6 +201,20 @@ mod tests {
         };
         assert_eq!(host_ports(vec![given(20_000)]), ["8080", "20000"]);
         assert_eq!(host_ports(Vec::new()), ["8080", ""], "none was given: the engine chooses");
+    }
+
+    #[test]
+    fn output_is_bounded_by_the_spec_and_else_by_the_worker() {
+        let config = DockerConfig { log_max_bytes: 1 << 20, log_max_files: 0, ..DockerConfig::default() };
+        let bounds = |max_file_bytes, max_files| {
+            let log_bounds = LogBounds { max_file_bytes, max_files };
+            let config = log_config(&config, &ContainerSpec { log_bounds, ..container() }).config.unwrap();
+            (config["max-size"].clone(), config["max-file"].clone())
+        };
+        let pair = |size: &str, files: &str| (size.to_owned(), files.to_owned());
+        assert_eq!(bounds(0, 0), pair("1048576", "1"));
+        assert_eq!(bounds(5000, 0), pair("5000", "1"));
+        assert_eq!(bounds(0, 7), pair("1048576", "7"));
     }
 
     #[test]
