@@ -214,9 +214,12 @@ volumes: {v: {driver: nfs}}
                     logging:\n      options: {max-size: 2g, max-file: 200}\n";
         let told = read(source(text)).unwrap_err();
         let places = ["4:5: services.a.shm_size: is at most 1 PiB", "6:5: services.a.pids_limit: is at most 4194304"];
-        let more =
-            ["5:5: services.a.group_add: `a b` is not a group", "7:5: services.a.logging: is from 1 KiB to 1 GiB"];
-        for place in places.into_iter().chain(more).chain(["7:5: services.a.logging: is at most 100"]) {
+        let of_logging = [
+            "8:17: services.a.logging.options.max-size: is from 1 KiB to 1 GiB",
+            "8:31: services.a.logging.options.max-file: is at most 100",
+        ];
+        let group = "5:5: services.a.group_add: `a b` is not a group";
+        for place in places.into_iter().chain(of_logging).chain([group]) {
             assert!(told.iter().any(|line| line.starts_with(&format!("compose.yaml:{place}"))), "{place}: {told:?}");
         }
         let deploy =

@@ -83,7 +83,6 @@ async fn all_that_is_wrong_is_told_with_its_field_and_nothing_is_created() {
         "spec.parallelism",
         "spec.schedule.cron",
         "spec.schedule.overlap",
-        "spec.task.name",
         "spec.task.restart_policy.max_attempts",
         "spec.task.restart_policy.mode",
     ];
