@@ -1,6 +1,8 @@
 //! The command line's shape, and the small texts in it that are more than words.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     app, app::DownArgs, app::PlanArgs, app::UpArgs, completion::CompletionArgs, config::ConfigCommand,
@@ -150,6 +152,18 @@ impl Command {
     }
 }
 
+/// The exit code that stands for words that are no command line.
+#[must_use]
+pub fn usage_error_code(words: impl IntoIterator<Item = OsString>) -> u8 {
+    /// What clap ends with.
+    const USAGE: u8 = 2;
+    let read = Cli::command().ignore_errors(true).try_get_matches_from(words);
+    match read.as_ref().ok().and_then(clap::ArgMatches::subcommand_name) {
+        Some("plan") => app::NO_PLAN,
+        _ => USAGE,
+    }
+}
+
 /// Reads `KEY=VALUE`.
 ///
 /// # Errors
@@ -253,13 +267,19 @@ pub fn since(text: &str) -> Result<Since, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plan_that_nobody_can_make_out_is_no_change() {
+        let code = |line: &str| usage_error_code(line.split(' ').map(OsString::from));
+        assert_eq!(code("davit plan --bogus"), app::NO_PLAN);
+        assert_eq!(code("davit --manager m:1 plan -f"), app::NO_PLAN);
+        assert_eq!((code("davit up --bogus"), code("davit --bogus"), code("davit plans")), (2, 2, 2));
     }
 
     #[test]

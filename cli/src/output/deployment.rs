@@ -157,8 +157,16 @@ fn detail(deployment: &v1::Deployment) -> String {
     if deployment.deleting && stopping > 0 {
         return format!("{} stopping", counted(stopping.into(), "task", "tasks"));
     }
-    let reason = deployment.rollout.as_ref().map(|rollout| rollout.reason.clone()).unwrap_or_default();
-    if deployment.trouble.is_empty() { reason } else { deployment.trouble.clone() }
+    let rollout = deployment.rollout.clone().unwrap_or_default();
+    // Why it was given up is not what is wrong with what was there before.
+    let was_given_up = matches!(rollout.state(), v1::RolloutState::Paused | v1::RolloutState::Failed);
+    match (rollout.reason.is_empty(), deployment.trouble.is_empty()) {
+        (_, true) => rollout.reason,
+        (false, false) if was_given_up && !rollout.reason.contains(&deployment.trouble) => {
+            format!("{}; now {}", rollout.reason, deployment.trouble)
+        }
+        (_, false) => deployment.trouble.clone(),
+    }
 }
 
 fn state_text(deployment: &v1::Deployment) -> String {

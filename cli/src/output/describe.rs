@@ -76,6 +76,13 @@ pub fn task(task: &v1::Task, nodes: &KnownNodes, now: Timestamp, palette: Palett
             lines.add("Room kept", format!("on {node}{why}"));
         }
     }
+    if let Some(place) = &task.deployment {
+        let slot = if place.node_id.is_empty() { place.slot.to_string() } else { nodes.of(&place.node_id).to_owned() };
+        lines.add("Deployment", format!("{}, slot {slot}", place.deployment_id));
+    }
+    if let Some(index) = &task.job {
+        lines.add("Job", format!("{}, run {}, index {}", index.job_id, index.run, index.index));
+    }
     lines.add("Gang", &task.gang_id);
     lines.add("Ports", ports(&status));
     lines.add("Restarts", local_restarts(&status));

@@ -84,7 +84,7 @@ fn run_text(run: &v1::JobRun, now: Timestamp, palette: Palette) -> String {
         format!("{}: {}, {}, began {began} ago{why}", run.run, palette.paint(tone(run), state(run)), counts(run));
     for (ranges, what) in [(&run.failed, "failed"), (&run.stopped, "stopped")] {
         if !ranges.is_empty() {
-            text.push_str(&format!("; {what}: {}", ranges_text(ranges)));
+            text.push_str(&format!("; {what} indexes: {}", ranges_text(ranges)));
         }
     }
     if !run.reason.is_empty() {

@@ -39,7 +39,7 @@ pub fn tasks_table(
         }
         let mut row = vec![Cell::new(short_id(&task.task_id)), Cell::new(task_name(task))];
         if let Some(deployment) = view.deployment {
-            row.extend([slot(task), version(task, deployment)].map(Cell::new));
+            row.extend([slot(task, nodes), version(task, deployment)].map(Cell::new));
         }
         row.extend([
             toned(task_state_and_health(task), tone_of(task)),
@@ -60,10 +60,10 @@ pub fn tasks_table(
 }
 
 /// The number of a replica; of a global deployment each node is a slot.
-fn slot(task: &v1::Task) -> String {
+fn slot(task: &v1::Task, nodes: &KnownNodes) -> String {
     match &task.deployment {
         Some(place) if place.node_id.is_empty() => place.slot.to_string(),
-        Some(_) => "node".to_owned(),
+        Some(place) => nodes.of(&place.node_id).to_owned(),
         None => "-".to_owned(),
     }
 }

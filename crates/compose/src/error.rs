@@ -143,8 +143,17 @@ impl Problems {
 
     /// A key that can't be read: dropped with a warning if the caller is lenient.
     pub(crate) fn key(&mut self, kind: ProblemKind, at: &Position, path: &str, message: impl Into<String>) {
-        let severity = if self.lenient { Severity::Warning } else { Severity::Error };
-        self.push(severity, kind, Some(at), path, message.into());
+        let message = message.into();
+        if self.lenient {
+            let message = match message.strip_prefix("refused: ") {
+                Some(why) => format!("dropped: {why}"),
+                None if kind == ProblemKind::UnknownKey => format!("dropped: {message}"),
+                None => message,
+            };
+            self.push(Severity::Warning, kind, Some(at), path, message);
+        } else {
+            self.push(Severity::Error, kind, Some(at), path, message);
+        }
     }
 
     fn push(&mut self, severity: Severity, kind: ProblemKind, at: Option<&Position>, path: &str, message: String) {

@@ -235,9 +235,10 @@ impl Item {
 /// Reads a whole number from 0 to `max`.
 pub(crate) fn whole_number<T: Copy + Display + TryFrom<u64>>(text: &str, max: T) -> Result<T, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let wrong = || if digits { format!("is above {max}") } else { "is not a whole number".to_owned() };
     if !digits {
-        return Err(wrong());
+        let is_negative = text.strip_prefix('-').is_some_and(|rest| rest.parse::<u64>().is_ok());
+        return Err(if is_negative { "is below 0" } else { "is not a whole number" }.to_owned());
     }
-    text.parse::<u64>().ok().and_then(|number| T::try_from(number).ok()).ok_or_else(wrong)
+    let number = text.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| format!("is above {max}"))
 }

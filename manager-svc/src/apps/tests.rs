@@ -387,6 +387,15 @@ fn values_that_no_task_may_have_are_told_at_their_keys() {
 }
 
 #[test]
+fn what_a_job_can_not_be_and_what_is_said_twice_in_different_ways_is_told() {
+    let sample = "services:\n  a:\n    image: 'x:1'\n    restart: always\n    deploy:\n      replicas: 2\n      \
+                  update_config: {parallelism: 2}\n      restart_policy: {max_attempts: 5}\n    x-davit:\n      \
+                  canaries: 1\n      job: {completions: 5, retries: 4}\n  b:\n    image: 'x:1'\n    \
+                  deploy: {restart_policy: {condition: none}}\n    x-davit: {job: {retries: 4}}\n";
+    insta::assert_snapshot!("refused_of_jobs", Sample::text(sample).refused());
+}
+
+#[test]
 fn each_of_several_wrong_values_is_told_once_at_its_own_key() {
     let sample = "services:\n  a:\n    image: 'x:1'\n    healthcheck: {test: 'true', interval: 10ms, retries: 100000}\n    \
                   deploy:\n      update_config:\n        monitor: 48h\n    x-davit:\n      canaries: 10000000\n  b:\n    image: 'x:1'\n    \

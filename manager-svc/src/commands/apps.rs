@@ -14,6 +14,7 @@ use super::deployments::{check_limits, check_mode, put_changed, put_deleted, put
 use super::error::JobError;
 use super::jobs::{check_job_limits, put_changed_job, put_deleted_job, put_new_job, put_same_job};
 use super::needs::check_needs;
+use super::waits::wait_on;
 use super::{Error, Limits, NewConfig, NewDeployment, NewJob, Wanted, WantedJob};
 use crate::apps::plan_token;
 use crate::reconcile::{TaskChanges, begin_run, task_changes};
@@ -310,6 +311,14 @@ pub fn apply_app(
     }
     if prune {
         abandon(draft, &app, |name| configs.contains_key(name));
+    }
+    let has_changed = |before: Option<Revision>, after: Revision| before != Some(after);
+    let revision_before = |change: &AppChange| change.before.as_ref().map(|before| before.revision);
+    let of_job_before = |change: &AppJobChange| change.before.as_ref().map(|before| before.revision);
+    if deployments.iter().any(|change| has_changed(revision_before(change), change.after.revision))
+        || jobs.iter().any(|change| has_changed(of_job_before(change), change.after.revision))
+    {
+        wait_on(draft, &app);
     }
     Ok(AppChanges { deployments, jobs })
 }

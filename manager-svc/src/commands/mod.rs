@@ -26,6 +26,7 @@ pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;
 mod volumes;
+mod waits;
 
 pub use davit_proto::convert::Registration;
 

@@ -169,6 +169,8 @@ fn app_to_proto(state: &ClusterState, name: &str) -> v1::App {
         let has_failed = |run: &Run| matches!(run.state, RunState::Failing | RunState::Failed);
         if job.waits_in_vain || job.runs.last().is_some_and(has_failed) {
             worst = std::cmp::max_by_key(worst, RolloutState::Failed, |state| need(*state));
+        } else if job.spec.schedule.is_none() && job.active_runs().next().is_some() {
+            worst = std::cmp::max_by_key(worst, RolloutState::InProgress, |state| need(*state));
         }
         app.jobs.push(job.name.clone());
     }

@@ -225,7 +225,8 @@ volumes: {v: {driver: nfs}}
         let deploy =
             "services:\n  a:\n    image: x:1\n    deploy:\n      resources:\n        limits: {pids: 5000000}\n";
         let told = read(source(deploy)).unwrap_err();
-        assert!(told[0].starts_with("compose.yaml:5:7: services.a.deploy.resources: is at most 4194304"), "{told:?}");
+        let place = "compose.yaml:6:18: services.a.deploy.resources.limits.pids";
+        assert!(told[0].starts_with(&format!("{place}: is at most 4194304")), "{told:?}");
     }
 
     #[test]

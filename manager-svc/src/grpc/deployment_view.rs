@@ -53,5 +53,7 @@ pub(super) fn by_node(state: &ClusterState, deployment: &Deployment) -> Vec<v1::
     let mut nodes: Vec<v1::RolloutNode> = nodes.into_iter().map(named).collect();
     nodes.sort_by_key(|node| (std::cmp::Reverse(node.updated + node.outdated), node.node.clone()));
     nodes.truncate(MAX_NODES);
+    // In an order that stays as the rollout gets on.
+    nodes.sort_by(|one, other| one.node.cmp(&other.node));
     nodes
 }

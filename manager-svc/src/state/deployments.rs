@@ -221,6 +221,14 @@ impl ClusterState {
         self.visits.of_tasks(unready.filter_map(|task_id| self.tasks.get(task_id)))
     }
 
+    /// Whether a task in this place of a deployment is ready.
+    pub(crate) fn is_served(&self, deployment_id: DeploymentId, slot: Slot) -> bool {
+        let in_slot = (slot, FIRST_TASK)..=(slot, TaskId(Uuid::max()));
+        let replicas = self.deployments.replicas.get(&deployment_id);
+        let mut tasks = replicas.into_iter().flat_map(|replicas| replicas.tasks.range(in_slot.clone()));
+        tasks.any(|(_, task_id)| self.tasks.get(task_id).is_some_and(|task| is_ready(task)))
+    }
+
     /// The tasks of a deployment that have ended and fill no place of it any more, in the order of their ids.
     pub(crate) fn past_tasks_of(&self, deployment_id: DeploymentId) -> impl Iterator<Item = &Arc<Task>> {
         let past = self.deployments.replicas.get(&deployment_id).into_iter().flat_map(|replicas| &replicas.past);

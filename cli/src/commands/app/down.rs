@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{SourceArgs, read};
 use crate::client::{Manager, call};
 use crate::commands::INTERRUPTED;
-use crate::commands::gone::until_nothing_is_left;
+use crate::commands::gone::{is_gone, until_nothing_is_left};
 use crate::error::Error;
 use crate::output::{Output, held_up_line, may_hold_up};
 
@@ -39,7 +39,14 @@ pub(in crate::commands) async fn down(manager: &Manager, args: DownArgs, output:
         None => read(args.source, output).await?.app_name()?,
     };
     let request = v1::DeleteAppRequest { app: app.clone() };
-    let deleted = manager.repeat(async || manager.deployments().delete_app(call(request.clone())).await).await?;
+    let deleted = match manager.repeat(async || manager.deployments().delete_app(call(request.clone())).await).await {
+        // Scripts that clean up do so also where nothing is left.
+        Err(error) if is_gone(&error) => {
+            output.note(&format!("there is no app `{app}`: nothing to delete"));
+            v1::DeleteAppResponse::default()
+        }
+        deleted => deleted?,
+    };
     if !args.detach {
         tokio::select! {
             gone = until_gone(manager, &app, output) => gone?,

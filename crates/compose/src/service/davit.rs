@@ -33,14 +33,19 @@ pub(super) fn options(service: &mut Fields, name: &str, declared: &Declared, cx:
 }
 
 fn on_node_loss(item: Item, cx: &mut Context<'_>) -> Option<OnNodeLoss> {
-    const WORDS: [(&str, OnNodeLoss); 2] =
-        [("replace", OnNodeLoss::Replace), ("stop_and_replace", OnNodeLoss::StopAndReplace)];
     if !matches!(item.node.value, Value::Map(_)) {
-        if matches!(&item.node.value, Value::Text(text) if text == "wait") {
-            item.bad("says not how long; write `{wait: 5m}`", cx);
-            return None;
-        }
-        return item.one_of(&WORDS, cx);
+        return match &item.node.value {
+            Value::Text(text) if text == "replace" => Some(OnNodeLoss::Replace),
+            Value::Text(text) if text == "stop_and_replace" => Some(OnNodeLoss::StopAndReplace),
+            Value::Text(text) if text == "wait" => {
+                item.bad("says not how long; write `{wait: 5m}`", cx);
+                None
+            }
+            _ => {
+                item.bad("is none of them: write `replace`, `stop_and_replace` or `{wait: 5m}`", cx);
+                None
+            }
+        };
     }
     let mut fields = item.fields(keys::WAIT, cx)?;
     let wait = fields.needed("wait", cx).and_then(|item| item.duration(cx));

@@ -143,7 +143,9 @@ async fn every_problem_of_the_files_is_told_with_its_place() {
     let planned = plan(&rig, named(true)).await.unwrap().into_inner();
     assert_eq!(
         planned.warnings,
-        ["compose.yaml:4:5: warning: services.web.entrypoint: taking away what the image says is not supported yet"]
+        [
+            "compose.yaml:4:5: warning: services.web.entrypoint: dropped: taking away what the image says is not supported yet"
+        ]
     );
 }
 

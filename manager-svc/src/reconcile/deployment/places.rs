@@ -8,6 +8,7 @@ use davit_core::id::{NodeId, TaskId};
 use davit_core::node::{Node, NodeState};
 use davit_core::placement::Filter;
 use davit_core::spec::TaskSpec;
+use davit_core::state::TaskState;
 use davit_core::task::{AttemptStatus, Slot, Task};
 
 use super::{DeploymentStep, TaskChanges};
@@ -142,14 +143,14 @@ impl<'a> Places<'a> {
 
     /// What else is to be done whatever the rollout does: tasks that nobody wants go, those that can take over the newest spec do.
     pub(super) fn steps(&self, deployment: &Deployment, current: &Version) -> Vec<DeploymentStep> {
-        let mut steps = Vec::new();
+        let (mut steps, mut going) = (Vec::new(), Vec::new());
         for (slot, place) in &self.by_slot {
             if !place.wanted {
                 let why = match slot {
                     Slot::Replica(_) => format!("{} has fewer replicas now", deployment.name),
                     Slot::Node(_) => format!("{} has no task on this node any more", deployment.name),
                 };
-                steps.extend(place.fresh.into_iter().chain(place.stale).map(|task| stop(task, why.clone())));
+                going.extend(place.fresh.into_iter().chain(place.stale).map(|task| (task, why.clone())));
                 continue;
             }
             if place.fresh.is_some_and(|task| self.serves(task))
@@ -162,6 +163,9 @@ impl<'a> Places<'a> {
                 steps.push(DeploymentStep::TakeOver { task_id: task.task_id, spec });
             }
         }
+        // What has no node yet goes first: it would take the room that the others leave.
+        going.sort_by_key(|(task, _)| task.status.state != TaskState::Pending);
+        steps.splice(0..0, going.into_iter().map(|(task, why)| stop(task, why)));
         steps
     }
 }

@@ -1,11 +1,11 @@
 //! What is wrong with the tasks of a deployment, in one line for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use davit_core::deployment::Deployment;
 use davit_core::id::NodeId;
 use davit_core::state::TaskState;
-use davit_core::task::{AttemptStatus, Task};
+use davit_core::task::{AttemptStatus, Slot, Task};
 use davit_core::words::counted;
 
 use crate::commands::WAITING_FOR_SCHEDULER;
@@ -24,11 +24,21 @@ pub fn trouble_of(state: &ClusterState, deployment: &Deployment, desired: u32) -
     if deployment.waits {
         return deployment.rollout.reason.clone();
     }
-    let (mut crashing, mut waiting) = (Causes::default(), Causes::default());
+    let (mut crashing, mut waiting, mut unready) = (Causes::default(), Causes::default(), Causes::default());
+    let mut seen = BTreeSet::new();
     for task in state.unready_of(deployment.deployment_id).take(MAX_LOOKED_AT) {
+        let Some((_, slot)) = task.slot() else { continue };
+        // A slot is told of once, and not if it is to go, or if another task serves in it.
+        let is_going = matches!(slot, Slot::Replica(number) if number > desired);
+        if is_going || state.is_served(deployment.deployment_id, slot) || !seen.insert(slot) {
+            continue;
+        }
         let has_ended = task.status.state == TaskState::Failed;
         if task.restarts_in_row >= CRASHES || has_ended {
             crashing.count(last_failure(task).map(how_it_failed), last_failure(task).and_then(|last| last.node_id));
+        } else if task.status.state == TaskState::Running && !task.status.reason.is_empty() {
+            // Its health check says why, before and after it served.
+            unready.count(Some(task.status.reason.clone()), task.status.node_id);
         } else if task.status.state == TaskState::Pending && task.next_attempt_at.is_none() {
             // One that was just created has not been tried.
             if task.status.reason != WAITING_FOR_SCHEDULER {
@@ -42,8 +52,12 @@ pub fn trouble_of(state: &ClusterState, deployment: &Deployment, desired: u32) -
     } else {
         String::new()
     };
-    let told =
-        [crashing.told(state, ["crashes", "crash"], desired), waiting.told(state, ["waits", "wait"], desired), lacking];
+    let told = [
+        crashing.told(state, ["crashes", "crash"], desired),
+        unready.told(state, ["is not ready", "are not ready"], desired),
+        waiting.told(state, ["waits", "wait"], desired),
+        lacking,
+    ];
     told.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use davit_core::deployment::{Dependency, DependencyCondition, Deployment, DeploymentMode, RolloutState, Version};
+use davit_core::deployment::{
+    Dependency, DependencyCondition, Deployment, DeploymentMode, Rollout, RolloutState, Version,
+};
 use davit_core::job::{Job, RunState};
 use davit_core::state::TaskState;
 use davit_core::task::Task;
@@ -98,12 +100,23 @@ fn why_not_yet(state: &ClusterState, waiting: &str, dependency: &Dependency) -> 
     let obstacle = if other.waits {
         let vain = (other.rollout.state == RolloutState::Failed).then_some(other.rollout.reason.as_str());
         why_it_waits_on(state, name, waiting, vain)
+    } else if let Some(task) = state.unready_of(other.deployment_id).find(|task| ended_in_vain(task, *condition)) {
+        Some(format!(", of which a task has ended for good: {}", how_it_ended(task)))
     } else {
-        let for_good = state.unready_of(other.deployment_id).find(|task| ended_in_vain(task, *condition));
-        for_good.map(|task| format!(", of which a task has ended for good: {}", how_it_ended(task)))
+        why_it_was_given_up(other)
     };
     let is_vain = obstacle.is_some();
     Some(Wait { reason: format!("{name} {condition}{}", obstacle.unwrap_or_default()), is_vain })
+}
+
+/// Why nobody counts on a deployment any more until somebody does something about it, or it comes all the same.
+fn why_it_was_given_up(other: &Deployment) -> Option<String> {
+    let Rollout { state, reason, .. } = &other.rollout;
+    let is_given_up = matches!(state, RolloutState::Failed | RolloutState::Paused);
+    is_given_up.then(|| match reason.as_str() {
+        reason if reason.is_empty() || reason.len() > MAX_TOLD_BYTES => format!(", whose rollout is {state}"),
+        reason => format!(", whose rollout is {state}: {reason}"),
+    })
 }
 
 /// Why one that waits itself never begins, if so. `vain`: what that in vain is for.

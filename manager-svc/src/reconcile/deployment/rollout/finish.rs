@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use davit_core::deployment::{Incoming, OnRolloutFailure, RolloutState};
+use davit_core::id::Attempt;
 use davit_core::state::TaskState;
 use davit_core::task::{Slot, Task};
 use davit_core::words::counted;
 
-use super::{Progress, WORD_PERIOD, later};
+use super::{Progress, WORD_PERIOD, failed_since, later};
 use crate::reconcile::deployment::places::Place;
 
 impl Progress<'_> {
@@ -97,10 +98,13 @@ impl Progress<'_> {
             || (incoming.failed && self.policy.on_failure == OnRolloutFailure::Continue)
     }
 
-    /// Whether every place has a task of the newest version that serves or has done its work.
+    /// Whether every place has a task of the newest version that serves, has done its work, or failed where a rollout goes on all the
+    /// same.
     pub(super) fn is_finished(&self) -> bool {
+        let goes_on = self.policy.on_failure == OnRolloutFailure::Continue && self.rollout.from_version.is_some();
         self.places.by_slot.values().filter(|place| place.wanted && !place.is_out).all(|place| {
-            let is_fine = |task: &Arc<Task>| self.places.serves(task) || has_done_its_work(task);
+            let is_given_up = |task: &Task| goes_on && failed_since(task, Attempt::default());
+            let is_fine = |task: &Arc<Task>| self.places.serves(task) || has_done_its_work(task) || is_given_up(task);
             place.stale.is_none() && place.fresh.is_some_and(is_fine)
         })
     }

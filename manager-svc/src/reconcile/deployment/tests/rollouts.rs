@@ -191,6 +191,19 @@ fn tasks_that_end_well_are_replaced_by_others_that_do() {
 }
 
 #[test]
+fn where_it_goes_on_after_failures_slots_that_failed_are_done_and_so_is_the_rollout_at_last() {
+    let update = UpdatePolicy { on_failure: OnRolloutFailure::Continue, ..policy(UpdateOrder::StopFirst, 2) };
+    let mut rig = updating(update);
+    for _ in 0..6 {
+        rig.work(|task| version_of(task) == 1);
+        rig.look();
+        fail(&mut rig, 2);
+    }
+    assert_eq!((rig.state(), rig.deployment().rollout.failed), (RolloutState::Complete, 3));
+    assert!(rig.holding().iter().all(|(version, ready)| *version == 2 && !ready), "{:?}", rig.holding());
+}
+
+#[test]
 fn a_canary_that_has_done_its_work_waits_for_its_promotion_too() {
     let restart = RestartPolicy { mode: RestartMode::OnFailure, ..RestartPolicy::default() };
     let update = UpdatePolicy { canaries: 1, ..policy(UpdateOrder::StopFirst, 1) };

@@ -5,7 +5,7 @@ use davit_core::node::NodeState;
 use davit_core::state::TaskState;
 use davit_core::task::{DesiredState, Slot};
 
-use super::super::trouble_of;
+use super::super::{DeploymentStep, plan_deployment, trouble_of};
 use super::*;
 use crate::commands::test_support::{LEASE, registration};
 use crate::commands::{
@@ -96,6 +96,55 @@ fn fewer_replicas_stop_those_of_the_highest_slots_and_more_fill_new_ones() {
     rig.settle();
     assert_eq!((rig.holding().len(), rig.state()), (5, RolloutState::Complete));
     assert_eq!(rig.deployment().versions.len(), 3);
+}
+
+#[test]
+fn of_too_many_replicas_those_without_a_node_go_first_and_nothing_more_is_told_of_them() {
+    let mut rig = Rig::new(1, simple(4));
+    rig.look();
+    // Only the tasks of the first and the third slot get a node.
+    let in_slot = |rig: &Rig, number| {
+        let mut tasks = rig.tasks().into_iter();
+        tasks.find(|task| task.slot() == Some((ID, Slot::Replica(number)))).unwrap()
+    };
+    for number in [1, 3] {
+        let placement = Placement { key: in_slot(&rig, number).key(), node_id: node_id(1) };
+        assert_eq!(rig.cluster.run(|draft| commit_placements(draft, &[placement])).committed, 1);
+    }
+    rig.cluster.run(|draft| scale_deployment(draft, &named(), 1, String::new(), Limits::NONE)).unwrap();
+    let plan = plan_deployment(&rig.cluster.state, rig.deployment(), rig.cluster.now);
+    let going = plan.steps.iter().map(|step| match step {
+        DeploymentStep::Stop { task_id, .. } => *task_id,
+        other => panic!("{other:?}"),
+    });
+    let expected = [2, 4, 3].map(|number| in_slot(&rig, number).task_id);
+    assert_eq!(going.collect::<Vec<_>>(), expected);
+    assert_eq!(trouble_of(&rig.cluster.state, rig.deployment(), 1), "");
+}
+
+#[test]
+fn what_runs_and_is_not_ready_says_why_and_not_beside_one_that_serves() {
+    let mut rig = Rig::new(1, spec(1, image(1), policy(UpdateOrder::StartFirst, 1)));
+    rig.look();
+    rig.place();
+    let (old, why) = (rig.tasks()[0].clone(), "not ready yet: http GET :80/none answered 404");
+    let says = |rig: &mut Rig, task: &Task, ready, reason: &str| {
+        let reason = reason.to_owned();
+        let sequence = rig.cluster.task(task.task_id).status.sequence + 1;
+        let reported = AttemptStatus { ready, sequence, reason, ..status(task.status.attempt, TaskState::Running) };
+        let on = rig.cluster.task(task.task_id).status.node_id.unwrap();
+        rig.cluster.run(|draft| crate::commands::apply_reports(draft, on, vec![(task.task_id, reported)]));
+    };
+    says(&mut rig, &old, false, why);
+    let trouble = |rig: &Rig| trouble_of(&rig.cluster.state, rig.deployment(), 1);
+    assert_eq!(trouble(&rig), format!("1 of 1 slot is not ready: {why}, on node-1"));
+    // The new task serves: what the old one lacks is no trouble any more.
+    rig.update(spec(1, image(2), policy(UpdateOrder::StartFirst, 1)));
+    rig.look();
+    rig.place();
+    let new = rig.tasks().into_iter().find(|task| version_of(task) == 2).unwrap();
+    says(&mut rig, &new, true, "");
+    assert_eq!(trouble(&rig), "");
 }
 
 #[test]

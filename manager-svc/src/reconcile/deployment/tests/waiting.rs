@@ -54,11 +54,11 @@ fn what_is_not_there_and_what_is_not_healthy_is_waited_for_without_a_deadline() 
     let mut rig = Rig::new(2, waits_for(vec![after("db", DependencyCondition::Healthy)]));
     rig.look();
     assert_eq!((rig.tasks().len(), rig.reason()), (0, "waits for db, which is not there"));
+    rig.pass(100_000);
+    rig.look();
     assert!(rig.cluster.deploy("db", db(1), replicas(2)));
     rig.look();
     assert_eq!(rig.reason(), "waits for db to be healthy");
-    rig.pass(100_000);
-    rig.look();
     rig.bring("db", TaskState::Running, false);
     assert_eq!((rig.tasks().len(), rig.state()), (0, RolloutState::InProgress));
     rig.bring("db", TaskState::Running, true);
@@ -146,8 +146,30 @@ fn what_has_ended_for_good_is_waited_for_in_vain_until_somebody_does_something()
     let task = rig.tasks_of("db")[0].task_id;
     rig.cluster.run(|draft| restart_task(draft, task)).unwrap();
     rig.look();
-    assert_eq!((rig.state(), rig.reason()), (RolloutState::InProgress, "waits for db to complete"));
+    let reason = rig.reason();
+    assert!(reason.starts_with("waits for db to complete, whose rollout is FAILED: ended for good:"), "{reason}");
     rig.bring("db", TaskState::Completed, false);
+    rig.settle();
+    assert_eq!((rig.state(), rig.holding().len(), rig.reason()), (RolloutState::Complete, 2, ""));
+}
+
+#[test]
+fn a_rollout_that_failed_is_waited_for_in_vain_until_it_comes_all_the_same() {
+    let mut rig = Rig::new(2, waits_for(vec![after("db", DependencyCondition::Healthy)]));
+    assert!(rig.cluster.deploy("db", db(1), replicas(1)));
+    rig.look();
+    rig.bring("db", TaskState::Running, false);
+    assert_eq!((rig.state(), rig.reason()), (RolloutState::InProgress, "waits for db to be healthy"));
+    // It never gets ready in its time.
+    rig.pass(1_000);
+    rig.look();
+    let reason = rig.reason();
+    assert!(
+        reason.starts_with("waits for db to be healthy, whose rollout is FAILED: no slot got done for"),
+        "{reason}"
+    );
+    assert_eq!(rig.state(), RolloutState::Failed);
+    rig.bring("db", TaskState::Running, true);
     rig.settle();
     assert_eq!((rig.state(), rig.holding().len(), rig.reason()), (RolloutState::Complete, 2, ""));
 }
@@ -183,13 +205,12 @@ fn who_waits_for_a_job_that_waits_in_vain_does_so_too() {
     // Once it has come all the same everything begins.
     let task = rig.tasks_of("db")[0].task_id;
     rig.cluster.run(|draft| restart_task(draft, task)).unwrap();
-    look(&mut rig);
-    assert_eq!((rig.state(), rig.reason()), (RolloutState::InProgress, "waits for job migrate to complete"));
-    assert!(job(&rig).waits && !job(&rig).waits_in_vain);
     rig.bring("db", TaskState::Running, true);
     look(&mut rig);
     let begun = job(&rig);
-    assert!(!begun.waits && begun.runs[0].next_index == 1 && begun.runs[0].reason.is_empty(), "{begun:?}");
+    assert!(!begun.waits && !begun.waits_in_vain, "{begun:?}");
+    assert!(begun.runs[0].next_index == 1 && begun.runs[0].reason.is_empty(), "{begun:?}");
+    assert_eq!((rig.state(), rig.reason()), (RolloutState::InProgress, "waits for job migrate to complete"));
 }
 
 #[test]
@@ -298,7 +319,7 @@ proptest! {
             has_begun |= !deployment.waits;
             if deployment.waits {
                 // It has failed just as long as what it waits for can't come.
-                let is_vain = rig.reason().contains("has ended for good");
+                let is_vain = ["has ended for good", "whose rollout is"].iter().any(|why| rig.reason().contains(why));
                 let expected = if is_vain { RolloutState::Failed } else { RolloutState::InProgress };
                 prop_assert_eq!(rig.state(), expected);
                 prop_assert!(rig.reason().starts_with("waits for db"), "{}", rig.reason());
