@@ -226,10 +226,10 @@ impl Cluster {
         cluster
     }
 
-    /// As if all of it came from a backup.
-    pub(crate) fn restore(&mut self) {
-        let snapshot = Snapshot {
-            revision: Revision(self.state.revision().0 + REVISION_JUMP),
+    /// All of it as a store holds it, but for what happened.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            revision: self.state.revision(),
             tasks: self.state.tasks().cloned().collect(),
             nodes: self.state.nodes().cloned().collect(),
             deployments: self.state.deployments().cloned().collect(),
@@ -239,7 +239,13 @@ impl Cluster {
             volumes: self.state.volumes_after("").cloned().collect(),
             totals: self.state.totals(),
             ..Snapshot::default()
-        };
+        }
+    }
+
+    /// As if all of it came from a backup.
+    pub(crate) fn restore(&mut self) {
+        let revision = Revision(self.state.revision().0 + REVISION_JUMP);
+        let snapshot = Snapshot { revision, ..self.snapshot() };
         self.state = ClusterState::from_snapshot(snapshot, KeptEvents::up_to(10_000));
     }
 

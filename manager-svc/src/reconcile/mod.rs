@@ -5,6 +5,8 @@ mod drain;
 mod foreign;
 mod job;
 mod node_health;
+#[cfg(test)]
+mod tests;
 mod unbegun;
 
 pub use self::deployment::{

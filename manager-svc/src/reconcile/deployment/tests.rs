@@ -1,5 +1,6 @@
 //! Deployments on a cluster that does what it is told at once, and on one to which anything happens.
 
+mod global;
 mod properties;
 mod rollouts;
 mod slots;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use davit_core::deployment::{
     DEFAULT_KEPT_VERSIONS, Deployment, DeploymentMode, DeploymentSpec, RolloutState, UpdateOrder, UpdatePolicy,
 };
-use davit_core::id::{DeploymentId, TaskId};
+use davit_core::id::{DeploymentId, NodeId, TaskId};
 use davit_core::restart::{RestartMode, RestartPolicy};
 use davit_core::spec::{ContainerSpec, RuntimeSpec, TaskSpec};
 use davit_core::state::TaskState;
@@ -161,11 +162,11 @@ impl Rig {
 
     /// Gives every task that waits a node.
     fn place(&mut self) {
-        let nodes = self.cluster.state.node_count() as u64;
+        let nodes: Vec<NodeId> = self.cluster.state.nodes().map(|node| node.node_id).collect();
         let waiting: Vec<_> = self.cluster.state.placeable(self.cluster.now).map(|task| task.key()).collect();
-        for (key, nth) in waiting.into_iter().zip(0..) {
-            for shift in 0..nodes {
-                let placement = Placement { key, node_id: node_id(1 + (nth + shift) % nodes) };
+        for (nth, key) in waiting.into_iter().enumerate() {
+            for shift in 0..nodes.len() {
+                let placement = Placement { key, node_id: nodes[(nth + shift) % nodes.len()] };
                 if self.cluster.run(|draft| commit_placements(draft, &[placement])).committed == 1 {
                     break;
                 }

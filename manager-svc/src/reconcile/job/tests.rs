@@ -1,5 +1,7 @@
 //! Jobs step by step, on a cluster whose worker does as it is told.
 
+mod properties;
+
 use std::time::Duration;
 
 use davit_core::job::{Job, JobSpec, MissedRuns, Overlap, RunState, Schedule};

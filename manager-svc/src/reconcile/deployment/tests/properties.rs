@@ -20,7 +20,7 @@ use crate::state::is_ready;
 
 /// What happens to a deployment and its tasks.
 #[derive(Debug, Clone)]
-enum Happens {
+pub(super) enum Happens {
     Update(u32),
     Scale(u32),
     RollBack,
@@ -39,7 +39,7 @@ enum Happens {
     Time(u64),
 }
 
-fn happens() -> impl Strategy<Value = Happens> {
+pub(super) fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         2 => (1u32..4).prop_map(Happens::Update),
         1 => (0u32..6).prop_map(Happens::Scale),
@@ -61,7 +61,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-fn policies() -> impl Strategy<Value = UpdatePolicy> {
+pub(super) fn policies() -> impl Strategy<Value = UpdatePolicy> {
     let orders = prop_oneof![Just(UpdateOrder::StartFirst), Just(UpdateOrder::StopFirst)];
     let actions =
         prop_oneof![Just(OnRolloutFailure::Pause), Just(OnRolloutFailure::Rollback), Just(OnRolloutFailure::Continue)];
@@ -83,11 +83,8 @@ fn on_nodes(rig: &Rig) -> Vec<Arc<Task>> {
     rig.tasks().into_iter().filter(|task| task.status.state.is_on_node()).collect()
 }
 
-fn happen(rig: &mut Rig, what: &Happens, update: UpdatePolicy) {
-    let replicas = match rig.deployment().current().unwrap().spec.mode {
-        DeploymentMode::Replicated { replicas } => replicas,
-        DeploymentMode::Global => 0,
-    };
+pub(super) fn happen(rig: &mut Rig, what: &Happens, update: UpdatePolicy) {
+    let current = rig.deployment().current().unwrap().spec.clone();
     let report = |rig: &mut Rig, at: &Index, state, ready| {
         let tasks = on_nodes(rig);
         if !tasks.is_empty() {
@@ -95,7 +92,10 @@ fn happen(rig: &mut Rig, what: &Happens, update: UpdatePolicy) {
         }
     };
     match what {
-        Happens::Update(version) => rig.update(spec(replicas, image(*version), update)),
+        Happens::Update(version) => {
+            let task = TaskSpec { constraints: current.task.constraints.clone(), ..image(*version) };
+            rig.update(DeploymentSpec { mode: current.mode, ..spec(0, task, update) });
+        }
         Happens::Scale(to) => {
             rig.cluster.run(|draft| scale_deployment(draft, &named(), *to, String::new(), Limits::NONE)).unwrap();
         }
@@ -167,7 +167,11 @@ fn check(rig: &mut Rig, update: UpdatePolicy) -> Result<(), TestCaseError> {
         }
     }
     prop_assert!(rig.deployment().rollout.in_flight.len() <= 10);
-    // A second look finds nothing to do.
+    check_rest(rig)
+}
+
+/// That a second look finds nothing to do.
+pub(super) fn check_rest(rig: &Rig) -> Result<(), TestCaseError> {
     let plan = plan_deployment(&rig.cluster.state, rig.deployment(), rig.cluster.now);
     prop_assert!(
         plan.steps.is_empty() && plan.rollout.is_none() && plan.roll_back_to.is_none(),
@@ -178,6 +182,20 @@ fn check(rig: &mut Rig, update: UpdatePolicy) -> Result<(), TestCaseError> {
         rig.deployment().rollout
     );
     Ok(())
+}
+
+/// Lets everything come to its end, with all that a user has to do for it.
+pub(super) fn come_to_rest(rig: &mut Rig, update: UpdatePolicy) {
+    for _ in 0..20 {
+        rig.pass(300);
+        rig.settle();
+        match rig.state() {
+            RolloutState::Complete => break,
+            RolloutState::AwaitingPromotion => happen(rig, &Happens::Promote, update),
+            _ => happen(rig, &Happens::Resume, update),
+        }
+    }
+    rig.settle();
 }
 
 proptest! {
@@ -197,16 +215,7 @@ proptest! {
         for number in 1..=3 {
             happen(&mut rig, &Happens::NodeBack(number), update);
         }
-        for _ in 0..20 {
-            rig.pass(300);
-            rig.settle();
-            match rig.state() {
-                RolloutState::Complete => break,
-                RolloutState::AwaitingPromotion => happen(&mut rig, &Happens::Promote, update),
-                _ => happen(&mut rig, &Happens::Resume, update),
-            }
-        }
-        rig.settle();
+        come_to_rest(&mut rig, update);
         let current = Arc::clone(rig.deployment().current().unwrap());
         let DeploymentMode::Replicated { replicas } = current.spec.mode else { unreachable!() };
         prop_assert_eq!(rig.state(), RolloutState::Complete);
