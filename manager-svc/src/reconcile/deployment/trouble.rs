@@ -14,6 +14,8 @@ use crate::state::ClusterState;
 /// How many tasks are looked at: what is wrong with more of them is mostly the same.
 const MAX_LOOKED_AT: usize = 1_000;
 const NO_ROOM: &str = "there are as many tasks as the manager's `max-tasks` allows";
+/// How workers begin the reason of a task that never was ready: it is said once.
+const NOT_READY_YET: &str = "not ready yet: ";
 /// After so many restarts in a row a task counts as crashing.
 const CRASHES: u32 = 2;
 
@@ -38,7 +40,8 @@ pub fn trouble_of(state: &ClusterState, deployment: &Deployment, desired: u32) -
             crashing.count(last_failure(task).map(how_it_failed), last_failure(task).and_then(|last| last.node_id));
         } else if task.status.state == TaskState::Running && !task.status.reason.is_empty() {
             // Its health check says why, before and after it served.
-            unready.count(Some(task.status.reason.clone()), task.status.node_id);
+            let why = task.status.reason.trim_start_matches(NOT_READY_YET).to_owned();
+            unready.count(Some(why), task.status.node_id);
         } else if task.status.state == TaskState::Pending && task.next_attempt_at.is_none() {
             // One that was just created has not been tried.
             if task.status.reason != WAITING_FOR_SCHEDULER {

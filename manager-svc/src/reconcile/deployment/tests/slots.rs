@@ -137,7 +137,7 @@ fn what_runs_and_is_not_ready_says_why_and_not_beside_one_that_serves() {
     };
     says(&mut rig, &old, false, why);
     let trouble = |rig: &Rig| trouble_of(&rig.cluster.state, rig.deployment(), 1);
-    assert_eq!(trouble(&rig), format!("1 of 1 slot is not ready: {why}, on node-1"));
+    assert_eq!(trouble(&rig), "1 of 1 slot is not ready: http GET :80/none answered 404, on node-1");
     // The new task serves: what the old one lacks is no trouble any more.
     rig.update(spec(1, image(2), policy(UpdateOrder::StartFirst, 1)));
     rig.look();
