@@ -225,6 +225,9 @@ fn check(rig: &mut Rig, seen: &mut Seen) -> Result<(), TestCaseError> {
     seen.catch_up(&rig.cluster.state)?;
     let (was_paused, created_before) = (rig.job().is_paused, seen.created.len());
     rig.settle();
+    // A second look finds nothing to do.
+    let plan = plan_job(&rig.cluster.state, rig.job(), u64::MAX, rig.cluster.now);
+    prop_assert!(plan.job.is_none() && plan.steps.is_empty() && !plan.is_gone, "{plan:?}");
     seen.catch_up(&rig.cluster.state)?;
     prop_assert!(!was_paused || seen.created.len() == created_before, "a paused job creates tasks");
     let mut open: BTreeMap<u32, u32> = BTreeMap::new();
@@ -244,9 +247,6 @@ fn check(rig: &mut Rig, seen: &mut Seen) -> Result<(), TestCaseError> {
         let may_run = run.state != RunState::Running || failed <= seen.specs[&run.number].max_failed_indexes;
         prop_assert!(may_run, "{failed} indexes failed: {run:?}");
     }
-    // A second look finds nothing to do.
-    let plan = plan_job(&rig.cluster.state, rig.job(), u64::MAX, rig.cluster.now);
-    prop_assert!(plan.job.is_none() && plan.steps.is_empty() && !plan.is_gone, "{plan:?}");
     Ok(())
 }
 
