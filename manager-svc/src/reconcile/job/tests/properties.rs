@@ -31,7 +31,7 @@ enum Happens {
     Run,
     StopRun(Option<u32>),
     Pause(bool),
-    Update(JobSpec),
+    Update(Box<JobSpec>),
     Node(u64, NodeState),
     /// What has ended is deleted.
     Sweep,
@@ -53,7 +53,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::Run),
         1 => prop::option::of(1u32..6).prop_map(Happens::StopRun),
         2 => prop::bool::weighted(0.3).prop_map(Happens::Pause),
-        1 => specs().prop_map(Happens::Update),
+        1 => specs().prop_map(|spec| Happens::Update(Box::new(spec))),
         2 => (1u64..=2, node_states).prop_map(|(number, state)| Happens::Node(number, state)),
         1 => Just(Happens::Sweep),
         1 => Just(Happens::Restore),
@@ -148,7 +148,7 @@ fn happen(rig: &mut Rig, what: &Happens) {
         Happens::Run => drop(rig.cluster.run(|draft| run_job(draft, &job, ""))),
         Happens::StopRun(number) => drop(rig.cluster.run(|draft| stop_job_run(draft, &job, *number))),
         Happens::Pause(paused) => drop(rig.cluster.run(|draft| pause_job(draft, &job, *paused))),
-        Happens::Update(spec) => assert!(rig.cluster.make_job("report", spec.clone())),
+        Happens::Update(spec) => assert!(rig.cluster.make_job("report", JobSpec::clone(spec))),
         Happens::Node(number, state) => {
             rig.cluster.run(|draft| set_node_state(draft, node_id(*number), *state, "so it was said"));
             rig.cluster.lose_tasks_of_down_nodes();
@@ -275,7 +275,7 @@ proptest! {
         for number in 1..=2 {
             happen(&mut rig, &Happens::Node(number, NodeState::Ready));
         }
-        happen(&mut rig, &Happens::Update(JobSpec { schedule: None, ..spec }));
+        happen(&mut rig, &Happens::Update(Box::new(JobSpec { schedule: None, ..spec })));
         happen(&mut rig, &Happens::Pause(false));
         for _ in 0..50 {
             check(&mut rig, &mut seen)?;
