@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use davit_core::deployment::DeploymentMode;
+use davit_core::state::TaskState;
+use davit_core::task::AttemptStatus;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{DeploymentPlan, JobPlan, plan_deployment, plan_job};
-use crate::commands::test_support::Cluster;
+use crate::commands::apply_reports;
 use crate::commands::test_support::random::{Op, op};
+use crate::commands::test_support::{Cluster, status};
 use crate::state::{ClusterState, KeptEvents};
 use crate::store::Snapshot;
 
@@ -26,6 +29,20 @@ fn commands() -> impl Strategy<Value = Op> {
         1 => (1u64..4).prop_map(Op::PlaceAll),
         1 => Just(Op::Reconcile),
     ]
+}
+
+fn states() -> impl Strategy<Value = Option<TaskState>> {
+    prop::option::of(prop::sample::select(vec![TaskState::Running, TaskState::Completed, TaskState::Failed]))
+}
+
+/// What is on a node gets on, and nobody has looked at that.
+fn end_some(cluster: &mut Cluster, states: &[Option<TaskState>]) {
+    let tasks: Vec<_> = cluster.state.tasks().filter(|task| task.status.state.is_on_node()).cloned().collect();
+    for (task, state) in tasks.iter().zip(states) {
+        let (Some(on), Some(state)) = (task.status.node_id, *state) else { continue };
+        let said = AttemptStatus { sequence: u64::MAX, ..status(task.status.attempt, state) };
+        cluster.run(|draft| apply_reports(draft, on, vec![(task.task_id, said)]));
+    }
 }
 
 /// Puts things in the order of these numbers.
@@ -59,12 +76,14 @@ proptest! {
     #[test]
     fn plans_are_the_same_in_whatever_order_the_cluster_is_put_together(
         commands in prop::collection::vec(commands(), 1..60),
+        states in prop::collection::vec(states(), 64),
         order in prop::collection::vec(any::<u32>(), 64),
     ) {
         let mut cluster = Cluster::new(3);
         for command in &commands {
             cluster.apply(command);
         }
+        end_some(&mut cluster, &states);
         let snapshot = cluster.snapshot();
         let loaded = loaded_in_order(&snapshot, &order);
         let backwards: Vec<u32> = (0..64).rev().collect();

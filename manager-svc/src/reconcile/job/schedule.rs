@@ -17,8 +17,8 @@ enum Turn {
     Begin,
     /// It waits for runs before it to end, until a time if there is one.
     Wait(Option<Timestamp>),
-    /// The runs that go on are to stop; it waits for that.
-    Replace,
+    /// The runs that go on are to stop; it waits for that, until a time if there is one.
+    Replace(Option<Timestamp>),
     /// It is left out.
     Miss(String),
 }
@@ -51,8 +51,9 @@ impl Planner<'_> {
                     self.job.awaited = Some(due);
                     until.into_iter().for_each(|at| self.look_at(at));
                 }
-                Turn::Replace => {
+                Turn::Replace(until) => {
                     self.job.awaited = Some(due);
+                    until.into_iter().for_each(|at| self.look_at(at));
                     let why = format!("replaced by the run for {due}");
                     for run in self.job.runs.iter_mut().filter(|run| run.state == RunState::Running) {
                         (run.state, run.reason) = (RunState::Stopping, why.clone());
@@ -124,7 +125,7 @@ fn turn(job: &Job, schedule: &Schedule, due: Timestamp, now: Timestamp) -> Turn 
         (Overlap::Allow, Some(_)) => Turn::Miss(format!("{active} runs go on")),
         (Overlap::Forbid, Some(_)) if until.is_some() => Turn::Wait(until),
         (Overlap::Forbid, Some(run)) => Turn::Miss(format!("run {} goes on", run.number)),
-        (Overlap::Replace, Some(_)) => Turn::Replace,
+        (Overlap::Replace, Some(_)) => Turn::Replace(until),
     }
 }
 

@@ -258,6 +258,23 @@ fn a_run_may_begin_later_but_not_too_late() {
 }
 
 #[test]
+fn a_run_that_could_not_replace_another_in_time_is_left_out_as_soon_as_that_is_so() {
+    let mut spec = each_minute(Overlap::Replace);
+    spec.schedule.as_mut().unwrap().start_deadline = Some(Duration::from_secs(10));
+    let mut rig = Rig::new(spec);
+    rig.wait(20);
+    let first = rig.open()[0].2.task_id;
+    rig.cluster.place(first, 1);
+    rig.wait(60);
+    assert_eq!((rig.run_state(1), rig.job().missed.clone()), (RunState::Stopping, None));
+    rig.wait(11);
+    let missed = rig.job().missed.clone().unwrap();
+    assert_eq!(missed.reason, "it could not begin within 10 s; run 1 goes on");
+    rig.end(1, 0, TaskState::Stopped);
+    assert_eq!((rig.run_state(1), rig.job().runs.len()), (RunState::Stopped, 1));
+}
+
+#[test]
 fn times_that_passed_unseen_make_one_run_or_none() {
     for (missed_runs, runs) in [(MissedRuns::RunOnce, 1), (MissedRuns::Skip, 0)] {
         let mut spec = each_minute(Overlap::Allow);
