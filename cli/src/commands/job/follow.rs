@@ -29,7 +29,7 @@ pub(super) async fn stay(manager: &Manager, job: &v1::Job, run: u32, output: &Ou
         }
     };
     let ended = match ended {
-        Followed::Ended(ended) => ended,
+        Followed::Ended(ended) => *ended,
         Followed::WaitsInVain => {
             output.note(&format!("{name}: run {run} begins if that comes all the same"));
             return Ok(FAILED);
@@ -47,7 +47,7 @@ pub(super) async fn stay(manager: &Manager, job: &v1::Job, run: u32, output: &Ou
 
 /// Why a run is followed no more.
 enum Followed {
-    Ended(v1::JobRun),
+    Ended(Box<v1::JobRun>),
     /// It was told for what.
     WaitsInVain,
     /// It is not kept any more.
@@ -72,7 +72,7 @@ async fn follow(
             told(&run);
         }
         if run.finish_time.is_some() {
-            return Ok(Followed::Ended(run));
+            return Ok(Followed::Ended(Box::new(run)));
         }
         if job.waiting_in_vain {
             return Ok(Followed::WaitsInVain);

@@ -90,7 +90,7 @@ impl Users {
         let task_ids = if count == 1 {
             let request = v1::CreateTaskRequest { spec, request_id, ..Default::default() };
             let mut tasks = self.tasks.clone();
-            let response = in_time(async move { tasks.create_task(request).await }).await?;
+            let response = in_time(Box::pin(async move { tasks.create_task(request).await })).await?;
             response.into_inner().task.map(|task| task.task_id).into_iter().collect()
         } else {
             let group = v1::TaskGroup { spec, count: Some(count), all_or_nothing: false };
