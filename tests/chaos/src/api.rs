@@ -46,7 +46,7 @@ impl Api {
     pub(crate) async fn create(&mut self, spec: v1::TaskSpec, request_id: &str) -> std::result::Result<String, Status> {
         let request =
             v1::CreateTaskRequest { spec: Some(spec), request_id: request_id.to_owned(), ..Default::default() };
-        let task = in_time(self.tasks.create_task(request)).await?.task;
+        let task = in_time(Box::pin(self.tasks.create_task(request))).await?.task;
         task.map(|task| task.task_id).ok_or_else(|| Status::internal("no task in the answer"))
     }
 
