@@ -1,4 +1,4 @@
-//! Deployments on clusters of real services: on the fake runtime, and on a Docker engine.
+//! Deployments on clusters of real services with the fake runtime; `containers.rs` has them on a Docker engine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
